@@ -1,0 +1,158 @@
+//! Passwords: argon2id, off the event loop, at most one a core at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::Error;
+
+/// The longest password, in bytes.
+const MAX_BYTES: usize = 1024;
+/// How long a login waits for its turn; a person who waits longer has tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// OWASP's second choice for argon2id: 19 MiB, two passes, one lane. 15 to 20 ms on the machines we measured.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// A password that nobody has; its hash stands in where there is no account.
+const NOBODYS: &str = "nobody has this password";
+
+/// Hashes and verifies.
+pub(super) struct Hasher {
+    turns: Arc<Semaphore>,
+    dummy: OnceCell<String>,
+}
+
+impl Hasher {
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { turns: Arc::new(Semaphore::new(cores)), dummy: OnceCell::new() }
+    }
+
+    /// A new PHC string, with a salt of its own.
+    pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
+        let turn = self.turn().await?;
+        let password = normalised(password);
+        off_the_event_loop(turn, move || {
+            let hash = argon2()?.hash_password(password.as_bytes()).map_err(|_| Error::Hash)?;
+            Ok(hash.to_string())
+        })
+        .await
+    }
+
+    /// Whether `password` is the one of `hash`. With no hash the same work is done, for nothing.
+    pub(super) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, Error> {
+        // Made on first use, before the account is known to be there or not.
+        let dummy = self.dummy.get_or_try_init(|| self.hash(NOBODYS)).await?;
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| dummy.clone());
+        let password = normalised(password);
+        let turn = self.turn().await?;
+        off_the_event_loop(turn, move || {
+            let hash = PasswordHash::new(&hash).map_err(|_| Error::Hash)?;
+            let matches = argon2()?.verify_password(password.as_bytes(), &hash).is_ok();
+            Ok(matches && known)
+        })
+        .await
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        match tokio::time::timeout(PATIENCE, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
+        }
+    }
+}
+
+async fn off_the_event_loop<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(turn);
+        result
+    })
+    .await
+    .unwrap_or(Err(Error::Hash))
+}
+
+fn argon2() -> Result<Argon2<'static>, Error> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| Error::Hash)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// The same characters typed on two keyboards are the same password (NIST SP 800-63B-4 section 3.1.1.2).
+fn normalised(password: &str) -> String {
+    password.nfc().collect()
+}
+
+/// Refuses what can't be anybody's password before any work is done for it.
+pub(super) fn check_length(password: &str) -> Result<(), Error> {
+    if password.len() > MAX_BYTES {
+        return Err(Error::Invalid { field: "password", problem: format!("is longer than {MAX_BYTES} bytes.") });
+    }
+    Ok(())
+}
+
+/// Refuses a new password that is too short or too long. Any characters, in any mix.
+pub(super) fn check_new(password: &str, min_characters: usize) -> Result<(), Error> {
+    check_length(password)?;
+    if normalised(password).chars().count() < min_characters {
+        let problem = format!("is too short: at least {min_characters} characters.");
+        return Err(Error::Invalid { field: "password", problem });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn a_password_is_itself_to_the_last_byte_and_in_either_normal_form() {
+        let hasher = Hasher::new();
+        let password = format!("{}\0 é🎥", "x".repeat(200));
+        let hash = hasher.hash(&password).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert_ne!(hash, hasher.hash(&password).await.unwrap(), "each hash has a salt of its own");
+        let verify = |password: String| hasher.verify_owned(password, hash.clone());
+        assert!(verify(password.clone()).await);
+        assert!(verify(password.replace('é', "e\u{301}")).await);
+        for other in
+            [password.replace("x\0", "y\0"), password.to_uppercase(), format!("{password} "), password[1..].to_owned()]
+        {
+            assert!(!verify(other).await);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn where_there_is_no_account_no_password_is_right() {
+        assert!(!Hasher::new().verify(NOBODYS, None).await.unwrap());
+    }
+
+    #[test]
+    fn a_new_password_is_counted_in_characters_up_to_1024_bytes() {
+        assert!(check_new("fourteen chars", 15).is_err());
+        assert!(check_new("fifteen chars..", 15).is_ok());
+        assert!(check_new(&"é".repeat(14), 15).is_err());
+        assert!(check_new(&"e\u{301}".repeat(14), 15).is_err());
+        assert!(check_new(&"🎥".repeat(15), 15).is_ok());
+        assert!(check_new(&"a".repeat(1024), 15).is_ok());
+        assert!(check_new(&"a".repeat(1025), 15).is_err());
+    }
+
+    impl Hasher {
+        async fn verify_owned(&self, password: String, hash: String) -> bool {
+            self.verify(&password, Some(hash)).await.unwrap()
+        }
+    }
+}

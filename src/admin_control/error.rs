@@ -1,0 +1,59 @@
+//! What can go wrong with a call to Admin Control. The text is for the log; no client ever sees it.
+
+/// Why a call gave no data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Admin Control does not know what was asked for: its status, or the code in its envelope, was 404.
+    #[error("Admin Control says 404")]
+    NotFound,
+    /// As many calls as `APP_ADMIN_CONTROL__MAX_IN_FLIGHT` allows are under way.
+    #[error("too many calls to this endpoint are under way")]
+    TooManyCalls,
+    /// The connection was refused, reset or closed before a response began, twice.
+    #[error("the connection broke: {0}")]
+    Connection(String),
+    /// No connection for another reason: the name does not resolve, the certificate is not trusted.
+    #[error("no connection: {0}")]
+    NotConnected(String),
+    /// The whole call took longer than `APP_ADMIN_CONTROL__TIMEOUT`, or connecting longer than its own limit.
+    #[error("timed out")]
+    TimedOut,
+    /// What came back is not HTTP.
+    #[error("the response is not HTTP: {0}")]
+    NotHttp(String),
+    /// The body ended early, or its length is not what was announced.
+    #[error("the body was cut short: {0}")]
+    CutShort(String),
+    /// The body is longer than `APP_ADMIN_CONTROL__MAX_BODY_BYTES`.
+    #[error("the body is too large")]
+    TooLarge,
+    /// A status that is no success: 3xx (never followed), 401 and 403 (this server's own misconfiguration), any other.
+    #[error("status {0}")]
+    Status(u16),
+    /// A success whose body is not the envelope.
+    #[error("the body is not the envelope")]
+    NotTheEnvelope,
+    /// A success whose envelope carries an error. Its text stays where it came from.
+    #[error("the envelope carries an error")]
+    ErrorInEnvelope,
+}
+
+impl Error {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::TooManyCalls => "too-many-calls",
+            Self::Connection(_) => "connection",
+            Self::NotConnected(_) => "not-connected",
+            Self::TimedOut => "timed-out",
+            Self::NotHttp(_) => "not-http",
+            Self::CutShort(_) => "cut-short",
+            Self::TooLarge => "too-large",
+            Self::Status(_) => "status",
+            Self::NotTheEnvelope => "not-the-envelope",
+            Self::ErrorInEnvelope => "error-in-envelope",
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Admin Control's envelope, read strictly: what is not certainly a success is a failure.
+
+use awc::http::StatusCode;
+use serde_json::value::RawValue;
+
+use super::{Error, is_whole_success};
+use crate::json::Object;
+
+/// The `data` of a response, as the bytes it was sent in.
+pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Error> {
+    if status == StatusCode::NOT_FOUND {
+        return Err(Error::NotFound);
+    }
+    if !status.is_success() && !status.is_client_error() {
+        return Err(Error::Status(status.as_u16()));
+    }
+    let envelope = serde_json::from_slice::<Object<Box<RawValue>>>(body);
+    let error = envelope.as_ref().ok().and_then(|envelope| envelope.get("error")).map(|error| error.get());
+    match error {
+        Some(error) if says_not_found(error) => Err(Error::NotFound),
+        _ if !is_whole_success(status) => Err(Error::Status(status.as_u16())),
+        Some("null") => envelope.ok().and_then(|mut envelope| envelope.remove("data")).ok_or(Error::NotTheEnvelope),
+        Some(_) => Err(Error::ErrorInEnvelope),
+        None => Err(Error::NotTheEnvelope),
+    }
+}
+
+fn says_not_found(error: &str) -> bool {
+    serde_json::from_str::<Object>(error).is_ok_and(|error| error.integer("code") == Some(404))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: u16, body: &str) -> Result<String, Error> {
+        data(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|data| data.get().to_owned())
+    }
+
+    #[test]
+    fn the_data_of_a_success_is_passed_on_byte_for_byte() {
+        for data in [
+            r#""text""#,
+            "null",
+            "1e400",
+            "123456789012345678901234567890.10",
+            r#"{"b": 1,  "a":[ ]}"#,
+            r#""\ud800 \u2028""#,
+            "\"\u{2028}\"",
+            r#"{"a":1,"a":2}"#,
+            "-0",
+        ] {
+            assert_eq!(read(200, &format!(r#"{{"error": null, "data": {data} }}"#)).as_deref(), Ok(data));
+        }
+        assert_eq!(read(201, r#"{"data":1,"error":null,"extra":true}"#).as_deref(), Ok("1"));
+    }
+
+    #[test]
+    fn not_found_is_a_404_or_an_envelope_that_says_so() {
+        assert_eq!(read(404, "<html>"), Err(Error::NotFound));
+        for status in [200, 400, 422] {
+            assert_eq!(read(status, r#"{"error":{"code":404},"data":null}"#), Err(Error::NotFound));
+        }
+        assert_eq!(read(500, r#"{"error":{"code":404},"data":null}"#), Err(Error::Status(500)));
+        assert_eq!(read(410, "{}"), Err(Error::Status(410)));
+    }
+
+    #[test]
+    fn whatever_is_not_certainly_a_success_is_a_failure() {
+        for status in [100, 101, 199, 301, 302, 304, 400, 401, 403, 429, 500, 503, 600, 999, 206] {
+            assert_eq!(read(status, r#"{"error":null,"data":"x"}"#), Err(Error::Status(status)));
+        }
+        for body in [
+            "",
+            " ",
+            "null",
+            "[]",
+            "{}",
+            "1",
+            r#""x""#,
+            "NaN",
+            r#"[null,"x"]"#,
+            r#"{"error":null}"#,
+            r#"{"data":"x"}"#,
+            r#"{"error":null,"data":"x""#,
+            r#"{"error":null,"data":"x"}}"#,
+            r#"{"error":null,"data":"x"}{"error":null,"data":"y"}"#,
+            r#"{"error":null,"data":"x","data":"y"}"#,
+            r#"{"error":null,"data":"x","d\u0061ta":"y"}"#,
+            "\u{feff}{\"error\":null,\"data\":1}",
+            r#"{"error":null,"data":01}"#,
+            "<html>",
+        ] {
+            assert_eq!(read(200, body), Err(Error::NotTheEnvelope), "{body}");
+        }
+        for error in [r#"{"code":401}"#, r#"{"code":200}"#, r#"{"code":"404"}"#, r#""text""#, "{}", "false", "0", "[]"] {
+            let body = format!(r#"{{"error":{error},"data":"x"}}"#);
+            assert_eq!(read(200, &body), Err(Error::ErrorInEnvelope), "{body}");
+        }
+        assert_eq!(data(StatusCode::OK, b"{\"error\":null,\"data\":\"\xff\"}").unwrap_err(), Error::NotTheEnvelope);
+        let deep = "[".repeat(200_000);
+        assert_eq!(read(200, &deep), Err(Error::NotTheEnvelope));
+    }
+}

@@ -1,0 +1,33 @@
+//! Who asks: what a valid token says of its holder, and what follows from it.
+
+use crate::room::RoomName;
+
+/// The holder of a valid token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Somebody with an account, who may see every room.
+    User {
+        /// The account's id.
+        id: String,
+        /// The session that the token came with, so that it can be revoked.
+        session: String,
+    },
+    /// Somebody who was let into one room.
+    Guest {
+        /// The guest's id, new with every guest token.
+        id: String,
+        /// The one room.
+        room: RoomName,
+    },
+}
+
+impl Caller {
+    /// Whether the caller may see anything of `room`. Names are compared byte for byte.
+    #[must_use]
+    pub fn may_enter(&self, room: &RoomName) -> bool {
+        match self {
+            Self::User { .. } => true,
+            Self::Guest { room: own, .. } => own == room,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The commands. What each does is in `docs/ARCHITECTURE.md`; their names are fixed, other people's scripts use them.
+
+mod dev;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::db::{self, Database};
+use crate::sandbox::{Sandbox, Script};
+use crate::server::{self, Server};
+use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
+use crate::{accounts, telemetry};
+
+/// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
+const BAD_SETTINGS: u8 = 78;
+/// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
+const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
+
+/// The application server between ProCONF clients and Admin Control.
+#[derive(Parser)]
+#[command(name = "proconf-app-server", version)]
+struct Cli {
+    /// A TOML file with settings; the environment and `.env` win over it
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server (also with no command)
+    Serve,
+    /// Runs the server with a sandbox Admin Control, a demo account and sample rooms; needs no setting
+    Dev,
+    /// Runs the sandbox Admin Control alone
+    Sandbox {
+        /// Where it listens
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+    },
+    /// Manages accounts; works beside a running server
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Brings the database's schema up to date, and does nothing else
+    Migrate,
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Adds an account
+    Add {
+        /// The e-mail to sign in with
+        #[arg(long)]
+        email: String,
+        /// The name that others see
+        #[arg(long)]
+        name: String,
+        /// Reads the password from standard input; a line break at its end is not part of it
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+/// Why a command failed. Everything here is for the operator at the terminal.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Settings(Problems),
+    #[error("{0}")]
+    Server(#[from] server::Error),
+    #[error("{0}")]
+    Database(#[from] db::Error),
+    #[error("{0}")]
+    Account(#[from] accounts::Error),
+    #[error("can't listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Self {
+        Self::Settings(problems)
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Settings(Problems(vec![problem]))
+    }
+}
+
+/// Runs the command that the process was started with; its failure is one line or more on standard error.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let config = cli.config.as_deref();
+    let outcome = match cli.command {
+        None | Some(Command::Serve) => serve(config),
+        Some(Command::Dev) => dev::run(config),
+        Some(Command::Sandbox { listen }) => sandbox(listen),
+        Some(Command::User { command: UserCommand::Add { email, name, password_stdin: _ } }) => {
+            user_add(config, &email, &name)
+        }
+        Some(Command::Migrate) => migrate(config),
+    };
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    // There is nobody left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "{}", error.to_string().trim_end());
+    match error {
+        Error::Settings(_) => ExitCode::from(BAD_SETTINGS),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn serve(config: Option<&Path>) -> Result<(), Error> {
+    let environment = environment()?;
+    let values = Values::load(&environment, config)?;
+    let settings = values.settings()?;
+    start_log(&values, &environment)?;
+    for key in values.without_effect() {
+        log::warn!(key; "this setting has no effect in this version");
+    }
+    block_on(serve_until_told(&settings))
+}
+
+async fn serve_until_told(settings: &Settings) -> Result<(), Error> {
+    let server = Server::bind(settings, &Clock::system()).await?;
+    Ok(server.run(told_to_stop()?).await?)
+}
+
+fn sandbox(listen: SocketAddr) -> Result<(), Error> {
+    telemetry::start(LogFormat::Text, None, Clock::system());
+    block_on(async {
+        let sandbox = bind_sandbox(listen)?;
+        writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={}", sandbox.base_url())?;
+        let stop = told_to_stop()?;
+        tokio::select! {
+            ended = sandbox.run() => Ok(ended?),
+            () = stop => Ok(()),
+        }
+    })
+}
+
+fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
+    Sandbox::bind(listen, Script::samples(Clock::system())).map_err(|error| Error::Listen(listen, error))
+}
+
+fn user_add(config: Option<&Path>, email: &str, name: &str) -> Result<(), Error> {
+    let values = Values::load(&environment()?, config)?;
+    let (url, min_password) = (values.database_url()?, values.min_password()?);
+    let password = password_from_stdin()?;
+    block_on(async {
+        let database = Database::open(url.expose()).await?;
+        accounts::add(&database, (email, name), &password, min_password, &Clock::system()).await?;
+        Ok(writeln!(io::stdout(), "added")?)
+    })
+}
+
+fn migrate(config: Option<&Path>) -> Result<(), Error> {
+    let url = Values::load(&environment()?, config)?.database_url()?;
+    block_on(async {
+        Database::open(url.expose()).await?;
+        Ok(writeln!(io::stdout(), "the database's schema is up to date")?)
+    })
+}
+
+/// All of standard input, less one line break at its end.
+fn password_from_stdin() -> Result<String, Error> {
+    let mut password = String::new();
+    io::stdin().take(MAX_PASSWORD_INPUT).read_to_string(&mut password)?;
+    let password = password.strip_suffix('\n').unwrap_or(&password);
+    Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
+}
+
+/// `.env` of the current folder, and over it the process's own environment.
+fn environment() -> Result<BTreeMap<String, String>, Error> {
+    let mut environment = BTreeMap::new();
+    match dotenvy::from_path_iter(".env") {
+        Ok(file) => {
+            for pair in file {
+                let (name, value) = pair.map_err(|_| io::Error::other("a line of .env is not NAME=value"))?;
+                environment.insert(name, value);
+            }
+        }
+        Err(error) if error.not_found() => {}
+        Err(_) => return Err(io::Error::other(".env can't be read").into()),
+    }
+    for (name, value) in std::env::vars_os() {
+        // What is not UTF-8 is neither a key of ours nor a value that one of ours can have.
+        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+            environment.insert(name, value);
+        }
+    }
+    Ok(environment)
+}
+
+fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<(), Error> {
+    let filter = environment.get("RUST_LOG").map(String::as_str);
+    telemetry::start(values.log_format()?, filter, Clock::system());
+    Ok(())
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    actix_rt::System::new().block_on(work)
+}
+
+/// Done when the process is told to stop, by SIGTERM or by SIGINT (Ctrl-C).
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

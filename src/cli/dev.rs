@@ -1,0 +1,80 @@
+//! `dev`: everything on one machine, with nothing to set up.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Error;
+use crate::accounts::{self, Accounts};
+use crate::clock::Clock;
+use crate::db::Database;
+use crate::jwt::Tokens;
+use crate::random;
+use crate::server::Server;
+use crate::settings::{Problem, Settings, Values};
+
+const EMAIL: &str = "demo@example.com";
+const NAME: &str = "Demo";
+/// Known to everybody, so `dev` listens on loopback alone and keeps its accounts in a database of its own.
+const PASSWORD: &str = "demo of a late joiner";
+const DATABASE: &str = "sqlite://var/dev/app.db";
+const ROOM: &str = "testRoom";
+
+pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
+    let environment = super::environment()?;
+    super::block_on(async move {
+        let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let values = Values::load(&over(environment.clone(), sandbox.base_url()), config)?;
+        let settings = values.settings()?;
+        if !settings.server.listen.ip().is_loopback() {
+            return Err(Problem::only_loopback_in_dev().into());
+        }
+        super::start_log(&values, &environment)?;
+        let token = demo_token(&settings).await?;
+        let server = Server::bind(&settings, &Clock::system()).await?;
+        actix_rt::spawn(sandbox.run());
+        greet(server.addr(), &token)?;
+        Ok(server.run(super::told_to_stop()?).await?)
+    })
+}
+
+/// What `dev` decides by itself, whatever a `.env` beside it was written for.
+fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap<String, String> {
+    let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
+    set("APP_ADMIN_CONTROL__BASE_URL", base_url);
+    set("APP_ADMIN_CONTROL__AUTHORIZATION", String::new());
+    set("APP_DATABASE__URL", DATABASE.to_owned());
+    set("APP_AUTH__JWT_SECRET", random::secret());
+    environment
+}
+
+/// A user token of the demo account, got the way a client gets it.
+async fn demo_token(settings: &Settings) -> Result<String, Error> {
+    let (database, clock) = (Database::open(settings.database_url.expose()).await?, Clock::system());
+    match accounts::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
+        Ok(()) | Err(accounts::Error::EmailTaken) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
+    let accounts = Accounts::new(database, tokens, settings.accounts.clone(), clock);
+    Ok(accounts.log_in(EMAIL, PASSWORD).await?.token)
+}
+
+fn greet(address: SocketAddr, token: &str) -> io::Result<()> {
+    writeln!(
+        io::stdout(),
+        "\
+The server is on http://{address}, with a sandbox Admin Control behind it.
+
+Demo login:    {EMAIL} / {PASSWORD}
+Sample rooms:  {rooms}
+
+Paste this into another terminal:
+
+curl -H 'Authorization: Bearer {token}' http://{address}/callCatchUp/{ROOM}
+",
+        rooms = crate::sandbox::SAMPLE_ROOMS.join(", "),
+    )
+}

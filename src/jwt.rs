@@ -1,0 +1,268 @@
+//! Signs and verifies the tokens of users and guests: HS256 and nothing else, each claim checked by its type and its value.
+//!
+//! The rules are the contract's section "Tokens". jsonwebtoken does the signature alone; its claim checks leave gaps
+//! (60 seconds of leeway, `crit` and a wrongly typed `aud` accepted) and read the system's clock, so they are made here.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
+use serde::Serialize;
+
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::json::Object;
+use crate::random;
+use crate::room::RoomName;
+use crate::secret::Secret;
+
+/// The longest token that is looked at, in bytes; ours have about 400.
+pub const MAX_BYTES: usize = 8 * 1024;
+
+/// What [`Tokens`] signs and accepts.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The secret that signs.
+    pub secret: Secret,
+    /// Secrets whose tokens are still accepted, so that a change of secret logs nobody out.
+    pub previous_secrets: Vec<Secret>,
+    /// The `iss` of every token.
+    pub issuer: String,
+    /// The `aud` of every token.
+    pub audience: String,
+    /// How long a user token is good for.
+    pub user_ttl: Duration,
+    /// How long a guest token is good for; `None` where guests are turned off.
+    pub guest_ttl: Option<Duration>,
+}
+
+/// The token is not one of ours, or not any more. Which rule it broke is nobody's business, so it is not said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token is not valid")]
+pub struct Invalid;
+
+/// Signs and verifies.
+pub struct Tokens {
+    signing_key: EncodingKey,
+    accepted_keys: Vec<DecodingKey>,
+    rules: Rules,
+    clock: Clock,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: String,
+    sub: &'a str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
+    #[serde(rename = "roomName", skip_serializing_if = "Option::is_none")]
+    room_name: Option<&'a str>,
+    #[serde(rename = "userId", skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+}
+
+impl Tokens {
+    /// Signs and verifies by `rules`, at the time that `clock` shows.
+    #[must_use]
+    pub fn new(rules: Rules, clock: Clock) -> Self {
+        let accepted_keys = std::iter::once(&rules.secret)
+            .chain(&rules.previous_secrets)
+            .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()))
+            .collect();
+        Self { signing_key: EncodingKey::from_secret(rules.secret.expose().as_bytes()), accepted_keys, rules, clock }
+    }
+
+    /// How long a user token is good for.
+    #[must_use]
+    pub fn user_ttl(&self) -> Duration {
+        self.rules.user_ttl
+    }
+
+    /// A token for the account `id` in `session`.
+    #[must_use]
+    pub fn for_user(&self, id: &str, session: &str) -> String {
+        let claims = Claims { sid: Some(session), ..self.claims("user", id, self.rules.user_ttl) };
+        self.sign(&claims)
+    }
+
+    /// A token for a new guest of `room` alone; `None` where guests are turned off.
+    #[must_use]
+    pub fn for_new_guest(&self, room: &RoomName) -> Option<String> {
+        let id = random::id();
+        let claims = Claims {
+            room_name: Some(room.as_str()),
+            user_id: Some(&id),
+            ..self.claims("guest", &id, self.rules.guest_ttl?)
+        };
+        Some(self.sign(&claims))
+    }
+
+    fn claims<'a>(&'a self, kind: &'static str, subject: &'a str, ttl: Duration) -> Claims<'a> {
+        let now = self.clock.unix_seconds();
+        let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        Claims {
+            iss: &self.rules.issuer,
+            aud: &self.rules.audience,
+            iat: now,
+            exp: now.saturating_add(ttl),
+            jti: random::id(),
+            sub: subject,
+            kind,
+            sid: None,
+            room_name: None,
+            user_id: None,
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "an HMAC over our own claims, which are strings and integers, can't fail")]
+    fn sign(&self, claims: &Claims<'_>) -> String {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing_key).expect("claims are signed")
+    }
+
+    /// Who holds `token`.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`], whatever is wrong with it.
+    pub fn verify(&self, token: &str) -> Result<Caller, Invalid> {
+        if token.len() > MAX_BYTES {
+            return Err(Invalid);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(Invalid)?;
+        let (header, payload) = message.split_once('.').ok_or(Invalid)?;
+        check_header(&decode(header)?)?;
+        // The engine is strict: no padding, no second spelling of the last character.
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| Invalid)?;
+        let signed = |key| crypto::verify(signature, message.as_bytes(), key, Algorithm::HS256).unwrap_or(false);
+        if !self.accepted_keys.iter().any(signed) {
+            return Err(Invalid);
+        }
+        self.caller(&decode(payload)?)
+    }
+
+    fn caller(&self, claims: &Object) -> Result<Caller, Invalid> {
+        self.check_dates(claims)?;
+        if claims.text("iss") != Some(&self.rules.issuer) || !is_for(claims.get("aud"), &self.rules.audience) {
+            return Err(Invalid);
+        }
+        let id = non_empty(claims, "sub")?;
+        match claims.text("kind") {
+            Some("user") => Ok(Caller::User { id, session: non_empty(claims, "sid")? }),
+            Some("guest") => {
+                non_empty(claims, "userId")?;
+                let room = RoomName::parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)?;
+                Ok(Caller::Guest { id, room })
+            }
+            _ => Err(Invalid),
+        }
+    }
+
+    fn check_dates(&self, claims: &Object) -> Result<(), Invalid> {
+        let now = self.clock.unix_seconds();
+        let expires = claims.integer("exp").ok_or(Invalid)?;
+        // Required, but not compared: a clock that was set back must not log everybody out.
+        claims.integer("iat").ok_or(Invalid)?;
+        let not_before = match claims.get("nbf") {
+            None => now,
+            Some(_) => claims.integer("nbf").ok_or(Invalid)?,
+        };
+        if now < expires && not_before <= now { Ok(()) } else { Err(Invalid) }
+    }
+}
+
+/// One part of the token: strict base64url around one strict JSON object.
+fn decode(part: &str) -> Result<Object, Invalid> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Invalid)?;
+    serde_json::from_slice(&json).map_err(|_| Invalid)
+}
+
+/// HS256, no extension that must be understood, and a type that is a string. Keys and addresses in a header are never used.
+fn check_header(header: &Object) -> Result<(), Invalid> {
+    let typed = header.get("typ").is_none_or(serde_json::Value::is_string);
+    if header.text("alg") == Some("HS256") && header.get("crit").is_none() && typed { Ok(()) } else { Err(Invalid) }
+}
+
+/// RFC 7519 section 4.1.3: one audience, or an array of them that has ours.
+fn is_for(claim: Option<&serde_json::Value>, audience: &str) -> bool {
+    match claim {
+        Some(serde_json::Value::String(one)) => one == audience,
+        Some(serde_json::Value::Array(many)) => {
+            many.iter().all(serde_json::Value::is_string) && many.iter().any(|one| one == audience)
+        }
+        _ => false,
+    }
+}
+
+fn non_empty(claims: &Object, name: &str) -> Result<String, Invalid> {
+    match claims.text(name) {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(Invalid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::UNIX_EPOCH;
+
+    fn tokens(secret: &str, previous: &[&str], seconds: &Arc<AtomicU64>) -> Tokens {
+        let seconds = Arc::clone(seconds);
+        let rules = Rules {
+            secret: Secret::new(secret),
+            previous_secrets: previous.iter().copied().map(Secret::new).collect(),
+            issuer: "us".into(),
+            audience: "us too".into(),
+            user_ttl: Duration::from_secs(2),
+            guest_ttl: Some(Duration::from_secs(4)),
+        };
+        Tokens::new(rules, Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst))))
+    }
+
+    #[test]
+    fn a_token_is_good_until_the_very_second_it_expires() {
+        let seconds = Arc::new(AtomicU64::new(1_000_000));
+        let tokens = tokens("first secret", &[], &seconds);
+        let token = tokens.for_user("u1", "s1");
+        assert_eq!(tokens.verify(&token), Ok(Caller::User { id: "u1".into(), session: "s1".into() }));
+        seconds.store(1_000_001, Ordering::SeqCst);
+        assert!(tokens.verify(&token).is_ok());
+        seconds.store(1_000_002, Ordering::SeqCst);
+        assert_eq!(tokens.verify(&token), Err(Invalid));
+        seconds.store(900_000, Ordering::SeqCst);
+        assert!(tokens.verify(&token).is_ok(), "a clock set back logs nobody out");
+    }
+
+    #[test]
+    fn a_guest_token_names_its_room_and_a_guest_of_its_own() {
+        let tokens = tokens("first secret", &[], &Arc::default());
+        let room = RoomName::parse("комната 1").unwrap();
+        let (one, two) = (tokens.for_new_guest(&room).unwrap(), tokens.for_new_guest(&room).unwrap());
+        let (Ok(Caller::Guest { id: one, room: of_one }), Ok(Caller::Guest { id: two, .. })) =
+            (tokens.verify(&one), tokens.verify(&two))
+        else {
+            panic!("both are guests");
+        };
+        assert_ne!(one, two);
+        assert_eq!(of_one, room);
+    }
+
+    #[test]
+    fn a_previous_secret_still_opens_but_never_signs() {
+        let seconds = Arc::default();
+        let (old, new) = (tokens("old secret", &[], &seconds), tokens("new secret", &["old secret"], &seconds));
+        let after = tokens("new secret", &[], &seconds);
+        let (from_old, from_new) = (old.for_user("u1", "s1"), new.for_user("u1", "s1"));
+        assert!(new.verify(&from_old).is_ok());
+        assert!(after.verify(&from_new).is_ok());
+        assert!(after.verify(&from_old).is_err());
+        assert!(old.verify(&from_new).is_err());
+    }
+}

@@ -1,0 +1,42 @@
+//! The application server between ProCONF clients and Admin Control.
+//!
+//! # The one way a request travels
+//!
+//! ```text
+//! request
+//!   → middleware::access_log      request id, clock starts; one log line at the end
+//!   → middleware::error_boundary  a panic, a timeout or a framework-made error leaves as the envelope
+//!   → routes                      THE TABLE: path → row; no row, or the wrong method → 404
+//!   → middleware::authenticate    on rows that need a caller: 401, or leaves a Caller
+//!   → routes::<endpoint>          parse in, call one service, name the answer
+//!   → catch_up | accounts         the decision; knows no HTTP framework, no SQL, no awc
+//!   → admin_control | db          the outside world
+//!   ← responders                  Success<T> or ApiError: the whole envelope, on one page
+//! response
+//! ```
+//!
+//! # The arrows
+//!
+//! Knowledge points down that list, never up. What must not name what is written in `tests/suite/architecture.rs`, which
+//! reads `src/` and reports each line that breaks a rule.
+
+pub mod accounts;
+pub mod admin_control;
+pub mod caller;
+pub mod catch_up;
+pub mod cli;
+pub mod clock;
+pub mod db;
+pub mod json;
+pub mod jwt;
+pub mod middleware;
+pub mod random;
+pub mod responders;
+pub mod room;
+pub mod routes;
+pub mod sandbox;
+pub mod secret;
+pub mod server;
+pub mod services;
+pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,82 @@
+//! Lets nobody past without a valid token, and leaves a [`Caller`] for the handler. On the routes whose row asks for one.
+
+use std::future::{Ready, ready};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
+
+use crate::caller::Caller;
+use crate::jwt::Tokens;
+use crate::responders::ApiError;
+
+/// Rejects with 401, or calls on with a [`Caller`] in the request.
+///
+/// # Errors
+///
+/// [`ApiError::Unauthorized`], and those of the inner services.
+pub async fn authenticate<B: MessageBody>(
+    tokens: web::Data<Tokens>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
+    let caller = tokens.verify(token).map_err(ApiError::from)?;
+    request.extensions_mut().insert(caller);
+    next.call(request).await
+}
+
+/// The token of the one `Authorization: Bearer <token>`: the scheme in any case, one or more spaces (RFC 9110 section 11.4).
+/// Two such headers are refused, because the next reader might believe the other one.
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION);
+    let (only, None) = (all.next()?, all.next()) else {
+        return None;
+    };
+    let (scheme, rest) = only.to_str().ok()?.trim_matches([' ', '\t']).split_once(' ')?;
+    let token = rest.trim_start_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // Only a row that forgot to ask for a caller gets here without one; such a route must stay shut.
+        ready(request.extensions().get::<Self>().cloned().ok_or(ApiError::Unauthorized))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+
+    fn token_of(values: &[&[u8]]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        bearer_token(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn one_bearer_header_in_any_case_with_any_number_of_spaces() {
+        for value in ["Bearer t", "bearer t", "BEARER t", "bEaReR     t", "  Bearer t \t"] {
+            assert_eq!(token_of(&[value.as_bytes()]).as_deref(), Some("t"), "{value}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_token() {
+        for value in ["", "Bearer", "Bearer ", "Bearer:t", "Bearert", "t", "Basic t", "Bearer\tt"] {
+            assert_eq!(token_of(&[value.as_bytes()]), None, "{value}");
+        }
+        assert_eq!(token_of(&[]), None);
+        assert_eq!(token_of(&[b"Bearer t", b"Bearer t"]), None);
+        assert_eq!(token_of(&[b"Bearer \xff"]), None);
+    }
+}

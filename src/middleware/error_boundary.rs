@@ -1,0 +1,135 @@
+//! Whatever goes wrong inside, the client gets the envelope: a panic, a request that takes too long, an error that the
+//! framework made. Must not know which routes there are.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError as _, web};
+use futures_util::FutureExt as _;
+
+use crate::responders::{ApiError, Enveloped};
+
+/// How long one whole request may take, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
+#[derive(Debug, Clone, Copy)]
+pub struct RequestTimeout(pub Duration);
+
+/// Wraps the whole server, inside the access log.
+///
+/// # Errors
+///
+/// Always an [`ApiError`]: whatever else the inner services fail with has become one here.
+pub async fn error_boundary<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let limit = request.app_data::<web::Data<RequestTimeout>>().map_or(Duration::from_secs(30), |limit| limit.0);
+    let has_body = brings_a_body(&request);
+    let outcome = AssertUnwindSafe(tokio::time::timeout(limit, next.call(request))).catch_unwind().await;
+    match outcome {
+        Ok(Ok(Ok(response))) => Ok(enveloped(response)),
+        Ok(Ok(Err(error))) => Err(in_the_envelope(&error)),
+        // Everything that this server waits for has a shorter limit of its own, so what is missing is the client's body.
+        Ok(Err(_elapsed)) if has_body => Err(ApiError::TooSlow.into()),
+        Ok(Err(_elapsed)) => {
+            log::error!(limit:? = limit; "a request was still being worked on at its time limit");
+            Err(ApiError::Internal.into())
+        }
+        Err(_panic) => {
+            log::error!("a handler panicked");
+            Err(ApiError::Internal.into())
+        }
+    }
+}
+
+/// Keeps an answer that is in the envelope, or is no failure; writes the contract's in place of any other.
+fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceResponse<BoxBody> {
+    if response.response().extensions().get::<Enveloped>().is_some() {
+        return response.map_into_boxed_body();
+    }
+    match ApiError::of_status(response.status()) {
+        Some(error) => response.into_response(error.error_response()),
+        None => response.map_into_boxed_body(),
+    }
+}
+
+fn in_the_envelope(error: &Error) -> Error {
+    let error = match error.as_error::<ApiError>() {
+        Some(error) => error.clone(),
+        None => ApiError::of_status(error.as_response_error().status_code()).unwrap_or(ApiError::Internal),
+    };
+    error.into()
+}
+
+fn brings_a_body(request: &ServiceRequest) -> bool {
+    let headers = request.headers();
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::middleware::access_log::access_log;
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, HttpResponse, HttpServer};
+
+    async fn panics() -> HttpResponse {
+        panic!("a secret of the inside")
+    }
+
+    async fn framework_error() -> Result<HttpResponse, Error> {
+        Err(actix_web::error::ErrorImATeapot("a secret of the inside"))
+    }
+
+    async fn sleeps() -> HttpResponse {
+        std::future::pending().await
+    }
+
+    async fn says_405() -> HttpResponse {
+        HttpResponse::MethodNotAllowed().body("a secret of the inside")
+    }
+
+    #[actix_rt::test]
+    async fn whatever_goes_wrong_the_answer_is_the_envelope_and_the_server_lives_on() {
+        let server = HttpServer::new(|| {
+            App::new()
+                .app_data(web::Data::new(RequestTimeout(Duration::from_millis(50))))
+                .wrap(from_fn(error_boundary))
+                .wrap(from_fn(access_log))
+                .route("/panics", web::get().to(panics))
+                .route("/error", web::get().to(framework_error))
+                .route("/sleeps", web::get().to(sleeps))
+                .route("/405", web::get().to(says_405))
+                .route("/fine", web::get().to(|| async { HttpResponse::Ok().body("fine") }))
+        })
+        .workers(1)
+        .bind(("127.0.0.1", 0))
+        .unwrap();
+        let address = server.addrs()[0];
+        let running = server.disable_signals().run();
+        let handle = running.handle();
+        actix_rt::spawn(running);
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = awc::Client::default();
+        for (path, status, message) in [
+            ("panics", 500, "Internal server error"),
+            ("error", 400, "The request is malformed."),
+            ("sleeps", 500, "Internal server error"),
+            ("405", 404, "Not found"),
+            ("panics", 500, "Internal server error"),
+        ] {
+            let mut answer = client.get(format!("http://{address}/{path}")).send().await.unwrap();
+            let body = answer.body().await.unwrap();
+            let expected = format!(r#"{{"data":null,"error":{{"code":{status},"message":"{message}"}}}}"#);
+            assert_eq!((answer.status().as_u16(), &body[..]), (status, expected.as_bytes()), "{path}");
+            assert_eq!(answer.headers().get("content-type").unwrap(), "application/json", "{path}");
+            assert!(answer.headers().contains_key("x-request-id"), "{path}");
+        }
+        let mut fine = client.get(format!("http://{address}/fine")).send().await.unwrap();
+        assert_eq!(fine.body().await.unwrap(), "fine");
+        handle.stop(false).await;
+    }
+}

@@ -1,0 +1,213 @@
+//! The envelope: what every answer of the API looks like, success or failure, on one page.
+//!
+//! The only place that writes an error body or chooses an error status. A failure inside the server is logged where it
+//! becomes an [`ApiError`]; the client is told the contract's sentence and nothing of the cause.
+
+use std::borrow::Cow;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
+use serde::Serialize;
+
+use crate::{accounts, catch_up, jwt, room};
+
+/// 200 with `{"error": null, "data": …}`.
+#[derive(Debug)]
+pub struct Success<T>(pub T);
+
+/// A failure, as the client may know it: 4xx and 5xx with `{"data": null, "error": {"code": …, "message": …}}`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The route needs a room and none, or a blank one, was given.
+    #[error("Room name required in query param.")]
+    RoomRequired,
+    /// Any other malformed input: a sentence that names the field and quotes nothing of what was sent.
+    #[error("{0}")]
+    BadRequest(Cow<'static, str>),
+    /// No valid token, or wrong e-mail or password.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// A valid token that does not cover this room or route.
+    #[error("Forbidden")]
+    Forbidden,
+    /// Unknown URL, wrong method, or a room that Admin Control does not know.
+    #[error("Not found")]
+    NotFound,
+    /// The body did not arrive within the request's time.
+    #[error("Request timeout")]
+    TooSlow,
+    /// The body is over the limit.
+    #[error("Payload too large")]
+    PayloadTooLarge,
+    /// Any failure on the server's side, every failure of Admin Control included.
+    #[error("Internal server error")]
+    Internal,
+    /// More work than this server takes on at once.
+    #[error("Service unavailable")]
+    Overloaded,
+}
+
+/// Marks a response whose body is an envelope, so that the error boundary knows which it still has to write.
+pub struct Enveloped;
+
+#[derive(Serialize)]
+struct SuccessBody<T> {
+    error: (),
+    data: T,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    data: (),
+    error: ErrorMember<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorMember<'a> {
+    code: u16,
+    message: &'a str,
+}
+
+impl<T: Serialize> Responder for Success<T> {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        envelope(&mut HttpResponse::Ok(), &SuccessBody { error: (), data: self.0 })
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::RoomRequired | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        match self {
+            Self::Unauthorized => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
+            Self::Overloaded => response.insert_header((RETRY_AFTER, "1")),
+            // The rest of the body may still be on its way, and must not be read as the next request.
+            Self::TooSlow | Self::PayloadTooLarge => response.force_close(),
+            _ => &mut response,
+        };
+        let error = ErrorMember { code: self.status_code().as_u16(), message: &self.to_string() };
+        envelope(&mut response, &ErrorBody { data: (), error })
+    }
+}
+
+fn envelope(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
+    let Ok(body) = serde_json::to_string(body) else {
+        // Only a map with keys that are not strings can fail to serialise, and no route answers with one.
+        return ApiError::Internal.error_response();
+    };
+    let mut response = response
+        .content_type("application/json")
+        // Answers are about one caller's rooms and tokens: nobody in between keeps them.
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(body);
+    response.extensions_mut().insert(Enveloped);
+    response
+}
+
+impl ApiError {
+    /// What a status chosen by the framework means in the contract's terms; `None` if it is no failure.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Option<Self> {
+        match status.as_u16() {
+            0..=399 => None,
+            401 => Some(Self::Unauthorized),
+            403 => Some(Self::Forbidden),
+            404 | 405 => Some(Self::NotFound),
+            408 => Some(Self::TooSlow),
+            413 => Some(Self::PayloadTooLarge),
+            503 => Some(Self::Overloaded),
+            400..=499 => Some(Self::BadRequest("The request is malformed.".into())),
+            _ => Some(Self::Internal),
+        }
+    }
+
+    /// A 400 whose sentence names the field.
+    pub fn bad_request(sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self::BadRequest(sentence.into())
+    }
+}
+
+impl From<jwt::Invalid> for ApiError {
+    fn from(_: jwt::Invalid) -> Self {
+        Self::Unauthorized
+    }
+}
+
+impl From<room::Error> for ApiError {
+    fn from(error: room::Error) -> Self {
+        match error {
+            room::Error::Blank => Self::RoomRequired,
+            room::Error::Invalid => Self::bad_request("Room name is not valid."),
+        }
+    }
+}
+
+impl From<catch_up::Error> for ApiError {
+    fn from(error: catch_up::Error) -> Self {
+        match error {
+            catch_up::Error::Forbidden => Self::Forbidden,
+            catch_up::Error::UnknownRoom => Self::NotFound,
+            catch_up::Error::Overloaded => Self::Overloaded,
+            // The source has logged why.
+            catch_up::Error::SourceFailed => Self::Internal,
+        }
+    }
+}
+
+impl From<accounts::Error> for ApiError {
+    fn from(error: accounts::Error) -> Self {
+        match error {
+            accounts::Error::WrongCredentials => Self::Unauthorized,
+            accounts::Error::Invalid { .. } => Self::BadRequest(error.to_string().into()),
+            accounts::Error::Overloaded => Self::Overloaded,
+            accounts::Error::EmailTaken | accounts::Error::Database(_) | accounts::Error::Hash => {
+                log::error!(cause:% = error; "an account request failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::body::MessageBody as _;
+
+    fn body(response: HttpResponse) -> String {
+        let bytes = response.into_body().try_into_bytes().unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_envelope_is_the_contracts_to_the_byte() {
+        let request = actix_web::test::TestRequest::default().to_http_request();
+        assert_eq!(body(Success("text").respond_to(&request)), r#"{"error":null,"data":"text"}"#);
+        let error = ApiError::RoomRequired.error_response();
+        assert_eq!(body(error), r#"{"data":null,"error":{"code":400,"message":"Room name required in query param."}}"#);
+    }
+
+    #[test]
+    fn no_status_of_the_framework_but_the_contracts_leaves() {
+        for status in (400..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
+            let error = ApiError::of_status(status).unwrap();
+            assert_ne!(error.status_code(), StatusCode::METHOD_NOT_ALLOWED);
+        }
+        assert_eq!(ApiError::of_status(StatusCode::NOT_MODIFIED), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! The body of a request: one JSON object of at most 64 KiB, whose members are asked for by name.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt as _;
+
+use crate::json::Object;
+use crate::responders::ApiError;
+
+/// The longest body, in bytes.
+pub(super) const MAX_BYTES: usize = 64 * 1024;
+
+/// The members of a request's body.
+pub(super) struct Body(Object);
+
+impl Body {
+    /// The string called `name`, which must be there and not be empty.
+    pub(super) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
+        match self.0.get(name) {
+            None | Some(serde_json::Value::Null) => Err(ApiError::bad_request(format!("{name} is required."))),
+            Some(serde_json::Value::String(text)) if text.is_empty() => {
+                Err(ApiError::bad_request(format!("{name} must not be empty.")))
+            }
+            Some(serde_json::Value::String(text)) => Ok(text),
+            Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
+        }
+    }
+}
+
+impl FromRequest for Body {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let checked = check_head(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            checked?;
+            let bytes = read(payload).await?;
+            let object = serde_json::from_slice(&bytes)
+                .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
+            Ok(Self(object))
+        })
+    }
+}
+
+/// What can be refused before a byte of the body is read.
+fn check_head(request: &HttpRequest) -> Result<(), ApiError> {
+    let mut types = request.headers().get_all(CONTENT_TYPE);
+    let is_json = |value: &str| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+    let json = types.next().and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    if !json || types.next().is_some() {
+        return Err(ApiError::bad_request("Content-Type must be application/json."));
+    }
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match length.map(str::parse::<usize>) {
+        Some(Ok(length)) if length <= MAX_BYTES => Ok(()),
+        Some(_) => Err(ApiError::PayloadTooLarge),
+        None => Ok(()),
+    }
+}
+
+async fn read(mut payload: Payload) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| ApiError::bad_request("The body is not complete."))?;
+        if bytes.len() + chunk.len() > MAX_BYTES {
+            return Err(ApiError::PayloadTooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,84 @@
+//! THE TABLE: every route of the server, one row each.
+//!
+//! From a row follow the mounting, the 404 on other methods, and the 401 check. A new route is a new file, its `mod` line
+//! and its row; CONTRIBUTING.md walks through one. Handlers name no other handler and no database.
+
+mod auth;
+mod body;
+mod call_catch_up;
+mod join_member;
+mod room_param;
+
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::{Resource, Route, web};
+
+use crate::middleware::authenticate::authenticate;
+use crate::responders::ApiError;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody, with no token.
+    Anyone,
+    /// The holder of a valid token, a user or a guest. What a guest may see is decided behind the handler.
+    Caller,
+}
+
+/// One route.
+pub struct Row {
+    /// The method. Any other one on the same path is 404.
+    pub method: Method,
+    /// The paths, the first one being the documented one. `{roomName}` stands for one segment, which may be empty.
+    pub paths: &'static [&'static str],
+    /// Who may call it.
+    pub who: Who,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    handler: fn(Route) -> Route,
+}
+
+/// Every route.
+#[rustfmt::skip]
+pub static TABLE: &[Row] = &[
+    Row { method: Method::POST, paths: &["/auth/login"], who: Who::Anyone,
+          summary: "Signs a user in with e-mail and password.",
+          handler: |route| route.to(auth::log_in) },
+    Row { method: Method::GET, paths: &["/auth/joinmember"], who: Who::Anyone,
+          summary: "Lets a guest into one room.",
+          handler: |route| route.to(join_member::create) },
+    Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
+          summary: "What was said so far in a call that is going on.",
+          handler: |route| route.to(call_catch_up::show) },
+];
+
+/// Mounts the table. A path with several methods becomes one resource: of two with one path actix would see only the first.
+pub fn mount(config: &mut web::ServiceConfig) {
+    let mut mounted: Vec<&str> = Vec::new();
+    for &path in TABLE.iter().flat_map(|row| row.paths) {
+        if !mounted.contains(&path) {
+            mounted.push(path);
+            config.service(resource(path));
+        }
+    }
+    config.default_service(web::to(not_found));
+}
+
+fn resource(path: &str) -> Resource {
+    let pattern = path.replace("{roomName}", "{roomName:[^/]*}");
+    let rows = TABLE.iter().filter(|row| row.paths.contains(&path));
+    // Without a default of its own, a resource answers a wrong method with 405.
+    rows.fold(web::resource(pattern).default_service(web::to(not_found)), |resource, row| resource.route(route(row)))
+}
+
+fn route(row: &Row) -> Route {
+    let route = (row.handler)(web::route().method(row.method.clone()));
+    match row.who {
+        Who::Anyone => route,
+        Who::Caller => route.wrap(from_fn(authenticate)),
+    }
+}
+
+async fn not_found() -> Result<&'static str, ApiError> {
+    Err(ApiError::NotFound)
+}

@@ -1,0 +1,124 @@
+//! The room that a request asks for: taken from the path or the query, decoded once, strictly.
+//!
+//! actix's own path and query extractors decode `%2F`, turn bad UTF-8 into U+FFFD and accept malformed escapes, so that
+//! several spellings become one room. Here a spelling is either exactly one name or a 400.
+
+use std::borrow::Cow;
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use percent_encoding::percent_decode_str;
+
+use crate::responders::ApiError;
+use crate::room::{self, RoomName};
+
+/// The name of the room, in the path's pattern and in the query.
+const NAME: &str = "roomName";
+
+/// The room of this request.
+pub(super) struct RoomParam(pub(super) RoomName);
+
+impl FromRequest for RoomParam {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(room_of(request).map(Self))
+    }
+}
+
+fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
+    // An empty segment (`/callCatchUp/`) is no room given.
+    let in_path = raw_segment(request).filter(|segment| !segment.is_empty()).map(parse).transpose()?;
+    let in_query = raw_query_value(request.query_string())?.map(|value| parse(&value.replace('+', " "))).transpose()?;
+    match (in_path, in_query) {
+        (Some(path), Some(query)) if path != query => {
+            Err(ApiError::bad_request("The room in the path and roomName in the query differ."))
+        }
+        (Some(room), _) | (None, Some(room)) => Ok(room),
+        (None, None) => Err(ApiError::RoomRequired),
+    }
+}
+
+/// The last segment as it was sent, where the route's pattern has a room there.
+fn raw_segment(request: &HttpRequest) -> Option<&str> {
+    request.match_info().get(NAME)?;
+    request.uri().path().rsplit('/').next()
+}
+
+/// The value of `roomName` as it was sent. Given twice it is an error, whatever the values: two readers might pick two.
+fn raw_query_value(query: &str) -> Result<Option<&str>, ApiError> {
+    let mut values = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(|(key, _)| decode(&key.replace('+', " ")).is_some_and(|key| key == NAME))
+        .map(|(_, value)| value);
+    let value = values.next();
+    match values.next() {
+        None => Ok(value),
+        Some(_) => Err(ApiError::bad_request("roomName must be given once.")),
+    }
+}
+
+fn parse(raw: &str) -> Result<RoomName, ApiError> {
+    let name = decode(raw).ok_or(room::Error::Invalid)?;
+    Ok(RoomName::parse(&name)?)
+}
+
+/// Decodes each `%XX` once; `None` for a `%` without two hexadecimal digits, and for bytes that are not UTF-8.
+fn decode(raw: &str) -> Option<Cow<'_, str>> {
+    let well_formed = raw.split('%').skip(1).all(|rest| {
+        let mut digits = rest.bytes();
+        let mut digit = || digits.next().is_some_and(|digit| digit.is_ascii_hexdigit());
+        digit() && digit()
+    });
+    if !well_formed {
+        return None;
+    }
+    percent_decode_str(raw).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_escape_is_decoded_once_and_only_if_it_is_whole() {
+        assert_eq!(decode("a%20b").as_deref(), Some("a b"));
+        assert_eq!(decode("%25%32%46").as_deref(), Some("%2F"));
+        for malformed in ["%", "a%", "%2", "%zz", "%%32%66", "%2%46", "%u002f", "%FF", "%C0%AF", "%ED%A0%80", "%E2%82"] {
+            assert_eq!(decode(malformed), None, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn room_name_is_taken_from_the_query_only_if_it_is_there_once() {
+        assert_eq!(raw_query_value("a=1&roomName=r1&b"), Ok(Some("r1")));
+        assert_eq!(raw_query_value("roomName"), Ok(Some("")));
+        assert_eq!(raw_query_value("room%4eame=r2"), Ok(Some("r2")));
+        assert_eq!(raw_query_value("roomName[]=r2&RoomName=r3&roomname=r4"), Ok(None));
+        assert_eq!(raw_query_value(""), Ok(None));
+        assert!(raw_query_value("roomName=r1&roomName=r1").is_err());
+        assert!(raw_query_value("roomName=r1&room%4Eame=r2").is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn a_name_that_was_encoded_in_any_way_decodes_to_itself(name in r"\PC{0,20}", plain in any::<bool>()) {
+            let encoded: String = name
+                .chars()
+                .map(|c| if plain && c != '%' { c.to_string() } else { encode_all(c) })
+                .collect();
+            let decoded = decode(&encoded);
+            prop_assert_eq!(decoded.as_deref(), Some(name.as_str()));
+        }
+    }
+
+    fn encode_all(c: char) -> String {
+        c.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! The sample rooms of a sandbox: what is said in them, and when.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+/// The sample rooms: a meeting that goes on, one where nobody turned the transcript on, one that ended yesterday.
+pub const SAMPLE_ROOMS: [&str; 3] = ["testRoom", "quietRoom", "yesterday"];
+
+/// A new sentence every so many seconds.
+const PACE: i64 = 20;
+/// Sentences that have been said when the sandbox starts: somebody is always late.
+const ALREADY_SAID: usize = 3;
+/// How long ago, and for how long, the ended meeting took place, in seconds.
+const ENDED_AGO: i64 = 24 * 3600;
+const LASTED: i64 = 1800;
+
+const SAID: [&str; 12] = [
+    "Ann opened the call and went through the agenda: the release, the open bugs, the holiday rota.",
+    "Bo reported that the Android build passes on all devices but one; the fix is in review.",
+    "Ann asked whether the release can still go out on Thursday. Nobody objected.",
+    "Chidi showed the new waiting room. The team liked it; the wording of the button will change.",
+    "Dana found that joining with a slow connection takes up to nine seconds and will measure where they go.",
+    "Bo and Dana agreed to look at the slow join together after the call.",
+    "Ann moved two bugs out of the release; both are cosmetic.",
+    "Chidi asked for a second pair of eyes on the screen-sharing change. Emil took it.",
+    "Emil reminded everybody that the recording bucket is nearly full; old recordings go on Friday.",
+    "The holiday rota was settled: Dana covers the first week, Chidi the second.",
+    "Ann summed up: release on Thursday, slow join measured by Wednesday, recordings cleaned up on Friday.",
+    "The call is in its questions round.",
+];
+
+/// The catch-up of a sample room, `at` seconds after the sandbox started.
+pub(super) fn catch_up(room: &str, at: i64) -> Option<String> {
+    match room {
+        "testRoom" => {
+            let said = ALREADY_SAID.saturating_add(usize::try_from(at / PACE).unwrap_or(0));
+            Some(SAID.iter().take(said).copied().collect::<Vec<_>>().join(" "))
+        }
+        "quietRoom" => Some(String::new()),
+        _ => None,
+    }
+}
+
+pub(super) fn status(room: &str) -> Option<Value> {
+    match room {
+        "testRoom" => Some(json!({"transcript_status": true, "recording_status": false})),
+        "quietRoom" => Some(json!({"transcript_status": false, "recording_status": false})),
+        _ => None,
+    }
+}
+
+pub(super) fn summary(room: &str, started_at: i64) -> Option<Value> {
+    (room == "yesterday").then(|| summary_record(room, started_at - ENDED_AGO))
+}
+
+pub(super) fn summary_record(room: &str, created_at: i64) -> Value {
+    json!({"id": 113, "meeting_id": 2900, "room_name": room, "file_url": format!("{room}_{created_at}/summary.txt")})
+}
+
+pub(super) fn ended(started_at: i64) -> Value {
+    let created_at = started_at - ENDED_AGO;
+    json!([{
+        "room_name": "yesterday",
+        "unique_id": format!("yesterday_{created_at}"),
+        "created_at": rfc3339(created_at),
+        "destroyed_at": rfc3339(created_at + LASTED),
+    }])
+}
+
+pub(super) fn configuration() -> Value {
+    json!({"features": {
+        "audio_call": true, "video_call": true, "live_chat": true, "waiting_room": true, "screen_sharing": true,
+        "desktop_streaming": true, "moderator_control": true, "transcript": true, "auto_centering": true,
+        "client_side_recording": true, "server_side_recording": true,
+    }})
+}
+
+/// Three parts like a JWT's; the last one is no signature of anything.
+pub(super) fn proconf_token(role: &str, room: &str, participant: &str) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = part(&json!({"alg": "HS256", "typ": "JWT"}));
+    let claims = part(&json!({"role": role, "room": room, "participantName": participant}));
+    format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode("signed by the sandbox, that is, not at all"))
+}
+
+fn rfc3339(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}

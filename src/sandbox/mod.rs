@@ -1,0 +1,93 @@
+//! An Admin Control to develop and test against: for `dev`, for QA against any app server, and for tests.
+//!
+//! Written from the contract alone. It shares no type with [`crate::admin_control`]: two independent statements of one
+//! contract, so that a mistake in one can't agree with itself. What it answers is a [`Script`].
+
+mod meeting;
+mod script;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::body::SizedStream;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use futures_util::{StreamExt as _, stream};
+
+pub use meeting::SAMPLE_ROOMS;
+pub use script::{Asked, Reply, Script};
+
+/// A sandbox that listens.
+pub struct Sandbox {
+    address: SocketAddr,
+    running: actix_web::dev::Server,
+}
+
+impl Sandbox {
+    /// Listens on `address` and answers by `script`, which may be changed while it runs.
+    ///
+    /// # Errors
+    ///
+    /// If the address can't be listened on.
+    pub fn bind(address: SocketAddr, script: Script) -> io::Result<Self> {
+        let script = web::Data::new(script);
+        let http = HttpServer::new(move || App::new().app_data(script.clone()).default_service(web::to(answer)))
+            .workers(1)
+            .keep_alive(Duration::from_secs(5)) // Node's, which is what Admin Control is thought to run on.
+            .shutdown_timeout(0)
+            .disable_signals()
+            .bind(address)?;
+        let address = http.addrs().first().copied().unwrap_or(address);
+        Ok(Self { address, running: http.run() })
+    }
+
+    /// What to configure as `APP_ADMIN_CONTROL__BASE_URL`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/api", self.address)
+    }
+
+    /// Answers until its task is dropped or the runtime ends.
+    ///
+    /// # Errors
+    ///
+    /// What ended it.
+    pub async fn run(self) -> io::Result<()> {
+        self.running.await
+    }
+}
+
+async fn answer(request: HttpRequest, body: web::Bytes, script: web::Data<Script>) -> HttpResponse {
+    let asked = Asked::new(
+        request.method().as_str(),
+        // As it came over the wire; actix's own idea of the path is decoded.
+        request.uri().path_and_query().map_or("", |target| target.as_str()),
+        request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())),
+        &body,
+    );
+    let reply = script.reply_to(asked);
+    tokio::time::sleep(reply.delay()).await;
+    match reply.status_and_body() {
+        Some((status, body)) => json(status, body, reply.cuts()),
+        None => std::future::pending().await,
+    }
+}
+
+/// A JSON answer; with `cut`, the connection ends in the middle of its body.
+fn json(status: u16, body: String, cut: bool) -> HttpResponse {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.insert_header((CONTENT_TYPE, "application/json"));
+    if !cut {
+        return response.body(body);
+    }
+    let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let half: String = body.chars().take(body.chars().count() / 2).collect();
+    let broken = stream::once(async { Err(io::Error::from(io::ErrorKind::ConnectionReset)) });
+    response.body(SizedStream::new(length, stream::once(async { Ok(web::Bytes::from(half)) }).chain(broken)))
+}

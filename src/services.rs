@@ -1,0 +1,72 @@
+//! The composition root: what is made once and shared by all workers, and what each worker makes for itself.
+//!
+//! The only place where a domain module meets the adapter that serves it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::web;
+use futures_util::future::LocalBoxFuture;
+use serde_json::value::RawValue;
+
+use crate::accounts::Accounts;
+use crate::admin_control::{self, AdminControl};
+use crate::catch_up::{self, CatchUp, CatchUpSource};
+use crate::clock::Clock;
+use crate::db::Database;
+use crate::jwt::Tokens;
+use crate::middleware::error_boundary::RequestTimeout;
+use crate::room::RoomName;
+use crate::settings::Settings;
+
+/// Made once.
+#[derive(Clone)]
+pub struct Shared {
+    tokens: web::Data<Tokens>,
+    accounts: web::Data<Accounts>,
+    request_timeout: web::Data<RequestTimeout>,
+    admin_control_rules: admin_control::Rules,
+    admin_control_permits: admin_control::Permits,
+}
+
+impl Shared {
+    /// Puts together what the workers share.
+    #[must_use]
+    pub fn new(settings: &Settings, database: Database, clock: &Clock) -> Self {
+        let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
+        let accounts = Accounts::new(database, Arc::clone(&tokens), settings.accounts.clone(), clock.clone());
+        Self {
+            tokens: tokens.into(),
+            accounts: web::Data::new(accounts),
+            request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
+            admin_control_rules: settings.admin_control.clone(),
+            admin_control_permits: admin_control::Permits::new(&settings.admin_control),
+        }
+    }
+}
+
+/// Registers what a worker's handlers take; called on each worker's own thread.
+pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
+    let admin_control = AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.clone());
+    config
+        .app_data(shared.tokens.clone())
+        .app_data(shared.accounts.clone())
+        .app_data(shared.request_timeout.clone())
+        .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control))));
+}
+
+impl CatchUpSource for AdminControl {
+    fn catch_up<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, catch_up::Error>> {
+        Box::pin(async move { Ok(AdminControl::catch_up(self, room).await?) })
+    }
+}
+
+impl From<admin_control::Error> for catch_up::Error {
+    fn from(error: admin_control::Error) -> Self {
+        match error {
+            admin_control::Error::NotFound => Self::UnknownRoom,
+            admin_control::Error::TooManyCalls => Self::Overloaded,
+            _ => Self::SourceFailed,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The settings: in layers, checked to the last one, each problem named.
+//!
+//! Layers, the later one wins: the defaults in [`keys::KEYS`], the file given with `--config`, `.env`, the environment. This
+//! module reads no environment itself; [`crate::cli`] hands it in, so that a test can hand in another.
+
+mod keys;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use config::{Config, File, FileFormat};
+
+use crate::secret::Secret;
+use crate::{accounts, admin_control, jwt};
+use keys::KEYS;
+pub use values::{LogFormat, Problem};
+use values::{Setting, list};
+
+/// Everything that `serve` runs by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// Admin Control, and how it is called.
+    pub admin_control: admin_control::Rules,
+    /// The tokens.
+    pub jwt: jwt::Rules,
+    /// The accounts.
+    pub accounts: accounts::Rules,
+    /// The database.
+    pub database_url: Secret,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its worker threads; `None` for one a core.
+    pub workers: Option<usize>,
+    /// The most connections, over all workers.
+    pub max_connections: usize,
+    /// One whole request, its body included.
+    pub request_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How long requests in flight may take to finish once it stops.
+    pub shutdown_timeout: Duration,
+}
+
+/// The merged layers, each value known to be well-formed, none yet known to be complete.
+#[derive(Clone)]
+pub struct Values {
+    texts: BTreeMap<&'static str, String>,
+    given: Vec<&'static str>,
+}
+
+/// Every problem that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Values {
+    /// Merges the layers and checks each value by itself. An empty value is none.
+    ///
+    /// # Errors
+    ///
+    /// Every unknown key and every value that does not parse, over all layers.
+    pub fn load(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        for name in environment.keys().filter(|name| name.starts_with("APP_")) {
+            if !KEYS.iter().any(|key| key.name == name) {
+                problems.push(Problem::unknown(name));
+            }
+        }
+        let merged = merge(environment, file).map_err(|problem| Problems(vec![problem]))?;
+        problems.extend(unknown_in(&merged));
+
+        let (mut texts, mut given) = (BTreeMap::new(), Vec::new());
+        for key in KEYS {
+            let found = text_of(&merged, key.name);
+            if found.is_some() {
+                given.push(key.name);
+            }
+            let Some(text) = found.or(key.default.map(str::to_owned)) else {
+                continue;
+            };
+            if let Err(wrong) = (key.check)(&text) {
+                problems.push(Problem::bad(key.name, wrong, key.example));
+            }
+            texts.insert(key.name, text);
+        }
+        if problems.is_empty() { Ok(Self { texts, given }) } else { Err(Problems(problems)) }
+    }
+
+    /// What `serve` needs.
+    ///
+    /// # Errors
+    ///
+    /// Every required key that is missing.
+    pub fn settings(&self) -> Result<Settings, Problems> {
+        let missing: Vec<Problem> = KEYS
+            .iter()
+            .filter(|key| key.required && !self.texts.contains_key(key.name))
+            .map(|key| Problem::missing(key.name, key.example))
+            .collect();
+        if missing.is_empty() { self.complete().map_err(|problem| Problems(vec![problem])) } else { Err(Problems(missing)) }
+    }
+
+    /// The database, for commands that need nothing else.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: it has a default.
+    pub fn database_url(&self) -> Result<Secret, Problem> {
+        self.get("APP_DATABASE__URL")
+    }
+
+    /// The fewest characters of a new password.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: it has a default.
+    pub fn min_password(&self) -> Result<usize, Problem> {
+        self.get("APP_USERS__MIN_PASSWORD")
+    }
+
+    /// The format of the log.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: it has a default.
+    pub fn log_format(&self) -> Result<LogFormat, Problem> {
+        self.get("APP_LOG__FORMAT")
+    }
+
+    /// Keys that were given a value but have no effect in this version, to be warned of.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        KEYS.iter().filter(|key| key.pending && self.given.contains(&key.name)).map(|key| key.name).collect()
+    }
+
+    fn complete(&self) -> Result<Settings, Problem> {
+        let guests_enabled: bool = self.get("APP_GUESTS__ENABLED")?;
+        let guest_ttl = self.get("APP_GUESTS__TOKEN_TTL")?;
+        Ok(Settings {
+            server: self.server()?,
+            admin_control: self.admin_control()?,
+            jwt: jwt::Rules {
+                secret: self.get("APP_AUTH__JWT_SECRET")?,
+                previous_secrets: list(self.text("APP_AUTH__PREVIOUS_JWT_SECRETS")).map(Secret::new).collect(),
+                issuer: self.get("APP_AUTH__ISSUER")?,
+                audience: self.get("APP_AUTH__AUDIENCE")?,
+                user_ttl: self.get("APP_AUTH__TOKEN_TTL")?,
+                guest_ttl: guests_enabled.then_some(guest_ttl),
+            },
+            accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")? },
+            database_url: self.database_url()?,
+        })
+    }
+
+    fn server(&self) -> Result<ServerSettings, Problem> {
+        let workers = self.text("APP_SERVER__WORKERS");
+        Ok(ServerSettings {
+            listen: self.get("APP_SERVER__LISTEN")?,
+            workers: if workers.is_empty() { None } else { Some(self.get("APP_SERVER__WORKERS")?) },
+            max_connections: self.get("APP_SERVER__MAX_CONNECTIONS")?,
+            request_timeout: self.get("APP_SERVER__REQUEST_TIMEOUT")?,
+            keep_alive: self.get("APP_SERVER__KEEP_ALIVE")?,
+            shutdown_timeout: self.get("APP_SERVER__SHUTDOWN_TIMEOUT")?,
+        })
+    }
+
+    fn admin_control(&self) -> Result<admin_control::Rules, Problem> {
+        let authorization = self.text("APP_ADMIN_CONTROL__AUTHORIZATION");
+        Ok(admin_control::Rules {
+            base_url: self.get::<values::BaseUrl>("APP_ADMIN_CONTROL__BASE_URL")?.0,
+            timeout: self.get("APP_ADMIN_CONTROL__TIMEOUT")?,
+            connect_timeout: self.get("APP_ADMIN_CONTROL__CONNECT_TIMEOUT")?,
+            max_body_bytes: self.get("APP_ADMIN_CONTROL__MAX_BODY_BYTES")?,
+            max_in_flight: self.get("APP_ADMIN_CONTROL__MAX_IN_FLIGHT")?,
+            authorization: if authorization.is_empty() { None } else { Some(Secret::new(authorization)) },
+        })
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.texts.get(name).map_or("", String::as_str)
+    }
+
+    /// A value that the table has checked already; parsed again, because a checked text is still a text.
+    fn get<T: Setting>(&self, name: &'static str) -> Result<T, Problem> {
+        T::parse(self.text(name)).map_err(|wrong| Problem::bad(name, wrong, ""))
+    }
+}
+
+fn merge(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<Config, Problem> {
+    // Only names that the table knows, spelled as it spells them: config folds case, and `APP_SERVER` would hide a section.
+    let known = environment
+        .iter()
+        .filter(|(name, _)| KEYS.iter().any(|key| key.name == name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let environment = config::Environment::with_prefix("APP")
+        .prefix_separator("_")
+        .separator("__")
+        // Everything stays a text: a parsed secret `00123456` would become `123456`.
+        .try_parsing(false)
+        .ignore_empty(true)
+        .source(Some(known));
+    let mut layers = Config::builder();
+    if let Some(path) = file {
+        layers = layers.add_source(File::from(path).format(FileFormat::Toml));
+    }
+    layers.add_source(environment).build().map_err(|error| Problem::of_file(&error.to_string()))
+}
+
+/// What the file has that the table has not.
+fn unknown_in(merged: &Config) -> Vec<Problem> {
+    let Ok(sections) = merged.clone().try_deserialize::<BTreeMap<String, config::Value>>() else {
+        return vec![Problem::of_file("its top level must be sections")];
+    };
+    let mut unknown = Vec::new();
+    for (section, keys) in sections {
+        match keys.into_table() {
+            Ok(keys) => {
+                let names = keys.into_keys().map(|key| format!("APP_{section}__{key}").to_uppercase());
+                unknown.extend(
+                    names.filter(|name| !KEYS.iter().any(|key| key.name == name)).map(|name| Problem::unknown(&name)),
+                );
+            }
+            Err(_) => unknown.push(Problem::unknown(&format!("APP_{section}").to_uppercase())),
+        }
+    }
+    unknown
+}
+
+/// The text of a value; a list in a file is the same as its elements with commas between.
+fn text_of(merged: &Config, name: &str) -> Option<String> {
+    let path = name.strip_prefix("APP_")?.to_lowercase().replace("__", ".");
+    match merged.get_array(&path) {
+        Ok(elements) => {
+            let elements: Vec<String> = elements.into_iter().filter_map(|element| element.into_string().ok()).collect();
+            Some(elements.join(","))
+        }
+        Err(_) => merged.get_string(&path).ok(),
+    }
+    .filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

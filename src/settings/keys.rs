@@ -1,0 +1,89 @@
+//! THE TABLE of settings: every key, its default, what its value must be. `.env.example` says the same to people, and a test
+//! holds the two together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::values::{
+    BaseUrl, Cidr, DatabaseUrl, LogFormat, Origin, PossiblyNone, are, are_strong, is, is_strong, is_url_of,
+};
+
+/// One setting.
+pub(super) struct Key {
+    /// The environment variable; in a file, `APP_SERVER__LISTEN` is `listen` in `[server]`.
+    pub(super) name: &'static str,
+    /// What counts if no layer gives a value.
+    pub(super) default: Option<&'static str>,
+    /// Whether `serve` refuses to start without it.
+    pub(super) required: bool,
+    /// Checked and kept, but without effect in this version; `serve` warns if it is given.
+    pub(super) pending: bool,
+    /// A good value, for messages.
+    pub(super) example: &'static str,
+    /// Whether a text is a value.
+    pub(super) check: fn(&str) -> Result<(), &'static str>,
+}
+
+const fn optional(name: &'static str, default: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
+    Key { name, default: Some(default), required: false, pending: false, example: default, check }
+}
+
+const fn without_default(name: &'static str, example: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
+    Key { name, default: None, required: false, pending: false, example, check }
+}
+
+const fn required(name: &'static str, example: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
+    Key { required: true, ..without_default(name, example, check) }
+}
+
+const fn pending(mut key: Key) -> Key {
+    key.pending = true;
+    key
+}
+
+/// Every setting, in the order of `.env.example`.
+pub(super) const KEYS: &[Key] = &[
+    optional("APP_SERVER__LISTEN", "127.0.0.1:8080", is::<SocketAddr>),
+    without_default("APP_SERVER__WORKERS", "4", is::<usize>),
+    optional("APP_SERVER__MAX_CONNECTIONS", "25000", is::<usize>),
+    pending(optional("APP_SERVER__MAX_IN_FLIGHT", "5000", is::<usize>)),
+    optional("APP_SERVER__REQUEST_TIMEOUT", "30s", is::<Duration>),
+    optional("APP_SERVER__KEEP_ALIVE", "75s", is::<Duration>),
+    pending(optional("APP_SERVER__DRAIN_FOR", "5s", is::<PossiblyNone>)),
+    optional("APP_SERVER__SHUTDOWN_TIMEOUT", "30s", is::<Duration>),
+    pending(without_default("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8", are::<Cidr>)),
+    pending(without_default("APP_SERVER__CORS_ORIGINS", "https://app.example.com", are::<Origin>)),
+    pending(optional("APP_MANAGEMENT__LISTEN", "127.0.0.1:9090", is::<SocketAddr>)),
+    required("APP_ADMIN_CONTROL__BASE_URL", "https://admin.example.com/api", is::<BaseUrl>),
+    optional("APP_ADMIN_CONTROL__TIMEOUT", "15s", is::<Duration>),
+    optional("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "1s", is::<Duration>),
+    optional("APP_ADMIN_CONTROL__MAX_BODY_BYTES", "4194304", is::<usize>),
+    optional("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "512", is::<usize>),
+    without_default("APP_ADMIN_CONTROL__AUTHORIZATION", "\"Bearer …\"", is_header_value),
+    required("APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\"", is_strong),
+    without_default("APP_AUTH__PREVIOUS_JWT_SECRETS", "\"an earlier secret\"", are_strong),
+    optional("APP_AUTH__TOKEN_TTL", "1h", is::<Duration>),
+    optional("APP_AUTH__REFRESH_TTL", "30d", is::<Duration>),
+    optional("APP_AUTH__ISSUER", "proconf-app-server", is::<String>),
+    optional("APP_AUTH__AUDIENCE", "proconf-app-server", is::<String>),
+    optional("APP_GUESTS__ENABLED", "true", is::<bool>),
+    optional("APP_GUESTS__TOKEN_TTL", "4h", is::<Duration>),
+    pending(optional("APP_GUESTS__ROLES", "member", are::<String>)),
+    optional("APP_USERS__MIN_PASSWORD", "15", is::<usize>),
+    pending(optional("APP_USERS__ROLES", "owner,moderator,member", are::<String>)),
+    optional("APP_DATABASE__URL", "sqlite://var/app.db", is::<DatabaseUrl>),
+    pending(optional("APP_CATCH_UP__FRESH_FOR", "5s", is::<PossiblyNone>)),
+    pending(optional("APP_CATCH_UP__STALE_IF_ERROR", "60s", is::<PossiblyNone>)),
+    pending(optional("APP_CATCH_UP__MAX_BYTES", "67108864", is::<usize>)),
+    pending(optional("APP_CATCH_UP__REASON", "true", is::<bool>)),
+    pending(without_default("APP_CATCH_UP__SHARED", "redis://127.0.0.1:6379", |text| is_url_of(&["redis://"], text))),
+    pending(optional("APP_LIVE__EVERY", "15s", is::<Duration>)),
+    pending(optional("APP_SUMMARIES__URL", "file://var/summaries", |text| is_url_of(&["file://", "s3://"], text))),
+    optional("APP_LOG__FORMAT", "text", is::<LogFormat>),
+];
+
+/// What can stand in a header without ending it.
+fn is_header_value(text: &str) -> Result<(), &'static str> {
+    let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if plain { Ok(()) } else { Err("must be printable ASCII") }
+}

@@ -1,0 +1,226 @@
+//! How each kind of value is written, and what is said of one that is not.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// The fewest bytes of a secret that signs tokens (RFC 7518 section 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+/// The fewest different characters of it: `aaaa…` and a row of blanks are long enough and still no secret.
+const MIN_DIFFERENT: usize = 10;
+
+/// What is wrong with one key. Never quotes the value: it may be a secret, or hold one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    key: String,
+    what: String,
+    example: &'static str,
+}
+
+impl Problem {
+    pub(super) fn unknown(key: &str) -> Self {
+        Self { key: key.to_owned(), what: "is not a setting; .env.example lists them all".to_owned(), example: "" }
+    }
+
+    pub(super) fn missing(key: &str, example: &'static str) -> Self {
+        Self { key: key.to_owned(), what: "is required".to_owned(), example }
+    }
+
+    pub(super) fn bad(key: &str, what: impl Into<String>, example: &'static str) -> Self {
+        Self { key: key.to_owned(), what: what.into(), example }
+    }
+
+    /// `dev` has a password that everybody knows.
+    #[must_use]
+    pub fn only_loopback_in_dev() -> Self {
+        Self::bad("APP_SERVER__LISTEN", "must be a loopback address with dev", "127.0.0.1:8080")
+    }
+
+    pub(super) fn of_file(what: &str) -> Self {
+        Self { key: "--config".to_owned(), what: format!("can't be read: {what}"), example: "" }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.what)?;
+        if self.example.is_empty() { Ok(()) } else { write!(f, "; for example {}={}", self.key, self.example) }
+    }
+}
+
+/// A kind of value.
+pub(super) trait Setting: Sized {
+    /// Reads it, or says what it must be.
+    fn parse(text: &str) -> Result<Self, &'static str>;
+}
+
+/// The check of a key whose values are of kind `T`.
+pub(super) fn is<T: Setting>(text: &str) -> Result<(), &'static str> {
+    T::parse(text).map(|_| ())
+}
+
+/// The check of a key with a list of `T`.
+pub(super) fn are<T: Setting>(text: &str) -> Result<(), &'static str> {
+    list(text).try_for_each(|element| is::<T>(element))
+}
+
+/// The elements of a list: commas between, blanks around them dropped.
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
+impl Setting for SocketAddr {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse().map_err(|_| "must be an IP address and a port")
+    }
+}
+
+impl Setting for usize {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text.parse() {
+            Ok(0) | Err(_) => Err("must be a whole number from 1"),
+            Ok(number) => Ok(number),
+        }
+    }
+}
+
+impl Setting for bool {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse().map_err(|_| "must be true or false")
+    }
+}
+
+impl Setting for String {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Setting for Duration {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match PossiblyNone::parse(text)?.0 {
+            Duration::ZERO => Err("must be longer than nothing"),
+            duration => Ok(duration),
+        }
+    }
+}
+
+/// A duration that may be `0s`.
+pub(super) struct PossiblyNone(Duration);
+
+impl Setting for PossiblyNone {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let duration = humantime::parse_duration(text).map_err(|_| "must be a number with ms, s, m, h or d")?;
+        // Added to the time of day, it must still be one.
+        if duration > Duration::from_hours(100 * 365 * 24) { Err("must be less than 100 years") } else { Ok(Self(duration)) }
+    }
+}
+
+/// A secret that signs tokens.
+impl Setting for Secret {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        Ok(Self::new(text))
+    }
+}
+
+/// The check of a secret that signs tokens.
+pub(super) fn is_strong(text: &str) -> Result<(), &'static str> {
+    if text.len() < MIN_SECRET_BYTES {
+        return Err("must be 32 bytes or more");
+    }
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.sort_unstable();
+    bytes.dedup();
+    if bytes.len() < MIN_DIFFERENT { Err("must be random: too few different characters") } else { Ok(()) }
+}
+
+/// The check of secrets that signed tokens once: no stronger than they had to be then.
+pub(super) fn are_strong(text: &str) -> Result<(), &'static str> {
+    list(text).try_for_each(is_strong)
+}
+
+/// Admin Control's base URL, normalised, without a slash at its end.
+pub(super) struct BaseUrl(pub(super) String);
+
+impl Setting for BaseUrl {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = url::Url::parse(text).map_err(|_| "must be a URL")?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err("must begin with http:// or https:// and a host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must hold no user name or password; APP_ADMIN_CONTROL__AUTHORIZATION is for that");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("must have no query and no fragment");
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+/// Where accounts are kept.
+pub(super) struct DatabaseUrl;
+
+impl Setting for DatabaseUrl {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let of_sqlite = text.strip_prefix("sqlite://").is_some_and(|path| !path.is_empty() && !path.starts_with(":memory:"));
+        let of_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+        if of_sqlite || of_postgres { Ok(Self) } else { Err("must be sqlite:// with a file's path, or postgres://") }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Setting for LogFormat {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
+    }
+}
+
+/// A network: `10.0.0.0/8`.
+pub(super) struct Cidr;
+
+impl Setting for Cidr {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let network =
+            text.split_once('/').and_then(|(address, bits)| Some((address.parse().ok()?, bits.parse::<u8>().ok()?)));
+        match network {
+            Some((IpAddr::V4(_), 0..=32) | (IpAddr::V6(_), 0..=128)) => Ok(Self),
+            _ => Err("must be networks with their prefix length"),
+        }
+    }
+}
+
+/// An exact web origin: `https://app.example.com`.
+pub(super) struct Origin;
+
+impl Setting for Origin {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match url::Url::parse(text) {
+            Ok(url) if url.origin().ascii_serialization() == text => Ok(Self),
+            _ => Err("must be exact origins: scheme, host and, if not the usual one, port"),
+        }
+    }
+}
+
+/// A URL of one of the given kinds.
+pub(super) fn is_url_of(schemes: &[&str], text: &str) -> Result<(), &'static str> {
+    if schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty())) {
+        Ok(())
+    } else {
+        Err("must be a URL of a kind that is supported")
+    }
+}
