@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+use awc::http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING, USER_AGENT,
+};
 use awc::http::{StatusCode, Uri, Version};
 use awc::{Client, Connector};
 use bytes::Bytes;
@@ -115,6 +117,7 @@ impl AdminControl {
     async fn get_once(&self, client: &Client, url: &Uri) -> Result<Box<RawValue>, Error> {
         let mut request = client
             .get(url)
+            .insert_header((USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))))
             .insert_header((CONTENT_TYPE, "application/json"))
             // A small compressed body can hold a huge one.
             .insert_header((ACCEPT_ENCODING, "identity"));

@@ -1,0 +1,267 @@
+//! The "never" rules of the architecture, held over every line of `src/`.
+//!
+//! A broken rule is reported as `file:line: sentence`. Comments, texts and unit tests are not code and are not looked at;
+//! each rule has a test below that shows it red on a line that breaks it.
+
+use std::fs;
+use std::path::Path;
+
+/// A source file: its path below `src/`, and its lines of code.
+struct Source {
+    path: String,
+    lines: Vec<String>,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), lines: code_of(text) }
+    }
+
+    /// Whether the file is `place`, or in the folder `place`.
+    fn is_in(&self, places: &[&str]) -> bool {
+        places.iter().any(|place| match place.strip_suffix('/') {
+            Some(_) => self.path.starts_with(place),
+            None => self.path == *place,
+        })
+    }
+}
+
+/// A package or a module that may be named only in some places, and why.
+struct OnlyIn {
+    name: &'static str,
+    places: &'static [&'static str],
+    sentence: &'static str,
+}
+
+const FRAMEWORK: &[&str] = &["server.rs", "services.rs", "middleware/", "routes/", "responders.rs", "sandbox/"];
+
+const DOORS: &[OnlyIn] = &[
+    OnlyIn { name: "actix_web", places: FRAMEWORK, sentence: "rule 1: only the HTTP side knows actix-web" },
+    OnlyIn { name: "actix_http", places: &[], sentence: "rule 1: actix-http is actix-web's own business" },
+    OnlyIn { name: "sqlx", places: &["db/"], sentence: "rule 2: sqlx has one door, db/" },
+    OnlyIn { name: "awc", places: &["admin_control/"], sentence: "rule 2: awc has one door, admin_control/" },
+    OnlyIn { name: "rustls", places: &["admin_control/"], sentence: "rule 2: rustls has one door, admin_control/" },
+    OnlyIn { name: "jsonwebtoken", places: &["jwt.rs"], sentence: "rule 2: jsonwebtoken has one door, jwt.rs" },
+    OnlyIn {
+        name: "argon2",
+        places: &["accounts/password.rs"],
+        sentence: "rule 2: argon2 has one door, accounts/password.rs",
+    },
+    OnlyIn {
+        name: "object_store",
+        places: &["summaries/store.rs"],
+        sentence: "rule 2: object_store has one door, summaries/store.rs",
+    },
+    OnlyIn { name: "config::", places: &["settings.rs"], sentence: "rule 2: config has one door, settings.rs" },
+    OnlyIn { name: "env_logger", places: &["telemetry.rs"], sentence: "rule 2: env_logger has one door, telemetry.rs" },
+    OnlyIn { name: "clap", places: &["cli.rs"], sentence: "rule 2: clap has one door, cli.rs" },
+    OnlyIn {
+        name: "sandbox",
+        places: &["lib.rs", "cli.rs", "cli/", "sandbox/"],
+        sentence: "rule 6: only the command line and tests reach the sandbox",
+    },
+    OnlyIn {
+        name: "Settings",
+        places: &["cli.rs", "cli/", "server.rs", "services.rs", "settings.rs", "settings/"],
+        sentence: "rule 7: Settings stops at cli, server and services; take a section or plain values",
+    },
+    OnlyIn { name: "SystemTime::now", places: &["clock.rs"], sentence: "rule 8: the wall clock is read in clock.rs" },
+    OnlyIn { name: "UNIX_EPOCH.elapsed", places: &["clock.rs"], sentence: "rule 8: the wall clock is read in clock.rs" },
+    OnlyIn { name: "set_var", places: &[], sentence: "rule 8: the process environment is not written" },
+    OnlyIn { name: "static mut", places: &[], sentence: "rule 8: no globals" },
+    OnlyIn { name: "thread_local!", places: &[], sentence: "rule 8: no globals" },
+    OnlyIn { name: "OnceLock", places: &[], sentence: "rule 8: no globals" },
+    OnlyIn { name: "LazyLock", places: &[], sentence: "rule 8: no globals" },
+    OnlyIn {
+        name: "HttpResponse",
+        places: &["responders.rs", "middleware/access_log.rs", "sandbox/"],
+        sentence: "rule 5: only responders.rs writes an answer",
+    },
+    OnlyIn {
+        name: "StatusCode::",
+        places: &["responders.rs", "admin_control/", "sandbox/"],
+        sentence: "rule 5: only responders.rs chooses a status",
+    },
+];
+
+/// What a module must not name, by the folder or file that it is.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    ("routes/", &["db"], "rule 3: routes never name the database"),
+    (
+        "catch_up/",
+        &["accounts", "summaries", "admin_control", "routes", "responders", "db"],
+        "rule 4: catch_up declares the trait it needs",
+    ),
+    (
+        "summaries/",
+        &["accounts", "catch_up", "admin_control", "routes", "responders", "db"],
+        "rule 4: summaries declare the trait they need",
+    ),
+    (
+        "accounts/",
+        &["catch_up", "summaries", "admin_control", "routes", "responders"],
+        "rule 4: accounts know no HTTP and no Admin Control",
+    ),
+    (
+        "admin_control/",
+        &["catch_up", "summaries", "accounts", "routes", "responders", "db"],
+        "rule 4: the adapter does not know who uses it",
+    ),
+    (
+        "db/",
+        &["catch_up", "summaries", "accounts", "routes", "responders"],
+        "rule 4: the database does not know who uses it",
+    ),
+    (
+        "sandbox/",
+        &["admin_control", "catch_up", "accounts", "routes", "responders", "room", "db"],
+        "rule 6: the sandbox states the contract by itself",
+    ),
+];
+
+fn violations(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        for (at, line) in source.lines.iter().enumerate() {
+            let mut report = |sentence: &str| found.push(format!("src/{}:{}: {sentence}", source.path, at + 1));
+            for door in DOORS.iter().filter(|door| names(line, door.name) && !source.is_in(door.places)) {
+                report(door.sentence);
+            }
+            for (place, modules, sentence) in FORBIDDEN {
+                if source.is_in(&[place]) && modules.iter().any(|module| names_module(line, module)) {
+                    report(sentence);
+                }
+            }
+            if source.is_in(&["routes/"]) && source.path != "routes/mod.rs" && names_another_handler(source, line) {
+                report("rule 3: a route never names another route");
+            }
+        }
+    }
+    found
+}
+
+/// Whether `line` has `name` as a word of its own.
+fn names(line: &str, name: &str) -> bool {
+    let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(name).any(|(at, _)| {
+        let (before, after) = (line[..at].chars().next_back(), line[at + name.len()..].chars().next());
+        let open_end = name.ends_with(|c: char| !part_of_a_word(c));
+        !before.is_some_and(part_of_a_word) && (open_end || !after.is_some_and(part_of_a_word))
+    })
+}
+
+/// Whether `line` names a module of this crate, by path or in a braced import.
+fn names_module(line: &str, module: &str) -> bool {
+    names(line, &format!("crate::{module}")) || (line.contains("use crate::{") && names(line, module))
+}
+
+/// Whether a route's line names a sibling that is a route too; what they share is not one.
+fn names_another_handler(source: &Source, line: &str) -> bool {
+    let shared = ["room_param", "body"];
+    let own = source.path.trim_start_matches("routes/").trim_end_matches(".rs");
+    ["super::", "crate::routes::"].iter().any(|path| {
+        line.split(path).skip(1).any(|rest| {
+            let sibling: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            sibling != own && !shared.contains(&sibling.as_str())
+        })
+    })
+}
+
+/// The lines of a file with comments and texts blanked, up to its unit tests.
+fn code_of(text: &str) -> Vec<String> {
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    text.lines()
+        .map(|line| {
+            let mut code = String::new();
+            let mut in_text = false;
+            let mut characters = line.chars().peekable();
+            while let Some(c) = characters.next() {
+                match c {
+                    '\\' if in_text => drop(characters.next()),
+                    '"' => in_text = !in_text,
+                    '/' if !in_text && characters.peek() == Some(&'/') => break,
+                    _ if !in_text => code.push(c),
+                    _ => {}
+                }
+            }
+            code
+        })
+        .collect()
+}
+
+fn all_sources(folder: &Path, below: &str, sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let path = format!("{below}{name}");
+        if entry.file_type().unwrap().is_dir() {
+            all_sources(&entry.path(), &format!("{path}/"), sources);
+        } else if entry.path().extension().is_some_and(|extension| extension == "rs") && name != "tests.rs" {
+            sources.push(Source::new(&path, &fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+}
+
+fn src() -> Vec<Source> {
+    let mut sources = Vec::new();
+    all_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut sources);
+    assert!(sources.len() > 20, "src/ was read");
+    sources
+}
+
+#[test]
+fn no_line_of_the_source_breaks_a_rule() {
+    let found = violations(&src());
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn each_rule_is_red_on_a_line_that_breaks_it() {
+    for (path, line, rule) in [
+        ("catch_up/mod.rs", "use actix_web::web;", "rule 1"),
+        ("jwt.rs", "fn f(r: actix_web::HttpRequest) {}", "rule 1"),
+        ("routes/auth.rs", "use sqlx::Row;", "rule 2"),
+        ("services.rs", "let client = awc::Client::default();", "rule 2"),
+        ("middleware/authenticate.rs", "jsonwebtoken::decode(token)", "rule 2"),
+        ("accounts/mod.rs", "use argon2::Argon2;", "rule 2"),
+        ("server.rs", "use config::Config;", "rule 2"),
+        ("server.rs", "env_logger::init();", "rule 2"),
+        ("main.rs", "use clap::Parser;", "rule 2"),
+        ("routes/auth.rs", "use crate::db::Database;", "rule 3"),
+        ("routes/auth.rs", "use crate::{db, responders};", "rule 3"),
+        ("routes/auth.rs", "use super::join_member::create;", "rule 3"),
+        ("catch_up/mod.rs", "use crate::admin_control::AdminControl;", "rule 4"),
+        ("catch_up/window.rs", "use crate::{accounts, clock};", "rule 4"),
+        ("summaries/mod.rs", "let room = crate::catch_up::CatchUp;", "rule 4"),
+        ("accounts/throttle.rs", "use crate::responders::ApiError;", "rule 4"),
+        ("routes/meetings.rs", "HttpResponse::Forbidden().finish()", "rule 5"),
+        ("middleware/authenticate.rs", "response.status(StatusCode::UNAUTHORIZED)", "rule 5"),
+        ("server.rs", "use crate::sandbox::Sandbox;", "rule 6"),
+        ("sandbox/mod.rs", "use crate::admin_control::Error;", "rule 6"),
+        ("sandbox/script.rs", "use crate::room::RoomName;", "rule 6"),
+        ("catch_up/mod.rs", "fn new(settings: &Settings) {}", "rule 7"),
+        ("jwt.rs", "let now = SystemTime::now();", "rule 8"),
+        ("telemetry.rs", "static LEVEL: OnceLock<u8> = OnceLock::new();", "rule 8"),
+    ] {
+        let found = violations(&[Source::new(path, line)]);
+        let expected = format!("src/{path}:1: {rule}: ");
+        assert!(found.iter().any(|violation| violation.starts_with(&expected)), "{line:?} in {path}: {found:?}");
+    }
+}
+
+#[test]
+fn comments_texts_and_unit_tests_are_not_code() {
+    let text = "// use sqlx;\n/// awc\nlet a = \"actix_web \\\" sqlx\"; // awc\n#[cfg(test)]\nmod tests { use awc; }\n";
+    assert!(violations(&[Source::new("jwt.rs", text)]).is_empty());
+    let found = violations(&[Source::new("jwt.rs", "let a = \"x\";\nlet b = 1; use sqlx;")]);
+    assert_eq!(found, ["src/jwt.rs:2: rule 2: sqlx has one door, db/"]);
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_is_short_enough_to_read() {
+    for source in src() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path)).unwrap();
+        assert!(text.starts_with("//! "), "{} does not say what it is for", source.path);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
+        assert!(code <= 300 || source.path == "settings.rs", "{} has {code} lines", source.path);
+    }
+}

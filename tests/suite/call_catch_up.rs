@@ -1,0 +1,158 @@
+//! `GET /callCatchUp/R` and `?roomName=R`.
+
+use std::time::Duration;
+
+use crate::support::{TestServer, tokens};
+use proconf_app_server::sandbox::Reply;
+
+#[test]
+fn a_user_gets_the_catch_up_of_a_room_named_in_the_path_or_in_the_query() {
+    let server = TestServer::start();
+    let user = tokens::user();
+    for target in [
+        "/callCatchUp/r1",
+        "/callCatchUp?roomName=r1",
+        "/callCatchUp/r1?roomName=r1",
+        "/callCatchUp/?roomName=r1",
+        "/callCatchUp/%72%31",
+        "/callCatchUp/r1?other=%zz&RoomName=r2",
+        "/%63allCatchUp/r1",
+    ] {
+        server.client().get(target, Some(&user)).is_success_with(r#""r1""#);
+    }
+    assert!(server.script.asked().iter().all(|asked| asked.target == "/api/call-catchup/r1"));
+    assert_eq!(server.calls(), 7);
+}
+
+#[test]
+fn data_is_passed_on_byte_for_byte_whatever_it_is() {
+    let server = TestServer::start();
+    for data in [
+        r#""Meeting Summary content""#,
+        r#""""#,
+        "null",
+        "true",
+        "0",
+        "123456789012345678901234567890.123456789012345678901234567890",
+        "1e400",
+        "-0.0",
+        r#"{"z": 1, "a": [1,  2], "z2":{}}"#,
+        r#""\ud83c\udfa5 \u0000 \/ \ud800""#,
+        "\"\u{2028}комната🎥\u{7f}\"",
+    ] {
+        server.script.catch_up("r1", Reply::data(data));
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(data);
+    }
+}
+
+#[test]
+fn a_route_without_a_room_or_with_a_blank_one_is_told_so() {
+    let server = TestServer::start();
+    for target in [
+        "/callCatchUp",
+        "/callCatchUp/",
+        "/callCatchUp?",
+        "/callCatchUp?roomName",
+        "/callCatchUp?roomName=",
+        "/callCatchUp?roomName=%20+%20",
+        "/callCatchUp/%20",
+        "/callCatchUp/%20%20",
+        "/callCatchUp?RoomName=r1",
+        "/callCatchUp?roomName[]=r1",
+        "/callCatchUp/?roomname=r1",
+    ] {
+        let answer = server.client().get(target, Some(&tokens::user()));
+        answer.is_error(400, "Room name required in query param.", target);
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn two_rooms_in_one_request_are_none() {
+    let server = TestServer::start();
+    for (target, message) in [
+        ("/callCatchUp/r1?roomName=r2", "The room in the path and roomName in the query differ."),
+        ("/callCatchUp/r1?roomName=R1", "The room in the path and roomName in the query differ."),
+        ("/callCatchUp/r1?roomName=", "Room name required in query param."),
+        ("/callCatchUp?roomName=r1&roomName=r2", "roomName must be given once."),
+        ("/callCatchUp?roomName=r2&roomName=r1", "roomName must be given once."),
+        ("/callCatchUp?roomName=r1&roomName=r1", "roomName must be given once."),
+        ("/callCatchUp?roomName=r1&room%4eame=r2", "roomName must be given once."),
+    ] {
+        for token in [tokens::user(), tokens::guest("r1")] {
+            server.client().get(target, Some(&token)).is_error(400, message, target);
+        }
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn a_guest_sees_its_own_room_and_no_other_however_it_is_spelled() {
+    let server = TestServer::start();
+    let guest = tokens::guest("r1");
+    server.client().get("/callCatchUp/r1", Some(&guest)).is_success_with(r#""r1""#);
+    server.client().get("/callCatchUp?roomName=r1", Some(&guest)).is_success_with(r#""r1""#);
+    assert_eq!(server.calls(), 2);
+    for other in [
+        "r2",
+        "R1",
+        "r1%20",
+        "%20r1",
+        "r1%3b",
+        "r1;",
+        "%EF%BD%92%EF%BC%91",
+        "r1%E2%80%8B",
+        "r1%CC%81",
+        "r",
+        "r11",
+        "r1.",
+        "*",
+        "%25",
+        "r1&r2",
+    ] {
+        server.client().get(&format!("/callCatchUp/{other}"), Some(&guest)).is_error(403, "Forbidden", other);
+    }
+    for other in ["r1+", "r1%20", "+r1"] {
+        server.client().get(&format!("/callCatchUp?roomName={other}"), Some(&guest)).is_error(403, "Forbidden", other);
+    }
+    assert_eq!(server.calls(), 2);
+}
+
+#[test]
+fn a_guest_of_a_room_with_any_name_gets_in() {
+    let server = TestServer::start();
+    for (name, segment) in
+        [("комната 1", "%D0%BA%D0%BE%D0%BC%D0%BD%D0%B0%D1%82%D0%B0%201"), ("a+b", "a+b"), ("100%", "100%25")]
+    {
+        let answer = server.client().get(&format!("/callCatchUp/{segment}"), Some(&tokens::guest(name)));
+        assert_eq!(answer.data(), name);
+    }
+}
+
+#[test]
+fn nothing_of_the_client_reaches_admin_control_but_the_room() {
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__AUTHORIZATION", "Key of this deployment")]);
+    let request = format!(
+        "GET /callCatchUp/r1?secret=canary HTTP/1.1\r\nHost: canary.example\r\nAuthorization: Bearer {}\r\nCookie: c=canary\r\n\
+         X-Forwarded-For: canary\r\nX-Custom: canary\r\ntraceparent: canary\r\nUser-Agent: canary\r\nAccept-Encoding: canary\r\n\r\n",
+        tokens::user(),
+    );
+    server.client().ask(request.as_bytes()).is_success_with(r#""r1""#);
+    let [asked] = server.script.asked().try_into().expect("one call");
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/api/call-catchup/r1"));
+    let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
+    assert_eq!(header("authorization"), Some("Key of this deployment"));
+    assert_eq!(header("content-type"), Some("application/json"));
+    assert_eq!(header("accept-encoding"), Some("identity"));
+    assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
+    let mut names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["accept-encoding", "authorization", "content-length", "content-type", "date", "host", "user-agent"]);
+}
+
+#[test]
+fn a_slow_catch_up_is_waited_for_within_the_deadline() {
+    let server = TestServer::start();
+    server.script.catch_up("r1", Reply::data(r#""late""#).after(Duration::from_millis(700)));
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""late""#);
+}

@@ -1,0 +1,301 @@
+//! The commands, run as a user runs them: the built binary, in a folder of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use crate::support::client::Client;
+use crate::support::{SECRET, tokens};
+use proconf_app_server::sandbox::{Reply, Script};
+use serde_json::json;
+use tempfile::TempDir;
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "a password that is a canary";
+
+/// The binary in `folder`, with no environment but what is given.
+fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+    command.args(arguments).current_dir(folder).env_clear().envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
+    let mut child = command(folder, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
+    // It may end without reading.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+}
+
+fn user_add(folder: &Path, email: &str, password: &str) -> (i32, String, String) {
+    run(folder, &["user", "add", "--email", email, "--name", "Ann", "--password-stdin"], &[], password)
+}
+
+/// A process that is stopped when it is dropped, whatever became of the test.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    fn line_with(&mut self, start: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "no line starts with {start}");
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
+
+    /// The port in the log's `listening` line.
+    fn address_in_log(&mut self) -> SocketAddr {
+        let mut byte = [0];
+        let mut log = Vec::new();
+        let stderr = self.child.stderr.as_mut().unwrap();
+        loop {
+            assert_eq!(stderr.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&log));
+            log.push(byte[0]);
+            if log.ends_with(b"\n") && String::from_utf8_lossy(&log).contains("listening") {
+                break;
+            }
+        }
+        let log = String::from_utf8(log).unwrap();
+        let address = log.split("address").last().unwrap().trim_matches(|c: char| !c.is_ascii_digit());
+        address.split('"').next().unwrap().parse().unwrap()
+    }
+
+    /// Tells it to stop, and gives its exit code and the rest of its log.
+    fn stop(mut self) -> (i32, String) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code().expect("not killed"), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn serve_with_a_missing_or_bad_setting_names_it_shows_a_good_one_and_exits_78() {
+    let folder = folder();
+    for arguments in [&["serve"] as &[&str], &[]] {
+        let (code, stdout, stderr) = run(folder.path(), arguments, &[], "");
+        assert_eq!((code, stdout.as_str()), (78, ""));
+        assert!(
+            stderr.contains("APP_ADMIN_CONTROL__BASE_URL is required; for example APP_ADMIN_CONTROL__BASE_URL=https://"),
+            "{stderr}"
+        );
+        assert!(stderr.contains("APP_AUTH__JWT_SECRET is required"), "{stderr}");
+    }
+    let good = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
+    for (name, value, says) in [
+        ("APP_AUTH__JWT_SECRET", "changeme", "must be 32 bytes or more"),
+        ("APP_AUTH__JWT_SECRET", "                                  ", "must be random"),
+        ("APP_SERVER__LISTEN", "everywhere", "must be an IP address and a port"),
+        ("APP_SERVER__LISTEM", "127.0.0.1:0", "is not a setting"),
+    ] {
+        let mut environment = good.to_vec();
+        environment.retain(|(known, _)| *known != name);
+        environment.push((name, value));
+        let (code, _, stderr) = run(folder.path(), &["serve"], &environment, "");
+        assert_eq!((code, stderr.lines().count()), (78, 1), "{stderr}");
+        assert!(stderr.starts_with(&format!("{name} {says}")) && !stderr.contains(value), "{stderr}");
+    }
+    assert!(!folder.path().join("var").exists(), "nothing is touched before the settings are good");
+}
+
+#[test]
+fn serve_says_what_is_wrong_with_its_address_or_database() {
+    let folder = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut environment = vec![
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_SERVER__LISTEN", &address),
+    ];
+    let (code, _, stderr) = run(folder.path(), &["serve"], &environment, "");
+    assert_eq!(code, 1);
+    assert!(stderr.contains(&format!("can't listen on {address}")), "{stderr}");
+
+    environment.push(("APP_DATABASE__URL", "sqlite:///proc/no/such/folder/app.db"));
+    let (code, _, stderr) = run(folder.path(), &["serve"], &environment, "");
+    assert_eq!(code, 1);
+    assert!(stderr.contains("APP_DATABASE__URL"), "{stderr}");
+}
+
+#[test]
+fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
+    let folder = folder();
+    let mut dev = Running::start(command(folder.path(), &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let login = dev.line_with("Demo login:");
+    let curl = dev.line_with("curl ");
+    let (authorization, url) = curl.trim().split_once("' http://").unwrap();
+    let token = authorization.strip_prefix("curl -H 'Authorization: Bearer ").unwrap();
+    let (address, path) = url.split_once('/').unwrap();
+    let client = Client::new(address.parse().unwrap());
+
+    let catch_up = client.get(&format!("/{path}"), Some(token)).data();
+    assert!(catch_up.as_str().unwrap().len() > 50, "{catch_up}");
+    client.get("/callCatchUp/quietRoom", Some(token)).is_success_with("\"\"");
+    client.get("/callCatchUp/nowhere", Some(token)).is_error(404, "Not found", "a room that does not exist");
+    let (email, password) = login.strip_prefix("Demo login:").unwrap().trim().split_once(" / ").unwrap();
+    let body = json!({"email": email, "password": password}).to_string();
+    assert_eq!(client.post("/auth/login", &body).data()["user"]["email"], email);
+    assert!(folder.path().join("var/dev/app.db").exists());
+    assert_eq!(dev.stop().0, 0);
+
+    // Again, beside the account that is there now, and beside a .env that was written for production.
+    let production = "APP_ADMIN_CONTROL__BASE_URL=http://127.0.0.1:1/api\nAPP_DATABASE__URL=postgres://nowhere.invalid/x\n";
+    std::fs::write(folder.path().join(".env"), production).unwrap();
+    let mut dev = Running::start(command(folder.path(), &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    dev.line_with("curl ");
+    assert_eq!(dev.stop().0, 0);
+}
+
+#[test]
+fn dev_refuses_to_listen_on_anything_but_loopback() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let (code, stdout, stderr) = run(folder().path(), &["dev"], &[("APP_SERVER__LISTEN", address)], "");
+        assert_eq!((code, stdout.as_str()), (78, ""));
+        assert!(stderr.starts_with("APP_SERVER__LISTEN must be a loopback address"), "{stderr}");
+    }
+}
+
+#[test]
+fn sandbox_is_an_admin_control_to_be_asked_by_any_server() {
+    let folder = folder();
+    let mut sandbox = Running::start(command(folder.path(), &["sandbox", "--listen", "127.0.0.1:0"], &[]));
+    let line = sandbox.line_with("The sandbox Admin Control:");
+    let address = line.trim().rsplit("http://").next().unwrap().trim_end_matches("/api");
+    let answer = Client::new(address.parse().unwrap()).get("/api/call-catchup/testRoom", None);
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().starts_with(r#"{"error":null,"data":""#));
+    assert_eq!(sandbox.stop().0, 0);
+}
+
+#[test]
+fn user_add_works_beside_a_running_server_and_the_account_can_sign_in_at_once() {
+    let folder = folder();
+    let environment = [
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+    ];
+    let mut server = Running::start(command(folder.path(), &["serve"], &environment));
+    let client = Client::new(server.address_in_log());
+    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    client.post("/auth/login", &body).is_unauthorized("no account yet");
+    let (code, stdout, stderr) = user_add(folder.path(), EMAIL, &format!("{PASSWORD}\n"));
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "added\n", ""));
+    client.post("/auth/login", &body).data();
+    assert_eq!(server.stop().0, 0);
+}
+
+#[test]
+fn user_add_refuses_what_can_t_be_an_account() {
+    let folder = folder();
+    assert_eq!(user_add(folder.path(), EMAIL, PASSWORD).0, 0);
+    for (email, password, says) in [
+        (EMAIL, PASSWORD, "there is an account with this e-mail already"),
+        ("ANN@example.com", PASSWORD, "there is an account with this e-mail already"),
+        ("bo", PASSWORD, "email is not an e-mail address."),
+        ("bo@example.com", "fourteen chars", "password is too short: at least 15 characters."),
+        ("bo@example.com", "", "password is too short: at least 15 characters."),
+        ("bo@example.com", &"x".repeat(1025), "password is longer than 1024 bytes."),
+        ("bo@example.com", &"x".repeat(100_000), "password is longer than 1024 bytes."),
+    ] {
+        let (code, stdout, stderr) = user_add(folder.path(), email, password);
+        assert_eq!((code, stdout.as_str(), stderr.trim()), (1, "", says));
+    }
+}
+
+#[test]
+fn migrate_makes_the_database_and_may_be_run_again() {
+    let folder = folder();
+    let url = format!("sqlite://{}/deep/er/app.db", folder.path().display());
+    for _ in 0..2 {
+        let (code, _, stderr) = run(folder.path(), &["migrate"], &[("APP_DATABASE__URL", &url)], "");
+        assert_eq!((code, stderr.as_str()), (0, ""));
+    }
+    assert!(folder.path().join("deep/er/app.db").exists());
+}
+
+#[test]
+fn no_secret_token_password_or_catch_up_is_ever_logged() {
+    const CATCH_UP: &str = "a catch-up that is a canary";
+    for format in ["text", "json"] {
+        let folder = folder();
+        let script = Script::echo();
+        script.catch_up("r1", Reply::data(&format!("{CATCH_UP:?}")));
+        script.catch_up("bad", Reply::body(500, CATCH_UP));
+        let sandbox = crate::support::SandboxOnAThread::start(script);
+        let environment = [
+            ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
+            ("APP_ADMIN_CONTROL__AUTHORIZATION", "the key of Admin Control"),
+            ("APP_AUTH__JWT_SECRET", SECRET),
+            ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+            ("APP_LOG__FORMAT", format),
+            ("RUST_LOG", "trace"),
+        ];
+        assert_eq!(user_add(folder.path(), EMAIL, PASSWORD).0, 0);
+        let mut server = Running::start(command(folder.path(), &["serve"], &environment));
+        let client = Client::new(server.address_in_log());
+        let login = client.post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).data();
+        let (token, refresh) = (login["token"].as_str().unwrap(), login["refreshToken"].as_str().unwrap());
+        let guest = client.get("/auth/joinmember?roomName=r1", None).data();
+        client
+            .post("/auth/login", &json!({"email": EMAIL, "password": "a wrong canary"}).to_string())
+            .is_unauthorized("wrong");
+        client.post("/auth/login", r#"{"password":"a malformed canary"#);
+        client.get("/callCatchUp/r1", Some(token)).data();
+        client.get("/callCatchUp/bad", Some(token)).is_error(500, "Internal server error", "bad");
+        client.get(&format!("/callCatchUp/r1?token={token}"), Some("a forged canary")).is_unauthorized("forged");
+        client.get("/callCatchUp/%0aforged%20line", Some(token));
+        let (code, log) = server.stop();
+        assert_eq!(code, 0);
+        assert!(log.lines().count() >= 9, "{log}");
+        for secret in [
+            SECRET,
+            "key of Admin Control",
+            "canary",
+            token,
+            refresh,
+            guest.as_str().unwrap(),
+            &tokens::b64(SECRET),
+            "INSERT",
+            "argon2id",
+        ] {
+            assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+        }
+        assert!(log.contains("Admin Control failed") && log.contains("status 500"), "the true reason is there: {log}");
+        for line in log.lines() {
+            match format {
+                "json" => assert!(serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].is_string()),
+                _ => assert!(line.starts_with("20"), "{line}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The contract's tables, row by row, for the routes there are.
+
+use crate::support::client::request;
+use crate::support::{TestServer, tokens};
+use proconf_app_server::sandbox::Reply;
+
+const ROUTES: [(&str, &str); 4] =
+    [("POST", "/auth/login"), ("GET", "/auth/joinmember"), ("GET", "/callCatchUp/r1"), ("GET", "/callCatchUp")];
+
+#[test]
+fn a_known_url_with_a_wrong_method_is_404_with_and_without_a_token() {
+    let server = TestServer::start();
+    let user = tokens::user();
+    for (right, target) in ROUTES {
+        for method in
+            ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get", "GETT", &"X".repeat(1000)]
+        {
+            if method != right {
+                for token in [None, Some(user.as_str())] {
+                    let answer = server.client().ask(&request(method, target.as_bytes(), token));
+                    answer.is_error(404, "Not found", &format!("{method} {target}"));
+                }
+            }
+        }
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn head_is_404_without_a_body() {
+    let server = TestServer::start();
+    for (_, target) in ROUTES {
+        let mut connection = server.client().connect();
+        connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
+        let raw = connection.read_to_end();
+        assert!(raw.starts_with("HTTP/1.1 404 ") && raw.ends_with("\r\n\r\n"), "{raw}");
+    }
+}
+
+#[test]
+fn an_unknown_url_is_404_before_anybody_asks_for_a_token() {
+    let server = TestServer::start();
+    for target in [
+        "/",
+        "//",
+        "/callCatchU",
+        "/callcatchup/r1",
+        "/CALLCATCHUP/r1",
+        "/callCatchUp/r1/",
+        "/callCatchUp/r1/x",
+        "/callCatchUp//r1",
+        "//callCatchUp/r1",
+        "/api/callCatchUp/r1",
+        "/api/call-catchup/r1",
+        "/x/../callCatchUp/r1",
+        "/./callCatchUp/r1",
+        "/callCatchUp;a=b",
+        "/callCatchUp%2fr1",
+        "/callCatchUp/r1/../../auth/joinmember",
+        "/metrics",
+        "/.env",
+        "*",
+    ] {
+        server.client().get(target, None).is_error(404, "Not found", target);
+        server.client().get(target, Some(&tokens::user())).is_error(404, "Not found", target);
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn the_checks_come_in_the_contracts_order() {
+    let server = TestServer::start();
+    let (client, guest) = (server.client(), tokens::guest("r1"));
+    client.ask(&request("POST", b"/callCatchUp/..", None)).is_error(404, "Not found", "method before token");
+    client.get("/callCatchUp/%2e%2e", None).is_unauthorized("token before input");
+    client.get("/callCatchUp", None).is_unauthorized("token before input");
+    client.get("/callCatchUp/r2?roomName=r3", Some(&guest)).is_error(
+        400,
+        "The room in the path and roomName in the query differ.",
+        "input before permission",
+    );
+    client.get("/callCatchUp/r2", Some(&guest)).is_error(403, "Forbidden", "permission before the work");
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn every_answer_has_a_request_id_and_keeps_a_plain_one() {
+    let server = TestServer::start();
+    let ask = |id: &str| {
+        let request = format!("GET /nothing HTTP/1.1\r\nHost: t\r\nX-Request-Id: {id}\r\n\r\n");
+        server.client().ask(request.as_bytes()).header("x-request-id").unwrap().to_owned()
+    };
+    assert_eq!(ask("my-id_1.2"), "my-id_1.2");
+    let (one, two) = (ask("not plain"), ask("not plain"));
+    assert!(one != "not plain" && one != two);
+    assert_ne!(ask(&"x".repeat(65)), "x".repeat(65));
+}
+
+#[test]
+fn what_admin_control_did_decides_what_the_client_gets() {
+    let server = TestServer::start();
+    let envelope = |error: &str| format!(r#"{{"error":{error},"data":null}}"#);
+    let client = server.client();
+    for (reply, status, message) in [
+        (Reply::body(200, &envelope("null")), 200, ""),
+        (Reply::body(201, &envelope("null")), 200, ""),
+        (Reply::not_found(), 404, "Not found"),
+        (Reply::body(404, "<html>the inside</html>"), 404, "Not found"),
+        (Reply::body(200, &envelope(r#"{"code":404,"message":"the inside"}"#)), 404, "Not found"),
+        (Reply::body(400, &envelope(r#"{"code":404,"message":"the inside"}"#)), 404, "Not found"),
+        (Reply::body(200, &envelope(r#"{"code":401,"message":"the inside"}"#)), 500, "Internal server error"),
+        (Reply::body(200, "<html>the inside</html>"), 500, "Internal server error"),
+        (Reply::body(200, ""), 500, "Internal server error"),
+        (Reply::body(200, r#"{"error":null}"#), 500, "Internal server error"),
+        (Reply::body(200, r#"{"data":"the inside"}"#), 500, "Internal server error"),
+        (Reply::body(200, r#"[null,"the inside"]"#), 500, "Internal server error"),
+    ] {
+        server.script.catch_up("r1", reply.clone());
+        let answer = client.get("/callCatchUp/r1", Some(&tokens::user()));
+        match status {
+            200 => answer.is_success_with("null"),
+            _ => answer.is_error(status, message, &format!("{reply:?}")),
+        }
+    }
+    for status in [204, 205, 301, 302, 304, 307, 400, 401, 403, 405, 409, 410, 418, 422, 429, 500, 502, 503, 504] {
+        server.script.catch_up("r1", Reply::body(status, &envelope(r#""the inside""#)));
+        let answer = client.get("/callCatchUp/r1", Some(&tokens::user()));
+        answer.is_error(500, "Internal server error", &status.to_string());
+    }
+}

@@ -1,0 +1,78 @@
+//! `GET /auth/joinmember`: guests.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::support::{TestServer, tokens};
+
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[test]
+fn a_guest_is_let_into_the_room_it_asked_for_and_no_other() {
+    let server = TestServer::start();
+    let token = server.client().get("/auth/joinmember?roomName=my+room%2B", None).data();
+    let token = token.as_str().unwrap();
+    server.client().get("/callCatchUp/my%20room+", Some(token)).is_success_with(r#""my room+""#);
+    server.client().get("/callCatchUp/my%20room", Some(token)).is_error(403, "Forbidden", "another room");
+    assert_eq!(server.calls(), 1);
+}
+
+#[test]
+fn the_token_has_the_documented_claims_and_the_contracts() {
+    let server =
+        TestServer::with(&[("APP_GUESTS__TOKEN_TTL", "90s"), ("APP_AUTH__ISSUER", "us"), ("APP_AUTH__AUDIENCE", "them")]);
+    let token = server.client().get("/auth/joinmember?roomName=r1", None).data();
+    let claims = claims(token.as_str().unwrap());
+    let names: Vec<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["aud", "exp", "iat", "iss", "jti", "kind", "roomName", "sub", "userId"]);
+    assert_eq!((&claims["kind"], &claims["roomName"]), (&"guest".into(), &"r1".into()));
+    assert_eq!((&claims["iss"], &claims["aud"], &claims["sub"]), (&"us".into(), &"them".into(), &claims["userId"]));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 90);
+    assert!((claims["iat"].as_i64().unwrap() - tokens::now()).abs() <= 5);
+}
+
+#[test]
+fn every_guest_is_somebody_else() {
+    let server = TestServer::start();
+    let mut connection = server.client().connect();
+    let guests: HashSet<String> = (0..500)
+        .map(|_| {
+            let answer = connection.ask(b"GET /auth/joinmember?roomName=r1 HTTP/1.1\r\nHost: t\r\n\r\n");
+            claims(answer.data().as_str().unwrap())["userId"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(guests.len(), 500);
+    assert!(guests.iter().all(|id| id.len() == 22));
+}
+
+#[test]
+fn a_room_that_is_none_is_told_so() {
+    let server = TestServer::start();
+    for target in
+        ["/auth/joinmember", "/auth/joinmember?roomName=", "/auth/joinmember?roomName=+", "/auth/joinmember?room=r1"]
+    {
+        server.client().get(target, None).is_error(400, "Room name required in query param.", target);
+    }
+    for room in ["..", "%2e", "a%2Fb", "%252F", "a%00", "%ff", "%", "%0d%0aX:y", &"a".repeat(256)] {
+        let target = format!("/auth/joinmember?roomName={room}");
+        server.client().get(&target, None).is_error(400, "Room name is not valid.", room);
+    }
+    server.client().get("/auth/joinmember?roomName=r1&roomName=r2", None).is_error(
+        400,
+        "roomName must be given once.",
+        "two",
+    );
+}
+
+#[test]
+fn where_guests_are_turned_off_nobody_is_let_in() {
+    let server = TestServer::with(&[("APP_GUESTS__ENABLED", "false")]);
+    server.client().get("/auth/joinmember?roomName=r1", None).is_error(403, "Forbidden", "guests are off");
+    server.client().get("/auth/joinmember", None).is_error(400, "Room name required in query param.", "input comes first");
+}

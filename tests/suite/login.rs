@@ -1,0 +1,147 @@
+//! `POST /auth/login`.
+
+use crate::support::TestServer;
+use crate::support::client::Connection;
+use serde_json::json;
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "correct horse battery 🐎";
+
+fn body(email: &str, password: &str) -> String {
+    json!({"email": email, "password": password}).to_string()
+}
+
+#[test]
+fn the_right_password_starts_a_session_and_its_token_opens_every_room() {
+    let server = TestServer::with(&[("APP_AUTH__TOKEN_TTL", "10m")]);
+    server.add_user(EMAIL, PASSWORD);
+    let answer = server.client().post("/auth/login", &body(" Ann@Example.COM ", PASSWORD));
+    let data = answer.data();
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!((&data["tokenType"], &data["expiresIn"]), (&"Bearer".into(), &600.into()));
+    assert_eq!((&data["user"]["email"], &data["user"]["name"]), (&EMAIL.into(), &"A User".into()));
+    assert!(data["user"]["id"].as_str().unwrap().len() >= 16);
+    assert!(data["refreshToken"].as_str().unwrap().len() >= 43);
+    assert_eq!(data.as_object().unwrap().len(), 5);
+    let token = data["token"].as_str().unwrap();
+    for room in ["r1", "r2"] {
+        server.client().get(&format!("/callCatchUp/{room}"), Some(token)).is_success_with(&format!("{room:?}"));
+    }
+    let refresh_token = data["refreshToken"].as_str().unwrap();
+    server.client().get("/callCatchUp/r1", Some(refresh_token)).is_unauthorized("a refresh token is no access token");
+}
+
+#[test]
+fn two_logins_share_no_token() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let log_in = || server.client().post("/auth/login", &body(EMAIL, PASSWORD)).data();
+    let (one, two) = (log_in(), log_in());
+    assert_ne!(one["token"], two["token"]);
+    assert_ne!(one["refreshToken"], two["refreshToken"]);
+    assert_eq!(one["user"], two["user"]);
+}
+
+#[test]
+fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let answers = [
+        (EMAIL, "wrong"),
+        (EMAIL, &PASSWORD[1..]),
+        (EMAIL, &PASSWORD.to_uppercase()),
+        (EMAIL, &format!("{PASSWORD} ")),
+        ("nobody@example.com", PASSWORD),
+        ("nobody", "wrong"),
+        ("' OR 1=1 --", "wrong"),
+    ]
+    .map(|(email, password)| {
+        let answer = server.client().post("/auth/login", &body(email, password));
+        answer.is_unauthorized(email);
+        let names: Vec<String> = answer.headers.iter().map(|(name, _)| name.clone()).collect();
+        let mut names = names;
+        names.sort();
+        (names, answer.body)
+    });
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[test]
+fn malformed_input_is_400_with_a_sentence_that_names_the_field() {
+    let server = TestServer::start();
+    let not_an_object = "The body must be one JSON object with each member once.";
+    for (sent, message) in [
+        (r#"{"password":"x"}"#, "email is required."),
+        (r#"{"email":null,"password":"x"}"#, "email is required."),
+        (r#"{"email":"a@b"}"#, "password is required."),
+        (r#"{"email":"","password":"x"}"#, "email must not be empty."),
+        (r#"{"email":"a@b","password":""}"#, "password must not be empty."),
+        (r#"{"email":1,"password":"x"}"#, "email must be a string."),
+        (r#"{"email":"a@b","password":["x"]}"#, "password must be a string."),
+        (r#"{"email":"a\u0000@b","password":"x"}"#, "email must be at most 254 bytes, without control characters."),
+        ("", not_an_object),
+        ("[]", not_an_object),
+        (r#"["a@b","x"]"#, not_an_object),
+        ("null", not_an_object),
+        (r#"{"email":"a@b","password":"x""#, not_an_object),
+        (r#"{"email":"a@b","password":"x"} x"#, not_an_object),
+        (r#"{"email":"a@b","email":"c@d","password":"x"}"#, not_an_object),
+        (r#"{"email":"a@b","password":"x","e\u006dail":"c@d"}"#, not_an_object),
+        (r#"{"email":"\ud800","password":"x"}"#, not_an_object),
+        (&format!(r#"{{"email":{}}}"#, "[".repeat(10_000)), not_an_object),
+        (&body("a@b", &"x".repeat(1025)), "password is longer than 1024 bytes."),
+        (&body(&"x".repeat(255), "x"), "email must be at most 254 bytes, without control characters."),
+    ] {
+        server.client().post("/auth/login", sent).is_error(400, message, sent);
+    }
+    let bad_utf8 = server.client().post_as("/auth/login", "Content-Type: application/json\r\n", b"{\"email\":\"\xff\"}");
+    bad_utf8.is_error(400, not_an_object, "bad UTF-8");
+}
+
+#[test]
+fn only_json_is_accepted() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let sent = body(EMAIL, PASSWORD);
+    for headers in [
+        "",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+        "Content-Type: multipart/form-data; boundary=x\r\n",
+        "Content-Type: application/jsonp\r\n",
+        "Content-Type: application/json\r\nContent-Type: text/plain\r\n",
+    ] {
+        let answer = server.client().post_as("/auth/login", headers, sent.as_bytes());
+        answer.is_error(400, "Content-Type must be application/json.", headers);
+    }
+    for headers in ["Content-Type: application/json; charset=utf-8\r\n", "content-type: Application/JSON\r\n"] {
+        server.client().post_as("/auth/login", headers, sent.as_bytes()).data();
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_413_and_the_connection_ends() {
+    let server = TestServer::start();
+    let too_large = |request: &[u8]| {
+        let mut connection: Connection = server.client().connect();
+        connection.send(request);
+        connection.read().unwrap().is_error(413, "Payload too large", "over the limit");
+        assert!(connection.read().is_none(), "the rest is not read as a request");
+    };
+    let head = "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
+    too_large(format!("{head}Content-Length: 65537\r\n\r\n").as_bytes());
+    too_large(format!("{head}Content-Length: 9223372036854775808\r\n\r\n").as_bytes());
+    let chunk = "x".repeat(0x8000);
+    let chunks = format!("8000\r\n{chunk}\r\n").repeat(3) + "0\r\n\r\n";
+    too_large(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
+}
+
+#[test]
+fn a_body_that_does_not_come_is_cut_off() {
+    let server = TestServer::with(&[("APP_SERVER__REQUEST_TIMEOUT", "300ms")]);
+    let mut connection = server.client().connect();
+    connection
+        .send(b"POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
+    connection.read().unwrap().is_error(408, "Request timeout", "a stalled body");
+    assert!(connection.read().is_none());
+}

@@ -1,0 +1,24 @@
+//! The suite: one test binary, a module for each endpoint or concern, each test a sentence about a behaviour.
+//!
+//! Tests talk to the real server over real sockets, with a sandbox or a raw socket in Admin Control's place and a database
+//! of their own.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed; and nothing of a test binary is public"
+)]
+
+mod architecture;
+mod call_catch_up;
+mod cli;
+mod contract;
+mod failures;
+mod join_member;
+mod login;
+mod room_names;
+mod support;
+mod tokens;

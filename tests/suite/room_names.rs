@@ -1,0 +1,444 @@
+//! Room names on their way to Admin Control: one path segment that decodes to the bytes the client meant, or no call at all.
+//!
+//! The judge here (`judge`) is written from the contract alone and shares nothing with the server's own decoder.
+
+use crate::support::answer::Answer;
+use crate::support::client::{Connection, request};
+use crate::support::{TestServer, tokens};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Names as they stand in a path, that must not reach Admin Control under any name.
+const REFUSED: &[&str] = &[
+    ".",
+    "..",
+    "%2e",
+    "%2E",
+    "%2e%2e",
+    "%2E%2e",
+    ".%2e",
+    "%2e.",
+    "%252e",
+    "%252e%252e",
+    "%25252e%25252e",
+    "%2525252525252e",
+    "%c0%ae",
+    "%c0%ae%c0%ae",
+    "%2f",
+    "%2F",
+    "%252f",
+    "%252F",
+    "%25252f",
+    "a%2fb",
+    "%2e%2e%2fconfiguration",
+    "..%2fconfiguration",
+    "%2e%2e/x%2f",
+    "..%252fmeetings",
+    "%252e%252e%252fmeetings",
+    "%5c",
+    "%255c",
+    "a%5cb",
+    "..%5c..%5cx",
+    "\\",
+    "a\\b",
+    "%00",
+    "a%00",
+    "%2500",
+    "a%2500b",
+    "%01",
+    "%1f",
+    "%7f",
+    "%09",
+    "a%09b",
+    "%0a",
+    "a%0ab",
+    "%0d",
+    "%0d%0a",
+    "%0d%0aX-Injected:%20y",
+    "%250d%250a",
+    "r1%0d%0aHost:%20x",
+    "%c2%80",
+    "%c2%85",
+    "%c2%9f",
+    "%25c2%2585",
+    "%ff",
+    "%fe%ff",
+    "%80",
+    "a%80b",
+    "%c3",
+    "%c3%28",
+    "%e2%82",
+    "%e2%28%a1",
+    "%f0%9f%8e",
+    "%ed%a0%80",
+    "%ed%bf%bf",
+    "%c0%af",
+    "%c1%9c",
+    "%e0%80%af",
+    "%f0%80%80%af",
+    "%f8%88%80%80%80",
+    "%f4%90%80%80",
+    "%",
+    "%%",
+    "a%",
+    "%2",
+    "%zz",
+    "%g0",
+    "%0g",
+    "%u002f",
+    "%u0041",
+    "%%32%66",
+    "%2%66",
+    "%%2e",
+    "%+2e",
+    "..;",
+    "..;x=1",
+    ".;",
+    "%2e%2e%3bx",
+    "..%3b",
+    "%252e%252e%253b",
+    "..%253b",
+    "%252e%252e;",
+    "%2e%252e",
+    "%25%32%65%25%32%65",
+    "%25%35%63",
+];
+
+/// Names as they stand in a path, with what they mean.
+const ACCEPTED: &[(&str, &str)] = &[
+    ("r1", "r1"),
+    ("R1", "R1"),
+    ("testRoom", "testRoom"),
+    ("...", "..."),
+    ("....", "...."),
+    ("..a", "..a"),
+    ("a..", "a.."),
+    (".a", ".a"),
+    ("a.b", "a.b"),
+    ("%20a", " a"),
+    ("a%20", "a "),
+    ("a%20b", "a b"),
+    ("%20%20a", "  a"),
+    ("+", "+"),
+    ("a+b", "a+b"),
+    ("%2B", "+"),
+    ("a%3fb", "a?b"),
+    ("%3F", "?"),
+    ("a%23b", "a#b"),
+    ("%23", "#"),
+    ("a;b", "a;b"),
+    (";", ";"),
+    (";..", ";.."),
+    ("a%3Bb", "a;b"),
+    ("a=b", "a=b"),
+    ("a&b", "a&b"),
+    ("a:b", "a:b"),
+    ("@", "@"),
+    ("a,b", "a,b"),
+    ("$", "$"),
+    ("!", "!"),
+    ("*", "*"),
+    ("'", "'"),
+    ("(a)", "(a)"),
+    ("a~b", "a~b"),
+    ("-", "-"),
+    ("_", "_"),
+    ("%25", "%"),
+    ("100%25", "100%"),
+    ("50%25%20off", "50% off"),
+    ("%25zz", "%zz"),
+    ("%25FF", "%FF"),
+    ("%25u002f", "%u002f"),
+    ("%2541", "%41"),
+    ("%22", "\""),
+    ("%3Cscript%3E", "<script>"),
+    ("%60", "`"),
+    ("%7Bid%7D", "{id}"),
+    ("%7C", "|"),
+    ("%5Ba%5D", "[a]"),
+    ("%5E", "^"),
+    ("%D0%BA%D0%BE%D0%BC%D0%BD%D0%B0%D1%82%D0%B0", "комната"),
+    ("%d0%ba", "к"),
+    ("%E4%BC%9A%E8%AD%B0", "会議"),
+    ("%D8%BA%D8%B1%D9%81%D8%A9", "غرفة"),
+    ("%E2%80%AEabc", "\u{202e}abc"),
+    ("%E2%80%8F", "\u{200f}"),
+    ("%F0%9F%8E%A5", "🎥"),
+    ("%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7", "👩\u{200d}👧"),
+    ("%EF%BC%8E%EF%BC%8E", "．．"),
+    ("%EF%BC%8F", "／"),
+    ("%E2%81%84", "⁄"),
+    ("%C3%A9", "é"),
+    ("e%CC%81", "e\u{301}"),
+    ("%E2%80%8B", "\u{200b}"),
+    ("%C2%A0", "\u{a0}"),
+    ("%E3%80%80", "\u{3000}"),
+    ("%EF%BB%BFr1", "\u{feff}r1"),
+    ("%EF%BF%BD", "\u{fffd}"),
+    ("%F4%8F%BF%BF", "\u{10ffff}"),
+    ("configuration", "configuration"),
+    ("meetings", "meetings"),
+    ("null", "null"),
+    ("undefined", "undefined"),
+    ("0", "0"),
+    ("%3Aroom_name", ":room_name"),
+    ("r1.json", "r1.json"),
+    ("http%3A", "http:"),
+    ("a%E2%80%A8b", "a\u{2028}b"),
+    ("roomName=r2", "roomName=r2"),
+];
+
+/// What one request came to.
+struct Outcome {
+    answer: Answer,
+    targets: Vec<String>,
+}
+
+struct Asker {
+    server: TestServer,
+    connection: Connection,
+    token: String,
+}
+
+impl Asker {
+    fn new() -> Self {
+        let server = TestServer::start();
+        let connection = server.client().connect();
+        Self { server, connection, token: tokens::user() }
+    }
+
+    fn ask(&mut self, target: &[u8]) -> Outcome {
+        let before = self.server.calls();
+        self.connection.send(&request("GET", target, Some(&self.token)));
+        // The parser's own 400 ends the connection, with or without a body.
+        let answer = self.connection.read().expect("an answer");
+        if answer.header("connection") == Some("close") || answer.body.is_empty() {
+            self.connection = self.server.client().connect();
+        }
+        let targets = self.server.script.asked()[before..].iter().map(|asked| asked.target.clone()).collect();
+        Outcome { answer, targets }
+    }
+
+    fn in_path(&mut self, raw: &[u8]) -> Outcome {
+        self.ask(&[b"/callCatchUp/", raw].concat())
+    }
+
+    fn in_query(&mut self, raw: &[u8]) -> Outcome {
+        self.ask(&[b"/callCatchUp?roomName=", raw].concat())
+    }
+}
+
+/// The property: refused without a call, or exactly one call to exactly this endpoint, for exactly these bytes.
+fn judge(outcome: &Outcome, meant: Option<&[u8]>) -> Result<(), String> {
+    let Outcome { answer, targets } = outcome;
+    if targets.is_empty() {
+        let refused = matches!(answer.status, 400 | 404);
+        return if refused { Ok(()) } else { Err(format!("no call, and yet {}", answer.status)) };
+    }
+    let [target] = targets.as_slice() else {
+        return Err(format!("several calls: {targets:?}"));
+    };
+    let segment = target.strip_prefix("/api/call-catchup/").ok_or(format!("another endpoint: {target}"))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
+    if segment.is_empty() || !segment.bytes().all(plain) {
+        return Err(format!("not one plain segment: {target}"));
+    }
+    let (Some(sent), Some(meant)) = (strictly_decoded(segment.as_bytes()), meant) else {
+        return Err(format!("a name that is none was sent: {target}"));
+    };
+    if sent != meant {
+        return Err(format!("another room: {target}"));
+    }
+    survives_decoding_again(sent)
+}
+
+/// What a proxy that decodes and normalises would make of it must still be one segment.
+fn survives_decoding_again(mut name: Vec<u8>) -> Result<(), String> {
+    for _ in 0..10 {
+        let until_parameter = name.split(|&byte| byte == b';').next().unwrap_or_default();
+        if until_parameter == b"."
+            || until_parameter == b".."
+            || name.iter().any(|byte| b"/\\".contains(byte) || byte.is_ascii_control())
+        {
+            return Err(format!("becomes something else: {}", String::from_utf8_lossy(&name)));
+        }
+        name = leniently_decoded(&name);
+    }
+    Ok(())
+}
+
+fn hex(byte: Option<&u8>) -> Option<u8> {
+    let digit = (*byte? as char).to_digit(16)?;
+    u8::try_from(digit).ok()
+}
+
+fn strictly_decoded(raw: &[u8]) -> Option<Vec<u8>> {
+    let (mut decoded, mut at) = (Vec::new(), 0);
+    while let Some(&byte) = raw.get(at) {
+        if byte == b'%' {
+            decoded.push(hex(raw.get(at + 1))? * 16 + hex(raw.get(at + 2))?);
+            at += 3;
+        } else {
+            decoded.push(byte);
+            at += 1;
+        }
+    }
+    Some(decoded)
+}
+
+fn leniently_decoded(raw: &[u8]) -> Vec<u8> {
+    let (mut decoded, mut at) = (Vec::new(), 0);
+    while let Some(&byte) = raw.get(at) {
+        if let (b'%', Some(high), Some(low)) = (byte, hex(raw.get(at + 1)), hex(raw.get(at + 2))) {
+            decoded.push(high * 16 + low);
+            at += 3;
+        } else {
+            decoded.push(byte);
+            at += 1;
+        }
+    }
+    decoded
+}
+
+#[test]
+fn a_hostile_name_is_refused_and_reaches_nobody() {
+    let mut asker = Asker::new();
+    for raw in REFUSED {
+        for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(raw.as_bytes())] {
+            assert!(outcome.targets.is_empty(), "{raw}: {:?}", outcome.targets);
+            assert!(matches!(outcome.answer.status, 400 | 404), "{raw}: {:?}", outcome.answer);
+            if !raw.contains('/') {
+                outcome.answer.is_error(400, "Room name is not valid.", raw);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_odd_name_is_passed_on_as_itself() {
+    let mut asker = Asker::new();
+    for (raw, meant) in ACCEPTED {
+        let in_query = raw.replace('+', "%2B").replace('&', "%26");
+        for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(in_query.as_bytes())] {
+            assert_eq!(judge(&outcome, Some(meant.as_bytes())), Ok(()), "{raw}");
+            assert_eq!(outcome.targets.len(), 1, "{raw}: {:?}", outcome.answer);
+            assert_eq!(outcome.answer.data(), *meant, "{raw}: the answer is of another room");
+        }
+    }
+}
+
+#[test]
+fn a_plus_is_a_plus_in_the_path_and_a_space_in_the_query() {
+    let mut asker = Asker::new();
+    assert_eq!(asker.in_path(b"a+b").answer.data(), "a+b");
+    assert_eq!(asker.in_query(b"a+b").answer.data(), "a b");
+    assert_eq!(asker.in_query(b"a%2Bb").answer.data(), "a+b");
+}
+
+#[test]
+fn what_ends_a_path_or_a_query_value_ends_the_name() {
+    let mut asker = Asker::new();
+    assert_eq!(asker.in_path(b"r1?x").answer.data(), "r1");
+    assert_eq!(asker.in_path(b"r1?").answer.data(), "r1");
+    assert_eq!(asker.in_query(b"r1&x=y").answer.data(), "r1");
+    assert_eq!(asker.in_query(b"r1?x").answer.data(), "r1?x");
+    assert_eq!(asker.in_query(b"r1=x").answer.data(), "r1=x");
+    assert_eq!(asker.in_query(b"r1;x=y").answer.data(), "r1;x=y");
+    assert!(asker.in_path(b"r1/x").targets.is_empty());
+    assert!(asker.in_query(b"r1/x").targets.is_empty());
+}
+
+#[test]
+fn the_limit_is_255_bytes_of_the_decoded_name() {
+    let mut asker = Asker::new();
+    for (raw, meant) in
+        [("a".repeat(255), "a".repeat(255)), ("%61".repeat(255), "a".repeat(255)), ("%C3%A9".repeat(127), "é".repeat(127))]
+    {
+        assert_eq!(asker.in_path(raw.as_bytes()).answer.data(), meant);
+        assert_eq!(asker.in_query(raw.as_bytes()).answer.data(), meant);
+    }
+    for raw in ["a".repeat(256), "%C3%A9".repeat(128), "a".repeat(10_000), "%61".repeat(10_000), "%25".repeat(10_000)] {
+        for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(raw.as_bytes())] {
+            outcome.answer.is_error(400, "Room name is not valid.", "too long");
+            assert!(outcome.targets.is_empty());
+        }
+    }
+}
+
+#[test]
+fn raw_bytes_that_no_url_should_have_are_refused_or_taken_literally() {
+    let mut asker = Asker::new();
+    let names: [&[u8]; 14] = [
+        "комната".as_bytes(),
+        "🎥".as_bytes(),
+        b"\xff",
+        b"\xc0\xaf",
+        b"\x01",
+        b"a\tb",
+        b"a\x7fb",
+        b"a\"b",
+        b"<a>",
+        b"a|b",
+        b"{a}",
+        b"a\\b",
+        b"[a]",
+        b"a^b`c",
+    ];
+    for raw in names {
+        for outcome in [asker.in_path(raw), asker.in_query(raw)] {
+            assert_eq!(judge(&outcome, Some(raw)), Ok(()), "{raw:?}");
+        }
+    }
+    // What splits the request line is the parser's to refuse; nothing of it may become a request of its own.
+    for raw in ["a b", "a\r\nX: y", "a\nb", "a HTTP/1.1\r\nHost: t\r\n\r\nGET /callCatchUp/smuggled", "a\0b"] {
+        let mut connection = asker.server.client().connect();
+        connection.send(&request("GET", format!("/callCatchUp/{raw}").as_bytes(), None));
+        if let Some(answer) = connection.read() {
+            assert!(matches!(answer.status, 400 | 401), "{raw:?}: {answer:?}");
+        }
+    }
+    assert!(asker.server.script.asked().iter().all(|asked| !asked.target.contains("smuggled")));
+}
+
+#[test]
+fn without_a_token_a_hostile_name_is_401_and_not_400() {
+    let server = TestServer::start();
+    for raw in REFUSED.iter().filter(|raw| !raw.contains('/')) {
+        server.client().get(&format!("/callCatchUp/{raw}"), None).is_unauthorized(raw);
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn whatever_the_client_sends_at_most_one_segment_with_the_same_bytes_arrives() {
+    let mut asker = Asker::new();
+    // Weighted towards what names are made dangerous of; nothing that ends the path or the request line.
+    let piece = prop_oneof![
+        3 => "%[0-9a-fA-F]{2}",
+        2 => "%25|%2e|%2f|%5c|%00|%0d%0a|%252e|%c2%85|%3b|%2[eEfF]",
+        2 => "[a-zA-Z0-9._~;:@!$'()*,=+-]{1,4}",
+        1 => "%|%[0-9a-g]|%u[0-9a-f]{4}",
+        1 => "\\.\\.|\\.|;|/",
+        1 => "[\u{80}-\u{2ff}\u{400}-\u{4ff}\u{1f300}-\u{1f3ff}]{1,2}",
+    ];
+    let name = prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat());
+    let mut runner = TestRunner::new(Config { cases: 3_000, failure_persistence: None, ..Config::default() });
+    let asker = std::cell::RefCell::new(&mut asker);
+    runner
+        .run(&name, |raw| {
+            let mut asker = asker.borrow_mut();
+            let outcome = asker.in_path(raw.as_bytes());
+            prop_assert_eq!(judge(&outcome, strictly_decoded(raw.as_bytes()).as_deref()), Ok(()), "path {}", raw);
+            let outcome = asker.in_query(raw.as_bytes());
+            let form = raw.replace('+', " ");
+            prop_assert_eq!(judge(&outcome, strictly_decoded(form.as_bytes()).as_deref()), Ok(()), "query {}", raw);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_lists_are_long_enough_to_mean_something() {
+    assert!(REFUSED.len() >= 80, "{}", REFUSED.len());
+    assert!(ACCEPTED.len() >= 70, "{}", ACCEPTED.len());
+}

@@ -1,0 +1,60 @@
+//! An answer of the server, and what can be demanded of it.
+
+use serde_json::Value;
+
+/// One HTTP response.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is UTF-8")
+    }
+
+    /// The contract's success with exactly this `data`.
+    #[track_caller]
+    pub fn is_success_with(&self, data: &str) {
+        self.has_the_head_of(200, data);
+        assert_eq!(self.text(), format!(r#"{{"error":null,"data":{data}}}"#));
+    }
+
+    /// The contract's success, whatever its data.
+    #[track_caller]
+    pub fn data(&self) -> Value {
+        self.has_the_head_of(200, "");
+        let mut body: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(body["error"], Value::Null, "{}", self.text());
+        body["data"].take()
+    }
+
+    /// The contract's failure with exactly this message.
+    #[track_caller]
+    pub fn is_error(&self, status: u16, message: &str, of: &str) {
+        self.has_the_head_of(status, of);
+        let expected = format!(r#"{{"data":null,"error":{{"code":{status},"message":"{message}"}}}}"#);
+        assert_eq!(self.text(), expected, "{of}");
+        assert_eq!(self.header("www-authenticate"), (status == 401).then_some("Bearer"), "{of}");
+    }
+
+    #[track_caller]
+    pub fn is_unauthorized(&self, of: &str) {
+        self.is_error(401, "Unauthorized", of);
+    }
+
+    #[track_caller]
+    fn has_the_head_of(&self, status: u16, of: &str) {
+        assert_eq!(self.status, status, "{of}: {self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "{of}");
+        let id = self.header("x-request-id").expect("a request id");
+        assert!((1..=64).contains(&id.len()), "{of}: {id}");
+    }
+}

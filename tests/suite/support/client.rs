@@ -1,0 +1,120 @@
+//! A client that sends exactly the bytes it is given: most of the contract is about requests that no HTTP library would send.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::answer::Answer;
+
+/// Longer than any deadline in the tests: a server that does not answer fails the test and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks one server, with a connection for each request unless [`Client::connect`] keeps one.
+#[derive(Clone, Copy)]
+pub struct Client {
+    address: SocketAddr,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    pub fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Connection { stream, unread: Vec::new() }
+    }
+
+    /// `GET target` with a bearer token, or none.
+    pub fn get(&self, target: &str, token: Option<&str>) -> Answer {
+        self.ask(&request("GET", target.as_bytes(), token))
+    }
+
+    /// `POST target` with a JSON body.
+    pub fn post(&self, target: &str, body: &str) -> Answer {
+        self.post_as(target, "Content-Type: application/json\r\n", body.as_bytes())
+    }
+
+    /// `POST target` with these header lines and this body.
+    pub fn post_as(&self, target: &str, headers: &str, body: &[u8]) -> Answer {
+        let head = format!("POST {target} HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        self.ask(&[head.as_bytes(), body].concat())
+    }
+
+    /// Any bytes.
+    pub fn ask(&self, request: &[u8]) -> Answer {
+        self.connect().ask(request)
+    }
+}
+
+/// The bytes of a request without a body.
+pub fn request(method: &str, target: &[u8], token: Option<&str>) -> Vec<u8> {
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let mut bytes = format!("{method} ").into_bytes();
+    bytes.extend_from_slice(target);
+    bytes.extend_from_slice(format!(" HTTP/1.1\r\nHost: t\r\n{authorization}\r\n").as_bytes());
+    bytes
+}
+
+/// One kept-alive connection.
+pub struct Connection {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Connection {
+    /// Sends a request and reads its answer.
+    pub fn ask(&mut self, request: &[u8]) -> Answer {
+        self.send(request);
+        self.read().expect("the server answers")
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        // A server may answer and close before it has read everything; what matters is the answer.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next answer; `None` if the connection ends without one.
+    pub fn read(&mut self) -> Option<Answer> {
+        loop {
+            if let Some(answer) = self.parse() {
+                return Some(answer);
+            }
+            let mut buffer = [0; 16 * 1024];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no answer: {error}"),
+            }
+        }
+    }
+
+    /// Everything up to the end of the connection, as it came.
+    pub fn read_to_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn parse(&mut self) -> Option<Answer> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut response = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(head) = response.parse(&self.unread).expect("the answer is HTTP") else {
+            return None;
+        };
+        let headers: Vec<(String, String)> = response
+            .headers
+            .iter()
+            .map(|header| (header.name.to_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
+            .collect();
+        let status = response.code.unwrap();
+        let length =
+            headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+        let body = self.unread.get(head..head + length)?.to_vec();
+        self.unread.drain(..head + length);
+        Some(Answer { status, headers, body })
+    }
+}

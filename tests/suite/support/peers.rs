@@ -1,0 +1,73 @@
+//! Raw sockets in other servers' places.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A listener that counts who connects, and whose answers are whatever a test wants.
+pub struct Peer {
+    pub port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    /// Hands each connection to `serve`, on a thread of its own, with its number from 0. The listener ends with the process.
+    pub fn serving(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counter, serve) = (Arc::clone(&connections), Arc::new(serve));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let number = counter.fetch_add(1, Ordering::SeqCst);
+                let serve = Arc::clone(&serve);
+                std::thread::spawn(move || serve(stream, number));
+            }
+        });
+        Self { port, connections }
+    }
+
+    /// Answers each connection's first request with these bytes, and closes it.
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self::serving(move |mut stream, _| {
+            read_head(&mut stream);
+            // The other side may have had enough before the end.
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read(&mut [0; 1024]);
+        })
+    }
+
+    /// A place that nobody should ever ask.
+    pub fn canary() -> Self {
+        Self::serving(|stream, _| drop(stream))
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api", self.port)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// Reads to the end of a request's head; `None` if the connection ends first.
+pub fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8(head).unwrap())
+}
+
+/// The bytes of a well-formed answer.
+pub fn http(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
