@@ -1,6 +1,6 @@
 //! The settings: in layers, checked to the last one, each problem named.
 //!
-//! Layers, the later one wins: the defaults in [`keys::KEYS`], the file given with `--config`, `.env`, the environment. This
+//! Layers, the later one wins: the defaults in `keys::KEYS`, the file given with `--config`, `.env`, the environment. This
 //! module reads no environment itself; [`crate::cli`] hands it in, so that a test can hand in another.
 
 mod keys;
