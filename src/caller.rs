@@ -31,3 +31,24 @@ impl Caller {
         }
     }
 }
+
+/// The roles that a call may be joined with: asking for `owner` must not make an owner.
+#[derive(Debug, Clone)]
+pub struct Roles {
+    /// What a user may ask for (`APP_USERS__ROLES`).
+    pub of_users: Vec<String>,
+    /// What a guest may ask for (`APP_GUESTS__ROLES`).
+    pub of_guests: Vec<String>,
+}
+
+impl Roles {
+    /// Whether `caller` may join as `role`. Roles are compared byte for byte.
+    #[must_use]
+    pub fn allow(&self, caller: &Caller, role: &str) -> bool {
+        let roles = match caller {
+            Caller::User { .. } => &self.of_users,
+            Caller::Guest { .. } => &self.of_guests,
+        };
+        roles.iter().any(|allowed| allowed == role)
+    }
+}

@@ -11,7 +11,7 @@ use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
 use serde::Serialize;
 
-use crate::{accounts, catch_up, jwt, room};
+use crate::{accounts, admin_control, catch_up, jwt, room};
 
 /// 200 with `{"error": null, "data": …}`.
 #[derive(Debug)]
@@ -154,6 +154,17 @@ impl From<room::Error> for ApiError {
         match error {
             room::Error::Blank => Self::RoomRequired,
             room::Error::Invalid => Self::bad_request("Room name is not valid."),
+        }
+    }
+}
+
+impl From<admin_control::Error> for ApiError {
+    fn from(error: admin_control::Error) -> Self {
+        match error {
+            admin_control::Error::NotFound => Self::NotFound,
+            admin_control::Error::TooManyCalls => Self::Overloaded,
+            // The client has logged why.
+            _ => Self::Internal,
         }
     }
 }

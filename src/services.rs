@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::accounts::Accounts;
 use crate::admin_control::{self, AdminControl};
+use crate::caller::Roles;
 use crate::catch_up::{self, CatchUp, CatchUpSource};
 use crate::clock::Clock;
 use crate::db::Database;
@@ -25,6 +26,7 @@ pub struct Shared {
     tokens: web::Data<Tokens>,
     accounts: web::Data<Accounts>,
     request_timeout: web::Data<RequestTimeout>,
+    roles: web::Data<Roles>,
     admin_control_rules: admin_control::Rules,
     admin_control_permits: admin_control::Permits,
 }
@@ -39,6 +41,7 @@ impl Shared {
             tokens: tokens.into(),
             accounts: web::Data::new(accounts),
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
+            roles: web::Data::new(settings.roles.clone()),
             admin_control_rules: settings.admin_control.clone(),
             admin_control_permits: admin_control::Permits::new(&settings.admin_control),
         }
@@ -52,12 +55,14 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.tokens.clone())
         .app_data(shared.accounts.clone())
         .app_data(shared.request_timeout.clone())
-        .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control))));
+        .app_data(shared.roles.clone())
+        .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()))))
+        .app_data(web::Data::new(admin_control));
 }
 
 impl CatchUpSource for AdminControl {
     fn catch_up<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, catch_up::Error>> {
-        Box::pin(async move { Ok(AdminControl::catch_up(self, room).await?) })
+        Box::pin(async move { Ok(self.call_catch_up(room).await?) })
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use config::{Config, File, FileFormat};
 
+use crate::caller::Roles;
 use crate::secret::Secret;
 use crate::{accounts, admin_control, jwt};
 use keys::KEYS;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub admin_control: admin_control::Rules,
     /// The tokens.
     pub jwt: jwt::Rules,
+    /// The roles that a call may be joined with.
+    pub roles: Roles,
     /// The accounts.
     pub accounts: accounts::Rules,
     /// The database.
@@ -165,6 +168,7 @@ impl Values {
                 user_ttl: self.get("APP_AUTH__TOKEN_TTL")?,
                 guest_ttl: guests_enabled.then_some(guest_ttl),
             },
+            roles: Roles { of_users: self.list("APP_USERS__ROLES"), of_guests: self.list("APP_GUESTS__ROLES") },
             accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")? },
             database_url: self.database_url()?,
         })
@@ -192,6 +196,10 @@ impl Values {
             max_in_flight: self.get("APP_ADMIN_CONTROL__MAX_IN_FLIGHT")?,
             authorization: if authorization.is_empty() { None } else { Some(Secret::new(authorization)) },
         })
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        list(self.text(name)).map(str::to_owned).collect()
     }
 
     fn text(&self, name: &str) -> &str {

@@ -5,18 +5,16 @@
 //! may pick a kept-alive connection just as the other side closes it.
 
 mod error;
+mod response;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING, USER_AGENT,
-};
-use awc::http::{StatusCode, Uri, Version};
-use awc::{Client, Connector};
-use bytes::Bytes;
+use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use awc::http::{Uri, Version};
+use awc::{Client, ClientRequest, Connector};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
@@ -45,21 +43,57 @@ pub struct Rules {
     pub authorization: Option<Secret>,
 }
 
+/// An endpoint of Admin Control. Its number is its place in [`Permits`].
+#[derive(Debug, Clone, Copy)]
+enum Endpoint {
+    CallCatchup,
+    CallSummary,
+    SessionsStatus,
+    Configuration,
+    Meetings,
+    ProconfToken,
+}
+
+impl Endpoint {
+    /// The first segment of its path, and its name in logs.
+    fn name(self) -> &'static str {
+        match self {
+            Self::CallCatchup => "call-catchup",
+            Self::CallSummary => "call-summary",
+            Self::SessionsStatus => "sessions-status",
+            Self::Configuration => "configuration",
+            Self::Meetings => "meetings",
+            Self::ProconfToken => "proconf-token",
+        }
+    }
+}
+
 /// How many calls may be in flight at once, counted for each endpoint by itself and over all clones (that is, all workers).
 #[derive(Debug, Clone)]
-pub struct Permits {
-    catch_up: Arc<Semaphore>,
-}
+pub struct Permits([Arc<Semaphore>; 6]);
 
 impl Permits {
     /// As many for each endpoint as `rules` say.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
-        Self { catch_up: Arc::new(Semaphore::new(rules.max_in_flight)) }
+        Self(std::array::from_fn(|_| Arc::new(Semaphore::new(rules.max_in_flight))))
     }
 }
 
-/// A client of Admin Control. It belongs to the worker (thread) that made it.
+/// What `POST proconf-token` is asked with.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRequest<'a> {
+    /// What the participant may do; Admin Control knows the roles.
+    pub role: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// The name that others in the call see.
+    pub participant_name: &'a str,
+}
+
+/// A client of Admin Control. It and its clones belong to the worker (thread) that made it.
+#[derive(Clone)]
 pub struct AdminControl {
     /// Keeps connections.
     client: Client,
@@ -78,58 +112,122 @@ impl AdminControl {
         Self { client: client(&rules, KEEP_ALIVE), fresh: client(&rules, Duration::ZERO), rules, permits }
     }
 
-    /// The catch-up of `room`, byte for byte as Admin Control wrote it.
+    /// `GET call-catchup/{room}`: what was said so far in a call that goes on. All methods give `data` byte for byte.
     ///
     /// # Errors
     ///
-    /// See [`Error`]; all but [`Error::NotFound`] have been logged.
-    pub async fn catch_up(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
-        self.get("call-catchup", &format!("/call-catchup/{}", room.path_segment()), &self.permits.catch_up).await
+    /// See [`Error`]; all but [`Error::NotFound`] have been logged. So it is for every method here.
+    pub async fn call_catch_up(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
+        self.get(Endpoint::CallCatchup, Some(room)).await
     }
 
-    /// One GET, from the permit to the parsed envelope, within the deadline.
-    async fn get(&self, endpoint: &'static str, path: &str, permits: &Semaphore) -> Result<Box<RawValue>, Error> {
-        let answer = match permits.try_acquire() {
-            Err(_) => Err(Error::TooManyCalls),
-            Ok(_permit) => {
-                tokio::time::timeout(self.rules.timeout, self.get_twice(path)).await.unwrap_or(Err(Error::TimedOut))
+    /// `GET call-summary/{room}`: the record of an ended call's summary; its `file_url` is a key in the summary store.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn call_summary(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
+        self.get(Endpoint::CallSummary, Some(room)).await
+    }
+
+    /// `GET sessions-status/{room}`: whether the call is transcribed and recorded.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn sessions_status(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
+        self.get(Endpoint::SessionsStatus, Some(room)).await
+    }
+
+    /// `GET configuration`: the features that are turned on.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn configuration(&self) -> Result<Box<RawValue>, Error> {
+        self.get(Endpoint::Configuration, None).await
+    }
+
+    /// `GET meetings`: the meetings that ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn meetings(&self) -> Result<Box<RawValue>, Error> {
+        self.get(Endpoint::Meetings, None).await
+    }
+
+    /// `POST proconf-token`: a token to join a call with. Never tried twice: it may have been issued the first time.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn proconf_token(&self, wanted: &TokenRequest<'_>) -> Result<Box<RawValue>, Error> {
+        let endpoint = Endpoint::ProconfToken;
+        self.call(endpoint, async {
+            let url = self.url(endpoint, None)?;
+            let request = self.prepared(self.client.post(url));
+            response::read(request.send_json(wanted).await, self.rules.max_body_bytes).await
+        })
+        .await
+    }
+
+    /// Asks once, and once more on a fresh connection if the first one broke before a response began.
+    async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Box<RawValue>, Error> {
+        self.call(endpoint, async {
+            let url = self.url(endpoint, room)?;
+            match self.get_once(&self.client, &url).await {
+                Err(Error::Connection(_)) => self.get_once(&self.fresh, &url).await,
+                answer => answer,
             }
+        })
+        .await
+    }
+
+    async fn get_once(&self, client: &Client, url: &Uri) -> Result<Box<RawValue>, Error> {
+        response::read(self.prepared(client.get(url)).send().await, self.rules.max_body_bytes).await
+    }
+
+    /// One call, from the permit to the parsed envelope, within the deadline.
+    async fn call(
+        &self,
+        endpoint: Endpoint,
+        work: impl Future<Output = Result<Box<RawValue>, Error>>,
+    ) -> Result<Box<RawValue>, Error> {
+        let permits = self.permits.0.get(endpoint as usize).map(|permits| permits.try_acquire());
+        let answer = match permits {
+            Some(Ok(_permit)) => tokio::time::timeout(self.rules.timeout, work).await.unwrap_or(Err(Error::TimedOut)),
+            _ => Err(Error::TooManyCalls),
         };
         if let Err(error) = &answer
             && *error != Error::NotFound
         {
-            log::warn!(endpoint, reason = error.reason(), cause:% = error; "Admin Control failed");
+            log::warn!(endpoint = endpoint.name(), reason = error.reason(), cause:% = error; "Admin Control failed");
         }
         answer
     }
 
-    /// Asks once, and once more on a fresh connection if the first one broke before a response began.
-    async fn get_twice(&self, path: &str) -> Result<Box<RawValue>, Error> {
-        let url = format!("{}{path}", self.rules.base_url);
-        // Parsed, not joined: a URL library would take dot segments and control characters as its own business.
-        let url: Uri = url.parse().map_err(|_| Error::Connection("the URL is not valid".to_owned()))?;
-        match self.get_once(&self.client, &url).await {
-            Err(Error::Connection(_)) => self.get_once(&self.fresh, &url).await,
-            answer => answer,
-        }
+    /// Parsed, not joined: a URL library would take dot segments and control characters as its own business.
+    fn url(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Uri, Error> {
+        let (base, name) = (&self.rules.base_url, endpoint.name());
+        let url = match room {
+            Some(room) => format!("{base}/{name}/{}", room.path_segment()),
+            None => format!("{base}/{name}"),
+        };
+        url.parse().map_err(|_| Error::NotConnected("the URL is not valid".to_owned()))
     }
 
-    async fn get_once(&self, client: &Client, url: &Uri) -> Result<Box<RawValue>, Error> {
-        let mut request = client
-            .get(url)
+    /// The headers of every call. None of them comes from a client.
+    fn prepared(&self, request: ClientRequest) -> ClientRequest {
+        let request = request
             .insert_header((USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))))
             .insert_header((CONTENT_TYPE, "application/json"))
             // A small compressed body can hold a huge one.
             .insert_header((ACCEPT_ENCODING, "identity"));
-        if let Some(authorization) = &self.rules.authorization {
-            request = request.insert_header((AUTHORIZATION, authorization.expose()));
+        match &self.rules.authorization {
+            Some(authorization) => request.insert_header((AUTHORIZATION, authorization.expose())),
+            None => request,
         }
-        let mut response = request.send().await.map_err(not_sent)?;
-        // Read whatever the status: dropping an unread body would cost the connection.
-        let body = response.body().limit(self.rules.max_body_bytes).await;
-        let body = body.map_err(not_read)?;
-        check_length(response.headers(), &body)?;
-        wire::data(response.status(), &body)
     }
 }
 
@@ -147,54 +245,4 @@ fn client(rules: &Rules, keep_alive: Duration) -> Client {
         .disable_timeout()
         .disable_redirects()
         .finish()
-}
-
-/// Sorts what went wrong before a response began: what may be tried again on another connection, and what may not.
-fn not_sent(error: SendRequestError) -> Error {
-    use std::error::Error as _;
-    use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
-    };
-
-    let broken = |error: &std::io::Error| {
-        matches!(
-            error.kind(),
-            BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected | UnexpectedEof
-        )
-    };
-    match error {
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Error::TimedOut,
-        SendRequestError::Connect(ConnectError::Disconnected) => Error::Connection("closed before an answer".to_owned()),
-        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) if broken(&error) => {
-            Error::Connection(error.to_string())
-        }
-        SendRequestError::Response(error) => match error.source().and_then(|source| source.downcast_ref()) {
-            Some(source) if broken(source) => Error::Connection(source.to_string()),
-            _ => Error::NotHttp(error.to_string()),
-        },
-        other => Error::NotConnected(other.to_string()),
-    }
-}
-
-fn not_read(error: PayloadError) -> Error {
-    match error {
-        PayloadError::Overflow => Error::TooLarge,
-        other => Error::CutShort(other.to_string()),
-    }
-}
-
-/// awc ends a body without an error when the connection ends, however much was announced.
-fn check_length(headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH);
-    let (announced, chunked) = (lengths.next(), headers.contains_key(TRANSFER_ENCODING));
-    match announced.map(|length| length.to_str().ok().and_then(|length| length.parse::<usize>().ok())) {
-        None => Ok(()),
-        Some(Some(length)) if length == body.len() && !chunked && lengths.next().is_none() => Ok(()),
-        Some(_) => Err(Error::CutShort("the body is not as long as it was announced".to_owned())),
-    }
-}
-
-/// Whether a status may carry an envelope that is believed. 206 is by definition a part of something.
-fn is_whole_success(status: StatusCode) -> bool {
-    status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }

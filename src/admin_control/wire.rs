@@ -3,7 +3,7 @@
 use awc::http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::{Error, is_whole_success};
+use super::Error;
 use crate::json::Object;
 
 /// The `data` of a response, as the bytes it was sent in.
@@ -23,6 +23,11 @@ pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Err
         Some(_) => Err(Error::ErrorInEnvelope),
         None => Err(Error::NotTheEnvelope),
     }
+}
+
+/// Whether a status may carry an envelope that is believed. 206 is by definition a part of something.
+fn is_whole_success(status: StatusCode) -> bool {
+    status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }
 
 fn says_not_found(error: &str) -> bool {

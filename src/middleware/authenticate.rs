@@ -28,6 +28,22 @@ pub async fn authenticate<B: MessageBody>(
     next.call(request).await
 }
 
+/// Lets users past and turns guests away with 403. Goes inside [`authenticate`].
+///
+/// # Errors
+///
+/// [`ApiError::Forbidden`], and those of the inner services.
+pub async fn users_only<B: MessageBody>(
+    caller: Caller,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    match caller {
+        Caller::User { .. } => next.call(request).await,
+        Caller::Guest { .. } => Err(ApiError::Forbidden.into()),
+    }
+}
+
 /// The token of the one `Authorization: Bearer <token>`: the scheme in any case, one or more spaces (RFC 9110 section 11.4).
 /// Two such headers are refused, because the next reader might believe the other one.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 
 use crate::json::Object;
 use crate::responders::ApiError;
+use crate::room::{self, RoomName};
 
 /// The longest body, in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
@@ -26,6 +27,28 @@ impl Body {
                 Err(ApiError::bad_request(format!("{name} must not be empty.")))
             }
             Some(serde_json::Value::String(text)) => Ok(text),
+            Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
+        }
+    }
+
+    /// The string called `name`, as something that people read: not blank, of one line, and no longer than a room's name.
+    pub(super) fn line(&self, name: &'static str) -> Result<&str, ApiError> {
+        let text = self.text(name)?;
+        if text.trim().is_empty() {
+            return Err(ApiError::bad_request(format!("{name} must not be blank.")));
+        }
+        if text.len() > room::MAX_BYTES || text.contains(char::is_control) {
+            let limit = room::MAX_BYTES;
+            return Err(ApiError::bad_request(format!("{name} must be at most {limit} bytes, without control characters.")));
+        }
+        Ok(text)
+    }
+
+    /// The room called `name`. JSON has no percent-encoding: the string is the name.
+    pub(super) fn room(&self, name: &'static str) -> Result<RoomName, ApiError> {
+        match self.0.get(name) {
+            None | Some(serde_json::Value::Null) => Err(ApiError::RoomRequired),
+            Some(serde_json::Value::String(room)) => Ok(RoomName::parse(room)?),
             Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
         }
     }

@@ -6,14 +6,18 @@
 mod auth;
 mod body;
 mod call_catch_up;
+mod call_config;
+mod call_status;
 mod join_member;
+mod meetings;
+mod proconf_token;
 mod room_param;
 
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::authenticate::authenticate;
+use crate::middleware::authenticate::{authenticate, users_only};
 use crate::responders::ApiError;
 
 /// Who may call a route.
@@ -23,6 +27,8 @@ pub enum Who {
     Anyone,
     /// The holder of a valid token, a user or a guest. What a guest may see is decided behind the handler.
     Caller,
+    /// A user; a guest is 403.
+    User,
 }
 
 /// One route.
@@ -47,9 +53,21 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/auth/joinmember"], who: Who::Anyone,
           summary: "Lets a guest into one room.",
           handler: |route| route.to(join_member::create) },
+    Row { method: Method::POST, paths: &["/proconfToken"], who: Who::Caller,
+          summary: "Issues the token to join a call with.",
+          handler: |route| route.to(proconf_token::create) },
+    Row { method: Method::GET, paths: &["/callConfig"], who: Who::Caller,
+          summary: "The features that are turned on.",
+          handler: |route| route.to(call_config::show) },
+    Row { method: Method::GET, paths: &["/callStatus", "/callStatus/{roomName}"], who: Who::Caller,
+          summary: "Whether a call is transcribed and recorded.",
+          handler: |route| route.to(call_status::show) },
     Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
           summary: "What was said so far in a call that is going on.",
           handler: |route| route.to(call_catch_up::show) },
+    Row { method: Method::GET, paths: &["/meetings"], who: Who::User,
+          summary: "The meetings that ended.",
+          handler: |route| route.to(meetings::list) },
 ];
 
 /// Mounts the table. A path with several methods becomes one resource: of two with one path actix would see only the first.
@@ -76,6 +94,8 @@ fn route(row: &Row) -> Route {
     match row.who {
         Who::Anyone => route,
         Who::Caller => route.wrap(from_fn(authenticate)),
+        // The last one is outermost.
+        Who::User => route.wrap(from_fn(users_only)).wrap(from_fn(authenticate)),
     }
 }
 

@@ -137,7 +137,12 @@ impl Script {
 
     /// From now on, `GET call-catchup/{room}` is answered with `reply`.
     pub fn catch_up(&self, room: &str, reply: Reply) {
-        self.state().set.insert(("call-catchup", room.to_owned()), reply);
+        self.set("call-catchup", room, reply);
+    }
+
+    /// From now on, `endpoint` is answered with `reply`, for `room`, or for no room (`""`) where the endpoint has none.
+    pub fn set(&self, endpoint: &'static str, room: &str, reply: Reply) {
+        self.state().set.insert((endpoint, room.to_owned()), reply);
     }
 
     /// Everything that was asked, in the order it arrived.
@@ -165,9 +170,9 @@ impl State {
         let path = asked.target.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (asked.method.as_str(), segments.as_slice()) {
-            ("GET", ["api", "configuration"]) => data(&meeting::configuration()),
-            ("GET", ["api", "meetings"]) => data(&self.meetings()),
-            ("POST", ["api", "proconf-token"]) => proconf_token(&asked.body),
+            ("GET", ["api", endpoint @ "configuration"]) => self.set_or(endpoint, "", || data(&meeting::configuration())),
+            ("GET", ["api", endpoint @ "meetings"]) => self.set_or(endpoint, "", || data(&self.meetings())),
+            ("POST", ["api", endpoint @ "proconf-token"]) => self.set_or(endpoint, "", || proconf_token(&asked.body)),
             ("GET", ["api", endpoint, room]) => match percent_decode_str(room).decode_utf8() {
                 Ok(room) if !room.is_empty() => self.of_room(endpoint, &room),
                 _ => Reply::not_found(),
@@ -177,17 +182,21 @@ impl State {
     }
 
     fn of_room(&self, endpoint: &str, room: &str) -> Reply {
+        self.set_or(endpoint, room, || {
+            let found = match endpoint {
+                "call-catchup" => self.catch_up(room),
+                "sessions-status" => self.status(room),
+                "call-summary" => self.summary(room),
+                _ => None,
+            };
+            found.as_ref().map_or_else(Reply::not_found, data)
+        })
+    }
+
+    /// The reply that was set, or the usual one.
+    fn set_or(&self, endpoint: &str, room: &str, usual: impl FnOnce() -> Reply) -> Reply {
         let set = self.set.iter().find(|((of, name), _)| *of == endpoint && name == room);
-        if let Some((_, reply)) = set {
-            return reply.clone();
-        }
-        let found = match endpoint {
-            "call-catchup" => self.catch_up(room),
-            "sessions-status" => self.status(room),
-            "call-summary" => self.summary(room),
-            _ => None,
-        };
-        found.as_ref().map_or_else(Reply::not_found, data)
+        set.map_or_else(usual, |(_, reply)| reply.clone())
     }
 
     fn catch_up(&self, room: &str) -> Option<Value> {

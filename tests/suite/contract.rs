@@ -4,8 +4,17 @@ use crate::support::client::request;
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 
-const ROUTES: [(&str, &str); 4] =
-    [("POST", "/auth/login"), ("GET", "/auth/joinmember"), ("GET", "/callCatchUp/r1"), ("GET", "/callCatchUp")];
+const ROUTES: [(&str, &str); 9] = [
+    ("POST", "/auth/login"),
+    ("GET", "/auth/joinmember"),
+    ("POST", "/proconfToken"),
+    ("GET", "/callConfig"),
+    ("GET", "/callStatus"),
+    ("GET", "/callStatus/r1"),
+    ("GET", "/callCatchUp/r1"),
+    ("GET", "/callCatchUp"),
+    ("GET", "/meetings"),
+];
 
 #[test]
 fn a_known_url_with_a_wrong_method_is_404_with_and_without_a_token() {

@@ -19,6 +19,8 @@ mod contract;
 mod failures;
 mod join_member;
 mod login;
+mod pass_through;
+mod proconf_token;
 mod room_names;
 mod support;
 mod tokens;

@@ -15,7 +15,17 @@ use crate::support::peers::Peer;
 use crate::support::tokens::{HEADER, b64, guest_claims, message, now, signed, signed_with, user_claims};
 use crate::support::{SECRET, TestServer, tokens};
 
-const TARGETS: [&str; 2] = ["/callCatchUp/r1", "/callCatchUp?roomName=r1"];
+/// Every route that asks for a token.
+const ROUTES: [(&str, &str); 7] = [
+    ("POST", "/proconfToken"),
+    ("GET", "/callConfig"),
+    ("GET", "/callStatus?roomName=r1"),
+    ("GET", "/callStatus/r1"),
+    ("GET", "/callCatchUp/r1"),
+    ("GET", "/callCatchUp?roomName=r1"),
+    ("GET", "/meetings"),
+];
+const CATCH_UP: &str = "/callCatchUp/r1";
 
 /// Each of these is refused on every route that asks for a token, without a call to anybody.
 #[track_caller]
@@ -23,24 +33,26 @@ fn all_are_refused(tokens: impl IntoIterator<Item = String>) {
     let server = TestServer::start();
     let mut tried = 0;
     for token in tokens {
-        for target in TARGETS {
-            server.client().get(target, Some(&token)).is_unauthorized(&token.chars().take(300).collect::<String>());
+        for (method, target) in ROUTES {
+            let answer = server.client().ask(&request(method, target.as_bytes(), Some(&token)));
+            answer.is_unauthorized(&format!("{target}: {}", token.chars().take(300).collect::<String>()));
         }
         tried += 1;
     }
     assert!(tried > 0);
     assert_eq!(server.calls(), 0);
-    server.client().get(TARGETS[0], Some(&tokens::user())).is_success_with(r#""r1""#);
+    server.client().get(CATCH_UP, Some(&tokens::user())).is_success_with(r#""r1""#);
 }
 
 #[track_caller]
 fn all_are_accepted(tokens: impl IntoIterator<Item = String>) {
     let server = TestServer::start();
     for token in tokens {
-        for target in TARGETS {
-            let answer = server.client().get(target, Some(&token));
-            assert_eq!(answer.status, 200, "{token}");
+        for (method, target) in ROUTES {
+            let answer = server.client().ask(&request(method, target.as_bytes(), Some(&token)));
+            assert_ne!(answer.status, 401, "{target}: {token}");
         }
+        server.client().get(CATCH_UP, Some(&token)).is_success_with(r#""r1""#);
     }
 }
 
@@ -204,7 +216,7 @@ fn keys_and_addresses_in_the_header_are_never_used() {
     // With the right key they are a curiosity; still nobody is contacted.
     let server = TestServer::start();
     for header in &headers {
-        let status = server.client().get(TARGETS[0], Some(&signed(header, &payload()))).status;
+        let status = server.client().get(CATCH_UP, Some(&signed(header, &payload()))).status;
         assert!(matches!(status, 200 | 401), "{header}");
     }
     assert_eq!(canary.connections(), 0);

@@ -37,6 +37,15 @@ impl Client {
         self.post_as(target, "Content-Type: application/json\r\n", body.as_bytes())
     }
 
+    /// `POST target` with a token and a JSON body.
+    pub fn post_with(&self, target: &str, token: &str, body: &str) -> Answer {
+        self.post_as(
+            target,
+            &format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n"),
+            body.as_bytes(),
+        )
+    }
+
     /// `POST target` with these header lines and this body.
     pub fn post_as(&self, target: &str, headers: &str, body: &[u8]) -> Answer {
         let head = format!("POST {target} HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {}\r\n\r\n", body.len());

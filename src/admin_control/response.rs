@@ -1,0 +1,71 @@
+//! Reads a response whole, or says what was wrong with it. awc leaves open what is closed here.
+
+use awc::ClientResponse;
+use awc::error::{ConnectError, PayloadError, SendRequestError};
+use awc::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use bytes::Bytes;
+use futures_util::Stream;
+use serde_json::value::RawValue;
+
+use super::{Error, wire};
+
+/// The data of a response: all of it, or nothing.
+pub(super) async fn read<S>(
+    response: Result<ClientResponse<S>, SendRequestError>,
+    max_bytes: usize,
+) -> Result<Box<RawValue>, Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>>,
+{
+    let mut response = response.map_err(not_sent)?;
+    // Read whatever the status: dropping an unread body would cost the connection.
+    let body = response.body().limit(max_bytes).await;
+    let body = body.map_err(not_read)?;
+    check_length(response.headers(), &body)?;
+    wire::data(response.status(), &body)
+}
+
+/// Sorts what went wrong before a response began: what may be tried again on another connection, and what may not.
+fn not_sent(error: SendRequestError) -> Error {
+    use std::error::Error as _;
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
+    };
+
+    let broken = |error: &std::io::Error| {
+        matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected | UnexpectedEof
+        )
+    };
+    match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Error::TimedOut,
+        SendRequestError::Connect(ConnectError::Disconnected) => Error::Connection("closed before an answer".to_owned()),
+        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) if broken(&error) => {
+            Error::Connection(error.to_string())
+        }
+        SendRequestError::Response(error) => match error.source().and_then(|source| source.downcast_ref()) {
+            Some(source) if broken(source) => Error::Connection(source.to_string()),
+            _ => Error::NotHttp(error.to_string()),
+        },
+        other => Error::NotConnected(other.to_string()),
+    }
+}
+
+fn not_read(error: PayloadError) -> Error {
+    match error {
+        PayloadError::Overflow => Error::TooLarge,
+        other => Error::CutShort(other.to_string()),
+    }
+}
+
+/// awc ends a body without an error when the connection ends, however much was announced.
+fn check_length(headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH);
+    let (announced, chunked) = (lengths.next(), headers.contains_key(TRANSFER_ENCODING));
+    match announced.map(|length| length.to_str().ok().and_then(|length| length.parse::<usize>().ok())) {
+        None => Ok(()),
+        Some(Some(length)) if length == body.len() && !chunked && lengths.next().is_none() => Ok(()),
+        Some(_) => Err(Error::CutShort("the body is not as long as it was announced".to_owned())),
+    }
+}

@@ -1,0 +1,24 @@
+//! `POST /proconfToken`: the token to join a call with, issued by Admin Control for a role that the caller may have.
+
+use actix_web::web;
+use serde_json::value::RawValue;
+
+use super::body::Body;
+use crate::admin_control::{AdminControl, TokenRequest};
+use crate::caller::{Caller, Roles};
+use crate::responders::{ApiError, Success};
+
+pub(super) async fn create(
+    caller: Caller,
+    body: Body,
+    roles: web::Data<Roles>,
+    admin_control: web::Data<AdminControl>,
+) -> Result<Success<Box<RawValue>>, ApiError> {
+    let (role, room) = (body.line("role")?, body.room("room")?);
+    let participant_name = body.line("participantName")?;
+    if !caller.may_enter(&room) || !roles.allow(&caller, role) {
+        return Err(ApiError::Forbidden);
+    }
+    let wanted = TokenRequest { role, room: room.as_str(), participant_name };
+    Ok(Success(admin_control.proconf_token(&wanted).await?))
+}

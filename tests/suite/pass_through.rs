@@ -1,0 +1,108 @@
+//! `/callConfig`, `/callStatus` and `/meetings`: what Admin Control says, to those who may know it.
+
+use crate::support::{TestServer, tokens};
+use proconf_app_server::sandbox::Reply;
+
+/// Route, endpoint, room.
+const ROUTES: [(&str, &str, &str); 4] = [
+    ("/callConfig", "configuration", ""),
+    ("/callStatus?roomName=r1", "sessions-status", "r1"),
+    ("/callStatus/r1", "sessions-status", "r1"),
+    ("/meetings", "meetings", ""),
+];
+
+#[test]
+fn the_documented_objects_are_passed_on() {
+    let server = TestServer::start();
+    let get = |target: &str| server.client().get(target, Some(&tokens::user())).data();
+    assert_eq!(get("/callConfig")["features"]["waiting_room"], true);
+    assert_eq!(get("/callStatus?roomName=r1")["transcript_status"], true);
+    assert!(get("/meetings").is_array());
+    let targets: Vec<String> = server.script.asked().into_iter().map(|asked| asked.target).collect();
+    assert_eq!(targets, ["/api/configuration", "/api/sessions-status/r1", "/api/meetings"]);
+}
+
+#[test]
+fn data_is_passed_on_byte_for_byte_whatever_it_is() {
+    let server = TestServer::start();
+    for (target, endpoint, room) in ROUTES {
+        for data in [
+            "null",
+            "[]",
+            r#"{"z":1,  "a":123456789012345678901234567890.5,"z2":[1e400]}"#,
+            r#""\ud800\u2028""#,
+            "\"\u{2028}\"",
+            r#"{"a":1,"a":2}"#,
+        ] {
+            server.script.set(endpoint, room, Reply::data(data));
+            server.client().get(target, Some(&tokens::user())).is_success_with(data);
+        }
+    }
+}
+
+#[test]
+fn failures_are_the_contracts() {
+    let server = TestServer::start();
+    for (target, endpoint, room) in ROUTES {
+        for (reply, status, message) in [
+            (Reply::not_found(), 404, "Not found"),
+            (Reply::body(401, r#"{"error":{"code":401,"message":"the inside"},"data":null}"#), 500, "Internal server error"),
+            (Reply::body(503, "<html>the inside</html>"), 500, "Internal server error"),
+            (Reply::body(200, r#"{"data":"the inside"}"#), 500, "Internal server error"),
+        ] {
+            server.script.set(endpoint, room, reply);
+            server.client().get(target, Some(&tokens::user())).is_error(status, message, target);
+        }
+    }
+}
+
+#[test]
+fn a_guest_may_know_the_configuration_and_the_status_of_its_room_and_nothing_else() {
+    let server = TestServer::start();
+    let guest = tokens::guest("r1");
+    for target in ["/callConfig", "/callStatus?roomName=r1", "/callStatus/r1"] {
+        server.client().get(target, Some(&guest)).data();
+    }
+    assert_eq!(server.calls(), 3);
+    for target in ["/callStatus?roomName=r2", "/callStatus/R1", "/callStatus/r1%20", "/meetings", "/meetings?roomName=r1"] {
+        server.client().get(target, Some(&guest)).is_error(403, "Forbidden", target);
+    }
+    assert_eq!(server.calls(), 3);
+}
+
+#[test]
+fn a_status_needs_a_room_that_is_one() {
+    let server = TestServer::start();
+    let user = tokens::user();
+    for target in ["/callStatus", "/callStatus/", "/callStatus?roomName=", "/callStatus/%20"] {
+        server.client().get(target, Some(&user)).is_error(400, "Room name required in query param.", target);
+    }
+    for target in
+        ["/callStatus?roomName=..", "/callStatus/%2e%2e%2fconfiguration", "/callStatus/%252e", "/callStatus/a%0d%0ab"]
+    {
+        server.client().get(target, Some(&user)).is_error(400, "Room name is not valid.", target);
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn an_endpoint_that_hangs_takes_no_place_from_another() {
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "2")]);
+    server.script.catch_up("slow", Reply::silence());
+    let slow: Vec<_> = (0..2)
+        .map(|_| {
+            let client = server.client();
+            std::thread::spawn(move || client.get("/callCatchUp/slow", Some(&tokens::user())))
+        })
+        .collect();
+    while server.calls() < 2 {
+        std::thread::yield_now();
+    }
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_error(503, "Service unavailable", "the third");
+    for (target, ..) in ROUTES {
+        server.client().get(target, Some(&tokens::user())).data();
+    }
+    for slow in slow {
+        slow.join().unwrap().is_error(500, "Internal server error", "timed out");
+    }
+}

@@ -1,0 +1,133 @@
+//! `POST /proconfToken`: who may join a call as what.
+
+use std::io::Write as _;
+
+use crate::support::peers::{Peer, read_head};
+use crate::support::{TestServer, tokens};
+use proconf_app_server::sandbox::Reply;
+use serde_json::{Value, json};
+
+fn body(role: &str, room: &str) -> String {
+    json!({"role": role, "room": room, "participantName": "Ann 🎥"}).to_string()
+}
+
+#[test]
+fn a_user_gets_the_token_that_admin_control_issued_for_each_of_the_roles() {
+    let server = TestServer::start();
+    for role in ["owner", "moderator", "member"] {
+        let token = server.client().post_with("/proconfToken", &tokens::user(), &body(role, "r 1")).data();
+        assert_eq!(token.as_str().unwrap().split('.').count(), 3);
+    }
+    let asked = server.script.asked();
+    assert_eq!((asked[0].method.as_str(), asked[0].target.as_str()), ("POST", "/api/proconf-token"));
+    let sent: Value = serde_json::from_slice(&asked[0].body).unwrap();
+    assert_eq!(sent, json!({"role": "owner", "room": "r 1", "participantName": "Ann 🎥"}));
+    assert!(!format!("{asked:?}").contains(&tokens::user()));
+    server.script.set("proconf-token", "", Reply::data(r#"{"any": 1e400}"#));
+    server.client().post_with("/proconfToken", &tokens::user(), &body("owner", "r1")).is_success_with(r#"{"any": 1e400}"#);
+}
+
+#[test]
+fn a_guest_gets_one_for_its_own_room_and_a_guests_role_only() {
+    let server = TestServer::start();
+    let guest = tokens::guest("r1");
+    server.client().post_with("/proconfToken", &guest, &body("member", "r1")).data();
+    for (role, room) in [
+        ("owner", "r1"),
+        ("moderator", "r1"),
+        ("Member", "r1"),
+        ("MEMBER", "r1"),
+        ("member ", "r1"),
+        ("admin", "r1"),
+        ("member", "r2"),
+        ("member", "R1"),
+        ("member", "r1 "),
+        ("member", "r１"),
+    ] {
+        let answer = server.client().post_with("/proconfToken", &guest, &body(role, room));
+        answer.is_error(403, "Forbidden", &format!("{role} in {room}"));
+    }
+    server.client().post_with("/proconfToken", &tokens::user(), &body("admin", "r1")).is_error(
+        403,
+        "Forbidden",
+        "a user's roles",
+    );
+    assert_eq!(server.calls(), 1);
+}
+
+#[test]
+fn the_roles_are_the_operators_to_choose() {
+    let server = TestServer::with(&[("APP_GUESTS__ROLES", "listener, speaker"), ("APP_USERS__ROLES", "host")]);
+    let status = |token: &str, role: &str| server.client().post_with("/proconfToken", token, &body(role, "r1")).status;
+    let (user, guest) = (tokens::user(), tokens::guest("r1"));
+    assert_eq!((status(&guest, "listener"), status(&guest, "speaker"), status(&guest, "member")), (200, 200, 403));
+    assert_eq!((status(&user, "host"), status(&user, "owner"), status(&user, "listener")), (200, 403, 403));
+}
+
+#[test]
+fn malformed_input_is_400_with_a_sentence_that_names_the_field() {
+    let server = TestServer::start();
+    let too_long = "x".repeat(256);
+    for (sent, message) in [
+        (json!({"room": "r1", "participantName": "Ann"}), "role is required."),
+        (json!({"role": "", "room": "r1", "participantName": "Ann"}), "role must not be empty."),
+        (json!({"role": ["member"], "room": "r1", "participantName": "Ann"}), "role must be a string."),
+        (json!({"role": "member", "participantName": "Ann"}), "Room name required in query param."),
+        (json!({"role": "member", "room": " ", "participantName": "Ann"}), "Room name required in query param."),
+        (json!({"role": "member", "room": null, "participantName": "Ann"}), "Room name required in query param."),
+        (json!({"role": "member", "room": ["r1"], "participantName": "Ann"}), "room must be a string."),
+        (json!({"role": "member", "room": "../x", "participantName": "Ann"}), "Room name is not valid."),
+        (json!({"role": "member", "room": "%2e%2e", "participantName": "Ann"}), "Room name is not valid."),
+        (json!({"role": "member", "room": "a\u{0}", "participantName": "Ann"}), "Room name is not valid."),
+        (json!({"role": "member", "room": "r1"}), "participantName is required."),
+        (json!({"role": "member", "room": "r1", "participantName": " \u{3000}"}), "participantName must not be blank."),
+        (
+            json!({"role": "member", "room": "r1", "participantName": "a\nb"}),
+            "participantName must be at most 255 bytes, without control characters.",
+        ),
+        (
+            json!({"role": "member", "room": "r1", "participantName": too_long}),
+            "participantName must be at most 255 bytes, without control characters.",
+        ),
+        (json!([]), "The body must be one JSON object with each member once."),
+    ] {
+        for token in [tokens::user(), tokens::guest("r1")] {
+            let answer = server.client().post_with("/proconfToken", &token, &sent.to_string());
+            answer.is_error(400, message, &sent.to_string());
+        }
+    }
+    for twice in [
+        r#"{"role":"member","room":"r1","room":"r2","participantName":"Ann"}"#,
+        r#"{"role":"member","room":"r2","room":"r1","participantName":"Ann"}"#,
+        r#"{"role":"member","room":"r1","\u0072oom":"r2","participantName":"Ann"}"#,
+        r#"{"role":"member","role":"owner","room":"r1","participantName":"Ann"}"#,
+    ] {
+        let answer = server.client().post_with("/proconfToken", &tokens::guest("r1"), twice);
+        answer.is_error(400, "The body must be one JSON object with each member once.", twice);
+    }
+    let form = format!("Authorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\n", tokens::user());
+    let answer = server.client().post_as("/proconfToken", &form, b"role=member&room=r1&participantName=Ann");
+    answer.is_error(400, "Content-Type must be application/json.", "a form");
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn a_member_that_is_not_asked_for_goes_nowhere() {
+    let server = TestServer::start();
+    let sent = r#"{"role":"member","room":"r1","participantName":"Ann","isAdmin":true,"userId":"u2","exp":0}"#;
+    server.client().post_with("/proconfToken", &tokens::user(), sent).data();
+    let sent: Value = serde_json::from_slice(&server.script.asked()[0].body).unwrap();
+    assert_eq!(sent.as_object().unwrap().len(), 3);
+}
+
+#[test]
+fn a_call_that_broke_is_never_made_twice() {
+    let breaks = Peer::serving(|mut stream, _| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-");
+    });
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &breaks.base_url())]);
+    let answer = server.client().post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
+    answer.is_error(500, "Internal server error", "it may have been issued");
+    assert_eq!(breaks.connections(), 1);
+}
