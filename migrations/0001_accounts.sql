@@ -1,5 +1,5 @@
 -- Accounts and their sessions. One set for SQLite and PostgreSQL: TEXT and BIGINT only, identifiers and times made by us.
--- Times are whole seconds since 1970-01-01 UTC.
+-- Times are milliseconds since 1970-01-01 UTC.
 
 CREATE TABLE users (
     id            TEXT   NOT NULL PRIMARY KEY,
@@ -33,4 +33,22 @@ CREATE TABLE refresh_tokens (
 );
 
 CREATE INDEX sessions_user_id ON sessions (user_id);
+CREATE INDEX sessions_expires_at ON sessions (expires_at);
+-- Each server asks every half second which sessions were revoked lately.
+CREATE INDEX sessions_revoked_at ON sessions (revoked_at);
 CREATE INDEX refresh_tokens_session_id ON refresh_tokens (session_id);
+
+-- Failed logins, counted by account and address, by account and by address. Keys are keyed hashes of those.
+CREATE TABLE login_failures (
+    scope         TEXT   NOT NULL PRIMARY KEY,
+    -- Changes with every write, so that a writer notices another one.
+    version       BIGINT NOT NULL,
+    failures      BIGINT NOT NULL,
+    last_at       BIGINT NOT NULL,
+    -- No password is checked before this.
+    blocked_until BIGINT NOT NULL,
+    -- When a login last succeeded here; 0 for never.
+    succeeded_at  BIGINT NOT NULL
+);
+
+CREATE INDEX login_failures_last_at ON login_failures (last_at);

@@ -22,6 +22,15 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// The session that a user's token came with.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        match self {
+            Self::User { session, .. } => Some(session),
+            Self::Guest { .. } => None,
+        }
+    }
+
     /// Whether the caller may see anything of `room`. Names are compared byte for byte.
     #[must_use]
     pub fn may_enter(&self, room: &RoomName) -> bool {

@@ -1,16 +1,18 @@
 //! The commands. What each does is in `docs/ARCHITECTURE.md`; their names are fixed, other people's scripts use them.
 
 mod dev;
+mod user;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
@@ -20,8 +22,6 @@ use crate::{accounts, telemetry};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
-/// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
-const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
 
 /// The application server between ProCONF clients and Admin Control.
 #[derive(Parser)]
@@ -69,6 +69,29 @@ enum UserCommand {
         #[arg(long, required = true)]
         password_stdin: bool,
     },
+    /// Lists the accounts: e-mail, name, state and id, with tabs between
+    List,
+    /// Shuts an account out and ends all its sessions
+    Disable {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+    },
+    /// Lets an account sign in again
+    Enable {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+    },
+    /// Gives an account another password and ends all its sessions
+    SetPassword {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+        /// Reads the password from standard input; a line break at its end is not part of it
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
 }
 
 /// Why a command failed. Everything here is for the operator at the terminal.
@@ -109,9 +132,7 @@ pub fn run() -> ExitCode {
         None | Some(Command::Serve) => serve(config),
         Some(Command::Dev) => dev::run(config),
         Some(Command::Sandbox { listen }) => sandbox(listen),
-        Some(Command::User { command: UserCommand::Add { email, name, password_stdin: _ } }) => {
-            user_add(config, &email, &name)
-        }
+        Some(Command::User { command }) => user::run(config, command),
         Some(Command::Migrate) => migrate(config),
     };
     let Err(error) = outcome else {
@@ -158,31 +179,12 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
     Sandbox::bind(listen, Script::samples(Clock::system())).map_err(|error| Error::Listen(listen, error))
 }
 
-fn user_add(config: Option<&Path>, email: &str, name: &str) -> Result<(), Error> {
-    let values = Values::load(&environment()?, config)?;
-    let (url, min_password) = (values.database_url()?, values.min_password()?);
-    let password = password_from_stdin()?;
-    block_on(async {
-        let database = Database::open(url.expose()).await?;
-        accounts::add(&database, (email, name), &password, min_password, &Clock::system()).await?;
-        Ok(writeln!(io::stdout(), "added")?)
-    })
-}
-
 fn migrate(config: Option<&Path>) -> Result<(), Error> {
     let url = Values::load(&environment()?, config)?.database_url()?;
     block_on(async {
-        Database::open(url.expose()).await?;
+        Database::open(url.expose(), Background::start()?).await?;
         Ok(writeln!(io::stdout(), "the database's schema is up to date")?)
     })
-}
-
-/// All of standard input, less one line break at its end.
-fn password_from_stdin() -> Result<String, Error> {
-    let mut password = String::new();
-    io::stdin().take(MAX_PASSWORD_INPUT).read_to_string(&mut password)?;
-    let password = password.strip_suffix('\n').unwrap_or(&password);
-    Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
 }
 
 /// `.env` of the current folder, and over it the process's own environment.

@@ -28,11 +28,17 @@ impl Clock {
         (self.0)()
     }
 
-    /// Whole seconds since 1970-01-01 UTC, rounded down; 0 for any time before it.
+    /// Whole seconds since 1970-01-01 UTC, rounded down; 0 for any time before it. What tokens are dated with.
     #[must_use]
     pub fn unix_seconds(&self) -> i64 {
+        self.unix_milliseconds() / 1000
+    }
+
+    /// The same in milliseconds. What the database is dated with.
+    #[must_use]
+    pub fn unix_milliseconds(&self) -> i64 {
         let since = self.now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
 

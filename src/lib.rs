@@ -22,9 +22,11 @@
 
 pub mod accounts;
 pub mod admin_control;
+pub mod background;
 pub mod caller;
 pub mod catch_up;
 pub mod cli;
+pub mod client_address;
 pub mod clock;
 pub mod db;
 pub mod json;

@@ -4,6 +4,7 @@
 //! becomes an [`ApiError`]; the client is told the contract's sentence and nothing of the cause.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
@@ -41,6 +42,9 @@ pub enum ApiError {
     /// The body is over the limit.
     #[error("Payload too large")]
     PayloadTooLarge,
+    /// Throttled; to be tried again after this time.
+    #[error("Too many requests")]
+    Throttled(Duration),
     /// Any failure on the server's side, every failure of Admin Control included.
     #[error("Internal server error")]
     Internal,
@@ -87,6 +91,7 @@ impl ResponseError for ApiError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -97,6 +102,8 @@ impl ResponseError for ApiError {
         match self {
             Self::Unauthorized => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
             Self::Overloaded => response.insert_header((RETRY_AFTER, "1")),
+            // Rounded up: who comes back on the second must not be early.
+            Self::Throttled(wait) => response.insert_header((RETRY_AFTER, wait.as_secs() + 1)),
             // The rest of the body may still be on its way, and must not be read as the next request.
             Self::TooSlow | Self::PayloadTooLarge => response.force_close(),
             _ => &mut response,
@@ -130,6 +137,7 @@ impl ApiError {
             403 => Some(Self::Forbidden),
             404 | 405 => Some(Self::NotFound),
             408 => Some(Self::TooSlow),
+            429 => Some(Self::Throttled(Duration::from_secs(1))),
             413 => Some(Self::PayloadTooLarge),
             503 => Some(Self::Overloaded),
             400..=499 => Some(Self::BadRequest("The request is malformed.".into())),
@@ -187,7 +195,11 @@ impl From<accounts::Error> for ApiError {
             accounts::Error::WrongCredentials => Self::Unauthorized,
             accounts::Error::Invalid { .. } => Self::BadRequest(error.to_string().into()),
             accounts::Error::Overloaded => Self::Overloaded,
-            accounts::Error::EmailTaken | accounts::Error::Database(_) | accounts::Error::Hash => {
+            accounts::Error::Throttled(wait) => Self::Throttled(wait),
+            accounts::Error::EmailTaken
+            | accounts::Error::NoSuchAccount
+            | accounts::Error::Database(_)
+            | accounts::Error::Hash => {
                 log::error!(cause:% = error; "an account request failed");
                 Self::Internal
             }

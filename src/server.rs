@@ -10,7 +10,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer};
 
 use crate::clock::Clock;
-use crate::db::{self, Database};
+use crate::db;
 use crate::middleware::access_log::access_log;
 use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
@@ -41,8 +41,7 @@ impl Server {
     ///
     /// See [`Error`].
     pub async fn bind(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
-        let database = Database::open(settings.database_url.expose()).await?;
-        let shared = Shared::new(settings, database, clock);
+        let shared = Shared::open(settings, clock).await?;
         let server = &settings.server;
         let failed = |error| Error::Listen(server.listen, error);
         let workers = server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));

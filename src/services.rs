@@ -9,12 +9,14 @@ use actix_web::web;
 use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Revocations, Watch};
 use crate::admin_control::{self, AdminControl};
+use crate::background::Background;
 use crate::caller::Roles;
 use crate::catch_up::{self, CatchUp, CatchUpSource};
+use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
-use crate::db::Database;
+use crate::db::{self, Database};
 use crate::jwt::Tokens;
 use crate::middleware::error_boundary::RequestTimeout;
 use crate::room::RoomName;
@@ -25,6 +27,10 @@ use crate::settings::Settings;
 pub struct Shared {
     tokens: web::Data<Tokens>,
     accounts: web::Data<Accounts>,
+    revocations: web::Data<Revocations>,
+    trusted_proxies: web::Data<TrustedProxies>,
+    // Goes on as long as any worker does.
+    _watch: Arc<Watch>,
     request_timeout: web::Data<RequestTimeout>,
     roles: web::Data<Roles>,
     admin_control_rules: admin_control::Rules,
@@ -32,19 +38,30 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts together what the workers share.
-    #[must_use]
-    pub fn new(settings: &Settings, database: Database, clock: &Clock) -> Self {
+    /// Opens what the workers share and puts it together.
+    ///
+    /// # Errors
+    ///
+    /// If the database can't be opened or read.
+    pub async fn open(settings: &Settings, clock: &Clock) -> Result<Self, db::Error> {
+        let background = Background::start()?;
+        let database = Database::open(settings.database_url.expose(), background.clone()).await?;
+        let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
+        let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
-        let accounts = Accounts::new(database, Arc::clone(&tokens), settings.accounts.clone(), clock.clone());
-        Self {
+        let rules = settings.accounts.clone();
+        let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
+        Ok(Self {
+            _watch: Arc::new(watch),
+            revocations: web::Data::new(revocations),
+            trusted_proxies: web::Data::new(settings.server.trusted_proxies.clone()),
             tokens: tokens.into(),
             accounts: web::Data::new(accounts),
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
             roles: web::Data::new(settings.roles.clone()),
             admin_control_rules: settings.admin_control.clone(),
             admin_control_permits: admin_control::Permits::new(&settings.admin_control),
-        }
+        })
     }
 }
 
@@ -54,6 +71,8 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
     config
         .app_data(shared.tokens.clone())
         .app_data(shared.accounts.clone())
+        .app_data(shared.revocations.clone())
+        .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
         .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()))))

@@ -15,6 +15,7 @@ use std::time::Duration;
 use config::{Config, File, FileFormat};
 
 use crate::caller::Roles;
+use crate::client_address::TrustedProxies;
 use crate::secret::Secret;
 use crate::{accounts, admin_control, jwt};
 use keys::KEYS;
@@ -45,6 +46,8 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// Its worker threads; `None` for one a core.
     pub workers: Option<usize>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The most connections, over all workers.
     pub max_connections: usize,
     /// One whole request, its body included.
@@ -157,19 +160,22 @@ impl Values {
     fn complete(&self) -> Result<Settings, Problem> {
         let guests_enabled: bool = self.get("APP_GUESTS__ENABLED")?;
         let guest_ttl = self.get("APP_GUESTS__TOKEN_TTL")?;
+        let secret: Secret = self.get("APP_AUTH__JWT_SECRET")?;
+        let previous_secrets: Vec<Secret> = self.all("APP_AUTH__PREVIOUS_JWT_SECRETS")?;
+        let secrets = std::iter::once(&secret).chain(&previous_secrets).cloned().collect();
         Ok(Settings {
             server: self.server()?,
             admin_control: self.admin_control()?,
             jwt: jwt::Rules {
-                secret: self.get("APP_AUTH__JWT_SECRET")?,
-                previous_secrets: list(self.text("APP_AUTH__PREVIOUS_JWT_SECRETS")).map(Secret::new).collect(),
+                secret,
+                previous_secrets,
                 issuer: self.get("APP_AUTH__ISSUER")?,
                 audience: self.get("APP_AUTH__AUDIENCE")?,
                 user_ttl: self.get("APP_AUTH__TOKEN_TTL")?,
                 guest_ttl: guests_enabled.then_some(guest_ttl),
             },
-            roles: Roles { of_users: self.list("APP_USERS__ROLES"), of_guests: self.list("APP_GUESTS__ROLES") },
-            accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")? },
+            roles: Roles { of_users: self.all("APP_USERS__ROLES")?, of_guests: self.all("APP_GUESTS__ROLES")? },
+            accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
             database_url: self.database_url()?,
         })
     }
@@ -179,6 +185,7 @@ impl Values {
         Ok(ServerSettings {
             listen: self.get("APP_SERVER__LISTEN")?,
             workers: if workers.is_empty() { None } else { Some(self.get("APP_SERVER__WORKERS")?) },
+            trusted_proxies: TrustedProxies(self.all("APP_SERVER__TRUSTED_PROXIES")?),
             max_connections: self.get("APP_SERVER__MAX_CONNECTIONS")?,
             request_timeout: self.get("APP_SERVER__REQUEST_TIMEOUT")?,
             keep_alive: self.get("APP_SERVER__KEEP_ALIVE")?,
@@ -198,8 +205,8 @@ impl Values {
         })
     }
 
-    fn list(&self, name: &str) -> Vec<String> {
-        list(self.text(name)).map(str::to_owned).collect()
+    fn all<T: Setting>(&self, name: &'static str) -> Result<Vec<T>, Problem> {
+        list(self.text(name)).map(|element| T::parse(element).map_err(|wrong| Problem::bad(name, wrong, ""))).collect()
     }
 
     fn text(&self, name: &str) -> &str {

@@ -1,32 +1,43 @@
-//! Accounts: who may sign in, with which password, and what a session is. Knows neither HTTP nor SQL.
+//! Accounts: who may sign in, how often one may try, and how long a session goes on. Knows neither HTTP nor SQL.
 
+pub mod management;
 mod password;
 mod refresh_token;
+mod revocations;
+mod throttle;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use revocations::{Revocations, Watch};
+
 use crate::clock::Clock;
-use crate::db::{self, Database, NewSession, NewUser};
+use crate::db::{self, Database, NewSession, Refresh, Session};
 use crate::jwt::Tokens;
 use crate::random;
+use crate::secret::Secret;
 
 /// The longest e-mail address, in bytes (RFC 5321 section 4.5.3.1.3, less the angle brackets).
 const MAX_EMAIL_BYTES: usize = 254;
-/// The longest name, in bytes.
-const MAX_NAME_BYTES: usize = 255;
+/// For so long a spent refresh token answers with the very same successor: an answer that was lost must log nobody out.
+const GRACE: Duration = Duration::from_secs(10);
+/// A refresh token that nobody used for so long is dead (`reliability.md`, A34).
+const IDLE: Duration = Duration::from_hours(7 * 24);
 
-/// What accounts and sessions are held to.
+/// What sessions are held to.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// How long a session lasts from its login (`APP_AUTH__REFRESH_TTL`).
     pub session_ttl: Duration,
+    /// The secrets that refresh tokens' successors are derived under, the one in force first.
+    pub secrets: Vec<Secret>,
 }
 
 /// Why an account's request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such account, a wrong password, or a disabled account: which one is not told.
+    /// No such account, a wrong password, a disabled account, a dead refresh token: which one is not told.
     #[error("wrong e-mail or password")]
     WrongCredentials,
     /// A field can't be what was given. A sentence, fit for the person who gave it.
@@ -37,9 +48,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Too many failures; a password will be checked again after this time.
+    #[error("too many failed logins")]
+    Throttled(Duration),
     /// The e-mail has an account already.
     #[error("there is an account with this e-mail already")]
     EmailTaken,
+    /// The e-mail has no account. Only the command line is told.
+    #[error("there is no account with this e-mail")]
+    NoSuchAccount,
     /// More password checks are waiting than this machine can do in time.
     #[error("too many logins at once")]
     Overloaded,
@@ -60,14 +77,14 @@ impl From<db::Error> for Error {
     }
 }
 
-/// A successful login.
+/// A session that was started or carried on.
 #[derive(Debug)]
 pub struct LoggedIn {
     /// The user token.
     pub token: String,
     /// How long it is good for.
     pub expires_in: Duration,
-    /// The session's first refresh token.
+    /// The refresh token to carry on with.
     pub refresh_token: String,
     /// The account's id.
     pub id: String,
@@ -77,88 +94,133 @@ pub struct LoggedIn {
     pub name: String,
 }
 
-/// Signs users in and keeps their accounts.
+/// Signs users in, carries their sessions on, and ends them.
 pub struct Accounts {
     database: Database,
     hasher: password::Hasher,
     tokens: Arc<Tokens>,
+    revocations: Revocations,
+    successors: refresh_token::Successors,
     rules: Rules,
     clock: Clock,
 }
 
 impl Accounts {
-    /// The accounts in `database`.
+    /// The accounts in `database`. Sessions that end are ended in `revocations` at once.
     #[must_use]
-    pub fn new(database: Database, tokens: Arc<Tokens>, rules: Rules, clock: Clock) -> Self {
-        Self { database, hasher: password::Hasher::new(), tokens, rules, clock }
+    pub fn new(database: Database, tokens: Arc<Tokens>, revocations: Revocations, rules: Rules, clock: Clock) -> Self {
+        let successors = refresh_token::Successors::new(&rules.secrets);
+        Self { database, hasher: password::Hasher::new(), tokens, revocations, successors, rules, clock }
     }
 
-    /// Starts a session.
+    /// Starts a session for somebody at the address `from`.
     ///
     /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same answer.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::WrongCredentials`], [`Error::Overloaded`], [`Error::Hash`], [`Error::Database`].
-    pub async fn log_in(&self, email: &str, password: &str) -> Result<LoggedIn, Error> {
+    /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
+    pub async fn log_in(&self, email: &str, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
         let email = mailbox(email)?;
         password::check_length(password)?;
+        // Counted before the password is looked at: fifty guesses at one instant are fifty.
+        let attempt = throttle::Attempt::begin(&self.database, &email, from, self.clock.unix_milliseconds()).await?;
+        let checked = self.check(email, password).await;
+        match &checked {
+            Ok(_) => attempt.succeeded(&self.database).await?,
+            Err(Error::WrongCredentials) => log::info!(peer:% = from; "login failed"),
+            // Nothing was learnt from it, so it does not count.
+            Err(_) => attempt.withdrawn(&self.database).await?,
+        }
+        checked
+    }
+
+    async fn check(&self, email: String, password: &str) -> Result<LoggedIn, Error> {
         let user = self.database.user_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let matches = self.hasher.verify(password, hash).await?;
         let user = user.filter(|user| matches && !user.disabled).ok_or(Error::WrongCredentials)?;
 
-        let (session, refresh_token) = (random::id(), random::secret());
-        let now = self.clock.unix_seconds();
-        let ttl = i64::try_from(self.rules.session_ttl.as_secs()).unwrap_or(i64::MAX);
-        self.database
-            .insert_session(NewSession {
-                id: session.clone(),
-                user_id: user.id.clone(),
-                refresh_token_hash: refresh_token::hash(&refresh_token),
-                created_at: now,
-                expires_at: now.saturating_add(ttl),
-            })
-            .await?;
-        Ok(LoggedIn {
-            token: self.tokens.for_user(&user.id, &session),
+        let refresh_token = random::secret();
+        let now = self.clock.unix_milliseconds();
+        let session = Session { id: random::id(), user_id: user.id, email: user.email, name: user.name };
+        let started = self.database.insert_session(NewSession {
+            id: session.id.clone(),
+            user_id: session.user_id.clone(),
+            password_hash: user.password_hash,
+            refresh_token_hash: refresh_token::hash(&refresh_token),
+            created_at: now,
+            expires_at: now.saturating_add(milliseconds(self.rules.session_ttl)),
+        });
+        if !started.await? {
+            return Err(Error::WrongCredentials);
+        }
+        Ok(self.logged_in(session, refresh_token))
+    }
+
+    /// Carries a session on: a new user token, and a new refresh token in place of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongCredentials`], [`Error::Database`].
+    pub async fn refresh(&self, token: &str) -> Result<LoggedIn, Error> {
+        let now = self.clock.unix_milliseconds();
+        let successor = self.successors.of(token);
+        let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
+        match self.database.spend_refresh_token(hash, next, now, now - milliseconds(IDLE)).await? {
+            Refresh::Rotated(session) => Ok(self.logged_in(session, successor)),
+            Refresh::SpentAt(at, session) if now - at < milliseconds(GRACE) => {
+                let successor = self.stored_successor(token).await?.ok_or(Error::WrongCredentials)?;
+                Ok(self.logged_in(session, successor))
+            }
+            Refresh::SpentAt(_, session) => {
+                log::warn!(session = session.id.as_str(), user = session.user_id.as_str(); "a spent refresh token was used; its session is revoked");
+                self.revoke(session.id).await?;
+                Err(Error::WrongCredentials)
+            }
+            Refresh::Refused => Err(Error::WrongCredentials),
+        }
+    }
+
+    /// The successor that `token` was spent for. The secret in force may have changed since.
+    async fn stored_successor(&self, token: &str) -> Result<Option<String>, Error> {
+        for successor in self.successors.all_of(token) {
+            if self.database.session_of_refresh_token(refresh_token::hash(&successor)).await?.is_some() {
+                return Ok(Some(successor));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the session of a refresh token. A token that is not known ends nothing, and that is no failure.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn log_out(&self, token: &str) -> Result<(), Error> {
+        match self.database.session_of_refresh_token(refresh_token::hash(token)).await? {
+            Some(session) => self.revoke(session).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn revoke(&self, session: String) -> Result<(), Error> {
+        let now = self.clock.unix_milliseconds();
+        self.database.revoke_session(session.clone(), now).await?;
+        self.revocations.insert(session, now);
+        Ok(())
+    }
+
+    fn logged_in(&self, session: Session, refresh_token: String) -> LoggedIn {
+        LoggedIn {
+            token: self.tokens.for_user(&session.user_id, &session.id),
             expires_in: self.tokens.user_ttl(),
             refresh_token,
-            id: user.id,
-            email: user.email,
-            name: user.name,
-        })
+            id: session.user_id,
+            email: session.email,
+            name: session.name,
+        }
     }
-}
-
-/// Adds an account; the door for the command line, which has neither tokens nor sessions.
-///
-/// # Errors
-///
-/// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::Overloaded`], [`Error::Hash`], [`Error::Database`].
-pub async fn add(
-    database: &Database,
-    user: (&str, &str),
-    password: &str,
-    min_password: usize,
-    clock: &Clock,
-) -> Result<(), Error> {
-    let email = email_address(user.0)?;
-    let name = display_name(user.1)?;
-    password::check_new(password, min_password)?;
-    let password_hash = password::Hasher::new().hash(password).await?;
-    let user = NewUser { id: random::id(), email, name, password_hash, created_at: clock.unix_seconds() };
-    Ok(database.insert_user(user).await?)
-}
-
-/// How a new account's e-mail is kept: as [`mailbox`] spells it, and with something on both sides of an `@`.
-fn email_address(email: &str) -> Result<String, Error> {
-    let email = mailbox(email)?;
-    let (local, domain) = email.rsplit_once('@').unwrap_or_default();
-    if local.is_empty() || domain.is_empty() || email.contains(char::is_whitespace) {
-        return Err(Error::Invalid { field: "email", problem: "is not an e-mail address.".to_owned() });
-    }
-    Ok(email)
 }
 
 /// One mailbox, one spelling: trimmed and in lower case.
@@ -171,31 +233,6 @@ fn mailbox(email: &str) -> Result<String, Error> {
     Ok(email)
 }
 
-fn display_name(name: &str) -> Result<String, Error> {
-    let name = name.trim();
-    let invalid = |problem: &str| Error::Invalid { field: "name", problem: problem.to_owned() };
-    if name.is_empty() {
-        return Err(invalid("must not be blank."));
-    }
-    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-        return Err(invalid("must be at most 255 bytes, without control characters."));
-    }
-    Ok(name.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_mailbox_has_one_spelling() {
-        assert_eq!(email_address(" Ann@Example.COM ").unwrap(), "ann@example.com");
-        for wrong in
-            ["", " ", "ann", "@", "ann@", "@example.com", "ann @example.com", "ann@exa\0mple.com", "a\r\nb@example.com"]
-        {
-            assert!(email_address(wrong).is_err(), "{wrong:?}");
-        }
-        assert!(email_address(&format!("{}@example.com", "a".repeat(242))).is_ok());
-        assert!(email_address(&format!("{}@example.com", "a".repeat(243))).is_err());
-    }
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -8,6 +8,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
+use zxcvbn::{Score, zxcvbn};
 
 use super::Error;
 
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+
+/// Below this score, fewer than a million guesses find a password.
+const GUESSED_EARLY: Score = Score::Two;
 
 /// A password that nobody has; its hash stands in where there is no account.
 const NOBODYS: &str = "nobody has this password";
@@ -103,12 +107,20 @@ pub(super) fn check_length(password: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a new password that is too short or too long. Any characters, in any mix.
-pub(super) fn check_new(password: &str, min_characters: usize) -> Result<(), Error> {
+/// Refuses a new password that is too short, too long, or among the first that anybody would try: common ones, names,
+/// sequences, repetitions, and what is `theirs`. Any characters, in any mix (NIST SP 800-63B-4 section 3.1.1.2).
+pub(super) fn check_new(password: &str, min_characters: usize, theirs: &[&str]) -> Result<(), Error> {
     check_length(password)?;
-    if normalised(password).chars().count() < min_characters {
-        let problem = format!("is too short: at least {min_characters} characters.");
-        return Err(Error::Invalid { field: "password", problem });
+    let invalid = |problem: String| Err(Error::Invalid { field: "password", problem });
+    let password = normalised(password);
+    if password.chars().count() < min_characters {
+        return invalid(format!("is too short: at least {min_characters} characters."));
+    }
+    // The estimate looks at the first hundred characters and takes long for more; nobody guesses more.
+    let start: String = password.chars().take(100).collect();
+    let theirs: Vec<&str> = theirs.iter().flat_map(|text| text.split(['@', ' '])).chain(["proconf"]).collect();
+    if zxcvbn(&start, &theirs).score() < GUESSED_EARLY {
+        return invalid("is too easy to guess: it is common, a name, a sequence or a repetition.".to_owned());
     }
     Ok(())
 }
@@ -141,13 +153,34 @@ mod tests {
 
     #[test]
     fn a_new_password_is_counted_in_characters_up_to_1024_bytes() {
-        assert!(check_new("fourteen chars", 15).is_err());
-        assert!(check_new("fifteen chars..", 15).is_ok());
-        assert!(check_new(&"é".repeat(14), 15).is_err());
-        assert!(check_new(&"e\u{301}".repeat(14), 15).is_err());
-        assert!(check_new(&"🎥".repeat(15), 15).is_ok());
-        assert!(check_new(&"a".repeat(1024), 15).is_ok());
-        assert!(check_new(&"a".repeat(1025), 15).is_err());
+        let is_taken = |password: &str| check_new(password, 15, &["ann@example.com", "Ann Archer"]).is_ok();
+        assert!(!is_taken("fourteen chars"));
+        assert!(is_taken("fifteen chars.."));
+        assert!(!is_taken("é x".repeat(5).get(..16).unwrap()), "14 characters in 16 bytes");
+        assert!(is_taken("🎥 ж 漢 ñ ∂ ♞ ξ ☂"));
+        for length in [64, 128, 256, 1024] {
+            let long: String = "correct horse battery staple ".chars().cycle().take(length).collect();
+            assert!(is_taken(&long), "{length}");
+        }
+        assert!(!is_taken(&"correct horse".repeat(100)), "1300 bytes");
+    }
+
+    #[test]
+    fn a_new_password_that_anybody_would_try_is_refused_with_a_reason() {
+        for common in [
+            "aaaaaaaaaaaaaaa",
+            "123456789012345",
+            "passwordpassword",
+            "proconfproconf1",
+            "ann@example.comann@example.com",
+            "archerarcherarcher",
+            "qwertyuiopqwertyuiop",
+            "abcdefghijklmnop",
+            "                    ",
+        ] {
+            let error = check_new(common, 15, &["ann@example.com", "Ann Archer"]).unwrap_err();
+            assert!(error.to_string().starts_with("password is too easy to guess"), "{common}");
+        }
     }
 
     impl Hasher {

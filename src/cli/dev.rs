@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
-use crate::accounts::{self, Accounts};
+use crate::accounts::{self, Accounts, Revocations, management};
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::db::Database;
 use crate::jwt::Tokens;
@@ -52,14 +53,15 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
 
 /// A user token of the demo account, got the way a client gets it.
 async fn demo_token(settings: &Settings) -> Result<String, Error> {
-    let (database, clock) = (Database::open(settings.database_url.expose()).await?, Clock::system());
-    match accounts::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
+    let clock = Clock::system();
+    let database = Database::open(settings.database_url.expose(), Background::start()?).await?;
+    match management::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
         Ok(()) | Err(accounts::Error::EmailTaken) => {}
         Err(error) => return Err(error.into()),
     }
     let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
-    let accounts = Accounts::new(database, tokens, settings.accounts.clone(), clock);
-    Ok(accounts.log_in(EMAIL, PASSWORD).await?.token)
+    let accounts = Accounts::new(database, tokens, Revocations::default(), settings.accounts.clone(), clock);
+    Ok(accounts.log_in(EMAIL, PASSWORD, Ipv4Addr::LOCALHOST.into()).await?.token)
 }
 
 fn greet(address: SocketAddr, token: &str) -> io::Result<()> {

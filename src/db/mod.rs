@@ -1,29 +1,31 @@
 //! The database: SQLite or PostgreSQL behind one dialect of SQL. The only module that knows sqlx.
-//!
-//! All of its work runs on a runtime of its own. A pool's sockets belong to the runtime that opened them, and a worker's
-//! runtime ends with the worker; and a write that has begun goes on when the client that asked for it hangs up.
 
-mod refresh_tokens;
+mod login_failures;
+mod sessions;
 mod users;
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, Executor as _};
-use tokio::runtime::Runtime;
 
-pub use refresh_tokens::NewSession;
+pub use login_failures::LoginFailures;
+pub use sessions::{NewSession, Refresh, Session};
 pub use users::{NewUser, User};
+
+use crate::background::{Background, GivenUp};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_CONNECTIONS: u32 = 10;
+/// How often a migration is tried again when another process holds the database, and how long apart.
+const MIGRATION_TRIES: u32 = 20;
+const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 
 /// Run on each new SQLite connection. A committed write survives a power cut (`FULL`), a reader never waits for a writer
 /// (`WAL`), and a writer waits 5 seconds for another one, which may be another process.
@@ -42,67 +44,63 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("the migration failed: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The folder for the database file could not be made, or the runtime could not be started.
-    #[error("can't be opened: {0}")]
-    Open(#[from] std::io::Error),
+    /// The folder for the database file could not be made.
+    #[error("the folder can't be made: {0}")]
+    Folder(#[from] std::io::Error),
     /// The task that did the work is gone.
-    #[error("the work was given up")]
-    GivenUp,
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
 }
 
 /// A handle on the database; clones share its connections.
 #[derive(Clone)]
 pub struct Database {
     pool: AnyPool,
-    runtime: Arc<OwnRuntime>,
-}
-
-/// Ends without waiting: to drop a runtime inside another one would panic.
-struct OwnRuntime(Option<Runtime>);
-
-impl Drop for OwnRuntime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+    background: Background,
+    /// How a transaction that writes begins: SQLite must be told at once, or a reader can't become a writer later.
+    begin: &'static str,
 }
 
 impl Database {
-    /// Opens the database at `url` (`sqlite://path/to/file` or `postgres://…`) and brings its schema up to date.
+    /// Opens the database at `url` (`sqlite://path/to/file` or `postgres://…`) and brings its schema up to date. All its
+    /// work is done on `background`.
     ///
     /// # Errors
     ///
-    /// [`Error::Open`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
-    pub async fn open(url: &str) -> Result<Self, Error> {
+    /// [`Error::Folder`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
+    pub async fn open(url: &str, background: Background) -> Result<Self, Error> {
         install_default_drivers();
         let sqlite = url.starts_with("sqlite:");
         if sqlite {
             make_folder_of(url)?;
         }
         let url = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("database").enable_all().build()?;
-        let opened = runtime.spawn(async move {
+        let opened = background.run(async move {
             let pool = connect(&url, sqlite).await?;
-            MIGRATIONS.run(&pool).await?;
+            migrate(&pool).await?;
             Ok::<_, Error>(pool)
         });
-        let runtime = Arc::new(OwnRuntime(Some(runtime)));
-        let pool = opened.await.map_err(|_| Error::GivenUp)??;
-        Ok(Self { pool, runtime })
+        let pool = opened.await??;
+        Ok(Self { pool, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
     }
 
-    /// Does `work` on the database's own runtime, to its end even if nobody waits for it any more.
+    /// Does `work` to its end, even if nobody waits for it any more.
     async fn run<T, F>(&self, work: impl FnOnce(AnyPool) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let Some(runtime) = &self.runtime.0 else {
-            return Err(Error::GivenUp);
-        };
-        runtime.spawn(work(self.pool.clone())).await.map_err(|_| Error::GivenUp)?.map_err(Error::from)
+        Ok(self.background.run(work(self.pool.clone())).await??)
+    }
+
+    /// Answers if the database does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.run(|pool| async move { pool.execute("SELECT 1").await }).await?;
+        Ok(())
     }
 }
 
@@ -130,6 +128,17 @@ async fn connect(url: &str, sqlite: bool) -> Result<AnyPool, sqlx::Error> {
         })
         .connect_with(options)
         .await
+}
+
+/// Several replicas may start at once. PostgreSQL makes the others wait; SQLite lets them fail, and they try again.
+async fn migrate(pool: &AnyPool) -> Result<(), Error> {
+    for _ in 1..MIGRATION_TRIES {
+        if MIGRATIONS.run(pool).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(MIGRATION_PAUSE).await;
+    }
+    Ok(MIGRATIONS.run(pool).await?)
 }
 
 /// SQLite makes the file, but not the folder that it is in.

@@ -1,6 +1,7 @@
 //! The `users` table.
 
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::{Database, Error};
 
@@ -15,11 +16,11 @@ pub struct NewUser {
     pub name: String,
     /// The password's PHC string.
     pub password_hash: String,
-    /// Seconds since 1970-01-01 UTC.
+    /// Milliseconds since 1970-01-01 UTC.
     pub created_at: i64,
 }
 
-/// An account, as a login needs it.
+/// An account.
 #[derive(Debug)]
 pub struct User {
     /// Its id.
@@ -64,17 +65,79 @@ impl Database {
     pub async fn user_by_email(&self, email: String) -> Result<Option<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users WHERE email = $1";
         self.run(|pool| async move {
-            let Some(row) = sqlx::query(sql).bind(email).fetch_optional(&pool).await? else {
-                return Ok(None);
-            };
-            Ok(Some(User {
-                id: row.try_get("id")?,
-                email: row.try_get("email")?,
-                name: row.try_get("name")?,
-                password_hash: row.try_get("password_hash")?,
-                disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
-            }))
+            let row = sqlx::query(sql).bind(email).fetch_optional(&pool).await?;
+            row.as_ref().map(user_of).transpose()
         })
         .await
     }
+
+    /// All accounts, by e-mail.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn users(&self) -> Result<Vec<User>, Error> {
+        let sql = "SELECT id, email, name, password_hash, disabled_at FROM users ORDER BY email";
+        self.run(|pool| async move { sqlx::query(sql).fetch_all(&pool).await?.iter().map(user_of).collect() }).await
+    }
+
+    /// Disables the account and ends all its sessions, both or neither. `false` if there is no such account.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn disable_user(&self, email: String, now: i64) -> Result<bool, Error> {
+        let disable = "UPDATE users SET disabled_at = COALESCE(disabled_at, $1) WHERE email = $2";
+        let begin = self.begin;
+        self.run(move |pool| async move {
+            let mut transaction = pool.begin_with(begin).await?;
+            let disabled = sqlx::query(disable).bind(now).bind(&email).execute(&mut *transaction).await?;
+            sqlx::query(REVOKE_ALL).bind(now).bind(email).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(disabled.rows_affected() > 0)
+        })
+        .await
+    }
+
+    /// Lets the account sign in again; its earlier sessions stay ended. `false` if there is no such account.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn enable_user(&self, email: String) -> Result<bool, Error> {
+        let sql = "UPDATE users SET disabled_at = NULL WHERE email = $1";
+        let enabled = self.run(|pool| async move { sqlx::query(sql).bind(email).execute(&pool).await }).await?;
+        Ok(enabled.rows_affected() > 0)
+    }
+
+    /// Gives the account another password and ends all its sessions, both or neither. `false` if there is no such account.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn set_password(&self, email: String, password_hash: String, now: i64) -> Result<bool, Error> {
+        let set = "UPDATE users SET password_hash = $1 WHERE email = $2";
+        let begin = self.begin;
+        self.run(move |pool| async move {
+            let mut transaction = pool.begin_with(begin).await?;
+            let done = sqlx::query(set).bind(password_hash).bind(&email).execute(&mut *transaction).await?;
+            sqlx::query(REVOKE_ALL).bind(now).bind(email).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
+const REVOKE_ALL: &str = "UPDATE sessions SET revoked_at = $1 \
+     WHERE revoked_at IS NULL AND user_id IN (SELECT id FROM users WHERE email = $2)";
+
+fn user_of(row: &AnyRow) -> Result<User, sqlx::Error> {
+    Ok(User {
+        id: row.try_get("id")?,
+        email: row.try_get("email")?,
+        name: row.try_get("name")?,
+        password_hash: row.try_get("password_hash")?,
+        disabled: row.try_get::<Option<i64>, _>("disabled_at")?.is_some(),
+    })
 }

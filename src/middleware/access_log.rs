@@ -1,16 +1,19 @@
-//! Gives each request an id, and logs one line when its answer is ready. Must not know what the routes do.
+//! Gives each request an id, finds out which address it came from, and logs one line when its answer is ready. Must not know what the routes do.
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::time::Instant;
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, X_FORWARDED_FOR};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, ResponseError};
+use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, web};
 
+use crate::client_address::{ClientAddress, TrustedProxies};
 use crate::random;
+use crate::responders::ApiError;
 
 /// The header that carries the request id, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,7 +32,8 @@ pub async fn access_log<B: MessageBody>(request: ServiceRequest, next: Next<B>) 
     // Copied, because a clone of the request held across the call below would panic the router.
     let method = request.method().clone();
     let path: String = request.path().chars().take(LOGGED_PATH).collect();
-    let peer = request.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+    let client = client_address(&request);
+    request.extensions_mut().insert(client);
 
     let outcome = next.call(request).await;
 
@@ -43,7 +47,7 @@ pub async fn access_log<B: MessageBody>(request: ServiceRequest, next: Next<B>) 
         path = path.as_str(),
         status = status.as_u16(),
         ms = milliseconds,
-        peer = peer.as_str(),
+        client:% = client.0,
         request_id = id.to_str().unwrap_or_default();
         "request"
     );
@@ -78,6 +82,28 @@ impl ResponseError for Identified {
         let mut response = self.error.error_response();
         response.headers_mut().insert(REQUEST_ID, self.id.clone());
         response
+    }
+}
+
+fn client_address(request: &ServiceRequest) -> ClientAddress {
+    let proxies = request.app_data::<web::Data<TrustedProxies>>();
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let lines = request.headers().get_all(X_FORWARDED_FOR).filter_map(|line| line.to_str().ok());
+    // Collected, because the headers can't be walked backwards.
+    let lines: Vec<&str> = lines.collect();
+    match proxies {
+        Some(proxies) => proxies.client(peer, lines.into_iter()),
+        None => TrustedProxies::default().client(peer, lines.into_iter()),
+    }
+}
+
+impl FromRequest for ClientAddress {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // Every request has passed the middleware above.
+        ready(request.extensions().get::<Self>().copied().ok_or(ApiError::Internal))
     }
 }
 

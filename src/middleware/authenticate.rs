@@ -8,6 +8,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 
+use crate::accounts::Revocations;
 use crate::caller::Caller;
 use crate::jwt::Tokens;
 use crate::responders::ApiError;
@@ -19,11 +20,15 @@ use crate::responders::ApiError;
 /// [`ApiError::Unauthorized`], and those of the inner services.
 pub async fn authenticate<B: MessageBody>(
     tokens: web::Data<Tokens>,
+    revocations: web::Data<Revocations>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
     let caller = tokens.verify(token).map_err(ApiError::from)?;
+    if caller.session().is_some_and(|session| revocations.contain(session)) {
+        return Err(ApiError::Unauthorized.into());
+    }
     request.extensions_mut().insert(caller);
     next.call(request).await
 }

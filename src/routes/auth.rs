@@ -1,13 +1,14 @@
-//! `POST /auth/login`: signs a user in.
+//! `POST /auth/login`, `/auth/refresh` and `/auth/logout`: a session's start, its going on, and its end.
 
 use actix_web::web;
 use serde::Serialize;
 
 use super::body::Body;
 use crate::accounts::{Accounts, LoggedIn};
+use crate::client_address::ClientAddress;
 use crate::responders::{ApiError, Success};
 
-/// The contract's answer to a login.
+/// The contract's answer to a login and to a refresh.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Login {
@@ -25,9 +26,23 @@ struct User {
     name: String,
 }
 
-pub(super) async fn log_in(body: Body, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
-    let logged_in = accounts.log_in(body.text("email")?, body.text("password")?).await?;
+pub(super) async fn log_in(
+    body: Body,
+    ClientAddress(from): ClientAddress,
+    accounts: web::Data<Accounts>,
+) -> Result<Success<Login>, ApiError> {
+    let logged_in = accounts.log_in(body.text("email")?, body.text("password")?, from).await?;
     Ok(Success(Login::from(logged_in)))
+}
+
+pub(super) async fn refresh(body: Body, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
+    let logged_in = accounts.refresh(body.text("refreshToken")?).await?;
+    Ok(Success(Login::from(logged_in)))
+}
+
+pub(super) async fn log_out(body: Body, accounts: web::Data<Accounts>) -> Result<Success<()>, ApiError> {
+    accounts.log_out(body.text("refreshToken")?).await?;
+    Ok(Success(()))
 }
 
 impl From<LoggedIn> for Login {

@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::values::{
-    BaseUrl, Cidr, DatabaseUrl, LogFormat, Origin, PossiblyNone, are, are_strong, is, is_strong, is_url_of,
-};
+use ipnet::IpNet;
+
+use super::values::{BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, are, are_strong, is, is_strong, is_url_of};
 
 /// One setting.
 pub(super) struct Key {
@@ -51,7 +51,7 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_SERVER__KEEP_ALIVE", "75s", is::<Duration>),
     pending(optional("APP_SERVER__DRAIN_FOR", "5s", is::<PossiblyNone>)),
     optional("APP_SERVER__SHUTDOWN_TIMEOUT", "30s", is::<Duration>),
-    pending(without_default("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8", are::<Cidr>)),
+    without_default("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8", are::<IpNet>),
     pending(without_default("APP_SERVER__CORS_ORIGINS", "https://app.example.com", are::<Origin>)),
     pending(optional("APP_MANAGEMENT__LISTEN", "127.0.0.1:9090", is::<SocketAddr>)),
     required("APP_ADMIN_CONTROL__BASE_URL", "https://admin.example.com/api", is::<BaseUrl>),

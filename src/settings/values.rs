@@ -1,8 +1,10 @@
 //! How each kind of value is written, and what is said of one that is not.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::secret::Secret;
 
@@ -191,16 +193,9 @@ impl Setting for LogFormat {
 }
 
 /// A network: `10.0.0.0/8`.
-pub(super) struct Cidr;
-
-impl Setting for Cidr {
+impl Setting for IpNet {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let network =
-            text.split_once('/').and_then(|(address, bits)| Some((address.parse().ok()?, bits.parse::<u8>().ok()?)));
-        match network {
-            Some((IpAddr::V4(_), 0..=32) | (IpAddr::V6(_), 0..=128)) => Ok(Self),
-            _ => Err("must be networks with their prefix length"),
-        }
+        text.parse().map_err(|_| "must be networks with their prefix length")
     }
 }
 

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use proconf_app_server::accounts;
+use proconf_app_server::accounts::management;
+use proconf_app_server::background::Background;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Sandbox, Script};
@@ -88,8 +89,8 @@ impl TestServer {
     pub fn add_user(&self, email: &str, password: &str) {
         let url = self.settings.database_url.clone();
         actix_rt::System::new().block_on(async {
-            let database = Database::open(url.expose()).await.unwrap();
-            accounts::add(&database, (email, "A User"), password, 1, &Clock::system()).await.unwrap();
+            let database = Database::open(url.expose(), Background::start().unwrap()).await.unwrap();
+            management::add(&database, (email, "A User"), password, 1, &Clock::system()).await.unwrap();
         });
     }
 

@@ -1,0 +1,116 @@
+//! What an operator does with accounts, from the command line and beside running servers: those notice within two seconds.
+
+use super::{Error, mailbox, password};
+use crate::clock::Clock;
+use crate::db::{Database, NewUser, User};
+use crate::random;
+
+/// The longest name, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Adds an account, with a password of at least `min_password` characters.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::Overloaded`], [`Error::Hash`], [`Error::Database`].
+pub async fn add(
+    database: &Database,
+    (email, name): (&str, &str),
+    password: &str,
+    min_password: usize,
+    clock: &Clock,
+) -> Result<(), Error> {
+    let (email, name) = (email_address(email)?, display_name(name)?);
+    password::check_new(password, min_password, &[&email, &name])?;
+    let password_hash = password::Hasher::new().hash(password).await?;
+    let user = NewUser { id: random::id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
+    Ok(database.insert_user(user).await?)
+}
+
+/// All accounts, by e-mail.
+///
+/// # Errors
+///
+/// [`Error::Database`].
+pub async fn list(database: &Database) -> Result<Vec<User>, Error> {
+    Ok(database.users().await?)
+}
+
+/// Shuts an account out, and ends all its sessions.
+///
+/// # Errors
+///
+/// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
+pub async fn disable(database: &Database, email: &str, clock: &Clock) -> Result<(), Error> {
+    found(database.disable_user(mailbox(email)?, clock.unix_milliseconds()).await?)
+}
+
+/// Lets an account sign in again.
+///
+/// # Errors
+///
+/// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
+pub async fn enable(database: &Database, email: &str) -> Result<(), Error> {
+    found(database.enable_user(mailbox(email)?).await?)
+}
+
+/// Gives an account another password, and ends all its sessions.
+///
+/// # Errors
+///
+/// As [`add`], with [`Error::NoSuchAccount`] in place of [`Error::EmailTaken`].
+pub async fn set_password(
+    database: &Database,
+    email: &str,
+    password: &str,
+    min_password: usize,
+    clock: &Clock,
+) -> Result<(), Error> {
+    let email = mailbox(email)?;
+    password::check_new(password, min_password, &[&email])?;
+    let hash = password::Hasher::new().hash(password).await?;
+    found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
+}
+
+fn found(found: bool) -> Result<(), Error> {
+    if found { Ok(()) } else { Err(Error::NoSuchAccount) }
+}
+
+/// How a new account's e-mail is kept: as [`mailbox`] spells it, and with something on both sides of an `@`.
+fn email_address(email: &str) -> Result<String, Error> {
+    let email = mailbox(email)?;
+    let (local, domain) = email.rsplit_once('@').unwrap_or_default();
+    if local.is_empty() || domain.is_empty() || email.contains(char::is_whitespace) {
+        return Err(Error::Invalid { field: "email", problem: "is not an e-mail address.".to_owned() });
+    }
+    Ok(email)
+}
+
+fn display_name(name: &str) -> Result<String, Error> {
+    let name = name.trim();
+    let invalid = |problem: &str| Error::Invalid { field: "name", problem: problem.to_owned() };
+    if name.is_empty() {
+        return Err(invalid("must not be blank."));
+    }
+    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+        return Err(invalid("must be at most 255 bytes, without control characters."));
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mailbox_has_one_spelling() {
+        assert_eq!(email_address(" Ann@Example.COM ").unwrap(), "ann@example.com");
+        for wrong in
+            ["", " ", "ann", "@", "ann@", "@example.com", "ann @example.com", "ann@exa\0mple.com", "a\r\nb@example.com"]
+        {
+            assert!(email_address(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(email_address(&format!("{}@example.com", "a".repeat(242))).is_ok());
+        assert!(email_address(&format!("{}@example.com", "a".repeat(243))).is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! The `login_failures` table: how often a login failed, by scope. What follows from it is decided in `accounts`.
+
+use sqlx::Row as _;
+
+use super::{Database, Error};
+
+/// One scope's count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoginFailures {
+    /// Grows with each write; 0 if there is no row yet.
+    pub version: i64,
+    /// Failures in a row, and logins that are being checked right now.
+    pub failures: i64,
+    /// The last attempt, in milliseconds since 1970-01-01 UTC.
+    pub last_at: i64,
+    /// No password is checked before this, in the same milliseconds.
+    pub blocked_until: i64,
+    /// The last success, in the same milliseconds; 0 for none.
+    pub succeeded_at: i64,
+}
+
+impl Database {
+    /// What is known of `scope`; nothing is all zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn login_failures(&self, scope: String) -> Result<LoginFailures, Error> {
+        let sql = "SELECT version, failures, last_at, blocked_until, succeeded_at FROM login_failures WHERE scope = $1";
+        self.run(|pool| async move {
+            let Some(row) = sqlx::query(sql).bind(scope).fetch_optional(&pool).await? else {
+                return Ok(LoginFailures::default());
+            };
+            Ok(LoginFailures {
+                version: row.try_get("version")?,
+                failures: row.try_get("failures")?,
+                last_at: row.try_get("last_at")?,
+                blocked_until: row.try_get("blocked_until")?,
+                succeeded_at: row.try_get("succeeded_at")?,
+            })
+        })
+        .await
+    }
+
+    /// Writes what is known of `scope` from now on. `false`, and nothing is written, if somebody else wrote it since `next`
+    /// was read (its version tells).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn replace_login_failures(&self, scope: String, next: LoginFailures) -> Result<bool, Error> {
+        let insert = "INSERT INTO login_failures (version, failures, last_at, blocked_until, succeeded_at, scope) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope) DO NOTHING";
+        let update = "UPDATE login_failures \
+             SET version = $1, failures = $2, last_at = $3, blocked_until = $4, succeeded_at = $5 \
+             WHERE scope = $6 AND version = $7";
+        self.run(move |pool| async move {
+            let query = sqlx::query(if next.version == 0 { insert } else { update })
+                .bind(next.version + 1)
+                .bind(next.failures)
+                .bind(next.last_at)
+                .bind(next.blocked_until)
+                .bind(next.succeeded_at)
+                .bind(scope);
+            let query = if next.version == 0 { query } else { query.bind(next.version) };
+            Ok(query.execute(&pool).await?.rows_affected() > 0)
+        })
+        .await
+    }
+
+    /// Forgets scopes where nothing happened since `attempts_before` and nothing succeeded since `successes_before`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn forget_login_failures(&self, attempts_before: i64, successes_before: i64) -> Result<(), Error> {
+        let sql = "DELETE FROM login_failures WHERE last_at < $1 AND succeeded_at < $2";
+        self.run(
+            move |pool| async move { sqlx::query(sql).bind(attempts_before).bind(successes_before).execute(&pool).await },
+        )
+        .await?;
+        Ok(())
+    }
+}
