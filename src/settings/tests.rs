@@ -51,6 +51,7 @@ fn a_value_that_does_not_parse_is_named_and_never_quoted() {
         ("APP_AUTH__JWT_SECRET", "canary"),
         ("APP_AUTH__JWT_SECRET", "                                        "),
         ("APP_AUTH__JWT_SECRET", "canarycanarycanarycanarycanarycanary"),
+        ("APP_AUTH__JWT_SECRET", "canary,kX9vQ2mZ7rT4wY8uB1nC5pL0sD3fGh"),
         ("APP_AUTH__PREVIOUS_JWT_SECRETS", "canary"),
         ("APP_AUTH__TOKEN_TTL", "canary"),
         ("APP_AUTH__TOKEN_TTL", "1000000000000d"),

@@ -132,6 +132,10 @@ pub(super) fn is_strong(text: &str) -> Result<(), &'static str> {
     if text.len() < MIN_SECRET_BYTES {
         return Err("must be 32 bytes or more");
     }
+    if text.contains(',') || text != text.trim() {
+        // Or it could not be listed as a previous one when its time has come.
+        return Err("must have no comma, and no blank at its ends");
+    }
     let mut bytes = text.as_bytes().to_vec();
     bytes.sort_unstable();
     bytes.dedup();

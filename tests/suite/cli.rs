@@ -6,25 +6,42 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::support::client::Client;
+use crate::support::database::{TestDatabase, on_postgres};
 use crate::support::{SECRET, tokens};
 use proconf_app_server::sandbox::{Reply, Script};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "a password that is a canary";
 
-/// The binary in `folder`, with no environment but what is given.
-fn command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+/// A folder to work in, and a database.
+struct Place {
+    folder: TempDir,
+    database: Option<TestDatabase>,
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// The binary in `place`, with no environment but what is given, and the database's URL where it is not the default one.
+fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-    command.args(arguments).current_dir(folder).env_clear().envs(environment.iter().copied());
+    command.args(arguments).current_dir(place.path()).env_clear();
+    if let Some(database) = &place.database {
+        command.env("APP_DATABASE__URL", &database.url);
+    }
+    command.envs(environment.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Exit code, standard output, standard error.
-fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
-    let mut child = command(folder, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
+fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
+    let mut child = command(place, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
     // It may end without reading.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
@@ -32,8 +49,8 @@ fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: &
     (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
 }
 
-fn user_add(folder: &Path, email: &str, password: &str) -> (i32, String, String) {
-    run(folder, &["user", "add", "--email", email, "--name", "Ann", "--password-stdin"], &[], password)
+fn user_add(place: &Place, email: &str, password: &str) -> (i32, String, String) {
+    run(place, &["user", "add", "--email", email, "--name", "Ann", "--password-stdin"], &[], password)
 }
 
 /// A process that is stopped when it is dropped, whatever became of the test.
@@ -93,15 +110,15 @@ impl Drop for Running {
     }
 }
 
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
+fn folder() -> Place {
+    Place { folder: tempfile::tempdir().unwrap(), database: on_postgres().then(TestDatabase::new) }
 }
 
 #[test]
 fn serve_with_a_missing_or_bad_setting_names_it_shows_a_good_one_and_exits_78() {
     let folder = folder();
     for arguments in [&["serve"] as &[&str], &[]] {
-        let (code, stdout, stderr) = run(folder.path(), arguments, &[], "");
+        let (code, stdout, stderr) = run(&folder, arguments, &[], "");
         assert_eq!((code, stdout.as_str()), (78, ""));
         assert!(
             stderr.contains("APP_ADMIN_CONTROL__BASE_URL is required; for example APP_ADMIN_CONTROL__BASE_URL=https://"),
@@ -112,14 +129,14 @@ fn serve_with_a_missing_or_bad_setting_names_it_shows_a_good_one_and_exits_78() 
     let good = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
     for (name, value, says) in [
         ("APP_AUTH__JWT_SECRET", "changeme", "must be 32 bytes or more"),
-        ("APP_AUTH__JWT_SECRET", "                                  ", "must be random"),
+        ("APP_AUTH__JWT_SECRET", "                                  ", "must have no comma, and no blank at its ends"),
         ("APP_SERVER__LISTEN", "everywhere", "must be an IP address and a port"),
         ("APP_SERVER__LISTEM", "127.0.0.1:0", "is not a setting"),
     ] {
         let mut environment = good.to_vec();
         environment.retain(|(known, _)| *known != name);
         environment.push((name, value));
-        let (code, _, stderr) = run(folder.path(), &["serve"], &environment, "");
+        let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
         assert_eq!((code, stderr.lines().count()), (78, 1), "{stderr}");
         assert!(stderr.starts_with(&format!("{name} {says}")) && !stderr.contains(value), "{stderr}");
     }
@@ -136,12 +153,12 @@ fn serve_says_what_is_wrong_with_its_address_or_database() {
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_SERVER__LISTEN", &address),
     ];
-    let (code, _, stderr) = run(folder.path(), &["serve"], &environment, "");
+    let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
     assert_eq!(code, 1);
     assert!(stderr.contains(&format!("can't listen on {address}")), "{stderr}");
 
     environment.push(("APP_DATABASE__URL", "sqlite:///proc/no/such/folder/app.db"));
-    let (code, _, stderr) = run(folder.path(), &["serve"], &environment, "");
+    let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
     assert_eq!(code, 1);
     assert!(stderr.contains("APP_DATABASE__URL"), "{stderr}");
 }
@@ -149,7 +166,7 @@ fn serve_says_what_is_wrong_with_its_address_or_database() {
 #[test]
 fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
     let folder = folder();
-    let mut dev = Running::start(command(folder.path(), &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     let login = dev.line_with("Demo login:");
     let curl = dev.line_with("curl ");
     let (authorization, url) = curl.trim().split_once("' http://").unwrap();
@@ -170,7 +187,7 @@ fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
     // Again, beside the account that is there now, and beside a .env that was written for production.
     let production = "APP_ADMIN_CONTROL__BASE_URL=http://127.0.0.1:1/api\nAPP_DATABASE__URL=postgres://nowhere.invalid/x\n";
     std::fs::write(folder.path().join(".env"), production).unwrap();
-    let mut dev = Running::start(command(folder.path(), &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     dev.line_with("curl ");
     assert_eq!(dev.stop().0, 0);
 }
@@ -178,7 +195,7 @@ fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
 #[test]
 fn dev_refuses_to_listen_on_anything_but_loopback() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let (code, stdout, stderr) = run(folder().path(), &["dev"], &[("APP_SERVER__LISTEN", address)], "");
+        let (code, stdout, stderr) = run(&folder(), &["dev"], &[("APP_SERVER__LISTEN", address)], "");
         assert_eq!((code, stdout.as_str()), (78, ""));
         assert!(stderr.starts_with("APP_SERVER__LISTEN must be a loopback address"), "{stderr}");
     }
@@ -187,7 +204,7 @@ fn dev_refuses_to_listen_on_anything_but_loopback() {
 #[test]
 fn sandbox_is_an_admin_control_to_be_asked_by_any_server() {
     let folder = folder();
-    let mut sandbox = Running::start(command(folder.path(), &["sandbox", "--listen", "127.0.0.1:0"], &[]));
+    let mut sandbox = Running::start(command(&folder, &["sandbox", "--listen", "127.0.0.1:0"], &[]));
     let line = sandbox.line_with("The sandbox Admin Control:");
     let address = line.trim().rsplit("http://").next().unwrap().trim_end_matches("/api");
     let answer = Client::new(address.parse().unwrap()).get("/api/call-catchup/testRoom", None);
@@ -204,20 +221,85 @@ fn user_add_works_beside_a_running_server_and_the_account_can_sign_in_at_once() 
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_SERVER__LISTEN", "127.0.0.1:0"),
     ];
-    let mut server = Running::start(command(folder.path(), &["serve"], &environment));
+    let mut server = Running::start(command(&folder, &["serve"], &environment));
     let client = Client::new(server.address_in_log());
     let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
     client.post("/auth/login", &body).is_unauthorized("no account yet");
-    let (code, stdout, stderr) = user_add(folder.path(), EMAIL, &format!("{PASSWORD}\n"));
+    let (code, stdout, stderr) = user_add(&folder, EMAIL, &format!("{PASSWORD}\n"));
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "added\n", ""));
     client.post("/auth/login", &body).data();
     assert_eq!(server.stop().0, 0);
 }
 
 #[test]
+fn whatever_was_acknowledged_survives_kill_9() {
+    let folder = folder();
+    let environment = [
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+    ];
+    assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
+    let log_in = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    let refresh = |client: Client, token: &Value| client.post("/auth/refresh", &json!({"refreshToken": token}).to_string());
+    let (mut live, mut ended): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let mut server = Running::start(command(&folder, &["serve"], &environment));
+        let client = Client::new(server.address_in_log());
+        for token in &ended {
+            refresh(client, token).is_unauthorized("a revoked session stays revoked");
+        }
+        for token in &mut live {
+            *token = refresh(client, token).data()["refreshToken"].take();
+        }
+        for _ in 0..3 {
+            live.push(client.post("/auth/login", &log_in).data()["refreshToken"].take());
+        }
+        let last = client.post("/auth/login", &log_in).data()["refreshToken"].take();
+        client.post("/auth/logout", &json!({"refreshToken": last}).to_string()).is_success_with("null");
+        ended.push(last);
+        // Killed right after the last answer, without a chance to write anything.
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+    }
+    assert_eq!((live.len(), ended.len()), (12, 4));
+}
+
+#[test]
+fn the_user_commands_list_disable_enable_and_set_a_password() {
+    let folder = folder();
+    let user = |arguments: &[&str], stdin: &str| run(&folder, &[&["user"], arguments].concat(), &[], stdin);
+    assert_eq!(user(&["list"], ""), (0, String::new(), String::new()));
+    for email in ["bo@example.com", EMAIL] {
+        assert_eq!(user_add(&folder, email, PASSWORD).0, 0);
+    }
+    let list = || user(&["list"], "").1;
+    let states = |list: &str| -> Vec<String> {
+        list.lines().map(|line| line.split('\t').take(3).collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(states(&list()), ["ann@example.com Ann enabled", "bo@example.com Ann enabled"]);
+    assert!(!list().contains("argon2"));
+    assert_eq!(user(&["disable", "--email", "ANN@example.com"], "").0, 0);
+    assert_eq!(states(&list())[0], "ann@example.com Ann disabled");
+    assert_eq!(user(&["enable", "--email", EMAIL], "").0, 0);
+    assert_eq!(states(&list())[0], "ann@example.com Ann enabled");
+    let set = |email: &str, password: &str| user(&["set-password", "--email", email, "--password-stdin"], password);
+    assert_eq!(set(EMAIL, "another horse, another battery\r\n").0, 0);
+    for (outcome, says) in [
+        (user(&["disable", "--email", "nobody@example.com"], ""), "there is no account with this e-mail"),
+        (user(&["enable", "--email", "nobody@example.com"], ""), "there is no account with this e-mail"),
+        (set("nobody@example.com", "another horse, another battery"), "there is no account with this e-mail"),
+        (set(EMAIL, "short"), "password is too short: at least 15 characters."),
+        (set(EMAIL, "123456789012345"), "password is too easy to guess: it is common, a name, a sequence or a repetition."),
+    ] {
+        assert_eq!((outcome.0, outcome.1.as_str(), outcome.2.trim()), (1, "", says));
+    }
+}
+
+#[test]
 fn user_add_refuses_what_can_t_be_an_account() {
     let folder = folder();
-    assert_eq!(user_add(folder.path(), EMAIL, PASSWORD).0, 0);
+    assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
     for (email, password, says) in [
         (EMAIL, PASSWORD, "there is an account with this e-mail already"),
         ("ANN@example.com", PASSWORD, "there is an account with this e-mail already"),
@@ -227,7 +309,7 @@ fn user_add_refuses_what_can_t_be_an_account() {
         ("bo@example.com", &"x".repeat(1025), "password is longer than 1024 bytes."),
         ("bo@example.com", &"x".repeat(100_000), "password is longer than 1024 bytes."),
     ] {
-        let (code, stdout, stderr) = user_add(folder.path(), email, password);
+        let (code, stdout, stderr) = user_add(&folder, email, password);
         assert_eq!((code, stdout.as_str(), stderr.trim()), (1, "", says));
     }
 }
@@ -237,7 +319,7 @@ fn migrate_makes_the_database_and_may_be_run_again() {
     let folder = folder();
     let url = format!("sqlite://{}/deep/er/app.db", folder.path().display());
     for _ in 0..2 {
-        let (code, _, stderr) = run(folder.path(), &["migrate"], &[("APP_DATABASE__URL", &url)], "");
+        let (code, _, stderr) = run(&folder, &["migrate"], &[("APP_DATABASE__URL", &url)], "");
         assert_eq!((code, stderr.as_str()), (0, ""));
     }
     assert!(folder.path().join("deep/er/app.db").exists());
@@ -260,8 +342,8 @@ fn no_secret_token_password_or_catch_up_is_ever_logged() {
             ("APP_LOG__FORMAT", format),
             ("RUST_LOG", "trace"),
         ];
-        assert_eq!(user_add(folder.path(), EMAIL, PASSWORD).0, 0);
-        let mut server = Running::start(command(folder.path(), &["serve"], &environment));
+        assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
+        let mut server = Running::start(command(&folder, &["serve"], &environment));
         let client = Client::new(server.address_in_log());
         let login = client.post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).data();
         let (token, refresh) = (login["token"].as_str().unwrap(), login["refreshToken"].as_str().unwrap());

@@ -22,5 +22,8 @@ mod login;
 mod pass_through;
 mod proconf_token;
 mod room_names;
+mod sessions;
+mod storage;
 mod support;
+mod throttle;
 mod tokens;

@@ -3,39 +3,57 @@
 
 pub mod answer;
 pub mod client;
+pub mod database;
 pub mod peers;
 pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
-use proconf_app_server::accounts::management;
+use proconf_app_server::accounts::{self, management};
 use proconf_app_server::background::Background;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::server::Server;
 use proconf_app_server::settings::{Settings, Values};
-use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use client::Client;
+use database::TestDatabase;
 
 /// The secret that test servers sign with.
-pub const SECRET: &str = "a test secret, kX9vQ2mZ7rT4wY8uB1nC5pL0";
+pub const SECRET: &str = "a test secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
 
 /// A server with a database of its own, stopped when it is dropped.
 pub struct TestServer {
     pub address: SocketAddr,
     /// What the sandbox behind it answers, and what it was asked. Of no use if another base URL was given.
     pub script: Script,
-    settings: Settings,
+    pub database: Arc<TestDatabase>,
+    pub clock: TestClock,
     // Dropped in this order: the server before what stands behind it.
     _server: OnAThread,
     _sandbox: SandboxOnAThread,
-    _folder: TempDir,
+}
+
+/// The system's clock, and what a test put it forward.
+#[derive(Clone, Default)]
+pub struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    pub fn put_forward(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.0);
+        Clock::from_fn(move || SystemTime::now() + Duration::from_millis(ahead.load(Ordering::SeqCst)))
+    }
 }
 
 /// A sandbox of one's own, stopped when it is dropped.
@@ -58,10 +76,18 @@ impl TestServer {
 
     /// The same, with settings of the test's own.
     pub fn with(settings: &[(&str, &str)]) -> Self {
+        Self::on(Arc::new(TestDatabase::new()), TestClock::default(), settings)
+    }
+
+    /// A replica: another server on the same database, with the same clock.
+    pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
+        Self::on(Arc::clone(&self.database), self.clock.clone(), settings)
+    }
+
+    /// The same, on a database that is there already.
+    pub fn on(database: Arc<TestDatabase>, clock: TestClock, settings: &[(&str, &str)]) -> Self {
         let script = Script::echo();
         let sandbox = SandboxOnAThread::start(script.clone());
-        let folder = tempfile::tempdir().unwrap();
-        let database = format!("sqlite://{}/app.db", folder.path().display());
         let mut environment = BTreeMap::new();
         for (name, value) in [
             ("APP_SERVER__LISTEN", "127.0.0.1:0"),
@@ -69,7 +95,7 @@ impl TestServer {
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
             ("APP_ADMIN_CONTROL__TIMEOUT", "2s"),
             ("APP_AUTH__JWT_SECRET", SECRET),
-            ("APP_DATABASE__URL", database.as_str()),
+            ("APP_DATABASE__URL", database.url.as_str()),
         ]
         .iter()
         .chain(settings)
@@ -77,8 +103,8 @@ impl TestServer {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
         let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
-        let (address, server) = start_server(settings.clone());
-        Self { address, script, settings, _server: server, _sandbox: sandbox, _folder: folder }
+        let (address, server) = start_server(settings, clock.clock());
+        Self { address, script, database, clock, _server: server, _sandbox: sandbox }
     }
 
     pub fn client(&self) -> Client {
@@ -87,10 +113,14 @@ impl TestServer {
 
     /// Adds an account, as `user add` does beside a running server.
     pub fn add_user(&self, email: &str, password: &str) {
-        let url = self.settings.database_url.clone();
+        self.manage(async |database, clock| management::add(&database, (email, "A User"), password, 1, &clock).await);
+    }
+
+    /// Manages accounts, as the command line does beside a running server.
+    pub fn manage(&self, work: impl AsyncFnOnce(Database, Clock) -> Result<(), accounts::Error>) {
         actix_rt::System::new().block_on(async {
-            let database = Database::open(url.expose(), Background::start().unwrap()).await.unwrap();
-            management::add(&database, (email, "A User"), password, 1, &Clock::system()).await.unwrap();
+            let database = Database::open(&self.database.url, Background::start().unwrap()).await.unwrap();
+            work(database, self.clock.clock()).await.unwrap();
         });
     }
 
@@ -114,9 +144,9 @@ impl SandboxOnAThread {
     }
 }
 
-fn start_server(settings: Settings) -> (SocketAddr, OnAThread) {
+fn start_server(settings: Settings, clock: Clock) -> (SocketAddr, OnAThread) {
     OnAThread::start(move |started, stopped| async move {
-        let server = Server::bind(&settings, &Clock::system()).await.unwrap();
+        let server = Server::bind(&settings, &clock).await.unwrap();
         started.send(server.addr()).unwrap();
         server.run(async { stopped.await.unwrap_or_default() }).await.unwrap();
     })

@@ -1,0 +1,222 @@
+//! `POST /auth/refresh` and `/auth/logout`, and everything else that ends a session.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use proconf_app_server::accounts::management;
+use serde_json::{Value, json};
+
+use crate::support::answer::Answer;
+use crate::support::{TestServer, tokens};
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "correct horse battery 🐎";
+/// What the contract allows until a revocation is known: here, and on another replica.
+const HERE: Duration = Duration::from_secs(1);
+const ELSEWHERE: Duration = Duration::from_secs(2);
+
+fn server_with_ann() -> TestServer {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    server
+}
+
+fn log_in(server: &TestServer) -> Value {
+    server.client().post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).data()
+}
+
+fn refresh(server: &TestServer, token: &str) -> Answer {
+    server.client().post("/auth/refresh", &json!({"refreshToken": token}).to_string())
+}
+
+fn log_out(server: &TestServer, token: &str) {
+    server.client().post("/auth/logout", &json!({"refreshToken": token}).to_string()).is_success_with("null");
+}
+
+fn text<'a>(login: &'a Value, name: &str) -> &'a str {
+    login[name].as_str().unwrap()
+}
+
+fn opens(server: &TestServer, login: &Value) -> bool {
+    match server.client().get("/callCatchUp/r1", Some(text(login, "token"))) {
+        answer if answer.status == 200 => true,
+        answer => {
+            answer.is_unauthorized("revoked");
+            false
+        }
+    }
+}
+
+/// Fails unless the token is refused within `limit`.
+#[track_caller]
+fn is_shut_within(limit: Duration, server: &TestServer, login: &Value) {
+    let started = Instant::now();
+    while opens(server, login) {
+        assert!(started.elapsed() < limit, "still open after {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_refresh_token_is_exchanged_for_a_new_one_and_a_new_user_token() {
+    let server = server_with_ann();
+    let first = log_in(&server);
+    let second = refresh(&server, text(&first, "refreshToken")).data();
+    let third = refresh(&server, text(&second, "refreshToken")).data();
+    let all: HashSet<&str> = [&first, &second, &third].map(|login| text(login, "refreshToken")).into();
+    assert_eq!(all.len(), 3);
+    assert_eq!(
+        (&second["user"], &second["tokenType"], &second["expiresIn"]),
+        (&first["user"], &"Bearer".into(), &3600.into())
+    );
+    assert!(opens(&server, &first) && opens(&server, &second) && opens(&server, &third));
+}
+
+#[test]
+fn a_lost_answer_is_given_again_for_ten_seconds_and_then_it_is_a_theft() {
+    let server = server_with_ann();
+    let other_session = log_in(&server);
+    let first = log_in(&server);
+    let second = refresh(&server, text(&first, "refreshToken")).data();
+    server.clock.put_forward(Duration::from_millis(9_500));
+    let again = refresh(&server, text(&first, "refreshToken")).data();
+    assert_eq!(again["refreshToken"], second["refreshToken"], "the very same successor");
+    server.clock.put_forward(Duration::from_millis(700));
+    refresh(&server, text(&first, "refreshToken")).is_unauthorized("a spent token");
+    is_shut_within(HERE, &server, &second);
+    assert!(!opens(&server, &first));
+    refresh(&server, text(&second, "refreshToken")).is_unauthorized("its family is dead");
+    assert!(opens(&server, &other_session), "the account's other session goes on");
+}
+
+#[test]
+fn fifty_at_once_over_two_replicas_leave_one_live_successor() {
+    let server = server_with_ann();
+    let replica = server.replica(&[]);
+    for _ in 0..3 {
+        let login = log_in(&server);
+        let token = text(&login, "refreshToken");
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..50)
+                .map(|number| {
+                    let server = if number % 2 == 0 { &server } else { &replica };
+                    scope.spawn(move || refresh(server, token))
+                })
+                .collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        let successors: HashSet<String> =
+            answers.iter().map(|answer| text(&answer.data(), "refreshToken").to_owned()).collect();
+        assert_eq!(successors.len(), 1);
+        let next = refresh(&server, successors.iter().next().unwrap()).data();
+        assert!(opens(&replica, &next));
+    }
+}
+
+#[test]
+fn what_is_no_refresh_token_is_401_and_malformed_input_400() {
+    let server = server_with_ann();
+    let login = log_in(&server);
+    for token in ["x", &"x".repeat(10_000), text(&login, "token"), &tokens::guest("r1"), "' OR 1=1 --"] {
+        refresh(&server, token).is_unauthorized(token);
+    }
+    let long_ago = text(&login, "refreshToken");
+    for (sent, message) in [
+        ("{}", "refreshToken is required."),
+        (r#"{"refreshToken":1}"#, "refreshToken must be a string."),
+        (r#"{"refreshToken":""}"#, "refreshToken must not be empty."),
+        ("[]", "The body must be one JSON object with each member once."),
+    ] {
+        for target in ["/auth/refresh", "/auth/logout"] {
+            server.client().post(target, sent).is_error(400, message, sent);
+        }
+    }
+    refresh(&server, long_ago).data();
+}
+
+#[test]
+fn a_session_ends_with_its_time_and_an_idle_one_after_a_week() {
+    let server = server_with_ann();
+    let mut login = log_in(&server);
+    for hours in [6 * 24, 6 * 24, 6 * 24, 6 * 24, 6 * 24 - 1] {
+        server.clock.put_forward(Duration::from_hours(hours));
+        login = refresh(&server, text(&login, "refreshToken")).data();
+    }
+    server.clock.put_forward(Duration::from_hours(1));
+    refresh(&server, text(&login, "refreshToken")).is_unauthorized("thirty days are over");
+
+    let login = log_in(&server);
+    server.clock.put_forward(Duration::from_hours(7 * 24));
+    refresh(&server, text(&login, "refreshToken")).is_unauthorized("unused for a week");
+}
+
+#[test]
+fn logging_out_ends_that_session_here_and_elsewhere_and_may_be_said_again() {
+    let server = server_with_ann();
+    let replica = server.replica(&[]);
+    let (login, other) = (log_in(&server), log_in(&server));
+    assert!(opens(&replica, &login));
+    log_out(&server, text(&login, "refreshToken"));
+    assert!(!opens(&server, &login), "at once, where it was said");
+    is_shut_within(ELSEWHERE, &replica, &login);
+    refresh(&replica, text(&login, "refreshToken")).is_unauthorized("logged out");
+    log_out(&server, text(&login, "refreshToken"));
+    log_out(&server, "an unknown token");
+    assert!(opens(&server, &other) && opens(&replica, &other));
+    assert!(!opens(&server.replica(&[]), &login), "a new replica knows it from the start");
+}
+
+#[test]
+fn any_token_of_the_family_logs_out_a_spent_one_too() {
+    let server = server_with_ann();
+    let first = log_in(&server);
+    let second = refresh(&server, text(&first, "refreshToken")).data();
+    log_out(&server, text(&first, "refreshToken"));
+    assert!(!opens(&server, &second) && !opens(&server, &first));
+}
+
+#[test]
+fn a_disabled_account_is_shut_out_and_an_enabled_one_signs_in_anew() {
+    let server = server_with_ann();
+    let login = log_in(&server);
+    server.manage(async |database, clock| management::disable(&database, " ANN@example.com", &clock).await);
+    is_shut_within(ELSEWHERE, &server, &login);
+    refresh(&server, text(&login, "refreshToken")).is_unauthorized("disabled");
+    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    server.client().post("/auth/login", &body).is_unauthorized("disabled");
+    server.manage(async |database, _| management::enable(&database, EMAIL).await);
+    assert!(opens(&server, &log_in(&server)));
+    assert!(!opens(&server, &login), "what was ended stays ended");
+}
+
+#[test]
+fn another_password_ends_all_sessions_and_the_old_one_is_worth_nothing() {
+    let server = server_with_ann();
+    let logins = [log_in(&server), log_in(&server)];
+    let new = "another horse, another battery";
+    server.manage(async |database, clock| management::set_password(&database, EMAIL, new, 15, &clock).await);
+    for login in &logins {
+        is_shut_within(ELSEWHERE, &server, login);
+        refresh(&server, text(login, "refreshToken")).is_unauthorized("of the old password");
+    }
+    let sign_in = |password| server.client().post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string());
+    sign_in(PASSWORD).is_unauthorized("the old password");
+    sign_in(new).data();
+}
+
+#[test]
+fn a_change_of_secret_logs_nobody_out_while_the_old_one_is_listed() {
+    let server = server_with_ann();
+    let new = ("APP_AUTH__JWT_SECRET", "another test secret: 9Zy8Xw7Vu6Ts5Rq4Po3N");
+    let changed = server.replica(&[new, ("APP_AUTH__PREVIOUS_JWT_SECRETS", crate::support::SECRET)]);
+    let done = server.replica(&[new]);
+    let (before, after) = (log_in(&server), log_in(&changed));
+    assert!(opens(&changed, &before), "the previous secret still opens");
+    assert!(!opens(&server, &after), "and never signs");
+    assert!(opens(&done, &after) && !opens(&done, &before));
+    // An answer that was lost across the change is still given again.
+    let second = refresh(&server, text(&before, "refreshToken")).data();
+    let again = refresh(&changed, text(&before, "refreshToken")).data();
+    assert_eq!(again["refreshToken"], second["refreshToken"]);
+    assert!(opens(&done, &refresh(&changed, text(&again, "refreshToken")).data()));
+}

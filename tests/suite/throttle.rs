@@ -1,0 +1,147 @@
+//! How often a password may be tried. Addresses are told apart by `X-Forwarded-For`, behind a trusted proxy on loopback.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::TestServer;
+use crate::support::answer::Answer;
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "correct horse battery 🐎";
+const BEHIND_A_PROXY: (&str, &str) = ("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8");
+
+fn server_with_ann() -> TestServer {
+    let server = TestServer::with(&[BEHIND_A_PROXY]);
+    server.add_user(EMAIL, PASSWORD);
+    server
+}
+
+fn log_in(server: &TestServer, email: &str, password: &str, from: &str) -> Answer {
+    let headers = format!("Content-Type: application/json\r\nX-Forwarded-For: {from}\r\n");
+    let body = json!({"email": email, "password": password}).to_string();
+    server.client().post_as("/auth/login", &headers, body.as_bytes())
+}
+
+/// How many of so many wrong passwords were looked at.
+fn checked(answers: impl IntoIterator<Item = Answer>) -> usize {
+    answers
+        .into_iter()
+        .filter(|answer| {
+            if answer.status == 401 {
+                return true;
+            }
+            answer.is_error(429, "Too many requests", "a guess");
+            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=901).contains(&wait), "{wait}");
+            false
+        })
+        .count()
+}
+
+#[test]
+fn ten_failures_on_one_account_from_one_address_and_then_a_pause() {
+    let server = server_with_ann();
+    let guesses = (0..30).map(|_| log_in(&server, EMAIL, "wrong", "192.0.2.1"));
+    assert_eq!(checked(guesses), 10);
+    let refused = log_in(&server, EMAIL, PASSWORD, "192.0.2.1");
+    refused.is_error(429, "Too many requests", "the right password is not looked at either");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((28..=31).contains(&wait), "{wait}");
+    assert_eq!(
+        checked((0..3).map(|_| log_in(&server, "ANN@example.com ", "wrong", "192.0.2.1"))),
+        0,
+        "however it is spelled"
+    );
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.2").data();
+    server.clock.put_forward(Duration::from_secs(wait));
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+}
+
+#[test]
+fn an_unknown_account_is_counted_exactly_like_a_known_one() {
+    let server = server_with_ann();
+    let outcome = |email, from| {
+        let answers: Vec<Answer> = (0..12).map(|_| log_in(&server, email, "wrong", from)).collect();
+        answers
+            .into_iter()
+            .map(|answer| (answer.status, answer.header("retry-after").is_some(), answer.body))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(outcome(EMAIL, "192.0.2.1"), outcome("nobody@example.com", "192.0.2.2"));
+}
+
+#[test]
+fn replicas_count_together_even_at_the_same_instant() {
+    let server = server_with_ann();
+    let replica = server.replica(&[BEHIND_A_PROXY]);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let guessing: Vec<_> = (0..60)
+            .map(|number| {
+                let server = if number % 2 == 0 { &server } else { &replica };
+                scope.spawn(move || log_in(server, EMAIL, "wrong", "192.0.2.1"))
+            })
+            .collect();
+        guessing.into_iter().map(|guessing| guessing.join().unwrap()).collect()
+    });
+    assert_eq!(checked(answers), 10);
+    let new = server.replica(&[BEHIND_A_PROXY]);
+    assert_eq!(checked([log_in(&new, EMAIL, "wrong", "192.0.2.1")]), 0, "a restart forgets nothing");
+}
+
+#[test]
+fn one_password_on_many_accounts_is_stopped_by_the_address() {
+    let server = server_with_ann();
+    let guesses = (0..60).map(|number| log_in(&server, &format!("user{number}@example.com"), "Summer 2026!", "192.0.2.1"));
+    assert!(checked(guesses) <= 20);
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.2").data();
+}
+
+#[test]
+fn many_addresses_on_one_account_are_stopped_by_the_account_and_its_owner_is_not() {
+    let server = server_with_ann();
+    log_in(&server, EMAIL, PASSWORD, "198.51.100.1").data();
+    let guesses = (0..120).map(|number| log_in(&server, EMAIL, "wrong", &format!("192.0.2.{number}")));
+    assert_eq!(checked(guesses), 100);
+    log_in(&server, EMAIL, PASSWORD, "203.0.113.1").is_error(429, "Too many requests", "a new place, while it lasts");
+    log_in(&server, EMAIL, PASSWORD, "198.51.100.1").data();
+    server.clock.put_forward(Duration::from_mins(15));
+    log_in(&server, EMAIL, PASSWORD, "203.0.113.1").data();
+}
+
+#[test]
+fn success_does_not_count_and_clears_its_own_pair_only() {
+    let server = server_with_ann();
+    for _ in 0..25 {
+        log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+    }
+    for _ in 0..2 {
+        assert_eq!(checked((0..9).map(|_| log_in(&server, EMAIL, "wrong", "192.0.2.2"))), 9);
+        log_in(&server, EMAIL, PASSWORD, "192.0.2.2").data();
+        server.clock.put_forward(Duration::from_mins(1));
+    }
+}
+
+#[test]
+fn an_address_that_the_client_made_up_is_not_believed() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let guesses = (0..20).map(|number| log_in(&server, EMAIL, "wrong", &format!("192.0.2.{number}")));
+    assert_eq!(checked(guesses), 10, "without trusted proxies");
+    let server = server_with_ann();
+    let guesses = (0..20).map(|number| log_in(&server, EMAIL, "wrong", &format!("10.9.8.{number}, 192.0.2.1")));
+    assert_eq!(checked(guesses), 10, "left of what the trusted proxy wrote");
+}
+
+#[test]
+fn malformed_input_costs_no_attempt() {
+    let server = server_with_ann();
+    for _ in 0..15 {
+        log_in(&server, EMAIL, &"x".repeat(1025), "192.0.2.1").is_error(
+            400,
+            "password is longer than 1024 bytes.",
+            "too long",
+        );
+    }
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+}
