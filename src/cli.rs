@@ -1,6 +1,7 @@
-//! The commands. What each does is in `docs/ARCHITECTURE.md`; their names are fixed, other people's scripts use them.
+//! The commands. Their names are fixed: other people's scripts use them.
 
 mod dev;
+mod environment;
 mod user;
 
 use std::collections::BTreeMap;
@@ -101,7 +102,7 @@ enum Error {
     Settings(Problems),
     #[error("{0}")]
     Server(#[from] server::Error),
-    #[error("{0}")]
+    #[error("can't use the database of APP_DATABASE__URL: {0}")]
     Database(#[from] db::Error),
     #[error("{0}")]
     Account(#[from] accounts::Error),
@@ -147,7 +148,7 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(config: Option<&Path>) -> Result<(), Error> {
-    let environment = environment()?;
+    let environment = environment::read()?;
     let values = Values::load(&environment, config)?;
     let settings = values.settings()?;
     start_log(&values, &environment)?;
@@ -180,33 +181,11 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
 }
 
 fn migrate(config: Option<&Path>) -> Result<(), Error> {
-    let url = Values::load(&environment()?, config)?.database_url()?;
+    let url = Values::load(&environment::read()?, config)?.database_url()?;
     block_on(async {
         Database::open(url.expose(), Background::start()?).await?;
         Ok(writeln!(io::stdout(), "the database's schema is up to date")?)
     })
-}
-
-/// `.env` of the current folder, and over it the process's own environment.
-fn environment() -> Result<BTreeMap<String, String>, Error> {
-    let mut environment = BTreeMap::new();
-    match dotenvy::from_path_iter(".env") {
-        Ok(file) => {
-            for pair in file {
-                let (name, value) = pair.map_err(|_| io::Error::other("a line of .env is not NAME=value"))?;
-                environment.insert(name, value);
-            }
-        }
-        Err(error) if error.not_found() => {}
-        Err(_) => return Err(io::Error::other(".env can't be read").into()),
-    }
-    for (name, value) in std::env::vars_os() {
-        // What is not UTF-8 is neither a key of ours nor a value that one of ours can have.
-        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
-            environment.insert(name, value);
-        }
-    }
-    Ok(environment)
 }
 
 fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<(), Error> {

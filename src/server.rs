@@ -56,7 +56,8 @@ impl Server {
         .workers(workers)
         .max_connections(server.max_connections.div_ceil(workers))
         .keep_alive(server.keep_alive)
-        .shutdown_timeout(server.shutdown_timeout.as_secs())
+        // actix counts in seconds; rounded up, so that nothing is cut early.
+        .shutdown_timeout(server.shutdown_timeout.as_secs() + u64::from(server.shutdown_timeout.subsec_nanos() > 0))
         // Signals are the command line's business.
         .disable_signals()
         .bind(server.listen)

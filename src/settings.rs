@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use config::{Config, File, FileFormat};
+use config::{Config, ConfigError, File, FileFormat, ValueKind};
 
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
@@ -151,10 +151,13 @@ impl Values {
         self.get("APP_LOG__FORMAT")
     }
 
-    /// Keys that were given a value but have no effect in this version, to be warned of.
+    /// Keys that were given another value than the default, but have no effect in this version: to be warned of.
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
-        KEYS.iter().filter(|key| key.pending && self.given.contains(&key.name)).map(|key| key.name).collect()
+        KEYS.iter()
+            .filter(|key| key.pending && self.given.contains(&key.name) && Some(self.text(key.name)) != key.default)
+            .map(|key| key.name)
+            .collect()
     }
 
     fn complete(&self) -> Result<Settings, Problem> {
@@ -235,9 +238,12 @@ fn merge(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<
         .source(Some(known));
     let mut layers = Config::builder();
     if let Some(path) = file {
-        layers = layers.add_source(File::from(path).format(FileFormat::Toml));
+        let text = std::fs::read_to_string(path).map_err(|error| Problem::of_file(&error.kind().to_string()))?;
+        layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
     }
-    layers.add_source(environment).build().map_err(|error| Problem::of_file(&error.to_string()))
+    // Of an error the first line alone: the others quote the file, and a secret may stand there.
+    let first_line = |error: ConfigError| error.to_string().lines().next().unwrap_or_default().to_owned();
+    layers.add_source(environment).build().map_err(|error| Problem::of_file(&first_line(error)))
 }
 
 /// What the file has that the table has not.
@@ -249,20 +255,42 @@ fn unknown_in(merged: &Config) -> Vec<Problem> {
     for (section, keys) in sections {
         match keys.into_table() {
             Ok(keys) => {
-                let names = keys.into_keys().map(|key| format!("APP_{section}__{key}").to_uppercase());
-                unknown.extend(
-                    names.filter(|name| !KEYS.iter().any(|key| key.name == name)).map(|name| Problem::unknown(&name)),
-                );
+                for (key, value) in keys {
+                    let path = format!("{section}.{key}");
+                    match KEYS.iter().find(|known| path_of(known.name) == path) {
+                        None => unknown.push(Problem::unknown(&format!("{path} (in the file)"))),
+                        Some(known) if !is_plain(&value) => {
+                            unknown.push(Problem::bad(known.name, "must be one value, or a list of them", known.example));
+                        }
+                        Some(_) => {}
+                    }
+                }
             }
-            Err(_) => unknown.push(Problem::unknown(&format!("APP_{section}").to_uppercase())),
+            Err(_) => unknown.push(Problem::unknown(&format!("{section} (in the file)"))),
         }
     }
     unknown
 }
 
+/// Where a file has the setting called `name`.
+fn path_of(name: &str) -> String {
+    name.trim_start_matches("APP_").to_lowercase().replace("__", ".")
+}
+
+/// Whether a value of a file is one that the environment could have, or a list of such.
+fn is_plain(value: &config::Value) -> bool {
+    match &value.kind {
+        ValueKind::Table(_) | ValueKind::Nil => false,
+        ValueKind::Array(elements) => {
+            elements.iter().all(|element| !matches!(element.kind, ValueKind::Array(_)) && is_plain(element))
+        }
+        _ => true,
+    }
+}
+
 /// The text of a value; a list in a file is the same as its elements with commas between.
 fn text_of(merged: &Config, name: &str) -> Option<String> {
-    let path = name.strip_prefix("APP_")?.to_lowercase().replace("__", ".");
+    let path = path_of(name);
     match merged.get_array(&path) {
         Ok(elements) => {
             let elements: Vec<String> = elements.into_iter().filter_map(|element| element.into_string().ok()).collect();

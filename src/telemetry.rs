@@ -8,14 +8,16 @@ use std::io::Write as _;
 use env_logger::Builder;
 use env_logger::fmt::Formatter;
 use log::kv::{Key, Value, VisitSource};
-use log::{LevelFilter, Record};
+use log::{Level, Record};
 
 use crate::clock::Clock;
 use crate::settings::LogFormat;
 
-/// Libraries that would write bodies, headers or SQL into the log at their lowest levels, where our secrets are.
+/// Libraries that would write bodies, headers or SQL into the log at their lower levels, where our secrets are.
 const TALKATIVE: &[&str] =
-    &["actix_http", "actix_web", "actix_server", "awc", "h2", "rustls", "sqlx", "mio", "tokio_util", "tracing", "actix_tls"];
+    &["actix_web", "actix_server", "actix_tls", "awc", "h2", "rustls", "sqlx", "mio", "tokio_util", "tracing"];
+/// A library that has an error for each malformed byte of a stranger.
+const SILENCED: &str = "actix_http";
 
 /// The longest text of one field, in characters.
 const MAX_FIELD: usize = 1000;
@@ -26,15 +28,25 @@ const MAX_FIELD: usize = 1000;
 pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) {
     let mut builder = Builder::new();
     builder.parse_filters(filter.unwrap_or("info"));
-    for library in TALKATIVE {
-        builder.filter_module(library, LevelFilter::Warn);
-    }
     builder.format(move |out, record| match format {
+        _ if !may_be_written(record.target(), record.level()) => Ok(()),
         LogFormat::Text => text(out, record, &clock),
         LogFormat::Json => json(out, record, &clock),
     });
-    // Fails only if a log was started before, as it is in a test that starts two servers.
-    let _ = builder.try_init();
+    // Fails only if a log was started before.
+    if builder.try_init().is_ok() {
+        // The usual hook writes several lines, with whatever the panic was told.
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            log::error!(place = place.as_str(); "panicked");
+        }));
+    }
+}
+
+/// Decided here and not by filters: `RUST_LOG` may name a library's innermost module, and the longest name wins there.
+fn may_be_written(target: &str, level: Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    library != SILENCED && (level <= Level::Warn || !TALKATIVE.contains(&library))
 }
 
 fn text(out: &mut Formatter, record: &Record<'_>, clock: &Clock) -> std::io::Result<()> {
@@ -97,6 +109,12 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_library_says_in_passing_is_not_written_whatever_rust_log_asks_for() {
+        assert!(!may_be_written("sqlx::query", Level::Info) && !may_be_written("actix_http::h1::dispatcher", Level::Error));
+        assert!(may_be_written("sqlx", Level::Warn) && may_be_written("proconf_app_server::cli", Level::Trace));
+    }
 
     #[test]
     fn nothing_that_is_logged_begins_a_line_of_its_own() {

@@ -27,6 +27,9 @@ pub enum Error {
     /// The body is longer than `APP_ADMIN_CONTROL__MAX_BODY_BYTES`.
     #[error("the body is too large")]
     TooLarge,
+    /// The body is compressed or otherwise encoded, which nobody asked for.
+    #[error("the body is encoded")]
+    Encoded,
     /// A status that is no success: 3xx (never followed), 401 and 403 (this server's own misconfiguration), any other.
     #[error("status {0}")]
     Status(u16),
@@ -51,6 +54,7 @@ impl Error {
             Self::NotHttp(_) => "not-http",
             Self::CutShort(_) => "cut-short",
             Self::TooLarge => "too-large",
+            Self::Encoded => "encoded",
             Self::Status(_) => "status",
             Self::NotTheEnvelope => "not-the-envelope",
             Self::ErrorInEnvelope => "error-in-envelope",

@@ -1,8 +1,10 @@
 //! Admin Control, as this server calls it: one method an endpoint, each a whole call within one deadline.
 //!
 //! The contract's section "Admin Control" is the rule. The client is awc, and what awc leaves open is closed here: its
-//! time-out ends with the response's head, it follows redirects, it takes a body that was cut short for a whole one, and it
-//! may pick a kept-alive connection just as the other side closes it.
+//! time-out ends with the response's head, it follows redirects, and it takes a body that was cut short for a whole one.
+//!
+//! Each call has a connection of its own. awc gives a connection back to its pool after an interim response (1xx), a 204 or a
+//! response framed in two ways, and whatever arrives on it later is then the answer to the next call: another room's text.
 
 mod error;
 mod response;
@@ -22,9 +24,6 @@ pub use error::Error;
 
 use crate::room::RoomName;
 use crate::secret::Secret;
-
-/// How long an idle connection is kept: less than Node's 5 seconds, so that it is us who close it.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// Where Admin Control is and how much is asked of it.
 #[derive(Debug, Clone)]
@@ -95,10 +94,7 @@ pub struct TokenRequest<'a> {
 /// A client of Admin Control. It and its clones belong to the worker (thread) that made it.
 #[derive(Clone)]
 pub struct AdminControl {
-    /// Keeps connections.
     client: Client,
-    /// Opens a new connection for each call: a retry on another kept one could fail the same way.
-    fresh: Client,
     rules: Rules,
     permits: Permits,
 }
@@ -109,7 +105,7 @@ impl AdminControl {
     pub fn new(rules: Rules, permits: Permits) -> Self {
         // awc brings rustls without a provider and panics without one. Whoever installed one before is welcome.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Self { client: client(&rules, KEEP_ALIVE), fresh: client(&rules, Duration::ZERO), rules, permits }
+        Self { client: client(&rules), rules, permits }
     }
 
     /// `GET call-catchup/{room}`: what was said so far in a call that goes on. All methods give `data` byte for byte.
@@ -172,20 +168,20 @@ impl AdminControl {
         .await
     }
 
-    /// Asks once, and once more on a fresh connection if the first one broke before a response began.
+    /// Asks once, and once more if the connection broke before there was a response.
     async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Box<RawValue>, Error> {
         self.call(endpoint, async {
             let url = self.url(endpoint, room)?;
-            match self.get_once(&self.client, &url).await {
-                Err(Error::Connection(_)) => self.get_once(&self.fresh, &url).await,
+            match self.get_once(&url).await {
+                Err(Error::Connection(_)) => self.get_once(&url).await,
                 answer => answer,
             }
         })
         .await
     }
 
-    async fn get_once(&self, client: &Client, url: &Uri) -> Result<Box<RawValue>, Error> {
-        response::read(self.prepared(client.get(url)).send().await, self.rules.max_body_bytes).await
+    async fn get_once(&self, url: &Uri) -> Result<Box<RawValue>, Error> {
+        response::read(self.prepared(self.client.get(url)).send().await, self.rules.max_body_bytes).await
     }
 
     /// One call, from the permit to the parsed envelope, within the deadline.
@@ -220,6 +216,7 @@ impl AdminControl {
     /// The headers of every call. None of them comes from a client.
     fn prepared(&self, request: ClientRequest) -> ClientRequest {
         let request = request
+            .force_close()
             .insert_header((USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))))
             .insert_header((CONTENT_TYPE, "application/json"))
             // A small compressed body can hold a huge one.
@@ -231,11 +228,12 @@ impl AdminControl {
     }
 }
 
-fn client(rules: &Rules, keep_alive: Duration) -> Client {
+fn client(rules: &Rules) -> Client {
     let connector = Connector::new()
         .timeout(rules.connect_timeout)
         .handshake_timeout(rules.timeout)
-        .conn_keep_alive(keep_alive)
+        .conn_keep_alive(Duration::ZERO)
+        .conn_lifetime(Duration::ZERO)
         .max_http_version(Version::HTTP_11)
         // The permits bound the calls, endpoint by endpoint; a limit here would let a slow endpoint starve the others.
         .limit(Semaphore::MAX_PERMITS);

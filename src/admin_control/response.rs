@@ -2,7 +2,8 @@
 
 use awc::ClientResponse;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use awc::http::StatusCode;
+use awc::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::value::RawValue;
@@ -18,10 +19,13 @@ where
     S: Stream<Item = Result<Bytes, PayloadError>>,
 {
     let mut response = response.map_err(not_sent)?;
-    // Read whatever the status: dropping an unread body would cost the connection.
+    if response.status() == StatusCode::NOT_FOUND {
+        // The status says it all, whatever becomes of the body.
+        return Err(Error::NotFound);
+    }
     let body = response.body().limit(max_bytes).await;
     let body = body.map_err(not_read)?;
-    check_length(response.headers(), &body)?;
+    check_head(response.headers(), body.len())?;
     wire::data(response.status(), &body)
 }
 
@@ -29,7 +33,7 @@ where
 fn not_sent(error: SendRequestError) -> Error {
     use std::error::Error as _;
     use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, Other, UnexpectedEof,
     };
 
     let broken = |error: &std::io::Error| {
@@ -45,7 +49,8 @@ fn not_sent(error: SendRequestError) -> Error {
             Error::Connection(error.to_string())
         }
         SendRequestError::Response(error) => match error.source().and_then(|source| source.downcast_ref()) {
-            Some(source) if broken(source) => Error::Connection(source.to_string()),
+            // awc says `Other` when the connection ends within the head.
+            Some(source) if broken(source) || source.kind() == Other => Error::Connection(source.to_string()),
             _ => Error::NotHttp(error.to_string()),
         },
         other => Error::NotConnected(other.to_string()),
@@ -59,13 +64,16 @@ fn not_read(error: PayloadError) -> Error {
     }
 }
 
-/// awc ends a body without an error when the connection ends, however much was announced.
-fn check_length(headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
+/// awc ends a body without an error when the connection ends, however much was announced. And nobody was asked to encode it.
+fn check_head(headers: &HeaderMap, read: usize) -> Result<(), Error> {
+    if headers.get_all(CONTENT_ENCODING).any(|encoding| encoding != "identity") {
+        return Err(Error::Encoded);
+    }
     let mut lengths = headers.get_all(CONTENT_LENGTH);
     let (announced, chunked) = (lengths.next(), headers.contains_key(TRANSFER_ENCODING));
     match announced.map(|length| length.to_str().ok().and_then(|length| length.parse::<usize>().ok())) {
         None => Ok(()),
-        Some(Some(length)) if length == body.len() && !chunked && lengths.next().is_none() => Ok(()),
+        Some(Some(length)) if length == read && !chunked && lengths.next().is_none() => Ok(()),
         Some(_) => Err(Error::CutShort("the body is not as long as it was announced".to_owned())),
     }
 }

@@ -24,7 +24,7 @@ const DATABASE: &str = "sqlite://var/dev/app.db";
 const ROOM: &str = "testRoom";
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
-    let environment = super::environment()?;
+    let environment = super::environment::read()?;
     super::block_on(async move {
         let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let values = Values::load(&over(environment.clone(), sandbox.base_url()), config)?;

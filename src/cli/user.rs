@@ -15,7 +15,7 @@ use crate::settings::Values;
 const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
 
 pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Error> {
-    let values = Values::load(&super::environment()?, config)?;
+    let values = Values::load(&super::environment::read()?, config)?;
     let (url, min_password) = (values.database_url()?, values.min_password()?);
     let clock = Clock::system();
     let done = match command {

@@ -8,9 +8,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
-use sqlx::{AnyConnection, AnyPool, Executor as _};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
 
 pub use login_failures::LoginFailures;
 pub use sessions::{NewSession, Refresh, Session};
@@ -114,7 +115,8 @@ impl From<sqlx::Error> for Error {
 }
 
 async fn connect(url: &str, sqlite: bool) -> Result<AnyPool, sqlx::Error> {
-    let options: AnyConnectOptions = url.parse()?;
+    // Not even a slow statement: SQL has no place in the log.
+    let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
     AnyPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -144,8 +146,8 @@ async fn migrate(pool: &AnyPool) -> Result<(), Error> {
 /// SQLite makes the file, but not the folder that it is in.
 fn make_folder_of(url: &str) -> std::io::Result<()> {
     let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = path.split('?').next().unwrap_or(path);
-    match Path::new(path).parent() {
+    let path = percent_decode_str(path.split('?').next().unwrap_or(path)).decode_utf8_lossy();
+    match Path::new(path.as_ref()).parent() {
         Some(folder) => std::fs::create_dir_all(folder),
         None => Ok(()),
     }

@@ -2,13 +2,12 @@
 //! framework made. Must not know which routes there are.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::middleware::Next;
-use actix_web::{Error, ResponseError as _, web};
+use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
 use futures_util::FutureExt as _;
 
 use crate::responders::{ApiError, Enveloped};
@@ -16,6 +15,13 @@ use crate::responders::{ApiError, Enveloped};
 /// How long one whole request may take, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTimeout(pub Duration);
+
+/// When a request's time is over. Whoever waits for the client's body gives up then, and says that it was the client.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(pub Instant);
+
+/// How much later the boundary itself gives up.
+const BODY_FIRST: Duration = Duration::from_millis(100);
 
 /// Wraps the whole server, inside the access log.
 ///
@@ -27,13 +33,11 @@ pub async fn error_boundary<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let limit = request.app_data::<web::Data<RequestTimeout>>().map_or(Duration::from_secs(30), |limit| limit.0);
-    let has_body = brings_a_body(&request);
-    let outcome = AssertUnwindSafe(tokio::time::timeout(limit, next.call(request))).catch_unwind().await;
+    request.extensions_mut().insert(Deadline(Instant::now() + limit));
+    let outcome = AssertUnwindSafe(tokio::time::timeout(limit + BODY_FIRST, next.call(request))).catch_unwind().await;
     match outcome {
         Ok(Ok(Ok(response))) => Ok(enveloped(response)),
         Ok(Ok(Err(error))) => Err(in_the_envelope(&error)),
-        // Everything that this server waits for has a shorter limit of its own, so what is missing is the client's body.
-        Ok(Err(_elapsed)) if has_body => Err(ApiError::TooSlow.into()),
         Ok(Err(_elapsed)) => {
             log::error!(limit:? = limit; "a request was still being worked on at its time limit");
             Err(ApiError::Internal.into())
@@ -51,7 +55,14 @@ fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceR
         return response.map_into_boxed_body();
     }
     match ApiError::of_status(response.status()) {
-        Some(error) => response.into_response(error.error_response()),
+        Some(error) => {
+            if let Some(cause) = response.response().error()
+                && error == ApiError::Internal
+            {
+                log::error!(cause:% = cause; "the framework failed");
+            }
+            response.into_response(error.error_response())
+        }
         None => response.map_into_boxed_body(),
     }
 }
@@ -62,11 +73,6 @@ fn in_the_envelope(error: &Error) -> Error {
         None => ApiError::of_status(error.as_response_error().status_code()).unwrap_or(ApiError::Internal),
     };
     error.into()
-}
-
-fn brings_a_body(request: &ServiceRequest) -> bool {
-    let headers = request.headers();
-    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 #[cfg(test)]

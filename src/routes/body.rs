@@ -5,10 +5,11 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 
 use crate::json::Object;
+use crate::middleware::error_boundary::Deadline;
 use crate::responders::ApiError;
 use crate::room::{self, RoomName};
 
@@ -60,10 +61,16 @@ impl FromRequest for Body {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let checked = check_head(request);
+        let deadline = request.extensions().get::<Deadline>().copied();
         let payload = payload.take();
         Box::pin(async move {
             checked?;
-            let bytes = read(payload).await?;
+            let bytes = match deadline {
+                Some(Deadline(at)) => {
+                    tokio::time::timeout_at(at.into(), read(payload)).await.unwrap_or(Err(ApiError::TooSlow))?
+                }
+                None => read(payload).await?,
+            };
             let object = serde_json::from_slice(&bytes)
                 .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
             Ok(Self(object))

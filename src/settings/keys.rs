@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::values::{BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, are, are_strong, is, is_strong, is_url_of};
+use super::values::{
+    BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, are, are_strong, is, is_seconds, is_strong, is_url_of, is_workers,
+};
 
 /// One setting.
 pub(super) struct Key {
@@ -44,7 +46,7 @@ const fn pending(mut key: Key) -> Key {
 /// Every setting, in the order of `.env.example`.
 pub(super) const KEYS: &[Key] = &[
     optional("APP_SERVER__LISTEN", "127.0.0.1:8080", is::<SocketAddr>),
-    without_default("APP_SERVER__WORKERS", "4", is::<usize>),
+    without_default("APP_SERVER__WORKERS", "4", is_workers),
     optional("APP_SERVER__MAX_CONNECTIONS", "25000", is::<usize>),
     pending(optional("APP_SERVER__MAX_IN_FLIGHT", "5000", is::<usize>)),
     optional("APP_SERVER__REQUEST_TIMEOUT", "30s", is::<Duration>),
@@ -62,12 +64,12 @@ pub(super) const KEYS: &[Key] = &[
     without_default("APP_ADMIN_CONTROL__AUTHORIZATION", "\"Bearer …\"", is_header_value),
     required("APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\"", is_strong),
     without_default("APP_AUTH__PREVIOUS_JWT_SECRETS", "\"an earlier secret\"", are_strong),
-    optional("APP_AUTH__TOKEN_TTL", "1h", is::<Duration>),
-    optional("APP_AUTH__REFRESH_TTL", "30d", is::<Duration>),
+    optional("APP_AUTH__TOKEN_TTL", "1h", is_seconds),
+    optional("APP_AUTH__REFRESH_TTL", "30d", is_seconds),
     optional("APP_AUTH__ISSUER", "proconf-app-server", is::<String>),
     optional("APP_AUTH__AUDIENCE", "proconf-app-server", is::<String>),
     optional("APP_GUESTS__ENABLED", "true", is::<bool>),
-    optional("APP_GUESTS__TOKEN_TTL", "4h", is::<Duration>),
+    optional("APP_GUESTS__TOKEN_TTL", "4h", is_seconds),
     optional("APP_GUESTS__ROLES", "member", are::<String>),
     optional("APP_USERS__MIN_PASSWORD", "15", is::<usize>),
     optional("APP_USERS__ROLES", "owner,moderator,member", are::<String>),

@@ -39,6 +39,8 @@ fn a_value_that_does_not_parse_is_named_and_never_quoted() {
         ("APP_SERVER__LISTEN", "localhost"),
         ("APP_SERVER__WORKERS", "0"),
         ("APP_SERVER__WORKERS", "-1"),
+        ("APP_SERVER__WORKERS", "513"),
+        ("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "18446744073709551615"),
         ("APP_SERVER__REQUEST_TIMEOUT", "30"),
         ("APP_SERVER__REQUEST_TIMEOUT", "0s"),
         ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/33"),
@@ -54,10 +56,14 @@ fn a_value_that_does_not_parse_is_named_and_never_quoted() {
         ("APP_AUTH__JWT_SECRET", "canary,kX9vQ2mZ7rT4wY8uB1nC5pL0sD3fGh"),
         ("APP_AUTH__PREVIOUS_JWT_SECRETS", "canary"),
         ("APP_AUTH__TOKEN_TTL", "canary"),
+        ("APP_AUTH__TOKEN_TTL", "900ms"),
+        ("APP_GUESTS__TOKEN_TTL", "900ms"),
+        ("APP_AUTH__REFRESH_TTL", "900ms"),
         ("APP_AUTH__TOKEN_TTL", "1000000000000d"),
         ("APP_GUESTS__ENABLED", "yes"),
         ("APP_DATABASE__URL", "mysql://canary"),
         ("APP_DATABASE__URL", "sqlite://:memory:"),
+        ("APP_DATABASE__URL", "sqlite://x.db?mode=memory"),
         ("APP_SUMMARIES__URL", "https://canary"),
         ("APP_LOG__FORMAT", "xml"),
     ] {
@@ -113,9 +119,19 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(settings.jwt.guest_ttl, None);
     assert_eq!(settings.admin_control.base_url, "http://127.0.0.1:1/api");
 
-    std::fs::write(&path, "[server]\nlistem = \"x\"\n[serverr]\na = 1\n").unwrap();
+    std::fs::write(&path, "[server]\nlistem = \"x\"\nListen = \"127.0.0.1:1\"\n[serverr]\na = 1\n[log.format]\nx = 1\n")
+        .unwrap();
     let problems = Values::load(&environment, Some(&path)).err().unwrap().to_string();
-    assert!(problems.contains("APP_SERVER__LISTEM is not") && problems.contains("APP_SERVERR__A is not"), "{problems}");
+    assert!(
+        problems.contains("server.listem (in the file) is not") && problems.contains("serverr.a (in the file) is not"),
+        "{problems}"
+    );
+    assert!(
+        problems.contains("server.Listen (in the file) is not") && problems.contains("APP_LOG__FORMAT must be one value")
+    );
+    std::fs::write(&path, "[auth]\njwt_secret = \"canary").unwrap();
+    let problems = Values::load(&environment, Some(&path)).err().unwrap().to_string();
+    assert!(problems.contains("line 2") && !problems.contains("canary"), "{problems}");
     assert!(Values::load(&environment, Some(&folder.path().join("none.toml"))).is_err());
 }
 

@@ -8,6 +8,11 @@ use ipnet::IpNet;
 
 use crate::secret::Secret;
 
+/// The largest number that means anything here.
+const MAX_NUMBER: usize = u32::MAX as usize;
+/// The most workers that actix-server starts.
+const MAX_WORKERS: usize = 512;
+
 /// The fewest bytes of a secret that signs tokens (RFC 7518 section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 /// The fewest different characters of it: `aaaa…` and a row of blanks are long enough and still no secret.
@@ -32,6 +37,12 @@ impl Problem {
 
     pub(super) fn bad(key: &str, what: impl Into<String>, example: &'static str) -> Self {
         Self { key: key.to_owned(), what: what.into(), example }
+    }
+
+    /// `.env`, or the environment, can't be read.
+    #[must_use]
+    pub fn of_environment(place: &str, what: &str) -> Self {
+        Self { key: place.to_owned(), what: what.to_owned(), example: "" }
     }
 
     /// `dev` has a password that everybody knows.
@@ -82,8 +93,8 @@ impl Setting for SocketAddr {
 impl Setting for usize {
     fn parse(text: &str) -> Result<Self, &'static str> {
         match text.parse() {
-            Ok(0) | Err(_) => Err("must be a whole number from 1"),
-            Ok(number) => Ok(number),
+            Ok(number @ 1..=MAX_NUMBER) => Ok(number),
+            _ => Err("must be a whole number from 1 to 4294967295"),
         }
     }
 }
@@ -107,6 +118,16 @@ impl Setting for Duration {
             duration => Ok(duration),
         }
     }
+}
+
+/// The check of a duration that ends up in a token: those count in seconds.
+pub(super) fn is_seconds(text: &str) -> Result<(), &'static str> {
+    if <Duration as Setting>::parse(text)? < Duration::from_secs(1) { Err("must be 1s or longer") } else { Ok(()) }
+}
+
+/// The check of a number of workers.
+pub(super) fn is_workers(text: &str) -> Result<(), &'static str> {
+    if <usize as Setting>::parse(text)? > MAX_WORKERS { Err("must be 512 or fewer") } else { Ok(()) }
 }
 
 /// A duration that may be `0s`.
@@ -171,7 +192,8 @@ pub(super) struct DatabaseUrl;
 
 impl Setting for DatabaseUrl {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let of_sqlite = text.strip_prefix("sqlite://").is_some_and(|path| !path.is_empty() && !path.starts_with(":memory:"));
+        let in_memory = text.contains(":memory:") || text.contains("mode=memory");
+        let of_sqlite = text.strip_prefix("sqlite://").is_some_and(|path| !path.is_empty()) && !in_memory;
         let of_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
         if of_sqlite || of_postgres { Ok(Self) } else { Err("must be sqlite:// with a file's path, or postgres://") }
     }

@@ -147,7 +147,10 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
     assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
     let mut names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept-encoding", "authorization", "content-length", "content-type", "date", "host", "user-agent"]);
+    assert_eq!(
+        names,
+        ["accept-encoding", "authorization", "connection", "content-length", "content-type", "date", "host", "user-agent"]
+    );
 }
 
 #[test]

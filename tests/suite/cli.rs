@@ -326,6 +326,17 @@ fn migrate_makes_the_database_and_may_be_run_again() {
 }
 
 #[test]
+fn six_processes_that_migrate_at_once_all_succeed() {
+    for _ in 0..3 {
+        let folder = folder();
+        let all: Vec<Running> = (0..6).map(|_| Running::start(command(&folder, &["migrate"], &[]))).collect();
+        for mut one in all {
+            assert!(one.child.wait().unwrap().success());
+        }
+    }
+}
+
+#[test]
 fn no_secret_token_password_or_catch_up_is_ever_logged() {
     const CATCH_UP: &str = "a catch-up that is a canary";
     for format in ["text", "json"] {

@@ -1,30 +1,31 @@
 //! The contract's tables, row by row, for the routes there are.
 
+use std::collections::BTreeSet;
+
 use crate::support::client::request;
 use crate::support::{TestServer, tokens};
+use proconf_app_server::routes::{TABLE, Who};
 use proconf_app_server::sandbox::Reply;
 
-const ROUTES: [(&str, &str); 9] = [
-    ("POST", "/auth/login"),
-    ("GET", "/auth/joinmember"),
-    ("POST", "/proconfToken"),
-    ("GET", "/callConfig"),
-    ("GET", "/callStatus"),
-    ("GET", "/callStatus/r1"),
-    ("GET", "/callCatchUp/r1"),
-    ("GET", "/callCatchUp"),
-    ("GET", "/meetings"),
-];
+/// Every path of the table as a client would ask for it, with the methods that it has.
+fn paths() -> Vec<(String, Vec<&'static str>)> {
+    let all: BTreeSet<&str> = TABLE.iter().flat_map(|row| row.paths).copied().collect();
+    all.into_iter()
+        .map(|path| {
+            let methods = TABLE.iter().filter(|row| row.paths.contains(&path)).map(|row| row.method.as_str());
+            (path.replace("{roomName}", "r1"), methods.collect())
+        })
+        .collect()
+}
 
 #[test]
 fn a_known_url_with_a_wrong_method_is_404_with_and_without_a_token() {
     let server = TestServer::start();
     let user = tokens::user();
-    for (right, target) in ROUTES {
-        for method in
-            ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get", "GETT", &"X".repeat(1000)]
-        {
-            if method != right {
+    for (target, right) in paths() {
+        let long = "X".repeat(1000);
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get", "GETT", &long] {
+            if !right.contains(&method) {
                 for token in [None, Some(user.as_str())] {
                     let answer = server.client().ask(&request(method, target.as_bytes(), token));
                     answer.is_error(404, "Not found", &format!("{method} {target}"));
@@ -36,13 +37,51 @@ fn a_known_url_with_a_wrong_method_is_404_with_and_without_a_token() {
 }
 
 #[test]
+fn a_route_that_needs_a_caller_is_401_without_one_and_403_for_a_guest_where_it_needs_a_user() {
+    let server = TestServer::start();
+    for row in TABLE {
+        for path in row.paths {
+            let target = path.replace("{roomName}", "r1");
+            let ask = |token: Option<&str>| server.client().ask(&request(row.method.as_str(), target.as_bytes(), token));
+            match row.who {
+                Who::Anyone => assert_ne!(ask(None).status, 401, "{target}"),
+                Who::Caller | Who::User => ask(None).is_unauthorized(&target),
+            }
+            if row.who == Who::User {
+                ask(Some(&tokens::guest("r1"))).is_error(403, "Forbidden", &target);
+            }
+        }
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn every_documented_route_is_in_the_table_and_no_other() {
+    let rows: BTreeSet<String> = TABLE.iter().map(|row| format!("{} {}", row.method, row.paths[0])).collect();
+    let documented = [
+        "GET /auth/joinmember",
+        "GET /callCatchUp/{roomName}",
+        "GET /callConfig",
+        "GET /callStatus",
+        "GET /meetings",
+        "POST /auth/login",
+        "POST /auth/logout",
+        "POST /auth/refresh",
+        "POST /proconfToken",
+    ];
+    assert_eq!(rows.iter().map(String::as_str).collect::<Vec<_>>(), documented);
+}
+
+#[test]
 fn head_is_404_without_a_body() {
     let server = TestServer::start();
-    for (_, target) in ROUTES {
-        let mut connection = server.client().connect();
-        connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
-        let raw = connection.read_to_end();
-        assert!(raw.starts_with("HTTP/1.1 404 ") && raw.ends_with("\r\n\r\n"), "{raw}");
+    for (target, _) in paths() {
+        for token in [String::new(), format!("Authorization: Bearer {}\r\n", tokens::user())] {
+            let mut connection = server.client().connect();
+            connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\n{token}Connection: close\r\n\r\n").as_bytes());
+            let raw = connection.read_to_end();
+            assert!(raw.starts_with("HTTP/1.1 404 ") && raw.ends_with("\r\n\r\n"), "{raw}");
+        }
     }
 }
 

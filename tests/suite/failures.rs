@@ -67,6 +67,17 @@ fn drip(stream: &mut std::net::TcpStream, start: &[u8], again: &[u8]) {
 }
 
 #[test]
+fn a_request_that_takes_the_server_too_long_is_its_own_fault_even_if_it_had_a_body() {
+    let server = TestServer::with(&[("APP_SERVER__REQUEST_TIMEOUT", "300ms")]);
+    server.script.catch_up("r1", Reply::silence());
+    let request = format!(
+        "GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\nab",
+        tokens::user()
+    );
+    server.client().ask(request.as_bytes()).is_error(500, "Internal server error", "with a body");
+}
+
+#[test]
 fn redirects_are_not_followed() {
     let canary = Peer::canary();
     for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
@@ -135,8 +146,14 @@ fn a_body_over_the_limit_is_a_failure_and_is_not_read_to_its_end() {
     });
     is_a_500(&in_front_of(&endless.base_url()), DEADLINE, "endless");
 
-    let announced = Peer::answering("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n{");
-    is_a_500(&in_front_of(&announced.base_url()), DEADLINE, "a gigabyte announced");
+    let announced = Peer::serving(|mut stream, _| {
+        read_head(&mut stream);
+        let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while sent.is_ok() {
+            sent = stream.write_all(&[b' '; 0x2000]);
+        }
+    });
+    is_a_500(&in_front_of(&announced.base_url()), Duration::from_secs(1), "a gigabyte announced");
 
     let settings = [("APP_ADMIN_CONTROL__MAX_BODY_BYTES", "100")];
     let server = TestServer::with(&settings);
@@ -148,14 +165,82 @@ fn a_body_over_the_limit_is_a_failure_and_is_not_read_to_its_end() {
 }
 
 #[test]
-fn a_compressed_body_is_not_opened() {
-    let gzip_of_good = [
-        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0x56, 0x4a, 0x2d, 0x2a, 0xca, 0x2f, 0x52, 0xb2, 0xca, 0x2b, 0xcd, 0xc9,
-        0xd1, 0x51, 0x4a, 0x49, 0x2c, 0x49, 0x54, 0xb2, 0x52, 0x4a, 0xcf, 0xcf, 0x4f, 0x51, 0xaa, 0x05, 0x00,
+fn an_encoded_body_is_not_opened_and_not_believed() {
+    // gzip of GOOD, whole.
+    let gzip = [
+        0x1f, 0x8b, 0x8, 0x0, 0x0, 0x0, 0x0, 0x0, 0x2, 0x3, 0xab, 0x56, 0x4a, 0x2d, 0x2a, 0xca, 0x2f, 0x52, 0xb2, 0xca,
+        0x2b, 0xcd, 0xc9, 0xd1, 0x51, 0x4a, 0x49, 0x2c, 0x49, 0x54, 0xb2, 0x52, 0x4a, 0xcf, 0xcf, 0x4f, 0x51, 0xaa, 0x5,
+        0x0, 0x87, 0xfa, 0x39, 0xf2, 0x1c, 0x0, 0x0, 0x0,
     ];
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", gzip_of_good.len());
-    let peer = Peer::answering([head.as_bytes(), &gzip_of_good].concat());
-    is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), "gzip");
+    for (encoding, body) in
+        [("gzip", gzip.as_slice()), ("gzip", GOOD.as_bytes()), ("br", GOOD.as_bytes()), ("x", GOOD.as_bytes())]
+    {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let peer = Peer::answering([head.as_bytes(), body].concat());
+        is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), encoding);
+    }
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: {}\r\n\r\n{GOOD}", GOOD.len());
+    ask(&in_front_of(&Peer::answering(head).base_url())).is_success_with(r#""good""#);
+}
+
+#[test]
+fn a_404_is_a_404_whatever_becomes_of_its_body() {
+    for rest in [
+        "Content-Length: 1000\r\n\r\nx",
+        "Transfer-Encoding: chunked\r\n\r\nzz",
+        "\r\n<html>",
+        "Content-Length: 5000000\r\n\r\n",
+    ] {
+        let server = in_front_of(&Peer::answering(format!("HTTP/1.1 404 Not Found\r\n{rest}")).base_url());
+        ask(&server).is_error(404, "Not found", rest);
+    }
+}
+
+/// Answers each request in two parts, the second one late, and says which room it was asked for.
+fn in_two_parts(first: &'static str) -> Peer {
+    Peer::serving(move |mut stream, _| {
+        while let Some(head) = read_head(&mut stream) {
+            let room = head.split(' ').nth(1).unwrap().rsplit('/').next().unwrap().to_owned();
+            let late = http("200 OK", &format!(r#"{{"error":null,"data":"text of {room}"}}"#));
+            let _ = stream.write_all(first.as_bytes());
+            std::thread::park_timeout(Duration::from_millis(30));
+            if stream.write_all(late.as_bytes()).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+#[test]
+fn no_asker_ever_gets_bytes_that_were_meant_for_another() {
+    for first in [
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+        "HTTP/1.1 102 Processing\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 28\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{\"error\":null,\"data\":\"x\"}  \r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{\"error\":null,\"data\":null}",
+        "",
+    ] {
+        let server = in_front_of(&in_two_parts(first).base_url());
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let server = &server;
+                scope.spawn(move || {
+                    for number in 0..10 {
+                        let room = format!("r{worker}-{number}");
+                        let answer = server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::guest(&room)));
+                        if answer.status == 200 && answer.data() != serde_json::Value::Null {
+                            answer.is_success_with(&format!(r#""text of {room}""#));
+                        }
+                    }
+                });
+            }
+        });
+    }
 }
 
 #[test]
@@ -169,13 +254,22 @@ fn a_connection_that_breaks_before_an_answer_is_tried_once_more_on_a_fresh_one()
     ask(&server).is_success_with(r#""good""#);
     assert_eq!(breaks_first.connections(), 2);
 
+    let breaks_in_the_head = Peer::serving(|mut stream, number| {
+        read_head(&mut stream);
+        let answer = http("200 OK", GOOD);
+        let _ = stream.write_all(if number > 0 { answer.as_bytes() } else { &answer.as_bytes()[..25] });
+    });
+    let server = in_front_of(&breaks_in_the_head.base_url());
+    ask(&server).is_success_with(r#""good""#);
+    assert_eq!(breaks_in_the_head.connections(), 2);
+
     let always_breaks = Peer::serving(|mut stream, _| drop(read_head(&mut stream)));
     is_a_500(&in_front_of(&always_breaks.base_url()), Duration::from_secs(1), "breaks twice");
     assert_eq!(always_breaks.connections(), 2, "and not a third time");
 }
 
 #[test]
-fn no_answer_is_lost_when_every_kept_connection_is_closed_by_the_other_side() {
+fn no_answer_is_lost_when_every_connection_is_closed_after_one_answer() {
     let closes_after_one = Peer::serving(|mut stream, _| {
         read_head(&mut stream);
         stream.write_all(http("200 OK", GOOD).as_bytes()).unwrap();

@@ -1,0 +1,70 @@
+//! `.env` of the current folder, and over it the process's own environment.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::settings::Problem;
+
+const FILE: &str = ".env";
+
+/// Both layers, merged. An empty value is none, so that it hides nothing in the layer below.
+pub(super) fn read() -> Result<BTreeMap<String, String>, Problem> {
+    let mut environment = match std::fs::read_to_string(FILE) {
+        Ok(text) => parse(&text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(Problem::of_environment(FILE, &format!("can't be read: {}", error.kind()))),
+    };
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) if value.is_empty() => {}
+            Ok(value) => drop(environment.insert(name, value)),
+            Err(_) if name.starts_with("APP_") => return Err(Problem::of_environment(&name, "must be UTF-8")),
+            Err(_) => {}
+        }
+    }
+    Ok(environment)
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+    for (number, line) in (1..).zip(text.lines()) {
+        // dotenvy would put another variable's value there, or nothing: a secret that is not the one that was written.
+        let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+        if line.trim_start().starts_with("APP_") && value.contains('$') && !value.starts_with('\'') {
+            let place = format!("{FILE}, line {number}");
+            return Err(Problem::of_environment(&place, "has a value with $, which must be in single quotes"));
+        }
+    }
+    let pairs = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|error| {
+        let line = match &error {
+            dotenvy::Error::LineParse(line, _) => text.lines().position(|other| other.contains(line.trim())),
+            _ => None,
+        };
+        let place = line.map_or(FILE.to_owned(), |line| format!("{FILE}, line {}", line + 1));
+        Problem::of_environment(&place, "is not NAME=value")
+    })?;
+    Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let read = parse("# a comment\nAPP_A=1\nAPP_B='a $b #c'\nAPP_C=\nexport OTHER=x\n").unwrap();
+        let pairs: Vec<(&str, &str)> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("APP_A", "1"), ("APP_B", "a $b #c"), ("OTHER", "x")]);
+    }
+
+    #[test]
+    fn a_line_that_would_be_read_as_something_else_is_named_and_not_quoted() {
+        for (text, says) in [
+            ("APP_A=1\nAPP_AUTH__JWT_SECRET=canary$PATH", ".env, line 2 has a value with $"),
+            ("APP_A=1\nAPP_AUTH__JWT_SECRET canary", ".env, line 2 is not NAME=value"),
+        ] {
+            let problem = parse(text).unwrap_err().to_string();
+            assert!(problem.starts_with(says) && !problem.contains("canary"), "{problem}");
+        }
+    }
+}
