@@ -9,8 +9,8 @@
 //!   → routes                      THE TABLE: path → row; no row, or the wrong method → 404
 //!   → middleware::authenticate    on rows that need a caller: 401, or leaves a Caller
 //!   → routes::<endpoint>          parse in, call one service, name the answer
-//!   → catch_up | accounts         the decision; knows no HTTP framework, no SQL, no awc
-//!   → admin_control | db          the outside world
+//!   → catch_up | summaries | accounts   the decision; knows no HTTP framework, no SQL, no awc
+//!   → admin_control | db | summaries::store   the outside world
 //!   ← responders                  Success<T> or ApiError: the whole envelope, on one page
 //! response
 //! ```
@@ -41,4 +41,5 @@ pub mod secret;
 pub mod server;
 pub mod services;
 pub mod settings;
+pub mod summaries;
 pub mod telemetry;

@@ -12,7 +12,7 @@ use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
 use serde::Serialize;
 
-use crate::{accounts, admin_control, catch_up, jwt, room};
+use crate::{accounts, admin_control, catch_up, jwt, room, summaries};
 
 /// 200 with `{"error": null, "data": …}`.
 #[derive(Debug)]
@@ -185,6 +185,22 @@ impl From<catch_up::Error> for ApiError {
             catch_up::Error::Overloaded => Self::Overloaded,
             // The source has logged why.
             catch_up::Error::SourceFailed => Self::Internal,
+        }
+    }
+}
+
+impl From<summaries::Error> for ApiError {
+    fn from(error: summaries::Error) -> Self {
+        match error {
+            summaries::Error::Forbidden => Self::Forbidden,
+            summaries::Error::NotFound => Self::NotFound,
+            summaries::Error::Overloaded => Self::Overloaded,
+            // The source has logged why.
+            summaries::Error::SourceFailed => Self::Internal,
+            summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => {
+                log::error!(cause:% = error; "a summary could not be read");
+                Self::Internal
+            }
         }
     }
 }

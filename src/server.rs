@@ -10,7 +10,6 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer};
 
 use crate::clock::Clock;
-use crate::db;
 use crate::middleware::access_log::access_log;
 use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
@@ -23,9 +22,9 @@ pub enum Error {
     /// The address is taken, or not this machine's.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
-    /// The database can't be used. Its URL is not shown: it may hold a password.
-    #[error("can't use the database of APP_DATABASE__URL: {0}")]
-    Database(#[from] db::Error),
+    /// Something behind the server can't be used.
+    #[error(transparent)]
+    Services(#[from] services::Error),
 }
 
 /// A server that listens.

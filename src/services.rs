@@ -21,12 +21,25 @@ use crate::jwt::Tokens;
 use crate::middleware::error_boundary::RequestTimeout;
 use crate::room::RoomName;
 use crate::settings::Settings;
+use crate::summaries::{self, Store, Summaries, SummarySource};
+
+/// What could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database. Its URL is not shown: it may hold a password.
+    #[error("can't use the database of APP_DATABASE__URL: {0}")]
+    Database(#[from] db::Error),
+    /// The summary store.
+    #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
+    Summaries(String),
+}
 
 /// Made once.
 #[derive(Clone)]
 pub struct Shared {
     tokens: web::Data<Tokens>,
     accounts: web::Data<Accounts>,
+    summaries: Store,
     revocations: web::Data<Revocations>,
     trusted_proxies: web::Data<TrustedProxies>,
     // Goes on as long as any worker does.
@@ -42,9 +55,10 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// If the database can't be opened or read.
-    pub async fn open(settings: &Settings, clock: &Clock) -> Result<Self, db::Error> {
-        let background = Background::start()?;
+    /// See [`Error`].
+    pub async fn open(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
+        let background = Background::start().map_err(db::Error::from)?;
+        let summaries = Store::open(&settings.summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;
         let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
@@ -52,6 +66,7 @@ impl Shared {
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         Ok(Self {
+            summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
             trusted_proxies: web::Data::new(settings.server.trusted_proxies.clone()),
@@ -76,12 +91,29 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
         .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()))))
+        .app_data(web::Data::new(Summaries::new(Rc::new(admin_control.clone()), shared.summaries.clone())))
         .app_data(web::Data::new(admin_control));
 }
 
 impl CatchUpSource for AdminControl {
     fn catch_up<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, catch_up::Error>> {
         Box::pin(async move { Ok(self.call_catch_up(room).await?) })
+    }
+}
+
+impl SummarySource for AdminControl {
+    fn call_summary<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, summaries::Error>> {
+        Box::pin(async move { Ok(AdminControl::call_summary(self, room).await?) })
+    }
+}
+
+impl From<admin_control::Error> for summaries::Error {
+    fn from(error: admin_control::Error) -> Self {
+        match error {
+            admin_control::Error::NotFound => Self::NotFound,
+            admin_control::Error::TooManyCalls => Self::Overloaded,
+            _ => Self::SourceFailed,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use config::{Config, ConfigError, File, FileFormat, ValueKind};
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
 use crate::secret::Secret;
-use crate::{accounts, admin_control, jwt};
+use crate::{accounts, admin_control, jwt, summaries};
 use keys::KEYS;
 pub use values::{LogFormat, Problem};
 use values::{Setting, list};
@@ -35,6 +35,8 @@ pub struct Settings {
     pub roles: Roles,
     /// The accounts.
     pub accounts: accounts::Rules,
+    /// The summary files.
+    pub summaries: summaries::Rules,
     /// The database.
     pub database_url: Secret,
 }
@@ -63,6 +65,8 @@ pub struct ServerSettings {
 pub struct Values {
     texts: BTreeMap<&'static str, String>,
     given: Vec<&'static str>,
+    /// The `AWS_…` variables, which are not ours but the summary store's.
+    aws: Vec<(String, Secret)>,
 }
 
 /// Every problem that was found.
@@ -107,7 +111,9 @@ impl Values {
             }
             texts.insert(key.name, text);
         }
-        if problems.is_empty() { Ok(Self { texts, given }) } else { Err(Problems(problems)) }
+        let aws = environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        let aws = aws.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect();
+        if problems.is_empty() { Ok(Self { texts, given, aws }) } else { Err(Problems(problems)) }
     }
 
     /// What `serve` needs.
@@ -179,6 +185,7 @@ impl Values {
             },
             roles: Roles { of_users: self.all("APP_USERS__ROLES")?, of_guests: self.all("APP_GUESTS__ROLES")? },
             accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
+            summaries: self.summaries()?,
             database_url: self.database_url()?,
         })
     }
@@ -194,6 +201,21 @@ impl Values {
             keep_alive: self.get("APP_SERVER__KEEP_ALIVE")?,
             shutdown_timeout: self.get("APP_SERVER__SHUTDOWN_TIMEOUT")?,
         })
+    }
+
+    fn summaries(&self) -> Result<summaries::Rules, Problem> {
+        let url: String = self.get("APP_SUMMARIES__URL")?;
+        let has = |name: &str| self.aws.iter().any(|(known, _)| known == name);
+        let keys = has("AWS_ACCESS_KEY_ID") && has("AWS_SECRET_ACCESS_KEY");
+        let role = has("AWS_WEB_IDENTITY_TOKEN_FILE")
+            || has("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+            || has("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+        if url.starts_with("s3://") && !keys && !role {
+            // Without this, each request would wait for a metadata service that is not there.
+            let what = "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role's AWS_… variables";
+            return Err(Problem::bad("APP_SUMMARIES__URL", what, ""));
+        }
+        Ok(summaries::Rules { url, aws: self.aws.clone() })
     }
 
     fn admin_control(&self) -> Result<admin_control::Rules, Problem> {

@@ -21,6 +21,7 @@ const NAME: &str = "Demo";
 /// Known to everybody, so `dev` listens on loopback alone and keeps its accounts in a database of its own.
 const PASSWORD: &str = "demo of a late joiner";
 const DATABASE: &str = "sqlite://var/dev/app.db";
+const SUMMARIES: &str = "var/dev/summaries";
 const ROOM: &str = "testRoom";
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
@@ -33,6 +34,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
             return Err(Problem::only_loopback_in_dev().into());
         }
         super::start_log(&values, &environment)?;
+        write_sample_summary()?;
         let token = demo_token(&settings).await?;
         let server = Server::bind(&settings, &Clock::system()).await?;
         actix_rt::spawn(sandbox.run());
@@ -47,6 +49,7 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
     set("APP_ADMIN_CONTROL__BASE_URL", base_url);
     set("APP_ADMIN_CONTROL__AUTHORIZATION", String::new());
     set("APP_DATABASE__URL", DATABASE.to_owned());
+    set("APP_SUMMARIES__URL", format!("file://{SUMMARIES}"));
     set("APP_AUTH__JWT_SECRET", random::secret());
     environment
 }
@@ -62,6 +65,14 @@ async fn demo_token(settings: &Settings) -> Result<String, Error> {
     let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
     let accounts = Accounts::new(database, tokens, Revocations::default(), settings.accounts.clone(), clock);
     Ok(accounts.log_in(EMAIL, PASSWORD, Ipv4Addr::LOCALHOST.into()).await?.token)
+}
+
+/// The file that the sandbox's summary record points to.
+fn write_sample_summary() -> io::Result<()> {
+    let (key, text) = crate::sandbox::SAMPLE_SUMMARY;
+    let path = Path::new(SUMMARIES).join(key);
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new(SUMMARIES)))?;
+    std::fs::write(path, text)
 }
 
 fn greet(address: SocketAddr, token: &str) -> io::Result<()> {

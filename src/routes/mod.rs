@@ -8,6 +8,7 @@ mod body;
 mod call_catch_up;
 mod call_config;
 mod call_status;
+mod call_summary;
 mod join_member;
 mod meetings;
 mod proconf_token;
@@ -71,6 +72,9 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
           summary: "What was said so far in a call that is going on.",
           handler: |route| route.to(call_catch_up::show) },
+    Row { method: Method::GET, paths: &["/callSummary/{roomName}", "/callSummary"], who: Who::Caller,
+          summary: "The summary of a call that ended.",
+          handler: |route| route.to(call_summary::show) },
     Row { method: Method::GET, paths: &["/meetings"], who: Who::User,
           summary: "The meetings that ended.",
           handler: |route| route.to(meetings::list) },

@@ -6,15 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// The sample rooms: a meeting that goes on, one where nobody turned the transcript on, one that ended yesterday.
-pub const SAMPLE_ROOMS: [&str; 3] = ["testRoom", "quietRoom", "yesterday"];
+/// The sample rooms: a meeting that goes on, one where nobody turned the transcript on, one that has ended.
+pub const SAMPLE_ROOMS: [&str; 3] = ["testRoom", "quietRoom", "endedRoom"];
+
+/// The file of the ended meeting's summary, and its text. A sandbox only names it; `dev` puts it into the store.
+pub const SAMPLE_SUMMARY: (&str, &str) = (
+    "endedRoom_1718871014/summary.txt",
+    "Ann and Bo went through the bugs of the week. Four were closed, two moved to the next release, and Bo will write to the \
+     team that reported the slow join.\n",
+);
 
 /// A new sentence every so many seconds.
 const PACE: i64 = 20;
 /// Sentences that have been said when the sandbox starts: somebody is always late.
 const ALREADY_SAID: usize = 3;
-/// How long ago, and for how long, the ended meeting took place, in seconds.
-const ENDED_AGO: i64 = 24 * 3600;
+/// When the ended meeting took place, in seconds since 1970-01-01 UTC, and for how many.
+const ENDED_ROOM_AT: i64 = 1_718_871_014;
 const LASTED: i64 = 1800;
 
 const SAID: [&str; 12] = [
@@ -52,21 +59,20 @@ pub(super) fn status(room: &str) -> Option<Value> {
     }
 }
 
-pub(super) fn summary(room: &str, started_at: i64) -> Option<Value> {
-    (room == "yesterday").then(|| summary_record(room, started_at - ENDED_AGO))
+pub(super) fn summary(room: &str) -> Option<Value> {
+    (room == "endedRoom").then(|| summary_record(room, SAMPLE_SUMMARY.0))
 }
 
-pub(super) fn summary_record(room: &str, created_at: i64) -> Value {
-    json!({"id": 113, "meeting_id": 2900, "room_name": room, "file_url": format!("{room}_{created_at}/summary.txt")})
+pub(super) fn summary_record(room: &str, file_url: &str) -> Value {
+    json!({"id": 113, "meeting_id": 2900, "room_name": room, "file_url": file_url})
 }
 
-pub(super) fn ended(started_at: i64) -> Value {
-    let created_at = started_at - ENDED_AGO;
+pub(super) fn ended() -> Value {
     json!([{
-        "room_name": "yesterday",
-        "unique_id": format!("yesterday_{created_at}"),
-        "created_at": rfc3339(created_at),
-        "destroyed_at": rfc3339(created_at + LASTED),
+        "room_name": "endedRoom",
+        "unique_id": format!("endedRoom_{ENDED_ROOM_AT}"),
+        "created_at": rfc3339(ENDED_ROOM_AT),
+        "destroyed_at": rfc3339(ENDED_ROOM_AT + LASTED),
     }])
 }
 

@@ -16,7 +16,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::{StreamExt as _, stream};
 
-pub use meeting::SAMPLE_ROOMS;
+pub use meeting::{SAMPLE_ROOMS, SAMPLE_SUMMARY};
 pub use script::{Asked, Reply, Script};
 
 /// A sandbox that listens.

@@ -220,15 +220,15 @@ impl State {
 
     fn summary(&self, room: &str) -> Option<Value> {
         match self.rest {
-            Rest::Echo => Some(meeting::summary_record(room, 0)),
-            Rest::Samples { started_at, .. } => meeting::summary(room, started_at),
+            Rest::Echo => Some(meeting::summary_record(room, &format!("{room}_1718871014/summary.txt"))),
+            Rest::Samples { .. } => meeting::summary(room),
         }
     }
 
     fn meetings(&self) -> Value {
         match self.rest {
             Rest::Echo => json!([]),
-            Rest::Samples { started_at, .. } => meeting::ended(started_at),
+            Rest::Samples { .. } => meeting::ended(),
         }
     }
 }
@@ -273,9 +273,9 @@ mod tests {
         assert!(data_of(&script, "/api/call-catchup/testRoom").is_string());
         assert!(data_of(&script, "/api/sessions-status/testRoom")["transcript_status"].is_boolean());
         assert_eq!(data_of(&script, "/api/configuration")["features"].as_object().unwrap().len(), 11);
-        assert_eq!(data_of(&script, "/api/meetings")[0]["room_name"], "yesterday");
-        let summary = data_of(&script, "/api/call-summary/yesterday");
-        assert!(summary["file_url"].as_str().unwrap().starts_with("yesterday_"), "{summary}");
+        assert_eq!(data_of(&script, "/api/meetings")[0]["room_name"], "endedRoom");
+        let summary = data_of(&script, "/api/call-summary/endedRoom");
+        assert!(summary["file_url"].as_str().unwrap().starts_with("endedRoom_"), "{summary}");
         let asked = br#"{"role":"member","room":"r1","participantName":"Ann"}"#;
         let (status, token) = body_of(&script, "POST", "/api/proconf-token", asked);
         assert_eq!((status, token["data"].as_str().unwrap().split('.').count()), (200, 3));

@@ -177,6 +177,8 @@ fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
     let catch_up = client.get(&format!("/{path}"), Some(token)).data();
     assert!(catch_up.as_str().unwrap().len() > 50, "{catch_up}");
     client.get("/callCatchUp/quietRoom", Some(token)).is_success_with("\"\"");
+    let summary = client.get("/callSummary/endedRoom", Some(token)).data();
+    assert!(summary.as_str().unwrap().len() > 50, "{summary}");
     client.get("/callCatchUp/nowhere", Some(token)).is_error(404, "Not found", "a room that does not exist");
     let (email, password) = login.strip_prefix("Demo login:").unwrap().trim().split_once(" / ").unwrap();
     let body = json!({"email": email, "password": password}).to_string();

@@ -63,6 +63,7 @@ fn every_documented_route_is_in_the_table_and_no_other() {
         "GET /callCatchUp/{roomName}",
         "GET /callConfig",
         "GET /callStatus",
+        "GET /callSummary/{roomName}",
         "GET /meetings",
         "POST /auth/login",
         "POST /auth/logout",

@@ -15,6 +15,7 @@
 
 mod architecture;
 mod call_catch_up;
+mod call_summary;
 mod cli;
 mod contract;
 mod failures;

@@ -16,13 +16,14 @@ use crate::support::tokens::{HEADER, b64, guest_claims, message, now, signed, si
 use crate::support::{SECRET, TestServer, tokens};
 
 /// Every route that asks for a token.
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
     ("POST", "/proconfToken"),
     ("GET", "/callConfig"),
     ("GET", "/callStatus?roomName=r1"),
     ("GET", "/callStatus/r1"),
     ("GET", "/callCatchUp/r1"),
     ("GET", "/callCatchUp?roomName=r1"),
+    ("GET", "/callSummary/r1"),
     ("GET", "/meetings"),
 ];
 const CATCH_UP: &str = "/callCatchUp/r1";

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod client;
 pub mod database;
 pub mod peers;
+pub mod s3;
 pub mod tokens;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::server::Server;
 use proconf_app_server::settings::{Settings, Values};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use client::Client;
@@ -39,6 +41,7 @@ pub struct TestServer {
     // Dropped in this order: the server before what stands behind it.
     _server: OnAThread,
     _sandbox: SandboxOnAThread,
+    _folder: TempDir,
 }
 
 /// The system's clock, and what a test put it forward.
@@ -88,6 +91,8 @@ impl TestServer {
     pub fn on(database: Arc<TestDatabase>, clock: TestClock, settings: &[(&str, &str)]) -> Self {
         let script = Script::echo();
         let sandbox = SandboxOnAThread::start(script.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let summaries = format!("file://{}/summaries", folder.path().display());
         let mut environment = BTreeMap::new();
         for (name, value) in [
             ("APP_SERVER__LISTEN", "127.0.0.1:0"),
@@ -96,6 +101,7 @@ impl TestServer {
             ("APP_ADMIN_CONTROL__TIMEOUT", "2s"),
             ("APP_AUTH__JWT_SECRET", SECRET),
             ("APP_DATABASE__URL", database.url.as_str()),
+            ("APP_SUMMARIES__URL", summaries.as_str()),
         ]
         .iter()
         .chain(settings)
@@ -104,7 +110,7 @@ impl TestServer {
         }
         let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
         let (address, server) = start_server(settings, clock.clock());
-        Self { address, script, database, clock, _server: server, _sandbox: sandbox }
+        Self { address, script, database, clock, _server: server, _sandbox: sandbox, _folder: folder }
     }
 
     pub fn client(&self) -> Client {

@@ -1,0 +1,148 @@
+//! Summaries of ended calls: the text of a file, for those who may enter the room. Knows neither HTTP nor Admin Control;
+//! which file it is says a [`SummarySource`], and what that says is not trusted.
+
+mod store;
+
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use serde_json::value::RawValue;
+
+pub use store::{Rules, Store};
+
+use crate::caller::Caller;
+use crate::json::Object;
+use crate::room::RoomName;
+
+/// The longest key of a file, in bytes; S3's own limit.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// Why there is no summary.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The caller may not enter the room.
+    #[error("the caller may not enter this room")]
+    Forbidden,
+    /// The source knows no such room, or the store has no such file.
+    #[error("there is no summary")]
+    NotFound,
+    /// The source is busy with as many calls as it may have.
+    #[error("too many calls at once")]
+    Overloaded,
+    /// The source failed; it has logged why.
+    #[error("the source of summaries failed")]
+    SourceFailed,
+    /// The record is not one of this room's summary.
+    #[error("the record can't be used: {0}")]
+    BadRecord(&'static str),
+    /// The store failed, or the file is too large or not a text.
+    #[error("the store failed: {0}")]
+    StoreFailed(String),
+}
+
+/// Where the records come from.
+pub trait SummarySource {
+    /// The record of the summary of `room`.
+    fn call_summary<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, Error>>;
+}
+
+/// Answers with summaries.
+pub struct Summaries {
+    source: Rc<dyn SummarySource>,
+    store: Store,
+}
+
+impl Summaries {
+    /// Takes records from `source`, and files from `store`.
+    #[must_use]
+    pub fn new(source: Rc<dyn SummarySource>, store: Store) -> Self {
+        Self { source, store }
+    }
+
+    /// The text of the summary of `room`. The caller's right to it is decided first.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<String, Error> {
+        if !caller.may_enter(room) {
+            return Err(Error::Forbidden);
+        }
+        let record = self.source.call_summary(room).await?;
+        let key = key_in(record.get(), room)?;
+        self.store.read(&key).await
+    }
+}
+
+/// The key of the file, if the record is of `room` and so is the key: `r1_1718871014/summary.txt` for the room `r1`.
+fn key_in(record: &str, room: &RoomName) -> Result<String, Error> {
+    let record: Object = serde_json::from_str(record).map_err(|_| Error::BadRecord("it is not one object"))?;
+    if record.text("room_name") != Some(room.as_str()) {
+        return Err(Error::BadRecord("it is of another room"));
+    }
+    let key = record.text("file_url").ok_or(Error::BadRecord("it has no file_url"))?;
+    let of_room = key.strip_prefix(room.as_str()).and_then(|rest| rest.strip_prefix('_'));
+    match of_room.and_then(|rest| rest.split_once('/')) {
+        Some((_, file)) if !file.is_empty() && key.len() <= MAX_KEY_BYTES && !key.contains(char::is_control) => {
+            Ok(key.to_owned())
+        }
+        _ => Err(Error::BadRecord("its file_url is not of this room")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(file_url: &str) -> Result<String, Error> {
+        let record = serde_json::json!({"id": 1, "room_name": "r1", "file_url": file_url}).to_string();
+        key_in(&record, &RoomName::parse("r1").unwrap())
+    }
+
+    #[test]
+    fn a_key_is_of_the_room_or_it_is_none() {
+        assert_eq!(key("r1_1718871014/summary.txt").unwrap(), "r1_1718871014/summary.txt");
+        assert!(key("r1_1/a b/ж.txt").is_ok());
+        for hostile in [
+            "",
+            "summary.txt",
+            "r1/summary.txt",
+            "r1_1718871014",
+            "r1_1718871014/",
+            "r2_17/summary.txt",
+            "R1_17/summary.txt",
+            "r12_17/summary.txt",
+            "/r1_17/summary.txt",
+            "../r1_17/summary.txt",
+            "/etc/passwd",
+            "http://127.0.0.1:9909/x",
+            "//127.0.0.1:9909/x",
+            "s3://other/x",
+            "r1_17/a\0b",
+            "r1_17/a\nb",
+            &format!("r1_17/{}", "x".repeat(2048)),
+        ] {
+            assert!(key(hostile).is_err(), "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_of_the_room_or_it_is_none() {
+        let room = RoomName::parse("r1").unwrap();
+        for record in [
+            "null",
+            "[]",
+            "\"r1_17/summary.txt\"",
+            "{}",
+            r#"{"file_url":"r1_17/summary.txt"}"#,
+            r#"{"room_name":"r2","file_url":"r1_17/summary.txt"}"#,
+            r#"{"room_name":["r1"],"file_url":"r1_17/summary.txt"}"#,
+            r#"{"room_name":"r1"}"#,
+            r#"{"room_name":"r1","file_url":null}"#,
+            r#"{"room_name":"r1","file_url":["r1_17/summary.txt"]}"#,
+            r#"{"room_name":"r1","file_url":"r1_17/a","file_url":"r1_17/b"}"#,
+        ] {
+            assert!(matches!(key_in(record, &room), Err(Error::BadRecord(_))), "{record}");
+        }
+    }
+}

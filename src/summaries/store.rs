@@ -1,0 +1,124 @@
+//! The store of summary files: a folder, or a bucket of S3 and its kin. The only module that knows `object_store`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+
+use super::Error;
+use crate::background::Background;
+use crate::secret::Secret;
+
+/// The longest summary, in bytes.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// One whole reading, retries included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// `object_store`'s own are ten tries within three minutes.
+const RETRIES: usize = 1;
+const RETRY_WITHIN: Duration = Duration::from_secs(3);
+
+/// Where the files are.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// `file://` with a folder's path, or `s3://bucket/prefix`.
+    pub url: String,
+    /// The `AWS_…` variables.
+    pub aws: Vec<(String, Secret)>,
+}
+
+/// A handle on the store; clones share its connections.
+#[derive(Clone)]
+pub struct Store {
+    files: Arc<dyn ObjectStore>,
+    background: Background,
+}
+
+impl Store {
+    /// Opens the store; a folder is made if it is not there. A bucket is not asked yet, so that the server starts without it.
+    ///
+    /// # Errors
+    ///
+    /// A sentence on what can't be opened.
+    pub fn open(rules: &Rules, background: Background) -> Result<Self, String> {
+        let files = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
+            (Some(folder), _) => in_folder(folder)?,
+            (None, Some(bucket)) => in_bucket(bucket, &rules.aws)?,
+            (None, None) => return Err("it is neither file:// nor s3://".to_owned()),
+        };
+        Ok(Self { files, background })
+    }
+
+    /// The text of the file at `key`, which is taken as it is: not joined, not decoded, not normalised.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::BadRecord`] for a key that no store could have, [`Error::StoreFailed`].
+    pub async fn read(&self, key: &str) -> Result<String, Error> {
+        let path = Path::parse(key).map_err(|_| Error::BadRecord("its file_url is no key"))?;
+        if path.as_ref() != key {
+            return Err(Error::BadRecord("its file_url is no key"));
+        }
+        let files = Arc::clone(&self.files);
+        let reading = async move { tokio::time::timeout(TIMEOUT, read(&*files, &path)).await };
+        let read = self.background.run(reading).await.map_err(|gone| Error::StoreFailed(gone.to_string()))?;
+        read.unwrap_or(Err(Error::StoreFailed("timed out".to_owned())))
+    }
+}
+
+async fn read(files: &dyn ObjectStore, path: &Path) -> Result<String, Error> {
+    let file = match files.get(path).await {
+        Err(object_store::Error::NotFound { .. }) => return Err(missing(files, path).await),
+        got => got.map_err(|error| Error::StoreFailed(error.to_string()))?,
+    };
+    let announced = file.meta.size;
+    if announced > MAX_BYTES {
+        return Err(Error::StoreFailed("the file is too large".to_owned()));
+    }
+    let bytes = file.bytes().await.map_err(|error| Error::StoreFailed(error.to_string()))?;
+    if u64::try_from(bytes.len()) != Ok(announced) {
+        return Err(Error::StoreFailed("the file was cut short".to_owned()));
+    }
+    String::from_utf8(bytes.into()).map_err(|_| Error::StoreFailed("the file is not UTF-8".to_owned()))
+}
+
+/// Tells a file that is not there from a bucket that is not there: that one is a mistake of the operator. Some servers say
+/// the same of both when they are asked for a file, but none lists what is in a bucket that it has not got.
+async fn missing(files: &dyn ObjectStore, path: &Path) -> Error {
+    let folder: Path = path.parts().take(1).collect();
+    match files.list(Some(&folder)).next().await {
+        // S3's own word for it; object_store has no variant for that.
+        Some(Err(error)) if format!("{error:?}").contains("NoSuchBucket") => Error::StoreFailed(error.to_string()),
+        _ => Error::NotFound,
+    }
+}
+
+fn in_folder(folder: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("the folder can't be made: {error}"))?;
+    let files = LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string())?;
+    Ok(Arc::new(files))
+}
+
+fn in_bucket(bucket: &str, aws: &[(String, Secret)]) -> Result<Arc<dyn ObjectStore>, String> {
+    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+    let mut over_http = false;
+    for (name, value) in aws {
+        // Variables for other programs are nothing to us.
+        if let Ok(key) = name.to_lowercase().parse() {
+            builder = builder.with_config(key, value.expose());
+        }
+        over_http |= name.starts_with("AWS_ENDPOINT") && value.expose().starts_with("http://");
+    }
+    let options =
+        ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(TIMEOUT).with_allow_http(over_http);
+    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_WITHIN, ..RetryConfig::default() };
+    let files = builder.with_client_options(options).with_retry(retry).build().map_err(|error| error.to_string())?;
+    let prefix = Path::parse(prefix).map_err(|error| error.to_string())?;
+    Ok(Arc::new(PrefixStore::new(files, prefix)))
+}

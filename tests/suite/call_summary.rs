@@ -1,0 +1,186 @@
+//! `GET /callSummary/R`: the same from a folder and from a bucket of a real S3 server.
+
+use proconf_app_server::sandbox::Reply;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::peers::{Peer, http};
+use crate::support::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY, write};
+use crate::support::{TestServer, tokens};
+
+/// Where the sandbox says that the summary of `r1` is.
+const KEY: &str = "r1_1718871014/summary.txt";
+const TEXT: &str = "\u{feff}What was decided: \"all of it\".\r\n\u{2028}комната 🎥\n";
+
+/// A store that files can be put into, and the settings that lead to it.
+enum Files {
+    Folder(TempDir),
+    Bucket(S3),
+}
+
+impl Files {
+    fn both() -> [Self; 2] {
+        [Self::Folder(tempfile::tempdir().unwrap()), Self::Bucket(S3::start())]
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) {
+        match self {
+            Self::Folder(folder) => write(folder.path(), key, bytes),
+            Self::Bucket(s3) => s3.put(&format!("all/of it/{key}"), bytes),
+        }
+    }
+
+    fn server(&self) -> TestServer {
+        match self {
+            Self::Folder(folder) => {
+                TestServer::with(&[("APP_SUMMARIES__URL", &format!("file://{}", folder.path().display()))])
+            }
+            Self::Bucket(s3) => on_s3(&format!("s3://{BUCKET}/all/of it"), &s3.endpoint, SECRET_KEY),
+        }
+    }
+}
+
+fn on_s3(url: &str, endpoint: &str, secret_key: &str) -> TestServer {
+    TestServer::with(&[
+        ("APP_SUMMARIES__URL", url),
+        ("AWS_ENDPOINT", endpoint),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", secret_key),
+        ("AWS_REGION", "eu-central-1"),
+    ])
+}
+
+#[test]
+fn the_text_of_the_file_is_the_answer_byte_for_byte() {
+    for files in Files::both() {
+        files.put(KEY, TEXT.as_bytes());
+        let server = files.server();
+        for target in ["/callSummary/r1", "/callSummary?roomName=r1"] {
+            for token in [tokens::user(), tokens::guest("r1")] {
+                assert_eq!(server.client().get(target, Some(&token)).data(), TEXT);
+            }
+        }
+        assert_eq!(server.script.asked()[0].target, "/api/call-summary/r1");
+        for (key, text) in [("r1_1/a b+c%20d/ж?x#y.txt", "odd"), ("r1_1/empty.txt", "")] {
+            files.put(key, text.as_bytes());
+            let record = json!({"room_name": "r1", "file_url": key}).to_string();
+            server.script.set("call-summary", "r1", Reply::data(&record));
+            assert_eq!(server.client().get("/callSummary/r1", Some(&tokens::user())).data(), text, "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_of_another_room_is_turned_away_before_anything_is_asked() {
+    let server = TestServer::start();
+    server.client().get("/callSummary/r2", Some(&tokens::guest("r1"))).is_error(403, "Forbidden", "r2");
+    server.client().get("/callSummary", Some(&tokens::user())).is_error(400, "Room name required in query param.", "none");
+    server.client().get("/callSummary/%2e%2e", Some(&tokens::user())).is_error(400, "Room name is not valid.", "..");
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn a_room_or_a_file_that_is_not_there_is_404() {
+    for files in Files::both() {
+        let server = files.server();
+        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(404, "Not found", "no file");
+        files.put(KEY, b"there now");
+        server.client().get("/callSummary/r1", Some(&tokens::user())).is_success_with(r#""there now""#);
+        server.script.set("call-summary", "r1", Reply::not_found());
+        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(404, "Not found", "no record");
+    }
+}
+
+#[test]
+fn a_record_that_is_not_of_this_rooms_file_is_500_and_nobody_is_asked_for_it() {
+    let canary = Peer::canary();
+    for files in Files::both() {
+        for key in ["r2_17/summary.txt", "other/summary.txt", "summary.txt"] {
+            files.put(key, b"another room's");
+        }
+        let server = files.server();
+        let url = format!("http://127.0.0.1:{}/x", canary.port);
+        let keys = [
+            json!("r2_17/summary.txt"),
+            json!("../other/summary.txt"),
+            json!("r1_17/../r2_17/summary.txt"),
+            json!("r1_17/./x"),
+            json!("r1_17//x"),
+            json!("/r1_17/x"),
+            json!("r1_17/x/"),
+            json!("/etc/passwd"),
+            json!("r1_17/..%2f..%2fetc/../x"),
+            json!(url),
+            json!(&url[5..]),
+            json!("s3://other/x"),
+            json!(format!("r1_17/{}", "x".repeat(2048))),
+            json!("r1_17/a\u{0}b"),
+            json!(""),
+            json!(null),
+            json!(17),
+            json!(["r1_17/x"]),
+            json!({}),
+        ];
+        let records = keys.into_iter().map(|key| json!({"room_name": "r1", "file_url": key}));
+        let others = [
+            json!({"room_name": "r2", "file_url": KEY}),
+            json!({"file_url": KEY}),
+            json!({}),
+            json!([]),
+            Value::Null,
+            json!("x"),
+        ];
+        for record in records.chain(others) {
+            server.script.set("call-summary", "r1", Reply::data(&record.to_string()));
+            let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
+            answer.is_error(500, "Internal server error", &record.to_string().chars().take(100).collect::<String>());
+        }
+    }
+    assert_eq!(canary.connections(), 0);
+}
+
+#[test]
+fn what_is_no_text_of_a_reasonable_size_is_500() {
+    for files in Files::both() {
+        let server = files.server();
+        for bytes in [b"\xff\xfe".to_vec(), b"cut \xe2\x82".to_vec(), vec![b'x'; 8 * 1024 * 1024 + 1]] {
+            files.put(KEY, &bytes);
+            server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", "no text");
+        }
+        files.put(KEY, &vec![b'x'; 8 * 1024 * 1024]);
+        assert_eq!(
+            server.client().get("/callSummary/r1", Some(&tokens::user())).body.len(),
+            8 * 1024 * 1024 + r#"{"error":null,"data":""}"#.len()
+        );
+    }
+}
+
+#[test]
+fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
+    let s3 = S3::start();
+    s3.put(KEY, TEXT.as_bytes());
+    let good = on_s3(&format!("s3://{BUCKET}"), &s3.endpoint, SECRET_KEY);
+    assert_eq!(good.client().get("/callSummary/r1", Some(&tokens::user())).data(), TEXT);
+    for (of, server) in [
+        ("wrong keys", on_s3(&format!("s3://{BUCKET}"), &s3.endpoint, "another-secret-key")),
+        ("a missing bucket", on_s3("s3://nowhere", &s3.endpoint, SECRET_KEY)),
+        ("down", on_s3(&format!("s3://{BUCKET}"), "http://127.0.0.1:9", SECRET_KEY)),
+        (
+            "not S3 at all",
+            on_s3(&format!("s3://{BUCKET}"), &format!("http://127.0.0.1:{}", Peer::answering("hello").port), SECRET_KEY),
+        ),
+    ] {
+        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", of);
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+    }
+    let cut = http("200 OK", "x").replace("Length: 1", "Length: 1000");
+    let redirect = "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n".to_owned();
+    for bytes in [cut, redirect, http("403 Forbidden", "<Error/>"), http("500 Oops", "<Error/>")] {
+        let server = on_s3(
+            &format!("s3://{BUCKET}"),
+            &format!("http://127.0.0.1:{}", Peer::answering(bytes.clone()).port),
+            SECRET_KEY,
+        );
+        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", &bytes);
+    }
+}

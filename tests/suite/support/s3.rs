@@ -1,0 +1,64 @@
+//! An S3 server over a folder, in process. It verifies the signature of each request.
+
+use std::path::{Path, PathBuf};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::OnAThread;
+
+pub const BUCKET: &str = "summaries";
+pub const ACCESS_KEY: &str = "the-access-key";
+pub const SECRET_KEY: &str = "the-secret-key";
+
+/// The server, with one bucket; stopped when it is dropped.
+pub struct S3 {
+    pub endpoint: String,
+    folder: TempDir,
+    _thread: OnAThread,
+}
+
+impl S3 {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let root: PathBuf = folder.path().to_owned();
+        let (endpoint, thread) = OnAThread::start(move |started, stopped| async move {
+            let mut service = S3ServiceBuilder::new(FileSystem::new(root).unwrap());
+            service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+            let service = service.build();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            started.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+            let serve = async {
+                loop {
+                    let (socket, _) = listener.accept().await.unwrap();
+                    let server = Builder::new(TokioExecutor::new());
+                    let connection = server.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+                    tokio::spawn(async move { drop(connection.await) });
+                }
+            };
+            tokio::select! {
+                () = serve => {}
+                _ = stopped => {}
+            }
+        });
+        Self { endpoint, folder, _thread: thread }
+    }
+
+    /// Puts a file into the bucket.
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        write(&self.folder.path().join(BUCKET), key, bytes);
+    }
+}
+
+/// Writes a file below a folder.
+pub fn write(folder: &Path, key: &str, bytes: &[u8]) {
+    let path = folder.join(key);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
