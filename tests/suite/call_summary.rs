@@ -77,6 +77,8 @@ fn a_guest_of_another_room_is_turned_away_before_anything_is_asked() {
     server.client().get("/callSummary", Some(&tokens::user())).is_error(400, "Room name required in query param.", "none");
     server.client().get("/callSummary/%2e%2e", Some(&tokens::user())).is_error(400, "Room name is not valid.", "..");
     assert_eq!(server.calls(), 0);
+    server.put_summary(KEY, TEXT);
+    assert_eq!(server.client().get("/callSummary/r1", Some(&tokens::guest("r1"))).data(), TEXT);
 }
 
 #[test]

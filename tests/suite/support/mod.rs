@@ -41,7 +41,7 @@ pub struct TestServer {
     // Dropped in this order: the server before what stands behind it.
     _server: OnAThread,
     _sandbox: SandboxOnAThread,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The system's clock, and what a test put it forward.
@@ -110,7 +110,7 @@ impl TestServer {
         }
         let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
         let (address, server) = start_server(settings, clock.clock());
-        Self { address, script, database, clock, _server: server, _sandbox: sandbox, _folder: folder }
+        Self { address, script, database, clock, _server: server, _sandbox: sandbox, folder }
     }
 
     pub fn client(&self) -> Client {
@@ -128,6 +128,11 @@ impl TestServer {
             let database = Database::open(&self.database.url, Background::start().unwrap()).await.unwrap();
             work(database, self.clock.clock()).await.unwrap();
         });
+    }
+
+    /// Puts a file into the summary store, where the settings name no other one.
+    pub fn put_summary(&self, key: &str, text: &str) {
+        s3::write(&self.folder.path().join("summaries"), key, text.as_bytes());
     }
 
     /// How many calls Admin Control got.

@@ -1,0 +1,147 @@
+//! The conformance suite: the contract as a black box, to be run against this server or against any other one.
+//!
+//! Without further ado it runs against the embedded server. With `APP_TEST_BASE_URL` it runs against that deployment, in
+//! whatever language it is written; `docs/CONFORMANCE.md` lists the variables. A case is a `#[test]` with the name of its page.
+
+#![expect(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that can't go on has failed; nothing of a test binary is public, and not all of the shared support is used"
+)]
+
+mod cases;
+mod express;
+#[path = "../suite/support/mod.rs"]
+mod support;
+mod target;
+mod wrong;
+
+use target::Target;
+
+/// What a case came to, if it did not fail.
+pub enum Verdict {
+    /// The target did what the contract says.
+    Passed,
+    /// The target gives no means to try it; this is what was missing.
+    NotTried(&'static str),
+}
+
+/// A failure says what was seen and what the contract says.
+pub type Outcome = Result<Verdict, String>;
+
+/// One case: its name, and how it is tried.
+pub type Case = (&'static str, fn(&Target) -> Outcome);
+
+/// Makes the list of all cases, and a `#[test]` of each, in a module for each page.
+macro_rules! pages {
+    ($($page:ident { $($case:ident,)* })*) => {
+        /// Every case.
+        pub const CASES: &[Case] = &[$($((concat!(stringify!($page), "::", stringify!($case)), cases::$page::$case),)*)*];
+
+        $(mod $page {
+            $(#[test]
+            fn $case() {
+                crate::run(concat!(stringify!($page), "::", stringify!($case)), crate::cases::$page::$case);
+            })*
+        })*
+    };
+}
+
+pages! {
+    call_catch_up {
+        sample_response,
+        room_in_the_query,
+        no_token_is_401,
+        an_invalid_token_is_401,
+        an_unsigned_token_is_401,
+        no_room_is_400,
+        two_rooms_are_400,
+        an_unknown_room_is_404,
+        a_wrong_method_is_404,
+        a_failure_behind_is_500_and_says_nothing,
+        a_hostile_room_name_is_400,
+        an_odd_room_name_is_one_room,
+    }
+    errors {
+        an_unknown_url_is_404,
+        the_method_is_checked_before_the_token,
+        the_token_is_checked_before_the_input,
+        every_answer_has_a_request_id,
+    }
+    login {
+        sample_response,
+        wrong_credentials_are_401,
+        malformed_input_is_400,
+    }
+    refresh {
+        a_refresh_token_is_exchanged,
+        a_logged_out_session_is_over,
+        an_access_token_is_no_refresh_token,
+    }
+    join_member {
+        a_guest_sees_its_own_room,
+        a_guest_sees_no_other_room,
+        no_room_is_400,
+    }
+    proconf_token {
+        sample_response,
+        a_guest_is_no_owner,
+        malformed_input_is_400,
+    }
+    call_config {
+        sample_response,
+    }
+    call_status {
+        sample_response,
+        room_in_the_path,
+        no_room_is_400,
+    }
+    call_summary {
+        sample_response,
+    }
+    meetings {
+        sample_response,
+        a_guest_is_403,
+    }
+}
+
+/// Tries one case as a test; a waived one is printed and not tried.
+fn run(name: &str, case: fn(&Target) -> Outcome) {
+    let target = Target::configured();
+    if target.waives(name) {
+        println!("waived: {name}");
+        return;
+    }
+    match case(&target) {
+        Ok(Verdict::Passed) => {}
+        Ok(Verdict::NotTried(missing)) => println!("not tried: {name}: {missing}"),
+        Err(failure) => panic!("{name}: {failure}"),
+    }
+}
+
+/// The names of the cases that fail on `target`, each printed with what was seen.
+fn failing(target: &Target) -> Vec<&'static str> {
+    let failed = |&(name, case): &Case| match case(target) {
+        Ok(_) => None,
+        Err(failure) => {
+            println!("{name}: {failure}");
+            Some(name)
+        }
+    };
+    CASES.iter().filter_map(failed).collect()
+}
+
+#[test]
+fn a_waived_case_is_waived_by_its_whole_name() {
+    let target = Target { waived: vec!["login::sample_response".to_owned()], ..Target::embedded() };
+    assert!(
+        target.waives("login::sample_response")
+            && !target.waives("login::sample")
+            && !target.waives("call_config::sample_response")
+    );
+}

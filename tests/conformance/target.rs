@@ -1,0 +1,262 @@
+//! What the suite is run against, and the client that asks it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+
+use crate::support::answer::Answer;
+use crate::support::{TestServer, tokens};
+use proconf_app_server::sandbox::Reply;
+
+const EMAIL: &str = "conformance@example.com";
+const PASSWORD: &str = "conformance, to the letter";
+/// The summary that the embedded server's store holds.
+const SUMMARY: &str = "What was decided.";
+
+/// A deployment, and what is known of it.
+#[derive(Clone)]
+pub struct Target {
+    /// `http://host:port/prefix` or `https://…`, without a slash at its end.
+    pub base_url: String,
+    /// A user to sign in with.
+    pub login: Option<(String, String)>,
+    /// A user token, where there is no login.
+    pub token: Option<String>,
+    /// A room that Admin Control knows, with a catch-up and a status.
+    pub room: String,
+    /// A room whose catch-up Admin Control fails at.
+    pub failing_room: Option<String>,
+    /// A room with a summary.
+    pub summary_room: Option<String>,
+    /// Whether any room at all exists there, each with its name for a catch-up.
+    pub echoes: bool,
+    pub waived: Vec<String>,
+}
+
+impl Target {
+    /// What the environment names, or the embedded server.
+    pub fn configured() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let waived = variable("APP_TEST_WAIVE").unwrap_or_default();
+        let waived = waived.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        let Some(base_url) = variable("APP_TEST_BASE_URL") else {
+            return Self { waived, ..Self::embedded() };
+        };
+        let login = variable("APP_TEST_EMAIL").zip(variable("APP_TEST_PASSWORD"));
+        let token = variable("APP_TEST_TOKEN");
+        assert!(
+            login.is_some() || token.is_some(),
+            "APP_TEST_EMAIL and APP_TEST_PASSWORD, or APP_TEST_TOKEN, must be given"
+        );
+        Self {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            login,
+            token,
+            room: variable("APP_TEST_ROOM").expect("APP_TEST_ROOM must name a room that exists"),
+            failing_room: variable("APP_TEST_FAILING_ROOM"),
+            summary_room: variable("APP_TEST_SUMMARY_ROOM"),
+            echoes: false,
+            waived,
+        }
+    }
+
+    /// The server of this crate, started once for all cases, with a sandbox behind it.
+    pub fn embedded() -> Self {
+        static SERVER: OnceLock<TestServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| {
+            let server = TestServer::start();
+            server.add_user(EMAIL, PASSWORD);
+            server.put_summary("r1_1718871014/summary.txt", SUMMARY);
+            server.script.set("call-catchup", "unknown room", Reply::not_found());
+            server.script.set("call-catchup", "failing room", Reply::body(500, "connect ECONNREFUSED, at the inside"));
+            server
+        });
+        Self {
+            base_url: format!("http://{}", server.address),
+            login: Some((EMAIL.to_owned(), PASSWORD.to_owned())),
+            token: Some(tokens::user()),
+            room: "r1".to_owned(),
+            failing_room: Some("failing room".to_owned()),
+            summary_room: Some("r1".to_owned()),
+            echoes: true,
+            waived: Vec::new(),
+        }
+    }
+
+    pub fn waives(&self, name: &str) -> bool {
+        self.waived.iter().any(|waived| waived == name)
+    }
+
+    /// A user token.
+    pub fn user(&self) -> Result<String, String> {
+        match (&self.token, &self.login) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, Some((email, password))) => Ok(text(&self.log_in(email, password).success()?["token"])?.to_owned()),
+            (None, None) => Err("there is neither a token nor a login".to_owned()),
+        }
+    }
+
+    /// The answer to a login.
+    pub fn log_in(&self, email: &str, password: &str) -> Seen {
+        self.post("/auth/login", None, &json!({"email": email, "password": password}))
+    }
+
+    /// A token for a guest of `room`.
+    pub fn guest(&self, room: &str) -> Result<String, String> {
+        let answer = self.get(&format!("/auth/joinmember?roomName={}", encoded(room)), None);
+        Ok(text(&answer.success()?)?.to_owned())
+    }
+
+    pub fn get(&self, target: &str, token: Option<&str>) -> Seen {
+        self.ask("GET", target, token, "")
+    }
+
+    pub fn post(&self, target: &str, token: Option<&str>, body: &Value) -> Seen {
+        self.ask("POST", target, token, &body.to_string())
+    }
+
+    /// Sends exactly this target: no client library in between that would tidy it up.
+    pub fn ask(&self, method: &str, target: &str, token: Option<&str>, body: &str) -> Seen {
+        let (scheme, rest) = self.base_url.split_once("://").expect("a URL");
+        let (authority, prefix) =
+            rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+        let mut request =
+            format!("{method} {prefix}{target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nAccept: */*\r\n");
+        if let Some(token) = token {
+            request.extend(["Authorization: Bearer ", token, "\r\n"]);
+        }
+        if method == "POST" {
+            request.extend(["Content-Type: application/json\r\nContent-Length: ", &body.len().to_string(), "\r\n"]);
+        }
+        let request = format!("{request}\r\n{body}");
+        let answer = exchange(scheme == "https", authority, request.as_bytes()).and_then(|bytes| parse(&bytes));
+        Seen { of: format!("{method} {target}"), answer }
+    }
+}
+
+/// What came back, if anything did.
+pub struct Seen {
+    of: String,
+    pub answer: Result<Answer, String>,
+}
+
+impl Seen {
+    fn answer(&self) -> Result<&Answer, String> {
+        self.answer.as_ref().map_err(|problem| format!("{}: {problem}", self.of))
+    }
+
+    /// The envelope, if the status and the type are right.
+    fn envelope(&self, status: u16) -> Result<Value, String> {
+        let answer = self.answer()?;
+        let start = String::from_utf8_lossy(&answer.body).chars().take(200).collect::<String>();
+        if answer.status != status {
+            return Err(format!("{}: status {} and not {status}: {start}", self.of, answer.status));
+        }
+        let json = answer.header("content-type").is_some_and(|value| value.split(';').next() == Some("application/json"));
+        if !json {
+            return Err(format!("{}: the Content-Type is not application/json: {start}", self.of));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| format!("{}: the body is not JSON: {start}", self.of))
+    }
+
+    /// The `data` of a success.
+    pub fn success(&self) -> Result<Value, String> {
+        let mut envelope = self.envelope(200)?;
+        let members = envelope.as_object().map_or(0, serde_json::Map::len);
+        if members != 2 || envelope.get("error") != Some(&Value::Null) || envelope.get("data").is_none() {
+            return Err(format!("{}: not {{\"error\":null,\"data\":…}}: {envelope}", self.of));
+        }
+        Ok(envelope["data"].take())
+    }
+
+    /// Exactly this failure.
+    pub fn fails(&self, status: u16, message: &str) -> Result<(), String> {
+        let envelope = self.envelope(status)?;
+        let expected = json!({"data": null, "error": {"code": status, "message": message}});
+        if envelope != expected {
+            return Err(format!("{}: {envelope} and not {expected}", self.of));
+        }
+        if status == 401 && self.answer()?.header("www-authenticate").is_none() {
+            return Err(format!("{}: 401 without WWW-Authenticate", self.of));
+        }
+        Ok(())
+    }
+
+    /// This status, in the envelope, with any sentence.
+    pub fn fails_with(&self, status: u16) -> Result<String, String> {
+        let envelope = self.envelope(status)?;
+        let message = envelope["error"]["message"].as_str().unwrap_or_default().to_owned();
+        let right = envelope["data"] == Value::Null && envelope["error"]["code"] == status && !message.is_empty();
+        if right { Ok(message) } else { Err(format!("{}: not the envelope of a failure: {envelope}", self.of)) }
+    }
+}
+
+pub fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("{value} is not a string"))
+}
+
+/// A room's name as a query value or a path segment.
+pub fn encoded(name: &str) -> String {
+    name.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn exchange(tls: bool, authority: &str, request: &[u8]) -> Result<Vec<u8>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("no answer: {error}");
+    let address =
+        if authority.contains(':') { authority.to_owned() } else { format!("{authority}:{}", if tls { 443 } else { 80 }) };
+    let mut stream = TcpStream::connect(&address).map_err(|error| failed(&error))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    if tls {
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).to_owned();
+        let name = ServerName::try_from(host).map_err(|error| failed(&error))?;
+        let connection = ClientConnection::new(trusting(), name).map_err(|error| failed(&error))?;
+        let mut stream = StreamOwned::new(connection, stream);
+        stream.write_all(request).map_err(|error| failed(&error))?;
+        // A server that ends without TLS's own goodbye has still answered.
+        let _ = stream.read_to_end(&mut bytes);
+    } else {
+        stream.write_all(request).map_err(|error| failed(&error))?;
+        let _ = stream.read_to_end(&mut bytes);
+    }
+    Ok(bytes)
+}
+
+fn trusting() -> Arc<ClientConfig> {
+    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+fn parse(bytes: &[u8]) -> Result<Answer, String> {
+    let mut headers = [httparse::EMPTY_HEADER; 100];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
+        return Err("no HTTP answer".to_owned());
+    };
+    let named =
+        |header: &httparse::Header<'_>| (header.name.to_lowercase(), String::from_utf8_lossy(header.value).into_owned());
+    let headers: Vec<(String, String)> = response.headers.iter().map(named).collect();
+    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value.contains("chunked"));
+    let body = if chunked { unchunked(&bytes[head..])? } else { bytes[head..].to_vec() };
+    Ok(Answer { status: response.code.unwrap_or_default(), headers, body })
+}
+
+fn unchunked(mut rest: &[u8]) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Ok(httparse::Status::Complete((start, size))) = httparse::parse_chunk_size(rest) {
+        let size = usize::try_from(size).map_err(|_| "a chunk is too large")?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body.extend_from_slice(rest.get(start..start + size).ok_or("a chunk is cut short")?);
+        rest = rest.get(start + size + 2..).ok_or("a chunk is cut short")?;
+    }
+    Err("the chunks have no end".to_owned())
+}

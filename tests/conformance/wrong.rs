@@ -1,0 +1,147 @@
+//! Deliberately wrong servers: each stands in front of the right one and spoils one thing. The suite must see it, and only it.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::failing;
+use crate::support::tokens;
+use crate::target::Target;
+
+/// What is wrong.
+#[derive(Clone, Copy)]
+enum Wrong {
+    Nothing,
+    MethodNotAllowed,
+    WrappedTwice,
+    UnsignedAccepted,
+    GuestAnywhere,
+    InnerErrorShown,
+}
+
+/// One request, as it came in.
+struct Request {
+    method: String,
+    target: String,
+    token: Option<String>,
+    body: String,
+}
+
+impl Request {
+    fn read(stream: &mut TcpStream) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            (stream.read(&mut byte).ok()? == 1).then(|| bytes.push(byte[0]))?;
+        }
+        let head = String::from_utf8(bytes).ok()?;
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+        let length: usize = header("Content-Length:").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).ok()?;
+        let mut line = head.split(' ');
+        Some(Self {
+            method: line.next()?.to_owned(),
+            target: line.next()?.to_owned(),
+            token: header("Authorization: Bearer"),
+            body: String::from_utf8(body).ok()?,
+        })
+    }
+
+    /// A part of the token, 0 being the header and 1 the claims.
+    fn part(&self, number: usize) -> Value {
+        let part = self.token.as_deref().and_then(|token| token.split('.').nth(number)).unwrap_or_default();
+        URL_SAFE_NO_PAD.decode(part).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+    }
+}
+
+/// A server that is right but for this.
+fn start(wrong: Wrong) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                if let Some(request) = Request::read(&mut stream) {
+                    // The other side may have gone.
+                    let _ = stream.write_all(&answer(wrong, request));
+                }
+            });
+        }
+    });
+    Target { base_url, ..Target::embedded() }
+}
+
+fn answer(wrong: Wrong, mut request: Request) -> Vec<u8> {
+    let other_room =
+        request.part(1)["kind"] == "guest" && request.target.contains("call") && !request.target.contains("another");
+    match wrong {
+        Wrong::UnsignedAccepted if request.part(0)["alg"].as_str().is_some_and(|alg| alg.eq_ignore_ascii_case("none")) => {
+            request.token = Some(tokens::user());
+        }
+        Wrong::GuestAnywhere if other_room => request.token = Some(tokens::user()),
+        _ => {}
+    }
+    let right =
+        Target::embedded().ask(&request.method, &request.target, request.token.as_deref(), &request.body).answer.unwrap();
+    let body: Value = serde_json::from_slice(&right.body).unwrap_or_default();
+    let known = ["/callCatchUp", "/meetings", "/proconfToken", "/auth/login", "/callConfig"];
+    let is_known = known.iter().any(|path| request.target.starts_with(path))
+        && !request.target.contains("/a/b")
+        && request.target != "/callCatchU";
+    let is_wrong_method = right.status == 404
+        && is_known
+        && (request.method != "GET" || ["/auth/login", "/proconfToken"].contains(&request.target.as_str()));
+    let (status, body) = match wrong {
+        Wrong::MethodNotAllowed if is_wrong_method => {
+            (405, json!({"data": null, "error": {"code": 405, "message": "Method not allowed"}}))
+        }
+        Wrong::WrappedTwice if right.status == 200 && request.target.starts_with("/callCatchUp") => {
+            (200, json!({"error": null, "data": body}))
+        }
+        Wrong::InnerErrorShown if right.status == 500 => {
+            (500, json!({"data": null, "error": {"code": 500, "message": "connect ECONNREFUSED 10.0.0.7:3000"}}))
+        }
+        _ => (right.status, body),
+    };
+    let headers: String = ["www-authenticate", "x-request-id"]
+        .iter()
+        .filter_map(|name| right.header(name).map(|value| format!("{name}: {value}\r\n")))
+        .collect();
+    format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}Connection: close\r\n\r\n{body}").into_bytes()
+}
+
+#[test]
+fn a_right_server_behind_the_same_spoiler_fails_nothing() {
+    assert_eq!(failing(&start(Wrong::Nothing)), [""; 0]);
+}
+
+#[test]
+fn a_405_in_place_of_a_404_is_seen() {
+    let failing = failing(&start(Wrong::MethodNotAllowed));
+    assert_eq!(failing, ["call_catch_up::a_wrong_method_is_404", "errors::the_method_is_checked_before_the_token"]);
+}
+
+#[test]
+fn an_envelope_that_is_wrapped_twice_is_seen() {
+    let failing = failing(&start(Wrong::WrappedTwice));
+    assert_eq!(failing, ["call_catch_up::sample_response", "call_catch_up::an_odd_room_name_is_one_room"]);
+}
+
+#[test]
+fn an_unsigned_token_that_is_accepted_is_seen() {
+    assert_eq!(failing(&start(Wrong::UnsignedAccepted)), ["call_catch_up::an_unsigned_token_is_401"]);
+}
+
+#[test]
+fn a_guest_in_another_room_is_seen() {
+    assert_eq!(failing(&start(Wrong::GuestAnywhere)), ["join_member::a_guest_sees_no_other_room"]);
+}
+
+#[test]
+fn an_inner_error_that_is_shown_is_seen() {
+    assert_eq!(failing(&start(Wrong::InnerErrorShown)), ["call_catch_up::a_failure_behind_is_500_and_says_nothing"]);
+}
