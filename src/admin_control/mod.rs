@@ -1,5 +1,8 @@
 //! Admin Control, as this server calls it: one method an endpoint, each a whole call within one deadline.
 //!
+//! Usable by itself: a team with a Rust server of its own needs this module and [`crate::room`], and nothing else of the crate.
+//! `examples/admin_control.rs` shows it. In the vendor's Node SDK the methods are called `getCallCatchUp(roomName)` and so on.
+//!
 //! The contract's section "Admin Control" is the rule. The client is awc, and what awc leaves open is closed here: its
 //! time-out ends with the response's head, it follows redirects, and it takes a body that was cut short for a whole one.
 //!

@@ -152,3 +152,32 @@ fn make_folder_of(url: &str) -> std::io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row as _;
+
+    #[actix_rt::test]
+    async fn sqlite_is_durable_at_power_loss_on_every_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a%20folder/app.db", folder.path().display());
+        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let read = database.run(|pool| async move {
+            let mut read = Vec::new();
+            let mut connections = Vec::new();
+            for _ in 0..4 {
+                let mut connection = pool.acquire().await?;
+                let journal: String = connection.fetch_one("PRAGMA journal_mode").await?.try_get(0)?;
+                let synchronous: i64 = connection.fetch_one("PRAGMA synchronous").await?.try_get(0)?;
+                let foreign_keys: i64 = connection.fetch_one("PRAGMA foreign_keys").await?.try_get(0)?;
+                read.push((journal, synchronous, foreign_keys));
+                connections.push(connection);
+            }
+            Ok(read)
+        });
+        // 2 is FULL.
+        assert_eq!(read.await.unwrap(), vec![("wal".to_owned(), 2, 1); 4]);
+        assert!(folder.path().join("a folder/app.db").exists());
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _};
 
 use crate::support::database::{Cluster, TestDatabase, on_postgres};
 use crate::support::{TestClock, TestServer, tokens};
@@ -41,6 +42,56 @@ fn postgresql_may_be_restarted_under_a_running_server() {
             assert!(started.elapsed() < Duration::from_secs(5), "it does not recover by itself");
         }
     }
+}
+
+/// Holds the database of `server` exclusively while `meanwhile` runs.
+fn with_the_database_locked<T>(server: &TestServer, meanwhile: impl FnOnce() -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut other = runtime.block_on(sqlx::SqliteConnection::connect(&server.database.url)).unwrap();
+    runtime.block_on(other.execute("BEGIN EXCLUSIVE")).unwrap();
+    let done = meanwhile();
+    runtime.block_on(other.execute("ROLLBACK")).unwrap();
+    done
+}
+
+#[test]
+fn while_another_process_holds_sqlite_writes_wait_and_then_fail_and_nothing_else_notices() {
+    if on_postgres() {
+        return;
+    }
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let login = std::thread::scope(|scope| {
+        let login = with_the_database_locked(&server, || {
+            let login = scope.spawn(|| log_in(&server));
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_secs(1) {
+                server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+            }
+            login
+        });
+        login.join().unwrap()
+    });
+    assert_eq!(login, 200, "late, but done");
+    let started = Instant::now();
+    assert_eq!(with_the_database_locked(&server, || log_in(&server)), 500);
+    assert!(started.elapsed() < Duration::from_millis(6_500), "{:?}", started.elapsed());
+    assert_eq!(log_in(&server), 200);
+}
+
+#[test]
+fn a_database_that_is_gone_is_500_and_nothing_else_notices() {
+    if on_postgres() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/deep/app.db", folder.path().display());
+    let server = TestServer::on(Arc::new(TestDatabase::at(url)), TestClock::default(), &[]);
+    server.add_user(EMAIL, PASSWORD);
+    assert_eq!(log_in(&server), 200);
+    std::fs::remove_dir_all(folder.path().join("deep")).unwrap();
+    assert!(matches!(log_in(&server), 200 | 500), "an open file lives on until it is closed");
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
 }
 
 #[test]

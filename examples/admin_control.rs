@@ -1,0 +1,39 @@
+//! Asks Admin Control for a catch-up, with this crate's client alone: for a team that has its own Rust server.
+//!
+//! ```text
+//! cargo run -- sandbox &
+//! cargo run --example admin_control -- http://127.0.0.1:8081/api testRoom
+//! ```
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use proconf_app_server::admin_control::{AdminControl, Error, Permits, Rules};
+use proconf_app_server::room::RoomName;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(base_url), Some(room)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: admin_control BASE_URL ROOM".into());
+    };
+    let rules = Rules {
+        base_url,
+        timeout: Duration::from_secs(15),
+        connect_timeout: Duration::from_secs(1),
+        max_body_bytes: 4 * 1024 * 1024,
+        max_in_flight: 512,
+        authorization: None,
+    };
+    let room = RoomName::parse(&room)?;
+    actix_rt::System::new().block_on(async {
+        // One client for each worker thread; the permits are shared by all of them.
+        let admin_control = AdminControl::new(rules.clone(), Permits::new(&rules));
+        let answer = match admin_control.call_catch_up(&room).await {
+            Ok(catch_up) => catch_up.get().to_owned(),
+            Err(Error::NotFound) => format!("there is no room {room}"),
+            Err(error) => return Err(error.into()),
+        };
+        writeln!(std::io::stdout(), "{answer}")?;
+        Ok(())
+    })
+}
