@@ -22,6 +22,7 @@
 
 pub mod accounts;
 pub mod admin_control;
+pub mod answer;
 pub mod background;
 pub mod caller;
 pub mod catch_up;
@@ -32,6 +33,7 @@ pub mod db;
 pub mod json;
 pub mod jwt;
 pub mod middleware;
+pub mod pass_through;
 pub mod random;
 pub mod responders;
 pub mod room;
@@ -43,3 +45,4 @@ pub mod services;
 pub mod settings;
 pub mod summaries;
 pub mod telemetry;
+pub mod window;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
 use serde::Serialize;
 
+use crate::answer::Served;
 use crate::{accounts, admin_control, catch_up, jwt, room, summaries};
 
 /// 200 with `{"error": null, "data": …}`.
@@ -79,6 +80,30 @@ impl<T: Serialize> Responder for Success<T> {
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         envelope(&mut HttpResponse::Ok(), &SuccessBody { error: (), data: self.0 })
+    }
+}
+
+/// 200 with the answer as it is kept, or 304 if the client has it already. Who may see it was decided before this.
+impl Responder for Served {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+        let known = known.flat_map(|value| value.split(',')).map(str::trim);
+        // Weak comparison, RFC 9110 section 13.1.2.
+        let matches = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.answer.etag();
+        let status = if { known }.any(matches) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        let mut response = HttpResponse::build(status);
+        response
+            .insert_header((CACHE_CONTROL, "private, no-cache"))
+            .insert_header((ETAG, self.answer.etag()))
+            .insert_header((AGE, self.age.as_secs()));
+        if status == StatusCode::NOT_MODIFIED {
+            return response.finish();
+        }
+        let mut response = response.content_type("application/json").body(self.answer.envelope());
+        response.extensions_mut().insert(Enveloped);
+        response
     }
 }
 
@@ -184,7 +209,7 @@ impl From<catch_up::Error> for ApiError {
             catch_up::Error::UnknownRoom => Self::NotFound,
             catch_up::Error::Overloaded => Self::Overloaded,
             // The source has logged why.
-            catch_up::Error::SourceFailed => Self::Internal,
+            catch_up::Error::SourceFailed | catch_up::Error::Gone => Self::Internal,
         }
     }
 }
@@ -196,7 +221,7 @@ impl From<summaries::Error> for ApiError {
             summaries::Error::NotFound => Self::NotFound,
             summaries::Error::Overloaded => Self::Overloaded,
             // The source has logged why.
-            summaries::Error::SourceFailed => Self::Internal,
+            summaries::Error::SourceFailed | summaries::Error::Gone => Self::Internal,
             summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => {
                 log::error!(cause:% = error; "a summary could not be read");
                 Self::Internal

@@ -4,13 +4,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use futures_util::future::LocalBoxFuture;
-use serde_json::value::RawValue;
 
 use crate::accounts::{Accounts, Revocations, Watch};
 use crate::admin_control::{self, AdminControl};
+use crate::answer::Answer;
 use crate::background::Background;
 use crate::caller::Roles;
 use crate::catch_up::{self, CatchUp, CatchUpSource};
@@ -19,9 +20,51 @@ use crate::clock::Clock;
 use crate::db::{self, Database};
 use crate::jwt::Tokens;
 use crate::middleware::error_boundary::RequestTimeout;
+use crate::pass_through::{self, PassThrough};
 use crate::room::RoomName;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries, SummarySource};
+use crate::window::{self, CallError as _, Kind, Window};
+
+/// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
+const CONFIGURATION_FRESH_FOR: Duration = Duration::from_secs(30);
+const STATUS_FRESH_FOR: Duration = Duration::from_secs(1);
+const MEETINGS_FRESH_FOR: Duration = Duration::from_secs(5);
+const RECORD_FRESH_FOR: Duration = Duration::from_secs(5);
+const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
+const SMALL: u64 = 8 << 20;
+const LARGE: u64 = 32 << 20;
+
+/// One mechanism, several windows.
+#[derive(Clone)]
+struct Windows {
+    catch_up: Window<catch_up::Error>,
+    pass_through: pass_through::Windows,
+    summaries: summaries::Windows,
+}
+
+impl Windows {
+    /// The catch-up's by its settings. They turn the others off too, where they turn it off, and say how long any answer may
+    /// stand in for a failure.
+    fn new(catch_up: window::Rules) -> Self {
+        let rules = |fresh_for, max_bytes| {
+            let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
+            window::Rules { fresh_for, max_bytes, ..catch_up }
+        };
+        Self {
+            catch_up: Window::new(catch_up),
+            pass_through: pass_through::Windows {
+                configuration: Window::new(rules(CONFIGURATION_FRESH_FOR, SMALL)),
+                status: Window::new(rules(STATUS_FRESH_FOR, SMALL)),
+                meetings: Window::new(rules(MEETINGS_FRESH_FOR, LARGE)),
+            },
+            summaries: summaries::Windows {
+                records: Window::new(rules(RECORD_FRESH_FOR, SMALL)),
+                texts: Window::new(rules(TEXT_FRESH_FOR, LARGE)),
+            },
+        }
+    }
+}
 
 /// What could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +82,7 @@ pub enum Error {
 pub struct Shared {
     tokens: web::Data<Tokens>,
     accounts: web::Data<Accounts>,
+    windows: Windows,
     summaries: Store,
     revocations: web::Data<Revocations>,
     trusted_proxies: web::Data<TrustedProxies>,
@@ -66,6 +110,7 @@ impl Shared {
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         Ok(Self {
+            windows: Windows::new(settings.catch_up),
             summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
@@ -82,6 +127,7 @@ impl Shared {
 
 /// Registers what a worker's handlers take; called on each worker's own thread.
 pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
+    let windows = &shared.windows;
     let admin_control = AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.clone());
     config
         .app_data(shared.tokens.clone())
@@ -90,20 +136,27 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
-        .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()))))
-        .app_data(web::Data::new(Summaries::new(Rc::new(admin_control.clone()), shared.summaries.clone())))
+        .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()), windows.catch_up.clone())))
+        .app_data(web::Data::new(Summaries::new(
+            Rc::new(admin_control.clone()),
+            shared.summaries.clone(),
+            windows.summaries.clone(),
+        )))
+        .app_data(web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone())))
         .app_data(web::Data::new(admin_control));
 }
 
 impl CatchUpSource for AdminControl {
-    fn catch_up<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, catch_up::Error>> {
-        Box::pin(async move { Ok(self.call_catch_up(room).await?) })
+    fn catch_up(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, catch_up::Error>> {
+        let asked = self.clone();
+        Box::pin(async move { Ok(Answer::new(&asked.call_catch_up(&room).await?)) })
     }
 }
 
 impl SummarySource for AdminControl {
-    fn call_summary<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, summaries::Error>> {
-        Box::pin(async move { Ok(AdminControl::call_summary(self, room).await?) })
+    fn call_summary(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, summaries::Error>> {
+        let asked = self.clone();
+        Box::pin(async move { Ok(Answer::new(&AdminControl::call_summary(&asked, &room).await?)) })
     }
 }
 
@@ -112,6 +165,7 @@ impl From<admin_control::Error> for summaries::Error {
         match error {
             admin_control::Error::NotFound => Self::NotFound,
             admin_control::Error::TooManyCalls => Self::Overloaded,
+            error if error.kind() == Kind::Absence => Self::Gone,
             _ => Self::SourceFailed,
         }
     }
@@ -122,6 +176,7 @@ impl From<admin_control::Error> for catch_up::Error {
         match error {
             admin_control::Error::NotFound => Self::UnknownRoom,
             admin_control::Error::TooManyCalls => Self::Overloaded,
+            error if error.kind() == Kind::Absence => Self::Gone,
             _ => Self::SourceFailed,
         }
     }

@@ -17,10 +17,10 @@ use config::{Config, ConfigError, File, FileFormat, ValueKind};
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
 use crate::secret::Secret;
-use crate::{accounts, admin_control, jwt, summaries};
+use crate::{accounts, admin_control, jwt, summaries, window};
 use keys::KEYS;
 pub use values::{LogFormat, Problem};
-use values::{Setting, list};
+use values::{PossiblyNone, Setting, list};
 
 /// Everything that `serve` runs by.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Settings {
     pub roles: Roles,
     /// The accounts.
     pub accounts: accounts::Rules,
+    /// The catch-up's window.
+    pub catch_up: window::Rules,
     /// The summary files.
     pub summaries: summaries::Rules,
     /// The database.
@@ -185,6 +187,11 @@ impl Values {
             },
             roles: Roles { of_users: self.all("APP_USERS__ROLES")?, of_guests: self.all("APP_GUESTS__ROLES")? },
             accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
+            catch_up: window::Rules {
+                fresh_for: self.get::<PossiblyNone>("APP_CATCH_UP__FRESH_FOR")?.0,
+                stale_if_error: self.get::<PossiblyNone>("APP_CATCH_UP__STALE_IF_ERROR")?.0,
+                max_bytes: self.get::<usize>("APP_CATCH_UP__MAX_BYTES")? as u64,
+            },
             summaries: self.summaries()?,
             database_url: self.database_url()?,
         })

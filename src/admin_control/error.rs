@@ -1,5 +1,10 @@
 //! What can go wrong with a call to Admin Control. The text is for the log; no client ever sees it.
 
+use crate::window::{CallError, Kind};
+
+/// The status of what was there once.
+const GONE: u16 = 410;
+
 /// Why a call gave no data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -9,6 +14,9 @@ pub enum Error {
     /// As many calls as `APP_ADMIN_CONTROL__MAX_IN_FLIGHT` allows are under way.
     #[error("too many calls to this endpoint are under way")]
     TooManyCalls,
+    /// The breaker is open: the endpoint could not be reached for a while, and is not tried now.
+    #[error("not tried: the endpoint could not be reached for a while")]
+    BreakerOpen,
     /// The connection was refused, reset or closed before a response began, twice.
     #[error("the connection broke: {0}")]
     Connection(String),
@@ -42,12 +50,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether Admin Control was not reached: what the breaker counts. An answer that can't be used is still an answer.
+    pub(super) fn is_unreached(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::NotConnected(_) | Self::TimedOut | Self::NotHttp(_) | Self::CutShort(_))
+    }
+
     /// One word for logs and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
             Self::TooManyCalls => "too-many-calls",
+            Self::BreakerOpen => "breaker-open",
             Self::Connection(_) => "connection",
             Self::NotConnected(_) => "not-connected",
             Self::TimedOut => "timed-out",
@@ -59,5 +73,19 @@ impl Error {
             Self::NotTheEnvelope => "not-the-envelope",
             Self::ErrorInEnvelope => "error-in-envelope",
         }
+    }
+}
+
+impl CallError for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound | Self::Status(GONE) => Kind::Absence,
+            Self::TooManyCalls => Kind::Refusal,
+            _ => Kind::Failure,
+        }
+    }
+
+    fn given_up() -> Self {
+        Self::NotConnected("the call was given up".to_owned())
     }
 }

@@ -9,6 +9,7 @@
 //! Each call has a connection of its own. awc gives a connection back to its pool after an interim response (1xx), a 204 or a
 //! response framed in two ways, and whatever arrives on it later is then the answer to the next call: another room's text.
 
+mod breaker;
 mod error;
 mod response;
 mod wire;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use breaker::Breaker;
 pub use error::Error;
 
 use crate::room::RoomName;
@@ -70,15 +72,16 @@ impl Endpoint {
     }
 }
 
-/// How many calls may be in flight at once, counted for each endpoint by itself and over all clones (that is, all workers).
+/// How many calls may be in flight at once, and which endpoints are not to be called for now; for each endpoint by itself, and
+/// over all clones (that is, all workers).
 #[derive(Debug, Clone)]
-pub struct Permits([Arc<Semaphore>; 6]);
+pub struct Permits([(Arc<Semaphore>, Breaker); 6]);
 
 impl Permits {
     /// As many for each endpoint as `rules` say.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
-        Self(std::array::from_fn(|_| Arc::new(Semaphore::new(rules.max_in_flight))))
+        Self(std::array::from_fn(|_| (Arc::new(Semaphore::new(rules.max_in_flight)), Breaker::default())))
     }
 }
 
@@ -193,15 +196,32 @@ impl AdminControl {
         endpoint: Endpoint,
         work: impl Future<Output = Result<Box<RawValue>, Error>>,
     ) -> Result<Box<RawValue>, Error> {
-        let permits = self.permits.0.get(endpoint as usize).map(|permits| permits.try_acquire());
-        let answer = match permits {
-            Some(Ok(_permit)) => tokio::time::timeout(self.rules.timeout, work).await.unwrap_or(Err(Error::TimedOut)),
-            _ => Err(Error::TooManyCalls),
-        };
+        let answer = self.permitted(endpoint, work).await;
+        // What was not even tried would fill the log with what it says already.
         if let Err(error) = &answer
-            && *error != Error::NotFound
+            && !matches!(error, Error::NotFound | Error::BreakerOpen)
         {
             log::warn!(endpoint = endpoint.name(), reason = error.reason(), cause:% = error; "Admin Control failed");
+        }
+        answer
+    }
+
+    /// The same without a word in the log, but on the breaker's changes.
+    async fn permitted(
+        &self,
+        endpoint: Endpoint,
+        work: impl Future<Output = Result<Box<RawValue>, Error>>,
+    ) -> Result<Box<RawValue>, Error> {
+        let (permits, breaker) = self.permits.0.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
+        let _permit = permits.try_acquire().map_err(|_| Error::TooManyCalls)?;
+        let attempt = breaker.attempt().ok_or(Error::BreakerOpen)?;
+        let answer = tokio::time::timeout(self.rules.timeout, work).await.unwrap_or(Err(Error::TimedOut));
+        if answer.as_ref().is_err_and(Error::is_unreached) {
+            if attempt.failed() {
+                log::error!(endpoint = endpoint.name(); "Admin Control can't be reached; it is tried now and then");
+            }
+        } else if attempt.reached() {
+            log::info!(endpoint = endpoint.name(); "Admin Control is reached again");
         }
         answer
     }

@@ -1,11 +1,11 @@
 //! `GET /callConfig`: the features that are turned on.
 
 use actix_web::web;
-use serde_json::value::RawValue;
 
-use crate::admin_control::AdminControl;
-use crate::responders::{ApiError, Success};
+use crate::answer::Served;
+use crate::pass_through::PassThrough;
+use crate::responders::ApiError;
 
-pub(super) async fn show(admin_control: web::Data<AdminControl>) -> Result<Success<Box<RawValue>>, ApiError> {
-    Ok(Success(admin_control.configuration().await?))
+pub(super) async fn show(pass_through: web::Data<PassThrough>) -> Result<Served, ApiError> {
+    Ok(pass_through.configuration().await?)
 }

@@ -3,14 +3,15 @@
 use actix_web::web;
 
 use super::room_param::RoomParam;
+use crate::answer::Served;
 use crate::caller::Caller;
-use crate::responders::{ApiError, Success};
+use crate::responders::ApiError;
 use crate::summaries::Summaries;
 
 pub(super) async fn show(
     caller: Caller,
     RoomParam(room): RoomParam,
     summaries: web::Data<Summaries>,
-) -> Result<Success<String>, ApiError> {
-    Ok(Success(summaries.read(&caller, &room).await?))
+) -> Result<Served, ApiError> {
+    Ok(summaries.read(&caller, &room).await?)
 }

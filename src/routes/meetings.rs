@@ -1,11 +1,11 @@
 //! `GET /meetings`: the meetings that ended.
 
 use actix_web::web;
-use serde_json::value::RawValue;
 
-use crate::admin_control::AdminControl;
-use crate::responders::{ApiError, Success};
+use crate::answer::Served;
+use crate::pass_through::PassThrough;
+use crate::responders::ApiError;
 
-pub(super) async fn list(admin_control: web::Data<AdminControl>) -> Result<Success<Box<RawValue>>, ApiError> {
-    Ok(Success(admin_control.meetings().await?))
+pub(super) async fn list(pass_through: web::Data<PassThrough>) -> Result<Served, ApiError> {
+    Ok(pass_through.meetings().await?)
 }

@@ -131,7 +131,7 @@ pub(super) fn is_workers(text: &str) -> Result<(), &'static str> {
 }
 
 /// A duration that may be `0s`.
-pub(super) struct PossiblyNone(Duration);
+pub(super) struct PossiblyNone(pub(super) Duration);
 
 impl Setting for PossiblyNone {
     fn parse(text: &str) -> Result<Self, &'static str> {

@@ -6,13 +6,14 @@ mod store;
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
-use serde_json::value::RawValue;
 
 pub use store::{Rules, Store};
 
+use crate::answer::{Answer, Served};
 use crate::caller::Caller;
 use crate::json::Object;
 use crate::room::RoomName;
+use crate::window::{CallError, Kind, Window};
 
 /// The longest key of a file, in bytes; S3's own limit.
 const MAX_KEY_BYTES: usize = 1024;
@@ -29,6 +30,9 @@ pub enum Error {
     /// The source is busy with as many calls as it may have.
     #[error("too many calls at once")]
     Overloaded,
+    /// The source failed, and has logged why, but what it said of the room before is not true any more.
+    #[error("the room is gone")]
+    Gone,
     /// The source failed; it has logged why.
     #[error("the source of summaries failed")]
     SourceFailed,
@@ -40,23 +44,47 @@ pub enum Error {
     StoreFailed(String),
 }
 
+impl CallError for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound | Self::Gone => Kind::Absence,
+            Self::Forbidden | Self::Overloaded => Kind::Refusal,
+            Self::SourceFailed | Self::BadRecord(_) | Self::StoreFailed(_) => Kind::Failure,
+        }
+    }
+
+    fn given_up() -> Self {
+        Self::StoreFailed("the reading was given up".to_owned())
+    }
+}
+
 /// Where the records come from.
 pub trait SummarySource {
     /// The record of the summary of `room`.
-    fn call_summary<'a>(&'a self, room: &'a RoomName) -> LocalBoxFuture<'a, Result<Box<RawValue>, Error>>;
+    fn call_summary(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>>;
 }
 
 /// Answers with summaries.
 pub struct Summaries {
     source: Rc<dyn SummarySource>,
     store: Store,
+    windows: Windows,
+}
+
+/// What all workers share: records by room, texts by their key.
+#[derive(Clone)]
+pub struct Windows {
+    /// The records, which may change.
+    pub records: Window<Error>,
+    /// The texts, which do not.
+    pub texts: Window<Error>,
 }
 
 impl Summaries {
-    /// Takes records from `source`, and files from `store`.
+    /// Takes records from `source` and files from `store`, by way of `windows`.
     #[must_use]
-    pub fn new(source: Rc<dyn SummarySource>, store: Store) -> Self {
-        Self { source, store }
+    pub fn new(source: Rc<dyn SummarySource>, store: Store, windows: Windows) -> Self {
+        Self { source, store, windows }
     }
 
     /// The text of the summary of `room`. The caller's right to it is decided first.
@@ -64,14 +92,21 @@ impl Summaries {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<String, Error> {
+    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<Served, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        let record = self.source.call_summary(room).await?;
-        let key = key_in(record.get(), room)?;
-        self.store.read(&key).await
+        let record = self.windows.records.read(room.as_str(), || self.source.call_summary(room.clone())).await?;
+        let key = key_in(record.answer.data(), room)?;
+        let (store, of) = (self.store.clone(), key.clone());
+        self.windows.texts.read(&key, || async move { text_answer(&store.read(&of).await?) }).await
     }
+}
+
+/// A text as an answer: a JSON string.
+fn text_answer(text: &str) -> Result<Answer, Error> {
+    let json = serde_json::value::to_raw_value(text).map_err(|error| Error::StoreFailed(error.to_string()))?;
+    Ok(Answer::new(&json))
 }
 
 /// The key of the file, if the record is of `room` and so is the key: `r1_1718871014/summary.txt` for the room `r1`.

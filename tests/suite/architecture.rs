@@ -108,6 +108,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "rule 4: the adapter does not know who uses it",
     ),
     (
+        "window.rs",
+        &["catch_up", "summaries", "accounts", "admin_control", "routes", "responders", "db"],
+        "rule 4: the window does not know what it keeps",
+    ),
+    (
         "db/",
         &["catch_up", "summaries", "accounts", "routes", "responders"],
         "rule 4: the database does not know who uses it",

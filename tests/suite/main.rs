@@ -29,3 +29,4 @@ mod storage;
 mod support;
 mod throttle;
 mod tokens;
+mod window;

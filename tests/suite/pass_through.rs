@@ -88,11 +88,11 @@ fn a_status_needs_a_room_that_is_one() {
 #[test]
 fn an_endpoint_that_hangs_takes_no_place_from_another() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "2")]);
-    server.script.catch_up("slow", Reply::silence());
     let slow: Vec<_> = (0..2)
-        .map(|_| {
+        .map(|number| {
             let client = server.client();
-            std::thread::spawn(move || client.get("/callCatchUp/slow", Some(&tokens::user())))
+            server.script.catch_up(&format!("slow{number}"), Reply::silence());
+            std::thread::spawn(move || client.get(&format!("/callCatchUp/slow{number}"), Some(&tokens::user())))
         })
         .collect();
     while server.calls() < 2 {

@@ -101,6 +101,11 @@ impl Connection {
         }
     }
 
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Everything up to the end of the connection, as it came.
     pub fn read_to_end(&mut self) -> String {
         let mut bytes = Vec::new();

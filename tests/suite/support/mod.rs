@@ -100,6 +100,9 @@ impl TestServer {
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
             ("APP_ADMIN_CONTROL__TIMEOUT", "2s"),
             ("APP_AUTH__JWT_SECRET", SECRET),
+            // Most tests look at each call; those of the window turn it on.
+            ("APP_CATCH_UP__FRESH_FOR", "0s"),
+            ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
             ("APP_DATABASE__URL", database.url.as_str()),
             ("APP_SUMMARIES__URL", summaries.as_str()),
         ]

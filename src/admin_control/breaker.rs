@@ -1,0 +1,138 @@
+//! A breaker for one endpoint: after a row of failures to reach it, calls fail at once, but for one now and then that tries.
+//!
+//! A well-formed answer closes it, an error's too: one room that Admin Control fails at must not shut the others out.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Failures in a row that open it.
+const THRESHOLD: u32 = 5;
+/// How long it is open at first; each probe that fails doubles that.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Shared by all workers; clones are the same breaker.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Breaker(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// Open until then, and how long that was; `None` while it is closed.
+    open: Option<(Instant, Duration)>,
+    /// Whether a call is trying right now if it may be closed again.
+    probing: bool,
+}
+
+/// The permission to make one call, and the duty to say what came of it. Dropped without a word, it says nothing.
+pub(super) struct Attempt {
+    breaker: Breaker,
+    probe: bool,
+}
+
+impl Breaker {
+    /// A permission to call, or none while it is open.
+    pub(super) fn attempt(&self) -> Option<Attempt> {
+        let mut state = self.state();
+        let probe = match state.open {
+            None => false,
+            Some((until, _)) if Instant::now() < until || state.probing => return None,
+            Some(_) => true,
+        };
+        state.probing |= probe;
+        Some(Attempt { breaker: self.clone(), probe })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// The endpoint was reached. `true` if that closed the breaker.
+    pub(super) fn reached(self) -> bool {
+        let mut state = self.breaker.state();
+        state.failures = 0;
+        state.open.take().is_some()
+    }
+
+    /// The endpoint was not reached. `true` if that opened the breaker.
+    pub(super) fn failed(self) -> bool {
+        let mut state = self.breaker.state();
+        state.failures = state.failures.saturating_add(1);
+        let pause = match state.open {
+            Some((_, pause)) if self.probe => (pause * 2).min(LONGEST_PAUSE),
+            None if state.failures >= THRESHOLD => FIRST_PAUSE,
+            // Too few yet, or a call that began before it was opened.
+            _ => return false,
+        };
+        let opened = state.open.is_none();
+        state.open = Some((Instant::now() + pause, pause));
+        opened
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.probe {
+            self.breaker.state().probing = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    fn fail(breaker: &Breaker) -> bool {
+        breaker.attempt().unwrap().failed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_failures_in_a_row_open_it_and_anything_well_formed_in_between_does_not() {
+        let breaker = Breaker::default();
+        for _ in 0..10 {
+            for _ in 0..4 {
+                assert!(!fail(&breaker));
+            }
+            assert!(!breaker.attempt().unwrap().reached());
+        }
+        let opened: Vec<bool> = (0..5).map(|_| fail(&breaker)).collect();
+        assert_eq!(opened, [false, false, false, false, true]);
+        assert!(breaker.attempt().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_at_a_time_and_pauses_that_double_to_half_a_minute() {
+        let breaker = Breaker::default();
+        (0..5).for_each(|_| {
+            fail(&breaker);
+        });
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            advance(Duration::from_secs(pause).saturating_sub(Duration::from_millis(1))).await;
+            assert!(breaker.attempt().is_none());
+            advance(Duration::from_millis(1)).await;
+            let probe = breaker.attempt().unwrap();
+            assert!(breaker.attempt().is_none(), "one at a time");
+            probe.failed();
+        }
+        advance(LONGEST_PAUSE).await;
+        assert!(breaker.attempt().unwrap().reached());
+        assert!(breaker.attempt().is_some() && breaker.attempt().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_ends_without_a_word_lets_the_next_one_try() {
+        let breaker = Breaker::default();
+        (0..5).for_each(|_| {
+            fail(&breaker);
+        });
+        advance(FIRST_PAUSE).await;
+        drop(breaker.attempt().unwrap());
+        assert!(breaker.attempt().is_some());
+    }
+}

@@ -1,0 +1,80 @@
+//! An answer in the form it is served in, made once and served many times: the envelope's bytes and their `ETag`.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+/// Bytes of the hash that an `ETag` shows: enough that no two answers of a room ever share one.
+const ETAG_BYTES: usize = 16;
+
+const START: &str = r#"{"error":null,"data":"#;
+const END: &str = "}";
+
+/// A success: `data`, wrapped in the envelope byte for byte. Clones share the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    envelope: Bytes,
+    etag: String,
+}
+
+impl Answer {
+    /// Wraps `data`.
+    #[must_use]
+    pub fn new(data: &RawValue) -> Self {
+        let envelope = [START, data.get(), END].concat();
+        let hash = digest(&SHA256, envelope.as_bytes());
+        let start = hash.as_ref().get(..ETAG_BYTES).unwrap_or_default();
+        Self { etag: format!("\"{}\"", URL_SAFE_NO_PAD.encode(start)), envelope: envelope.into() }
+    }
+
+    /// The `data` in it, as it came.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        let data = self.envelope.get(START.len()..self.envelope.len() - END.len()).unwrap_or_default();
+        std::str::from_utf8(data).unwrap_or_default()
+    }
+
+    /// The whole body.
+    #[must_use]
+    pub fn envelope(&self) -> Bytes {
+        self.envelope.clone()
+    }
+
+    /// The strong entity tag, in its quotes.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// What it takes in memory, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.envelope.len() + self.etag.len()
+    }
+}
+
+/// An answer, and how long ago it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The answer.
+    pub answer: Answer,
+    /// Its age.
+    pub age: std::time::Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_wrapped_byte_for_byte_and_the_tag_follows_the_bytes() {
+        let answer = |json: &str| Answer::new(&RawValue::from_string(json.to_owned()).unwrap());
+        assert_eq!(answer(r#"{"b": 1e400}"#).envelope(), r#"{"error":null,"data":{"b": 1e400}}"#);
+        assert_eq!(answer(r#"{"b": 1e400}"#).data(), r#"{"b": 1e400}"#);
+        assert_eq!(answer("1").etag(), answer("1").etag());
+        assert_ne!(answer("1").etag(), answer("1.0").etag());
+        assert_eq!(answer("1").etag().len(), 24);
+    }
+}

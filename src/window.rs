@@ -1,0 +1,220 @@
+//! The window: one answer for each key, shared by all workers. However many ask at once, one call is made; for a while its
+//! answer serves everybody who asks; and when the next call fails, the old answer may stand in.
+//!
+//! It knows neither who asks (that is decided before it is looked at) nor what an answer says. Ages are measured by the
+//! runtime's monotonic clock: a wall clock that jumps ages nothing.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::answer::{Answer, Served};
+
+/// What an entry takes beside its key and its answer, in bytes, as far as the bound on memory is concerned.
+const OVERHEAD: usize = 200;
+
+/// How long answers are kept, and how much of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How long one answer serves everybody. Zero turns that off, but not the coalescing.
+    pub fresh_for: Duration,
+    /// How long past that it may stand in for a failure.
+    pub stale_if_error: Duration,
+    /// The memory that answers may take, in bytes.
+    pub max_bytes: u64,
+}
+
+/// What a failed call means to the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The call failed: an old answer may stand in.
+    Failure,
+    /// There is nothing any more: an old answer is wrong.
+    Absence,
+    /// The call was not made: that says nothing of the answer.
+    Refusal,
+}
+
+/// An error of the calls that a window makes.
+pub trait CallError: Clone + Send + Sync + 'static {
+    /// What it means.
+    fn kind(&self) -> Kind;
+    /// What is said when a call ended without a word: it panicked, or its worker is gone.
+    fn given_up() -> Self;
+}
+
+type Outcome<E> = Result<Kept, E>;
+
+/// An answer and when it arrived.
+#[derive(Clone)]
+struct Kept {
+    answer: Answer,
+    arrived: Instant,
+}
+
+impl Kept {
+    fn age(&self) -> Duration {
+        self.arrived.elapsed()
+    }
+
+    fn served(self) -> Served {
+        Served { age: self.age(), answer: self.answer }
+    }
+}
+
+/// One answer a key. Clones are the same window.
+pub struct Window<E>(Arc<Shared<E>>);
+
+struct Shared<E> {
+    kept: Cache<String, Kept>,
+    /// The calls under way; who finds one here waits for it.
+    in_flight: Mutex<HashMap<String, watch::Receiver<Option<Outcome<E>>>>>,
+    rules: Rules,
+}
+
+impl<E> Clone for Window<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<E: CallError> Window<E> {
+    /// An empty window.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        let weight =
+            |key: &String, kept: &Kept| u32::try_from(key.len() + kept.answer.size() + OVERHEAD).unwrap_or(u32::MAX);
+        let kept = Cache::builder()
+            .max_capacity(rules.max_bytes)
+            .weigher(weight)
+            // The usual policy would keep often asked rooms of yesterday and turn away those of today.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules }))
+    }
+
+    /// The answer for `key`: a fresh one that is here, or the one that `call` gives, made by whoever asks first.
+    ///
+    /// The call is a task of its own on the asker's worker: an asker who leaves neither ends it nor starts another one.
+    ///
+    /// # Errors
+    ///
+    /// The call's, for everybody who waited for it; the next asker tries again.
+    pub async fn read<F>(&self, key: &str, call: impl FnOnce() -> F) -> Result<Served, E>
+    where
+        F: Future<Output = Result<Answer, E>> + 'static,
+    {
+        if let Some(kept) = self.0.fresh(key) {
+            return Ok(kept.served());
+        }
+        let mut outcome = match self.0.join(key) {
+            Joined::Fresh(kept) => return Ok(kept.served()),
+            Joined::Waiting(outcome) => outcome,
+            Joined::First(report) => {
+                let outcome = report.sender.subscribe();
+                let call = call();
+                tokio::task::spawn_local(async move {
+                    let outcome = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(E::given_up()));
+                    report.conclude(outcome);
+                });
+                outcome
+            }
+        };
+        let outcome = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        outcome.ok().flatten().unwrap_or_else(|| Err(E::given_up())).map(Kept::served)
+    }
+}
+
+enum Joined<E: CallError> {
+    /// An answer arrived in between.
+    Fresh(Kept),
+    /// Somebody else's call is under way.
+    Waiting(watch::Receiver<Option<Outcome<E>>>),
+    /// Nobody's is; this one must be made.
+    First(Report<E>),
+}
+
+impl<E: CallError> Shared<E> {
+    fn fresh(&self, key: &str) -> Option<Kept> {
+        self.kept.get(key).filter(|kept| kept.age() < self.rules.fresh_for)
+    }
+
+    fn join(self: &Arc<Self>, key: &str) -> Joined<E> {
+        let mut in_flight = self.in_flight();
+        if let Some(outcome) = in_flight.get(key) {
+            return Joined::Waiting(outcome.clone());
+        }
+        // Looked at again under the lock: a call may have ended since.
+        if let Some(kept) = self.fresh(key) {
+            return Joined::Fresh(kept);
+        }
+        let (sender, receiver) = watch::channel(None);
+        in_flight.insert(key.to_owned(), receiver);
+        Joined::First(Report { window: Arc::clone(self), key: key.to_owned(), sender })
+    }
+
+    /// What those who waited get, once a call has ended; and what is kept of it.
+    fn settle(&self, key: &str, outcome: Result<Answer, E>) -> Outcome<E> {
+        let error = match outcome {
+            Ok(answer) => {
+                let kept = Kept { answer, arrived: Instant::now() };
+                if !(self.rules.fresh_for + self.rules.stale_if_error).is_zero() {
+                    self.kept.insert(key.to_owned(), kept.clone());
+                }
+                return Ok(kept);
+            }
+            Err(error) => error,
+        };
+        match error.kind() {
+            Kind::Absence => self.kept.invalidate(key),
+            Kind::Refusal => {}
+            Kind::Failure => {
+                let limit = self.rules.fresh_for + self.rules.stale_if_error;
+                if let Some(old) = self.kept.get(key).filter(|kept| kept.age() < limit) {
+                    return Ok(old);
+                }
+            }
+        }
+        Err(error)
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Option<Outcome<E>>>>> {
+        // Nothing in here panics while it holds the lock.
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The duty to say how a call ended. Dropped without a word (its worker is gone), those who wait are told so.
+struct Report<E: CallError> {
+    window: Arc<Shared<E>>,
+    key: String,
+    sender: watch::Sender<Option<Outcome<E>>>,
+}
+
+impl<E: CallError> Report<E> {
+    fn conclude(self, outcome: Result<Answer, E>) {
+        let outcome = self.window.settle(&self.key, outcome);
+        // First out of the way, then told: who comes in between finds the answer, or makes a call of its own.
+        self.window.in_flight().remove(&self.key);
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl<E: CallError> Drop for Report<E> {
+    fn drop(&mut self) {
+        if self.sender.borrow().is_none() {
+            self.window.in_flight().remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

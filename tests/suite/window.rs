@@ -1,0 +1,169 @@
+//! The window, over real sockets: many askers, one call; and an old answer when Admin Control fails.
+
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::Reply;
+
+use crate::support::answer::Answer;
+use crate::support::client::request;
+use crate::support::peers::Peer;
+use crate::support::{TestServer, tokens};
+
+/// The default window; the tests' own servers turn it off.
+const ON: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "5s"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
+/// How long a catch-up takes to be written.
+const WRITING: Duration = Duration::from_millis(1_500);
+
+fn get(server: &TestServer, room: &str) -> Answer {
+    server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
+}
+
+/// Sends the same request on each of so many connections, then reads all the answers.
+fn ask_at_once(server: &TestServer, askers: usize, room: impl Fn(usize) -> String) -> Vec<Answer> {
+    let user = tokens::user();
+    let mut connections: Vec<_> = (0..askers).map(|_| server.client().connect()).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(&request("GET", format!("/callCatchUp/{}", room(number)).as_bytes(), Some(&user)));
+    }
+    connections.iter_mut().map(|connection| connection.read().expect("an answer")).collect()
+}
+
+#[test]
+fn two_thousand_askers_of_one_room_cost_one_call() {
+    let server = TestServer::with(&ON);
+    server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+    for answer in ask_at_once(&server, 2_000, |_| "r1".to_owned()) {
+        answer.is_success_with(r#""written""#);
+    }
+    assert_eq!(server.calls(), 1);
+}
+
+#[test]
+fn a_thousand_askers_of_a_hundred_rooms_cost_a_hundred_calls_and_each_gets_its_own() {
+    let server = TestServer::with(&ON);
+    let answers = ask_at_once(&server, 1_000, |number| format!("room{}", number % 100));
+    for (number, answer) in answers.iter().enumerate() {
+        answer.is_success_with(&format!("\"room{}\"", number % 100));
+    }
+    assert_eq!(server.calls(), 100);
+}
+
+#[test]
+fn the_first_asker_may_reset_its_connection_and_the_others_are_answered_by_its_call() {
+    let server = TestServer::with(&ON);
+    server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+    let user = tokens::user();
+    let mut first = server.client().connect();
+    first.send(&request("GET", b"/callCatchUp/r1", Some(&user)));
+    while server.calls() == 0 {
+        std::thread::yield_now();
+    }
+    let mut others: Vec<_> = (0..200).map(|_| server.client().connect()).collect();
+    for other in &mut others {
+        other.send(&request("GET", b"/callCatchUp/r1", Some(&user)));
+    }
+    first.reset();
+    for other in &mut others {
+        other.read().unwrap().is_success_with(r#""written""#);
+    }
+    assert_eq!(server.calls(), 1);
+}
+
+#[test]
+fn a_failure_is_one_call_for_all_who_wait_and_the_next_asker_tries_again() {
+    let server = TestServer::with(&ON);
+    server.script.catch_up("r1", Reply::body(500, "the inside").after(Duration::from_millis(500)));
+    for answer in ask_at_once(&server, 200, |_| "r1".to_owned()) {
+        answer.is_error(500, "Internal server error", "all get it");
+    }
+    assert_eq!(server.calls(), 1);
+    server.script.catch_up("r1", Reply::data(r#""good""#));
+    get(&server, "r1").is_success_with(r#""good""#);
+}
+
+#[test]
+fn an_old_answer_stands_in_for_a_failure_with_its_age_and_not_for_a_404() {
+    let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
+    server.script.catch_up("r1", Reply::data(r#""old""#));
+    get(&server, "r1").is_success_with(r#""old""#);
+    std::thread::park_timeout(Duration::from_millis(1_100));
+    for failure in [
+        Reply::body(500, "x"),
+        Reply::body(200, "x"),
+        Reply::body(401, "{}"),
+        Reply::data("1").cut_in_the_body(),
+        Reply::silence(),
+    ] {
+        server.script.catch_up("r1", failure);
+        let answer = get(&server, "r1");
+        answer.is_success_with(r#""old""#);
+        assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= 1);
+    }
+    server.script.catch_up("r1", Reply::not_found());
+    get(&server, "r1").is_error(404, "Not found", "gone");
+    server.script.catch_up("r1", Reply::body(500, "x"));
+    get(&server, "r1").is_error(500, "Internal server error", "and forgotten");
+}
+
+#[test]
+fn an_answer_in_the_window_is_for_those_who_may_see_it_only() {
+    let server = TestServer::with(&ON);
+    let etag = get(&server, "r1").header("etag").unwrap().to_owned();
+    let ask = |token: &str, etag: &str| {
+        let line = format!(
+            "GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n\r\n"
+        );
+        server.client().ask(line.as_bytes())
+    };
+    ask(&tokens::guest("r2"), &etag).is_error(403, "Forbidden", "a guest of another room");
+    ask("forged", &etag).is_unauthorized("a forged token");
+    for matching in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
+        let known = ask(&tokens::guest("r1"), &matching);
+        assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())), "{matching}");
+    }
+    ask(&tokens::guest("r1"), "\"another\"").is_success_with(r#""r1""#);
+    assert_eq!(server.calls(), 1);
+}
+
+#[test]
+fn every_window_says_how_old_its_answer_is_and_every_other_answer_that_nobody_keeps_it() {
+    let server = TestServer::with(&ON);
+    server.put_summary("r1_1718871014/summary.txt", "text");
+    for target in ["/callCatchUp/r1", "/callStatus/r1", "/callConfig", "/meetings", "/callSummary/r1"] {
+        for _ in 0..2 {
+            let answer = server.client().get(target, Some(&tokens::user()));
+            assert_eq!(answer.header("cache-control"), Some("private, no-cache"), "{target}");
+            assert!(answer.header("etag").is_some() && answer.header("age").is_some(), "{target}");
+        }
+    }
+    assert_eq!(server.calls(), 5);
+    for target in ["/callCatchUp", "/callCatchUp/..", "/nothing"] {
+        let answer = server.client().get(target, Some(&tokens::user()));
+        assert_eq!((answer.header("cache-control"), answer.header("etag")), (Some("no-store"), None), "{target}");
+    }
+}
+
+#[test]
+fn after_five_failures_in_a_row_nobody_waits_until_a_probe_gets_through() {
+    let silent = Peer::serving(|mut stream, _| while crate::support::peers::read_head(&mut stream).is_some() {});
+    let server =
+        TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &silent.base_url()), ("APP_ADMIN_CONTROL__TIMEOUT", "200ms")]);
+    for number in 0..5 {
+        get(&server, &format!("r{number}")).is_error(500, "Internal server error", "timed out");
+    }
+    let started = Instant::now();
+    for number in 0..100 {
+        get(&server, &format!("s{number}")).is_error(500, "Internal server error", "open");
+    }
+    assert!(started.elapsed() < Duration::from_secs(5) && silent.connections() <= 10, "{}", silent.connections());
+}
+
+#[test]
+fn a_room_that_admin_control_fails_at_does_not_shut_the_others_out() {
+    let server = TestServer::start();
+    server.script.catch_up("poison", Reply::body(500, "x"));
+    for number in 0..50 {
+        get(&server, "poison").is_error(500, "Internal server error", "poison");
+        get(&server, &format!("r{number}")).is_success_with(&format!("\"r{number}\""));
+    }
+}
