@@ -38,17 +38,21 @@ CREATE INDEX sessions_expires_at ON sessions (expires_at);
 CREATE INDEX sessions_revoked_at ON sessions (revoked_at);
 CREATE INDEX refresh_tokens_session_id ON refresh_tokens (session_id);
 
--- Failed logins, counted by account and address, by account and by address. Keys are keyed hashes of those.
+-- Failed logins, counted by account and address, by account and by address. A scope is the SHA-256 of those.
 CREATE TABLE login_failures (
     scope         TEXT   NOT NULL PRIMARY KEY,
     -- Changes with every write, so that a writer notices another one.
     version       BIGINT NOT NULL,
     failures      BIGINT NOT NULL,
+    -- The last failure.
     last_at       BIGINT NOT NULL,
+    -- Logins that are being checked, and when the last of them began: one that never ended is forgotten after a while.
+    checking      BIGINT NOT NULL,
+    began_at      BIGINT NOT NULL,
     -- No password is checked before this.
     blocked_until BIGINT NOT NULL,
     -- When a login last succeeded here; 0 for never.
     succeeded_at  BIGINT NOT NULL
 );
 
-CREATE INDEX login_failures_last_at ON login_failures (last_at);
+CREATE INDEX login_failures_began_at ON login_failures (began_at);

@@ -32,6 +32,27 @@ impl Background {
         Ok(Self(Arc::new(Owned(Some(runtime)))))
     }
 
+    /// Starts a runtime for work that keeps a thread busy, with so many threads and no more.
+    ///
+    /// # Errors
+    ///
+    /// If the threads can't be started.
+    pub fn for_blocking_work(threads: usize) -> io::Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).max_blocking_threads(threads).thread_name("blocking").build()?;
+        Ok(Self(Arc::new(Owned(Some(runtime)))))
+    }
+
+    /// Does `work` on a thread where it may block.
+    ///
+    /// # Errors
+    ///
+    /// [`GivenUp`] if it has no end.
+    pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, GivenUp> {
+        let runtime = self.0.0.as_ref().ok_or(GivenUp)?;
+        runtime.spawn_blocking(work).await.map_err(|_| GivenUp)
+    }
+
     /// Does `work` to its end, even if nobody waits for it any more.
     ///
     /// # Errors

@@ -123,22 +123,26 @@ impl Accounts {
     pub async fn log_in(&self, email: &str, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
         let email = mailbox(email)?;
         password::check_length(password)?;
-        // Counted before the password is looked at: fifty guesses at one instant are fifty.
-        let attempt = throttle::Attempt::begin(&self.database, &email, from, self.clock.unix_milliseconds()).await?;
-        let checked = self.check(email, password).await;
+        // Begun before the password is looked at: fifty guesses at one instant are fifty.
+        let attempt = throttle::Attempt::begin(&self.database, &email, from, &self.clock).await?;
+        let checked = self.check(email, password, attempt.known_here()).await;
         match &checked {
             Ok(_) => attempt.succeeded(&self.database).await?,
-            Err(Error::WrongCredentials) => log::info!(peer:% = from; "login failed"),
-            // Nothing was learnt from it, so it does not count.
+            Err(Error::WrongCredentials) => {
+                log::info!(client:% = from; "login failed");
+                attempt.failed(&self.database).await?;
+            }
+            // It could not be written either; the attempt is forgotten by itself.
+            Err(Error::Database(_)) => {}
             Err(_) => attempt.withdrawn(&self.database).await?,
         }
         checked
     }
 
-    async fn check(&self, email: String, password: &str) -> Result<LoggedIn, Error> {
+    async fn check(&self, email: String, password: &str, known_here: bool) -> Result<LoggedIn, Error> {
         let user = self.database.user_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let matches = self.hasher.verify(password, hash).await?;
+        let matches = self.hasher.verify(password, hash, known_here).await?;
         let user = user.filter(|user| matches && !user.disabled).ok_or(Error::WrongCredentials)?;
 
         let refresh_token = random::secret();

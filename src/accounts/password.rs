@@ -1,4 +1,5 @@
-//! Passwords: argon2id, off the event loop, at most one a core at a time.
+//! Passwords: argon2id, off the event loop, at most one a core at a time. On threads of its own, and few: each keeps the
+//! memory of its last hash, and the usual pool has hundreds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use zxcvbn::{Score, zxcvbn};
 
 use super::Error;
+use crate::background::Background;
 
 /// The longest password, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -22,8 +24,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Below this score, fewer than a million guesses find a password.
-const GUESSED_EARLY: Score = Score::Two;
+/// Below this score, fewer than a hundred million guesses find a password.
+const GUESSED_EARLY: Score = Score::Three;
 
 /// A password that nobody has; its hash stands in where there is no account.
 const NOBODYS: &str = "nobody has this password";
@@ -31,20 +33,27 @@ const NOBODYS: &str = "nobody has this password";
 /// Hashes and verifies.
 pub(super) struct Hasher {
     turns: Arc<Semaphore>,
+    /// One more, for those who signed in from the same place before: a storm of strangers must not keep them out.
+    reserved: Arc<Semaphore>,
+    threads: OnceCell<Background>,
     dummy: OnceCell<String>,
 }
 
 impl Hasher {
     pub(super) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { turns: Arc::new(Semaphore::new(cores)), dummy: OnceCell::new() }
+        Self {
+            turns: Arc::new(Semaphore::new(cores())),
+            reserved: Arc::new(Semaphore::new(1)),
+            threads: OnceCell::new(),
+            dummy: OnceCell::new(),
+        }
     }
 
     /// A new PHC string, with a salt of its own.
     pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
-        let turn = self.turn().await?;
+        let turn = self.turn(false).await?;
         let password = normalised(password);
-        off_the_event_loop(turn, move || {
+        self.off_the_event_loop(turn, move || {
             let hash = argon2()?.hash_password(password.as_bytes()).map_err(|_| Error::Hash)?;
             Ok(hash.to_string())
         })
@@ -52,41 +61,53 @@ impl Hasher {
     }
 
     /// Whether `password` is the one of `hash`. With no hash the same work is done, for nothing.
-    pub(super) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, Error> {
+    /// `known` says that they get a turn before strangers.
+    pub(super) async fn verify(&self, password: &str, hash: Option<String>, known: bool) -> Result<bool, Error> {
         // Made on first use, before the account is known to be there or not.
         let dummy = self.dummy.get_or_try_init(|| self.hash(NOBODYS)).await?;
-        let known = hash.is_some();
+        let has_hash = hash.is_some();
         let hash = hash.unwrap_or_else(|| dummy.clone());
         let password = normalised(password);
-        let turn = self.turn().await?;
-        off_the_event_loop(turn, move || {
+        let turn = self.turn(known).await?;
+        self.off_the_event_loop(turn, move || {
             let hash = PasswordHash::new(&hash).map_err(|_| Error::Hash)?;
             let matches = argon2()?.verify_password(password.as_bytes(), &hash).is_ok();
-            Ok(matches && known)
+            Ok(matches && has_hash)
         })
         .await
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
+    async fn turn(&self, known: bool) -> Result<OwnedSemaphorePermit, Error> {
+        let turn = async {
+            tokio::select! {
+                turn = Arc::clone(&self.reserved).acquire_owned(), if known => turn,
+                turn = Arc::clone(&self.turns).acquire_owned() => turn,
+            }
+        };
         match tokio::time::timeout(PATIENCE, turn).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
         }
     }
+
+    async fn off_the_event_loop<T: Send + 'static>(
+        &self,
+        turn: OwnedSemaphorePermit,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let start = || async { Background::for_blocking_work(cores() + 1).map_err(|_| Error::Hash) };
+        let threads = self.threads.get_or_try_init(start).await?;
+        let work = threads.run_blocking(move || {
+            let result = work();
+            drop(turn);
+            result
+        });
+        work.await.unwrap_or(Err(Error::Hash))
+    }
 }
 
-async fn off_the_event_loop<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(turn);
-        result
-    })
-    .await
-    .unwrap_or(Err(Error::Hash))
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn argon2() -> Result<Argon2<'static>, Error> {
@@ -148,7 +169,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn where_there_is_no_account_no_password_is_right() {
-        assert!(!Hasher::new().verify(NOBODYS, None).await.unwrap());
+        assert!(!Hasher::new().verify(NOBODYS, None, false).await.unwrap());
     }
 
     #[test]
@@ -185,7 +206,7 @@ mod tests {
 
     impl Hasher {
         async fn verify_owned(&self, password: String, hash: String) -> bool {
-            self.verify(&password, Some(hash)).await.unwrap()
+            self.verify(&password, Some(hash), true).await.unwrap()
         }
     }
 }

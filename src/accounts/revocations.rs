@@ -104,10 +104,12 @@ struct Watcher {
 impl Watcher {
     /// Reads what was revoked around `latest` and later; gives the new latest.
     async fn read(&self, latest: i64) -> Result<i64, db::Error> {
-        let oldest = self.clock.unix_milliseconds().saturating_sub(self.relevant);
+        let now = self.clock.unix_milliseconds();
+        let oldest = now.saturating_sub(self.relevant);
         let since = latest.saturating_sub(milliseconds(SKEW)).max(oldest);
         let revoked = self.database.sessions_revoked_since(since).await?;
-        let latest = revoked.iter().map(|(_, at)| *at).fold(latest, i64::max);
+        // Not beyond our own time: somebody's clock that is ahead must not hide what others revoke.
+        let latest = revoked.iter().map(|(_, at)| *at).fold(latest, i64::max).min(now);
         self.revocations.merge(revoked, oldest);
         Ok(latest)
     }

@@ -7,11 +7,21 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Error, milliseconds, refresh_token};
+use crate::clock::Clock;
 use crate::db::{Database, LoginFailures};
 
 /// How often a count is tried to be written when others write it too.
 const TRIES: u32 = 200;
+/// How far the clocks of replicas may be apart.
+const SKEW: Duration = Duration::from_mins(1);
+/// For so long an attempt is believed to be under way: longer than any is.
+const LEASE: Duration = Duration::from_secs(15);
+/// How long an attempt waits for others to end, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(20);
 /// For so long after a success, the account's failures elsewhere do not matter at this address.
 const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 
@@ -38,7 +48,8 @@ const PAIR: Limit = Limit {
     free: 10,
     pause: Duration::from_secs(30),
     max_pause: Duration::from_mins(15),
-    forgotten: Forgotten::After(Duration::from_mins(15)),
+    // Longer than the longest pause, or the pause would be the end of it.
+    forgotten: Forgotten::After(Duration::from_mins(30)),
 };
 /// Ten at once and ten more a minute: at most twenty in any minute.
 const ADDRESS: Limit = Limit {
@@ -54,116 +65,182 @@ const ACCOUNT: Limit = Limit {
     forgotten: Forgotten::After(Duration::from_hours(24)),
 };
 
+/// What a scope says to one more attempt.
+#[derive(Debug, PartialEq, Eq)]
+enum Begin {
+    /// It may be checked; this is what is known from then on.
+    Now(LoginFailures),
+    /// As many are being checked as may still fail: it depends on them.
+    Soon,
+    /// Not for so many milliseconds.
+    After(i64),
+}
+
 impl Limit {
-    /// What is known after one more attempt, as if it had failed; or how long to wait, in milliseconds.
-    fn attempt(&self, known: LoginFailures, now: i64) -> Result<LoginFailures, i64> {
+    fn begin(&self, known: LoginFailures, now: i64) -> Begin {
         let wait = known.blocked_until - now;
-        // A longer wait than there is means that the clock was set back.
-        if wait > 0 && wait <= milliseconds(self.max_pause) {
-            return Err(wait);
+        // A longer wait than there is means that the clock was set back, and not just that a replica's is a little ahead.
+        if wait > 0 && wait <= milliseconds(self.max_pause + SKEW) {
+            return Begin::After(wait.min(milliseconds(self.max_pause)));
         }
-        let quiet = (now - known.last_at).max(0);
-        let failures = match self.forgotten {
-            Forgotten::After(duration) if quiet >= milliseconds(duration) => 1,
-            Forgotten::After(_) => known.failures + 1,
-            Forgotten::OneEvery(duration) => (known.failures - quiet / milliseconds(duration)).max(0) + 1,
-        };
-        Ok(LoginFailures { failures, last_at: now, blocked_until: self.blocked_until(failures, now), ..known })
+        let abandoned = now - known.began_at >= milliseconds(LEASE) || now < known.began_at;
+        let checking = if abandoned { 0 } else { known.checking };
+        let failures = self.remembered(known, now).0;
+        // Past the free ones, one at a time.
+        if checking > 0 && failures + checking >= self.free {
+            return Begin::Soon;
+        }
+        Begin::Now(LoginFailures { checking: checking + 1, began_at: now, ..known })
     }
 
-    /// What is known once it turned out that an attempt was no failure.
-    fn take_back(&self, known: LoginFailures) -> LoginFailures {
-        let failures = (known.failures - 1).max(0);
-        LoginFailures { failures, blocked_until: self.blocked_until(failures, known.last_at), ..known }
-    }
-
-    fn blocked_until(&self, failures: i64, now: i64) -> i64 {
-        match u32::try_from(failures - self.free) {
+    /// What is known once an attempt has failed.
+    fn failed(&self, known: LoginFailures, now: i64) -> LoginFailures {
+        let (remembered, since) = self.remembered(known, now);
+        let failures = remembered + 1;
+        let blocked_until = match u32::try_from(failures - self.free) {
             Ok(beyond) => now + milliseconds(self.pause.saturating_mul(1 << beyond.min(20)).min(self.max_pause)),
             Err(_) => 0,
+        };
+        LoginFailures { failures, last_at: since, blocked_until, ..ended(known) }
+    }
+
+    /// The failures that still count at `now`, and since when the next one is being forgotten.
+    fn remembered(&self, known: LoginFailures, now: i64) -> (i64, i64) {
+        let quiet = (now - known.last_at).max(0);
+        match self.forgotten {
+            Forgotten::After(duration) if quiet >= milliseconds(duration) => (0, now),
+            Forgotten::After(_) => (known.failures, now),
+            Forgotten::OneEvery(duration) => {
+                let forgotten = quiet / milliseconds(duration);
+                match known.failures - forgotten {
+                    left @ 1.. => (left, known.last_at.min(now) + forgotten * milliseconds(duration)),
+                    _ => (0, now),
+                }
+            }
         }
     }
 }
 
-/// One login that is being checked. It counts as a failure until it is said to be none.
+/// What is known once an attempt has ended in any way.
+fn ended(known: LoginFailures) -> LoginFailures {
+    LoginFailures { checking: (known.checking - 1).max(0), ..known }
+}
+
+/// One login that is being checked. Dropped without a word it is forgotten after [`LEASE`]: the client may have gone.
 pub(super) struct Attempt {
-    counted: Vec<(String, &'static Limit)>,
+    begun: Vec<(String, &'static Limit)>,
     pair: String,
-    now: i64,
+    known_here: bool,
+    clock: Clock,
 }
 
 impl Attempt {
-    /// Counts an attempt on the account `email` from an address, at `now` in milliseconds.
+    /// Begins an attempt on the account `email` from an address.
     ///
     /// # Errors
     ///
     /// [`Error::Throttled`] if no password is to be checked now, [`Error::Overloaded`], [`Error::Database`].
-    pub(super) async fn begin(database: &Database, email: &str, from: IpAddr, now: i64) -> Result<Self, Error> {
+    pub(super) async fn begin(database: &Database, email: &str, from: IpAddr, clock: &Clock) -> Result<Self, Error> {
+        let now = clock.unix_milliseconds();
         let address = network(from);
         let pair = refresh_token::hash(&format!("account {email} from {address}"));
-        let mut attempt = Self { counted: Vec::new(), pair: pair.clone(), now };
-        let known_here = attempt.count(database, pair, &PAIR).await?.succeeded_at > now - milliseconds(KNOWN_FOR);
-        let address = refresh_token::hash(&format!("address {address}"));
         let account = refresh_token::hash(&format!("account {email}"));
-        let mut rest = vec![(address, &ADDRESS)];
+        let known = database.login_failures(pair.clone()).await?.succeeded_at;
+        let known_here = known > 0 && known > now - milliseconds(KNOWN_FOR);
+        let mut attempt = Self { begun: Vec::new(), pair: pair.clone(), known_here, clock: clock.clone() };
+        // The address first: one that is refused leaves no trace of the accounts that it asks for.
+        let mut scopes = vec![(refresh_token::hash(&format!("address {address}")), &ADDRESS), (pair, &PAIR)];
         if !known_here {
-            rest.push((account, &ACCOUNT));
+            scopes.push((account, &ACCOUNT));
         }
-        for (scope, limit) in rest {
-            if let Err(error) = attempt.count(database, scope, limit).await {
-                attempt.withdrawn(database).await?;
-                return Err(error);
+        refuse_while_blocked(database, &scopes, now).await?;
+        for (scope, limit) in scopes {
+            match begin_in(database, &scope, limit, clock).await {
+                Ok(()) => attempt.begun.push((scope, limit)),
+                Err(Error::Database(error)) => return Err(Error::Database(error)),
+                Err(refused) => {
+                    attempt.withdrawn(database).await?;
+                    return Err(refused);
+                }
             }
         }
         Ok(attempt)
     }
 
-    async fn count(&mut self, database: &Database, scope: String, limit: &'static Limit) -> Result<LoginFailures, Error> {
-        let now = self.now;
-        let counted = rewrite(database, &scope, |known| limit.attempt(known, now).map_err(throttled)).await?;
-        self.counted.push((scope, limit));
-        Ok(counted)
+    /// Whether a login of this account succeeded at this address lately.
+    pub(super) fn known_here(&self) -> bool {
+        self.known_here
     }
 
-    /// The password was right: it was no failure, and here there were none.
+    /// The password was wrong.
+    pub(super) async fn failed(self, database: &Database) -> Result<(), Error> {
+        for (scope, limit) in &self.begun {
+            rewrite(database, scope, |known| limit.failed(known, self.clock.unix_milliseconds())).await?;
+        }
+        Ok(())
+    }
+
+    /// The password was right: here there were no failures.
     pub(super) async fn succeeded(self, database: &Database) -> Result<(), Error> {
-        for (scope, limit) in self.counted {
-            let (pair, now) = (scope == self.pair, self.now);
-            rewrite(database, &scope, |known| {
-                let clean = LoginFailures { failures: 0, blocked_until: 0, succeeded_at: now, ..known };
-                Ok(if pair { clean } else { limit.take_back(known) })
-            })
-            .await?;
+        for (scope, _) in &self.begun {
+            let succeeded_at = self.clock.unix_milliseconds();
+            let clean = |known| LoginFailures { failures: 0, blocked_until: 0, succeeded_at, ..ended(known) };
+            rewrite(database, scope, |known| if *scope == self.pair { clean(known) } else { ended(known) }).await?;
         }
         Ok(())
     }
 
     /// No password was checked.
     pub(super) async fn withdrawn(self, database: &Database) -> Result<(), Error> {
-        for (scope, limit) in self.counted {
-            rewrite(database, &scope, |known| Ok(limit.take_back(known))).await?;
+        for (scope, _) in &self.begun {
+            rewrite(database, scope, ended).await?;
         }
         Ok(())
     }
 }
 
-/// Reads, decides and writes, again if somebody else wrote in between. Gives what was written.
-async fn rewrite(
-    database: &Database,
-    scope: &str,
-    decide: impl Fn(LoginFailures) -> Result<LoginFailures, Error>,
-) -> Result<LoginFailures, Error> {
-    for _ in 0..TRIES {
-        let next = decide(database.login_failures(scope.to_owned()).await?)?;
-        if database.replace_login_failures(scope.to_owned(), next).await? {
-            return Ok(next);
+/// Says how long all of the scopes take together to let anybody through, before a word is written to any of them.
+async fn refuse_while_blocked(database: &Database, scopes: &[(String, &'static Limit)], now: i64) -> Result<(), Error> {
+    let mut longest = 0;
+    for (scope, limit) in scopes {
+        if let Begin::After(wait) = limit.begin(database.login_failures(scope.clone()).await?, now) {
+            longest = longest.max(wait);
+        }
+    }
+    if longest > 0 { Err(throttled(longest)) } else { Ok(()) }
+}
+
+fn throttled(milliseconds: i64) -> Error {
+    Error::Throttled(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)))
+}
+
+/// Begins in one scope, after those that are being checked there if it depends on them.
+async fn begin_in(database: &Database, scope: &str, limit: &Limit, clock: &Clock) -> Result<(), Error> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        let known = database.login_failures(scope.to_owned()).await?;
+        match limit.begin(known, clock.unix_milliseconds()) {
+            Begin::After(wait) => return Err(throttled(wait)),
+            Begin::Soon => tokio::time::sleep(POLL).await,
+            Begin::Now(next) => {
+                if database.replace_login_failures(scope.to_owned(), next).await? {
+                    return Ok(());
+                }
+            }
         }
     }
     Err(Error::Overloaded)
 }
 
-fn throttled(milliseconds: i64) -> Error {
-    Error::Throttled(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)))
+/// Reads, decides and writes, again if somebody else wrote in between.
+async fn rewrite(database: &Database, scope: &str, decide: impl Fn(LoginFailures) -> LoginFailures) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let next = decide(database.login_failures(scope.to_owned()).await?);
+        if database.replace_login_failures(scope.to_owned(), next).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Overloaded)
 }
 
 /// What counts as one address: an IPv6 customer has a whole /64, and an IPv4 address may be written as an IPv6 one.
@@ -179,13 +256,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Attempts that are let through when somebody tries every `step` milliseconds, for `duration` milliseconds.
+    /// Failures that are let through when somebody tries every `step` milliseconds, for `duration` milliseconds.
     fn let_through(limit: &Limit, step: i64, duration: i64) -> Vec<i64> {
         let mut known = LoginFailures::default();
         let mut let_through = Vec::new();
         for now in (0..duration).step_by(usize::try_from(step).unwrap()).map(|at| 1_800_000_000_000 + at) {
-            if let Ok(next) = limit.attempt(known, now) {
-                known = next;
+            if let Begin::Now(next) = limit.begin(known, now) {
+                known = limit.failed(next, now);
                 let_through.push(now - 1_800_000_000_000);
             }
         }
@@ -197,7 +274,7 @@ mod tests {
         let times = let_through(&PAIR, 1000, 2 * 3600 * 1000);
         let pauses: Vec<i64> = times.windows(2).skip(9).map(|pair| (pair[1] - pair[0]) / 1000).collect();
         assert!(times[9] < 10_000);
-        assert_eq!(pauses[..6], [30, 60, 120, 240, 480, 900]);
+        assert_eq!(pauses[..8], [30, 60, 120, 240, 480, 900, 900, 900]);
     }
 
     #[test]
@@ -218,6 +295,37 @@ mod tests {
     }
 
     #[test]
+    fn as_many_are_checked_at_once_as_may_still_fail_and_success_counts_nothing() {
+        let now = 1_800_000_000_000;
+        let mut known = LoginFailures::default();
+        for _ in 0..10 {
+            let Begin::Now(next) = PAIR.begin(known, now) else { panic!("ten are free") };
+            known = next;
+        }
+        assert_eq!(PAIR.begin(known, now), Begin::Soon);
+        assert!(matches!(PAIR.begin(ended(known), now), Begin::Now(_)), "one of them ended well");
+        let failed = (0..10).fold(known, |known, _| PAIR.failed(known, now));
+        assert_eq!((failed.failures, failed.checking), (10, 0));
+        assert_eq!(PAIR.begin(failed, now), Begin::After(30_000));
+        assert!(
+            matches!(PAIR.begin(known, now + milliseconds(LEASE)), Begin::Now(_)),
+            "those that never ended are forgotten"
+        );
+    }
+
+    #[test]
+    fn right_logins_in_between_keep_no_failure_from_being_forgotten() {
+        let (mut known, mut now) = (LoginFailures::default(), 1_800_000_000_000);
+        for second in 0..600 {
+            now += 1_000;
+            let Begin::Now(next) = ADDRESS.begin(known, now) else {
+                panic!("a typo every seven seconds is within the rate")
+            };
+            known = if second % 7 == 0 { ADDRESS.failed(next, now) } else { ended(next) };
+        }
+    }
+
+    #[test]
     fn an_address_is_one_however_it_is_written() {
         let network_of = |text: &str| network(text.parse().unwrap());
         assert_eq!(network_of("::ffff:10.0.0.1"), network_of("10.0.0.1"));
@@ -232,20 +340,12 @@ mod tests {
                 let (mut known, mut now) = (LoginFailures::default(), 1_800_000_000_000_i64);
                 for jump in &jumps {
                     now += jump;
-                    match limit.attempt(known, now) {
-                        Ok(next) => known = next,
-                        Err(wait) => prop_assert!(wait <= milliseconds(limit.max_pause)),
+                    match limit.begin(known, now) {
+                        Begin::Now(next) => known = limit.failed(next, now),
+                        Begin::After(wait) => prop_assert!(wait <= milliseconds(limit.max_pause)),
+                        Begin::Soon => prop_assert!(false, "nothing is being checked"),
                     }
                 }
-            }
-        }
-
-        #[test]
-        fn what_is_taken_back_never_counted(before in 0_i64..120) {
-            for limit in [&PAIR, &ADDRESS, &ACCOUNT] {
-                let known = LoginFailures { failures: before, last_at: 1000, ..LoginFailures::default() };
-                let after = limit.take_back(limit.attempt(known, 1000).unwrap());
-                prop_assert_eq!(after.failures, before);
             }
         }
     }

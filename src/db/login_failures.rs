@@ -9,10 +9,14 @@ use super::{Database, Error};
 pub struct LoginFailures {
     /// Grows with each write; 0 if there is no row yet.
     pub version: i64,
-    /// Failures in a row, and logins that are being checked right now.
+    /// Failures in a row.
     pub failures: i64,
-    /// The last attempt, in milliseconds since 1970-01-01 UTC.
+    /// The last failure, in milliseconds since 1970-01-01 UTC.
     pub last_at: i64,
+    /// Logins that are being checked right now.
+    pub checking: i64,
+    /// When the last of them began, in the same milliseconds.
+    pub began_at: i64,
     /// No password is checked before this, in the same milliseconds.
     pub blocked_until: i64,
     /// The last success, in the same milliseconds; 0 for none.
@@ -26,7 +30,7 @@ impl Database {
     ///
     /// [`Error::Failed`].
     pub async fn login_failures(&self, scope: String) -> Result<LoginFailures, Error> {
-        let sql = "SELECT version, failures, last_at, blocked_until, succeeded_at FROM login_failures WHERE scope = $1";
+        let sql = "SELECT version, failures, last_at, checking, began_at, blocked_until, succeeded_at FROM login_failures WHERE scope = $1";
         self.run(|pool| async move {
             let Some(row) = sqlx::query(sql).bind(scope).fetch_optional(&pool).await? else {
                 return Ok(LoginFailures::default());
@@ -35,6 +39,8 @@ impl Database {
                 version: row.try_get("version")?,
                 failures: row.try_get("failures")?,
                 last_at: row.try_get("last_at")?,
+                checking: row.try_get("checking")?,
+                began_at: row.try_get("began_at")?,
                 blocked_until: row.try_get("blocked_until")?,
                 succeeded_at: row.try_get("succeeded_at")?,
             })
@@ -49,16 +55,18 @@ impl Database {
     ///
     /// [`Error::Failed`].
     pub async fn replace_login_failures(&self, scope: String, next: LoginFailures) -> Result<bool, Error> {
-        let insert = "INSERT INTO login_failures (version, failures, last_at, blocked_until, succeeded_at, scope) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope) DO NOTHING";
+        let insert = "INSERT INTO login_failures (version, failures, last_at, checking, began_at, blocked_until, succeeded_at, scope) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (scope) DO NOTHING";
         let update = "UPDATE login_failures \
-             SET version = $1, failures = $2, last_at = $3, blocked_until = $4, succeeded_at = $5 \
-             WHERE scope = $6 AND version = $7";
+             SET version = $1, failures = $2, last_at = $3, checking = $4, began_at = $5, blocked_until = $6, succeeded_at = $7 \
+             WHERE scope = $8 AND version = $9";
         self.run(move |pool| async move {
             let query = sqlx::query(if next.version == 0 { insert } else { update })
                 .bind(next.version + 1)
                 .bind(next.failures)
                 .bind(next.last_at)
+                .bind(next.checking)
+                .bind(next.began_at)
                 .bind(next.blocked_until)
                 .bind(next.succeeded_at)
                 .bind(scope);
@@ -74,7 +82,7 @@ impl Database {
     ///
     /// [`Error::Failed`].
     pub async fn forget_login_failures(&self, attempts_before: i64, successes_before: i64) -> Result<(), Error> {
-        let sql = "DELETE FROM login_failures WHERE last_at < $1 AND succeeded_at < $2";
+        let sql = "DELETE FROM login_failures WHERE began_at < $1 AND succeeded_at < $2";
         self.run(
             move |pool| async move { sqlx::query(sql).bind(attempts_before).bind(successes_before).execute(&pool).await },
         )

@@ -11,7 +11,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
-use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
 pub use login_failures::LoginFailures;
 pub use sessions::{NewSession, Refresh, Session};
@@ -23,6 +23,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one piece of work may take, a wait for SQLite's lock included: a connection that died without a word never answers.
+const WORK_TIMEOUT: Duration = Duration::from_secs(6);
 const MAX_CONNECTIONS: u32 = 10;
 /// How often a migration is tried again when another process holds the database, and how long apart.
 const MIGRATION_TRIES: u32 = 20;
@@ -48,6 +50,9 @@ pub enum Error {
     /// The folder for the database file could not be made.
     #[error("the folder can't be made: {0}")]
     Folder(#[from] std::io::Error),
+    /// It did not answer in time.
+    #[error("the database did not answer in time")]
+    TimedOut,
     /// The task that did the work is gone.
     #[error(transparent)]
     GivenUp(#[from] GivenUp),
@@ -91,7 +96,10 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        Ok(self.background.run(work(self.pool.clone())).await??)
+        let work = work(self.pool.clone());
+        // The timer is the background's too: a worker's ends with the worker.
+        let work = async move { tokio::time::timeout(WORK_TIMEOUT, work).await };
+        Ok(self.background.run(work).await?.map_err(|_| Error::TimedOut)??)
     }
 
     /// Answers if the database does.
@@ -120,6 +128,8 @@ async fn connect(url: &str, sqlite: bool) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // SQLite may end a transaction by itself (a full disk, for one), and sqlx does not notice: such a connection is done for.
+        .before_acquire(|connection: &mut AnyConnection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 if sqlite {

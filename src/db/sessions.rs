@@ -54,24 +54,24 @@ impl Database {
     ///
     /// [`Error::Failed`].
     pub async fn insert_session(&self, session: NewSession) -> Result<bool, Error> {
-        let insert_session = "INSERT INTO sessions (id, user_id, created_at, expires_at) \
-             SELECT CAST($1 AS TEXT), id, CAST($2 AS BIGINT), CAST($3 AS BIGINT) FROM users \
-             WHERE id = $4 AND password_hash = $5 AND disabled_at IS NULL";
+        // Changes nothing, but waits for whoever is changing the account, and makes them wait for us.
+        let lock_user = "UPDATE users SET id = id WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";
+        let insert_session = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
         let insert_token = "INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)";
         let begin = self.begin;
         self.run(|pool| async move {
             let mut transaction = pool.begin_with(begin).await?;
-            let inserted = sqlx::query(insert_session)
-                .bind(&session.id)
-                .bind(session.created_at)
-                .bind(session.expires_at)
-                .bind(session.user_id)
-                .bind(session.password_hash)
-                .execute(&mut *transaction)
-                .await?;
-            if inserted.rows_affected() == 0 {
+            let lock = sqlx::query(lock_user).bind(&session.user_id).bind(session.password_hash);
+            if lock.execute(&mut *transaction).await?.rows_affected() == 0 {
                 return Ok(false);
             }
+            sqlx::query(insert_session)
+                .bind(&session.id)
+                .bind(session.user_id)
+                .bind(session.created_at)
+                .bind(session.expires_at)
+                .execute(&mut *transaction)
+                .await?;
             sqlx::query(insert_token)
                 .bind(session.refresh_token_hash)
                 .bind(&session.id)

@@ -88,12 +88,14 @@ impl ResponseError for Identified {
 fn client_address(request: &ServiceRequest) -> ClientAddress {
     let proxies = request.app_data::<web::Data<TrustedProxies>>();
     let peer = request.peer_addr().map(|peer| peer.ip());
-    let lines = request.headers().get_all(X_FORWARDED_FOR).filter_map(|line| line.to_str().ok());
+    // Whatever bytes a client put to the left, what a proxy wrote to the right of it counts.
+    let lines = request.headers().get_all(X_FORWARDED_FOR).map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
     // Collected, because the headers can't be walked backwards.
-    let lines: Vec<&str> = lines.collect();
+    let lines: Vec<String> = lines.collect();
+    let lines = lines.iter().map(String::as_str);
     match proxies {
-        Some(proxies) => proxies.client(peer, lines.into_iter()),
-        None => TrustedProxies::default().client(peer, lines.into_iter()),
+        Some(proxies) => proxies.client(peer, lines),
+        None => TrustedProxies::default().client(peer, lines),
     }
 }
 

@@ -103,6 +103,11 @@ impl Summaries {
     }
 }
 
+/// A meeting's time, in the documented form: without this, a room could claim the files of another whose name goes on after `_`.
+fn is_number(time: &str) -> bool {
+    !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A text as an answer: a JSON string.
 fn text_answer(text: &str) -> Result<Answer, Error> {
     let json = serde_json::value::to_raw_value(text).map_err(|error| Error::StoreFailed(error.to_string()))?;
@@ -118,7 +123,9 @@ fn key_in(record: &str, room: &RoomName) -> Result<String, Error> {
     let key = record.text("file_url").ok_or(Error::BadRecord("it has no file_url"))?;
     let of_room = key.strip_prefix(room.as_str()).and_then(|rest| rest.strip_prefix('_'));
     match of_room.and_then(|rest| rest.split_once('/')) {
-        Some((_, file)) if !file.is_empty() && key.len() <= MAX_KEY_BYTES && !key.contains(char::is_control) => {
+        Some((time, file))
+            if !file.is_empty() && is_number(time) && key.len() <= MAX_KEY_BYTES && !key.contains(char::is_control) =>
+        {
             Ok(key.to_owned())
         }
         _ => Err(Error::BadRecord("its file_url is not of this room")),
@@ -147,6 +154,9 @@ mod tests {
             "r2_17/summary.txt",
             "R1_17/summary.txt",
             "r12_17/summary.txt",
+            "r1_x_17/summary.txt",
+            "r1_/summary.txt",
+            "r1_17x/summary.txt",
             "/r1_17/summary.txt",
             "../r1_17/summary.txt",
             "/etc/passwd",

@@ -1,5 +1,6 @@
 //! The store of summary files: a folder, or a bucket of S3 and its kin. The only module that knows `object_store`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Rules {
 #[derive(Clone)]
 pub struct Store {
     files: Arc<dyn ObjectStore>,
+    /// The folder, without links in its own path; none for a bucket.
+    folder: Option<PathBuf>,
     background: Background,
 }
 
@@ -46,12 +49,12 @@ impl Store {
     ///
     /// A sentence on what can't be opened.
     pub fn open(rules: &Rules, background: Background) -> Result<Self, String> {
-        let files = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
-            (Some(folder), _) => in_folder(folder)?,
-            (None, Some(bucket)) => in_bucket(bucket, &rules.aws)?,
+        let (files, folder) = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
+            (Some(folder), _) => in_folder(folder).map(|(files, folder)| (files, Some(folder)))?,
+            (None, Some(bucket)) => (in_bucket(bucket, &rules.aws)?, None),
             (None, None) => return Err("it is neither file:// nor s3://".to_owned()),
         };
-        Ok(Self { files, background })
+        Ok(Self { files, folder, background })
     }
 
     /// The text of the file at `key`, which is taken as it is: not joined, not decoded, not normalised.
@@ -63,6 +66,9 @@ impl Store {
         let path = Path::parse(key).map_err(|_| Error::BadRecord("its file_url is no key"))?;
         if path.as_ref() != key {
             return Err(Error::BadRecord("its file_url is no key"));
+        }
+        if let Some(folder) = &self.folder {
+            check_file(folder, key)?;
         }
         let files = Arc::clone(&self.files);
         let reading = async move { tokio::time::timeout(TIMEOUT, read(&*files, &path)).await };
@@ -98,10 +104,22 @@ async fn missing(files: &dyn ObjectStore, path: &Path) -> Error {
     }
 }
 
-fn in_folder(folder: &str) -> Result<Arc<dyn ObjectStore>, String> {
+/// A file itself, at the very place that the key names: no link to another room's, no device to wait for.
+fn check_file(folder: &std::path::Path, key: &str) -> Result<(), Error> {
+    let place = folder.join(key);
+    match place.canonicalize() {
+        Ok(real) if real == place && real.is_file() => Ok(()),
+        Ok(_) => Err(Error::StoreFailed("the file is a link, or no file".to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NotFound),
+        Err(error) => Err(Error::StoreFailed(error.kind().to_string())),
+    }
+}
+
+fn in_folder(folder: &str) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("the folder can't be made: {error}"))?;
-    let files = LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string())?;
-    Ok(Arc::new(files))
+    let folder = std::path::Path::new(folder).canonicalize().map_err(|error| error.to_string())?;
+    let files = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
+    Ok((Arc::new(files), folder))
 }
 
 fn in_bucket(bucket: &str, aws: &[(String, Secret)]) -> Result<Arc<dyn ObjectStore>, String> {

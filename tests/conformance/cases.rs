@@ -17,6 +17,9 @@ fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
+/// What the contract allows an operator.
+const NO_GUESTS: &str = "guests are turned off there";
+
 /// A name that no room has.
 const NO_ROOM: &str = "unknown room";
 
@@ -182,7 +185,9 @@ pub mod login {
     }
 
     pub fn wrong_credentials_are_401(target: &Target) -> Outcome {
-        target.log_in("nobody-at-all@example.com", "a wrong password").fails(401, "Unauthorized")?;
+        target
+            .log_in(&format!("nobody-{}@example.com", std::process::id()), "a wrong password")
+            .fails(401, "Unauthorized")?;
         PASSED
     }
 
@@ -232,8 +237,12 @@ pub mod refresh {
         target.post("/auth/refresh", None, &body).fails(401, "Unauthorized")?;
         // Two seconds are what the contract gives the other replicas.
         let started = std::time::Instant::now();
-        while target.get("/callConfig", Some(text(&session["token"])?)).answer.is_ok_and(|answer| answer.status == 200) {
-            demand(started.elapsed().as_secs() < 2, || "its user token still opens after two seconds".to_owned())?;
+        loop {
+            let refused = target.get("/callConfig", Some(text(&session["token"])?)).fails(401, "Unauthorized");
+            if refused.is_ok() || started.elapsed().as_secs() >= 2 {
+                refused.map_err(|seen| format!("after two seconds its user token is not refused: {seen}"))?;
+                break;
+            }
             std::thread::park_timeout(std::time::Duration::from_millis(100));
         }
         PASSED
@@ -249,14 +258,18 @@ pub mod join_member {
     use super::*;
 
     pub fn a_guest_sees_its_own_room(target: &Target) -> Outcome {
-        let guest = target.guest(&target.room)?;
+        let Some(guest) = target.guest(&target.room)? else {
+            return Ok(Verdict::NotTried(NO_GUESTS));
+        };
         target.get(&format!("/callCatchUp/{}", encoded(&target.room)), Some(&guest)).success()?;
         target.get(&format!("/callStatus?roomName={}", encoded(&target.room)), Some(&guest)).success()?;
         PASSED
     }
 
     pub fn a_guest_sees_no_other_room(target: &Target) -> Outcome {
-        let guest = target.guest("another room")?;
+        let Some(guest) = target.guest("another room")? else {
+            return Ok(Verdict::NotTried(NO_GUESTS));
+        };
         for route in ["callCatchUp", "callStatus", "callSummary"] {
             for path in
                 [format!("/{route}/{}", encoded(&target.room)), format!("/{route}?roomName={}", encoded(&target.room))]
@@ -288,7 +301,9 @@ pub mod proconf_token {
     }
 
     pub fn a_guest_is_no_owner(target: &Target) -> Outcome {
-        let guest = target.guest(&target.room)?;
+        let Some(guest) = target.guest(&target.room)? else {
+            return Ok(Verdict::NotTried(NO_GUESTS));
+        };
         target.post("/proconfToken", Some(&guest), &body("owner", &target.room)).fails(403, "Forbidden")?;
         target.post("/proconfToken", Some(&guest), &body("member", "another room")).fails(403, "Forbidden")?;
         PASSED
@@ -363,7 +378,10 @@ pub mod meetings {
     }
 
     pub fn a_guest_is_403(target: &Target) -> Outcome {
-        target.get("/meetings", Some(&target.guest(&target.room)?)).fails(403, "Forbidden")?;
+        let Some(guest) = target.guest(&target.room)? else {
+            return Ok(Verdict::NotTried(NO_GUESTS));
+        };
+        target.get("/meetings", Some(&guest)).fails(403, "Forbidden")?;
         PASSED
     }
 }

@@ -1,9 +1,11 @@
 //! `POST /auth/refresh` and `/auth/logout`, and everything else that ends a session.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use proconf_app_server::accounts::management;
+use proconf_app_server::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
@@ -202,6 +204,60 @@ fn another_password_ends_all_sessions_and_the_old_one_is_worth_nothing() {
     let sign_in = |password| server.client().post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string());
     sign_in(PASSWORD).is_unauthorized("the old password");
     sign_in(new).data();
+}
+
+#[test]
+fn no_session_of_an_old_password_survives_however_the_logins_fall() {
+    let server = server_with_ann();
+    let (old, new) = ("the first horse, the first battery", "the second horse, the second battery");
+    for _ in 0..5 {
+        // The failures of the last round are forgotten.
+        server.clock.put_forward(Duration::from_mins(31));
+        server.manage(async |database, clock| management::set_password(&database, EMAIL, old, 15, &clock).await);
+        let done = AtomicBool::new(false);
+        let sign_in = || server.client().post("/auth/login", &json!({"email": EMAIL, "password": old}).to_string());
+        let logins: Vec<Value> = std::thread::scope(|scope| {
+            let signing_in: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut logins = Vec::new();
+                        while !done.load(Ordering::SeqCst) {
+                            let answer = sign_in();
+                            if answer.status == 200 {
+                                logins.push(answer.data());
+                            }
+                        }
+                        logins
+                    })
+                })
+                .collect();
+            std::thread::park_timeout(Duration::from_millis(150));
+            server.manage(async |database, clock| management::set_password(&database, EMAIL, new, 15, &clock).await);
+            done.store(true, Ordering::SeqCst);
+            signing_in.into_iter().flat_map(|one| one.join().unwrap()).collect()
+        });
+        assert!(!logins.is_empty());
+        for login in &logins {
+            is_shut_within(ELSEWHERE, &server, login);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_somewhere_hides_no_revocation() {
+    let server = server_with_ann();
+    server.add_user("bo@example.com", PASSWORD);
+    let login = log_in(&server);
+    let of_bo = json!({"email": "bo@example.com", "password": PASSWORD}).to_string();
+    server.client().post("/auth/login", &of_bo).data();
+    server.manage(async |database, _| {
+        let ahead = Clock::from_fn(|| std::time::SystemTime::now() + Duration::from_hours(1));
+        management::disable(&database, "bo@example.com", &ahead).await
+    });
+    server.client().post("/auth/login", &of_bo).is_unauthorized("disabled");
+    std::thread::park_timeout(Duration::from_millis(700));
+    server.manage(async |database, clock| management::disable(&database, EMAIL, &clock).await);
+    is_shut_within(ELSEWHERE, &server, &login);
 }
 
 #[test]

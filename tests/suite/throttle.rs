@@ -123,6 +123,31 @@ fn success_does_not_count_and_clears_its_own_pair_only() {
 }
 
 #[test]
+fn right_passwords_at_once_are_all_let_in() {
+    let server = server_with_ann();
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let signing_in: Vec<_> = (0..40).map(|_| scope.spawn(|| log_in(&server, EMAIL, PASSWORD, "192.0.2.1"))).collect();
+        signing_in.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let let_in = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(
+        answers.iter().all(|answer| matches!(answer.status, 200 | 503)),
+        "503 where this machine is too slow, never 429"
+    );
+    assert!(let_in >= 20, "{let_in}");
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+}
+
+#[test]
+fn a_refused_address_leaves_no_trace_of_the_accounts_it_asks_for() {
+    let server = server_with_ann();
+    let guesses = (0..200).map(|number| log_in(&server, &format!("user{number}@example.com"), "wrong", "192.0.2.1"));
+    assert!(checked(guesses) <= 20);
+    let rows = server.rows("login_failures");
+    assert!(rows <= 2 * 20 + 1, "{rows}");
+}
+
+#[test]
 fn an_address_that_the_client_made_up_is_not_believed() {
     let server = TestServer::start();
     server.add_user(EMAIL, PASSWORD);

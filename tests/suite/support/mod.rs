@@ -22,6 +22,7 @@ use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::server::Server;
 use proconf_app_server::settings::{Settings, Values};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -131,6 +132,17 @@ impl TestServer {
             let database = Database::open(&self.database.url, Background::start().unwrap()).await.unwrap();
             work(database, self.clock.clock()).await.unwrap();
         });
+    }
+
+    /// How many rows a table of the database has.
+    pub fn rows(&self, table: &str) -> i64 {
+        sqlx::any::install_default_drivers();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = sqlx::AnyConnection::connect(&self.database.url).await.unwrap();
+            let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        })
     }
 
     /// Puts a file into the summary store, where the settings name no other one.
