@@ -120,9 +120,16 @@ impl Accounts {
     /// # Errors
     ///
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
-    pub async fn log_in(&self, email: &str, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
+    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
         let email = mailbox(email)?;
         password::check_length(password)?;
+        // A task of its own: a client that hangs up must not leave an attempt that never ends.
+        let (this, password) = (Arc::clone(self), password.to_owned());
+        let login = tokio::task::spawn_local(async move { this.attempt(email, &password, from).await });
+        login.await.unwrap_or(Err(Error::Hash))
+    }
+
+    async fn attempt(&self, email: String, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
         // Begun before the password is looked at: fifty guesses at one instant are fifty.
         let attempt = throttle::Attempt::begin(&self.database, &email, from, &self.clock).await?;
         let checked = self.check(email, password, attempt.known_here()).await;

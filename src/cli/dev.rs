@@ -63,7 +63,7 @@ async fn demo_token(settings: &Settings) -> Result<String, Error> {
         Err(error) => return Err(error.into()),
     }
     let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
-    let accounts = Accounts::new(database, tokens, Revocations::default(), settings.accounts.clone(), clock);
+    let accounts = Arc::new(Accounts::new(database, tokens, Revocations::default(), settings.accounts.clone(), clock));
     Ok(accounts.log_in(EMAIL, PASSWORD, Ipv4Addr::LOCALHOST.into()).await?.token)
 }
 

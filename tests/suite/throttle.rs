@@ -139,6 +139,23 @@ fn right_passwords_at_once_are_all_let_in() {
 }
 
 #[test]
+fn clients_that_hang_up_keep_nobody_from_signing_in() {
+    let server = server_with_ann();
+    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    let request = format!(
+        "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for _ in 0..15 {
+        let mut connection = server.client().connect();
+        connection.send(request.as_bytes());
+        std::thread::park_timeout(Duration::from_millis(12));
+        connection.reset();
+    }
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+}
+
+#[test]
 fn a_refused_address_leaves_no_trace_of_the_accounts_it_asks_for() {
     let server = server_with_ann();
     let guesses = (0..200).map(|number| log_in(&server, &format!("user{number}@example.com"), "wrong", "192.0.2.1"));
