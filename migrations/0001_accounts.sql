@@ -46,7 +46,7 @@ CREATE TABLE login_failures (
     failures      BIGINT NOT NULL,
     -- The last failure.
     last_at       BIGINT NOT NULL,
-    -- Logins that are being checked, and when the last of them began: one that never ended is forgotten after a while.
+    -- Logins that are being checked, and when the first of them began: those that never end are forgotten after a while.
     checking      BIGINT NOT NULL,
     began_at      BIGINT NOT NULL,
     -- No password is checked before this.

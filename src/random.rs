@@ -15,6 +15,13 @@ pub fn secret() -> String {
     URL_SAFE_NO_PAD.encode(bytes::<32>())
 }
 
+/// Any byte.
+#[must_use]
+pub fn byte() -> u8 {
+    let [byte] = bytes();
+    byte
+}
+
 #[expect(clippy::expect_used, reason = "an operating system without random numbers can't run a server that signs")]
 fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

@@ -88,11 +88,11 @@ impl Responder for Served {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-        let known = known.flat_map(|value| value.split(',')).map(str::trim);
-        // Weak comparison, RFC 9110 section 13.1.2.
-        let matches = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.answer.etag();
-        let status = if { known }.any(matches) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        // Weak comparison, RFC 9110 section 13.1.2. Our own tags hold no comma, and `*` stands alone.
+        let matches = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == self.answer.etag();
+        let mut known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+        let known = known.any(|value| value.trim() == "*" || value.split(',').any(matches));
+        let status = if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
         let mut response = HttpResponse::build(status);
         response
             .insert_header((CACHE_CONTROL, "private, no-cache"))

@@ -39,7 +39,7 @@ pub enum Kind {
     Failure,
     /// There is nothing any more: an old answer is wrong.
     Absence,
-    /// The call was not made: that says nothing of the answer.
+    /// The call was not made: an old answer may stand in.
     Refusal,
 }
 
@@ -168,6 +168,8 @@ impl<E: CallError> Shared<E> {
                 let kept = Kept { answer, arrived: Instant::now() };
                 if !(self.rules.fresh_for + self.rules.stale_if_error).is_zero() {
                     self.kept.insert(key.to_owned(), kept.clone());
+                    // Or what is too much would stay until somebody asks again.
+                    self.kept.run_pending_tasks();
                 }
                 return Ok(kept);
             }
@@ -175,8 +177,8 @@ impl<E: CallError> Shared<E> {
         };
         match error.kind() {
             Kind::Absence => self.kept.invalidate(key),
-            Kind::Refusal => {}
-            Kind::Failure => {
+            // Whatever kept the call from being made may be the same failure, seen earlier.
+            Kind::Failure | Kind::Refusal => {
                 let limit = self.rules.fresh_for + self.rules.stale_if_error;
                 if let Some(old) = self.kept.get(key).filter(|kept| kept.age() < limit) {
                     return Ok(old);

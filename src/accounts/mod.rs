@@ -134,7 +134,12 @@ impl Accounts {
         let attempt = throttle::Attempt::begin(&self.database, &email, from, &self.clock).await?;
         let checked = self.check(email, password, attempt.known_here()).await;
         match &checked {
-            Ok(_) => attempt.succeeded(&self.database).await?,
+            // The session is there; a count that could not be cleared is no reason to keep it from its owner.
+            Ok(_) => {
+                if let Err(error) = attempt.succeeded(&self.database).await {
+                    log::warn!(cause:% = error; "failed logins could not be cleared");
+                }
+            }
             Err(Error::WrongCredentials) => {
                 log::info!(client:% = from; "login failed");
                 attempt.failed(&self.database).await?;

@@ -16,6 +16,8 @@ use crate::db::{self, Database};
 
 /// How often the database is asked; the contract allows two seconds.
 const EVERY: Duration = Duration::from_millis(500);
+/// A token may have been issued under a longer time than is set now.
+const LONGEST_EARLIER_TTL: Duration = Duration::from_hours(24);
 /// How far the clocks of replicas may be apart.
 const SKEW: Duration = Duration::from_mins(5);
 /// How often what is long over is deleted from the database, in rounds of [`EVERY`].
@@ -73,7 +75,8 @@ impl Watch {
         token_ttl: Duration,
         clock: Clock,
     ) -> Result<Self, db::Error> {
-        let watcher = Watcher { revocations, database, relevant: milliseconds(token_ttl + SKEW), clock };
+        let watcher =
+            Watcher { revocations, database, relevant: milliseconds(token_ttl.max(LONGEST_EARLIER_TTL) + SKEW), clock };
         let mut latest = watcher.read(0).await?;
         let task = background.spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
@@ -117,7 +120,8 @@ impl Watcher {
     async fn delete_what_is_over(&self) {
         let before = |age| self.clock.unix_milliseconds().saturating_sub(milliseconds(age));
         let done = async {
-            self.database.forget_sessions_expired_before(before(KEPT_AFTER_ITS_END)).await?;
+            let relevant = self.clock.unix_milliseconds().saturating_sub(self.relevant);
+            self.database.forget_sessions_expired_before(before(KEPT_AFTER_ITS_END).min(relevant)).await?;
             self.database.forget_login_failures(before(FAILURES_KEPT), before(SUCCESSES_KEPT)).await
         };
         if let Err(error) = done.await {

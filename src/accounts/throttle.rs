@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{Error, milliseconds, refresh_token};
 use crate::clock::Clock;
 use crate::db::{Database, LoginFailures};
+use crate::random;
 
 /// How often a count is tried to be written when others write it too.
 const TRIES: u32 = 200;
@@ -21,7 +22,7 @@ const SKEW: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_secs(15);
 /// How long an attempt waits for others to end, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(3);
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(15);
 /// For so long after a success, the account's failures elsewhere do not matter at this address.
 const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 
@@ -83,14 +84,16 @@ impl Limit {
         if wait > 0 && wait <= milliseconds(self.max_pause + SKEW) {
             return Begin::After(wait.min(milliseconds(self.max_pause)));
         }
-        let abandoned = now - known.began_at >= milliseconds(LEASE) || now < known.began_at;
+        let since = now - known.began_at;
+        let abandoned = since >= milliseconds(LEASE) || since < -milliseconds(SKEW);
         let checking = if abandoned { 0 } else { known.checking };
+        let began_at = if checking == 0 { now } else { known.began_at };
         let failures = self.remembered(known, now).0;
         // Past the free ones, one at a time.
         if checking > 0 && failures + checking >= self.free {
             return Begin::Soon;
         }
-        Begin::Now(LoginFailures { checking: checking + 1, began_at: now, ..known })
+        Begin::Now(LoginFailures { checking: checking + 1, began_at, ..known })
     }
 
     /// What is known once an attempt has failed.
@@ -143,13 +146,14 @@ impl Attempt {
     pub(super) async fn begin(database: &Database, email: &str, from: IpAddr, clock: &Clock) -> Result<Self, Error> {
         let now = clock.unix_milliseconds();
         let address = network(from);
-        let pair = refresh_token::hash(&format!("account {email} from {address}"));
-        let account = refresh_token::hash(&format!("account {email}"));
+        // An e-mail holds no NUL: whatever it says, it names no other scope.
+        let pair = refresh_token::hash(&format!("pair\0{address}\0{email}"));
+        let account = refresh_token::hash(&format!("account\0{email}"));
         let known = database.login_failures(pair.clone()).await?.succeeded_at;
         let known_here = known > 0 && known > now - milliseconds(KNOWN_FOR);
         let mut attempt = Self { begun: Vec::new(), pair: pair.clone(), known_here, clock: clock.clone() };
         // The address first: one that is refused leaves no trace of the accounts that it asks for.
-        let mut scopes = vec![(refresh_token::hash(&format!("address {address}")), &ADDRESS), (pair, &PAIR)];
+        let mut scopes = vec![(refresh_token::hash(&format!("address\0{address}")), &ADDRESS), (pair, &PAIR)];
         if !known_here {
             scopes.push((account, &ACCOUNT));
         }
@@ -221,13 +225,15 @@ async fn begin_in(database: &Database, scope: &str, limit: &Limit, clock: &Clock
         let known = database.login_failures(scope.to_owned()).await?;
         match limit.begin(known, clock.unix_milliseconds()) {
             Begin::After(wait) => return Err(throttled(wait)),
-            Begin::Soon => tokio::time::sleep(POLL).await,
+            Begin::Soon => {}
             Begin::Now(next) => {
                 if database.replace_login_failures(scope.to_owned(), next).await? {
                     return Ok(());
                 }
             }
         }
+        // Not all at the same moment again.
+        tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
     }
     Err(Error::Overloaded)
 }

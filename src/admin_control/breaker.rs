@@ -20,6 +20,8 @@ pub(super) struct Breaker(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
+    /// Grows each time it opens or closes: what began before says nothing of now.
+    generation: u64,
     /// Open until then, and how long that was; `None` while it is closed.
     open: Option<(Instant, Duration)>,
     /// Whether a call is trying right now if it may be closed again.
@@ -30,6 +32,7 @@ struct State {
 pub(super) struct Attempt {
     breaker: Breaker,
     probe: bool,
+    generation: u64,
 }
 
 impl Breaker {
@@ -42,7 +45,7 @@ impl Breaker {
             Some(_) => true,
         };
         state.probing |= probe;
-        Some(Attempt { breaker: self.clone(), probe })
+        Some(Attempt { breaker: self.clone(), probe, generation: state.generation })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -55,22 +58,30 @@ impl Attempt {
     /// The endpoint was reached. `true` if that closed the breaker.
     pub(super) fn reached(self) -> bool {
         let mut state = self.breaker.state();
+        if state.generation != self.generation {
+            return false;
+        }
         state.failures = 0;
-        state.open.take().is_some()
+        let closed = state.open.take().is_some();
+        state.generation += u64::from(closed);
+        closed
     }
 
     /// The endpoint was not reached. `true` if that opened the breaker.
     pub(super) fn failed(self) -> bool {
         let mut state = self.breaker.state();
+        if state.generation != self.generation {
+            return false;
+        }
         state.failures = state.failures.saturating_add(1);
         let pause = match state.open {
             Some((_, pause)) if self.probe => (pause * 2).min(LONGEST_PAUSE),
             None if state.failures >= THRESHOLD => FIRST_PAUSE,
-            // Too few yet, or a call that began before it was opened.
             _ => return false,
         };
         let opened = state.open.is_none();
         state.open = Some((Instant::now() + pause, pause));
+        state.generation += u64::from(opened);
         opened
     }
 }
@@ -123,6 +134,21 @@ mod tests {
         advance(LONGEST_PAUSE).await;
         assert!(breaker.attempt().unwrap().reached());
         assert!(breaker.attempt().is_some() && breaker.attempt().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_began_before_it_opened_or_closed_says_nothing_of_now() {
+        let breaker = Breaker::default();
+        let old: Vec<Attempt> = (0..20).map(|_| breaker.attempt().unwrap()).collect();
+        let (early, late) = { old }.into_iter().enumerate().partition::<Vec<_>, _>(|(number, _)| *number < 5);
+        assert_eq!(early.into_iter().map(|(_, attempt)| attempt.failed()).filter(|opened| *opened).count(), 1);
+        let mut late = late.into_iter().map(|(_, attempt)| attempt);
+        assert!(!late.next().unwrap().reached(), "an old call that succeeds closes nothing");
+        assert!(breaker.attempt().is_none());
+        advance(FIRST_PAUSE).await;
+        assert!(breaker.attempt().unwrap().reached());
+        assert!(!late.any(Attempt::failed), "old calls that fail open nothing");
+        assert!(breaker.attempt().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ pub struct LoginFailures {
     pub last_at: i64,
     /// Logins that are being checked right now.
     pub checking: i64,
-    /// When the last of them began, in the same milliseconds.
+    /// When the first of them began, in the same milliseconds.
     pub began_at: i64,
     /// No password is checked before this, in the same milliseconds.
     pub blocked_until: i64,

@@ -67,13 +67,16 @@ impl Store {
         if path.as_ref() != key {
             return Err(Error::BadRecord("its file_url is no key"));
         }
-        if let Some(folder) = &self.folder {
-            check_file(folder, key)?;
-        }
-        let files = Arc::clone(&self.files);
-        let reading = async move { tokio::time::timeout(TIMEOUT, read(&*files, &path)).await };
-        let read = self.background.run(reading).await.map_err(|gone| Error::StoreFailed(gone.to_string()))?;
-        read.unwrap_or(Err(Error::StoreFailed("timed out".to_owned())))
+        let (files, folder, key) = (Arc::clone(&self.files), self.folder.clone(), key.to_owned());
+        let reading = async move {
+            if let Some(folder) = folder {
+                check_file(&folder, &key)?;
+            }
+            tokio::time::timeout(TIMEOUT, read(&*files, &path))
+                .await
+                .unwrap_or(Err(Error::StoreFailed("timed out".to_owned())))
+        };
+        self.background.run(reading).await.map_err(|gone| Error::StoreFailed(gone.to_string()))?
     }
 }
 

@@ -159,12 +159,12 @@ async fn a_failure_is_shared_by_those_who_waited_and_forgotten_at_once() {
 }
 
 #[tokio::test]
-async fn an_absence_drops_the_old_answer_and_a_refusal_neither_uses_nor_drops_it() {
+async fn an_absence_drops_the_old_answer_and_a_refusal_does_not() {
     in_paused_time(async |window, source| {
         filled(&window, &source, "old").await;
         advance(FRESH_FOR).await;
         for (outcome, expected) in [
-            (Err(Error(Kind::Refusal)), Err(Error(Kind::Refusal))),
+            (Err(Error(Kind::Refusal)), Ok(answer("old"))),
             (Err(Error(Kind::Failure)), Ok(answer("old"))),
             (Err(Error(Kind::Absence)), Err(Error(Kind::Absence))),
             (Err(Error(Kind::Failure)), Err(Error(Kind::Failure))),

@@ -110,6 +110,18 @@ fn many_addresses_on_one_account_are_stopped_by_the_account_and_its_owner_is_not
 }
 
 #[test]
+fn an_email_that_looks_like_another_scope_is_not_one() {
+    let server = server_with_ann();
+    log_in(&server, EMAIL, PASSWORD, "198.51.100.1").data();
+    for number in 0..40 {
+        let decoy = [format!("{EMAIL} from 198.51.100.1"), format!("pair 198.51.100.1 {EMAIL}")][number % 2].clone();
+        log_in(&server, &decoy, "wrong", &format!("192.0.2.{number}"));
+    }
+    log_in(&server, EMAIL, "a typo", "198.51.100.1").is_unauthorized("a typo");
+    log_in(&server, EMAIL, PASSWORD, "198.51.100.1").data();
+}
+
+#[test]
 fn success_does_not_count_and_clears_its_own_pair_only() {
     let server = server_with_ann();
     for _ in 0..25 {
