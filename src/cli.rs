@@ -167,8 +167,8 @@ fn sandbox(listen: SocketAddr) -> Result<(), Error> {
     telemetry::start(LogFormat::Text, None, Clock::system());
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
-        writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={}", sandbox.base_url())?;
         let stop = told_to_stop()?;
+        writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={}", sandbox.base_url())?;
         tokio::select! {
             ended = sandbox.run() => Ok(ended?),
             () = stop => Ok(()),

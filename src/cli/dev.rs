@@ -38,8 +38,10 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         let token = demo_token(&settings).await?;
         let server = Server::bind(&settings, &Clock::system()).await?;
         actix_rt::spawn(sandbox.run());
+        // Before the greeting: who reads it may stop us at once.
+        let stop = super::told_to_stop()?;
         greet(server.addr(), &token)?;
-        Ok(server.run(super::told_to_stop()?).await?)
+        Ok(server.run(stop).await?)
     })
 }
 

@@ -214,7 +214,7 @@ fn no_session_of_an_old_password_survives_however_the_logins_fall() {
         // The failures of the last round are forgotten.
         server.clock.put_forward(Duration::from_mins(31));
         server.manage(async |database, clock| management::set_password(&database, EMAIL, old, 15, &clock).await);
-        let done = AtomicBool::new(false);
+        let (done, signed_in) = (AtomicBool::new(false), AtomicBool::new(false));
         let sign_in = || server.client().post("/auth/login", &json!({"email": EMAIL, "password": old}).to_string());
         let logins: Vec<Value> = std::thread::scope(|scope| {
             let signing_in: Vec<_> = (0..4)
@@ -224,6 +224,7 @@ fn no_session_of_an_old_password_survives_however_the_logins_fall() {
                         while !done.load(Ordering::SeqCst) {
                             let answer = sign_in();
                             if answer.status == 200 {
+                                signed_in.store(true, Ordering::SeqCst);
                                 logins.push(answer.data());
                             }
                         }
@@ -231,7 +232,11 @@ fn no_session_of_an_old_password_survives_however_the_logins_fall() {
                     })
                 })
                 .collect();
-            std::thread::park_timeout(Duration::from_millis(150));
+            let started = Instant::now();
+            while !signed_in.load(Ordering::SeqCst) {
+                assert!(started.elapsed() < Duration::from_secs(20), "nobody signs in");
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
             server.manage(async |database, clock| management::set_password(&database, EMAIL, new, 15, &clock).await);
             done.store(true, Ordering::SeqCst);
             signing_in.into_iter().flat_map(|one| one.join().unwrap()).collect()
