@@ -10,8 +10,9 @@
 //!   → middleware::authenticate    on rows that need a caller: 401, or leaves a Caller
 //!   → routes::<endpoint>          parse in, call one service, name the answer
 //!   → catch_up | summaries | accounts   the decision; knows no HTTP framework, no SQL, no awc
+//!   → window                      an answer that is there already, or one call for everybody who asks
 //!   → admin_control | db | summaries::store   the outside world
-//!   ← responders                  Success<T> or ApiError: the whole envelope, on one page
+//!   ← responders                  Success<T>, Served or ApiError: the whole envelope, on one page
 //! response
 //! ```
 //!

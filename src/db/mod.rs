@@ -101,16 +101,6 @@ impl Database {
         let work = async move { tokio::time::timeout(WORK_TIMEOUT, work).await };
         Ok(self.background.run(work).await?.map_err(|_| Error::TimedOut)??)
     }
-
-    /// Answers if the database does.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Failed`].
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.run(|pool| async move { pool.execute("SELECT 1").await }).await?;
-        Ok(())
-    }
 }
 
 impl From<sqlx::Error> for Error {
