@@ -12,6 +12,14 @@ const ETAG_BYTES: usize = 16;
 const START: &str = r#"{"error":null,"data":"#;
 const END: &str = "}";
 
+/// The strong entity tag of these bytes, in its quotes.
+#[must_use]
+pub fn etag_of(bytes: &[u8]) -> String {
+    let hash = digest(&SHA256, bytes);
+    let start = hash.as_ref().get(..ETAG_BYTES).unwrap_or_default();
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(start))
+}
+
 /// A success: `data`, wrapped in the envelope byte for byte. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -24,9 +32,7 @@ impl Answer {
     #[must_use]
     pub fn new(data: &RawValue) -> Self {
         let envelope = [START, data.get(), END].concat();
-        let hash = digest(&SHA256, envelope.as_bytes());
-        let start = hash.as_ref().get(..ETAG_BYTES).unwrap_or_default();
-        Self { etag: format!("\"{}\"", URL_SAFE_NO_PAD.encode(start)), envelope: envelope.into() }
+        Self { etag: etag_of(envelope.as_bytes()), envelope: envelope.into() }
     }
 
     /// The `data` in it, as it came.

@@ -19,7 +19,7 @@ use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
 use crate::server::{self, Server};
 use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
-use crate::{accounts, telemetry};
+use crate::{accounts, openapi, telemetry};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
@@ -54,6 +54,8 @@ enum Command {
     },
     /// Brings the database's schema up to date, and does nothing else
     Migrate,
+    /// Prints this API as an OpenAPI document
+    Openapi,
 }
 
 #[derive(Subcommand)]
@@ -135,6 +137,7 @@ pub fn run() -> ExitCode {
         Some(Command::Sandbox { listen }) => sandbox(listen),
         Some(Command::User { command }) => user::run(config, command),
         Some(Command::Migrate) => migrate(config),
+        Some(Command::Openapi) => io::stdout().write_all(openapi::text().as_bytes()).map_err(Error::from),
     };
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;

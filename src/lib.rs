@@ -34,6 +34,7 @@ pub mod db;
 pub mod json;
 pub mod jwt;
 pub mod middleware;
+pub mod openapi;
 pub mod pass_through;
 pub mod random;
 pub mod responders;

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::answer::Served;
@@ -88,11 +91,7 @@ impl Responder for Served {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        // Weak comparison, RFC 9110 section 13.1.2. Our own tags hold no comma, and `*` stands alone.
-        let matches = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == self.answer.etag();
-        let mut known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-        let known = known.any(|value| value.trim() == "*" || value.split(',').any(matches));
-        let status = if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        let status = if is_known(request, self.answer.etag()) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
         let mut response = HttpResponse::build(status);
         response
             .insert_header((CACHE_CONTROL, "private, no-cache"))
@@ -105,6 +104,41 @@ impl Responder for Served {
         response.extensions_mut().insert(Enveloped);
         response
     }
+}
+
+/// A file of the server's own, which is no answer of the API and has no envelope.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its `Content-Type`.
+    pub media_type: &'static str,
+    /// What is in it.
+    pub bytes: Bytes,
+    /// Its strong entity tag, in its quotes.
+    pub etag: String,
+    /// Its `Content-Security-Policy`, where a browser shows it as a page of its own.
+    pub policy: Option<&'static str>,
+}
+
+impl Responder for File {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let known = is_known(request, &self.etag);
+        let mut response = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+        response.insert_header((CACHE_CONTROL, "no-cache")).insert_header((ETAG, self.etag));
+        if let Some(policy) = self.policy {
+            response.insert_header((CONTENT_SECURITY_POLICY, policy));
+        }
+        if known { response.finish() } else { response.content_type(self.media_type).body(self.bytes) }
+    }
+}
+
+/// Whether the client has the answer with this tag: weak comparison, RFC 9110 section 13.1.2.
+fn is_known(request: &HttpRequest, etag: &str) -> bool {
+    // Our own tags hold no comma, and `*` stands alone.
+    let matches = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == etag;
+    let mut known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+    known.any(|value| value.trim() == "*" || value.split(',').any(matches))
 }
 
 impl ResponseError for ApiError {
@@ -133,7 +167,7 @@ impl ResponseError for ApiError {
             Self::TooSlow | Self::PayloadTooLarge => response.force_close(),
             _ => &mut response,
         };
-        let error = ErrorMember { code: self.status_code().as_u16(), message: &self.to_string() };
+        let error = ErrorMember { code: self.code(), message: &self.to_string() };
         envelope(&mut response, &ErrorBody { data: (), error })
     }
 }
@@ -168,6 +202,12 @@ impl ApiError {
             400..=499 => Some(Self::BadRequest("The request is malformed.".into())),
             _ => Some(Self::Internal),
         }
+    }
+
+    /// The status, which is the envelope's `code` too.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        self.status_code().as_u16()
     }
 
     /// A 400 whose sentence names the field.

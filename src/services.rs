@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::db::{self, Database};
 use crate::jwt::Tokens;
 use crate::middleware::error_boundary::RequestTimeout;
+use crate::openapi;
 use crate::pass_through::{self, PassThrough};
 use crate::room::RoomName;
 use crate::settings::Settings;
@@ -90,6 +91,7 @@ pub struct Shared {
     _watch: Arc<Watch>,
     request_timeout: web::Data<RequestTimeout>,
     roles: web::Data<Roles>,
+    document: web::Data<openapi::Document>,
     admin_control_rules: admin_control::Rules,
     admin_control_permits: admin_control::Permits,
 }
@@ -119,6 +121,7 @@ impl Shared {
             accounts: web::Data::new(accounts),
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
             roles: web::Data::new(settings.roles.clone()),
+            document: web::Data::new(openapi::Document::new()),
             admin_control_rules: settings.admin_control.clone(),
             admin_control_permits: admin_control::Permits::new(&settings.admin_control),
         })
@@ -136,6 +139,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
+        .app_data(shared.document.clone())
         .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()), windows.catch_up.clone())))
         .app_data(web::Data::new(Summaries::new(
             Rc::new(admin_control.clone()),

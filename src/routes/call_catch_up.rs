@@ -1,11 +1,13 @@
 //! `GET /callCatchUp/R`: what was said so far, for somebody who joined late.
 
 use actix_web::web;
+use serde_json::json;
 
 use super::room_param::RoomParam;
 use crate::answer::Served;
 use crate::caller::Caller;
 use crate::catch_up::CatchUp;
+use crate::openapi::Operation;
 use crate::responders::ApiError;
 
 pub(super) async fn show(
@@ -14,4 +16,16 @@ pub(super) async fn show(
     catch_up: web::Data<CatchUp>,
 ) -> Result<Served, ApiError> {
     Ok(catch_up.read(&caller, &room).await?)
+}
+
+pub(super) fn document() -> Operation {
+    Operation::new("callCatchUp", "Calls")
+        .says(
+            "Poll it with the `ETag`: a 304 costs nothing. However many ask for a room at once, Admin Control gets one call. An \
+             empty text means that nothing was written down so far. `data` is what Admin Control sent, normally a string.",
+        )
+        .of_room()
+        .kept()
+        .answers(&json!({"description": "The catch-up, normally a string."}), &json!("Meeting Summary content"))
+        .fails([ApiError::Forbidden, ApiError::NotFound])
 }

@@ -1,6 +1,6 @@
 //! THE TABLE: every route of the server, one row each.
 //!
-//! From a row follow the mounting, the 404 on other methods, and the 401 check. A new route is a new file, its `mod` line
+//! From a row follow the mounting, the 404 on other methods, the 401 check and the OpenAPI entry. A new route is a new file, its `mod` line
 //! and its row; CONTRIBUTING.md walks through one. Handlers name no other handler and no database.
 
 mod auth;
@@ -11,6 +11,7 @@ mod call_status;
 mod call_summary;
 mod join_member;
 mod meetings;
+mod openapi;
 mod proconf_token;
 mod room_param;
 
@@ -19,6 +20,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
 use crate::middleware::authenticate::{authenticate, users_only};
+use crate::openapi::Operation;
 use crate::responders::ApiError;
 
 /// Who may call a route.
@@ -42,6 +44,8 @@ pub struct Row {
     pub who: Who,
     /// What it does, in a sentence.
     pub summary: &'static str,
+    /// Its piece of the OpenAPI document, said next to its handler.
+    pub document: fn() -> Operation,
     handler: fn(Route) -> Route,
 }
 
@@ -50,34 +54,37 @@ pub struct Row {
 pub static TABLE: &[Row] = &[
     Row { method: Method::POST, paths: &["/auth/login"], who: Who::Anyone,
           summary: "Signs a user in with e-mail and password.",
-          handler: |route| route.to(auth::log_in) },
+          document: auth::log_in_document, handler: |route| route.to(auth::log_in) },
     Row { method: Method::POST, paths: &["/auth/refresh"], who: Who::Anyone,
           summary: "Carries a session on with a new refresh token.",
-          handler: |route| route.to(auth::refresh) },
+          document: auth::refresh_document, handler: |route| route.to(auth::refresh) },
     Row { method: Method::POST, paths: &["/auth/logout"], who: Who::Anyone,
           summary: "Ends a session.",
-          handler: |route| route.to(auth::log_out) },
+          document: auth::log_out_document, handler: |route| route.to(auth::log_out) },
     Row { method: Method::GET, paths: &["/auth/joinmember"], who: Who::Anyone,
           summary: "Lets a guest into one room.",
-          handler: |route| route.to(join_member::create) },
+          document: join_member::document, handler: |route| route.to(join_member::create) },
     Row { method: Method::POST, paths: &["/proconfToken"], who: Who::Caller,
           summary: "Issues the token to join a call with.",
-          handler: |route| route.to(proconf_token::create) },
+          document: proconf_token::document, handler: |route| route.to(proconf_token::create) },
     Row { method: Method::GET, paths: &["/callConfig"], who: Who::Caller,
           summary: "The features that are turned on.",
-          handler: |route| route.to(call_config::show) },
+          document: call_config::document, handler: |route| route.to(call_config::show) },
     Row { method: Method::GET, paths: &["/callStatus", "/callStatus/{roomName}"], who: Who::Caller,
           summary: "Whether a call is transcribed and recorded.",
-          handler: |route| route.to(call_status::show) },
+          document: call_status::document, handler: |route| route.to(call_status::show) },
     Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
           summary: "What was said so far in a call that is going on.",
-          handler: |route| route.to(call_catch_up::show) },
+          document: call_catch_up::document, handler: |route| route.to(call_catch_up::show) },
     Row { method: Method::GET, paths: &["/callSummary/{roomName}", "/callSummary"], who: Who::Caller,
           summary: "The summary of a call that ended.",
-          handler: |route| route.to(call_summary::show) },
+          document: call_summary::document, handler: |route| route.to(call_summary::show) },
     Row { method: Method::GET, paths: &["/meetings"], who: Who::User,
           summary: "The meetings that ended.",
-          handler: |route| route.to(meetings::list) },
+          document: meetings::document, handler: |route| route.to(meetings::list) },
+    Row { method: Method::GET, paths: &["/openapi.json"], who: Who::Anyone,
+          summary: "This API as an OpenAPI document.",
+          document: openapi::document, handler: |route| route.to(openapi::show) },
 ];
 
 /// Mounts the table. A path with several methods becomes one resource: of two with one path actix would see only the first.

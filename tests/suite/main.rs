@@ -21,6 +21,7 @@ mod contract;
 mod failures;
 mod join_member;
 mod login;
+mod openapi;
 mod pass_through;
 mod proconf_token;
 mod room_names;
