@@ -6,26 +6,32 @@
 //! The contract's section "Admin Control" is the rule. The client is awc, and what awc leaves open is closed here: its
 //! time-out ends with the response's head, it follows redirects, and it takes a body that was cut short for a whole one.
 //!
-//! Each call has a connection of its own. awc gives a connection back to its pool after an interim response (1xx), a 204 or a
-//! response framed in two ways, and whatever arrives on it later is then the answer to the next call: another room's text.
+//! Connections are used again, by rules stricter than awc's, for which it has no place: `connection` says why. The call that
+//! hands out tokens has one of its own each time.
 
 mod breaker;
+mod connection;
 mod error;
+mod framing;
 mod response;
+mod socket;
 mod wire;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use awc::http::Uri;
 use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use awc::http::{Uri, Version};
 use awc::{Client, ClientRequest, Connector};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use breaker::Breaker;
+use connection::Connections;
 pub use error::Error;
+use socket::Target;
 
 use crate::room::RoomName;
 use crate::secret::Secret;
@@ -100,7 +106,12 @@ pub struct TokenRequest<'a> {
 /// A client of Admin Control. It and its clones belong to the worker (thread) that made it.
 #[derive(Clone)]
 pub struct AdminControl {
-    client: Client,
+    /// On connections that are used again, and are known here so that they can be forgotten.
+    client: (Client, Connections),
+    /// On a connection of its own for each call.
+    fresh: Client,
+    /// `http` also where the base URL is `https`: the connections see to that, and awc must not do it twice.
+    base: String,
     rules: Rules,
     permits: Permits,
 }
@@ -109,9 +120,11 @@ impl AdminControl {
     /// A client that follows `rules` and shares `permits`. Connects when it is first asked something.
     #[must_use]
     pub fn new(rules: Rules, permits: Permits) -> Self {
-        // awc brings rustls without a provider and panics without one. Whoever installed one before is welcome.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Self { client: client(&rules), rules, permits }
+        let base_url = rules.base_url.parse().ok();
+        let target = base_url.and_then(|url| Target::new(&url, rules.connect_timeout)).map(Rc::new);
+        let (kept, fresh) = (Connections::kept(target.clone()), Connections::fresh(target));
+        let base = rules.base_url.replacen("https://", "http://", 1);
+        Self { client: (client(kept.clone(), &rules), kept), fresh: client(fresh, &rules), base, rules, permits }
     }
 
     /// `GET call-catchup/{room}`: what was said so far in a call that goes on. All methods give `data` byte for byte.
@@ -168,18 +181,21 @@ impl AdminControl {
         let endpoint = Endpoint::ProconfToken;
         self.call(endpoint, async {
             let url = self.url(endpoint, None)?;
-            let request = self.prepared(self.client.post(url));
+            let request = self.prepared(self.fresh.post(url)).force_close();
             response::read(request.send_json(wanted).await, self.rules.max_body_bytes).await
         })
         .await
     }
 
-    /// Asks once, and once more if the connection broke before there was a response.
+    /// Asks once, and once more on a fresh connection if that one broke before there was a response.
     async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Box<RawValue>, Error> {
         self.call(endpoint, async {
             let url = self.url(endpoint, room)?;
             match self.get_once(&url).await {
-                Err(Error::Connection(_)) => self.get_once(&url).await,
+                Err(Error::Connection(_)) => {
+                    self.client.1.forget();
+                    self.get_once(&url).await
+                }
                 answer => answer,
             }
         })
@@ -187,7 +203,7 @@ impl AdminControl {
     }
 
     async fn get_once(&self, url: &Uri) -> Result<Box<RawValue>, Error> {
-        response::read(self.prepared(self.client.get(url)).send().await, self.rules.max_body_bytes).await
+        response::read(self.prepared(self.client.0.get(url)).send().await, self.rules.max_body_bytes).await
     }
 
     /// One call, from the permit to the parsed envelope, within the deadline.
@@ -228,7 +244,7 @@ impl AdminControl {
 
     /// Parsed, not joined: a URL library would take dot segments and control characters as its own business.
     fn url(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Uri, Error> {
-        let (base, name) = (&self.rules.base_url, endpoint.name());
+        let (base, name) = (&self.base, endpoint.name());
         let url = match room {
             Some(room) => format!("{base}/{name}/{}", room.path_segment()),
             None => format!("{base}/{name}"),
@@ -239,7 +255,6 @@ impl AdminControl {
     /// The headers of every call. None of them comes from a client.
     fn prepared(&self, request: ClientRequest) -> ClientRequest {
         let request = request
-            .force_close()
             .insert_header((USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))))
             .insert_header((CONTENT_TYPE, "application/json"))
             // A small compressed body can hold a huge one.
@@ -251,13 +266,14 @@ impl AdminControl {
     }
 }
 
-fn client(rules: &Rules) -> Client {
+fn client(connections: Connections, rules: &Rules) -> Client {
     let connector = Connector::new()
-        .timeout(rules.connect_timeout)
-        .handshake_timeout(rules.timeout)
+        .connector(connections)
+        // Connecting has a limit of its own, inside.
+        .timeout(rules.timeout)
+        // Nothing is used again by awc itself.
         .conn_keep_alive(Duration::ZERO)
         .conn_lifetime(Duration::ZERO)
-        .max_http_version(Version::HTTP_11)
         // The permits bound the calls, endpoint by endpoint; a limit here would let a slow endpoint starve the others.
         .limit(Semaphore::MAX_PERMITS);
     Client::builder()

@@ -2,7 +2,6 @@
 
 use awc::ClientResponse;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::StatusCode;
 use awc::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -19,9 +18,9 @@ where
     S: Stream<Item = Result<Bytes, PayloadError>>,
 {
     let mut response = response.map_err(not_sent)?;
-    if response.status() == StatusCode::NOT_FOUND {
-        // The status says it all, whatever becomes of the body.
-        return Err(Error::NotFound);
+    // Where the status says it all, it does not matter what becomes of the body.
+    if let Some(failure) = wire::failure(response.status()) {
+        return Err(failure);
     }
     let body = response.body().limit(max_bytes).await;
     let body = body.map_err(not_read)?;
@@ -33,7 +32,7 @@ where
 fn not_sent(error: SendRequestError) -> Error {
     use std::error::Error as _;
     use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, Other, UnexpectedEof,
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, Other, TimedOut, UnexpectedEof,
     };
 
     let broken = |error: &std::io::Error| {
@@ -45,6 +44,7 @@ fn not_sent(error: SendRequestError) -> Error {
     match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Error::TimedOut,
         SendRequestError::Connect(ConnectError::Disconnected) => Error::Connection("closed before an answer".to_owned()),
+        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == TimedOut => Error::TimedOut,
         SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) if broken(&error) => {
             Error::Connection(error.to_string())
         }

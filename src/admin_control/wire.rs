@@ -6,13 +6,19 @@ use serde_json::value::RawValue;
 use super::Error;
 use crate::json::Object;
 
+/// What a status alone says, if it does. Of the other ones, a success and a 4xx, the envelope may say more.
+pub(super) fn failure(status: StatusCode) -> Option<Error> {
+    match status {
+        StatusCode::NOT_FOUND => Some(Error::NotFound),
+        _ if status.is_success() || status.is_client_error() => None,
+        _ => Some(Error::Status(status.as_u16())),
+    }
+}
+
 /// The `data` of a response, as the bytes it was sent in.
 pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Error> {
-    if status == StatusCode::NOT_FOUND {
-        return Err(Error::NotFound);
-    }
-    if !status.is_success() && !status.is_client_error() {
-        return Err(Error::Status(status.as_u16()));
+    if let Some(failure) = failure(status) {
+        return Err(failure);
     }
     let envelope = serde_json::from_slice::<Object<Box<RawValue>>>(body);
     let error = envelope.as_ref().ok().and_then(|envelope| envelope.get("error")).map(|error| error.get());
