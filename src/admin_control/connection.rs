@@ -148,8 +148,10 @@ enum State {
     },
     /// So many bytes of the body are still to come.
     Body(usize),
-    /// Whoever reads it must find the end.
+    /// The body ends where awc finds its end.
     Otherwise,
+    /// No answer at all.
+    Unknown,
 }
 
 impl Lent {
@@ -181,7 +183,8 @@ impl Lent {
                     *scanned = 0;
                 }
                 Head::Interim(_) | Head::TooLong => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                Head::Unknown | Head::Final(_, Body::Otherwise) => self.state = State::Otherwise,
+                Head::Unknown => self.state = State::Unknown,
+                Head::Final(_, Body::Otherwise) => self.state = State::Otherwise,
                 Head::Final(length, Body::Exactly(body)) => {
                     self.state = State::Body(body);
                     self.came(self.held.len().saturating_sub(length));
@@ -219,7 +222,12 @@ impl AsyncRead for Lent {
         let Some(socket) = &mut this.socket else { return Poll::Ready(Ok(())) };
         let start = buf.filled().len();
         ready!(Pin::new(socket).poll_read(cx, buf))?;
-        this.came(buf.filled().len() - start);
+        let new = buf.filled().len() - start;
+        if new == 0 && !matches!(this.state, State::Unknown) {
+            // Who still reads has not had the whole body; awc would take what there is for it.
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        this.came(new);
         Poll::Ready(Ok(()))
     }
 }

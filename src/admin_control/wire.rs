@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 use super::Error;
 use crate::json::Object;
 
+/// As deep as `serde_json` itself reads by default.
+const MAX_DEPTH: usize = 128;
+
 /// What a status alone says, if it does. Of the other ones, a success and a 4xx, the envelope may say more.
 pub(super) fn failure(status: StatusCode) -> Option<Error> {
     match status {
@@ -25,7 +28,10 @@ pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Err
     match error {
         Some(error) if says_not_found(error) => Err(Error::NotFound),
         _ if !is_whole_success(status) => Err(Error::Status(status.as_u16())),
-        Some("null") => envelope.ok().and_then(|mut envelope| envelope.remove("data")).ok_or(Error::NotTheEnvelope),
+        Some("null") => {
+            let data = envelope.ok().and_then(|mut envelope| envelope.remove("data"));
+            data.filter(|data| is_flat(data.get())).ok_or(Error::NotTheEnvelope)
+        }
         Some(_) => Err(Error::ErrorInEnvelope),
         None => Err(Error::NotTheEnvelope),
     }
@@ -34,6 +40,25 @@ pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Err
 /// Whether a status may carry an envelope that is believed. 206 is by definition a part of something.
 fn is_whole_success(status: StatusCode) -> bool {
     status.is_success() && status != StatusCode::PARTIAL_CONTENT
+}
+
+/// Whether arrays and objects lie in one another no deeper than a client's parser can be trusted with. The JSON is well-formed.
+fn is_flat(json: &str) -> bool {
+    if !json.starts_with(['[', '{']) {
+        return true;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    json.bytes().all(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= MAX_DEPTH
+    })
 }
 
 fn says_not_found(error: &str) -> bool {
@@ -64,6 +89,15 @@ mod tests {
             assert_eq!(read(200, &format!(r#"{{"error": null, "data": {data} }}"#)).as_deref(), Ok(data));
         }
         assert_eq!(read(201, r#"{"data":1,"error":null,"extra":true}"#).as_deref(), Ok("1"));
+    }
+
+    #[test]
+    fn data_is_nested_only_so_deep() {
+        let nested = |depth: usize| format!(r#"{{"error":null,"data":{}"[\\\"["{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(read(200, &nested(0)).is_ok() && read(200, &nested(MAX_DEPTH)).is_ok());
+        assert_eq!(read(200, &nested(MAX_DEPTH + 1)), Err(Error::NotTheEnvelope));
+        let wide = format!(r#"{{"error":null,"data":[{}0]}}"#, r#"{"a":[1]},"#.repeat(1000));
+        assert!(read(200, &wide).is_ok());
     }
 
     #[test]

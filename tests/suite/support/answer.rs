@@ -1,14 +1,24 @@
 //! An answer of the server, and what can be demanded of it.
 
+use std::fmt;
+
 use serde_json::Value;
 
 /// One HTTP response.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+}
+
+/// As a failed test prints it: the body as text, and of a long one the beginning.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(300).collect();
+        write!(f, "{} {:?} {body:?} ({} bytes)", self.status, self.headers, self.body.len())
+    }
 }
 
 impl Answer {

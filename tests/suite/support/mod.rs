@@ -5,6 +5,7 @@ pub mod answer;
 pub mod client;
 pub mod database;
 pub mod peers;
+pub mod process;
 pub mod s3;
 pub mod tokens;
 

@@ -1,0 +1,250 @@
+//! What Admin Control can do wrong, one row each: what every route answers then, how soon, what the log says was the true
+//! reason, and that the very next good answer is served at once.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::answer::Answer;
+use crate::support::client::Client;
+use crate::support::peers::{Peer, http, read_head};
+use crate::support::process::ServerProcess;
+use crate::support::tokens;
+
+/// `APP_ADMIN_CONTROL__TIMEOUT` here.
+const DEADLINE: Duration = Duration::from_millis(600);
+/// What may come on top.
+const GRACE: Duration = Duration::from_secs(1);
+/// What no client may ever see.
+const INSIDE: &str = "the inside of Admin Control";
+
+/// The routes that ask Admin Control, and what each gets from it when nothing is wrong. The summary has a test of its own,
+/// because it asks the store too.
+const ROUTES: [(&str, &str); 5] = [
+    ("call-catchup", r#""text""#),
+    ("sessions-status", r#"{"transcript_status":true,"recording_status":false}"#),
+    ("configuration", r#"{"features":{}}"#),
+    ("meetings", "[]"),
+    ("proconf-token", r#""a.b.c""#),
+];
+
+fn ask(client: &Client, endpoint: &str) -> Answer {
+    let user = tokens::user();
+    match endpoint {
+        "call-catchup" => client.get("/callCatchUp/r1", Some(&user)),
+        "sessions-status" => client.get("/callStatus/r1", Some(&user)),
+        "configuration" => client.get("/callConfig", Some(&user)),
+        "meetings" => client.get("/meetings", Some(&user)),
+        _ => client.post_with("/proconfToken", &user, r#"{"role":"member","room":"r1","participantName":"Ann"}"#),
+    }
+}
+
+type Serve = fn(&mut TcpStream, &str);
+
+/// Answers well with `good`, or by `fault` while there is one.
+fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> Peer {
+    Peer::serving(move |mut stream, _| {
+        while let Some(endpoint) = read_request(&mut stream) {
+            let serve = *fault.lock().unwrap();
+            if let Some(serve) = serve {
+                return serve(&mut stream, &endpoint);
+            }
+            let (_, data) = ROUTES.iter().find(|(of, _)| *of == endpoint).unwrap();
+            if stream.write_all(http("200 OK", &format!(r#"{{"error":null,"data":{data}}}"#)).as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// The endpoint that a request is for; its body is read too.
+fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let head = read_head(stream)?;
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    stream.read_exact(&mut vec![0; length.unwrap_or(0)]).ok()?;
+    head.split(' ').nth(1)?.split('/').nth(2).map(str::to_owned)
+}
+
+/// Waits until the other side has had enough.
+fn hang(stream: &mut TcpStream) {
+    let _ = stream.read(&mut [0; 1024]);
+}
+
+/// Sends `again` every 100 ms until the other side has had enough.
+fn drip(stream: &mut TcpStream, again: &[u8]) {
+    while stream.write_all(again).is_ok() {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+fn reset(stream: &TcpStream) {
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+fn answer(stream: &mut TcpStream, status: &str, body: &str) {
+    let _ = stream.write_all(http(status, body).as_bytes());
+    hang(stream);
+}
+
+/// One row: what is done, the status that every route answers with, and the reason in the log ("" for none).
+struct Fault(&'static str, u16, &'static str, Serve);
+
+const GOOD: &str = r#"{"error":null,"data":"text"}"#;
+
+#[rustfmt::skip]
+const FAULTS: &[Fault] = &[
+    Fault("accept and hang", 500, "timed-out", |s, _| hang(s)),
+    Fault("reset before the head", 500, "connection", |s, _| reset(s)),
+    Fault("close before the head", 500, "connection", |_, _| {}),
+    Fault("reset in the head", 500, "connection", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-"); reset(s); }),
+    Fault("close in the head", 500, "connection", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-"); }),
+    Fault("close in a body of announced length", 500, "cut-short", |s, _| {
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}");
+    }),
+    Fault("close in a chunked body", 500, "cut-short", |s, _| {
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{{\"error\":null,");
+    }),
+    Fault("close between chunks", 500, "cut-short", |s, _| {
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{GOOD}\r\n");
+    }),
+    Fault("drip the head", 500, "timed-out", |s, _| drip(s, b"H")),
+    Fault("drip the body", 500, "timed-out", |s, _| {
+        let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+        drip(s, b" ");
+    }),
+    Fault("never end the body", 500, "too-large", |s, _| {
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+        let mut sent = s.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while sent.is_ok() { sent = s.write_all(chunk.as_bytes()); }
+    }),
+    Fault("announce a gigabyte", 500, "too-large", |s, _| {
+        let mut sent = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while sent.is_ok() { sent = s.write_all(&[b' '; 0x2000]); }
+    }),
+    Fault("garbage", 500, "not-http", |s, _| { let _ = s.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"); hang(s); }),
+    Fault("TLS instead of HTTP", 500, "not-http", |s, _| { let _ = s.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n"); hang(s); }),
+    Fault("a head of 300 KB", 500, "not-http", |s, _| {
+        let _ = s.write_all(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(300_000)).as_bytes());
+        hang(s);
+    }),
+    Fault("five thousand header lines", 500, "not-http", |s, _| {
+        let _ = s.write_all(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(5_000)).as_bytes());
+        hang(s);
+    }),
+    Fault("a gzip bomb", 500, "encoded", |s, _| {
+        let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3][..], &[0xff; 100_000]].concat();
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len());
+        let _ = s.write_all(&bomb);
+        hang(s);
+    }),
+    Fault("101", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"); hang(s); }),
+    Fault("204", 500, "not-the-envelope", |s, _| { let _ = s.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"); hang(s); }),
+    Fault("206", 500, "status", |s, _| answer(s, "206 Partial Content", GOOD)),
+    Fault("304", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n"); hang(s); }),
+    Fault("302 to elsewhere", 500, "status", |s, _| {
+        let _ = s.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n");
+        hang(s);
+    }),
+    Fault("307 in a loop", 500, "status", |s, endpoint| {
+        let _ = write!(s, "HTTP/1.1 307 Again\r\nLocation: /api/{endpoint}\r\nContent-Length: 0\r\n\r\n");
+        hang(s);
+    }),
+    Fault("400", 500, "status", |s, _| answer(s, "400 Bad Request", &failure(400))),
+    Fault("401", 500, "status", |s, _| answer(s, "401 Unauthorized", &failure(401))),
+    Fault("403", 500, "status", |s, _| answer(s, "403 Forbidden", &failure(403))),
+    Fault("404 in JSON", 404, "", |s, _| answer(s, "404 Not Found", &failure(404))),
+    Fault("404 in HTML", 404, "", |s, _| answer(s, "404 Not Found", INSIDE)),
+    Fault("410", 500, "status", |s, _| answer(s, "410 Gone", &failure(410))),
+    Fault("429", 500, "status", |s, _| answer(s, "429 Too Many Requests", &failure(429))),
+    Fault("500", 500, "status", |s, _| answer(s, "500 Internal Server Error", &failure(500))),
+    Fault("500 whose body hangs", 500, "status", |s, _| {
+        let _ = s.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000\r\n\r\nx");
+        hang(s);
+    }),
+    Fault("502", 500, "status", |s, _| answer(s, "502 Bad Gateway", INSIDE)),
+    Fault("503", 500, "status", |s, _| answer(s, "503 Service Unavailable", INSIDE)),
+    Fault("HTML with 200", 500, "not-the-envelope", |s, _| answer(s, "200 OK", "<html>the inside of Admin Control</html>")),
+    Fault("empty", 500, "not-the-envelope", |s, _| answer(s, "200 OK", "")),
+    Fault("truncated JSON", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &GOOD[..20])),
+    Fault("JSON that is no envelope", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"result":"the inside of Admin Control"}"#)),
+    Fault("an array", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"[null,"text"]"#)),
+    Fault("no data", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"error":null}"#)),
+    Fault("data twice", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"error":null,"data":1,"data":2}"#)),
+    Fault("two documents", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &[GOOD, GOOD].concat())),
+    Fault("an error of the wrong type", 500, "error-in-envelope", |s, _| answer(s, "200 OK", r#"{"error":false,"data":"the inside of Admin Control"}"#)),
+    Fault("an error in a success", 500, "error-in-envelope", |s, _| answer(s, "200 OK", &failure(401))),
+    Fault("404 in a success", 404, "", |s, _| answer(s, "200 OK", &failure(404))),
+    Fault("bad UTF-8", 500, "not-the-envelope", |s, _| {
+        let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n{\"error\":null,\"data\":\"\xff\xfe\xff\"}");
+        hang(s);
+    }),
+    Fault("200,000 levels of nesting", 500, "not-the-envelope", |s, _| {
+        answer(s, "200 OK", &format!(r#"{{"error":null,"data":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000)));
+    }),
+];
+
+fn failure(code: u16) -> String {
+    format!(r#"{{"data":null,"error":{{"code":{code},"message":"{INSIDE}"}}}}"#)
+}
+
+#[test]
+fn every_fault_has_the_contracts_answer_in_time_and_its_reason_in_one_line_of_the_log() {
+    let fault = Arc::new(Mutex::new(None));
+    let peer = admin_control(Arc::clone(&fault));
+    let timeout = format!("{}ms", DEADLINE.as_millis());
+    let settings = [
+        ("APP_ADMIN_CONTROL__TIMEOUT", timeout.as_str()),
+        // What it has when nothing is there is another test's business, and would be more calls here.
+        ("APP_CATCH_UP__REASON", "false"),
+    ];
+    let server = ServerProcess::start(&peer.base_url(), &settings);
+    for (endpoint, data) in ROUTES {
+        ask(&server.client(), endpoint).is_success_with(data);
+    }
+    let (memory, descriptors) = (server.memory(), server.descriptors());
+    for Fault(name, status, reason, serve) in FAULTS {
+        let logged = server.logged();
+        *fault.lock().unwrap() = Some(*serve);
+        std::thread::scope(|scope| {
+            for (endpoint, _) in ROUTES {
+                let client = server.client();
+                scope.spawn(move || {
+                    let started = Instant::now();
+                    let answer = ask(&client, endpoint);
+                    let took = started.elapsed();
+                    let message = if *status == 404 { "Not found" } else { "Internal server error" };
+                    answer.is_error(*status, message, &format!("{name}: {endpoint}"));
+                    assert!(took < DEADLINE + GRACE, "{name}: {endpoint} took {took:?}");
+                });
+            }
+        });
+        *fault.lock().unwrap() = None;
+        for (endpoint, data) in ROUTES {
+            let started = Instant::now();
+            ask(&server.client(), endpoint).is_success_with(data);
+            assert!(started.elapsed() < GRACE, "{name}: a good answer comes at once");
+        }
+        has_reasons(&server, logged, name, reason);
+    }
+    let grown = server.memory().saturating_sub(memory);
+    assert!(grown < 64 * 1024, "{grown} KiB more");
+    assert!(server.descriptors() <= descriptors + 10, "{} descriptors, before {descriptors}", server.descriptors());
+}
+
+/// Each route said once why it failed, and nobody else said anything of it.
+fn has_reasons(server: &ServerProcess, logged: usize, name: &str, reason: &str) {
+    // The line of the last good answer is there: so are those before it.
+    server.line(logged, |line| line["path"] == "/proconfToken" && line["status"] == 200);
+    let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
+    let expected = if reason.is_empty() { 0 } else { ROUTES.len() };
+    assert_eq!(failures.len(), expected, "{name}: {failures:#?}");
+    for line in &failures {
+        assert_eq!(line["reason"], reason, "{name}");
+        assert!(!line.to_string().contains(INSIDE), "{name}: {line}");
+    }
+    let louder = server.lines(logged, |line: &Value| line["level"] == "ERROR");
+    assert!(louder.is_empty(), "{name}: {louder:#?}");
+}

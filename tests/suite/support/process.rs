@@ -1,0 +1,108 @@
+//! The built binary as a server of its own: for what can't be seen from inside a process, its log and its memory.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::SECRET;
+use super::client::Client;
+use super::database::TestDatabase;
+
+/// Longer than any deadline in the tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `serve` with JSON logs, ended when it is dropped.
+pub struct ServerProcess {
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Log>,
+    _database: TestDatabase,
+    _folder: tempfile::TempDir,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<serde_json::Value>>,
+    grown: Condvar,
+}
+
+impl ServerProcess {
+    /// With settings over the tests' usual ones, and the base URL of Admin Control.
+    pub fn start(base_url: &str, settings: &[(&str, &str)]) -> Self {
+        let (folder, database) = (tempfile::tempdir().unwrap(), TestDatabase::new());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+        command.arg("serve").current_dir(folder.path()).env_clear();
+        command.envs([
+            ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+            ("APP_SERVER__WORKERS", "2"),
+            ("APP_ADMIN_CONTROL__BASE_URL", base_url),
+            ("APP_AUTH__JWT_SECRET", SECRET),
+            ("APP_CATCH_UP__FRESH_FOR", "0s"),
+            ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
+            ("APP_DATABASE__URL", database.url.as_str()),
+            ("APP_LOG__FORMAT", "json"),
+        ]);
+        command.envs(settings.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Log::default());
+        let (lines, stderr) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()));
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.lines.lock().unwrap().push(serde_json::from_str(&line).unwrap_or_else(|_| line.into()));
+                lines.grown.notify_all();
+            }
+        });
+        let listening = log.wait_for(0, |line| line["message"] == "listening");
+        let address = listening["address"].as_str().unwrap().parse().unwrap();
+        Self { address, child, log, _database: database, _folder: folder }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// How many lines the log has by now.
+    pub fn logged(&self) -> usize {
+        self.log.lines.lock().unwrap().len()
+    }
+
+    /// The first line after the first `from` ones for which `wanted` holds, waited for.
+    pub fn line(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        self.log.wait_for(from, wanted)
+    }
+
+    /// The lines after the first `from` ones for which `wanted` holds.
+    pub fn lines(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
+        self.log.lines.lock().unwrap()[from..].iter().filter(|line| wanted(line)).cloned().collect()
+    }
+
+    /// Memory in use, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Log {
+    fn wait_for(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let lines = self.lines.lock().unwrap();
+        let found = |lines: &Vec<serde_json::Value>| lines.iter().skip(from).find(|line| wanted(line)).cloned();
+        let (lines, _) = self.grown.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).unwrap();
+        found(&lines).unwrap_or_else(|| panic!("no such line in {:#?}", &lines[from.min(lines.len())..]))
+    }
+}
