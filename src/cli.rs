@@ -171,7 +171,9 @@ fn sandbox(listen: SocketAddr) -> Result<(), Error> {
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
         let stop = told_to_stop()?;
-        writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={}", sandbox.base_url())?;
+        let (base_url, control) = (sandbox.base_url(), sandbox.control_url());
+        writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}")?;
+        writeln!(io::stdout(), "Its answers can be changed at {control} (see docs/QA.md)")?;
         tokio::select! {
             ended = sandbox.run() => Ok(ended?),
             () = stop => Ok(()),

@@ -36,11 +36,12 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         super::start_log(&values, &environment)?;
         write_sample_summary()?;
         let token = demo_token(&settings).await?;
+        let control = sandbox.control_url();
         let server = Server::bind(&settings, &Clock::system()).await?;
         actix_rt::spawn(sandbox.run());
         // Before the greeting: who reads it may stop us at once.
         let stop = super::told_to_stop()?;
-        greet(server.addr(), &token)?;
+        greet(server.addr(), &token, &control)?;
         Ok(server.run(stop).await?)
     })
 }
@@ -77,7 +78,7 @@ fn write_sample_summary() -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-fn greet(address: SocketAddr, token: &str) -> io::Result<()> {
+fn greet(address: SocketAddr, token: &str, control: &str) -> io::Result<()> {
     writeln!(
         io::stdout(),
         "\
@@ -85,6 +86,7 @@ The server is on http://{address}, with a sandbox Admin Control behind it.
 
 Demo login:    {EMAIL} / {PASSWORD}
 Sample rooms:  {rooms}
+Sandbox:       {control} (to change its answers: docs/QA.md)
 
 Paste this into another terminal:
 

@@ -39,16 +39,37 @@ const SAID: [&str; 12] = [
     "The call is in its questions round.",
 ];
 
+/// The questions round goes on for hours, so that whoever looks sees the catch-up grow.
+const ASKING: [&str; 5] = ["Bo", "Chidi", "Dana", "Emil", "Fay"];
+const ASKED: [&str; 7] = [
+    "what happens to guests when the waiting room is off",
+    "who writes the release notes",
+    "whether the slow join is seen on iOS too",
+    "where the old recordings are kept until Friday",
+    "when the next release is planned",
+    "who can change the wording of the waiting-room button",
+    "how long the bucket will last at the present rate",
+];
+/// Sentences after which even that call is over.
+const MOST: usize = 600;
+
 /// The catch-up of a sample room, `at` seconds after the sandbox started.
 pub(super) fn catch_up(room: &str, at: i64) -> Option<String> {
     match room {
         "testRoom" => {
             let said = ALREADY_SAID.saturating_add(usize::try_from(at / PACE).unwrap_or(0));
-            Some(SAID.iter().take(said).copied().collect::<Vec<_>>().join(" "))
+            let sentences = SAID.iter().map(|said| (*said).to_owned()).chain(questions());
+            Some(sentences.take(said.min(MOST)).collect::<Vec<_>>().join(" "))
         }
         "quietRoom" => Some(String::new()),
         _ => None,
     }
+}
+
+/// Question after question, none like the one before.
+fn questions() -> impl Iterator<Item = String> {
+    let (asking, asked) = (ASKING.iter().cycle(), ASKED.iter().cycle());
+    asking.zip(asked).zip(1..).map(|((who, what), number)| format!("Question {number}: {who} asked {what}; Ann answered."))
 }
 
 pub(super) fn status(room: &str) -> Option<Value> {

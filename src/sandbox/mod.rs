@@ -1,9 +1,13 @@
 //! An Admin Control to develop and test against: for `dev`, for QA against any app server, and for tests.
 //!
 //! Written from the contract alone. It shares no type with [`crate::admin_control`]: two independent statements of one
-//! contract, so that a mistake in one can't agree with itself. What it answers is a [`Script`].
+//! contract, so that a mistake in one can't agree with itself. What it answers is a [`Script`], which can be changed over HTTP
+//! under `/sandbox`, outside of what is Admin Control's own.
 
+mod control;
 mod meeting;
+mod record;
+mod reply;
 mod script;
 
 use std::io;
@@ -17,7 +21,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::{StreamExt as _, stream};
 
 pub use meeting::{SAMPLE_ROOMS, SAMPLE_SUMMARY};
-pub use script::{Asked, Reply, Script};
+pub use record::Asked;
+pub use reply::Reply;
+pub use script::Script;
 
 /// A sandbox that listens.
 pub struct Sandbox {
@@ -49,6 +55,12 @@ impl Sandbox {
         format!("http://{}/api", self.address)
     }
 
+    /// Where its answers can be changed, and where it says what it was asked.
+    #[must_use]
+    pub fn control_url(&self) -> String {
+        format!("http://{}{}", self.address, control::PATH)
+    }
+
     /// Answers until its task is dropped or the runtime ends.
     ///
     /// # Errors
@@ -60,10 +72,15 @@ impl Sandbox {
 }
 
 async fn answer(request: HttpRequest, body: web::Bytes, script: web::Data<Script>) -> HttpResponse {
+    // As it came over the wire; actix's own idea of the path is decoded.
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    if let Some(path) = control::path_of(target) {
+        let (status, body) = control::answer(&script, request.method().as_str(), path, &body);
+        return json(status, body, false);
+    }
     let asked = Asked::new(
         request.method().as_str(),
-        // As it came over the wire; actix's own idea of the path is decoded.
-        request.uri().path_and_query().map_or("", |target| target.as_str()),
+        target,
         request
             .headers()
             .iter()

@@ -1,113 +1,31 @@
-//! What a sandbox answers, room by room, and a record of what it was asked.
+//! What a sandbox answers, room by room.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::meeting;
+use super::record::{Asked, Record};
+use super::reply::Reply;
 use crate::clock::Clock;
 
-/// One answer.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    delay: Duration,
-    what: What,
-}
-
-#[derive(Debug, Clone)]
-enum What {
-    Body { status: u16, body: String, cut: bool },
-    Silence,
-}
-
-impl Reply {
-    /// Success with this `data`, which must be JSON and is sent as it is.
-    #[must_use]
-    pub fn data(json: &str) -> Self {
-        Self::body(200, &format!(r#"{{"error":null,"data":{json}}}"#))
-    }
-
-    /// This status and this body.
-    #[must_use]
-    pub fn body(status: u16, body: &str) -> Self {
-        Self { delay: Duration::ZERO, what: What::Body { status, body: body.to_owned(), cut: false } }
-    }
-
-    /// The failure that Admin Control has for what it does not know.
-    #[must_use]
-    pub fn not_found() -> Self {
-        Self::body(404, r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#)
-    }
-
-    /// No answer, ever; the connection stays open.
-    #[must_use]
-    pub fn silence() -> Self {
-        Self { delay: Duration::ZERO, what: What::Silence }
-    }
-
-    /// The same, but not before `delay` has passed.
-    #[must_use]
-    pub fn after(self, delay: Duration) -> Self {
-        Self { delay, ..self }
-    }
-
-    /// The same, but the connection is cut in the middle of the body.
-    #[must_use]
-    pub fn cut_in_the_body(mut self) -> Self {
-        if let What::Body { cut, .. } = &mut self.what {
-            *cut = true;
-        }
-        self
-    }
-
-    pub(super) fn delay(&self) -> Duration {
-        self.delay
-    }
-
-    pub(super) fn cuts(&self) -> bool {
-        matches!(self.what, What::Body { cut: true, .. })
-    }
-
-    pub(super) fn status_and_body(&self) -> Option<(u16, String)> {
-        match &self.what {
-            What::Body { status, body, .. } => Some((*status, body.clone())),
-            What::Silence => None,
-        }
-    }
-}
-
-/// One request that a sandbox got.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// The method.
-    pub method: String,
-    /// Path and query as they came over the wire.
-    pub target: String,
-    /// The headers, names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Asked {
-    pub(super) fn new(method: &str, target: &str, headers: impl Iterator<Item = (String, String)>, body: &[u8]) -> Self {
-        Self { method: method.to_owned(), target: target.to_owned(), headers: headers.collect(), body: body.to_vec() }
-    }
-}
-
-/// What to answer. Clones are the same script, so that a test can change it under a running sandbox.
+/// What to answer. Clones are the same script, so that it can be changed under a running sandbox.
 #[derive(Clone)]
 pub struct Script(Arc<Mutex<State>>);
 
 struct State {
-    /// Answers set for one endpoint and one room, before everything else.
-    set: BTreeMap<(&'static str, String), Reply>,
+    /// Answers set for one endpoint, and one room or (`None`) all of them, before everything else.
+    set: BTreeMap<(String, Option<String>), Planned>,
     rest: Rest,
-    /// What was asked; kept for tests alone, where a sandbox does not run for days.
-    asked: Option<Vec<Asked>>,
+    record: Record,
+}
+
+/// A reply, and how often it is still to be given; `None` for ever.
+struct Planned {
+    reply: Reply,
+    times: Option<u64>,
 }
 
 /// What rooms answer that no reply was set for.
@@ -119,21 +37,21 @@ enum Rest {
 }
 
 impl Script {
-    /// Every room exists; its catch-up is its own name.
+    /// Every room exists; its catch-up is its own name. Everything that is asked is kept: for tests, which do not run for days.
     #[must_use]
     pub fn echo() -> Self {
-        Self::with(Rest::Echo, Some(Vec::new()))
+        Self::with(Rest::Echo, Record::of_everything())
     }
 
     /// The sample rooms of [`SAMPLE_ROOMS`](super::SAMPLE_ROOMS): a meeting that goes on, one that ended, one without a transcript.
     #[must_use]
     pub fn samples(clock: Clock) -> Self {
         let started_at = clock.unix_seconds();
-        Self::with(Rest::Samples { clock, started_at }, None)
+        Self::with(Rest::Samples { clock, started_at }, Record::of_the_last())
     }
 
-    fn with(rest: Rest, asked: Option<Vec<Asked>>) -> Self {
-        Self(Arc::new(Mutex::new(State { set: BTreeMap::new(), rest, asked })))
+    fn with(rest: Rest, record: Record) -> Self {
+        Self(Arc::new(Mutex::new(State { set: BTreeMap::new(), rest, record })))
     }
 
     /// From now on, `GET call-catchup/{room}` is answered with `reply`.
@@ -142,23 +60,56 @@ impl Script {
     }
 
     /// From now on, `endpoint` is answered with `reply`, for `room`, or for no room (`""`) where the endpoint has none.
-    pub fn set(&self, endpoint: &'static str, room: &str, reply: Reply) {
-        self.state().set.insert((endpoint, room.to_owned()), reply);
+    pub fn set(&self, endpoint: &str, room: &str, reply: Reply) {
+        self.plan(endpoint, Some(room), reply, None);
     }
 
-    /// Everything that was asked of an [`echo`](Self::echo), in the order it arrived. The samples keep no record.
+    /// The next so many times, or (`None`) from now on, `endpoint` is answered with `reply`, for `room`, or (`None`) for every
+    /// room that has no reply of its own.
+    pub fn plan(&self, endpoint: &str, room: Option<&str>, reply: Reply, times: Option<u64>) {
+        self.state().set.insert((endpoint.to_owned(), room.map(str::to_owned)), Planned { reply, times });
+    }
+
+    /// Takes back what was set for `endpoint` and `room`, and says whether anything was.
+    pub(super) fn take_back(&self, endpoint: &str, room: Option<&str>) -> bool {
+        self.state().set.remove(&(endpoint.to_owned(), room.map(str::to_owned))).is_some()
+    }
+
+    /// Takes back everything that was set.
+    pub(super) fn take_all_back(&self) {
+        self.state().set.clear();
+    }
+
+    /// What is set: endpoint, room, and how often it is still to be given.
+    pub(super) fn plans(&self) -> Vec<(String, Option<String>, Reply, Option<u64>)> {
+        let state = self.state();
+        let plan = |((endpoint, room), planned): (&(String, Option<String>), &Planned)| {
+            (endpoint.clone(), room.clone(), planned.reply.clone(), planned.times)
+        };
+        state.set.iter().map(plan).collect()
+    }
+
+    /// What was asked, in the order it arrived: all of it of an [`echo`](Self::echo), the last of it of the samples.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
-        self.state().asked.clone().unwrap_or_default()
+        self.state().record.asked()
+    }
+
+    /// How much was asked in all.
+    pub(super) fn total(&self) -> u64 {
+        self.state().record.total()
+    }
+
+    /// Forgets what was asked.
+    pub(super) fn forget(&self) {
+        self.state().record.forget();
     }
 
     /// Records what was asked and finds the answer.
     pub(super) fn reply_to(&self, asked: Asked) -> Reply {
         let mut state = self.state();
         let reply = state.reply_to(&asked);
-        if let Some(record) = &mut state.asked {
-            record.push(asked);
-        }
+        state.record.add(asked);
         reply
     }
 
@@ -169,15 +120,15 @@ impl Script {
 }
 
 impl State {
-    fn reply_to(&self, asked: &Asked) -> Reply {
+    fn reply_to(&mut self, asked: &Asked) -> Reply {
         let path = asked.target.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (asked.method.as_str(), segments.as_slice()) {
-            ("GET", ["api", endpoint @ "configuration"]) => self.set_or(endpoint, "", || data(&meeting::configuration())),
-            ("GET", ["api", endpoint @ "meetings"]) => self.set_or(endpoint, "", || data(&self.meetings())),
-            ("POST", ["api", endpoint @ "proconf-token"]) => self.set_or(endpoint, "", || proconf_token(&asked.body)),
+            ("GET", ["api", endpoint @ "configuration"]) => self.set_or(endpoint, "", |_| data(&meeting::configuration())),
+            ("GET", ["api", endpoint @ "meetings"]) => self.set_or(endpoint, "", |state| data(&state.meetings())),
+            ("POST", ["api", endpoint @ "proconf-token"]) => self.set_or(endpoint, "", |_| proconf_token(&asked.body)),
             ("GET", ["api", endpoint, room]) => match percent_decode_str(room).decode_utf8() {
-                Ok(room) if !room.is_empty() => self.of_room(endpoint, &room),
+                Ok(room) if !room.is_empty() => self.set_or(endpoint, &room, |state| state.of_room(endpoint, &room)),
                 _ => Reply::not_found(),
             },
             _ => Reply::not_found(),
@@ -185,21 +136,33 @@ impl State {
     }
 
     fn of_room(&self, endpoint: &str, room: &str) -> Reply {
-        self.set_or(endpoint, room, || {
-            let found = match endpoint {
-                "call-catchup" => self.catch_up(room),
-                "sessions-status" => self.status(room),
-                "call-summary" => self.summary(room),
-                _ => None,
-            };
-            found.as_ref().map_or_else(Reply::not_found, data)
-        })
+        let found = match endpoint {
+            "call-catchup" => self.catch_up(room),
+            "sessions-status" => self.status(room),
+            "call-summary" => self.summary(room),
+            _ => None,
+        };
+        found.as_ref().map_or_else(Reply::not_found, data)
     }
 
-    /// The reply that was set, or the usual one.
-    fn set_or(&self, endpoint: &str, room: &str, usual: impl FnOnce() -> Reply) -> Reply {
-        let set = self.set.iter().find(|((of, name), _)| *of == endpoint && name == room);
-        set.map_or_else(usual, |(_, reply)| reply.clone())
+    /// The reply that was set for the room, or for all rooms, or the usual one.
+    fn set_or(&mut self, endpoint: &str, room: &str, usual: impl FnOnce(&Self) -> Reply) -> Reply {
+        let planned = self.take(endpoint, Some(room)).or_else(|| self.take(endpoint, None));
+        planned.unwrap_or_else(Reply::usual).or_usual(|| usual(self))
+    }
+
+    /// The reply that was set, given once more.
+    fn take(&mut self, endpoint: &str, room: Option<&str>) -> Option<Reply> {
+        let key = (endpoint.to_owned(), room.map(str::to_owned));
+        let planned = self.set.get_mut(&key)?;
+        let reply = planned.reply.clone();
+        if let Some(left) = &mut planned.times {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.set.remove(&key);
+            }
+        }
+        Some(reply)
     }
 
     fn catch_up(&self, room: &str) -> Option<Value> {
@@ -253,6 +216,7 @@ fn proconf_token(body: &[u8]) -> Reply {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
     use std::time::UNIX_EPOCH;
 
     fn body_of(script: &Script, method: &str, target: &str, body: &[u8]) -> (u16, Value) {

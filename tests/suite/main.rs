@@ -27,6 +27,7 @@ mod openapi;
 mod pass_through;
 mod proconf_token;
 mod room_names;
+mod sandbox;
 mod sessions;
 mod storage;
 mod support;

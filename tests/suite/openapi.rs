@@ -17,11 +17,11 @@ fn the_checked_in_copy_is_the_document() {
 #[test]
 fn the_command_prints_what_the_server_serves() {
     let server = TestServer::start();
-    let served = server.client().get("/openapi.json", None);
-    assert_eq!((served.status, served.header("content-type")), (200, Some("application/json")));
+    let shown = server.client().get("/openapi.json", None);
+    assert_eq!((shown.status, shown.header("content-type")), (200, Some("application/json")));
     let output = Command::new(env!("CARGO_BIN_EXE_proconf-app-server")).arg("openapi").env_clear().output().unwrap();
     assert!(output.status.success());
-    assert_eq!(served.text(), String::from_utf8(output.stdout).unwrap());
+    assert_eq!(shown.text(), String::from_utf8(output.stdout).unwrap());
 }
 
 #[test]

@@ -64,6 +64,8 @@ impl TestClock {
 /// A sandbox of one's own, stopped when it is dropped.
 pub struct SandboxOnAThread {
     pub base_url: String,
+    /// Where its answers are changed.
+    pub address: SocketAddr,
     _thread: OnAThread,
 }
 
@@ -159,15 +161,16 @@ impl TestServer {
 
 impl SandboxOnAThread {
     pub fn start(script: Script) -> Self {
-        let (base_url, thread) = OnAThread::start(move |started, stopped| async move {
+        let ((base_url, control), thread) = OnAThread::start(move |started, stopped| async move {
             let sandbox = Sandbox::bind("127.0.0.1:0".parse().unwrap(), script).unwrap();
-            started.send(sandbox.base_url()).unwrap();
+            started.send((sandbox.base_url(), sandbox.control_url())).unwrap();
             tokio::select! {
                 ended = sandbox.run() => ended.unwrap(),
                 _ = stopped => {}
             }
         });
-        Self { base_url, _thread: thread }
+        let address = control.trim_start_matches("http://").trim_end_matches("/sandbox").parse().unwrap();
+        Self { base_url, address, _thread: thread }
     }
 }
 

@@ -1,0 +1,185 @@
+//! The sandbox's own interface: its answers changed over HTTP while it runs, and what it was asked.
+
+use std::time::{Duration, Instant};
+
+use crate::support::answer::Answer;
+use crate::support::client::Client;
+use crate::support::{SandboxOnAThread, TestServer, tokens};
+use proconf_app_server::clock::Clock;
+use proconf_app_server::sandbox::Script;
+use serde_json::{Value, json};
+
+/// A sandbox with the sample rooms, and a server before it.
+struct Pair {
+    sandbox: SandboxOnAThread,
+    server: TestServer,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let sandbox = SandboxOnAThread::start(Script::samples(Clock::system()));
+        let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &sandbox.base_url)]);
+        Self { sandbox, server }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request = format!("{method} /sandbox{path} HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        Client::new(self.sandbox.address).ask(request.as_bytes())
+    }
+
+    fn control(&self, method: &str, path: &str, body: &str) -> Value {
+        let answer = self.ask(method, path, body);
+        assert_eq!(answer.status, 200, "{method} {path} {body}: {}", answer.text());
+        serde_json::from_slice::<Value>(&answer.body).unwrap()["data"].take()
+    }
+
+    fn refused(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let answer = self.ask(method, path, body);
+        let failure: Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.status, failure["error"]["message"].as_str().unwrap().to_owned())
+    }
+
+    fn catch_up(&self, room: &str) -> Answer {
+        self.server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
+    }
+}
+
+#[test]
+fn a_value_is_what_a_client_gets_for_that_room_and_no_other() {
+    let pair = Pair::start();
+    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": {"n": 1.00, "b": [], "a": null}}"#);
+    pair.catch_up("testRoom").is_success_with(r#"{"n": 1.00, "b": [], "a": null}"#);
+    pair.catch_up("quietRoom").is_success_with("\"\"");
+    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": null}"#);
+    pair.catch_up("testRoom").is_success_with("null");
+    pair.control("DELETE", "/replies/call-catchup/testRoom", "");
+    assert!(pair.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened the call"));
+}
+
+#[test]
+fn a_reply_for_every_room_gives_way_to_one_for_a_room() {
+    let pair = Pair::start();
+    pair.control("PUT", "/replies/call-catchup", r#"{"data": "any"}"#);
+    pair.control("PUT", "/replies/call-catchup/a%20room%20%F0%9F%8E%A5", r#"{"data": "that one"}"#);
+    pair.catch_up("nowhere").is_success_with("\"any\"");
+    pair.catch_up("a%20room%20%F0%9F%8E%A5").is_success_with("\"that one\"");
+    let set = pair.control("GET", "/replies", "");
+    assert_eq!(set.as_array().unwrap().len(), 2);
+    assert_eq!((&set[1]["room"], &set[1]["status"]), (&json!("a room 🎥"), &json!(200)));
+    pair.control("DELETE", "/replies", "");
+    pair.catch_up("nowhere").is_error(404, "Not found", "as usual again");
+}
+
+#[test]
+fn every_endpoint_can_fail_each_in_its_own_way() {
+    let pair = Pair::start();
+    let user = tokens::user();
+    for (endpoint, path) in [
+        ("call-catchup/testRoom", "/callCatchUp/testRoom"),
+        ("sessions-status/testRoom", "/callStatus/testRoom"),
+        ("call-summary/endedRoom", "/callSummary/endedRoom"),
+        ("configuration", "/callConfig"),
+        ("meetings", "/meetings"),
+    ] {
+        for (reply, status, message) in [
+            (r#"{"status": 503}"#, 500, "Internal server error"),
+            (r#"{"status": 404}"#, 404, "Not found"),
+            (r#"{"status": 302, "body": ""}"#, 500, "Internal server error"),
+            (r#"{"body": "<html>not the envelope</html>"}"#, 500, "Internal server error"),
+            (r#"{"cut": true}"#, 500, "Internal server error"),
+            (r#"{"cut": true, "data": "half of this is lost"}"#, 500, "Internal server error"),
+        ] {
+            pair.control("PUT", &format!("/replies/{endpoint}"), reply);
+            pair.server.client().get(path, Some(&user)).is_error(status, message, &format!("{endpoint} {reply}"));
+        }
+    }
+    pair.control("PUT", "/replies/proconf-token", r#"{"status": 500}"#);
+    let body = r#"{"role":"member","room":"testRoom","participantName":"Ann"}"#;
+    pair.server.client().post_with("/proconfToken", &user, body).is_error(500, "Internal server error", "proconf-token");
+}
+
+#[test]
+fn silence_costs_a_client_admin_controls_deadline_and_a_delay_its_own_length() {
+    let pair = Pair::start();
+    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"silence": true}"#);
+    let started = Instant::now();
+    pair.catch_up("testRoom").is_error(500, "Internal server error", "silence");
+    assert!(started.elapsed() >= Duration::from_millis(1900), "the tests' deadline");
+    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"delay": "400ms"}"#);
+    let started = Instant::now();
+    assert!(pair.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened"), "late, but as usual");
+    assert!(started.elapsed() >= Duration::from_millis(400));
+}
+
+#[test]
+fn a_fault_with_times_passes_by_itself() {
+    let pair = Pair::start();
+    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"status": 500, "times": 2}"#);
+    for _ in 0..2 {
+        pair.catch_up("testRoom").is_error(500, "Internal server error", "as told");
+    }
+    assert!(pair.catch_up("testRoom").data().is_string());
+    assert_eq!(pair.control("GET", "/replies", ""), json!([]));
+}
+
+#[test]
+fn what_was_asked_is_counted_and_shown_without_its_secrets_and_forgotten_on_demand() {
+    let pair = Pair::start();
+    pair.control("DELETE", "/asked", "");
+    pair.catch_up("testRoom");
+    pair.server.client().get("/callStatus/quietRoom", Some(&tokens::user()));
+    let record = pair.control("GET", "/asked", "");
+    let targets: Vec<&str> = record["asked"].as_array().unwrap().iter().map(|one| one["target"].as_str().unwrap()).collect();
+    assert_eq!(
+        (&record["total"], targets),
+        (&json!(2), vec!["/api/call-catchup/testRoom", "/api/sessions-status/quietRoom"])
+    );
+    assert_eq!(record["asked"][0]["headers"]["content-type"], "application/json");
+    assert!(record["asked"][1]["seconds"].as_f64() >= record["asked"][0]["seconds"].as_f64());
+
+    let asked = b"GET /api/configuration HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer canary\r\n\r\n";
+    Client::new(pair.sandbox.address).ask(asked);
+    let record = pair.control("GET", "/asked", "");
+    assert_eq!(record["asked"][2]["headers"]["authorization"], "[redacted]");
+    assert!(!record.to_string().contains("canary"));
+    pair.control("DELETE", "/asked", "");
+    assert_eq!(pair.control("GET", "/asked", ""), json!({"total": 0, "asked": []}));
+}
+
+#[test]
+fn what_can_not_be_set_is_refused_with_a_sentence_and_sets_nothing() {
+    let pair = Pair::start();
+    for (path, body, says) in [
+        ("/replies/call-catchup/r", "{", "Not a reply"),
+        ("/replies/call-catchup/r", r#"{"stauts": 500}"#, "unknown field"),
+        ("/replies/call-catchup/r", r#"{"status": 99}"#, "status must be from 200 to 599."),
+        ("/replies/call-catchup/r", r#"{"status": 200}"#, "a status below 400 needs data or body."),
+        ("/replies/call-catchup/r", r#"{"data": 1, "body": "x"}"#, "data or body, not both."),
+        ("/replies/call-catchup/r", r#"{"silence": true, "status": 500}"#, "silence goes with delay and times only."),
+        ("/replies/call-catchup/r", r#"{"delay": "soon"}"#, "delay must be a duration"),
+        ("/replies/call-catchup/r", r#"{"times": 0}"#, "times must be 1 or more."),
+        ("/replies/call-catchup/%FF", "{}", "The room is not UTF-8."),
+        ("/replies/configuration/r", "{}", "configuration has no room."),
+    ] {
+        let (status, message) = pair.refused("PUT", path, body);
+        assert!(status == 400 && message.contains(says), "{path} {body}: {status} {message}");
+    }
+    assert_eq!(pair.refused("PUT", "/replies/call-catchups/r", "{}").0, 404);
+    assert_eq!(pair.refused("DELETE", "/replies/meetings", "").0, 404);
+    assert_eq!(pair.refused("POST", "/replies", "").0, 404);
+    assert_eq!(pair.refused("GET", "/nothing", "").0, 404);
+    assert_eq!(pair.control("GET", "/replies", ""), json!([]));
+    assert!(pair.control("GET", "", "")["routes"].is_array());
+}
+
+#[test]
+fn the_interface_is_no_part_of_admin_controls_and_its_use_is_not_on_the_record() {
+    let pair = Pair::start();
+    for target in ["/api/sandbox/asked", "/api/replies", "/sandboxes", "/sandbox2/asked"] {
+        let answer = Client::new(pair.sandbox.address).get(target, None);
+        assert_eq!(answer.status, 404, "{target}");
+    }
+    pair.control("DELETE", "/asked", "");
+    pair.control("GET", "/replies", "");
+    assert_eq!(pair.control("GET", "/asked", "")["total"], 0);
+}
