@@ -31,6 +31,7 @@ pub mod cli;
 pub mod client_address;
 pub mod clock;
 pub mod db;
+pub mod draining;
 pub mod json;
 pub mod jwt;
 pub mod middleware;

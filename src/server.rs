@@ -10,6 +10,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer};
 
 use crate::clock::Clock;
+use crate::draining::Draining;
 use crate::middleware::access_log::access_log;
 use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
@@ -31,6 +32,7 @@ pub enum Error {
 pub struct Server {
     address: SocketAddr,
     running: ActixServer,
+    draining: Draining,
 }
 
 impl Server {
@@ -41,6 +43,7 @@ impl Server {
     /// See [`Error`].
     pub async fn bind(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
         let shared = Shared::open(settings, clock).await?;
+        let draining = shared.draining();
         let server = &settings.server;
         let failed = |error| Error::Listen(server.listen, error);
         let workers = server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
@@ -62,7 +65,7 @@ impl Server {
         .bind(server.listen)
         .map_err(failed)?;
         let address = http.addrs().first().copied().unwrap_or(server.listen);
-        Ok(Self { address, running: http.run() })
+        Ok(Self { address, running: http.run(), draining })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -85,6 +88,7 @@ impl Server {
             () = shutdown => {}
         }
         log::info!("stopping");
+        self.draining.begin();
         handle.stop(true).await;
         running.await?
     }

@@ -18,6 +18,7 @@ use crate::catch_up::{self, CatchUp, CatchUpSource};
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
 use crate::db::{self, Database};
+use crate::draining::Draining;
 use crate::jwt::Tokens;
 use crate::middleware::error_boundary::RequestTimeout;
 use crate::openapi;
@@ -92,6 +93,7 @@ pub struct Shared {
     request_timeout: web::Data<RequestTimeout>,
     roles: web::Data<Roles>,
     document: web::Data<openapi::Document>,
+    draining: web::Data<Draining>,
     admin_control_rules: admin_control::Rules,
     admin_control_permits: admin_control::Permits,
 }
@@ -122,9 +124,16 @@ impl Shared {
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
             roles: web::Data::new(settings.roles.clone()),
             document: web::Data::new(openapi::Document::new()),
+            draining: web::Data::new(Draining::default()),
             admin_control_rules: settings.admin_control.clone(),
             admin_control_permits: admin_control::Permits::new(&settings.admin_control),
         })
+    }
+
+    /// Whether the server is on its way out.
+    #[must_use]
+    pub fn draining(&self) -> Draining {
+        self.draining.get_ref().clone()
     }
 }
 
@@ -140,6 +149,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
         .app_data(shared.document.clone())
+        .app_data(shared.draining.clone())
         .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()), windows.catch_up.clone())))
         .app_data(web::Data::new(Summaries::new(
             Rc::new(admin_control.clone()),
