@@ -9,6 +9,7 @@ mod operation;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+pub use components::line;
 pub use operation::Operation;
 
 use crate::answer::etag_of;

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::responders::ApiError;
 use crate::room;
 
+/// The format of a room's name.
+const ROOM: &str = "room-name";
+
 /// The `components` of the document.
 pub(super) fn all() -> Value {
     let mut responses: Map<String, Value> = failures()
@@ -25,6 +28,21 @@ pub(super) fn all() -> Value {
         "parameters": parameters(),
         "headers": headers(),
         "responses": responses,
+    })
+}
+
+/// A string that is a room's name (`room-name`), or a text of one line that people read (`line`): not blank, and of at most
+/// 255 bytes. That it is counted in bytes, and what a name must not become, no schema can say; the format stands for it.
+#[must_use]
+pub fn line(format: &str, about: &str) -> Value {
+    let no = if format == ROOM { r"/\\" } else { "" };
+    json!({
+        "type": "string",
+        "format": format,
+        "description": about,
+        "minLength": 1,
+        "maxLength": room::MAX_BYTES,
+        "pattern": format!(r"^[^\u0000-\u001f\u007f-\u009f{no}]+$"),
     })
 }
 
@@ -162,14 +180,11 @@ fn headers() -> Value {
 }
 
 fn parameters() -> Value {
-    let room = json!({
-        "type": "string",
-        "format": "room-name",
-        "minLength": 1,
-        "maxLength": room::MAX_BYTES,
-        "pattern": r"^[^\u0000-\u001f\u007f-\u009f/\\]+$",
-        "examples": ["testRoom", "weekly sync", "комната"],
-    });
+    let mut room = line(ROOM, "");
+    if let Value::Object(members) = &mut room {
+        members.remove("description");
+        members.insert("examples".to_owned(), json!(["testRoom", "weekly sync", "комната"]));
+    }
     let about = format!(
         "The room: 1 to {} bytes of UTF-8, percent-encoded once, taken literally. Not blank, without control characters, `/` and \
          `\\`, not `.` or `..`, and nothing that would become one of these if it were decoded again.",

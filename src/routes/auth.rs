@@ -61,8 +61,8 @@ impl From<LoggedIn> for Login {
 
 pub(super) fn log_in_document() -> Operation {
     let schema = object(&json!({
-        "email": {"type": "string", "minLength": 1, "examples": ["demo@example.com"]},
-        "password": {"type": "string", "minLength": 1, "format": "password"},
+        "email": {"type": "string", "format": "email", "minLength": 1, "maxLength": 254},
+        "password": {"type": "string", "format": "password", "minLength": 1, "maxLength": 1024},
     }));
     session("login")
         .says("Keep the refresh token out of reach of other people's scripts: it is the session.")

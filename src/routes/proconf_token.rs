@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::body::Body;
 use crate::admin_control::{AdminControl, TokenRequest};
 use crate::caller::{Caller, Roles};
-use crate::openapi::Operation;
+use crate::openapi::{self, Operation};
 use crate::responders::{ApiError, Success};
 
 pub(super) async fn create(
@@ -26,13 +26,13 @@ pub(super) async fn create(
 }
 
 pub(super) fn document() -> Operation {
-    let line = |about: &str| json!({"type": "string", "minLength": 1, "maxLength": 255, "description": about});
+    let line = |about: &str| openapi::line("line", about);
     let schema = json!({
         "type": "object",
         "required": ["role", "room", "participantName"],
         "properties": {
             "role": line("A role that this deployment allows its users, or its guests, by default `member`."),
-            "room": line("The room; for a guest, its own."),
+            "room": openapi::line("room-name", "The room; for a guest, its own."),
             "participantName": line("The name that the others see."),
         },
     });

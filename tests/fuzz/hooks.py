@@ -1,0 +1,95 @@
+"""What the OpenAPI document can't say in a schema, and what the contract demands of every answer.
+
+Written from the contract alone, so that a mistake in the server can't agree with itself.
+"""
+
+import itertools
+import json
+import os
+import re
+from urllib.parse import unquote_to_bytes
+
+import schemathesis
+from hypothesis import strategies as st
+
+ROOMS = ["testRoom", "quietRoom", "endedRoom"]
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))
+
+
+def misleads(name):
+    """Whether a room's name is one path segment no longer, now or after it was decoded again, however often."""
+    data = name.encode()
+    while True:
+        text = data.decode("utf-8", "replace")
+        if text.split(";")[0] in (".", "..") or re.search(r"[\x00-\x1f\x7f-\x9f/\\]", text):
+            return True
+        again = unquote_to_bytes(data)
+        if again == data:
+            return False
+        data = again
+
+
+def is_room(name):
+    return 1 <= len(name.encode()) <= 255 and name.strip(" ") != "" and not misleads(name)
+
+
+def is_line(text):
+    return 1 <= len(text.encode()) <= 255 and text.strip() != ""
+
+
+names = st.text(CHARACTERS, min_size=1, max_size=255)
+schemathesis.openapi.format("room-name", st.sampled_from(ROOMS) | names.filter(is_room))
+schemathesis.openapi.format("line", st.sampled_from(["member", "owner", "Ann"]) | names.filter(is_line))
+schemathesis.openapi.format("password", st.text(CHARACTERS, min_size=1, max_size=200))
+
+
+# A refresh token can't be guessed: now and then the real one is used, and then its successor.
+refresh = {"token": os.environ["FUZZ_REFRESH_TOKEN"], "turn": itertools.count()}
+
+
+def is_refresh(case):
+    return case.operation.label == "POST /auth/refresh" and case.meta and case.meta.generation.mode.is_positive
+
+
+@schemathesis.hook
+def before_call(ctx, case, kwargs):
+    if is_refresh(case) and isinstance(case.body, dict) and next(refresh["turn"]) % 4 == 0:
+        case.body["refreshToken"] = refresh["token"]
+
+
+@schemathesis.hook
+def after_call(ctx, case, response):
+    if is_refresh(case) and response.status_code == 200:
+        refresh["token"] = response.json()["data"]["refreshToken"]
+
+
+def is_probe_of_a_method(case):
+    data = case.meta.phase.data if case.meta else None
+    return getattr(getattr(data, "scenario", None), "name", "") == "UNSPECIFIED_HTTP_METHOD"
+
+
+@schemathesis.check
+def wrong_method_is_404(ctx, response, case):
+    if is_probe_of_a_method(case):
+        method = response.request.method
+        assert response.status_code == 404, f"{method} answered {response.status_code}, not 404"
+        if method != "HEAD":
+            assert response.json()["error"] == {"code": 404, "message": "Not found"}
+
+
+@schemathesis.check
+def every_answer_is_the_contracts(ctx, response, case):
+    (request_id,) = response.headers.get("x-request-id", [""])
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", request_id), f"X-Request-Id: {request_id!r}"
+    status = response.status_code
+    if status < 400 or response.request.method == "HEAD":
+        return
+    assert response.headers.get("content-type") == ["application/json"]
+    failure = json.loads(response.content)
+    assert set(failure) == {"data", "error"} and failure["data"] is None, failure
+    assert set(failure["error"]) == {"code", "message"} and failure["error"]["code"] == status, failure
+    assert (response.headers.get("www-authenticate") == ["Bearer"]) == (status == 401)
+    assert ("retry-after" in response.headers) == (status in (429, 503))
+    # Nothing of the inside, and nothing of what was sent.
+    sentence = failure["error"]["message"]
+    assert len(sentence) < 120 and not re.search(r"\.rs|panicked|serde|sqlx|actix|line \d|127\.0\.0\.1", sentence), sentence
