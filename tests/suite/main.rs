@@ -30,6 +30,7 @@ mod room_names;
 mod sandbox;
 mod sessions;
 mod storage;
+mod supply_chain;
 mod support;
 mod throttle;
 mod tokens;

@@ -1,0 +1,93 @@
+//! Where the dependencies come from, and that each one says what it is for. `cargo deny` holds the rest, by `deny.toml`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn project_file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The dependencies of a manifest that no comment stands right above.
+fn unexplained(manifest: &str) -> Vec<&str> {
+    let (mut found, mut among_dependencies, mut above) = (Vec::new(), false, "");
+    for line in manifest.lines() {
+        if let Some(section) = line.strip_prefix('[') {
+            among_dependencies = section.ends_with("dependencies]");
+            // A dependency with a section of its own: `[dependencies.name]`.
+            if section.contains("dependencies.") && !above.starts_with("# ") {
+                found.push(line);
+            }
+        } else if among_dependencies
+            && line.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !(above.starts_with("# ") && above.len() > 10)
+        {
+            found.push(line.split([' ', '.', '=']).next().unwrap_or(line));
+        }
+        above = line;
+    }
+    found
+}
+
+#[test]
+fn every_dependency_says_what_it_is_for() {
+    assert_eq!(unexplained(&project_file("Cargo.toml")), [""; 0], "put a comment right above each");
+}
+
+#[test]
+fn a_dependency_without_a_word_is_found() {
+    let manifest = "[package]\nname = 1\n\n[dependencies]\n# What a is for.\na = 1\nb = 2\n# ?\nc = 3\n\n[dependencies.d]\nversion = 1\n\n[dev-dependencies]\ne.workspace = true\n\n[lints]\nf = 1\n";
+    assert_eq!(unexplained(manifest), ["b", "c", "[dependencies.d]", "e"]);
+}
+
+#[test]
+fn every_package_of_the_lock_file_is_from_one_index_and_has_a_checksum() {
+    let lock = project_file("Cargo.lock");
+    let packages: Vec<&str> = lock.split("[[package]]").skip(1).collect();
+    let field = |package: &str, name: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
+        line.map(|value| value.trim_matches('"').to_owned())
+    };
+    let (mut sources, mut of_this_project) = (BTreeSet::new(), Vec::new());
+    for package in &packages {
+        match field(package, "source") {
+            Some(source) => {
+                assert_eq!(field(package, "checksum").map(|sum| sum.len()), Some(64), "{package}");
+                sources.insert(source);
+            }
+            None => of_this_project.push(field(package, "name").unwrap()),
+        }
+    }
+    assert_eq!(of_this_project, ["proconf-app-server"]);
+    assert_eq!(sources.len(), 1, "{sources:?}");
+    assert!(sources.first().unwrap().starts_with("registry+https://"), "{sources:?}");
+}
+
+#[test]
+fn every_ban_and_every_ignored_advisory_has_a_reason() {
+    let rules = project_file("deny.toml");
+    let of = |start: &str| -> Vec<String> {
+        let lines = rules.lines().map(str::trim).filter(|line| line.starts_with(start));
+        lines.map(str::to_owned).collect()
+    };
+    for (start, at_least) in [("{ crate = ", 5), ("{ id = ", 0)] {
+        let rows = of(start);
+        assert!(rows.len() >= at_least, "{start}");
+        for row in rows {
+            let reason = row.split("reason = \"").nth(1).and_then(|rest| rest.split('"').next());
+            assert!(reason.is_some_and(|reason| reason.len() >= 7), "{row}");
+        }
+    }
+    for package in ["openssl", "openssl-sys", "native-tls"] {
+        assert!(of("{ crate = ").iter().any(|row| row.contains(&format!("\"{package}\""))), "{package}");
+    }
+}
+
+#[test]
+fn ci_asks_cargo_deny_for_licences_bans_and_sources() {
+    let run = project_file(".ci/run");
+    assert!(run.lines().any(|line| line.ends_with("cargo deny --locked check licenses bans sources")), "{run}");
+    let tools = project_file(".ci/tools.txt");
+    let pinned = tools.lines().filter(|line| line.contains("==")).count();
+    assert!(pinned >= 1 && tools.matches("--hash=sha256:").count() >= pinned, "pinned to the byte");
+}
