@@ -1,5 +1,10 @@
 //! What Admin Control says and this server only passes on: the configuration, a call's status, the ended meetings. Each has a
-//! window of its own, shared by all workers.
+//! window of its own, shared by all workers. Of two of them a word is read here too, and nothing is ever changed.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use serde::Deserialize;
 
 use crate::admin_control::{AdminControl, Error};
 use crate::answer::{Answer, Served};
@@ -21,6 +26,25 @@ pub struct Windows {
 pub struct PassThrough {
     admin_control: AdminControl,
     windows: Windows,
+    ended: RefCell<Ended>,
+}
+
+/// The rooms of the meetings that ended, read once for each answer: the list may be long.
+#[derive(Default)]
+struct Ended {
+    /// The answer's entity tag.
+    of: String,
+    rooms: HashSet<String>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    transcript_status: bool,
+}
+
+#[derive(Deserialize)]
+struct Meeting {
+    room_name: String,
 }
 
 /// The key in a window with one entry.
@@ -30,7 +54,7 @@ impl PassThrough {
     /// Asks `admin_control`, by way of `windows`.
     #[must_use]
     pub fn new(admin_control: AdminControl, windows: Windows) -> Self {
-        Self { admin_control, windows }
+        Self { admin_control, windows, ended: RefCell::default() }
     }
 
     /// The features that are turned on.
@@ -64,5 +88,32 @@ impl PassThrough {
         let asked = self.admin_control.clone();
         let call = || async move { asked.meetings().await.map(|data| Answer::new(&data)) };
         self.windows.meetings.read(ONLY, call).await
+    }
+
+    /// Whether the call in `room` is transcribed.
+    ///
+    /// # Errors
+    ///
+    /// Admin Control's; [`Error::NotFound`] if no call goes on there.
+    pub async fn is_transcribed(&self, room: &RoomName) -> Result<bool, Error> {
+        let served = self.status(room).await?;
+        let status = serde_json::from_str::<Status>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
+        Ok(status.transcript_status)
+    }
+
+    /// Whether `room` is among the meetings that ended.
+    ///
+    /// # Errors
+    ///
+    /// Admin Control's.
+    pub async fn has_ended(&self, room: &RoomName) -> Result<bool, Error> {
+        let served = self.meetings().await?;
+        let mut ended = self.ended.borrow_mut();
+        if ended.of != served.answer.etag() {
+            let meetings = serde_json::from_str::<Vec<Meeting>>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
+            let rooms = meetings.into_iter().map(|meeting| meeting.room_name).collect();
+            *ended = Ended { of: served.answer.etag().to_owned(), rooms };
+        }
+        Ok(ended.rooms.contains(room.as_str()))
     }
 }

@@ -3,20 +3,22 @@
 //! The only place that writes an error body or chooses an error status. A failure inside the server is logged where it
 //! becomes an [`ApiError`]; the client is told the contract's sentence and nothing of the cause.
 
+mod meaning;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
+    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::answer::Served;
-use crate::{accounts, admin_control, catch_up, jwt, room, summaries};
+use crate::catch_up::{CaughtUp, Reason};
 
 /// 200 with `{"error": null, "data": …}`.
 #[derive(Debug)]
@@ -40,6 +42,9 @@ pub enum ApiError {
     /// Unknown URL, wrong method, or a room that Admin Control does not know.
     #[error("Not found")]
     NotFound,
+    /// A room that has no catch-up, and why.
+    #[error("Not found")]
+    NoCatchUp(Reason),
     /// The body did not arrive within the request's time.
     #[error("Request timeout")]
     TooSlow,
@@ -56,6 +61,9 @@ pub enum ApiError {
     #[error("Service unavailable")]
     Overloaded,
 }
+
+/// Tells a client developer why there is no catch-up.
+pub const CATCH_UP_REASON: HeaderName = HeaderName::from_static("x-catch-up-reason");
 
 /// Marks a response whose body is an envelope, so that the error boundary knows which it still has to write.
 pub struct Enveloped;
@@ -141,13 +149,26 @@ fn is_known(request: &HttpRequest, etag: &str) -> bool {
     known.any(|value| value.trim() == "*" || value.split(',').any(matches))
 }
 
+/// As any other answer of a window, with the reason in a header where it says nothing.
+impl Responder for CaughtUp {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let mut response = self.served.respond_to(request);
+        if let Some(reason) = self.reason {
+            response.headers_mut().insert(CATCH_UP_REASON, HeaderValue::from_static(reason.name()));
+        }
+        response
+    }
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::RoomRequired | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoCatchUp(_) => StatusCode::NOT_FOUND,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -160,6 +181,7 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         match self {
             Self::Unauthorized => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
+            Self::NoCatchUp(reason) => response.insert_header((CATCH_UP_REASON, reason.name())),
             Self::Overloaded => response.insert_header((RETRY_AFTER, "1")),
             // Rounded up: who comes back on the second must not be early.
             Self::Throttled(wait) => response.insert_header((RETRY_AFTER, wait.as_secs() + 1)),
@@ -213,78 +235,6 @@ impl ApiError {
     /// A 400 whose sentence names the field.
     pub fn bad_request(sentence: impl Into<Cow<'static, str>>) -> Self {
         Self::BadRequest(sentence.into())
-    }
-}
-
-impl From<jwt::Invalid> for ApiError {
-    fn from(_: jwt::Invalid) -> Self {
-        Self::Unauthorized
-    }
-}
-
-impl From<room::Error> for ApiError {
-    fn from(error: room::Error) -> Self {
-        match error {
-            room::Error::Blank => Self::RoomRequired,
-            room::Error::Invalid => Self::bad_request("Room name is not valid."),
-        }
-    }
-}
-
-impl From<admin_control::Error> for ApiError {
-    fn from(error: admin_control::Error) -> Self {
-        match error {
-            admin_control::Error::NotFound => Self::NotFound,
-            admin_control::Error::TooManyCalls => Self::Overloaded,
-            // The client has logged why.
-            _ => Self::Internal,
-        }
-    }
-}
-
-impl From<catch_up::Error> for ApiError {
-    fn from(error: catch_up::Error) -> Self {
-        match error {
-            catch_up::Error::Forbidden => Self::Forbidden,
-            catch_up::Error::UnknownRoom => Self::NotFound,
-            catch_up::Error::Overloaded => Self::Overloaded,
-            // The source has logged why.
-            catch_up::Error::SourceFailed | catch_up::Error::Gone => Self::Internal,
-        }
-    }
-}
-
-impl From<summaries::Error> for ApiError {
-    fn from(error: summaries::Error) -> Self {
-        match error {
-            summaries::Error::Forbidden => Self::Forbidden,
-            summaries::Error::NotFound => Self::NotFound,
-            summaries::Error::Overloaded => Self::Overloaded,
-            // The source has logged why.
-            summaries::Error::SourceFailed | summaries::Error::Gone => Self::Internal,
-            summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => {
-                log::error!(cause:% = error; "a summary could not be read");
-                Self::Internal
-            }
-        }
-    }
-}
-
-impl From<accounts::Error> for ApiError {
-    fn from(error: accounts::Error) -> Self {
-        match error {
-            accounts::Error::WrongCredentials => Self::Unauthorized,
-            accounts::Error::Invalid { .. } => Self::BadRequest(error.to_string().into()),
-            accounts::Error::Overloaded => Self::Overloaded,
-            accounts::Error::Throttled(wait) => Self::Throttled(wait),
-            accounts::Error::EmailTaken
-            | accounts::Error::NoSuchAccount
-            | accounts::Error::Database(_)
-            | accounts::Error::Hash => {
-                log::error!(cause:% = error; "an account request failed");
-                Self::Internal
-            }
-        }
     }
 }
 

@@ -92,6 +92,7 @@ pub struct Shared {
     _watch: Arc<Watch>,
     request_timeout: web::Data<RequestTimeout>,
     roles: web::Data<Roles>,
+    catch_up_reason: bool,
     document: web::Data<openapi::Document>,
     draining: web::Data<Draining>,
     admin_control_rules: admin_control::Rules,
@@ -125,6 +126,7 @@ impl Shared {
             roles: web::Data::new(settings.roles.clone()),
             document: web::Data::new(openapi::Document::new()),
             draining: web::Data::new(Draining::default()),
+            catch_up_reason: settings.catch_up_reason,
             admin_control_rules: settings.admin_control.clone(),
             admin_control_permits: admin_control::Permits::new(&settings.admin_control),
         })
@@ -141,6 +143,9 @@ impl Shared {
 pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
     let windows = &shared.windows;
     let admin_control = AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.clone());
+    let pass_through = web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone()));
+    let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone() };
+    let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.catch_up_reason);
     config
         .app_data(shared.tokens.clone())
         .app_data(shared.accounts.clone())
@@ -150,20 +155,34 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.roles.clone())
         .app_data(shared.document.clone())
         .app_data(shared.draining.clone())
-        .app_data(web::Data::new(CatchUp::new(Rc::new(admin_control.clone()), windows.catch_up.clone())))
+        .app_data(web::Data::new(catch_up))
         .app_data(web::Data::new(Summaries::new(
             Rc::new(admin_control.clone()),
             shared.summaries.clone(),
             windows.summaries.clone(),
         )))
-        .app_data(web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone())))
+        .app_data(pass_through)
         .app_data(web::Data::new(admin_control));
 }
 
-impl CatchUpSource for AdminControl {
+/// Catch-ups, and what else is known of a room.
+struct FromAdminControl {
+    admin_control: AdminControl,
+    pass_through: web::Data<PassThrough>,
+}
+
+impl CatchUpSource for FromAdminControl {
     fn catch_up(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, catch_up::Error>> {
-        let asked = self.clone();
+        let asked = self.admin_control.clone();
         Box::pin(async move { Ok(Answer::new(&asked.call_catch_up(&room).await?)) })
+    }
+
+    fn is_transcribed(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
+        Box::pin(async move { Ok(self.pass_through.is_transcribed(&room).await?) })
+    }
+
+    fn has_ended(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
+        Box::pin(async move { Ok(self.pass_through.has_ended(&room).await?) })
     }
 }
 
@@ -188,7 +207,7 @@ impl From<admin_control::Error> for summaries::Error {
 impl From<admin_control::Error> for catch_up::Error {
     fn from(error: admin_control::Error) -> Self {
         match error {
-            admin_control::Error::NotFound => Self::UnknownRoom,
+            admin_control::Error::NotFound => Self::UnknownRoom(None),
             admin_control::Error::TooManyCalls => Self::Overloaded,
             error if error.kind() == Kind::Absence => Self::Gone,
             _ => Self::SourceFailed,

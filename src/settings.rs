@@ -37,6 +37,8 @@ pub struct Settings {
     pub accounts: accounts::Rules,
     /// The catch-up's window.
     pub catch_up: window::Rules,
+    /// Whether an answer without a catch-up says why.
+    pub catch_up_reason: bool,
     /// The summary files.
     pub summaries: summaries::Rules,
     /// The database.
@@ -192,6 +194,7 @@ impl Values {
                 stale_if_error: self.get::<PossiblyNone>("APP_CATCH_UP__STALE_IF_ERROR")?.0,
                 max_bytes: self.get::<usize>("APP_CATCH_UP__MAX_BYTES")? as u64,
             },
+            catch_up_reason: self.get("APP_CATCH_UP__REASON")?,
             summaries: self.summaries()?,
             database_url: self.database_url()?,
         })

@@ -2,6 +2,7 @@
 //! catch-up comes from is a [`CatchUpSource`], and how many calls that costs is the [`Window`]'s business.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
@@ -10,15 +11,53 @@ use crate::caller::Caller;
 use crate::room::RoomName;
 use crate::window::{CallError, Kind, Window};
 
+/// How long somebody who gets no catch-up may be kept waiting for the reason.
+const REASON_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why a room has no catch-up, as far as that is known. For client developers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The call goes on and is not transcribed.
+    TranscriptionOff,
+    /// The call is over.
+    MeetingEnded,
+    /// Nothing has been written yet; or nothing is known.
+    NoneYet,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::TranscriptionOff, Self::MeetingEnded, Self::NoneYet];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TranscriptionOff => "transcription-off",
+            Self::MeetingEnded => "meeting-ended",
+            Self::NoneYet => "none-yet",
+        }
+    }
+}
+
+/// A catch-up, and why it says nothing, if it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// The catch-up.
+    pub served: Served,
+    /// Why it is empty; `None` if it is not, or if reasons are not asked for.
+    pub reason: Option<Reason>,
+}
+
 /// Why there is no catch-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The caller may not enter the room.
     #[error("the caller may not enter this room")]
     Forbidden,
-    /// The source knows no such room.
+    /// The source knows no such room, and why that may be.
     #[error("no such room")]
-    UnknownRoom,
+    UnknownRoom(Option<Reason>),
     /// The source is busy with as many calls as it may have.
     #[error("too many calls at once")]
     Overloaded,
@@ -33,7 +72,7 @@ pub enum Error {
 impl CallError for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::UnknownRoom | Self::Gone => Kind::Absence,
+            Self::UnknownRoom(_) | Self::Gone => Kind::Absence,
             Self::Forbidden | Self::Overloaded => Kind::Refusal,
             Self::SourceFailed => Kind::Failure,
         }
@@ -48,19 +87,27 @@ impl CallError for Error {
 pub trait CatchUpSource {
     /// The catch-up of `room`, any JSON value, byte for byte as its author wrote it.
     fn catch_up(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>>;
+
+    /// Whether the call in `room` is transcribed; [`Error::UnknownRoom`] if none goes on there.
+    fn is_transcribed(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>>;
+
+    /// Whether `room` is among the meetings that ended.
+    fn has_ended(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>>;
 }
 
 /// Answers with catch-ups.
 pub struct CatchUp {
     source: Rc<dyn CatchUpSource>,
     window: Window<Error>,
+    says_why: bool,
 }
 
 impl CatchUp {
-    /// Takes its catch-ups from `source`, by way of `window`, which all workers share.
+    /// Takes its catch-ups from `source`, by way of `window`, which all workers share. `says_why`: whether it looks for the
+    /// reason where there is none (`APP_CATCH_UP__REASON`).
     #[must_use]
-    pub fn new(source: Rc<dyn CatchUpSource>, window: Window<Error>) -> Self {
-        Self { source, window }
+    pub fn new(source: Rc<dyn CatchUpSource>, window: Window<Error>, says_why: bool) -> Self {
+        Self { source, window, says_why }
     }
 
     /// The catch-up of `room`. The caller's right to it is decided first, on every request, before the window is looked at.
@@ -68,12 +115,38 @@ impl CatchUp {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<Served, Error> {
+    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<CaughtUp, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        self.window.read(room.as_str(), || self.source.catch_up(room.clone())).await
+        match self.window.read(room.as_str(), || self.source.catch_up(room.clone())).await {
+            Ok(served) => {
+                let reason = if says_nothing(&served.answer) { self.reason(room).await } else { None };
+                Ok(CaughtUp { served, reason })
+            }
+            Err(Error::UnknownRoom(_)) => Err(Error::UnknownRoom(self.reason(room).await)),
+            Err(error) => Err(error),
+        }
     }
+
+    /// Why `room` has no catch-up. Not to find out is no failure, and takes no longer than [`REASON_WITHIN`].
+    async fn reason(&self, room: &RoomName) -> Option<Reason> {
+        let found = async {
+            match self.source.is_transcribed(room.clone()).await {
+                Ok(false) => Reason::TranscriptionOff,
+                Err(Error::UnknownRoom(_)) if self.source.has_ended(room.clone()).await == Ok(true) => Reason::MeetingEnded,
+                _ => Reason::NoneYet,
+            }
+        };
+        if self.says_why { Some(tokio::time::timeout(REASON_WITHIN, found).await.unwrap_or(Reason::NoneYet)) } else { None }
+    }
+}
+
+/// Whether a catch-up is `null` or an empty text.
+fn says_nothing(answer: &Answer) -> bool {
+    let data = answer.data();
+    data == "null"
+        || data.strip_prefix('"').and_then(|text| text.strip_suffix('"')).is_some_and(|text| text.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -92,6 +165,79 @@ mod tests {
             self.0.borrow_mut().push(room.to_string());
             Box::pin(async { Ok(Answer::new(&RawValue::from_string("1".into()).unwrap())) })
         }
+
+        fn is_transcribed(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+            unreachable!("there is a catch-up")
+        }
+
+        fn has_ended(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+            unreachable!("there is a catch-up")
+        }
+    }
+
+    /// A room with nothing in it, and what is known of it; `None` for a question that is never answered.
+    struct Silent {
+        catch_up: Result<&'static str, Error>,
+        transcribed: Option<Result<bool, Error>>,
+        ended: Option<Result<bool, Error>>,
+    }
+
+    async fn after(answer: Option<Result<bool, Error>>) -> Result<bool, Error> {
+        match answer {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+
+    impl CatchUpSource for Silent {
+        fn catch_up(&self, _: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>> {
+            let answer = self.catch_up.map(|json| Answer::new(&RawValue::from_string(json.into()).unwrap()));
+            Box::pin(async { answer })
+        }
+
+        fn is_transcribed(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+            Box::pin(after(self.transcribed))
+        }
+
+        fn has_ended(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+            Box::pin(after(self.ended))
+        }
+    }
+
+    async fn reason_of(silent: Silent, says_why: bool) -> Option<Reason> {
+        let room = RoomName::parse("r1").unwrap();
+        let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
+        let rules = Rules { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, max_bytes: 1 << 20 };
+        match CatchUp::new(Rc::new(silent), Window::new(rules), says_why).read(&guest, &room).await {
+            Ok(caught_up) => caught_up.reason,
+            Err(Error::UnknownRoom(reason)) => reason,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[actix_rt::test]
+    async fn the_reason_is_what_is_known_and_not_knowing_is_no_failure() {
+        tokio::time::pause();
+        let unknown = Some(Err(Error::UnknownRoom(None)));
+        let failed = Some(Err(Error::SourceFailed));
+        for (transcribed, ended, reason) in [
+            (Some(Ok(false)), Some(Ok(true)), Reason::TranscriptionOff),
+            (Some(Ok(true)), Some(Ok(true)), Reason::NoneYet),
+            (unknown, Some(Ok(true)), Reason::MeetingEnded),
+            (unknown, Some(Ok(false)), Reason::NoneYet),
+            (unknown, failed, Reason::NoneYet),
+            (unknown, None, Reason::NoneYet),
+            (failed, Some(Ok(true)), Reason::NoneYet),
+            (None, Some(Ok(true)), Reason::NoneYet),
+        ] {
+            for catch_up in [Err(Error::UnknownRoom(None)), Ok("null"), Ok("\"\""), Ok("\" \"")] {
+                assert_eq!(reason_of(Silent { catch_up, transcribed, ended }, true).await, Some(reason));
+                assert_eq!(reason_of(Silent { catch_up, transcribed, ended }, false).await, None);
+            }
+        }
+        for catch_up in [Ok("\"x\""), Ok("0"), Ok("{}"), Ok("\"\\\"\"")] {
+            assert_eq!(reason_of(Silent { catch_up, transcribed: Some(Ok(false)), ended: None }, true).await, None);
+        }
     }
 
     #[actix_rt::test]
@@ -99,7 +245,7 @@ mod tests {
         let source = Rc::new(Recorded::default());
         let minute = Duration::from_mins(1);
         let window = Window::new(Rules { fresh_for: minute, stale_if_error: minute, max_bytes: 1 << 20 });
-        let catch_up = CatchUp::new(source.clone(), window);
+        let catch_up = CatchUp::new(source.clone(), window, true);
         let own = RoomName::parse("r1").unwrap();
         let guest = Caller::Guest { id: "g1".into(), room: own.clone() };
         for other in ["r2", "R1", "r1 ", " r1", "r１", "r1\u{200b}"] {

@@ -4,9 +4,8 @@ use actix_web::web;
 use serde_json::json;
 
 use super::room_param::RoomParam;
-use crate::answer::Served;
 use crate::caller::Caller;
-use crate::catch_up::CatchUp;
+use crate::catch_up::{CatchUp, CaughtUp};
 use crate::openapi::Operation;
 use crate::responders::ApiError;
 
@@ -14,7 +13,7 @@ pub(super) async fn show(
     caller: Caller,
     RoomParam(room): RoomParam,
     catch_up: web::Data<CatchUp>,
-) -> Result<Served, ApiError> {
+) -> Result<CaughtUp, ApiError> {
     Ok(catch_up.read(&caller, &room).await?)
 }
 

@@ -33,7 +33,8 @@ struct OnlyIn {
     sentence: &'static str,
 }
 
-const FRAMEWORK: &[&str] = &["server.rs", "services.rs", "middleware/", "routes/", "responders.rs", "sandbox/"];
+const FRAMEWORK: &[&str] =
+    &["server.rs", "services.rs", "middleware/", "routes/", "responders.rs", "responders/", "sandbox/"];
 
 const DOORS: &[OnlyIn] = &[
     OnlyIn { name: "actix_web", places: FRAMEWORK, sentence: "rule 1: only the HTTP side knows actix-web" },

@@ -147,10 +147,7 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
     assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
     let mut names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        ["accept-encoding", "authorization", "connection", "content-length", "content-type", "date", "host", "user-agent"]
-    );
+    assert_eq!(names, ["accept-encoding", "authorization", "content-length", "content-type", "date", "host", "user-agent"]);
 }
 
 #[test]
@@ -158,4 +155,64 @@ fn a_slow_catch_up_is_waited_for_within_the_deadline() {
     let server = TestServer::start();
     server.script.catch_up("r1", Reply::data(r#""late""#).after(Duration::from_millis(700)));
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""late""#);
+}
+
+/// The answer for `r1`, and its reason.
+fn reason(server: &TestServer) -> (u16, Option<String>) {
+    let answer = server.client().get("/callCatchUp/r1", Some(&tokens::guest("r1")));
+    if answer.status == 404 {
+        answer.is_error(404, "Not found", "as the contract says");
+    }
+    (answer.status, answer.header("x-catch-up-reason").map(str::to_owned))
+}
+
+#[test]
+fn where_there_is_no_catch_up_a_header_says_why_and_the_answer_stays_as_it_is() {
+    let server = TestServer::start();
+    let said = |reason: &str| Some(reason.to_owned());
+    let off = Reply::data(r#"{"transcript_status":false,"recording_status":true}"#);
+    let on = Reply::data(r#"{"transcript_status":true,"recording_status":false}"#);
+    let ended = Reply::data(r#"[{"room_name":"r0"},{"room_name":"r1","unique_id":"r1_1"}]"#);
+    for (none, status) in [(Reply::not_found(), 404), (Reply::data("null"), 200), (Reply::data(r#""""#), 200)] {
+        server.script.catch_up("r1", none);
+        for (call, meetings, expected) in [
+            (&off, &Reply::data("[]"), "transcription-off"),
+            (&off, &ended, "transcription-off"),
+            (&on, &ended, "none-yet"),
+            (&Reply::not_found(), &ended, "meeting-ended"),
+            (&Reply::not_found(), &Reply::data("[]"), "none-yet"),
+            (&Reply::not_found(), &Reply::data(r#"[{"room_name":"r10"},{"room_name":"R1"}]"#), "none-yet"),
+            (&Reply::body(500, "x"), &ended, "none-yet"),
+            (&Reply::data("[]"), &ended, "none-yet"),
+            (&Reply::not_found(), &Reply::data("{}"), "none-yet"),
+        ] {
+            server.script.set("sessions-status", "r1", call.clone());
+            server.script.set("meetings", "", meetings.clone());
+            assert_eq!(reason(&server), (status, said(expected)), "{call:?} {meetings:?}");
+        }
+    }
+    server.script.catch_up("r1", Reply::data(r#""text""#));
+    assert_eq!(reason(&server), (200, None));
+    server.script.catch_up("r1", Reply::not_found());
+    server.script.set("sessions-status", "r1", Reply::silence());
+    assert_eq!(reason(&server), (404, said("none-yet")), "and nobody waits for it to the deadline");
+    server.script.catch_up("r1", Reply::body(500, "x"));
+    assert_eq!(reason(&server), (500, None));
+}
+
+#[test]
+fn the_reason_costs_no_call_that_a_window_can_save_and_none_if_it_is_turned_off() {
+    let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
+    server.script.catch_up("r1", Reply::not_found());
+    server.script.set("sessions-status", "r1", Reply::data(r#"{"transcript_status":false}"#));
+    for _ in 0..20 {
+        assert_eq!(reason(&server).1.as_deref(), Some("transcription-off"));
+    }
+    let asked = server.script.asked();
+    let of_status = asked.iter().filter(|asked| asked.target.contains("sessions-status")).count();
+    assert!(asked.len() == 20 + of_status && of_status < 10, "{of_status}");
+
+    let off = TestServer::with(&[("APP_CATCH_UP__REASON", "false")]);
+    off.script.catch_up("r1", Reply::not_found());
+    assert_eq!((reason(&off), off.calls()), ((404, None), 1));
 }

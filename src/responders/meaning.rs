@@ -1,0 +1,76 @@
+//! What each module's error means to a client. What it means to the operator has been logged, or is logged here.
+
+use super::ApiError;
+use crate::{accounts, admin_control, catch_up, jwt, room, summaries};
+
+impl From<jwt::Invalid> for ApiError {
+    fn from(_: jwt::Invalid) -> Self {
+        Self::Unauthorized
+    }
+}
+
+impl From<room::Error> for ApiError {
+    fn from(error: room::Error) -> Self {
+        match error {
+            room::Error::Blank => Self::RoomRequired,
+            room::Error::Invalid => Self::bad_request("Room name is not valid."),
+        }
+    }
+}
+
+impl From<admin_control::Error> for ApiError {
+    fn from(error: admin_control::Error) -> Self {
+        match error {
+            admin_control::Error::NotFound => Self::NotFound,
+            admin_control::Error::TooManyCalls => Self::Overloaded,
+            // The client has logged why.
+            _ => Self::Internal,
+        }
+    }
+}
+
+impl From<catch_up::Error> for ApiError {
+    fn from(error: catch_up::Error) -> Self {
+        match error {
+            catch_up::Error::Forbidden => Self::Forbidden,
+            catch_up::Error::UnknownRoom(reason) => reason.map_or(Self::NotFound, Self::NoCatchUp),
+            catch_up::Error::Overloaded => Self::Overloaded,
+            // The source has logged why.
+            catch_up::Error::SourceFailed | catch_up::Error::Gone => Self::Internal,
+        }
+    }
+}
+
+impl From<summaries::Error> for ApiError {
+    fn from(error: summaries::Error) -> Self {
+        match error {
+            summaries::Error::Forbidden => Self::Forbidden,
+            summaries::Error::NotFound => Self::NotFound,
+            summaries::Error::Overloaded => Self::Overloaded,
+            // The source has logged why.
+            summaries::Error::SourceFailed | summaries::Error::Gone => Self::Internal,
+            summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => {
+                log::error!(cause:% = error; "a summary could not be read");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<accounts::Error> for ApiError {
+    fn from(error: accounts::Error) -> Self {
+        match error {
+            accounts::Error::WrongCredentials => Self::Unauthorized,
+            accounts::Error::Invalid { .. } => Self::BadRequest(error.to_string().into()),
+            accounts::Error::Overloaded => Self::Overloaded,
+            accounts::Error::Throttled(wait) => Self::Throttled(wait),
+            accounts::Error::EmailTaken
+            | accounts::Error::NoSuchAccount
+            | accounts::Error::Database(_)
+            | accounts::Error::Hash => {
+                log::error!(cause:% = error; "an account request failed");
+                Self::Internal
+            }
+        }
+    }
+}
