@@ -139,6 +139,7 @@ pub fn run() -> ExitCode {
         Some(Command::Migrate) => migrate(config),
         Some(Command::Openapi) => io::stdout().write_all(openapi::text().as_bytes()).map_err(Error::from),
     };
+    telemetry::flush();
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };
@@ -167,7 +168,7 @@ async fn serve_until_told(settings: &Settings) -> Result<(), Error> {
 }
 
 fn sandbox(listen: SocketAddr) -> Result<(), Error> {
-    telemetry::start(LogFormat::Text, None, Clock::system());
+    let _ = telemetry::start(LogFormat::Text, None, Clock::system());
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
         let stop = told_to_stop()?;
@@ -195,7 +196,7 @@ fn migrate(config: Option<&Path>) -> Result<(), Error> {
 
 fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<(), Error> {
     let filter = environment.get("RUST_LOG").map(String::as_str);
-    telemetry::start(values.log_format()?, filter, Clock::system());
+    let _ = telemetry::start(values.log_format()?, filter, Clock::system());
     Ok(())
 }
 

@@ -1,17 +1,21 @@
-//! The log: one line a record on standard error, as text or as JSON. The only module that knows `env_logger`.
+//! The log: one line a record on standard error, as text or as JSON. The only module that knows `env_filter`.
 //!
-//! Nothing a client sends can begin a line of its own: control characters are escaped.
+//! A thread that logs formats its line and puts it into a queue; a thread of the log's own writes. Who reads the log may stop
+//! reading: then lines are dropped and counted, and no request waits.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+mod line;
+mod queue;
 
-use env_logger::Builder;
-use env_logger::fmt::Formatter;
-use log::kv::{Key, Value, VisitSource};
-use log::{Level, Record};
+use std::io;
+use std::sync::Arc;
+
+use env_filter::Filter;
+use log::{Level, Log, Metadata, Record};
 
 use crate::clock::Clock;
 use crate::settings::LogFormat;
+pub use queue::Dropped;
+use queue::Queue;
 
 /// Libraries that would write bodies, headers or SQL into the log at their lower levels, where our secrets are.
 const TALKATIVE: &[&str] =
@@ -19,27 +23,56 @@ const TALKATIVE: &[&str] =
 /// A library that has an error for each malformed byte of a stranger.
 const SILENCED: &str = "actix_http";
 
-/// The longest text of one field, in characters.
-const MAX_FIELD: usize = 1000;
-
-/// Starts the log. `filter` is what `RUST_LOG` says; without it, `info`.
+/// Starts the log. `filter` is what `RUST_LOG` says; without it, `info`. Gives the count of lines that had to be dropped.
 ///
 /// A second call in one process changes nothing.
-pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) {
-    let mut builder = Builder::new();
-    builder.parse_filters(filter.unwrap_or("info"));
-    builder.format(move |out, record| match format {
-        _ if !may_be_written(record.target(), record.level()) => Ok(()),
-        LogFormat::Text => text(out, record, &clock),
-        LogFormat::Json => json(out, record, &clock),
-    });
+#[must_use]
+pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> Dropped {
+    let filter = env_filter::Builder::new().parse(filter.unwrap_or("info")).build();
+    let queue = Arc::new(Queue::default());
+    let level = filter.filter();
+    let telemetry = Telemetry { filter, format, clock, queue: Arc::clone(&queue) };
     // Fails only if a log was started before.
-    if builder.try_init().is_ok() {
+    if log::set_boxed_logger(Box::new(telemetry)).is_ok() {
+        log::set_max_level(level);
+        let writer = Arc::clone(&queue);
+        // Without a writer lines are dropped and counted, which is all that is left to do then.
+        let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.write_to(&mut io::stderr()));
         // The usual hook writes several lines, with whatever the panic was told.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             log::error!(place = place.as_str(); "panicked");
         }));
+    }
+    queue.dropped()
+}
+
+/// Waits until what was logged so far is written, but not for a reader that has stopped reading.
+pub fn flush() {
+    log::logger().flush();
+}
+
+/// What the `log` facade hands its records to.
+struct Telemetry {
+    filter: Filter,
+    format: LogFormat,
+    clock: Clock,
+    queue: Arc<Queue>,
+}
+
+impl Log for Telemetry {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        may_be_written(metadata.target(), metadata.level()) && self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if may_be_written(record.target(), record.level()) && self.filter.matches(record) {
+            self.queue.push(&line::of(record, self.format, &self.clock));
+        }
+    }
+
+    fn flush(&self) {
+        self.queue.flush();
     }
 }
 
@@ -47,63 +80,6 @@ pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) {
 fn may_be_written(target: &str, level: Level) -> bool {
     let library = target.split("::").next().unwrap_or_default();
     library != SILENCED && (level <= Level::Warn || !TALKATIVE.contains(&library))
-}
-
-fn text(out: &mut Formatter, record: &Record<'_>, clock: &Clock) -> std::io::Result<()> {
-    let mut line = format!("{} {:5} {}", time(clock), record.level(), plain(&record.args().to_string()));
-    for (key, value) in fields(record) {
-        // Writing to a string can't fail.
-        let _ = write!(line, " {key}={value}");
-    }
-    writeln!(out, "{line}")
-}
-
-fn json(out: &mut Formatter, record: &Record<'_>, clock: &Clock) -> std::io::Result<()> {
-    let mut line = serde_json::Map::new();
-    line.insert("time".into(), time(clock).into());
-    line.insert("level".into(), record.level().as_str().into());
-    line.insert("message".into(), plain(&record.args().to_string()).into());
-    for (key, value) in fields(record) {
-        line.insert(key, value);
-    }
-    writeln!(out, "{}", serde_json::Value::Object(line))
-}
-
-fn time(clock: &Clock) -> String {
-    humantime::format_rfc3339_millis(clock.now()).to_string()
-}
-
-fn fields(record: &Record<'_>) -> Vec<(String, serde_json::Value)> {
-    struct Collected(Vec<(String, serde_json::Value)>);
-
-    impl<'kvs> VisitSource<'kvs> for Collected {
-        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-            let value = match value.to_u64() {
-                Some(number) => number.into(),
-                None => plain(&value.to_string()).into(),
-            };
-            self.0.push((key.to_string(), value));
-            Ok(())
-        }
-    }
-
-    let mut collected = Collected(Vec::new());
-    // Our visitor never fails.
-    let _ = record.key_values().visit(&mut collected);
-    collected.0
-}
-
-/// Bounded, and without a character that a terminal or a line-based reader would act on.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars().take(MAX_FIELD) {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            plain.extend(c.escape_unicode());
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
 }
 
 #[cfg(test)]
@@ -114,13 +90,5 @@ mod tests {
     fn what_a_library_says_in_passing_is_not_written_whatever_rust_log_asks_for() {
         assert!(!may_be_written("sqlx::query", Level::Info) && !may_be_written("actix_http::h1::dispatcher", Level::Error));
         assert!(may_be_written("sqlx", Level::Warn) && may_be_written("proconf_app_server::cli", Level::Trace));
-    }
-
-    #[test]
-    fn nothing_that_is_logged_begins_a_line_of_its_own() {
-        let hostile = "a\r\nERROR forged\u{1b}[2J\u{85}\u{2028}\0";
-        assert!(!plain(hostile).contains(|c: char| c.is_control() || c == '\u{2028}'));
-        assert_eq!(plain("комната 🎥 a=\"b\""), "комната 🎥 a=\"b\"");
-        assert_eq!(plain(&"é".repeat(5000)).chars().count(), MAX_FIELD);
     }
 }
