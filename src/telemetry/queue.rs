@@ -4,11 +4,11 @@
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most bytes that wait to be written: a second and more of a busy server's lines.
 const MAX_WAITING: usize = 4 << 20;
-/// For so long the writer lets lines gather, so that many are one write and one waking.
+/// The writer writes at most once in this time, so that a busy server's lines are few writes and few wakings.
 const GATHER: Duration = Duration::from_millis(10);
 /// From here on it does not wait any longer.
 const ENOUGH: usize = 64 << 10;
@@ -92,8 +92,10 @@ impl Queue {
     /// Writes for as long as the process lives.
     pub(super) fn write_to(&self, out: &mut impl Write) {
         let mut batch = Vec::new();
+        let mut taken = None;
         loop {
-            let lines = self.take(&mut batch);
+            let lines = self.take(&mut batch, taken);
+            taken = Some(Instant::now());
             if !write(out, &batch) {
                 self.dropped.add(lines);
             }
@@ -101,8 +103,8 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and takes them all.
-    fn take(&self, batch: &mut Vec<u8>) -> u64 {
+    /// Waits for lines, the last of which were taken at `taken`, and takes them all.
+    fn take(&self, batch: &mut Vec<u8>, taken: Option<Instant>) -> u64 {
         let mut waiting = self.waiting();
         waiting.writing = false;
         if waiting.bytes.is_empty() {
@@ -110,9 +112,10 @@ impl Queue {
         }
         let waiting =
             self.filled.wait_while(waiting, |waiting| waiting.bytes.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        let gather = taken.map_or(Duration::ZERO, |taken| GATHER.saturating_sub(taken.elapsed()));
         let little = |waiting: &mut Waiting| waiting.bytes.len() < ENOUGH && !waiting.flushing;
         let (mut waiting, _) =
-            self.filled.wait_timeout_while(waiting, GATHER, little).unwrap_or_else(PoisonError::into_inner);
+            self.filled.wait_timeout_while(waiting, gather, little).unwrap_or_else(PoisonError::into_inner);
         waiting.writing = true;
         std::mem::swap(&mut waiting.bytes, batch);
         std::mem::take(&mut waiting.lines)
