@@ -1,0 +1,117 @@
+"""One run of load against one server, with what it cost and whether it can be believed. Knows no bar."""
+
+import json
+import pathlib
+import subprocess
+import time
+from dataclasses import dataclass
+
+import machine
+
+LOAD = pathlib.Path(__file__).resolve().parents[1] / "load"
+
+# Below this share of its core the server was not what limited the run.
+SATURATED = 0.9
+# More than this share of the machine used by strangers, or stolen by other machines, and a run is not believed.
+STRANGERS = 0.03
+# A cache-line hop or a spin may change by this much during a run, and differ by as much between two runs that are compared.
+ALIKE = 1.3
+
+
+@dataclass
+class Run:
+    """What one run gave."""
+    label: str
+    connections: int
+    round: int
+    requests: int
+    seconds: float
+    refused: int
+    broken: int
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+    busy: float
+    strangers: float
+    hops: tuple
+    spins: tuple
+
+    @property
+    def rate(self):
+        return self.requests / self.seconds
+
+    @property
+    def hop(self):
+        return sum(self.hops) / 2
+
+    @property
+    def noisy(self):
+        drift = max(spread(self.hops), spread([before for before, _ in self.spins]),
+                    spread([after for _, after in self.spins]))
+        return self.strangers > STRANGERS or drift > ALIKE
+
+    @property
+    def trouble(self):
+        """Why the run does not count, or an empty string."""
+        if self.refused or self.broken:
+            return f"{self.refused} answers were no success, {self.broken} never came"
+        return "the machine was too noisy" if self.noisy else ""
+
+
+def spread(values):
+    return max(values) / min(values)
+
+
+def wrk(cores, port, script, arguments, connections, seconds, threads=1):
+    """Runs wrk to its end; what its script printed."""
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", LOAD / script,
+               f"http://127.0.0.1:{port}", "--", *arguments]
+    done = subprocess.run(machine.pinned(cores, command), capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"wrk failed: {done.stdout}{done.stderr}")
+    return json.loads(lines[-1])
+
+
+class Loader:
+    """Runs loads one after the other and calibrates between them: after one run is before the next."""
+
+    def __init__(self, farm, token):
+        self.farm, self.token = farm, token
+        self.last = None
+
+    def rooms(self, label, server, prefix="r", rooms=1, connections=64, seconds=5, round=0, delay_ms=0, warm=1,
+              cores=None, threads=1):
+        """Catch-ups of that many rooms, in turn."""
+        arguments = [self.token, prefix, str(rooms), str(delay_ms)]
+        return self._run(label, server, "rooms.lua", arguments, connections, seconds, round, warm, cores, threads)
+
+    def logins(self, label, server, password, accounts, connections, seconds, round=0):
+        return self._run(label, server, "logins.lua", [password, str(accounts)], connections, seconds, round, 1, None, 1)
+
+    def _run(self, label, server, script, arguments, connections, seconds, round, warm, cores, threads):
+        cores = cores or [self.farm.load_core]
+        if warm:
+            wrk(cores, server.port, script, arguments, connections, warm, threads)
+        before = self.last or self.farm.calibrate()
+        used, everybody, started = self._accounts(server), machine.busy_seconds(), time.monotonic()
+        children = machine.cpu_seconds("self")
+        result = wrk(cores, server.port, script, arguments, connections, seconds, threads)
+        wall = time.monotonic() - started
+        server_used = self._accounts(server)[0] - used[0]
+        known = self._accounts(server)[1] - used[1] + machine.cpu_seconds("self") - children
+        all_busy, stolen = (now - then for now, then in zip(machine.busy_seconds(), everybody))
+        after = self.last = self.farm.calibrate()
+        server.cut_log()
+        if self.farm.smoke and result["requests"] == 0:
+            raise RuntimeError(f"{label} answered nothing")
+        strangers = max(0.0, all_busy + stolen - known) / (2 * wall)
+        return Run(label, connections, round, **result, cpu_us=server_used / max(result["requests"], 1) * 1e6,
+                   # A smoke run judges nothing, so it need not be believed either.
+                   busy=server_used / wall, strangers=0.0 if self.farm.smoke else strangers,
+                   hops=(before["hop_ns"], after["hop_ns"]), spins=tuple(zip(before["spin_ns"], after["spin_ns"])))
+
+    def _accounts(self, server):
+        """CPU of the server, and of all servers that are running (the idle ones too)."""
+        everybody = sum(machine.cpu_seconds(one.process.pid) for one in self.farm.running)
+        return machine.cpu_seconds(server.process.pid), everybody

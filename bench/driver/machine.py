@@ -1,0 +1,109 @@
+"""The machine: its cores, what processes used of them, and what it is worth right now. Knows no server."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def two_cores():
+    """The core for the server and the core for everything else."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        sys.exit("the benchmark needs two cores: one for the server, one for the load")
+    return cores[0], cores[1]
+
+
+def pinned(cores, command):
+    return ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)]
+
+
+def tree(pid):
+    """The process and all that descend from it."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (fields := stat(int(entry))):
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    found, todo = [], [pid]
+    while todo:
+        found.append(todo.pop())
+        todo.extend(children.get(found[-1], []))
+    return found
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat from the third one on, or None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def cpu_seconds(pid):
+    """User and system time, of the process, its children that ended, and those that go on."""
+    alive = [fields for fields in map(stat, tree(pid)) if fields]
+    return sum(sum(map(int, fields[11:15])) for fields in alive) / TICK
+
+
+def busy_seconds():
+    """What the cores did since boot that was not idling: (ours and everybody's on this machine, stolen by other machines)."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq) / TICK, steal / TICK
+
+
+def memory_kib(pid):
+    """Resident memory of the process and its children."""
+    total = 0
+    for one in tree(pid):
+        try:
+            with open(f"/proc/{one}/status") as file:
+                lines = [line for line in file if line.startswith("VmRSS:")]
+            total += int(lines[0].split()[1]) if lines else 0
+        except OSError:
+            pass
+    return total
+
+
+def calibrate(tool, cores):
+    """How long a cache line takes between the two cores, and how long the same arithmetic takes on each."""
+    return json.loads(subprocess.run([tool, *map(str, cores)], check=True, capture_output=True, text=True).stdout)
+
+
+def install(binary, package):
+    """Whether the program is there, or could be installed."""
+    if shutil.which(binary):
+        return True
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    print(f"installing {package}", flush=True)
+    # At this run level Debian starts no service that it installs.
+    quiet = dict(env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}, stdout=subprocess.DEVNULL)
+    subprocess.run(["apt-get", "update", "-qq"], **quiet)
+    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
+    return shutil.which(binary) is not None
+
+
+def describe():
+    """The machine in one line, without its name."""
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    virtual = " (virtual)" if "hypervisor" in open("/proc/cpuinfo").read() else ""
+    return f"{model}{virtual}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release().split('-')[0]}"
+
+
+def versions():
+    """The versions of what the peers are made with."""
+    said = []
+    for command in (["rustc", "-V"], ["node", "-v"], ["nginx", "-v"], ["go", "version"], ["wrk", "-v"]):
+        if shutil.which(command[0]):
+            run = subprocess.run(command, capture_output=True, text=True)
+            line = (run.stdout + run.stderr).strip().splitlines()[0]
+            said.append(f"node {line}" if command[0] == "node" else line.split("[")[0].split("(")[0].strip())
+    return ", ".join(said)

@@ -1,0 +1,56 @@
+//! What a team writes that knows Rust and follows the documented sample: actix-web, awc, jsonwebtoken, and no more checks than
+//! the sample has.
+
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use awc::Client;
+use proconf_bench_peers::{Tokens, address, from_env};
+use serde_json::{Value, json};
+
+struct Context {
+    client: Client,
+    admin_control: String,
+}
+
+async fn call_catch_up(
+    request: HttpRequest,
+    room: web::Path<String>,
+    tokens: web::Data<Tokens>,
+    context: web::Data<Context>,
+) -> HttpResponse {
+    let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if tokens.claims(authorization).is_none() {
+        return failure(HttpResponse::Unauthorized(), 401, "Unauthorized");
+    }
+    match ask(&context, &room).await {
+        Some(data) => HttpResponse::Ok().json(json!({ "error": null, "data": data })),
+        None => failure(HttpResponse::InternalServerError(), 500, "Internal server error"),
+    }
+}
+
+async fn ask(context: &Context, room: &str) -> Option<Value> {
+    let url = format!("{}/call-catchup/{room}", context.admin_control);
+    let request = context.client.get(url).insert_header((CONTENT_TYPE, "application/json"));
+    let mut envelope: Value = request.send().await.ok()?.json().await.ok()?;
+    envelope["error"].is_null().then(|| envelope["data"].take())
+}
+
+fn failure(mut response: actix_web::HttpResponseBuilder, code: u16, message: &str) -> HttpResponse {
+    response.json(json!({ "data": null, "error": { "code": code, "message": message } }))
+}
+
+#[actix_web::main]
+async fn main() -> std::io::Result<()> {
+    let tokens = web::Data::new(Tokens::from_env());
+    HttpServer::new(move || {
+        // awc's client belongs to the worker that made it.
+        let context = Context { client: Client::default(), admin_control: from_env("ADMIN_CONTROL_URL") };
+        App::new()
+            .app_data(tokens.clone())
+            .app_data(web::Data::new(context))
+            .route("/callCatchUp/{roomName}", web::get().to(call_catch_up))
+    })
+    .bind(address())?
+    .run()
+    .await
+}
