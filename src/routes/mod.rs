@@ -9,6 +9,7 @@ mod call_catch_up;
 mod call_config;
 mod call_status;
 mod call_summary;
+mod docs;
 mod join_member;
 mod meetings;
 mod openapi;
@@ -85,6 +86,13 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/openapi.json"], who: Who::Anyone,
           summary: "This API as an OpenAPI document.",
           document: openapi::document, handler: |route| route.to(openapi::show) },
+    Row { method: Method::GET, paths: &["/docs"], who: Who::Anyone,
+          summary: "A page to read this API and to try it.",
+          document: docs::document, handler: |route| route.to(docs::page) },
+    Row { method: Method::GET, paths: &["/docs/page.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"],
+          who: Who::Anyone,
+          summary: "What that page is made of.",
+          document: Operation::undocumented, handler: |route| route.to(docs::file) },
 ];
 
 /// Mounts the table. A path with several methods becomes one resource: of two with one path actix would see only the first.

@@ -35,3 +35,36 @@ fn who_has_the_document_gets_a_304() {
     let second = server.client().ask(&again);
     assert_eq!((second.status, second.body.len(), second.header("etag")), (304, 0, Some(etag)));
 }
+
+#[test]
+fn the_page_to_try_the_api_loads_what_is_its_own_and_allows_nothing_else() {
+    let server = TestServer::start();
+    let page = server.client().get("/docs", None);
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").unwrap();
+    for part in
+        ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
+    {
+        assert!(policy.split("; ").any(|stated| stated == part), "{part} in {policy}");
+    }
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+
+    let html = page.text();
+    let loaded: Vec<&str> = ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|attribute| html.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()))
+        .filter(|url| !url.starts_with("data:"))
+        .collect();
+    assert_eq!(loaded, ["docs/swagger-ui-bundle.js", "docs/page.js", "docs/swagger-ui.css", "openapi.json"]);
+    assert!(!html.contains("onload") && html.split("<script").skip(1).all(|script| script.contains("></script>")), "{html}");
+    for (url, media_type, longer_than) in [
+        ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8", 1_000_000),
+        ("/docs/page.js", "text/javascript; charset=utf-8", 100),
+        ("/docs/swagger-ui.css", "text/css; charset=utf-8", 100_000),
+    ] {
+        let file = server.client().get(url, None);
+        assert_eq!((file.status, file.header("content-type")), (200, Some(media_type)), "{url}");
+        assert!(file.body.len() > longer_than && file.header("etag").is_some(), "{url}");
+    }
+    server.client().get("/docs/nothing.js", None).is_error(404, "Not found", "a file that is not there");
+}
