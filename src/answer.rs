@@ -35,6 +35,14 @@ impl Answer {
         Self { etag: etag_of(envelope.as_bytes()), envelope: envelope.into() }
     }
 
+    /// The answer whose envelope these bytes are; `None` if they are not exactly one.
+    #[must_use]
+    pub fn from_envelope(envelope: Bytes) -> Option<Self> {
+        let data = envelope.strip_prefix(START.as_bytes())?.strip_suffix(END.as_bytes())?;
+        serde_json::from_slice::<&RawValue>(data).ok()?;
+        Some(Self { etag: etag_of(&envelope), envelope })
+    }
+
     /// The `data` in it, as it came.
     #[must_use]
     pub fn data(&self) -> &str {
@@ -82,5 +90,14 @@ mod tests {
         assert_eq!(answer("1").etag(), answer("1").etag());
         assert_ne!(answer("1").etag(), answer("1.0").etag());
         assert_eq!(answer("1").etag().len(), 24);
+    }
+
+    #[test]
+    fn an_envelope_is_an_answer_again_and_nothing_else_is() {
+        let answer = Answer::new(&RawValue::from_string(r#"{"b": 1e400}"#.to_owned()).unwrap());
+        assert_eq!(Answer::from_envelope(answer.envelope()), Some(answer.clone()));
+        for other in ["", "{}", r#"{"error":null,"data":}"#, r#"{"error":null,"data":1}}"#, r#"{"error":null,"data":1,"b":2}"#] {
+            assert_eq!(Answer::from_envelope(Bytes::from_static(other.as_bytes())), None, "{other}");
+        }
     }
 }

@@ -24,9 +24,11 @@ use crate::middleware::error_boundary::RequestTimeout;
 use crate::openapi;
 use crate::pass_through::{self, PassThrough};
 use crate::room::RoomName;
+use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries, SummarySource};
-use crate::window::{self, CallError as _, Kind, Window};
+use crate::window::shared::{self, SharedWindow};
+use crate::window::{self, CallError as _, Kind, Layer, Window};
 
 /// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
 const CONFIGURATION_FRESH_FOR: Duration = Duration::from_secs(30);
@@ -48,13 +50,13 @@ struct Windows {
 impl Windows {
     /// The catch-up's by its settings. They turn the others off too, where they turn it off, and say how long any answer may
     /// stand in for a failure.
-    fn new(catch_up: window::Rules) -> Self {
+    fn new(catch_up: window::Rules, layer: Option<Arc<dyn Layer<catch_up::Error>>>) -> Self {
         let rules = |fresh_for, max_bytes| {
             let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
             window::Rules { fresh_for, max_bytes, ..catch_up }
         };
         Self {
-            catch_up: Window::new(catch_up),
+            catch_up: Window::over(catch_up, layer),
             pass_through: pass_through::Windows {
                 configuration: Window::new(rules(CONFIGURATION_FRESH_FOR, SMALL)),
                 status: Window::new(rules(STATUS_FRESH_FOR, SMALL)),
@@ -77,6 +79,9 @@ pub enum Error {
     /// The summary store.
     #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
     Summaries(String),
+    /// Where replicas share the window. Its URL is not shown: it may hold a password.
+    #[error("can't use APP_CATCH_UP__SHARED: {0}")]
+    SharedWindow(#[from] shared::BadUrl),
 }
 
 /// Made once.
@@ -111,11 +116,15 @@ impl Shared {
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;
         let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
+        let layer = match &settings.shared_window {
+            Some(url) => Some(share(url, settings, background).await?),
+            None => None,
+        };
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         Ok(Self {
-            windows: Windows::new(settings.catch_up),
+            windows: Windows::new(settings.catch_up, layer),
             summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
@@ -137,6 +146,24 @@ impl Shared {
     pub fn draining(&self) -> Draining {
         self.draining.get_ref().clone()
     }
+}
+
+/// The layer that replicas share the catch-up's window by. The other windows are not worth it: what they hold costs Admin
+/// Control a look-up, not a language model.
+async fn share(
+    url: &Secret,
+    settings: &Settings,
+    background: Background,
+) -> Result<Arc<dyn Layer<catch_up::Error>>, shared::BadUrl> {
+    let rules = shared::Rules {
+        url: url.clone(),
+        deployment: format!("{}\n{}", settings.admin_control.base_url, settings.jwt.issuer),
+        endpoint: "catch-up",
+        secrets: settings.accounts.secrets.clone(),
+        kept_for: settings.catch_up.fresh_for,
+        deadline: settings.admin_control.timeout,
+    };
+    Ok(Arc::new(SharedWindow::open(rules, background).await?))
 }
 
 /// Registers what a worker's handlers take; called on each worker's own thread.

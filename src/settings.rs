@@ -39,6 +39,8 @@ pub struct Settings {
     pub catch_up: window::Rules,
     /// Whether an answer without a catch-up says why.
     pub catch_up_reason: bool,
+    /// Where replicas share the catch-up's window, if they do. A secret, because it may hold a password.
+    pub shared_window: Option<Secret>,
     /// The summary files.
     pub summaries: summaries::Rules,
     /// The database.
@@ -195,6 +197,7 @@ impl Values {
                 max_bytes: self.get::<usize>("APP_CATCH_UP__MAX_BYTES")? as u64,
             },
             catch_up_reason: self.get("APP_CATCH_UP__REASON")?,
+            shared_window: Some(self.text("APP_CATCH_UP__SHARED")).filter(|url| !url.is_empty()).map(Secret::new),
             summaries: self.summaries()?,
             database_url: self.database_url()?,
         })

@@ -4,6 +4,8 @@
 //! It knows neither who asks (that is decided before it is looked at) nor what an answer says. Ages are measured by the
 //! runtime's monotonic clock: a wall clock that jumps ages nothing.
 
+pub mod shared;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::watch;
@@ -51,6 +54,17 @@ pub trait CallError: Clone + Send + Sync + 'static {
     fn given_up() -> Self;
 }
 
+/// What may stand between a window and the calls: the windows of other replicas.
+pub trait Layer<E>: Send + Sync {
+    /// The answer for `key`: one of others that is no older than `max_age`, or the one that `call` gives.
+    fn read(
+        self: Arc<Self>,
+        key: String,
+        max_age: Duration,
+        call: LocalBoxFuture<'static, Result<Answer, E>>,
+    ) -> LocalBoxFuture<'static, Result<Served, E>>;
+}
+
 type Outcome<E> = Result<Kept, E>;
 
 /// An answer and when it arrived.
@@ -78,6 +92,7 @@ struct Shared<E> {
     /// The calls under way; who finds one here waits for it.
     in_flight: Mutex<HashMap<String, watch::Receiver<Option<Outcome<E>>>>>,
     rules: Rules,
+    layer: Option<Arc<dyn Layer<E>>>,
 }
 
 impl<E> Clone for Window<E> {
@@ -90,6 +105,12 @@ impl<E: CallError> Window<E> {
     /// An empty window.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
+        Self::over(rules, None)
+    }
+
+    /// An empty window that reads through `layer`, if there is one.
+    #[must_use]
+    pub fn over(rules: Rules, layer: Option<Arc<dyn Layer<E>>>) -> Self {
         let weight =
             |key: &String, kept: &Kept| u32::try_from(key.len() + kept.answer.size() + OVERHEAD).unwrap_or(u32::MAX);
         let kept = Cache::builder()
@@ -98,7 +119,7 @@ impl<E: CallError> Window<E> {
             // The usual policy would keep often asked rooms of yesterday and turn away those of today.
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules }))
+        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer }))
     }
 
     /// The answer for `key`: a fresh one that is here, or the one that `call` gives, made by whoever asks first.
@@ -112,15 +133,27 @@ impl<E: CallError> Window<E> {
     where
         F: Future<Output = Result<Answer, E>> + 'static,
     {
-        if let Some(kept) = self.0.fresh(key) {
+        self.read_within(self.0.rules.fresh_for, key, call).await
+    }
+
+    /// The same, where an answer is fresh until it is `max_age` old.
+    ///
+    /// # Errors
+    ///
+    /// As [`Window::read`].
+    pub async fn read_within<F>(&self, max_age: Duration, key: &str, call: impl FnOnce() -> F) -> Result<Served, E>
+    where
+        F: Future<Output = Result<Answer, E>> + 'static,
+    {
+        if let Some(kept) = self.0.fresh(key, max_age) {
             return Ok(kept.served());
         }
-        let mut outcome = match self.0.join(key) {
+        let mut outcome = match self.0.join(key, max_age) {
             Joined::Fresh(kept) => return Ok(kept.served()),
             Joined::Waiting(outcome) => outcome,
             Joined::First(report) => {
                 let outcome = report.sender.subscribe();
-                let call = call();
+                let call = self.0.through_the_layer(key, max_age, call());
                 tokio::task::spawn_local(async move {
                     let outcome = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(E::given_up()));
                     report.conclude(outcome);
@@ -143,17 +176,28 @@ enum Joined<E: CallError> {
 }
 
 impl<E: CallError> Shared<E> {
-    fn fresh(&self, key: &str) -> Option<Kept> {
-        self.kept.get(key).filter(|kept| kept.age() < self.rules.fresh_for)
+    fn fresh(&self, key: &str, max_age: Duration) -> Option<Kept> {
+        self.kept.get(key).filter(|kept| kept.age() < max_age)
     }
 
-    fn join(self: &Arc<Self>, key: &str) -> Joined<E> {
+    /// The answer of a call, or of another replica's.
+    fn through_the_layer<F>(&self, key: &str, max_age: Duration, call: F) -> LocalBoxFuture<'static, Result<Served, E>>
+    where
+        F: Future<Output = Result<Answer, E>> + 'static,
+    {
+        match &self.layer {
+            Some(layer) => Arc::clone(layer).read(key.to_owned(), max_age, Box::pin(call)),
+            None => Box::pin(async { call.await.map(|answer| Served { answer, age: Duration::ZERO }) }),
+        }
+    }
+
+    fn join(self: &Arc<Self>, key: &str, max_age: Duration) -> Joined<E> {
         let mut in_flight = self.in_flight();
         if let Some(outcome) = in_flight.get(key) {
             return Joined::Waiting(outcome.clone());
         }
         // Looked at again under the lock: a call may have ended since.
-        if let Some(kept) = self.fresh(key) {
+        if let Some(kept) = self.fresh(key, max_age) {
             return Joined::Fresh(kept);
         }
         let (sender, receiver) = watch::channel(None);
@@ -162,10 +206,11 @@ impl<E: CallError> Shared<E> {
     }
 
     /// What those who waited get, once a call has ended; and what is kept of it.
-    fn settle(&self, key: &str, outcome: Result<Answer, E>) -> Outcome<E> {
+    fn settle(&self, key: &str, outcome: Result<Served, E>) -> Outcome<E> {
         let error = match outcome {
-            Ok(answer) => {
-                let kept = Kept { answer, arrived: Instant::now() };
+            Ok(Served { answer, age }) => {
+                let now = Instant::now();
+                let kept = Kept { answer, arrived: now.checked_sub(age).unwrap_or(now) };
                 if !(self.rules.fresh_for + self.rules.stale_if_error).is_zero() {
                     self.kept.insert(key.to_owned(), kept.clone());
                     // Or what is too much would stay until somebody asks again.
@@ -202,7 +247,7 @@ struct Report<E: CallError> {
 }
 
 impl<E: CallError> Report<E> {
-    fn conclude(self, outcome: Result<Answer, E>) {
+    fn conclude(self, outcome: Result<Served, E>) {
         let outcome = self.window.settle(&self.key, outcome);
         // First out of the way, then told: who comes in between finds the answer, or makes a call of its own.
         self.window.in_flight().remove(&self.key);

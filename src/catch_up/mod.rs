@@ -9,6 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use crate::answer::{Answer, Served};
 use crate::caller::Caller;
 use crate::room::RoomName;
+use crate::window::shared::Shareable;
 use crate::window::{CallError, Kind, Window};
 
 /// How long somebody who gets no catch-up may be kept waiting for the reason.
@@ -80,6 +81,23 @@ impl CallError for Error {
 
     fn given_up() -> Self {
         Self::SourceFailed
+    }
+}
+
+impl Shareable for Error {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Forbidden => "forbidden",
+            Self::UnknownRoom => "unknown room",
+            Self::Overloaded => "overloaded",
+            Self::Gone => "gone",
+            Self::SourceFailed => "failed",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        // Not `Forbidden`: that is never decided elsewhere. Not `Overloaded`: that was the other replica, not this one.
+        [Self::UnknownRoom, Self::Gone, Self::SourceFailed].into_iter().find(|error| error.name() == name)
     }
 }
 

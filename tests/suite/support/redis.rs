@@ -1,0 +1,114 @@
+//! A Redis of one's own, started from the installed binary on a free port. It ends with the test process, one way or another.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that keeps nothing on disk.
+pub struct Redis {
+    pub port: u16,
+    options: Vec<String>,
+    running: Running,
+}
+
+/// The process, and the shell that ends it when this process has ended.
+struct Running {
+    watchdog: Child,
+    pid: String,
+}
+
+impl Redis {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With options of its own, as on its command line.
+    pub fn with(options: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options: Vec<String> = options.iter().copied().map(str::to_owned).collect();
+        let redis = Self { port, running: Running::start(port, &options), options };
+        redis.wait();
+        redis
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        let _ = self.running.watchdog.wait();
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn start_again(&mut self) {
+        self.running = Running::start(self.port, &self.options);
+        self.wait();
+    }
+
+    /// `STOP`: it accepts connections and answers nothing; `CONT`: it goes on.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.running.pid]).status().unwrap().success());
+    }
+
+    /// What it answers to a command, as it comes over the wire.
+    pub fn ask(&self, command: &[&str]) -> String {
+        self.try_to_ask(command).expect("Redis answers")
+    }
+
+    /// The keys that match a pattern.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let answer = self.ask(&["KEYS", pattern]);
+        answer.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
+    }
+
+    fn try_to_ask(&self, command: &[&str]) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let parts: String = command.iter().map(|part| format!("${}\r\n{part}\r\n", part.len())).collect();
+        // The second command ends the connection, so that the answer has an end.
+        stream.write_all(format!("*{}\r\n{parts}*1\r\n$4\r\nQUIT\r\n", command.len()).as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
+    }
+
+    fn wait(&self) {
+        let started = Instant::now();
+        while !self.try_to_ask(&["PING"]).is_ok_and(|pong| pong == "+PONG\r\n") {
+            assert!(started.elapsed() < Duration::from_secs(10), "Redis does not start");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Running {
+    fn start(port: u16, options: &[String]) -> Self {
+        let script = r#"program=$(command -v redis-server || command -v valkey-server) || exit 1
+            "$program" "$@" >/dev/null 2>&1 & pid=$!; echo $pid; (cat >/dev/null; kill -9 $pid 2>/dev/null) <&3 & wait $pid"#;
+        // A shell's background jobs read nothing by themselves, hence the third descriptor.
+        let mut watchdog = Command::new("sh")
+            .args(["-c", &format!("exec 3<&0; {script}"), "watchdog", "--port", &port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(options)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        BufReader::new(watchdog.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        assert!(!pid.is_empty(), "redis-server or valkey-server is installed (Debian: redis-server)");
+        Self { watchdog, pid: pid.trim().to_owned() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
