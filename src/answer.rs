@@ -96,7 +96,9 @@ mod tests {
     fn an_envelope_is_an_answer_again_and_nothing_else_is() {
         let answer = Answer::new(&RawValue::from_string(r#"{"b": 1e400}"#.to_owned()).unwrap());
         assert_eq!(Answer::from_envelope(answer.envelope()), Some(answer.clone()));
-        for other in ["", "{}", r#"{"error":null,"data":}"#, r#"{"error":null,"data":1}}"#, r#"{"error":null,"data":1,"b":2}"#] {
+        for other in
+            ["", "{}", r#"{"error":null,"data":}"#, r#"{"error":null,"data":1}}"#, r#"{"error":null,"data":1,"b":2}"#]
+        {
             assert_eq!(Answer::from_envelope(Bytes::from_static(other.as_bytes())), None, "{other}");
         }
     }

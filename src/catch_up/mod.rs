@@ -88,7 +88,7 @@ impl Shareable for Error {
     fn name(&self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden",
-            Self::UnknownRoom => "unknown room",
+            Self::UnknownRoom(_) => "unknown room",
             Self::Overloaded => "overloaded",
             Self::Gone => "gone",
             Self::SourceFailed => "failed",
@@ -97,7 +97,7 @@ impl Shareable for Error {
 
     fn named(name: &str) -> Option<Self> {
         // Not `Forbidden`: that is never decided elsewhere. Not `Overloaded`: that was the other replica, not this one.
-        [Self::UnknownRoom, Self::Gone, Self::SourceFailed].into_iter().find(|error| error.name() == name)
+        [Self::UnknownRoom(None), Self::Gone, Self::SourceFailed].into_iter().find(|error| error.name() == name)
     }
 }
 

@@ -26,6 +26,7 @@ mod login;
 mod openapi;
 mod pass_through;
 mod proconf_token;
+mod replicas;
 mod room_names;
 mod sandbox;
 mod sessions;

@@ -47,7 +47,8 @@ return {'lead'}";
 const _: () = assert!(DIGITS == 10 && OWNER == 22, "the script reads these places");
 
 /// Keys: lease. Arguments: who, the lease in ms.
-const RENEW: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
+const RENEW: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 
 /// Says what came of a call, if its lease still holds. Keys: answer, lease, failure.
 /// Arguments: who, what, the entry or the failure's name, its time in ms, the channel.
@@ -144,9 +145,7 @@ impl Link {
         let mut found = found.into_iter();
         let what: String = taken(&mut found)?;
         match what.as_str() {
-            "answer" => {
-                Some(Look::Answer { stored: taken(&mut found)?, left: Duration::from_millis(taken(&mut found)?) })
-            }
+            "answer" => Some(Look::Answer { stored: taken(&mut found)?, left: Duration::from_millis(taken(&mut found)?) }),
             "failed" => Some(Look::Failed(taken(&mut found)?)),
             "wait" => Some(Look::Wait(taken(&mut found)?)),
             "lead" => Some(Look::Lead),
@@ -229,8 +228,8 @@ impl State {
         timeout(CONNECTING, connection.subscribe(&self.channel)).await.map_err(drop)?.map_err(drop)?;
         // As fast as requests will need it to be, or it is not back yet.
         let ping = redis::cmd("PING");
-        let pong: String = timeout(COMMAND, ping.query_async(&mut connection)).await.map_err(drop)?.map_err(drop)?;
-        if pong != "PONG" {
+        let answer: String = timeout(COMMAND, ping.query_async(&mut connection)).await.map_err(drop)?.map_err(drop)?;
+        if answer != "PONG" {
             return Err(());
         }
         *lock(&self.current) = Current { number, connection: Some(connection) };

@@ -17,36 +17,27 @@ const CHECKS: Duration = Duration::from_millis(100);
 /// The balancer; ends when it is dropped, its connections with it.
 pub struct Balancer {
     address: SocketAddr,
-    servers: Arc<Mutex<Vec<SocketAddr>>>,
     _thread: OnAThread,
 }
 
 impl Balancer {
     pub fn over(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let servers = Arc::new(Mutex::new(servers.into_iter().collect::<Vec<_>>()));
-        let behind = Arc::clone(&servers);
+        let behind: Vec<SocketAddr> = servers.into_iter().collect();
         let (address, thread) = OnAThread::start(move |started, stopped| async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             started.send(listener.local_addr().unwrap()).unwrap();
-            let ready = Arc::new(Mutex::new(behind.lock().unwrap().clone()));
+            let ready = Arc::new(Mutex::new(behind.clone()));
             tokio::select! {
                 () = accept(listener, Arc::clone(&ready)) => {}
                 () = check(behind, ready) => {}
                 _ = stopped => {}
             }
         });
-        Self { address, servers, _thread: thread }
+        Self { address, _thread: thread }
     }
 
     pub fn client(&self) -> Client {
         Client::new(self.address)
-    }
-
-    /// Puts one server in another one's place.
-    pub fn replace(&self, old: SocketAddr, new: SocketAddr) {
-        for server in self.servers.lock().unwrap().iter_mut().filter(|server| **server == old) {
-            *server = new;
-        }
     }
 }
 
@@ -68,11 +59,10 @@ async fn accept(listener: TcpListener, ready: Arc<Mutex<Vec<SocketAddr>>>) {
     }
 }
 
-async fn check(servers: Arc<Mutex<Vec<SocketAddr>>>, ready: Arc<Mutex<Vec<SocketAddr>>>) {
+async fn check(servers: Vec<SocketAddr>, ready: Arc<Mutex<Vec<SocketAddr>>>) {
     loop {
-        let all = servers.lock().unwrap().clone();
         let mut found = Vec::new();
-        for server in all {
+        for &server in &servers {
             if is_ready(server).await {
                 found.push(server);
             }

@@ -2,10 +2,12 @@
 //! Admin Control.
 
 pub mod answer;
+pub mod balancer;
 pub mod client;
 pub mod database;
 pub mod peers;
 pub mod process;
+pub mod redis;
 pub mod s3;
 pub mod tokens;
 

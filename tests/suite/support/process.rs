@@ -18,7 +18,7 @@ pub struct ServerProcess {
     pub address: SocketAddr,
     child: Child,
     log: Arc<Log>,
-    _database: TestDatabase,
+    _database: Arc<TestDatabase>,
     _folder: tempfile::TempDir,
 }
 
@@ -31,7 +31,12 @@ struct Log {
 impl ServerProcess {
     /// With settings over the tests' usual ones, and the base URL of Admin Control.
     pub fn start(base_url: &str, settings: &[(&str, &str)]) -> Self {
-        let (folder, database) = (tempfile::tempdir().unwrap(), TestDatabase::new());
+        Self::on(Arc::new(TestDatabase::new()), base_url, settings)
+    }
+
+    /// The same, on a database that others may use too.
+    pub fn on(database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
         command.arg("serve").current_dir(folder.path()).env_clear();
         command.envs([
@@ -76,6 +81,18 @@ impl ServerProcess {
     /// The lines after the first `from` ones for which `wanted` holds.
     pub fn lines(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
         self.log.lines.lock().unwrap()[from..].iter().filter(|line| wanted(line)).cloned().collect()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     /// Memory in use, in KiB.

@@ -97,6 +97,8 @@ impl Running {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Or it would say each time that it was killed.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut pid = String::new();

@@ -1,0 +1,389 @@
+//! Several servers as one: the catch-up window that they share through Redis, and what becomes of it when Redis fails.
+//!
+//! What they share through the database is in `sessions`, `throttle` and `storage`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::{Reply, Script};
+
+use crate::support::answer::Answer;
+use crate::support::balancer::Balancer;
+use crate::support::client::{Client, request};
+use crate::support::database::TestDatabase;
+use crate::support::peers::Peer;
+use crate::support::process::ServerProcess;
+use crate::support::redis::Redis;
+use crate::support::{SandboxOnAThread, TestClock, TestServer, tokens};
+
+/// How long a catch-up takes to be written.
+const WRITING: Duration = Duration::from_millis(1_500);
+/// What the loss of Redis may cost a request.
+const EXTRA: Duration = Duration::from_millis(50);
+/// The whole deadline of a call in these tests, as a setting and as a time.
+const DEADLINE: (&str, &str) = ("APP_ADMIN_CONTROL__TIMEOUT", "5s");
+
+/// Servers on one database, one Admin Control and one Redis.
+struct Replicas {
+    servers: Vec<TestServer>,
+    script: Script,
+    sandbox: SandboxOnAThread,
+}
+
+impl Replicas {
+    fn start(number: usize, redis: &str) -> Self {
+        Self::with(number, redis, &[])
+    }
+
+    fn with(number: usize, redis: &str, settings: &[(&str, &str)]) -> Self {
+        let script = Script::echo();
+        let sandbox = SandboxOnAThread::start(script.clone());
+        let database = Arc::new(TestDatabase::new());
+        let settings = [&settings_of(&sandbox.base_url, redis)[..], settings].concat();
+        let servers = (0..number).map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &settings)).collect();
+        Self { servers, script, sandbox }
+    }
+
+    fn calls(&self) -> usize {
+        self.script.asked().len()
+    }
+}
+
+fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("APP_ADMIN_CONTROL__BASE_URL", base_url),
+        ("APP_CATCH_UP__SHARED", redis),
+        ("APP_CATCH_UP__FRESH_FOR", "30s"),
+        ("APP_CATCH_UP__STALE_IF_ERROR", "60s"),
+        DEADLINE,
+    ]
+}
+
+fn get(client: Client, room: &str) -> Answer {
+    client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
+}
+
+/// Waits until `done`; fails after a while.
+#[track_caller]
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(15), "{what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Waits until what one replica got is known to Redis, so that the next one finds it.
+fn wait_until_stored(redis: &Redis, rooms: usize) {
+    wait_until("it is stored", || redis.keys("*:answer").len() == rooms);
+}
+
+#[test]
+fn two_thousand_askers_of_one_room_over_three_replicas_cost_one_call() {
+    let redis = Redis::start();
+    let replicas = Replicas::start(3, &redis.url());
+    replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+    let balancer = Balancer::over(replicas.servers.iter().map(|server| server.address));
+    let user = tokens::user();
+    let mut connections: Vec<_> = (0..2_000)
+        .map(|_| {
+            let mut connection = balancer.client().connect();
+            connection.send(&request("GET", b"/callCatchUp/r1", Some(&user)));
+            connection
+        })
+        .collect();
+    for connection in &mut connections {
+        connection.read().expect("an answer").is_success_with(r#""written""#);
+    }
+    assert_eq!(replicas.calls(), 1);
+}
+
+#[test]
+fn an_answer_of_one_replica_serves_the_others_with_its_age_and_its_tag() {
+    let redis = Redis::start();
+    let replicas = Replicas::start(3, &redis.url());
+    let first = get(replicas.servers[0].client(), "r1");
+    wait_until_stored(&redis, 1);
+    std::thread::park_timeout(Duration::from_millis(1_100));
+    for server in &replicas.servers[1..] {
+        let answer = get(server.client(), "r1");
+        answer.is_success_with(r#""r1""#);
+        assert_eq!(answer.header("etag"), first.header("etag"));
+        assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= 1, "{answer:?}");
+    }
+    assert_eq!(replicas.calls(), 1);
+}
+
+#[test]
+fn each_replica_decides_who_may_see_what_the_others_got() {
+    let redis = Redis::start();
+    let replicas = Replicas::start(2, &redis.url());
+    get(replicas.servers[0].client(), "r1").is_success_with(r#""r1""#);
+    wait_until_stored(&redis, 1);
+    let other = replicas.servers[1].client();
+    other.get("/callCatchUp/r1", Some(&tokens::guest("r2"))).is_error(403, "Forbidden", "a guest of another room");
+    other.get("/callCatchUp/r1", None).is_unauthorized("nobody");
+    other.get("/callCatchUp/r1", Some(&tokens::guest("r1"))).is_success_with(r#""r1""#);
+    assert_eq!(replicas.calls(), 1);
+}
+
+#[test]
+fn a_failure_is_for_those_who_waited_and_a_404_takes_the_old_answer_away() {
+    let redis = Redis::start();
+    let replicas = Replicas::with(2, &redis.url(), &[("APP_CATCH_UP__FRESH_FOR", "1ms")]);
+    let ask_both = || {
+        std::thread::scope(|scope| {
+            let asking = [0, 1].map(|number| {
+                // Only so that both wait for one call; who comes first does not matter.
+                std::thread::park_timeout(Duration::from_millis(100));
+                let client = replicas_client(&replicas, number);
+                scope.spawn(move || get(client, "r1"))
+            });
+            asking.map(|asking| asking.join().unwrap())
+        })
+    };
+    replicas.script.catch_up("r1", Reply::body(500, "x").after(WRITING));
+    for answer in ask_both() {
+        answer.is_error(500, "Internal server error", "both waited");
+    }
+    assert_eq!(replicas.calls(), 1);
+    replicas.script.catch_up("r1", Reply::data(r#""good""#).after(WRITING));
+    for answer in ask_both() {
+        answer.is_success_with(r#""good""#);
+    }
+    assert_eq!(replicas.calls(), 2);
+    wait_until_stored(&redis, 1);
+    replicas.script.catch_up("r1", Reply::not_found().after(WRITING));
+    for answer in ask_both() {
+        answer.is_error(404, "Not found", "gone");
+    }
+    assert_eq!(replicas.calls(), 3);
+    wait_until("it is dropped", || redis.keys("*:answer").is_empty());
+}
+
+fn replicas_client(replicas: &Replicas, number: usize) -> Client {
+    replicas.servers[number].client()
+}
+
+#[test]
+fn a_leader_that_is_killed_costs_one_more_call_and_nobody_waits_past_the_deadline() {
+    let redis = Redis::start();
+    let script = Script::echo();
+    script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+    let sandbox = SandboxOnAThread::start(script.clone());
+    let database = Arc::new(TestDatabase::new());
+    let (url, base_url) = (redis.url(), sandbox.base_url.clone());
+    let start = || ServerProcess::on(Arc::clone(&database), &base_url, &settings_of(&base_url, &url));
+    let (mut leader, others) = (start(), [start(), start()]);
+    let mut asked_the_leader = leader.client().connect();
+    asked_the_leader.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    wait_until("the leader calls", || script.asked().len() == 1);
+    let started = Instant::now();
+    let mut waiting: Vec<_> =
+        (0..200).map(|number| (number, others[number % 2].client().connect())).map(|(_, connection)| connection).collect();
+    for connection in &mut waiting {
+        connection.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    }
+    leader.kill();
+    for connection in &mut waiting {
+        connection.read().expect("an answer").is_success_with(r#""written""#);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(script.asked().len(), 2);
+}
+
+#[test]
+fn a_leader_that_stands_still_loses_its_lease_and_overwrites_nothing_when_it_goes_on() {
+    let redis = Redis::start();
+    let script = Script::echo();
+    script.catch_up("r1", Reply::data(r#""old""#).after(Duration::from_millis(500)));
+    let sandbox = SandboxOnAThread::start(script.clone());
+    let database = Arc::new(TestDatabase::new());
+    let (url, base_url) = (redis.url(), sandbox.base_url.clone());
+    let start = || ServerProcess::on(Arc::clone(&database), &base_url, &settings_of(&base_url, &url));
+    let (leader, other, third) = (start(), start(), start());
+    let mut asked_the_leader = leader.client().connect();
+    asked_the_leader.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    wait_until("the leader calls", || script.asked().len() == 1);
+    leader.signal("STOP");
+    script.catch_up("r1", Reply::data(r#""new""#));
+    get(other.client(), "r1").is_success_with(r#""new""#);
+    leader.signal("CONT");
+    asked_the_leader.read().expect("an answer").is_success_with(r#""old""#);
+    get(third.client(), "r1").is_success_with(r#""new""#);
+    assert_eq!(script.asked().len(), 2);
+}
+
+#[test]
+fn what_is_in_redis_is_bounded_in_time_names_no_room_and_holds_no_token() {
+    let redis = Redis::start();
+    let replicas = Replicas::start(1, &redis.url());
+    let big = format!("\"{}\"", "x".repeat(1_100_000));
+    replicas.script.catch_up("big", Reply::data(&big));
+    let token = tokens::guest("a-secret-room");
+    replicas.servers[0].client().get("/callCatchUp/a-secret-room", Some(&token)).is_success_with(r#""a-secret-room""#);
+    get(replicas.servers[0].client(), "big").is_success_with(&big);
+    wait_until_stored(&redis, 1);
+    wait_until("the leases are given back", || redis.keys("*:lease").is_empty());
+    for key in redis.keys("*") {
+        assert!(key.starts_with("proconf:") && !key.contains("secret") && key.len() < 200, "{key}");
+        let left: i64 = redis.ask(&["PTTL", &key]).trim_matches([':', '\r', '\n']).parse().unwrap();
+        assert!((1..=30_000).contains(&left), "{key}: {left}");
+        let value = redis.ask(&["GET", &key]);
+        assert!(value.len() < 1_000 && !value.contains("eyJ"), "the big one is not stored: {value}");
+    }
+}
+
+#[test]
+fn rooms_and_deployments_never_mix_whatever_stands_in_redis() {
+    let redis = Redis::start();
+    let replicas = Replicas::start(2, &redis.url());
+    let (first, second) = (replicas.servers[0].client(), replicas.servers[1].client());
+    for room in ["r1", "r2", "r3", "r4"] {
+        get(first, room).is_success_with(&format!("\"{room}\""));
+    }
+    wait_until_stored(&redis, 4);
+    let keys = redis.keys("*:answer");
+    // Another room's entry under each key; then a shorter one; then none of ours; then of another kind.
+    for (number, key) in keys.iter().enumerate() {
+        let other = &keys[(number + 1) % keys.len()];
+        match number {
+            0 | 1 => {
+                redis.ask(&["EVAL", "redis.call('SET', KEYS[2], redis.call('GET', KEYS[1]), 'PX', 20000)", "2", other, key])
+            }
+            2 => redis.ask(&["SET", key, "pcw10000030000", "PX", "20000"]),
+            _ => redis.ask(&["EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')", "1", key]),
+        };
+    }
+    for room in ["r1", "r2", "r3", "r4"] {
+        get(second, room).is_success_with(&format!("\"{room}\""));
+    }
+    // Another deployment on the same Redis: another issuer is another.
+    let other = TestServer::on(
+        Arc::new(TestDatabase::new()),
+        TestClock::default(),
+        &[&settings_of(&replicas.sandbox.base_url, &redis.url())[..], &[("APP_AUTH__ISSUER", "another")]].concat(),
+    );
+    let before = replicas.calls();
+    let guest = other.client().get("/auth/joinmember?roomName=r1", None).data();
+    other.client().get("/callCatchUp/r1", Some(guest.as_str().unwrap())).is_success_with(r#""r1""#);
+    assert_eq!(replicas.calls(), before + 1);
+}
+
+/// Asks for rooms that nobody asked for yet, one after the other: each is answered, and most at once.
+#[track_caller]
+fn rooms_are_answered(client: Client, name: &str) {
+    let mut took: Vec<Duration> = (0..20)
+        .map(|number| {
+            let (room, started) = (format!("{name}{number}"), Instant::now());
+            get(client, &room).is_success_with(&format!("\"{room}\""));
+            started.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    assert!(took[10] < EXTRA, "the median: {took:?}");
+    // The first one may meet a time limit, and the machine may be busy.
+    assert!(took[18] < 4 * EXTRA, "{took:?}");
+}
+
+#[test]
+fn without_redis_each_replica_is_on_its_own_from_the_start_and_later_not() {
+    let mut redis = Redis::start();
+    redis.kill();
+    let replicas = Replicas::start(2, &redis.url());
+    for server in &replicas.servers {
+        rooms_are_answered(server.client(), "a");
+    }
+    assert_eq!(replicas.calls(), 40);
+    redis.start_again();
+    let shares = |name: &str| {
+        let before = replicas.calls();
+        for server in &replicas.servers {
+            get(server.client(), name);
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        replicas.calls() == before + 1
+    };
+    let rooms = std::cell::Cell::new(0);
+    wait_until("they share", || shares(&format!("b{}", rooms.replace(rooms.get() + 1))));
+}
+
+#[test]
+fn redis_killed_restarted_and_standing_still_costs_calls_and_no_answer() {
+    let mut redis = Redis::start();
+    let replicas = Replicas::start(2, &redis.url());
+    let answered = |name: &str| {
+        for server in &replicas.servers {
+            rooms_are_answered(server.client(), name);
+        }
+    };
+    answered("well");
+    redis.kill();
+    answered("killed");
+    redis.start_again();
+    answered("restarted");
+    redis.signal("STOP");
+    answered("still");
+    redis.signal("CONT");
+    answered("on");
+}
+
+#[test]
+fn redis_lost_while_others_wait_leaves_nobody_without_an_answer() {
+    for way in ["KILL", "STOP"] {
+        let redis = Redis::start();
+        let replicas = Replicas::start(3, &redis.url());
+        replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+        let mut connections: Vec<_> = (0..30).map(|number| replicas_client(&replicas, number % 3).connect()).collect();
+        for connection in &mut connections {
+            connection.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+        }
+        wait_until("one calls", || replicas.calls() > 0);
+        redis.signal(way);
+        let started = Instant::now();
+        for connection in &mut connections {
+            connection.read().expect("an answer").is_success_with(r#""written""#);
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{way}: {:?}", started.elapsed());
+        assert!(replicas.calls() <= 3, "{way}: one each, at most");
+    }
+}
+
+#[test]
+fn a_redis_that_is_full_or_read_only_is_none() {
+    let redis = Redis::with(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
+    let replicas = Replicas::start(2, &redis.url());
+    for number in 0..200 {
+        redis.ask(&["SET", &format!("filler{number}"), &"x".repeat(20_000)]);
+    }
+    for server in &replicas.servers {
+        rooms_are_answered(server.client(), "full");
+    }
+    redis.ask(&["FLUSHALL"]);
+    let before = replicas.calls();
+    get(replicas_client(&replicas, 0), "r1").is_success_with(r#""r1""#);
+    wait_until_stored(&redis, 1);
+    get(replicas_client(&replicas, 1), "r1").is_success_with(r#""r1""#);
+    assert_eq!(replicas.calls(), before + 1, "shared again as soon as there is room");
+    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    for server in &replicas.servers {
+        rooms_are_answered(server.client(), "readonly");
+    }
+}
+
+#[test]
+fn something_that_is_not_redis_is_none() {
+    use std::io::{Read as _, Write as _};
+    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "$5\r\n", "*1000000000\r\n", "\0\0\0", ""] {
+        let other = Peer::serving(move |mut stream, _| {
+            while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        });
+        let replicas = Replicas::start(1, &format!("redis://127.0.0.1:{}", other.port));
+        rooms_are_answered(replicas.servers[0].client(), "r");
+        assert_eq!(replicas.calls(), 20, "{answer:?}");
+    }
+}
