@@ -19,6 +19,7 @@ mod call_summary;
 mod cli;
 mod connections;
 mod contract;
+mod deploy;
 mod failures;
 mod faults;
 mod join_member;
