@@ -11,7 +11,8 @@ use std::time::Duration;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
+    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
 use bytes::Bytes;
@@ -134,8 +135,12 @@ impl Responder for File {
         let known = is_known(request, &self.etag);
         let mut response = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
         response.insert_header((CACHE_CONTROL, "no-cache")).insert_header((ETAG, self.etag));
+        // Its type is what it says, not what a browser makes of it.
+        response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
         if let Some(policy) = self.policy {
             response.insert_header((CONTENT_SECURITY_POLICY, policy));
+            // A page that opened this one, or was opened by it, gets no hold of it.
+            response.insert_header((CROSS_ORIGIN_OPENER_POLICY, "same-origin"));
         }
         if known { response.finish() } else { response.content_type(self.media_type).body(self.bytes) }
     }

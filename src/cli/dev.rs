@@ -84,6 +84,7 @@ fn greet(address: SocketAddr, token: &str, control: &str) -> io::Result<()> {
         "\
 The server is on http://{address}, with a sandbox Admin Control behind it.
 
+Console:       http://{address}/
 Demo login:    {EMAIL} / {PASSWORD}
 Sample rooms:  {rooms}
 Sandbox:       {control} (to change its answers: docs/QA.md)

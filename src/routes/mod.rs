@@ -9,6 +9,7 @@ mod call_catch_up;
 mod call_config;
 mod call_status;
 mod call_summary;
+mod console;
 mod docs;
 mod join_member;
 mod meetings;
@@ -93,6 +94,12 @@ pub static TABLE: &[Row] = &[
           who: Who::Anyone,
           summary: "What that page is made of.",
           document: Operation::undocumented, handler: |route| route.to(docs::file) },
+    Row { method: Method::GET, paths: &["/"], who: Who::Anyone,
+          summary: "The console, a page for browsers.",
+          document: Operation::undocumented, handler: |route| route.to(console::page) },
+    Row { method: Method::GET, paths: &["/console/{file}"], who: Who::Anyone,
+          summary: "The console's scripts, styles and pictures.",
+          document: Operation::undocumented, handler: |route| route.to(console::asset) },
 ];
 
 /// Mounts the table. A path with several methods becomes one resource: of two with one path actix would see only the first.

@@ -92,7 +92,6 @@ fn head_is_404_without_a_body() {
 fn an_unknown_url_is_404_before_anybody_asks_for_a_token() {
     let server = TestServer::start();
     for target in [
-        "/",
         "//",
         "/callCatchU",
         "/callcatchup/r1",

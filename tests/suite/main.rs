@@ -18,6 +18,7 @@ mod call_catch_up;
 mod call_summary;
 mod cli;
 mod connections;
+mod console;
 mod contract;
 mod deploy;
 mod failures;

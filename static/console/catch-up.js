@@ -1,0 +1,112 @@
+// A room's catch-up as it changes. Knows how it is read, and nothing of how it is shown.
+
+import { ofRoom } from "./http.js";
+import { Repeated } from "./repeat.js";
+import { shared } from "./text.js";
+
+/** Milliseconds between two looks at a room that is kept up to date. */
+const EVERY = 15_000;
+/** A text that is older than this, in seconds, is one that the server has kept for want of a newer one. */
+const FRESH = 10;
+
+/** Reads a room's catch-up and status, by hand or every so often. Fires `change` whenever there is something else to say. */
+export class CatchUp extends EventTarget {
+  #session;
+  #room;
+  #etag = null;
+  #work = new Repeated(() => this.#read());
+
+  /** The text; empty if there is none, `null` as long as nobody knows. */
+  text = null;
+  /** How much of the text was there before. */
+  known = 0;
+  /** What the last look brought: `first`, `same`, `grown` or `rewritten`. */
+  outcome = null;
+  /** Why there is none: `transcription-off`, `meeting-ended`, `none-yet` or `unknown-room`; `null` if there is one. */
+  reason = null;
+  /** When the server got the text, in milliseconds since 1970. */
+  asOf = null;
+  /** Whether the server has kept it for want of a newer one. */
+  isOld = false;
+  /** `{transcription, recording}`: true, false, or `null` as long as nobody knows. */
+  status = { transcription: null, recording: null };
+
+  constructor(session, room) {
+    super();
+    this.#session = session;
+    this.#room = room;
+    this.#work.addEventListener("change", () => this.dispatchEvent(new Event("change")));
+  }
+
+  /** The work behind it: what went wrong, and when it is tried again. */
+  get work() {
+    return this.#work;
+  }
+
+  refresh() {
+    return this.#work.run();
+  }
+
+  /** Goes on looking by itself, or stops doing so. */
+  keepUpToDate(on) {
+    this.#work.every = on ? EVERY : null;
+  }
+
+  stop() {
+    this.#work.stop();
+  }
+
+  async #read() {
+    const [answer] = await Promise.all([this.#answer(), this.#readStatus()]);
+    this.#take(answer);
+  }
+
+  /** The answer; that there is nothing is one too. */
+  async #answer() {
+    try {
+      return await this.#session.ask({ path: ofRoom("/callCatchUp", this.#room), etag: this.#etag });
+    } catch (problem) {
+      if (problem.kind !== "missing") throw problem;
+      return { status: 404, data: null, age: 0, etag: null, reason: problem.reason ?? "unknown-room" };
+    }
+  }
+
+  async #readStatus() {
+    try {
+      const { data } = await this.#session.ask({ path: ofRoom("/callStatus", this.#room) });
+      this.status = { transcription: data?.transcript_status ?? null, recording: data?.recording_status ?? null };
+    } catch {
+      // The catch-up is what matters; the status says that it is not known.
+      this.status = { transcription: null, recording: null };
+    }
+  }
+
+  #take(answer) {
+    this.asOf = Date.now() - answer.age * 1000;
+    this.isOld = answer.age > FRESH;
+    if (answer.status === 304) {
+      this.outcome = "same";
+      return;
+    }
+    this.#etag = answer.etag;
+    const text = typeof answer.data === "string" ? answer.data : answer.data === null ? "" : answer.raw;
+    const before = this.text;
+    const isEmpty = text.trim() === "";
+    this.text = isEmpty ? "" : text;
+    this.reason = isEmpty ? this.#why(answer) : null;
+    this.known = before === null ? text.length : shared(before, text);
+    this.outcome = before === null ? "first" : outcome(before, this.text, this.known);
+    // After a rewriting nothing is like before, and a mark on everything is a mark on nothing.
+    if (this.outcome === "rewritten") this.known = text.length;
+  }
+
+  #why(answer) {
+    if (answer.reason) return answer.reason;
+    return this.status.transcription === false ? "transcription-off" : "none-yet";
+  }
+}
+
+function outcome(before, text, known) {
+  if (before === text) return "same";
+  return known >= before.length / 2 ? "grown" : "rewritten";
+}

@@ -1,0 +1,33 @@
+// What this deployment offers: the features of /callConfig.
+
+import { element, fromTemplate, setText, show } from "./dom.js";
+import { Repeated } from "./repeat.js";
+import { featureName } from "./words.js";
+
+/** The panel: `{root, stop}`. */
+export function offers(session) {
+  const { root, parts } = fromTemplate("part-offers");
+  const work = new Repeated(async () => {
+    const { data } = await session.ask({ path: "/callConfig" });
+    const features = Object.entries(data?.features ?? {});
+    parts.list.replaceChildren(...features.map(([key, value]) => feature(key, value)));
+    show(parts.list, features.length > 0);
+    setText(parts.problem, features.length > 0 ? "" : "It does not say.");
+  });
+  work.addEventListener("change", () => {
+    show(parts.loading, work.succeededAt === null && !work.problem);
+    if (work.problem) setText(parts.problem, "Not known at the moment.");
+    show(parts.problem, parts.problem.textContent !== "");
+  });
+  work.run();
+  return { root, stop: () => work.stop() };
+}
+
+/** One feature. Usually it is on or off; whatever else it is, is shown. */
+function feature(key, value) {
+  const name = featureName(key);
+  if (typeof value === "boolean") {
+    return element("li", { class: value ? "on" : "off" }, name, element("span", { class: "state" }, value ? "on" : "off"));
+  }
+  return element("li", { class: "other" }, name, element("span", { class: "state" }, JSON.stringify(value)));
+}

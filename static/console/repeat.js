@@ -1,0 +1,102 @@
+// Work that is done again: every so often if it went well, later and later if it did not. It rests while nobody looks.
+
+import { Problem } from "./http.js";
+
+/** Milliseconds before the first and at most before any further try. */
+const FIRST_RETRY = 2_000;
+const LONGEST_RETRY = 60_000;
+
+/** One piece of work, such as reading a catch-up. Fires `change` when it starts, ends, or has a new time to wait for. */
+export class Repeated extends EventTarget {
+  /** Milliseconds from one success to the next try; `null` for no next one. */
+  #every = null;
+  #work;
+  #running = null;
+  #due = null;
+  #failures = 0;
+  #timer = setInterval(() => this.#tick(), 500);
+
+  /** What went wrong the last time; `null` if nothing did. */
+  problem = null;
+  /** When it last went well, in milliseconds since 1970. */
+  succeededAt = null;
+
+  constructor(work) {
+    super();
+    this.#work = work;
+  }
+
+  get isRunning() {
+    return this.#running !== null;
+  }
+
+  /** Seconds until it is tried again after a failure; `null` if it is not. */
+  get retryIn() {
+    return this.problem && this.#due !== null ? Math.max(0, Math.ceil((this.#due - Date.now()) / 1000)) : null;
+  }
+
+  set every(milliseconds) {
+    this.#every = milliseconds;
+    if (!this.problem) {
+      this.#due = milliseconds === null || this.succeededAt === null ? null : this.succeededAt + milliseconds;
+    }
+  }
+
+  /** Does it now, unless it is being done. */
+  run() {
+    this.#running ??= this.#once().finally(() => {
+      this.#running = null;
+      this.#change();
+    });
+    return this.#running;
+  }
+
+  /** Ends it for good. */
+  stop() {
+    clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  async #once() {
+    this.#due = null;
+    await Promise.resolve();
+    this.#change();
+    try {
+      await this.#work();
+      this.problem = null;
+      this.#failures = 0;
+      this.succeededAt = Date.now();
+      this.every = this.#every;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) {
+        throw problem;
+      }
+      this.problem = problem;
+      this.#due = problem.passes ? Date.now() + this.#wait(problem) : null;
+      this.#failures += 1;
+    }
+  }
+
+  /** What the server asks for, and never less than our own patience; spread, so that not all come back at once. */
+  #wait(problem) {
+    const own = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.#failures) * (0.75 + Math.random() / 2);
+    return Math.max(own, (problem.retryAfter ?? 0) * 1000);
+  }
+
+  #tick() {
+    if (document.hidden) {
+      return;
+    }
+    if (this.#due !== null && Date.now() >= this.#due) {
+      this.run();
+    } else {
+      this.#change();
+    }
+  }
+
+  #change() {
+    if (this.#timer !== null) {
+      this.dispatchEvent(new Event("change"));
+    }
+  }
+}

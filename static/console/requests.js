@@ -1,0 +1,75 @@
+// What this page asked its server, and the curl line that asks the same. Secrets stand in it by their names.
+
+/** So many are remembered. */
+const KEPT = 60;
+/** What a body may hold that nobody should read over a shoulder, and the shell variable that stands for it. */
+const SECRETS = { password: "$PASSWORD", refreshToken: "$REFRESH_TOKEN" };
+
+const all = [];
+const listeners = new Set();
+let number = 0;
+
+/** Notes a request that goes out now, and answers with what to call with its outcome. */
+export function record({ method, path, body, etag, withToken }) {
+  const started = performance.now();
+  const entry = {
+    number: (number += 1),
+    method,
+    path,
+    at: Date.now(),
+    outcome: null,
+    milliseconds: null,
+    curl: curl({ method, path, body, etag, withToken }),
+  };
+  all.push(entry);
+  all.splice(0, all.length - KEPT);
+  tell();
+  return (outcome) => {
+    entry.outcome = outcome;
+    entry.milliseconds = Math.round(performance.now() - started);
+    tell();
+  };
+}
+
+/** The requests, oldest first. */
+export function requests() {
+  return all;
+}
+
+/** Calls `listener` on each change. */
+export function onRequests(listener) {
+  listeners.add(listener);
+}
+
+function tell() {
+  listeners.forEach((listener) => listener());
+}
+
+/** The line for a POSIX shell. */
+function curl({ method, path, body, etag, withToken }) {
+  const parts = ["curl"];
+  if (withToken) parts.push('-H "Authorization: Bearer $TOKEN"');
+  if (etag) parts.push(`-H ${quoted(`If-None-Match: ${etag}`)}`);
+  if (body) parts.push("-H 'Content-Type: application/json'", `-d ${json(body)}`);
+  else if (method !== "GET") parts.push(`-X ${method}`);
+  parts.push(quoted(`${location.origin}${path}`));
+  return parts.join(" ");
+}
+
+/** A word in which nothing means anything to the shell. */
+function quoted(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** The body as one word, closed and opened again around each variable. */
+function json(body) {
+  const shown = { ...body };
+  for (const name of Object.keys(SECRETS).filter((name) => name in shown)) {
+    shown[name] = SECRETS[name];
+  }
+  let word = quoted(JSON.stringify(shown));
+  for (const [name, variable] of Object.entries(SECRETS)) {
+    word = word.replace(`"${name}":"${variable}"`, `"${name}":"'"${variable}"'"`);
+  }
+  return word;
+}

@@ -1,0 +1,201 @@
+// Who is at the console, and the tokens that say so. They live in memory. What outlives a reload of the tab is the refresh
+// token, or the name of the room that a guest came in by, in the tab's own storage.
+
+import { Problem, ask } from "./http.js";
+import { Tabs, oneTabAtATime } from "./tabs.js";
+
+const REFRESH_TOKEN = "refreshToken";
+const GUEST_OF = "guestOf";
+
+/** A token is renewed this many milliseconds before its end, or when a quarter of its life is left. */
+const MARGIN = 60_000;
+
+/** The session. Fires `change` when somebody comes in or goes out. */
+export class Session extends EventTarget {
+  /** `{token, renewAt, expiresAt, sid, issuedAt, refreshToken, user}` of a user, `{token, …, room}` of a guest, or `null`. */
+  #login = null;
+  #renewing = null;
+  #tabs = new Tabs({
+    login: () => (this.isUser ? this.#login : null),
+    onLogin: (login) => this.#hear(login),
+    onEnded: (sid) => this.isUser && this.#login.sid === sid && this.#leave("You signed out in another tab."),
+  });
+
+  /** Why nobody is there any more, for the user; empty if there is nothing to say. */
+  notice = "";
+
+  get isUser() {
+    return Boolean(this.#login?.user);
+  }
+
+  /** The account's name, or its address where it has none. */
+  get userName() {
+    return this.#login?.user?.name || this.#login?.user?.email || "";
+  }
+
+  /** The room that a guest may see; `null` for a user. */
+  get guestOf() {
+    return this.#login?.room ?? null;
+  }
+
+  get isThere() {
+    return this.#login !== null;
+  }
+
+  /** The access token, for the user to take away. */
+  get token() {
+    return this.#login?.token ?? "";
+  }
+
+  /** Comes back after a reload, or into a session that another tab has. `room` is where the address leads. */
+  async resume(room) {
+    await this.#tabs.ask();
+    const refreshToken = sessionStorage.getItem(REFRESH_TOKEN);
+    if (this.isThere) {
+      return;
+    }
+    if (refreshToken) {
+      await this.#refresh(refreshToken);
+    } else if (room !== null && sessionStorage.getItem(GUEST_OF) === room) {
+      await this.enterAsGuest(room);
+    }
+  }
+
+  async signIn(email, password) {
+    const { data } = await ask({ method: "POST", path: "/auth/login", body: { email, password } });
+    this.#enter(userLogin(data));
+    this.#tabs.tell(this.#login);
+  }
+
+  async enterAsGuest(room) {
+    const { data } = await ask({ path: `/auth/joinmember?roomName=${encodeURIComponent(room)}` });
+    this.#enter(guestLogin(data, room));
+  }
+
+  /** Signs out here at once, and at the server if it can be reached. */
+  async signOut() {
+    const login = this.#login;
+    this.#leave("");
+    if (login?.user) {
+      this.#tabs.end(login.sid);
+      await ask({ method: "POST", path: "/auth/logout", body: { refreshToken: login.refreshToken } }).catch(() => {
+        this.notice = "You are signed out here. The server could not be told, so the session ends there by itself.";
+        this.#changed();
+      });
+    }
+  }
+
+  /** Asks the server as whoever is here. Renews the token in time, and once if the server does not take it. */
+  async ask(call) {
+    if (!this.#login) {
+      throw new Problem("unauthorized", "You are not signed in.");
+    }
+    if (Date.now() >= this.#login.renewAt) {
+      await this.#renew(this.#login.token).catch((problem) => {
+        // As long as the old one is good, a failure to renew it is nobody's trouble.
+        if (!this.#login || Date.now() >= this.#login.expiresAt) throw problem;
+      });
+    }
+    const token = this.#login?.token;
+    try {
+      return await ask({ ...call, token });
+    } catch (problem) {
+      if (problem.kind !== "unauthorized" || !this.#login) {
+        throw problem;
+      }
+    }
+    await this.#renew(token);
+    return ask({ ...call, token: this.#login?.token });
+  }
+
+  /** Has another token in place of `spent`, whoever asks and however many at once. */
+  #renew(spent) {
+    if (this.#login && this.#login.token !== spent) {
+      return Promise.resolve();
+    }
+    this.#renewing ??= this.#renewed(spent).finally(() => (this.#renewing = null));
+    return this.#renewing;
+  }
+
+  async #renewed(spent) {
+    if (this.guestOf !== null) {
+      return this.enterAsGuest(this.guestOf);
+    }
+    return oneTabAtATime(async () => {
+      // Another tab may have done it while this one slept.
+      await this.#tabs.ask();
+      if (this.#login?.token === spent) {
+        await this.#refresh(this.#login.refreshToken);
+      }
+    });
+  }
+
+  async #refresh(refreshToken) {
+    try {
+      const { data } = await ask({ method: "POST", path: "/auth/refresh", body: { refreshToken } });
+      this.#enter(userLogin(data));
+      this.#tabs.tell(this.#login);
+    } catch (problem) {
+      if (problem.kind === "unauthorized") {
+        this.#leave("Your session has ended. Please sign in again.");
+      }
+      throw problem;
+    }
+  }
+
+  /** What another tab says: the same session, further on; or one, where this tab has none. */
+  #hear(login) {
+    const further = this.isUser && login.sid === this.#login.sid && login.issuedAt >= this.#login.issuedAt;
+    if (!this.isThere || further) {
+      this.#enter(login);
+    }
+  }
+
+  #enter(login) {
+    const who = this.#login && (this.#login.user?.id ?? this.#login.room);
+    this.#login = login;
+    this.notice = "";
+    sessionStorage.removeItem(login.user ? GUEST_OF : REFRESH_TOKEN);
+    sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_OF, login.user ? login.refreshToken : login.room);
+    if (who !== (login.user?.id ?? login.room)) {
+      this.#changed();
+    }
+  }
+
+  #leave(notice) {
+    this.#login = null;
+    this.notice = notice;
+    sessionStorage.removeItem(REFRESH_TOKEN);
+    sessionStorage.removeItem(GUEST_OF);
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+function userLogin({ token, refreshToken, user }) {
+  return { token, refreshToken, user, ...life(token) };
+}
+
+function guestLogin(token, room) {
+  return { token, room, ...life(token) };
+}
+
+/** When to renew a token, by its own claims and this machine's clock: how long it lives, not until when. */
+function life(token) {
+  const { iat, exp, sid } = claims(token);
+  const lifetime = Number.isFinite(exp - iat) ? (exp - iat) * 1000 : Infinity;
+  const now = Date.now();
+  return { renewAt: now + lifetime - Math.min(MARGIN, lifetime / 4), expiresAt: now + lifetime, issuedAt: iat ?? 0, sid };
+}
+
+function claims(token) {
+  try {
+    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(atob(payload));
+  } catch {
+    return {};
+  }
+}

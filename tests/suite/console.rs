@@ -1,0 +1,257 @@
+//! The console: what is served of it, and (in `browser`) what it does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::TestServer;
+use crate::support::answer::Answer;
+use crate::support::client::request;
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                      object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("static/console")
+}
+
+/// Each file's name and what is in it.
+fn files() -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder()).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+fn address_of(name: &str) -> String {
+    if name == "index.html" { "/".to_owned() } else { format!("/console/{name}") }
+}
+
+fn if_none_match(target: &str, etag: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: t\r\nIf-None-Match: {etag}\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn the_page_and_each_of_its_files_is_served_without_a_token_as_what_it_is() {
+    let server = TestServer::start();
+    for (name, bytes) in files() {
+        let answer = server.client().get(&address_of(&name), None);
+        let media_type = match name.rsplit('.').next().unwrap() {
+            "html" => "text/html; charset=utf-8",
+            "css" => "text/css; charset=utf-8",
+            "js" => "text/javascript; charset=utf-8",
+            "svg" => "image/svg+xml",
+            other => panic!("{other}"),
+        };
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(media_type)), "{name}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{name}");
+        assert_eq!(answer.header("cache-control"), Some("no-cache"), "{name}");
+        assert!(answer.body == bytes, "{name}: what is served is what is in the folder");
+    }
+}
+
+#[test]
+fn the_page_may_run_and_ask_only_what_is_its_own() {
+    let server = TestServer::start();
+    for target in ["/", "/?room=R", "/?room=%3Cscript%3E", "/?"] {
+        let answer = server.client().get(target, None);
+        assert_eq!(answer.header("content-security-policy"), Some(POLICY), "{target}");
+        assert_eq!(answer.header("cross-origin-opener-policy"), Some("same-origin"), "{target}");
+        assert_eq!(answer.header("set-cookie"), None, "{target}");
+    }
+}
+
+#[test]
+fn who_has_a_file_gets_a_304_and_who_has_an_older_one_the_new_one() {
+    let server = TestServer::start();
+    for (name, bytes) in files() {
+        let target = address_of(&name);
+        let first = server.client().get(&target, None);
+        let etag = first.header("etag").unwrap();
+        let again = server.client().ask(&if_none_match(&target, etag));
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(etag)), "{name}");
+        let older = server.client().ask(&if_none_match(&target, "\"older\""));
+        assert!(older.status == 200 && older.body == bytes, "{name}");
+    }
+}
+
+#[test]
+fn nothing_but_the_consoles_own_files_can_be_reached_by_any_spelling() {
+    let server = TestServer::start();
+    let steps = [
+        "..",
+        "%2e%2e",
+        ".%2e",
+        "%2e.",
+        "%252e%252e",
+        "..%00",
+        "..;",
+        "%c0%ae%c0%ae",
+        "%uff0e%uff0e",
+        "....",
+        ".%00.",
+        "..\\",
+        "%2e%2e%5c",
+        "\\..",
+        "~",
+        ".",
+        "%2e",
+    ];
+    let ends = ["etc/passwd", "Cargo.toml", ".env", "var/app.db", "static/console/index.html"];
+    let mut targets: Vec<String> = steps
+        .iter()
+        .flat_map(|step| ["/", "%2f", "%5c", "%252f"].map(|slash| format!("/console/{step}{slash}{step}{slash}")))
+        .flat_map(|start| ends.map(|end| format!("{start}{end}")))
+        .collect();
+    targets.extend(
+        [
+            "/console",
+            "/console/",
+            "/console//",
+            "/console/index.html",
+            "/console/.git/config",
+            "/console/.env",
+            "/console/%2e%67it",
+            "/console/main.js.map",
+            "/console/main.mjs",
+            "/console/main.js/",
+            "/console/main.js%00",
+            "/console/main.js%20",
+            "/console/Main.js",
+            "/console/main",
+            "/console//main.js",
+            "/console/./main.js",
+            "/console/x/../main.js",
+            "/console/%2fetc%2fpasswd",
+            "/console/%00",
+            "/console/README.md",
+            "/console/app.db",
+            "/static/console/main.js",
+            "/index.html",
+            "/favicon.ico",
+            "/robots.txt",
+            "/.git/config",
+            "/.env",
+            "/main.js",
+        ]
+        .map(str::to_owned),
+    );
+    assert!(targets.len() > 300, "{}", targets.len());
+    for target in targets {
+        server.client().get(&target, None).is_error(404, "Not found", &target);
+    }
+}
+
+/// Ways to write another site's address that one or another server has taken for a path of its own.
+fn elsewhere() -> Vec<String> {
+    let starts = [
+        "/",
+        "//",
+        "///",
+        "////",
+        "/\\",
+        "/\\\\",
+        "\\\\",
+        "/%5c",
+        "/%2f",
+        "/%2f%2f",
+        "/%5c%5c",
+        "/%09/",
+        "/%09//",
+        "/%0a/",
+        "/%0d/",
+        "/%0d%0a",
+        "/%00/",
+        "/%20/",
+        "/./",
+        "/.//",
+        "/../",
+        "/..//",
+        "/;/",
+        "/;@",
+        "/@",
+        "/:/",
+        "/x//",
+        "/console//",
+        "/console/",
+        "/console/..//",
+        "/console/%2f",
+        "/http://",
+        "/http:/",
+        "/https:",
+        "/https:///",
+        "/%68ttp://",
+        "/\u{2215}",
+        "/\u{ff0f}",
+        "http://",
+        "https://",
+        "https:/",
+        "https:",
+        "javascript:alert(1)//",
+        "data:text/html,",
+    ];
+    let hosts = ["evil.example", "evil.example:80", "a@evil.example", "2130706433", "[::1]", "evil%E3%80%82example"];
+    let ends = ["", "/", "/%2e%2e", "/..", "/%2f..", "%2f%2e%2e", "?", "#", "/..;/"];
+    let with_host = |start: &'static str| hosts.into_iter().map(move |host| format!("{start}{host}"));
+    starts.into_iter().flat_map(with_host).flat_map(|start| ends.map(|end| format!("{start}{end}"))).collect()
+}
+
+#[test]
+fn no_address_leads_anywhere_else() {
+    let server = TestServer::start();
+    let leads_nowhere = |answer: Answer, of: &str| {
+        let leads = answer.header("location").is_some() || answer.header("refresh").is_some();
+        assert!(!(300..400).contains(&answer.status) && !leads, "{of}: {answer:?}");
+    };
+    let all = elsewhere();
+    assert!(all.len() > 2000, "{}", all.len());
+    for (number, payload) in all.iter().enumerate() {
+        leads_nowhere(server.client().ask(&request("GET", payload.as_bytes(), None)), payload);
+        let name = ["next", "url", "redirect", "room"][number % 4];
+        let target = format!("/?{name}={payload}");
+        leads_nowhere(server.client().ask(&request("GET", target.as_bytes(), None)), &target);
+    }
+}
+
+#[test]
+fn the_consoles_sources_write_text_as_text_and_hold_nothing_that_the_policy_would_have_to_stop() {
+    let forbidden = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "Function(",
+        "setHTMLUnsafe",
+        "parseFromString",
+        "createContextualFragment",
+        "srcdoc",
+        "javascript:",
+        "localStorage",
+        "document.cookie",
+        "import(",
+        "http://",
+        "https://",
+        "window.open",
+    ];
+    let mut looked_at = 0;
+    for (name, bytes) in files() {
+        let text = String::from_utf8(bytes).unwrap();
+        looked_at += text.len();
+        let text = text.replace("http://www.w3.org/2000/svg", "");
+        for word in forbidden {
+            assert!(!text.contains(word), "{name} has {word}");
+        }
+        if name == "index.html" {
+            let lower = text.to_lowercase();
+            for inline in
+                [" style=", "<style", " onclick=", " onload=", " onerror=", " onsubmit=", "<script>", "<base", "<iframe"]
+            {
+                assert!(!lower.contains(inline), "{name} has {inline}");
+            }
+            let is_handler = |word: &str| word.starts_with("on") && word.contains("=\"");
+            assert!(!lower.split_whitespace().any(is_handler), "{name} has a handler");
+            assert_eq!(lower.matches("<script").count(), lower.matches("<script type=\"module\" src=\"/console/").count());
+        }
+        assert!(text.lines().count() <= 700, "{name} is short enough to read");
+    }
+    assert!(looked_at > 20_000, "the sources were read");
+}
