@@ -20,13 +20,15 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     touch src/lib.rs src/main.rs && \
     cargo build --release --locked --bin proconf-app-server && \
     install -D -m 0755 target/release/proconf-app-server /out/proconf-app-server && \
-    /out/proconf-app-server --version
+    strip --strip-debug /out/proconf-app-server
 
 FROM ${BASE_IMAGE}
 # For a summary store with TLS. Admin Control's certificate is checked against a list that is in the binary.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/proconf-app-server /usr/local/bin/proconf-app-server
-RUN install -d -o 10001 -g 10001 -m 0750 /var/lib/proconf-app-server
+# It says its version here, or a library that it needs is not in this base.
+RUN /usr/local/bin/proconf-app-server --version && \
+    install -d -o 10001 -g 10001 -m 0750 /var/lib/proconf-app-server
 # A number, so that Kubernetes can tell that it is not root.
 USER 10001:10001
 # The paths of the default settings, var/app.db and var/summaries, are below this folder: mount a volume here.
