@@ -1,0 +1,94 @@
+//! What the pieces of a request cost by themselves: `cargo bench`. In CI each runs once, and no time is asserted.
+
+use std::error::Error;
+use std::future::ready;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput};
+use futures_util::FutureExt as _;
+use proconf_app_server::answer::Answer;
+use proconf_app_server::catch_up;
+use proconf_app_server::clock::Clock;
+use proconf_app_server::json::Object;
+use proconf_app_server::jwt::{Rules, Tokens};
+use proconf_app_server::room::RoomName;
+use proconf_app_server::secret::Secret;
+use proconf_app_server::window::{self, Window};
+use serde_json::value::RawValue;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut criterion = Criterion::default().configure_from_args();
+    token_check(&mut criterion)?;
+    room_parsing(&mut criterion);
+    envelope(&mut criterion);
+    window_hit(&mut criterion)?;
+    criterion.final_summary();
+    Ok(())
+}
+
+fn token_check(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+    let rules = Rules {
+        secret: Secret::new("Z8qkW2vR7mXcT4nYbL9sHd3gJfP6uE1oA5iKxQwV"),
+        previous_secrets: Vec::new(),
+        issuer: "proconf-app-server".into(),
+        audience: "proconf-app-server".into(),
+        user_ttl: Duration::from_hours(1),
+        guest_ttl: Some(Duration::from_hours(4)),
+    };
+    let tokens = Tokens::new(rules, Clock::system());
+    let user = tokens.for_user("YHl0oAPyQm3nJ8zKq1eYlA", "4cX2pM0uS9aVbR7tWd5hEg");
+    let guest = tokens.for_new_guest(&RoomName::parse("testRoom")?).ok_or("guests are let in")?;
+    let forged = format!("{}A", user.get(..user.len() - 1).unwrap_or_default());
+    for (name, token, good) in [("user", &user, true), ("guest", &guest, true), ("forged", &forged, false)] {
+        if tokens.verify(token).is_ok() != good {
+            return Err(format!("the {name} token is judged wrong").into());
+        }
+        criterion.bench_function(&format!("token check: {name}"), |bencher| {
+            bencher.iter(|| tokens.verify(black_box(token)));
+        });
+    }
+    Ok(())
+}
+
+fn room_parsing(criterion: &mut Criterion) {
+    for (name, room) in [("short", "testRoom"), ("Cyrillic", "комната для встреч"), ("escaped", "a%2525252fb")] {
+        criterion.bench_function(&format!("room parsing: {name}"), |bencher| {
+            bencher.iter(|| RoomName::parse(black_box(room)));
+        });
+    }
+}
+
+/// From Admin Control's body to the body and the `ETag` that are kept.
+fn envelope(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("envelope pass-through");
+    for (name, size) in [("2 KB", 2 << 10), ("1 MB", 1 << 20)] {
+        let sentence = r"Anna: the budget is agreed on.\n";
+        let body = format!(r#"{{"error":null,"data":"{}"}}"#, sentence.repeat(size / sentence.len()));
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || body.clone(),
+                |body: String| {
+                    let members = serde_json::from_str::<Object<Box<RawValue>>>(&body).ok();
+                    members.and_then(|mut members| members.remove("data")).map(|data| Answer::new(&data))
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+}
+
+fn window_hit(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+    let hour = Duration::from_hours(1);
+    let window: Window<catch_up::Error> =
+        Window::new(window::Rules { fresh_for: hour, stale_if_error: hour, max_bytes: 1 << 30 });
+    let answer = Answer::new(&RawValue::from_string(format!("\"{}\"", "a".repeat(2048)))?);
+    actix_rt::System::new().block_on(window.read("testRoom", || ready(Ok(answer))))?;
+    let hit = || window.read(black_box("testRoom"), || ready(Err(catch_up::Error::SourceFailed))).now_or_never();
+    if !matches!(hit(), Some(Ok(_))) {
+        return Err("what was asked for once is not in the window".into());
+    }
+    criterion.bench_function("window hit", |bencher| bencher.iter(hit));
+    Ok(())
+}
