@@ -99,7 +99,7 @@ class Farm:
         self.stand_in, self.calibrated = None, None
         self.running = []
 
-    def build(self):
+    def build(self, peers=True):
         profile = [] if self.smoke else ["--release"]
         kind = "debug" if self.smoke else "release"
         run = lambda command, where: subprocess.run(command, cwd=where, check=True)
@@ -111,6 +111,8 @@ class Farm:
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         rust_target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", PEERS / "rust" / "target"))
         self.binary, self.tools = target / kind / "proconf-app-server", rust_target / kind
+        if not peers:
+            return
         if shutil.which("node") and shutil.which("npm"):
             for peer in ("express", "fastify"):
                 if not (PEERS / peer / "node_modules").exists():
@@ -152,12 +154,11 @@ class Farm:
 
     def peers(self):
         """Every peer that can run here, started."""
-        rust = lambda name, program, **env: self._peer(name, [self.tools / program], **env)
-        yield rust("actix-fixed", "actix_fixed")
-        yield rust("actix-fixed-jwt", "actix_fixed", JWT="1")
-        yield rust("actix-naive", "actix_naive")
+        yield self.rust("actix-fixed", "actix_fixed")
+        yield self.rust("actix-fixed-jwt", "actix_fixed", JWT="1")
+        yield self.rust("actix-naive", "actix_naive")
         if (self.tools / "axum_reqwest").exists() and not self.smoke:
-            yield rust("axum-reqwest", "axum_reqwest")
+            yield self.rust("axum-reqwest", "axum_reqwest")
         if (PEERS / "express" / "node_modules").exists():
             for key in ("string", "object"):
                 yield self._peer(f"express-{key}", ["node", PEERS / "express" / "server.js"], KEY=key)
@@ -170,6 +171,10 @@ class Farm:
             yield self.nginx("nginx")
             yield self.nginx("nginx-cache", "proxy_cache kept; proxy_cache_valid 200 5s; proxy_cache_lock on;"
                                             " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")
+
+    def rust(self, name, program, start=True, **env):
+        """A peer from the Rust crate."""
+        return self._peer(name, [self.tools / program], start, **env)
 
     def nginx(self, name, cache=""):
         port, folder = free_port(), self.folder / name
@@ -189,10 +194,11 @@ class Farm:
             if server in self.running:
                 self.running.remove(server)
 
-    def _peer(self, name, command, **env):
+    def _peer(self, name, command, start=True, **env):
         port = free_port()
         env = {"PORT": str(port), "SECRET": SECRET, "ADMIN_CONTROL_URL": self.admin_control, **env}
-        return self._start(Server(name, self.folder, port, command, env, [self.server_core]))
+        server = Server(name, self.folder, port, command, env, [self.server_core])
+        return self._start(server) if start else server
 
     def _start(self, server):
         self.running.append(server)
