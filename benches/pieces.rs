@@ -52,7 +52,8 @@ fn token_check(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
 }
 
 fn room_parsing(criterion: &mut Criterion) {
-    for (name, room) in [("short", "testRoom"), ("Cyrillic", "комната для встреч"), ("escaped", "a%2525252fb")] {
+    for (name, room) in [("short", "testRoom"), ("Cyrillic", "комната для встреч"), ("escaped", "a%2525252fb")]
+    {
         criterion.bench_function(&format!("room parsing: {name}"), |bencher| {
             bencher.iter(|| RoomName::parse(black_box(room)));
         });
