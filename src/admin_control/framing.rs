@@ -3,6 +3,7 @@
 //! awc reads answers; this only watches, for two things that awc has no idea of: interim responses, which are dropped here,
 //! and whether a connection has nothing left on it that could be taken for the answer to another call.
 
+use bytes::BytesMut;
 use httparse::{EMPTY_HEADER, Response, Status};
 
 /// The longest head, in bytes; and the most that interim responses before it may take.
@@ -15,8 +16,8 @@ const MAX_HEADERS: usize = 96;
 pub(super) enum Head {
     /// A head that goes on, as far as it is here.
     Incomplete,
-    /// More than any head should be.
-    TooLong,
+    /// Longer than any head should be, or with a line that ends in a way that two readers read differently.
+    Refused,
     /// Not one that this module understands; awc will say what is wrong with it.
     Unknown,
     /// So many bytes of responses that announce another one (1xx).
@@ -44,7 +45,7 @@ pub(super) fn head(bytes: &[u8], scanned: &mut usize) -> Head {
     });
     *scanned = bytes.len();
     if !ends {
-        return if bytes.len() > MAX_HEAD { Head::TooLong } else { Head::Incomplete };
+        return if bytes.len() > MAX_HEAD { Head::Refused } else { Head::Incomplete };
     }
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
@@ -55,15 +56,31 @@ pub(super) fn head(bytes: &[u8], scanned: &mut usize) -> Head {
             *scanned = from;
             return Head::Incomplete;
         }
-        Ok(Status::Partial) => return Head::TooLong,
+        Ok(Status::Partial) => return Head::Refused,
         Err(_) => return Head::Unknown,
     };
+    if !ends_each_line_in_full(bytes.get(..length).unwrap_or_default()) {
+        return Head::Refused;
+    }
     match response.code {
         // 101 is no interim response: what follows it is another protocol.
         Some(100 | 102..=199) => Head::Interim(length),
         Some(code) => Head::Final(length, body(code, &response)),
         None => Head::Unknown,
     }
+}
+
+/// Whether no line feed stands alone.
+fn ends_each_line_in_full(head: &[u8]) -> bool {
+    head.split_inclusive(|byte| *byte == b'\n').all(|line| line.ends_with(b"\r\n"))
+}
+
+/// Says at the end of the head in the first `length` bytes that the connection ends with this answer. awc would keep it open
+/// until the next call otherwise, for a use that never comes.
+pub(super) fn announce_the_end(bytes: &mut BytesMut, length: usize) {
+    let rest = bytes.split_off(length.saturating_sub(b"\r\n".len()));
+    bytes.extend_from_slice(b"Connection: close\r\n");
+    bytes.unsplit(rest);
 }
 
 fn body(code: u16, response: &Response<'_, '_>) -> Body {
@@ -135,6 +152,27 @@ mod tests {
     }
 
     #[test]
+    fn a_line_feed_that_stands_alone_is_refused() {
+        for text in [
+            "HTTP/1.1 200 OK\nContent-Length: 5\n\n",
+            "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\n",
+        ] {
+            assert_eq!(read(text), Head::Refused, "{text:?}");
+        }
+        let after = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(read(&format!("{after}\n\n\n\n\n")), Head::Final(after.len(), Body::Exactly(5)));
+    }
+
+    #[test]
+    fn the_end_is_announced_last_of_all() {
+        let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nbody");
+        let length = bytes.len() - "body".len();
+        announce_the_end(&mut bytes, length);
+        assert_eq!(bytes, "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nConnection: close\r\n\r\nbody");
+    }
+
+    #[test]
     fn a_head_may_come_byte_by_byte_but_not_for_ever() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
         let mut scanned = 0;
@@ -143,7 +181,7 @@ mod tests {
         }
         assert_eq!(head(text, &mut scanned), Head::Final(text.len(), Body::Exactly(5)));
         let endless = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"X: y\r\n".repeat(MAX_HEAD / 6)].concat();
-        assert_eq!(head(&endless, &mut 0), Head::TooLong);
+        assert_eq!(head(&endless, &mut 0), Head::Refused);
         assert_eq!(head(b"SSH-2.0-x\r\n\r\n", &mut 0), Head::Unknown);
     }
 }

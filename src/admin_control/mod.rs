@@ -13,6 +13,7 @@ mod breaker;
 mod connection;
 mod error;
 mod framing;
+mod lent;
 mod response;
 mod socket;
 mod wire;

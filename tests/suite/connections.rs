@@ -12,6 +12,8 @@ use crate::support::{TestServer, tokens};
 
 /// Longer than a connection must have been silent before it is used again.
 const SILENCE: Duration = Duration::from_millis(80);
+/// And the first one of all, before anything is known of Admin Control.
+const FIRST_SILENCE: Duration = Duration::from_millis(1_100);
 
 fn in_front_of(peer: &Peer, settings: &[(&str, &str)]) -> TestServer {
     let base_url = peer.base_url();
@@ -64,6 +66,8 @@ fn a_connection_is_used_again_and_the_one_for_a_token_never() {
         }
     });
     let server = in_front_of(&peer, &[("APP_SERVER__WORKERS", "1")]);
+    ask(&server, "r1").is_success_with(r#""text of r1""#);
+    std::thread::park_timeout(FIRST_SILENCE);
     for _ in 0..10 {
         ask(&server, "r1").is_success_with(r#""text of r1""#);
         std::thread::park_timeout(SILENCE);
@@ -93,7 +97,46 @@ fn no_answer_is_lost_when_every_second_connection_is_closed_at_the_other_end() {
             }
         });
         let server = in_front_of(&peer, &[("APP_SERVER__WORKERS", "1")]);
+        ask(&server, "r1").is_success_with(r#""text of r1""#);
+        std::thread::park_timeout(FIRST_SILENCE);
         each_gets_its_own(&server, 1_000, false);
+    }
+}
+
+#[test]
+fn who_says_what_nobody_asked_for_is_heard_before_any_connection_is_used_again() {
+    // When its connection could be lent already, and a call takes so long that one would be under way.
+    let peer = Peer::serving(|mut stream, _| {
+        while let Some(room) = room_asked_for(&mut stream) {
+            std::thread::park_timeout(Duration::from_millis(20));
+            let _ = stream.write_all(text_of(&room).as_bytes());
+            std::thread::park_timeout(Duration::from_millis(55));
+            let _ = stream.write_all(http("200 OK", r#"{"error":null,"data":"foreign"}"#).as_bytes());
+        }
+    });
+    let server = in_front_of(&peer, &[("APP_SERVER__WORKERS", "1")]);
+    each_gets_its_own(&server, 400, false);
+    assert_eq!(peer.connections(), 400);
+}
+
+#[test]
+fn a_connection_that_is_not_used_again_is_closed_at_once() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n19\r\n{\"error\":null,\"data\":\"x\"}\r\n0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+    ] {
+        let (closed, is_closed) = std::sync::mpsc::channel();
+        let closed = std::sync::Mutex::new(closed);
+        let peer = Peer::serving(move |mut stream, _| {
+            read_head(&mut stream);
+            let _ = stream.write_all(answer.as_bytes());
+            read_head(&mut stream);
+            let _ = closed.lock().unwrap().send(());
+        });
+        let server = in_front_of(&peer, &[]);
+        let status = ask(&server, "r1").status;
+        is_closed.recv_timeout(Duration::from_secs(2)).unwrap_or_else(|_| panic!("open after {status}: {answer}"));
     }
 }
 

@@ -101,6 +101,11 @@ const FAULTS: &[Fault] = &[
     Fault("close before the head", 500, "connection", |_, _| {}),
     Fault("reset in the head", 500, "connection", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-"); reset(s); }),
     Fault("close in the head", 500, "connection", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-"); }),
+    Fault("reset after the head", 500, "cut-short", |s, _| {
+        let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+        std::thread::park_timeout(Duration::from_millis(50));
+        reset(s);
+    }),
     Fault("close in a body of announced length", 500, "cut-short", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}");
     }),
@@ -126,6 +131,10 @@ const FAULTS: &[Fault] = &[
     }),
     Fault("garbage", 500, "not-http", |s, _| { let _ = s.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"); hang(s); }),
     Fault("TLS instead of HTTP", 500, "not-http", |s, _| { let _ = s.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n"); hang(s); }),
+    Fault("lines that end in a line feed alone", 500, "not-http", |s, _| {
+        let _ = write!(s, "HTTP/1.1 200 OK\nContent-Length: {}\n\n{GOOD}", GOOD.len());
+        hang(s);
+    }),
     Fault("a head of 300 KB", 500, "not-http", |s, _| {
         let _ = s.write_all(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(300_000)).as_bytes());
         hang(s);
