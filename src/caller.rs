@@ -41,6 +41,23 @@ impl Caller {
     }
 }
 
+/// How far a caller was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// When the token ends, in seconds since 1970-01-01 UTC.
+    pub until: i64,
+    /// The one room that a ticket is for; `None` for a token, which covers what its caller may enter.
+    pub only: Option<RoomName>,
+}
+
+impl Admitted {
+    /// Whether what the caller came with covers `room`.
+    #[must_use]
+    pub fn covers(&self, room: &RoomName) -> bool {
+        self.only.as_ref().is_none_or(|only| only == room)
+    }
+}
+
 /// The roles that a call may be joined with: asking for `owner` must not make an owner.
 #[derive(Debug, Clone)]
 pub struct Roles {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
 
-use crate::caller::Caller;
+use crate::caller::{Admitted, Caller};
 use crate::clock::Clock;
 use crate::json::Object;
 use crate::random;
@@ -19,6 +19,9 @@ use crate::secret::Secret;
 
 /// The longest token that is looked at, in bytes; ours have about 400.
 pub const MAX_BYTES: usize = 8 * 1024;
+
+/// How long a ticket may be used, in seconds: long enough to open a connection with it.
+const TICKET_TTL: i64 = 30;
 
 /// What [`Tokens`] signs and accepts.
 #[derive(Debug, Clone)]
@@ -65,6 +68,22 @@ struct Claims<'a> {
     room_name: Option<&'a str>,
     #[serde(rename = "userId", skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
+    /// Of a ticket: when the token ends that it was given for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+}
+
+/// What opens one stream of one room, once. That it was not used before is for somebody else to find out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// What tells it from all others.
+    pub id: String,
+    /// When it is too late to use it, in seconds since 1970-01-01 UTC.
+    pub expires: i64,
+    /// Who it was given to.
+    pub caller: Caller,
+    /// How far it lets in.
+    pub admitted: Admitted,
 }
 
 impl Tokens {
@@ -103,6 +122,19 @@ impl Tokens {
         Some(self.sign(&claims))
     }
 
+    /// A ticket for `caller` and `room` alone; the stream that it opens ends at `until`, in seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn ticket(&self, caller: &Caller, room: &RoomName, until: i64) -> String {
+        let (kind, id) = match caller {
+            Caller::User { id, .. } => ("user-ticket", id),
+            Caller::Guest { id, .. } => ("guest-ticket", id),
+        };
+        let claims = self.claims(kind, id, Duration::ZERO);
+        let exp = claims.iat.saturating_add(TICKET_TTL).min(until);
+        let (sid, room_name) = (caller.session(), Some(room.as_str()));
+        self.sign(&Claims { exp, sid, room_name, until: Some(until), ..claims })
+    }
+
     fn claims<'a>(&'a self, kind: &'static str, subject: &'a str, ttl: Duration) -> Claims<'a> {
         let now = self.clock.unix_seconds();
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
@@ -117,6 +149,7 @@ impl Tokens {
             sid: None,
             room_name: None,
             user_id: None,
+            until: None,
         }
     }
 
@@ -131,6 +164,40 @@ impl Tokens {
     ///
     /// [`Invalid`], whatever is wrong with it.
     pub fn verify(&self, token: &str) -> Result<Caller, Invalid> {
+        self.admit(token).map(|(caller, _)| caller)
+    }
+
+    /// Who holds `token`, and for how long it is good.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`], whatever is wrong with it.
+    pub fn admit(&self, token: &str) -> Result<(Caller, Admitted), Invalid> {
+        let claims = self.verified(token)?;
+        Ok((self.caller(&claims)?, Admitted { until: claims.integer("exp").ok_or(Invalid)?, only: None }))
+    }
+
+    /// What `ticket` opens.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`], whatever is wrong with it.
+    pub fn verify_ticket(&self, ticket: &str) -> Result<Ticket, Invalid> {
+        let claims = self.verified(ticket)?;
+        self.check_claims(&claims)?;
+        let (id, holder) = (non_empty(&claims, "jti")?, non_empty(&claims, "sub")?);
+        let room = room_of(&claims)?;
+        let caller = match claims.text("kind") {
+            Some("user-ticket") => Caller::User { id: holder, session: non_empty(&claims, "sid")? },
+            Some("guest-ticket") => Caller::Guest { id: holder, room: room.clone() },
+            _ => return Err(Invalid),
+        };
+        let (expires, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
+        Ok(Ticket { id, expires, caller, admitted: Admitted { until, only: Some(room) } })
+    }
+
+    /// The claims of a token that was signed here, and not yet looked at.
+    fn verified(&self, token: &str) -> Result<Object, Invalid> {
         if token.len() > MAX_BYTES {
             return Err(Invalid);
         }
@@ -143,21 +210,23 @@ impl Tokens {
         if !self.accepted_keys.iter().any(signed) {
             return Err(Invalid);
         }
-        self.caller(&decode(payload)?)
+        decode(payload)
+    }
+
+    fn check_claims(&self, claims: &Object) -> Result<(), Invalid> {
+        self.check_dates(claims)?;
+        let ours = claims.text("iss") == Some(&self.rules.issuer) && is_for(claims.get("aud"), &self.rules.audience);
+        if ours { Ok(()) } else { Err(Invalid) }
     }
 
     fn caller(&self, claims: &Object) -> Result<Caller, Invalid> {
-        self.check_dates(claims)?;
-        if claims.text("iss") != Some(&self.rules.issuer) || !is_for(claims.get("aud"), &self.rules.audience) {
-            return Err(Invalid);
-        }
+        self.check_claims(claims)?;
         let id = non_empty(claims, "sub")?;
         match claims.text("kind") {
             Some("user") => Ok(Caller::User { id, session: non_empty(claims, "sid")? }),
             Some("guest") => {
                 non_empty(claims, "userId")?;
-                let room = RoomName::parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)?;
-                Ok(Caller::Guest { id, room })
+                Ok(Caller::Guest { id, room: room_of(claims)? })
             }
             _ => Err(Invalid),
         }
@@ -197,6 +266,10 @@ fn is_for(claim: Option<&serde_json::Value>, audience: &str) -> bool {
         }
         _ => false,
     }
+}
+
+fn room_of(claims: &Object) -> Result<RoomName, Invalid> {
+    RoomName::parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)
 }
 
 fn non_empty(claims: &Object, name: &str) -> Result<String, Invalid> {
@@ -252,6 +325,28 @@ mod tests {
         };
         assert_ne!(one, two);
         assert_eq!(of_one, room);
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_half_a_minute_and_is_no_token_nor_is_a_token_a_ticket() {
+        let seconds = Arc::new(AtomicU64::new(1_000_000));
+        let tokens = tokens("first secret", &[], &seconds);
+        let room = RoomName::parse("r1").unwrap();
+        let user = Caller::User { id: "u1".into(), session: "s1".into() };
+        let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
+        for caller in [user, guest] {
+            let ticket = tokens.ticket(&caller, &room, 1_000_100);
+            let good = tokens.verify_ticket(&ticket).unwrap();
+            assert_eq!((&good.caller, good.expires), (&caller, 1_000_030));
+            assert_eq!(good.admitted, Admitted { until: 1_000_100, only: Some(room.clone()) });
+            assert_ne!(tokens.verify_ticket(&tokens.ticket(&caller, &room, 1_000_100)).unwrap().id, good.id);
+            assert_eq!(tokens.verify(&ticket), Err(Invalid));
+            seconds.store(1_000_030, Ordering::SeqCst);
+            assert_eq!(tokens.verify_ticket(&ticket), Err(Invalid));
+            seconds.store(1_000_000, Ordering::SeqCst);
+        }
+        assert_eq!(tokens.verify_ticket(&tokens.for_user("u1", "s1")), Err(Invalid));
+        assert_eq!(tokens.verify_ticket(&tokens.for_new_guest(&room).unwrap()), Err(Invalid));
     }
 
     #[test]

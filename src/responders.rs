@@ -3,6 +3,7 @@
 //! The only place that writes an error body or chooses an error status. A failure inside the server is logged where it
 //! becomes an [`ApiError`]; the client is told the contract's sentence and nothing of the cause.
 
+pub mod event_stream;
 mod meaning;
 
 use std::borrow::Cow;
@@ -194,16 +195,19 @@ impl ResponseError for ApiError {
             Self::TooSlow | Self::PayloadTooLarge => response.force_close(),
             _ => &mut response,
         };
-        let error = ErrorMember { code: self.code(), message: &self.to_string() };
-        envelope(&mut response, &ErrorBody { data: (), error })
+        enveloped(&mut response, self.body())
     }
 }
 
 fn envelope(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
-    let Ok(body) = serde_json::to_string(body) else {
+    match serde_json::to_string(body) {
+        Ok(body) => enveloped(response, body),
         // Only a map with keys that are not strings can fail to serialise, and no route answers with one.
-        return ApiError::Internal.error_response();
-    };
+        Err(_) => ApiError::Internal.error_response(),
+    }
+}
+
+fn enveloped(response: &mut HttpResponseBuilder, body: String) -> HttpResponse {
     let mut response = response
         .content_type("application/json")
         // Answers are about one caller's rooms and tokens: nobody in between keeps them.
@@ -235,6 +239,13 @@ impl ApiError {
     #[must_use]
     pub fn code(&self) -> u16 {
         self.status_code().as_u16()
+    }
+
+    /// Its envelope.
+    fn body(&self) -> String {
+        let error = ErrorMember { code: self.code(), message: &self.to_string() };
+        // A number and a text can always be written.
+        serde_json::to_string(&ErrorBody { data: (), error }).unwrap_or_default()
     }
 
     /// A 400 whose sentence names the field.

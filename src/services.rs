@@ -9,11 +9,12 @@ use std::time::Duration;
 use actix_web::web;
 use futures_util::future::LocalBoxFuture;
 
-use crate::accounts::{Accounts, Revocations, Watch};
+use crate::accounts::{Accounts, Admissions, Revocations, Watch};
 use crate::admin_control::{self, AdminControl};
 use crate::answer::Answer;
 use crate::background::Background;
 use crate::caller::Roles;
+use crate::catch_up::live::Live;
 use crate::catch_up::{self, CatchUp, CatchUpSource};
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
@@ -23,6 +24,7 @@ use crate::jwt::Tokens;
 use crate::middleware::error_boundary::RequestTimeout;
 use crate::openapi;
 use crate::pass_through::{self, PassThrough};
+use crate::responders::event_stream;
 use crate::room::RoomName;
 use crate::secret::Secret;
 use crate::settings::Settings;
@@ -92,6 +94,8 @@ pub struct Shared {
     windows: Windows,
     summaries: Store,
     revocations: web::Data<Revocations>,
+    admissions: web::Data<Admissions>,
+    live: Live,
     trusted_proxies: web::Data<TrustedProxies>,
     // Goes on as long as any worker does.
     _watch: Arc<Watch>,
@@ -116,6 +120,7 @@ impl Shared {
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;
         let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
+        let admissions = Admissions::start(revocations.clone(), clock.clone(), &background);
         let layer = match &settings.shared_window {
             Some(url) => Some(share(url, settings, background).await?),
             None => None,
@@ -128,6 +133,8 @@ impl Shared {
             summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
+            admissions: web::Data::new(admissions),
+            live: Live::new(settings.live_every, event_stream::form),
             trusted_proxies: web::Data::new(settings.server.trusted_proxies.clone()),
             tokens: tokens.into(),
             accounts: web::Data::new(accounts),
@@ -160,7 +167,8 @@ async fn share(
         deployment: format!("{}\n{}", settings.admin_control.base_url, settings.jwt.issuer),
         endpoint: "catch-up",
         secrets: settings.accounts.secrets.clone(),
-        kept_for: settings.catch_up.fresh_for,
+        // Watchers of a room on several replicas share its polls too.
+        kept_for: settings.catch_up.fresh_for.max(settings.live_every),
         deadline: settings.admin_control.timeout,
     };
     Ok(Arc::new(SharedWindow::open(rules, background).await?))
@@ -172,11 +180,12 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
     let admin_control = AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.clone());
     let pass_through = web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone()));
     let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone() };
-    let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.catch_up_reason);
+    let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.live.clone(), shared.catch_up_reason);
     config
         .app_data(shared.tokens.clone())
         .app_data(shared.accounts.clone())
         .app_data(shared.revocations.clone())
+        .app_data(shared.admissions.clone())
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())

@@ -41,6 +41,8 @@ pub struct Settings {
     pub catch_up_reason: bool,
     /// Where replicas share the catch-up's window, if they do. A secret, because it may hold a password.
     pub shared_window: Option<Secret>,
+    /// How often a watched room is asked for its catch-up.
+    pub live_every: Duration,
     /// The summary files.
     pub summaries: summaries::Rules,
     /// The database.
@@ -198,6 +200,7 @@ impl Values {
             },
             catch_up_reason: self.get("APP_CATCH_UP__REASON")?,
             shared_window: Some(self.text("APP_CATCH_UP__SHARED")).filter(|url| !url.is_empty()).map(Secret::new),
+            live_every: self.get("APP_LIVE__EVERY")?,
             summaries: self.summaries()?,
             database_url: self.database_url()?,
         })

@@ -122,6 +122,12 @@ impl<E: CallError> Window<E> {
         Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer }))
     }
 
+    /// How long an answer is fresh.
+    #[must_use]
+    pub fn fresh_for(&self) -> Duration {
+        self.0.rules.fresh_for
+    }
+
     /// The answer for `key`: a fresh one that is here, or the one that `call` gives, made by whoever asks first.
     ///
     /// The call is a task of its own on the asker's worker: an asker who leaves neither ends it nor starts another one.

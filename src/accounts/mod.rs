@@ -1,5 +1,6 @@
 //! Accounts: who may sign in, how often one may try, and how long a session goes on. Knows neither HTTP nor SQL.
 
+mod admissions;
 pub mod management;
 mod password;
 mod refresh_token;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use admissions::{Admission, Admissions};
 pub use revocations::{Revocations, Watch};
 
 use crate::clock::Clock;
@@ -218,6 +220,15 @@ impl Accounts {
             Some(session) => self.revoke(session).await,
             None => Ok(()),
         }
+    }
+
+    /// Uses a ticket up. `false` if it was used before, here or on another replica.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn use_ticket(&self, id: String, expires: i64) -> Result<bool, Error> {
+        Ok(self.database.use_stream_ticket(id, expires.saturating_mul(1000)).await?)
     }
 
     async fn revoke(&self, session: String) -> Result<(), Error> {

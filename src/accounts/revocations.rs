@@ -24,6 +24,8 @@ const SKEW: Duration = Duration::from_mins(5);
 const HOUSEKEEPING: u64 = 1200;
 /// How long after its end a session is deleted.
 const KEPT_AFTER_ITS_END: Duration = Duration::from_hours(24);
+/// How long after its end a used ticket is deleted: another replica's clock may be behind.
+const TICKETS_KEPT: Duration = Duration::from_hours(1);
 /// How long a count of failed logins is kept, and how long the memory of a success.
 const FAILURES_KEPT: Duration = Duration::from_hours(24);
 const SUCCESSES_KEPT: Duration = Duration::from_hours(30 * 24);
@@ -122,6 +124,7 @@ impl Watcher {
         let done = async {
             let relevant = self.clock.unix_milliseconds().saturating_sub(self.relevant);
             self.database.forget_sessions_expired_before(before(KEPT_AFTER_ITS_END).min(relevant)).await?;
+            self.database.forget_stream_tickets(before(TICKETS_KEPT)).await?;
             self.database.forget_login_failures(before(FAILURES_KEPT), before(SUCCESSES_KEPT)).await
         };
         if let Err(error) = done.await {

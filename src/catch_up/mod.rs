@@ -1,6 +1,8 @@
 //! The catch-up: what was said so far in a room, for those who may enter it. Knows neither HTTP nor Admin Control; where a
 //! catch-up comes from is a [`CatchUpSource`], and how many calls that costs is the [`Window`]'s business.
 
+pub mod live;
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use crate::caller::Caller;
 use crate::room::RoomName;
 use crate::window::shared::Shareable;
 use crate::window::{CallError, Kind, Window};
+use live::{Live, Watching};
 
 /// How long somebody who gets no catch-up may be kept waiting for the reason.
 const REASON_WITHIN: Duration = Duration::from_secs(1);
@@ -117,15 +120,28 @@ pub trait CatchUpSource {
 pub struct CatchUp {
     source: Rc<dyn CatchUpSource>,
     window: Window<Error>,
+    live: Live,
     says_why: bool,
 }
 
 impl CatchUp {
-    /// Takes its catch-ups from `source`, by way of `window`, which all workers share. `says_why`: whether it looks for the
+    /// Takes its catch-ups from `source`, by way of `window`, which all workers share, as they do `live`. `says_why`: whether it looks for the
     /// reason where there is none (`APP_CATCH_UP__REASON`).
     #[must_use]
-    pub fn new(source: Rc<dyn CatchUpSource>, window: Window<Error>, says_why: bool) -> Self {
-        Self { source, window, says_why }
+    pub fn new(source: Rc<dyn CatchUpSource>, window: Window<Error>, live: Live, says_why: bool) -> Self {
+        Self { source, window, live, says_why }
+    }
+
+    /// Watches the catch-up of `room`. The caller's right to it is decided first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`].
+    pub fn watch(&self, caller: &Caller, room: &RoomName) -> Result<Watching, Error> {
+        if !caller.may_enter(room) {
+            return Err(Error::Forbidden);
+        }
+        Ok(self.live.watch(room, &self.source, &self.window))
     }
 
     /// The catch-up of `room`. The caller's right to it is decided first, on every request, before the window is looked at.
@@ -174,6 +190,10 @@ mod tests {
     use serde_json::value::RawValue;
     use std::cell::RefCell;
     use std::time::Duration;
+
+    fn live() -> Live {
+        Live::new(Duration::from_secs(15), |_| bytes::Bytes::new())
+    }
 
     #[derive(Default)]
     struct Recorded(RefCell<Vec<String>>);
@@ -226,7 +246,7 @@ mod tests {
         let room = RoomName::parse("r1").unwrap();
         let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
         let rules = Rules { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, max_bytes: 1 << 20 };
-        match CatchUp::new(Rc::new(silent), Window::new(rules), says_why).read(&guest, &room).await {
+        match CatchUp::new(Rc::new(silent), Window::new(rules), live(), says_why).read(&guest, &room).await {
             Ok(caught_up) => caught_up.reason,
             Err(Error::UnknownRoom(reason)) => reason,
             Err(error) => panic!("{error}"),
@@ -263,12 +283,13 @@ mod tests {
         let source = Rc::new(Recorded::default());
         let minute = Duration::from_mins(1);
         let window = Window::new(Rules { fresh_for: minute, stale_if_error: minute, max_bytes: 1 << 20 });
-        let catch_up = CatchUp::new(source.clone(), window, true);
+        let catch_up = CatchUp::new(source.clone(), window, live(), true);
         let own = RoomName::parse("r1").unwrap();
         let guest = Caller::Guest { id: "g1".into(), room: own.clone() };
         for other in ["r2", "R1", "r1 ", " r1", "r１", "r1\u{200b}"] {
             let other = RoomName::parse(other).unwrap();
             assert_eq!(catch_up.read(&guest, &other).await.unwrap_err(), Error::Forbidden);
+            assert_eq!(catch_up.watch(&guest, &other).err(), Some(Error::Forbidden));
         }
         assert!(catch_up.read(&guest, &own).await.is_ok());
         assert_eq!(*source.0.borrow(), ["r1"]);

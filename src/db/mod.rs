@@ -2,6 +2,7 @@
 
 mod login_failures;
 mod sessions;
+mod stream_tickets;
 mod users;
 
 use std::future::Future;

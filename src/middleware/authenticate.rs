@@ -8,8 +8,8 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 
-use crate::accounts::Revocations;
-use crate::caller::Caller;
+use crate::accounts::{Accounts, Revocations};
+use crate::caller::{Admitted, Caller};
 use crate::jwt::Tokens;
 use crate::responders::ApiError;
 
@@ -25,12 +25,50 @@ pub async fn authenticate<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let caller = tokens.verify(token).map_err(ApiError::from)?;
-    if caller.session().is_some_and(|session| revocations.contain(session)) {
+    let (caller, admitted) = tokens.admit(token).map_err(ApiError::from)?;
+    let_in(&request, &revocations, caller, admitted)?;
+    next.call(request).await
+}
+
+/// The same, where a ticket in the query may stand in for the token: each works once. Both at once are refused.
+///
+/// # Errors
+///
+/// As [`authenticate`], and those of the database, where it is written down that the ticket was used.
+pub async fn authenticate_stream<B: MessageBody>(
+    tokens: web::Data<Tokens>,
+    (revocations, accounts): (web::Data<Revocations>, web::Data<Accounts>),
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let Some(ticket) = ticket(request.query_string()) else {
+        return authenticate(tokens, revocations, request, next).await;
+    };
+    if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    request.extensions_mut().insert(caller);
+    let ticket = tokens.verify_ticket(ticket).map_err(ApiError::from)?;
+    if !accounts.use_ticket(ticket.id, ticket.expires).await.map_err(ApiError::from)? {
+        return Err(ApiError::Unauthorized.into());
+    }
+    let_in(&request, &revocations, ticket.caller, ticket.admitted)?;
     next.call(request).await
+}
+
+/// Leaves the caller for the handler, unless its session was revoked.
+fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
+    if caller.session().is_some_and(|session| revocations.contain(session)) {
+        return Err(ApiError::Unauthorized);
+    }
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(admitted);
+    Ok(())
+}
+
+/// The ticket in the query. A second one makes both worthless, as with a token: a text with another one in it is none.
+fn ticket(query: &str) -> Option<&str> {
+    let query = query.strip_prefix("ticket=").or_else(|| query.split_once("&ticket=").map(|(_, rest)| rest))?;
+    if query.contains("&ticket=") { Some("") } else { query.split('&').next() }
 }
 
 /// Lets users past and turns guests away with 403. Goes inside [`authenticate`].
@@ -71,6 +109,16 @@ impl FromRequest for Caller {
     }
 }
 
+impl FromRequest for Admitted {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // As above.
+        ready(request.extensions().get::<Self>().cloned().ok_or(ApiError::Unauthorized))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +136,23 @@ mod tests {
     fn one_bearer_header_in_any_case_with_any_number_of_spaces() {
         for value in ["Bearer t", "bearer t", "BEARER t", "bEaReR     t", "  Bearer t \t"] {
             assert_eq!(token_of(&[value.as_bytes()]).as_deref(), Some("t"), "{value}");
+        }
+    }
+
+    #[test]
+    fn one_ticket_anywhere_in_the_query() {
+        for (query, found) in [
+            ("", None),
+            ("ticketx=a", None),
+            ("xticket=a", None),
+            ("ticket=a", Some("a")),
+            ("ticket=a&b=c", Some("a")),
+            ("b=c&ticket=a", Some("a")),
+            ("b=c&ticket=a&d=e", Some("a")),
+            ("ticket=a&ticket=b", Some("")),
+            ("b=c&ticket=a&ticket=b", Some("")),
+        ] {
+            assert_eq!(ticket(query), found, "{query}");
         }
     }
 

@@ -101,6 +101,12 @@ impl Operation {
             .carrying("Cache-Control", "Revalidate")
     }
 
+    /// It answers with server-sent events, for as long as there are any.
+    #[must_use]
+    pub fn streams(self) -> Self {
+        Self { content: json!({"text/event-stream": {"schema": {"type": "string"}}}), ..self }
+    }
+
     /// Its answer serves everybody who asks for a while: with an `ETag`, an `Age`, and 304.
     #[must_use]
     pub fn kept(self) -> Self {
@@ -179,7 +185,7 @@ impl Operation {
         }
         let of_caller: &[ApiError] = match who {
             Who::Anyone => &[],
-            Who::Caller => &[ApiError::Unauthorized],
+            Who::Caller | Who::CallerOrTicket => &[ApiError::Unauthorized],
             Who::User => &[ApiError::Unauthorized, ApiError::Forbidden],
         };
         let of_all = [ApiError::Internal, ApiError::Overloaded];

@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 mod call_catch_up;
+mod call_catch_up_live;
 mod call_config;
 mod call_status;
 mod call_summary;
@@ -16,12 +17,13 @@ mod meetings;
 mod openapi;
 mod proconf_token;
 mod room_param;
+mod stream_ticket;
 
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::authenticate::{authenticate, users_only};
+use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
 use crate::openapi::Operation;
 use crate::responders::ApiError;
 
@@ -32,6 +34,8 @@ pub enum Who {
     Anyone,
     /// The holder of a valid token, a user or a guest. What a guest may see is decided behind the handler.
     Caller,
+    /// The same, or the holder of a ticket, who comes without a header.
+    CallerOrTicket,
     /// A user; a guest is 403.
     User,
 }
@@ -78,6 +82,12 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
           summary: "What was said so far in a call that is going on.",
           document: call_catch_up::document, handler: |route| route.to(call_catch_up::show) },
+    Row { method: Method::GET, paths: &["/callCatchUp/{roomName}/live"], who: Who::CallerOrTicket,
+          summary: "What was said so far, and each new version of it as it appears.",
+          document: call_catch_up_live::document, handler: |route| route.to(call_catch_up_live::follow) },
+    Row { method: Method::POST, paths: &["/auth/streamticket"], who: Who::Caller,
+          summary: "A ticket to follow one room's catch-up without a header.",
+          document: stream_ticket::document, handler: |route| route.to(stream_ticket::create) },
     Row { method: Method::GET, paths: &["/callSummary/{roomName}", "/callSummary"], who: Who::Caller,
           summary: "The summary of a call that ended.",
           document: call_summary::document, handler: |route| route.to(call_summary::show) },
@@ -126,6 +136,7 @@ fn route(row: &Row) -> Route {
     match row.who {
         Who::Anyone => route,
         Who::Caller => route.wrap(from_fn(authenticate)),
+        Who::CallerOrTicket => route.wrap(from_fn(authenticate_stream)),
         // The last one is outermost.
         Who::User => route.wrap(from_fn(users_only)).wrap(from_fn(authenticate)),
     }

@@ -41,10 +41,12 @@ fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
     }
 }
 
-/// The last segment as it was sent, where the route's pattern has a room there.
+/// The segment as it was sent that is a room in the route's pattern.
 fn raw_segment(request: &HttpRequest) -> Option<&str> {
     request.match_info().get(NAME)?;
-    request.uri().path().rsplit('/').next()
+    // Counted from the end, where the pattern of the room itself, which has a slash, is not in the way.
+    let after = request.match_pattern().and_then(|pattern| pattern.rsplit('}').next().map(|rest| rest.matches('/').count()));
+    request.uri().path().rsplit('/').nth(after.unwrap_or(0))
 }
 
 /// The value of `roomName` as it was sent. Given twice it is an error, whatever the values: two readers might pick two.

@@ -17,6 +17,7 @@
 
 mod entry;
 mod link;
+mod scripts;
 
 use std::future::Future;
 use std::sync::Arc;

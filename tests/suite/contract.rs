@@ -45,7 +45,7 @@ fn a_route_that_needs_a_caller_is_401_without_one_and_403_for_a_guest_where_it_n
             let ask = |token: Option<&str>| server.client().ask(&request(row.method.as_str(), target.as_bytes(), token));
             match row.who {
                 Who::Anyone => assert_ne!(ask(None).status, 401, "{target}"),
-                Who::Caller | Who::User => ask(None).is_unauthorized(&target),
+                Who::Caller | Who::CallerOrTicket | Who::User => ask(None).is_unauthorized(&target),
             }
             if row.who == Who::User {
                 ask(Some(&tokens::guest("r1"))).is_error(403, "Forbidden", &target);

@@ -24,6 +24,7 @@ mod deploy;
 mod failures;
 mod faults;
 mod join_member;
+mod live;
 mod login;
 mod openapi;
 mod pass_through;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Names;
-use super::entry::{DIGITS, OWNER};
+use super::scripts::{LOOK, RENEW, TELL};
 use crate::background::Background;
 use crate::secret::Secret;
 
@@ -28,41 +28,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const FAILURE_KEPT: u64 = 2_000;
 /// Commands that may wait to be sent; the usual 50 would make a burst wait for itself.
 const BUFFERED: usize = 1_000;
-
-/// Looks for an answer and, if there is none and nobody is getting one, takes the lease; in one step.
-/// Keys: answer, lease, failure. Arguments: who asks, the lease in ms, the greatest age in ms, whom it waited for.
-const LOOK: &str = r"
-local stored = redis.call('GET', KEYS[1])
-if stored then
-  local left, kept = redis.call('PTTL', KEYS[1]), tonumber(string.sub(stored, 5, 14))
-  local age = kept and left > 0 and kept - left
-  if age and (age < tonumber(ARGV[3]) or string.sub(stored, 15, 36) == ARGV[4]) then return {'answer', stored, left} end
-end
-local failure = ARGV[4] ~= '' and redis.call('GET', KEYS[3])
-if failure and string.sub(failure, 1, #ARGV[4]) == ARGV[4] then return {'failed', string.sub(failure, #ARGV[4] + 1)} end
-local holder = redis.call('GET', KEYS[2])
-if holder then return {'wait', holder} end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {'lead'}";
-const _: () = assert!(DIGITS == 10 && OWNER == 22, "the script reads these places");
-
-/// Keys: lease. Arguments: who, the lease in ms.
-const RENEW: &str =
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
-
-/// Says what came of a call, if its lease still holds. Keys: answer, lease, failure.
-/// Arguments: who, what, the entry or the failure's name, its time in ms, the channel.
-const TELL: &str = r"
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[2])
-if ARGV[2] == 'answer' then
-  redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-else
-  if ARGV[2] == 'gone' then redis.call('DEL', KEYS[1]) end
-  redis.call('SET', KEYS[3], ARGV[1] .. ARGV[3], 'PX', ARGV[4])
-end
-redis.call('PUBLISH', ARGV[5], KEYS[2])
-return 1";
 
 /// The URL can't be one of Redis.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod balancer;
 pub mod client;
 pub mod database;
+pub mod events;
 pub mod peers;
 pub mod process;
 pub mod redis;
@@ -44,7 +45,7 @@ pub struct TestServer {
     pub clock: TestClock,
     // Dropped in this order: the server before what stands behind it.
     _server: OnAThread,
-    _sandbox: SandboxOnAThread,
+    sandbox: SandboxOnAThread,
     folder: TempDir,
 }
 
@@ -119,7 +120,12 @@ impl TestServer {
         }
         let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
         let (address, server) = start_server(settings, clock.clock());
-        Self { address, script, database, clock, _server: server, _sandbox: sandbox, folder }
+        Self { address, script, database, clock, _server: server, sandbox, folder }
+    }
+
+    /// Where its sandbox is, for a replica that is to ask the same one.
+    pub fn sandbox_url(&self) -> String {
+        self.sandbox.base_url.clone()
     }
 
     pub fn client(&self) -> Client {

@@ -1,0 +1,185 @@
+//! A catch-up that keeps coming: those who watch a room share one poll of its source, and none is made while nobody watches.
+//!
+//! Each watcher is told the latest and nothing else: whoever reads slowly misses what is old by then, and nothing piles up.
+//! The news are put into their form once, not once a watcher. Must not know how they travel.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::{CatchUpSource, Error};
+use crate::answer::Answer;
+use crate::room::RoomName;
+use crate::window::Window;
+
+/// The shortest time between two polls of a room, whatever the age of what the first one found.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// How long it may take to find out that a meeting is over.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is known of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Its catch-up.
+    CatchUp(Answer),
+    /// There is none, and the room is not among the meetings that ended.
+    NoneYet,
+    /// There is none any more: the meeting is over. Nothing comes after this.
+    Ended,
+    /// The source failed before there was anything to show.
+    Failed(Error),
+}
+
+/// News in the form that every watcher gets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The news.
+    pub news: News,
+    /// Their form.
+    pub form: Bytes,
+}
+
+/// Puts news into their form.
+pub type Form = fn(&News) -> Bytes;
+
+type Sender = watch::Sender<Option<Arc<Told>>>;
+
+/// The rooms that are watched. Clones are the same.
+#[derive(Clone)]
+pub struct Live(Arc<Shared>);
+
+struct Shared {
+    rooms: Mutex<HashMap<RoomName, Arc<Sender>>>,
+    every: Duration,
+    form: Form,
+}
+
+/// Somebody who watches a room.
+pub struct Watching(watch::Receiver<Option<Arc<Told>>>);
+
+impl Watching {
+    /// What is known now, the first time; then the next news. `None` when there will be no more.
+    pub async fn next(&mut self) -> Option<Arc<Told>> {
+        loop {
+            self.0.changed().await.ok()?;
+            if let Some(told) = self.0.borrow_and_update().clone() {
+                return Some(told);
+            }
+        }
+    }
+}
+
+impl Live {
+    /// Asks for each watched room once in `every`.
+    #[must_use]
+    pub fn new(every: Duration, form: Form) -> Self {
+        Self(Arc::new(Shared { rooms: Mutex::default(), every, form }))
+    }
+
+    /// Watches `room` from now on. The first watcher's worker polls for all of them.
+    pub(super) fn watch(&self, room: &RoomName, source: &Rc<dyn CatchUpSource>, window: &Window<Error>) -> Watching {
+        let mut rooms = self.rooms();
+        if let Some(sender) = rooms.get(room) {
+            let mut receiver = sender.subscribe();
+            receiver.mark_changed();
+            return Watching(receiver);
+        }
+        let (sender, receiver) = watch::channel(None);
+        let sender = Arc::new(sender);
+        rooms.insert(room.clone(), Arc::clone(&sender));
+        let poll =
+            Poll { live: self.clone(), room: room.clone(), source: Rc::clone(source), window: window.clone(), sender };
+        tokio::task::spawn_local(poll.go_on());
+        Watching(receiver)
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Sender>>> {
+        // Nothing in here panics while it holds the lock.
+        self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The poll of one room, for as long as somebody watches it.
+struct Poll {
+    live: Live,
+    room: RoomName,
+    source: Rc<dyn CatchUpSource>,
+    window: Window<Error>,
+    sender: Arc<Sender>,
+}
+
+impl Poll {
+    async fn go_on(self) {
+        loop {
+            let pause = self.ask().await;
+            let ended = self.sender.borrow().as_ref().is_some_and(|told| told.news == News::Ended);
+            tokio::select! {
+                () = sleep(pause) => {}
+                // Who comes right after the end is told so without another call.
+                () = self.sender.closed(), if !ended => {}
+            }
+            if self.is_over(ended) {
+                return;
+            }
+        }
+    }
+
+    /// Asks once, tells what is new, and says how long that is good for.
+    async fn ask(&self) -> Duration {
+        // What is fresh for everybody is fresh for watchers too, and as they ask rarely, so is what others got in between.
+        let every = self.live.0.every.max(self.window.fresh_for());
+        let read = self.window.read_within(every, self.room.as_str(), || self.source.catch_up(self.room.clone())).await;
+        let (news, pause) = match read {
+            Ok(served) => (News::CatchUp(served.answer), every.saturating_sub(served.age)),
+            Err(Error::UnknownRoom(_)) => (self.absence().await, every),
+            // What they have is better than a failure.
+            Err(_) if self.shows_something() => return every,
+            Err(error) => (News::Failed(error), every),
+        };
+        self.tell(news);
+        pause.max(SHORTEST)
+    }
+
+    async fn absence(&self) -> News {
+        let ended = timeout(ENDED_WITHIN, self.source.has_ended(self.room.clone())).await;
+        if ended == Ok(Ok(true)) { News::Ended } else { News::NoneYet }
+    }
+
+    fn shows_something(&self) -> bool {
+        self.sender.borrow().as_ref().is_some_and(|told| matches!(told.news, News::CatchUp(_)))
+    }
+
+    fn tell(&self, news: News) {
+        if self.sender.borrow().as_ref().is_some_and(|told| told.news == news) {
+            return;
+        }
+        let form = (self.live.0.form)(&news);
+        // Also when nobody is there at this very moment: who comes next gets it.
+        self.sender.send_replace(Some(Arc::new(Told { news, form })));
+    }
+
+    /// Whether nobody watches any more, or nothing will come any more. Looked at under the lock, so that nobody joins what is over.
+    fn is_over(&self, ended: bool) -> bool {
+        let mut rooms = self.live.rooms();
+        let over = ended || self.sender.receiver_count() == 0;
+        if over {
+            rooms.remove(&self.room);
+        }
+        over
+    }
+}
+
+impl Drop for Poll {
+    fn drop(&mut self) {
+        // Its worker may be gone in the middle; the next watcher must not wait for a poll that nobody makes.
+        let mut rooms = self.live.rooms();
+        if rooms.get(&self.room).is_some_and(|sender| Arc::ptr_eq(sender, &self.sender)) {
+            rooms.remove(&self.room);
+        }
+    }
+}

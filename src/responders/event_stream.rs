@@ -1,0 +1,168 @@
+//! Server-sent events: how news of a room travel, and when a stream of them ends.
+//!
+//! The data of each event is the envelope that the plain route would answer with.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::{BodyStream, BoxBody, MessageBody as _};
+use actix_web::http::header::{CACHE_CONTROL, HeaderName};
+use actix_web::{Error, HttpRequest, HttpResponse, Responder};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::time::sleep;
+
+use super::ApiError;
+use crate::accounts::Admission;
+use crate::catch_up::live::{News, Told, Watching};
+use crate::draining::Draining;
+use crate::random;
+
+/// How often something is said where there is nothing to say, so that nobody in between takes the connection for dead.
+const SILENCE: Duration = Duration::from_secs(15);
+/// When a client whose connection broke comes back, in milliseconds.
+const RETRY: u32 = 3_000;
+/// Clients that are sent away together must not come back together: over how many milliseconds they are spread.
+const SPREAD: u32 = 2_000;
+/// Proxies that gather an answer before they pass it on are told not to (nginx).
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// 200 with a stream of events.
+pub struct EventStream {
+    watching: Watching,
+    admission: Admission,
+    draining: Draining,
+    /// What the client has already.
+    last: Option<String>,
+    next: Next,
+}
+
+/// What the stream says next.
+enum Next {
+    Greeting,
+    News,
+    Nothing,
+}
+
+impl EventStream {
+    /// What `watching` tells, for as long as `admission` holds and the server is not on its way out.
+    #[must_use]
+    pub fn new(watching: Watching, admission: Admission, draining: Draining, last: Option<String>) -> Self {
+        Self { watching, admission, draining, last, next: Next::Greeting }
+    }
+
+    fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {
+        stream::unfold(self, |mut stream| async move { stream.next().await.map(|bytes| (Ok(bytes), stream)) })
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        match self.next {
+            Next::Greeting => {
+                self.next = Next::News;
+                // Said at once, so that a client knows that it is connected.
+                return Some(format!("retry: {RETRY}\n\n").into());
+            }
+            Next::Nothing => return None,
+            Next::News => {}
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = self.admission.over() => return None,
+                () = self.draining.begun() => {
+                    self.next = Next::Nothing;
+                    return Some(farewell());
+                }
+                told = self.watching.next() => if let Some(form) = self.unless_known(&told?) {
+                    return Some(form);
+                },
+                () = sleep(SILENCE) => return Some(Bytes::from_static(b":\n\n")),
+            }
+        }
+    }
+
+    /// What to send of these news; nothing if the client has them already.
+    fn unless_known(&mut self, told: &Arc<Told>) -> Option<Bytes> {
+        let known = match &told.news {
+            News::CatchUp(answer) => self.last.take().is_some_and(|last| last == answer.etag()),
+            News::Ended => {
+                self.next = Next::Nothing;
+                false
+            }
+            News::NoneYet | News::Failed(_) => false,
+        };
+        (!known).then(|| told.form.clone())
+    }
+}
+
+impl Responder for EventStream {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::Ok()
+            .content_type("text/event-stream")
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .insert_header((X_ACCEL_BUFFERING, "no"))
+            .body(BodyStream::new(self.events().boxed_local()).boxed())
+    }
+}
+
+/// The event that `news` are, the same bytes for everybody.
+#[must_use]
+pub fn form(news: &News) -> Bytes {
+    match news {
+        News::CatchUp(answer) => event(&format!("id: {}", answer.etag()), &answer.envelope()),
+        News::NoneYet => event("event: none", ApiError::NotFound.body().as_bytes()),
+        News::Ended => event("event: ended", ApiError::NotFound.body().as_bytes()),
+        News::Failed(error) => event("event: failed", ApiError::from(*error).body().as_bytes()),
+    }
+}
+
+/// Each line of the data is a line of its own in the event: between the members of an object, JSON may have line breaks.
+fn event(first: &str, data: &[u8]) -> Bytes {
+    let data = String::from_utf8_lossy(data).replace("\r\n", "\n").replace('\r', "\n");
+    let mut event = String::with_capacity(first.len() + data.len() + 16);
+    event.push_str(first);
+    for line in data.split('\n') {
+        // Writing to a string can't fail.
+        let _ = write!(event, "\ndata: {line}");
+    }
+    event.push_str("\n\n");
+    event.into()
+}
+
+/// When to come back; by then, somebody else serves.
+fn farewell() -> Bytes {
+    let share = SPREAD * u32::from(random::byte()) / u32::from(u8::MAX);
+    format!("retry: {}\n\n", RETRY / 3 + share).into()
+}
+
+/// What the client has already: the header, or the query where a page opens a new `EventSource` by itself.
+#[must_use]
+pub fn last_event_id(request: &HttpRequest) -> Option<String> {
+    let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let in_query = || request.query_string().split('&').find_map(|pair| pair.strip_prefix("lastEventId="));
+    let id = header.or_else(in_query)?;
+    let id = percent_encoding::percent_decode_str(id).decode_utf8().ok()?;
+    Some(id.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+    use serde_json::value::RawValue;
+
+    #[test]
+    fn an_event_is_its_id_and_the_envelope_line_by_line() {
+        let answer = Answer::new(&RawValue::from_string("{\n  \"a\":\r\n\"b\\nc\"}".into()).unwrap());
+        let expected =
+            format!("id: {}\ndata: {{\"error\":null,\"data\":{{\ndata:   \"a\":\ndata: \"b\\nc\"}}}}\n\n", answer.etag());
+        assert_eq!(form(&News::CatchUp(answer)), expected);
+        assert_eq!(
+            form(&News::Ended),
+            "event: ended\ndata: {\"data\":null,\"error\":{\"code\":404,\"message\":\"Not found\"}}\n\n"
+        );
+    }
+}

@@ -1,0 +1,347 @@
+//! `GET /callCatchUp/R/live` and `POST /auth/streamticket`: a catch-up that keeps coming, for as long as one may see it.
+
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::Reply;
+use serde_json::json;
+
+use crate::support::client::request;
+use crate::support::events::{Event, Events};
+use crate::support::process::ServerProcess;
+use crate::support::redis::Redis;
+use crate::support::{SandboxOnAThread, TestServer, tokens};
+
+/// Polls that a test can wait for.
+const OFTEN: (&str, &str) = ("APP_LIVE__EVERY", "100ms");
+/// What the contract allows until a revocation is known.
+const HERE: Duration = Duration::from_secs(2);
+const NOT_FOUND: &str = r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#;
+
+fn success(data: &str) -> String {
+    format!(r#"{{"error":null,"data":{data}}}"#)
+}
+
+fn watch(server: &TestServer, room: &str) -> Events {
+    Events::of(server.address, room, &tokens::user())
+}
+
+fn catch_up(events: &mut Events) -> (String, String) {
+    let event = events.next().expect("an event");
+    assert_eq!(event.name, None, "{event:?}");
+    (event.data.unwrap(), event.id.unwrap())
+}
+
+fn named(name: &str, data: &str) -> Event {
+    Event { name: Some(name.to_owned()), data: Some(data.to_owned()), ..Event::default() }
+}
+
+fn calls(server: &TestServer) -> usize {
+    server.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
+}
+
+fn has_ended(server: &TestServer, room: &str) {
+    let meeting = json!([{"room_name": room, "unique_id": "x", "created_at": "2024-06-20T08:10:14.000Z", "destroyed_at": "2024-06-20T08:10:34.000Z"}]);
+    server.script.set("meetings", "", Reply::data(&meeting.to_string()));
+}
+
+#[test]
+fn the_current_one_comes_at_once_and_each_new_one_as_it_appears() {
+    let server = TestServer::with(&[OFTEN]);
+    server.script.catch_up("r1", Reply::data("\"one\\nline two\""));
+    let mut events = watch(&server, "r1");
+    let head = events.head.to_lowercase();
+    for line in ["content-type: text/event-stream", "cache-control: no-store", "x-accel-buffering: no", "x-request-id: "] {
+        assert!(head.contains(line), "{head}");
+    }
+    let (data, id) = catch_up(&mut events);
+    let plain = server.client().get("/callCatchUp/r1", Some(&tokens::user()));
+    assert_eq!((data.as_str(), id.as_str()), (plain.text(), plain.header("etag").unwrap()));
+    for text in ["\"two\"", "{\n \"three\": 1e400\n}", "\"four\""] {
+        server.script.catch_up("r1", Reply::data(text));
+        let (data, other) = catch_up(&mut events);
+        assert_eq!(data, success(text));
+        assert_ne!(other, id);
+    }
+}
+
+#[test]
+fn what_the_client_has_is_not_sent_again() {
+    let server = TestServer::with(&[OFTEN]);
+    let (_, id) = catch_up(&mut watch(&server, "r1"));
+    let user = format!("Authorization: Bearer {}\r\n", tokens::user());
+    let in_query: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut again = [
+        Events::open(server.address, "/callCatchUp/r1/live", &format!("{user}Last-Event-ID: {id}\r\n")),
+        Events::open(server.address, &format!("/callCatchUp/r1/live?lastEventId={in_query}"), &user),
+    ];
+    let mut other = Events::open(server.address, "/callCatchUp/r1/live", &format!("{user}Last-Event-ID: \"x\"\r\n"));
+    assert_eq!(catch_up(&mut other).0, success("\"r1\""));
+    server.script.catch_up("r1", Reply::data("\"new\""));
+    for events in &mut again {
+        assert_eq!(catch_up(events).0, success("\"new\""), "the old one was skipped");
+    }
+}
+
+#[test]
+fn a_room_without_a_catch_up_says_so_then_what_was_written_and_that_it_is_over() {
+    let server = TestServer::with(&[OFTEN]);
+    server.script.catch_up("r1", Reply::not_found());
+    let mut events = watch(&server, "r1");
+    assert_eq!(events.next(), Some(named("none", NOT_FOUND)));
+    server.script.catch_up("r1", Reply::data("\"written\""));
+    assert_eq!(catch_up(&mut events).0, success("\"written\""));
+    server.script.catch_up("r1", Reply::not_found());
+    assert_eq!(events.next(), Some(named("none", NOT_FOUND)), "gone, and not among the ended ones");
+    has_ended(&server, "another");
+    has_ended(&server, "r1");
+    let ended = Some(named("ended", NOT_FOUND));
+    // The list of meetings has a window of its own, which is closed in these tests.
+    assert_eq!(events.next(), ended);
+    assert_eq!(events.next(), None, "nothing comes after it");
+    assert_eq!(watch(&server, "r1").next(), ended, "who comes late is told too");
+}
+
+#[test]
+fn a_failure_is_told_where_there_is_nothing_to_show_and_only_there() {
+    let server = TestServer::with(&[OFTEN]);
+    server.script.catch_up("r1", Reply::body(500, "the inside"));
+    let mut events = watch(&server, "r1");
+    let failed = r#"{"data":null,"error":{"code":500,"message":"Internal server error"}}"#;
+    assert_eq!(events.next(), Some(named("failed", failed)));
+    server.script.catch_up("r1", Reply::data("\"one\""));
+    assert_eq!(catch_up(&mut events).0, success("\"one\""));
+    server.script.catch_up("r1", Reply::body(500, "the inside"));
+    let before = calls(&server);
+    while calls(&server) < before + 3 {
+        std::thread::yield_now();
+    }
+    server.script.catch_up("r1", Reply::data("\"two\""));
+    assert_eq!(catch_up(&mut events).0, success("\"two\""), "and nothing in between");
+}
+
+#[test]
+fn all_who_watch_a_room_share_one_poll_and_nobody_costs_none() {
+    let server = TestServer::with(&[("APP_LIVE__EVERY", "500ms")]);
+    let started = Instant::now();
+    let mut watching: Vec<Events> = (0..100).map(|_| watch(&server, "r1")).collect();
+    for events in &mut watching {
+        catch_up(events);
+    }
+    for text in ["\"a\"", "\"b\"", "\"c\""] {
+        server.script.catch_up("r1", Reply::data(text));
+        for events in &mut watching {
+            assert_eq!(catch_up(events).0, success(text));
+        }
+    }
+    let polls = started.elapsed().as_millis() / 500 + 1;
+    assert!(calls(&server) as u128 <= polls, "{} in {:?}", calls(&server), started.elapsed());
+    drop(watching);
+    // A connection that was closed shows it when it is written to: at the next news, or at the next comment.
+    let started = Instant::now();
+    let mut number = 0;
+    loop {
+        number += 1;
+        server.script.catch_up("r1", Reply::data(&number.to_string()));
+        let before = calls(&server);
+        std::thread::park_timeout(Duration::from_millis(1_500));
+        if calls(&server) == before {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(15), "it goes on");
+    }
+}
+
+#[test]
+fn who_may_watch_is_who_may_read() {
+    let server = TestServer::with(&[OFTEN]);
+    let client = server.client();
+    let live = "/callCatchUp/r1/live";
+    client.get(live, None).is_unauthorized("nobody");
+    client.get(live, Some("forged")).is_unauthorized("a forged token");
+    client.get(live, Some(&tokens::guest("r2"))).is_error(403, "Forbidden", "a guest of another room");
+    client.get("/callCatchUp/live/live", Some(&tokens::guest("r2"))).is_error(403, "Forbidden", "a room called live");
+    client.get("/callCatchUp/%2e%2e/live", Some(&tokens::user())).is_error(400, "Room name is not valid.", "no room");
+    let differ = "The room in the path and roomName in the query differ.";
+    client.get("/callCatchUp/r1/live?roomName=r2", Some(&tokens::user())).is_error(400, differ, "two rooms");
+    client.get("/callCatchUp//live", Some(&tokens::user())).is_error(400, "Room name required in query param.", "none");
+    client.post_with(live, &tokens::user(), "{}").is_error(404, "Not found", "another method");
+    assert_eq!(server.calls(), 0);
+    assert_eq!(catch_up(&mut Events::of(server.address, "r1", &tokens::guest("r1"))).0, success("\"r1\""));
+    assert_eq!(catch_up(&mut watch(&server, "live")).0, success("\"live\""));
+}
+
+#[test]
+fn a_revoked_session_and_a_token_that_expires_end_the_stream() {
+    let server = TestServer::with(&[OFTEN]);
+    server.add_user("ann@example.com", "correct horse battery 🐎");
+    let log_in = || {
+        let body = json!({"email": "ann@example.com", "password": "correct horse battery 🐎"}).to_string();
+        server.client().post("/auth/login", &body).data()
+    };
+    let (one, two) = (log_in(), log_in());
+    let replica = server.replica(&[OFTEN]);
+    let open = |server: &TestServer, login: &serde_json::Value| {
+        let mut events = Events::of(server.address, "r1", login["token"].as_str().unwrap());
+        catch_up(&mut events);
+        events
+    };
+    let (mut here, mut elsewhere, mut other) = (open(&server, &one), open(&replica, &one), open(&server, &two));
+    let started = Instant::now();
+    server.client().post("/auth/logout", &json!({"refreshToken": one["refreshToken"]}).to_string()).is_success_with("null");
+    assert_eq!((here.next(), elsewhere.next()), (None, None));
+    assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
+    server.script.catch_up("r1", Reply::data("\"new\""));
+    assert_eq!(catch_up(&mut other).0, success("\"new\""), "the other session's goes on");
+    let started = Instant::now();
+    server.clock.put_forward(Duration::from_hours(1));
+    assert_eq!(other.next(), None);
+    assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
+}
+
+fn ticket_of(server: &TestServer, token: &str, room: &str) -> String {
+    let answer = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
+    answer.data().as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_ticket_opens_one_stream_once_on_any_replica() {
+    let server = TestServer::with(&[OFTEN]);
+    let replica = server.replica(&[OFTEN]);
+    for (number, token) in [tokens::user(), tokens::guest("r1")].iter().enumerate() {
+        let ticket = ticket_of(&server, token, "r1");
+        let target = format!("/callCatchUp/r1/live?x=y&ticket={ticket}");
+        let (first, second) = if number == 0 { (&server, &replica) } else { (&replica, &server) };
+        assert_eq!(catch_up(&mut Events::open(first.address, &target, "")).0, success("\"r1\""));
+        for server in [first, second] {
+            server.client().get(&target, None).is_unauthorized("used");
+        }
+    }
+    let ticket = ticket_of(&server, &tokens::user(), "r1");
+    let target = format!("/callCatchUp/r1/live?ticket={ticket}");
+    let opened = std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..20)
+            .map(|number| {
+                let (server, target) = (if number % 2 == 0 { &server } else { &replica }, &target);
+                scope.spawn(move || {
+                    let mut connection = server.client().connect();
+                    connection.send(&request("GET", target.as_bytes(), None));
+                    connection.read().unwrap().status == 200
+                })
+            })
+            .collect();
+        opening.into_iter().map(|opening| opening.join().unwrap()).filter(|opened| *opened).count()
+    });
+    assert_eq!(opened, 1, "of twenty at once");
+}
+
+#[test]
+fn a_ticket_is_for_one_room_for_half_a_minute_and_for_nothing_else() {
+    let server = TestServer::with(&[OFTEN]);
+    let (client, user) = (server.client(), tokens::user());
+    let live = |room: &str, ticket: &str| format!("/callCatchUp/{room}/live?ticket={ticket}");
+    let ticket = ticket_of(&server, &user, "r1");
+    client.get(&live("r2", &ticket), None).is_error(403, "Forbidden", "another room");
+    client.get(&live("r1", &ticket), None).is_unauthorized("and it was used for that");
+    let ticket = ticket_of(&server, &user, "r1");
+    client.get(&live("r1", &ticket), Some(&user)).is_unauthorized("a token and a ticket");
+    client.get("/callCatchUp/r1", Some(&ticket)).is_unauthorized("a ticket as a token");
+    client.get(&format!("/callCatchUp/r1?ticket={ticket}"), None).is_unauthorized("on another route");
+    client.get(&live("r1", &user), None).is_unauthorized("a token as a ticket");
+    client.get(&format!("{}&ticket={ticket}", live("r1", &ticket)), None).is_unauthorized("twice");
+    client.get(&live("r1", ""), None).is_unauthorized("empty");
+    client.get(&live("r1", &format!("{ticket}x")), None).is_unauthorized("changed");
+    server.clock.put_forward(Duration::from_secs(31));
+    client.get(&live("r1", &ticket), None).is_unauthorized("too late");
+    for (token, room, status, message) in [
+        (&tokens::guest("r1"), "r2", 403, "Forbidden"),
+        (&user, "", 400, "room must not be empty."),
+        (&user, "..", 400, "Room name is not valid."),
+    ] {
+        let body = json!({"room": room}).to_string();
+        client.post_with("/auth/streamticket", token, &body).is_error(status, message, room);
+    }
+    client.post("/auth/streamticket", r#"{"room":"r1"}"#).is_unauthorized("nobody");
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn a_stream_is_no_request_that_is_stuck() {
+    let server = TestServer::with(&[OFTEN, ("APP_SERVER__REQUEST_TIMEOUT", "300ms"), ("APP_SERVER__MAX_IN_FLIGHT", "2")]);
+    let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
+    for events in &mut watching {
+        catch_up(events);
+    }
+    std::thread::park_timeout(Duration::from_millis(800));
+    server.script.catch_up("r1", Reply::data("\"new\""));
+    for events in &mut watching {
+        assert_eq!(catch_up(events).0, success("\"new\""));
+    }
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with("\"new\"");
+}
+
+#[test]
+fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
+    let server = TestServer::with(&[OFTEN]);
+    let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
+    for events in &mut watching {
+        catch_up(events);
+    }
+    let started = Instant::now();
+    let stopping = std::thread::spawn(move || drop(server));
+    let mut retries = Vec::new();
+    for events in &mut watching {
+        retries.extend(events.next_block().expect("a farewell").retry);
+        assert_eq!(events.next_block(), None);
+    }
+    stopping.join().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(retries.len(), 10);
+    assert!(retries.iter().all(|retry| (1_000..=3_000).contains(retry)), "{retries:?}");
+    retries.dedup();
+    assert!(retries.len() > 3, "they don't come back together: {retries:?}");
+}
+
+#[test]
+fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
+    let script = proconf_app_server::sandbox::Script::echo();
+    let sandbox = SandboxOnAThread::start(script.clone());
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "50ms")]);
+    script.catch_up("r1", Reply::data("0"));
+    let mut quick = Events::of(server.address, "r1", &tokens::user());
+    let mut slow: Vec<Events> = (0..20).map(|_| Events::of(server.address, "r1", &tokens::user())).collect();
+    catch_up(&mut quick);
+    let long = "x".repeat(1 << 20);
+    let mut memory = 0;
+    for number in 1..=60 {
+        script.catch_up("r1", Reply::data(&format!("\"{number} {long}\"")));
+        catch_up(&mut quick);
+        if number == 10 {
+            memory = server.memory();
+        }
+    }
+    let grown = server.memory().saturating_sub(memory);
+    assert!(grown < 40 * 1024, "{grown} KiB for 50 MiB that 20 did not read");
+    drop(slow.pop());
+}
+
+#[test]
+fn watchers_on_several_replicas_share_one_poll() {
+    let redis = Redis::start();
+    let url = redis.url();
+    let settings = [("APP_LIVE__EVERY", "1s"), ("APP_CATCH_UP__SHARED", url.as_str()), ("APP_CATCH_UP__FRESH_FOR", "10ms")];
+    let server = TestServer::with(&settings);
+    let base_url = server.sandbox_url();
+    let replica = server.replica(&[&settings[..], &[("APP_ADMIN_CONTROL__BASE_URL", &base_url)]].concat());
+    let started = Instant::now();
+    let mut watching: Vec<Events> = [&server, &replica].into_iter().map(|server| watch(server, "r1")).collect();
+    for text in ["\"r1\"", "\"a\"", "\"b\"", "\"c\""] {
+        if text != "\"r1\"" {
+            server.script.catch_up("r1", Reply::data(text));
+        }
+        for events in &mut watching {
+            assert_eq!(catch_up(events).0, success(text));
+        }
+    }
+    let polls = started.elapsed().as_millis() / 1_000 + 2;
+    assert!(calls(&server) as u128 <= polls, "{} in {:?}", calls(&server), started.elapsed());
+}

@@ -1,0 +1,118 @@
+//! A stream of server-sent events, read off the socket byte by byte.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longer than any deadline in the tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One event, or one block of lines that is none.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub name: Option<String>,
+    pub id: Option<String>,
+    pub retry: Option<u64>,
+    pub data: Option<String>,
+}
+
+/// An open stream.
+pub struct Events {
+    stream: TcpStream,
+    /// The head of the answer.
+    pub head: String,
+    unread: Vec<u8>,
+    text: String,
+}
+
+impl Events {
+    /// Asks for `target` with these header lines; a stream is what comes back.
+    pub fn open(address: SocketAddr, target: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes()).unwrap();
+        let mut events = Self { stream, head: String::new(), unread: Vec::new(), text: String::new() };
+        let end = loop {
+            if let Some(end) = find(&events.unread, b"\r\n\r\n") {
+                break end;
+            }
+            assert!(events.read_more(), "the connection ends in the head");
+        };
+        events.head = String::from_utf8(events.unread.drain(..end + 4).collect()).unwrap();
+        assert!(events.head.starts_with("HTTP/1.1 200 "), "{}", events.head);
+        events
+    }
+
+    /// With a token.
+    pub fn of(address: SocketAddr, room: &str, token: &str) -> Self {
+        Self::open(address, &format!("/callCatchUp/{room}/live"), &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    /// The next event that has data; `None` at the end of the stream.
+    pub fn next(&mut self) -> Option<Event> {
+        loop {
+            let event = self.next_block()?;
+            if event.data.is_some() {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next event, comment or other lines between two empty ones; `None` at the end of the stream.
+    pub fn next_block(&mut self) -> Option<Event> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                return Some(parse(&block));
+            }
+            if !self.next_chunk() {
+                return None;
+            }
+        }
+    }
+
+    /// `false` at the end, which must be a proper one.
+    fn next_chunk(&mut self) -> bool {
+        loop {
+            if let Some(line) = find(&self.unread, b"\r\n") {
+                let size = usize::from_str_radix(std::str::from_utf8(&self.unread[..line]).unwrap(), 16).unwrap();
+                if self.unread.len() >= line + 2 + size + 2 {
+                    let chunk: Vec<u8> = self.unread.drain(..line + 2 + size + 2).collect();
+                    self.text.push_str(std::str::from_utf8(&chunk[line + 2..line + 2 + size]).unwrap());
+                    return size > 0;
+                }
+            }
+            assert!(self.read_more(), "the stream is cut off");
+        }
+    }
+
+    fn read_more(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        let read = self.stream.read(&mut buffer).expect("something comes");
+        self.unread.extend_from_slice(&buffer[..read]);
+        read > 0
+    }
+}
+
+fn parse(block: &str) -> Event {
+    let mut event = Event::default();
+    for line in block.lines() {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => event.name = Some(value.to_owned()),
+            "id" => event.id = Some(value.to_owned()),
+            "retry" => event.retry = Some(value.parse().unwrap()),
+            "data" => match &mut event.data {
+                Some(data) => *data = format!("{data}\n{value}"),
+                None => event.data = Some(value.to_owned()),
+            },
+            _ => assert_eq!(field, "", "{block}"),
+        }
+    }
+    event
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
