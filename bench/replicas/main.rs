@@ -1,0 +1,250 @@
+//! Replicas and streams, measured: memory of idle watchers, how fast news reach the last one, what the shared window costs
+//! against the local one, and the CPU of a request on one, two and three replicas.
+//!
+//! `ulimit -n 65536; cargo bench --bench replicas` starts servers, a sandbox Admin Control and a Redis on loopback and prints a
+//! table; `-- --smoke` does a little of everything in a few seconds. Answers are asserted, times are only shown.
+
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use proconf_app_server::clock::Clock;
+use proconf_app_server::jwt::{Rules, Tokens};
+use proconf_app_server::sandbox::{Reply, Sandbox, Script};
+use proconf_app_server::secret::Secret;
+
+const SECRET: &str = "a bench secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The clock ticks of `/proc/PID/stat`, in a second; what Linux shows to every program.
+const TICKS: f64 = 100.0;
+
+/// How much of everything.
+#[derive(Clone, Copy)]
+struct Size {
+    watchers: u32,
+    rooms: u32,
+    requests: u32,
+}
+
+const FULL: Size = Size { watchers: 9_500, rooms: 2_000, requests: 60_000 };
+const SMOKE: Size = Size { watchers: 200, rooms: 50, requests: 600 };
+
+/// A process that is ended when this is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    /// Resident memory, in KiB.
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// CPU used so far, in seconds.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+        ticks.sum::<f64>() / TICKS
+    }
+}
+
+/// Servers on one SQLite file and one Admin Control.
+struct Stage {
+    servers: Vec<(SocketAddr, Process)>,
+    script: Script,
+    token: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn set(number: usize, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let script = Script::echo();
+        let base_url = sandbox(script.clone())?;
+        let folder = tempfile::tempdir()?;
+        let server = || {
+            let address = free_address()?;
+            let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+            command.arg("serve").current_dir(folder.path()).env_clear().envs([
+                ("APP_SERVER__LISTEN", address.to_string()),
+                ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0".to_owned()),
+                ("APP_ADMIN_CONTROL__BASE_URL", base_url.clone()),
+                ("APP_AUTH__JWT_SECRET", SECRET.to_owned()),
+                ("RUST_LOG", "warn".to_owned()),
+            ]);
+            let child = command.envs(settings.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            wait_for(address)?;
+            Ok((address, Process(child)))
+        };
+        let servers = (0..number).map(|_| server()).collect::<io::Result<_>>()?;
+        Ok(Self { servers, script, token: token(), _folder: folder })
+    }
+
+    fn request(&self, target: &str) -> String {
+        format!("GET {target} HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {}\r\n\r\n", self.token)
+    }
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    // Free a moment ago, and most likely still.
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn wait_for(address: SocketAddr) -> io::Result<()> {
+    let started = Instant::now();
+    while let Err(error) = TcpStream::connect(address) {
+        if started.elapsed() > Duration::from_secs(20) {
+            return Err(error);
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn sandbox(script: Script) -> io::Result<String> {
+    let (started, start) = mpsc::channel();
+    std::thread::spawn(move || {
+        actix_rt::System::new().block_on(async move {
+            let sandbox = Sandbox::bind(SocketAddr::from(([127, 0, 0, 1], 0)), script)?;
+            let _ = started.send(sandbox.base_url());
+            sandbox.run().await
+        })
+    });
+    start.recv().map_err(io::Error::other)
+}
+
+fn token() -> String {
+    let name = || "proconf-app-server".to_owned();
+    let (user_ttl, secret) = (Duration::from_hours(1), Secret::new(SECRET));
+    let rules = Rules { secret, previous_secrets: Vec::new(), issuer: name(), audience: name(), user_ttl, guest_ttl: None };
+    Tokens::new(rules, Clock::system()).for_user("u1", "s1")
+}
+
+fn redis() -> io::Result<(String, Process)> {
+    let address = free_address()?;
+    let port = address.port().to_string();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    let process = Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+    wait_for(address)?;
+    Ok((format!("redis://{address}"), process))
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Reads until `wanted` has come.
+fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    while !seen.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => seen.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+    Ok(())
+}
+
+fn row(what: &str, figures: &str) {
+    println!("| {what} | {figures} |");
+}
+
+/// Many watchers of one room: what they take while nothing happens, and when news reach the last.
+fn watchers(size: Size) -> io::Result<()> {
+    let stage = Stage::set(1, &[("APP_LIVE__EVERY", "1s"), ("APP_CATCH_UP__FRESH_FOR", "1ms")])?;
+    let Some((address, server)) = stage.servers.first() else { return Ok(()) };
+    let before = server.memory();
+    let mut watching = Vec::new();
+    for _ in 0..size.watchers {
+        let mut stream = connect(*address)?;
+        stream.write_all(stage.request("/callCatchUp/r1/live").as_bytes())?;
+        watching.push(stream);
+    }
+    for stream in &mut watching {
+        read_until(stream, "\"r1\"}")?;
+    }
+    let grown = server.memory().saturating_sub(before);
+    let each = grown.checked_div(u64::from(size.watchers)).unwrap_or(0);
+    row(&format!("memory of {} idle watchers", size.watchers), &format!("{} MiB, {each} KiB each", grown / 1024));
+    let asked = || stage.script.asked().len();
+    let calls = asked();
+    stage.script.catch_up("r1", Reply::data("\"news\""));
+    while asked() == calls {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    let (cpu, started) = (server.cpu(), Instant::now());
+    for stream in &mut watching {
+        read_until(stream, "\"news\"}")?;
+    }
+    let took = started.elapsed();
+    row("from Admin Control's new text to the last of them", &format!("{took:.0?}, {:.2} s of CPU", server.cpu() - cpu));
+    Ok(())
+}
+
+/// Rooms that nobody asked for yet, one after the other: the middle and the slow end of the times, in milliseconds.
+fn first_asks(settings: &[(&str, &str)], size: Size) -> io::Result<(f64, f64, f64)> {
+    let stage = Stage::set(1, settings)?;
+    let Some((address, server)) = stage.servers.first() else { return Ok((0.0, 0.0, 0.0)) };
+    let mut stream = connect(*address)?;
+    let (cpu, mut took) = (server.cpu(), Vec::new());
+    for number in 0..size.rooms {
+        let started = Instant::now();
+        stream.write_all(stage.request(&format!("/callCatchUp/room{number}")).as_bytes())?;
+        read_until(&mut stream, &format!("\"room{number}\"}}"))?;
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or(0.0);
+    Ok((at(50), at(99), (server.cpu() - cpu) * 1e6 / f64::from(size.rooms)))
+}
+
+/// CPU of a request that the window answers, over all servers, in microseconds.
+fn cpu_of_a_request(number: u32, settings: &[(&str, &str)], size: Size) -> io::Result<f64> {
+    let stage = Stage::set(number as usize, settings)?;
+    let mut streams = stage.servers.iter().map(|(address, _)| connect(*address)).collect::<io::Result<Vec<_>>>()?;
+    let cpu = || stage.servers.iter().map(|(_, server)| server.cpu()).sum::<f64>();
+    let request = stage.request("/callCatchUp/r1");
+    let before = cpu();
+    for _ in 0..size.requests / number {
+        for stream in &mut streams {
+            stream.write_all(request.as_bytes())?;
+            read_until(stream, "\"r1\"}")?;
+        }
+    }
+    Ok((cpu() - before) * 1e6 / f64::from(size.requests))
+}
+
+fn main() -> io::Result<()> {
+    let size = if std::env::args().any(|argument| argument == "--smoke") { SMOKE } else { FULL };
+    println!("| what | figures |\n|---|---|");
+    watchers(size)?;
+    let (url, _redis) = redis()?;
+    let shared = [("APP_CATCH_UP__SHARED", url.as_str())];
+    for (what, settings) in [("local", &[] as &[(&str, &str)]), ("shared", &shared)] {
+        let (middle, slow, cpu) = first_asks(settings, size)?;
+        row(
+            &format!("a room's first ask, {what} window"),
+            &format!("p50 {middle:.2} ms, p99 {slow:.2} ms, {cpu:.0} µs of CPU"),
+        );
+    }
+    for number in 1..=3 {
+        let cpu = cpu_of_a_request(number, &shared, size)?;
+        row(&format!("a request that the window answers, {number} replicas"), &format!("{cpu:.0} µs of CPU"));
+    }
+    Ok(())
+}
