@@ -20,6 +20,12 @@ fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
 /// What the contract allows an operator.
 const NO_GUESTS: &str = "guests are turned off there";
 
+/// A body that is over anybody's limit for a login, and still goes into a socket's buffers whole.
+const TOO_LONG: usize = 200 * 1024;
+
+/// A spent refresh token answers for ten seconds.
+const AFTER_THE_GRACE: std::time::Duration = std::time::Duration::from_secs(11);
+
 /// A name that no room has.
 const NO_ROOM: &str = "unknown room";
 
@@ -66,6 +72,15 @@ pub mod call_catch_up {
             let token = format!("{header}.{payload}.");
             target.get(&format!("/callCatchUp/{}", encoded(&target.room)), Some(&token)).fails(401, "Unauthorized")?;
         }
+        PASSED
+    }
+
+    pub fn an_expired_token_is_401(target: &Target) -> Outcome {
+        let Some(expired) = &target.expired_token else {
+            return Ok(Verdict::NotTried("APP_TEST_EXPIRED_TOKEN is no token of there that has run out"));
+        };
+        target.get(&format!("/callCatchUp/{}", encoded(&target.room)), Some(expired)).fails(401, "Unauthorized")?;
+        target.get("/callConfig", Some(expired)).fails(401, "Unauthorized")?;
         PASSED
     }
 
@@ -162,6 +177,23 @@ pub mod errors {
         }
         PASSED
     }
+
+    pub fn head_is_404_without_a_body(target: &Target) -> Outcome {
+        let user = target.user()?;
+        for path in ["/meetings", "/callConfig", "/auth/joinmember?roomName=r1"] {
+            let answer = target.ask("HEAD", path, Some(&user), "").answer?;
+            demand(answer.status == 404 && answer.body.is_empty(), || {
+                format!("HEAD {path}: status {}, {} bytes of body", answer.status, answer.body.len())
+            })?;
+        }
+        PASSED
+    }
+
+    pub fn a_body_over_the_limit_is_413(target: &Target) -> Outcome {
+        let body = json!({"email": "a@b.c", "password": "x".repeat(TOO_LONG)});
+        target.post("/auth/login", None, &body).fails(413, "Payload too large")?;
+        PASSED
+    }
 }
 
 pub mod login {
@@ -222,6 +254,26 @@ pub mod refresh {
         let again = ask().success()?;
         demand(again["refreshToken"] == second["refreshToken"], || "a lost answer is not given again".to_owned())?;
         target.get("/callConfig", Some(text(&second["token"])?)).success()?;
+        PASSED
+    }
+
+    pub fn a_spent_refresh_token_ends_the_session(target: &Target) -> Outcome {
+        if target.login.is_none() {
+            return Ok(Verdict::NotTried("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
+        }
+        let Some(patient) = target.patient() else {
+            return Ok(Verdict::NotTried("APP_TEST_PATIENCE=11s does not allow the time that it takes"));
+        };
+        let target = &patient.target;
+        let Some(first) = session(target)? else {
+            return Err("there was a login a moment ago".to_owned());
+        };
+        let ask = |token: &Value| target.post("/auth/refresh", None, &json!({"refreshToken": token}));
+        let second = ask(&first["refreshToken"]).success()?;
+        (patient.wait)(AFTER_THE_GRACE);
+        ask(&first["refreshToken"]).fails(401, "Unauthorized")?;
+        ask(&second["refreshToken"]).fails(401, "Unauthorized").map_err(|seen| format!("its successor lives on: {seen}"))?;
+        target.get("/callConfig", Some(text(&second["token"])?)).fails(401, "Unauthorized")?;
         PASSED
     }
 

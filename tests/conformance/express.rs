@@ -12,11 +12,12 @@ use crate::target::Target;
 use proconf_app_server::sandbox::{Reply, Script};
 
 /// The cases that the sample fails. What each saw is printed; `docs/CONFORMANCE.md` says it in words.
-const WRONG: [&str; 26] = [
+const WRONG: [&str; 29] = [
     "call_catch_up::sample_response",
     "call_catch_up::no_token_is_401",
     "call_catch_up::an_invalid_token_is_401",
     "call_catch_up::an_unsigned_token_is_401",
+    "call_catch_up::an_expired_token_is_401",
     "call_catch_up::no_room_is_400",
     "call_catch_up::two_rooms_are_400",
     "call_catch_up::an_unknown_room_is_404",
@@ -25,6 +26,8 @@ const WRONG: [&str; 26] = [
     "call_catch_up::an_odd_room_name_is_one_room",
     "errors::the_token_is_checked_before_the_input",
     "errors::every_answer_has_a_request_id",
+    "errors::head_is_404_without_a_body",
+    "errors::a_body_over_the_limit_is_413",
     "login::wrong_credentials_are_401",
     "login::malformed_input_is_400",
     "refresh::an_access_token_is_no_refresh_token",

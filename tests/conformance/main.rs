@@ -59,6 +59,7 @@ pages! {
         no_token_is_401,
         an_invalid_token_is_401,
         an_unsigned_token_is_401,
+        an_expired_token_is_401,
         no_room_is_400,
         two_rooms_are_400,
         an_unknown_room_is_404,
@@ -72,6 +73,8 @@ pages! {
         the_method_is_checked_before_the_token,
         the_token_is_checked_before_the_input,
         every_answer_has_a_request_id,
+        head_is_404_without_a_body,
+        a_body_over_the_limit_is_413,
     }
     login {
         sample_response,
@@ -80,6 +83,7 @@ pages! {
     }
     refresh {
         a_refresh_token_is_exchanged,
+        a_spent_refresh_token_ends_the_session,
         a_logged_out_session_is_over,
         an_access_token_is_no_refresh_token,
     }

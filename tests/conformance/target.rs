@@ -27,6 +27,10 @@ pub struct Target {
     pub login: Option<(String, String)>,
     /// A user token, where there is no login.
     pub token: Option<String>,
+    /// A user token of there that has run out.
+    pub expired_token: Option<String>,
+    /// How long a case may wait there; none for the embedded server, which has a clock of its own.
+    pub patience: Option<Duration>,
     /// A room that Admin Control knows, with a catch-up and a status.
     pub room: String,
     /// A room whose catch-up Admin Control fails at.
@@ -57,6 +61,8 @@ impl Target {
             base_url: base_url.trim_end_matches('/').to_owned(),
             login,
             token,
+            expired_token: variable("APP_TEST_EXPIRED_TOKEN"),
+            patience: Some(patience(variable("APP_TEST_PATIENCE").as_deref())),
             room: variable("APP_TEST_ROOM").expect("APP_TEST_ROOM must name a room that exists"),
             failing_room: variable("APP_TEST_FAILING_ROOM"),
             summary_room: variable("APP_TEST_SUMMARY_ROOM"),
@@ -80,11 +86,29 @@ impl Target {
             base_url: format!("http://{}", server.address),
             login: Some((EMAIL.to_owned(), PASSWORD.to_owned())),
             token: Some(tokens::user()),
+            expired_token: Some(expired_token()),
+            patience: None,
             room: "r1".to_owned(),
             failing_room: Some("failing room".to_owned()),
             summary_room: Some("r1".to_owned()),
             echoes: true,
             waived: Vec::new(),
+        }
+    }
+
+    /// The target, and a way to let time pass there. The embedded server's is one of its own, whose clock can be put forward
+    /// without anybody else noticing. `None` if that takes longer than is allowed.
+    pub fn patient(&self) -> Option<Patient> {
+        match self.patience {
+            Some(allowed) if allowed < Duration::from_secs(11) => None,
+            Some(_) => Some(Patient { target: self.clone(), wait: Box::new(std::thread::park_timeout), _server: None }),
+            None => {
+                let server = TestServer::start();
+                server.add_user(EMAIL, PASSWORD);
+                let clock = server.clock.clone();
+                let target = Self { base_url: format!("http://{}", server.address), ..self.clone() };
+                Some(Patient { target, wait: Box::new(move |time| clock.put_forward(time)), _server: Some(server) })
+            }
         }
     }
 
@@ -148,6 +172,27 @@ impl Target {
         let answer = exchange(scheme == "https", authority, request.as_bytes()).and_then(|bytes| parse(&bytes));
         Seen { of: format!("{method} {target}"), answer }
     }
+}
+
+/// A target where time passes as told.
+pub struct Patient {
+    pub target: Target,
+    pub wait: Box<dyn Fn(Duration)>,
+    _server: Option<TestServer>,
+}
+
+/// Whole seconds, as in `11s`.
+fn patience(text: Option<&str>) -> Duration {
+    let seconds = text.map(|text| text.strip_suffix('s').and_then(|seconds| seconds.parse().ok()));
+    Duration::from_secs(seconds.map_or(0, |seconds| seconds.expect("APP_TEST_PATIENCE is seconds, as in 11s")))
+}
+
+/// A token that was good until a minute ago.
+fn expired_token() -> String {
+    let mut claims = tokens::user_claims();
+    claims["iat"] = json!(tokens::now() - 660);
+    claims["exp"] = json!(tokens::now() - 60);
+    tokens::signed(tokens::HEADER, &claims.to_string())
 }
 
 /// What came back, if anything did.

@@ -111,6 +111,7 @@ fn answer(wrong: Wrong, mut request: Request) -> Vec<u8> {
         .iter()
         .filter_map(|name| right.header(name).map(|value| format!("{name}: {value}\r\n")))
         .collect();
+    let body = if request.method == "HEAD" { String::new() } else { body.to_string() };
     format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}Connection: close\r\n\r\n{body}").into_bytes()
 }
 
@@ -122,7 +123,12 @@ fn a_right_server_behind_the_same_spoiler_fails_nothing() {
 #[test]
 fn a_405_in_place_of_a_404_is_seen() {
     let failing = failing(&start(Wrong::MethodNotAllowed));
-    assert_eq!(failing, ["call_catch_up::a_wrong_method_is_404", "errors::the_method_is_checked_before_the_token"]);
+    let expected = [
+        "call_catch_up::a_wrong_method_is_404",
+        "errors::the_method_is_checked_before_the_token",
+        "errors::head_is_404_without_a_body",
+    ];
+    assert_eq!(failing, expected);
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod login;
 mod openapi;
 mod pass_through;
 mod proconf_token;
+mod recipes;
 mod replicas;
 mod room_names;
 mod sandbox;

@@ -1,0 +1,113 @@
+//! Writes the API as a Postman collection, which Bruno and Insomnia import too: made from the OpenAPI document, a folder for
+//! each of its groups. The copy in `docs/clients` is renewed with
+//!
+//!     cargo run --example postman > docs/clients/proconf.postman_collection.json
+
+#![expect(clippy::indexing_slicing, reason = "an index into JSON that is not there is null")]
+
+use proconf_app_server::openapi;
+use serde_json::{Value, json};
+
+fn main() {
+    use std::io::Write as _;
+    // Nobody reads any more if this fails.
+    let _ = std::io::stdout().write_all(text().as_bytes());
+}
+
+/// The collection, as it is checked in.
+#[must_use]
+pub fn text() -> String {
+    format!("{:#}\n", collection(&openapi::document()))
+}
+
+/// The collection of an OpenAPI document.
+fn collection(document: &Value) -> Value {
+    let mut folders: Vec<Value> = Vec::new();
+    for tag in document["tags"].as_array().into_iter().flatten() {
+        let items: Vec<Value> = requests(document, &tag["name"]);
+        if !items.is_empty() {
+            folders.push(json!({"name": tag["name"], "description": tag["description"], "item": items}));
+        }
+    }
+    json!({
+        "info": {
+            "name": document["info"]["title"],
+            "description": document["info"]["description"],
+            "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json",
+        },
+        "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{token}}", "type": "string"}]},
+        "variable": [
+            {"key": "baseUrl", "value": "http://127.0.0.1:8080"},
+            {"key": "roomName", "value": "testRoom"},
+            {"key": "token", "value": ""},
+            {"key": "refreshToken", "value": ""},
+        ],
+        "item": folders,
+    })
+}
+
+/// The requests of one group.
+fn requests(document: &Value, tag: &Value) -> Vec<Value> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let operations = paths.flat_map(|(path, methods)| {
+        methods.as_object().into_iter().flatten().map(move |(method, operation)| (path, method, operation))
+    });
+    operations
+        .filter(|(.., operation)| operation["tags"][0] == *tag)
+        .map(|(path, method, operation)| request(document, path, method, operation))
+        .collect()
+}
+
+fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Value {
+    let path = path.replace("{roomName}", "{{roomName}}");
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let named = parameters.filter_map(|parameter| document.pointer(parameter["$ref"].as_str()?.trim_start_matches('#')));
+    let query: Vec<Value> = named
+        .filter(|parameter| parameter["in"] == "query")
+        .map(|parameter| json!({"key": parameter["name"], "value": "{{roomName}}", "description": parameter["description"]}))
+        .collect();
+    let asked: String = if query.is_empty() { String::new() } else { "?roomName={{roomName}}".to_owned() };
+    let mut request = json!({
+        "method": method.to_uppercase(),
+        "description": format!("{} {}", operation["summary"].as_str().unwrap_or_default(), operation["description"].as_str().unwrap_or_default()).trim(),
+        "header": [],
+        "url": {"raw": format!("{{{{baseUrl}}}}{path}{asked}"), "host": ["{{baseUrl}}"], "path": segments, "query": query},
+    });
+    if operation["security"] == json!([]) {
+        request["auth"] = json!({"type": "noauth"});
+    }
+    if let Some(content) = operation.pointer("/requestBody/content/application~1json") {
+        let mut example = content["example"].clone();
+        if example.get("refreshToken").is_some() {
+            example["refreshToken"] = json!("{{refreshToken}}");
+        }
+        if example.get("room").is_some() {
+            example["room"] = json!("{{roomName}}");
+        }
+        request["header"] = json!([{"key": "Content-Type", "value": "application/json"}]);
+        request["body"] = json!({"mode": "raw", "raw": format!("{example:#}"), "options": {"raw": {"language": "json"}}});
+    }
+    let mut item = json!({"name": operation["operationId"], "request": request, "response": []});
+    if let Some(script) = keeping(operation["operationId"].as_str().unwrap_or_default()) {
+        item["event"] = json!([{"listen": "test", "script": {"type": "text/javascript", "exec": script}}]);
+    }
+    item
+}
+
+/// What keeps the tokens of an answer for the requests after it.
+fn keeping(id: &str) -> Option<Vec<&'static str>> {
+    match id {
+        "login" | "refresh" => Some(vec![
+            "const { data } = pm.response.json();",
+            "if (data) {",
+            "  pm.collectionVariables.set(\"token\", data.token);",
+            "  pm.collectionVariables.set(\"refreshToken\", data.refreshToken);",
+            "}",
+        ]),
+        "joinMember" => {
+            Some(vec!["const { data } = pm.response.json();", "if (data) pm.collectionVariables.set(\"token\", data);"])
+        }
+        _ => None,
+    }
+}

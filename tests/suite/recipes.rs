@@ -1,0 +1,152 @@
+//! The recipes of `docs/clients`, taken out of their pages and run as they stand, against a server and a sandbox; and the
+//! collection, held against the document it is made of.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::{SandboxOnAThread, TestServer};
+use proconf_app_server::clock::Clock;
+use proconf_app_server::sandbox::Script;
+use tempfile::TempDir;
+
+#[path = "../../examples/postman.rs"]
+#[expect(dead_code, reason = "its main")]
+mod postman;
+
+const EMAIL: &str = "demo@example.com";
+const PASSWORD: &str = "demo of a late joiner";
+
+/// A server with the account and the rooms that `dev` has, and a folder to work in.
+struct Place {
+    server: TestServer,
+    sandbox: SandboxOnAThread,
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Self {
+        let sandbox = SandboxOnAThread::start(Script::samples(Clock::system()));
+        let behind = [("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str())];
+        let server = TestServer::with(&[&behind, settings].concat());
+        server.add_user(EMAIL, PASSWORD);
+        Self { server, sandbox, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Runs a program in the folder and gives what it printed; it must end well.
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("BASE", format!("http://{}", self.server.address))
+            .env("SANDBOX", format!("http://{}/sandbox", self.sandbox.address))
+            .envs([("EMAIL", EMAIL), ("PASSWORD", PASSWORD)])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{program} is needed here, and tests/run installs it: {error}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (printed, complained) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{program}: {}\n{printed}\n{complained}", output.status);
+        printed
+    }
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
+}
+
+/// The blocks of code of a page that are of this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(docs().join(page)).unwrap();
+    let fence = format!("```{language}\n");
+    let blocks: Vec<String> = text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
+    assert!(!blocks.is_empty(), "{page} has no {language}");
+    blocks
+}
+
+#[test]
+fn the_curl_recipes_do_what_their_page_says() {
+    let place = Place::new();
+    place.write("recipes.sh", &blocks("clients/curl.md", "sh").concat());
+    let printed = place.run("bash", &["recipes.sh"]);
+    let mut rest = printed.as_str();
+    for line in [
+        "signed in as A User",
+        "Ann opened the call",
+        "new: Ann opened the call",
+        "nothing new",
+        "renewed",
+        "nothing new",
+        "its own room: 200",
+        "another room: 403",
+        "in a path: 404",
+        "in a query: 404",
+        "HTTP/1.1 404 Not Found",
+        "x-request-id: ",
+        r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#,
+        r#"{"error":null,"data":null}"#,
+    ] {
+        let at = rest.find(line).unwrap_or_else(|| panic!("no {line:?} in the rest of\n{printed}"));
+        rest = &rest[at + line.len()..];
+    }
+}
+
+#[test]
+fn the_faults_of_the_guide_for_qa_come_out_as_it_says() {
+    let place = Place::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
+    place.write("faults.sh", &blocks("QA.md", "sh").concat());
+    let failure = r#"500 {"data":null,"error":{"code":500,"message":"Internal server error"}}"#;
+    let expected = [
+        r#"200 {"error":null,"data":"What was said so far."}"#,
+        failure,
+        failure,
+        failure,
+        r#"404 {"data":null,"error":{"code":404,"message":"Not found"}}"#,
+        "1",
+    ];
+    assert_eq!(place.run("bash", &["faults.sh"]).lines().collect::<Vec<_>>(), expected);
+    let page = std::fs::read_to_string(docs().join("QA.md")).unwrap();
+    for line in expected {
+        assert!(page.contains(&format!("`{line}`")), "{line} is not what docs/QA.md expects");
+    }
+}
+
+#[test]
+fn the_javascript_client_does_what_its_page_says() {
+    let place = Place::new();
+    let blocks = blocks("clients/javascript.md", "js");
+    let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    place.write("proconf.mjs", client);
+    place.write("usage.mjs", usage);
+    place.write("driver.mjs", include_str!("recipes/driver.mjs"));
+    let printed = place.run("node", &["usage.mjs"]);
+    assert!(printed.starts_with("Ann opened the call"), "{printed}");
+    let refusal = printed.lines().last().unwrap();
+    assert!(refusal.starts_with("403 Forbidden (request ") && !refusal.contains("null"), "{printed}");
+    assert_eq!(place.run("node", &["driver.mjs"]), "all of it held\n");
+}
+
+#[test]
+fn the_collection_is_made_of_the_document() {
+    let copy = std::fs::read_to_string(docs().join("clients/proconf.postman_collection.json")).unwrap_or_default();
+    let renew = "cargo run --example postman > docs/clients/proconf.postman_collection.json";
+    assert!(copy == postman::text(), "the API has changed; renew the collection: {renew}");
+}
+
+#[test]
+fn the_table_of_statuses_has_every_one_that_the_document_has() {
+    let page = std::fs::read_to_string(docs().join("clients/README.md")).unwrap();
+    let document = proconf_app_server::openapi::document();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap().values());
+    for status in operations.flat_map(|operation| operation["responses"].as_object().unwrap().keys()) {
+        assert!(page.contains(&format!("\n| {status} | ")), "{status} is not in docs/clients/README.md");
+    }
+}
