@@ -1,9 +1,11 @@
 //! What the operations share: the failures of the envelope, the headers, the parameters, the security scheme.
 
+use std::mem::discriminant;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::catch_up::Reason;
 use crate::responders::ApiError;
 use crate::room;
 
@@ -48,7 +50,10 @@ pub fn line(format: &str, about: &str) -> Value {
 
 /// A reference to one of the failures.
 pub(super) fn failure(error: &ApiError) -> Value {
-    let name = failures().into_iter().find(|(_, other, _)| other.code() == error.code()).map_or("", |(name, ..)| name);
+    let name = failures()
+        .into_iter()
+        .find(|(_, other, _)| discriminant(other) == discriminant(error))
+        .map_or("", |(name, ..)| name);
     response(name)
 }
 
@@ -69,7 +74,7 @@ fn reference(kind: &str, name: &str) -> Value {
 }
 
 /// Every failure that a route may document.
-fn failures() -> [(&'static str, ApiError, &'static str); 9] {
+fn failures() -> [(&'static str, ApiError, &'static str); 10] {
     [
         ("BadRequest", ApiError::RoomRequired, "Malformed input. The sentence names what is wrong."),
         (
@@ -79,6 +84,11 @@ fn failures() -> [(&'static str, ApiError, &'static str); 9] {
         ),
         ("Forbidden", ApiError::Forbidden, "A valid token that does not cover this room, role or route."),
         ("NotFound", ApiError::NotFound, "Admin Control does not know the room. Also: an unknown URL, or a wrong method."),
+        (
+            "NoCatchUp",
+            ApiError::NoCatchUp(Reason::NoneYet),
+            "There is no catch-up. `X-Catch-Up-Reason` says what is known of why. Also: an unknown URL, or a wrong method.",
+        ),
         ("RequestTimeout", ApiError::TooSlow, "The body did not arrive within the request's time."),
         ("PayloadTooLarge", ApiError::PayloadTooLarge, "The body is over 64 KiB."),
         (
@@ -136,6 +146,7 @@ fn failure_response(error: &ApiError, description: &str) -> Value {
     if let Value::Object(headers) = &mut headers {
         match error {
             ApiError::Unauthorized => drop(headers.insert("WWW-Authenticate".to_owned(), header("Challenge"))),
+            ApiError::NoCatchUp(_) => drop(headers.insert("X-Catch-Up-Reason".to_owned(), header("CatchUpReason"))),
             ApiError::Throttled(_) | ApiError::Overloaded => {
                 headers.insert("Retry-After".to_owned(), header("RetryAfter"));
             }
@@ -171,6 +182,10 @@ fn headers() -> Value {
             "Seconds since the answer arrived from Admin Control. It grows past the usual few when an old answer stands in for a failure.",
             json!({"type": "integer", "minimum": 0, "examples": [2]}),
         ),
+        "CatchUpReason": {
+            "description": "Why there is nothing, where there is nothing and this deployment says why.",
+            "schema": {"enum": Reason::ALL.map(Reason::name).to_vec()},
+        },
         "Kept": header("Ask again each time, with the tag.", json!({"const": "private, no-cache"})),
         "Revalidate": header("Ask again each time, with the tag.", json!({"const": "no-cache"})),
         "NotKept": header("Nobody keeps it.", json!({"const": "no-store"})),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::components::{self, failure};
+use crate::catch_up::Reason;
 use crate::responders::ApiError;
 use crate::routes::Who;
 
@@ -116,11 +117,10 @@ impl Operation {
             .carrying("Cache-Control", "Kept")
     }
 
-    /// Its success has a header of its own.
+    /// Where there is nothing to catch up with, it says why, in a header.
     #[must_use]
-    pub fn header(mut self, name: &str, description: &str, schema: &Value) -> Self {
-        self.headers.insert(name.to_owned(), json!({"description": description, "schema": schema}));
-        self
+    pub fn reasoned(self) -> Self {
+        self.carrying("X-Catch-Up-Reason", "CatchUpReason").fails([ApiError::NoCatchUp(Reason::NoneYet)])
     }
 
     /// Failures that do not follow from anything above.

@@ -26,5 +26,6 @@ pub(super) fn document() -> Operation {
         .of_room()
         .kept()
         .answers(&json!({"description": "The catch-up, normally a string."}), &json!("Meeting Summary content"))
-        .fails([ApiError::Forbidden, ApiError::NotFound])
+        .reasoned()
+        .fails([ApiError::Forbidden])
 }
