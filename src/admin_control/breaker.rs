@@ -12,6 +12,9 @@ const THRESHOLD: u32 = 5;
 /// How long it is open at first; each probe that fails doubles that.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An outage that is shorter than this is noticed to be over within the second of these.
+const SHORT_OUTAGE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE_IN_IT: Duration = Duration::from_secs(2);
 
 /// Shared by all workers; clones are the same breaker.
 #[derive(Debug, Clone, Default)]
@@ -22,10 +25,19 @@ struct State {
     failures: u32,
     /// Grows each time it opens or closes: what began before says nothing of now.
     generation: u64,
-    /// Open until then, and how long that was; `None` while it is closed.
-    open: Option<(Instant, Duration)>,
+    /// `None` while it is closed.
+    open: Option<Open>,
     /// Whether a call is trying right now if it may be closed again.
     probing: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    since: Instant,
+    /// When the next probe may go.
+    until: Instant,
+    /// How long the pause before that is.
+    pause: Duration,
 }
 
 /// The permission to make one call, and the duty to say what came of it. Dropped without a word, it says nothing.
@@ -41,7 +53,7 @@ impl Breaker {
         let mut state = self.state();
         let probe = match state.open {
             None => false,
-            Some((until, _)) if Instant::now() < until || state.probing => return None,
+            Some(open) if Instant::now() < open.until || state.probing => return None,
             Some(_) => true,
         };
         state.probing |= probe;
@@ -74,13 +86,17 @@ impl Attempt {
             return false;
         }
         state.failures = state.failures.saturating_add(1);
-        let pause = match state.open {
-            Some((_, pause)) if self.probe => (pause * 2).min(LONGEST_PAUSE),
-            None if state.failures >= THRESHOLD => FIRST_PAUSE,
+        let now = Instant::now();
+        let opened = state.open.is_none();
+        let (since, pause) = match state.open {
+            Some(Open { since, pause, .. }) if self.probe => {
+                let longest = if now - since < SHORT_OUTAGE { LONGEST_PAUSE_IN_IT } else { LONGEST_PAUSE };
+                (since, (pause * 2).min(longest))
+            }
+            None if state.failures >= THRESHOLD => (now, FIRST_PAUSE),
             _ => return false,
         };
-        let opened = state.open.is_none();
-        state.open = Some((Instant::now() + pause, pause));
+        state.open = Some(Open { since, until: now + pause, pause });
         state.generation += u64::from(opened);
         opened
     }
@@ -118,12 +134,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_probe_at_a_time_and_pauses_that_double_to_half_a_minute() {
+    async fn one_probe_at_a_time_and_pauses_that_are_short_at_first_and_double_to_half_a_minute() {
         let breaker = Breaker::default();
         (0..5).for_each(|_| {
             fail(&breaker);
         });
-        for pause in [1, 2, 4, 8, 16, 30, 30] {
+        for pause in [1, 2, 2, 2, 2, 2, 4, 8, 16, 30, 30] {
             advance(Duration::from_secs(pause).saturating_sub(Duration::from_millis(1))).await;
             assert!(breaker.attempt().is_none());
             advance(Duration::from_millis(1)).await;

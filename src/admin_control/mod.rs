@@ -230,8 +230,9 @@ impl AdminControl {
         work: impl Future<Output = Result<Box<RawValue>, Error>>,
     ) -> Result<Box<RawValue>, Error> {
         let (permits, breaker) = self.permits.0.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
-        let _permit = permits.try_acquire().map_err(|_| Error::TooManyCalls)?;
+        // In this order: that Admin Control can't be reached is no overload of ours.
         let attempt = breaker.attempt().ok_or(Error::BreakerOpen)?;
+        let _permit = permits.try_acquire().map_err(|_| Error::TooManyCalls)?;
         let answer = tokio::time::timeout(self.rules.timeout, work).await.unwrap_or(Err(Error::TimedOut));
         if answer.as_ref().is_err_and(Error::is_unreached) {
             if attempt.failed() {

@@ -47,12 +47,11 @@ impl From<summaries::Error> for ApiError {
             summaries::Error::Forbidden => Self::Forbidden,
             summaries::Error::NotFound => Self::NotFound,
             summaries::Error::Overloaded => Self::Overloaded,
-            // The source has logged why.
-            summaries::Error::SourceFailed | summaries::Error::Gone => Self::Internal,
-            summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => {
-                log::error!(cause:% = error; "a summary could not be read");
-                Self::Internal
-            }
+            // It has been logged why.
+            summaries::Error::SourceFailed
+            | summaries::Error::Gone
+            | summaries::Error::BadRecord(_)
+            | summaries::Error::StoreFailed(_) => Self::Internal,
         }
     }
 }

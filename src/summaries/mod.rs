@@ -96,11 +96,29 @@ impl Summaries {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        let record = self.windows.records.read(room.as_str(), || self.source.call_summary(room.clone())).await?;
+        let call = || {
+            let (record, room) = (self.source.call_summary(room.clone()), room.clone());
+            async move {
+                let record = record.await?;
+                // Here already, so that a bad one is kept by nobody, and the log has it once and not for each asker.
+                key_in(record.data(), &room).map_err(logged)?;
+                Ok(record)
+            }
+        };
+        let record = self.windows.records.read(room.as_str(), call).await?;
         let key = key_in(record.answer.data(), room)?;
         let (store, of) = (self.store.clone(), key.clone());
-        self.windows.texts.read(&key, || async move { text_answer(&store.read(&of).await?) }).await
+        let call = || async move { store.read(&of).await.and_then(|text| text_answer(&text)).map_err(logged) };
+        self.windows.texts.read(&key, call).await
     }
+}
+
+/// Says in the log why a summary could not be read, where nobody else has.
+fn logged(error: Error) -> Error {
+    if matches!(error, Error::BadRecord(_) | Error::StoreFailed(_)) {
+        log::error!(cause:% = error; "a summary could not be read");
+    }
+    error
 }
 
 /// A meeting's time, in the documented form: without this, a room could claim the files of another whose name goes on after `_`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
+use object_store::client::HttpError;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -83,13 +84,13 @@ impl Store {
 async fn read(files: &dyn ObjectStore, path: &Path) -> Result<String, Error> {
     let file = match files.get(path).await {
         Err(object_store::Error::NotFound { .. }) => return Err(missing(files, path).await),
-        got => got.map_err(|error| Error::StoreFailed(error.to_string()))?,
+        got => got.map_err(|error| failed(&error))?,
     };
     let announced = file.meta.size;
     if announced > MAX_BYTES {
         return Err(Error::StoreFailed("the file is too large".to_owned()));
     }
-    let bytes = file.bytes().await.map_err(|error| Error::StoreFailed(error.to_string()))?;
+    let bytes = file.bytes().await.map_err(|error| failed(&error))?;
     if u64::try_from(bytes.len()) != Ok(announced) {
         return Err(Error::StoreFailed("the file was cut short".to_owned()));
     }
@@ -102,9 +103,36 @@ async fn missing(files: &dyn ObjectStore, path: &Path) -> Error {
     let folder: Path = path.parts().take(1).collect();
     match files.list(Some(&folder)).next().await {
         // S3's own word for it; object_store has no variant for that.
-        Some(Err(error)) if format!("{error:?}").contains("NoSuchBucket") => Error::StoreFailed(error.to_string()),
+        Some(Err(error)) if format!("{error:?}").contains("NoSuchBucket") => {
+            Error::StoreFailed("there is no such bucket".to_owned())
+        }
         _ => Error::NotFound,
     }
+}
+
+/// Why the store failed, without what it said and without the place inside it: `object_store` puts both into its messages.
+fn failed(error: &object_store::Error) -> Error {
+    let causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    let cause = causes.filter_map(cause).last();
+    Error::StoreFailed(match error {
+        object_store::Error::PermissionDenied { .. } => "it denies access".to_owned(),
+        object_store::Error::Unauthenticated { .. } => "it does not accept the keys".to_owned(),
+        _ => cause.unwrap_or_else(|| "it gave no answer that can be used".to_owned()),
+    })
+}
+
+fn cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return Some(error.kind().to_string());
+    }
+    if let Some(error) = error.downcast_ref::<HttpError>() {
+        return Some(format!("{:?}", error.kind()).to_lowercase());
+    }
+    // The type that has the status as a number can't be named from here.
+    let text = error.to_string();
+    let (_, status) = text.split_once("status code: ")?;
+    let status: u16 = status.get(..3)?.parse().ok()?;
+    Some(format!("status {status}"))
 }
 
 /// A file itself, at the very place that the key names: no link to another room's, no device to wait for.

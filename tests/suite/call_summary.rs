@@ -1,10 +1,14 @@
 //! `GET /callSummary/R`: the same from a folder and from a bucket of a real S3 server.
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::peers::{Peer, http};
+use crate::support::peers::{Peer, http, read_head};
+use crate::support::process::ServerProcess;
 use crate::support::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY, write};
 use crate::support::{TestServer, tokens};
 
@@ -184,5 +188,54 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
             SECRET_KEY,
         );
         server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", &bytes);
+    }
+}
+
+#[test]
+fn a_record_that_can_not_be_used_is_kept_by_nobody() {
+    let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
+    server.put_summary(KEY, TEXT);
+    server.script.set("call-summary", "r1", Reply::data(r#"{"room_name":"r2","file_url":"r2_1/x"}"#));
+    server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", "of another room");
+    let record = json!({"room_name": "r1", "file_url": KEY}).to_string();
+    server.script.set("call-summary", "r1", Reply::data(&record));
+    assert_eq!(server.client().get("/callSummary/r1", Some(&tokens::user())).data(), TEXT);
+}
+
+#[test]
+fn a_store_that_fails_is_one_line_of_the_log_however_many_wait_and_quotes_nothing() {
+    let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
+    let admin_control = Peer::answering(http("200 OK", &record));
+    for (answer, cause) in [
+        (http("403 Forbidden", "<Error>the inside</Error>"), "the store failed: it denies access"),
+        (http("400 Bad Request", "<Error>the inside</Error>"), "the store failed: status 400"),
+    ] {
+        let s3 = Peer::serving(move |mut stream, _| {
+            read_head(&mut stream);
+            std::thread::park_timeout(Duration::from_millis(500));
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let server = ServerProcess::start(
+            &admin_control.base_url(),
+            &[
+                ("APP_SUMMARIES__URL", "s3://summaries"),
+                ("AWS_ENDPOINT", &format!("http://127.0.0.1:{}", s3.port)),
+                ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+                ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ],
+        );
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
+                    answer.is_error(500, "Internal server error", "the store failed");
+                });
+            }
+        });
+        let said = server.line(0, |line| line["message"] == "a summary could not be read");
+        assert_eq!(said["cause"], cause);
+        let said = server.lines(0, |line| line["level"] == "ERROR");
+        assert!(said.len() < 4, "{said:#?}");
+        assert!(!format!("{said:?}").contains("the inside"), "{said:#?}");
     }
 }

@@ -161,6 +161,28 @@ fn after_five_failures_in_a_row_nobody_waits_until_a_probe_gets_through() {
 }
 
 #[test]
+fn an_admin_control_that_is_not_reached_is_no_overload_even_while_the_probe_takes_the_last_permit() {
+    let silent = Peer::serving(|mut stream, _| while crate::support::peers::read_head(&mut stream).is_some() {});
+    let server = TestServer::with(&[
+        ("APP_ADMIN_CONTROL__BASE_URL", &silent.base_url()),
+        ("APP_ADMIN_CONTROL__TIMEOUT", "500ms"),
+        ("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "1"),
+    ]);
+    for _ in 0..5 {
+        get(&server, "r1").is_error(500, "Internal server error", "timed out");
+    }
+    std::thread::park_timeout(Duration::from_millis(1_100));
+    std::thread::scope(|scope| {
+        let probe = scope.spawn(|| get(&server, "probe"));
+        while silent.connections() < 6 {
+            std::thread::yield_now();
+        }
+        get(&server, "r2").is_error(500, "Internal server error", "while it is probed");
+        probe.join().unwrap().is_error(500, "Internal server error", "the probe");
+    });
+}
+
+#[test]
 fn a_room_that_admin_control_fails_at_does_not_shut_the_others_out() {
     let server = TestServer::start();
     server.script.catch_up("poison", Reply::body(500, "x"));
