@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
-use crate::server::{self, Server};
+use crate::server::{self, Server, Stop};
 use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
 use crate::{accounts, openapi, telemetry};
 
@@ -163,6 +165,8 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
 }
 
 async fn serve_until_told(settings: &Settings) -> Result<(), Error> {
+    // A terminal that closes is no reason to end. Listened for and never looked at: it has no effect.
+    let _hang_up = signal(SignalKind::hangup())?;
     let server = Server::bind(settings, &Clock::system()).await?;
     Ok(server.run(told_to_stop()?).await?)
 }
@@ -171,13 +175,13 @@ fn sandbox(listen: SocketAddr) -> Result<(), Error> {
     let _ = telemetry::start(LogFormat::Text, None, Clock::system());
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
-        let stop = told_to_stop()?;
+        let mut told = told_to_stop()?;
         let (base_url, control) = (sandbox.base_url(), sandbox.control_url());
         writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}")?;
         writeln!(io::stdout(), "Its answers can be changed at {control} (see docs/QA.md)")?;
         tokio::select! {
             ended = sandbox.run() => Ok(ended?),
-            () = stop => Ok(()),
+            _ = told.recv() => Ok(()),
         }
     })
 }
@@ -204,15 +208,20 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     actix_rt::System::new().block_on(work)
 }
 
-/// Done when the process is told to stop, by SIGTERM or by SIGINT (Ctrl-C).
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
+/// What the process is told from here on: by SIGTERM, or by SIGINT (Ctrl-C), whose sender does not want to wait.
+fn told_to_stop() -> io::Result<UnboundedReceiver<Stop>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let (tell, told) = unbounded_channel();
+    actix_rt::spawn(async move {
+        loop {
+            let stop = tokio::select! {
+                _ = terminate.recv() => Stop::AfterDraining,
+                _ = interrupt.recv() => Stop::Now,
+            };
+            if tell.send(stop).is_err() {
+                return;
+            }
         }
-    })
+    });
+    Ok(told)
 }

@@ -14,6 +14,7 @@ pub struct Draining(Arc<Flag>);
 #[derive(Debug, Default)]
 struct Flag {
     raised: AtomicBool,
+    over: AtomicBool,
     changed: Notify,
 }
 
@@ -28,6 +29,18 @@ impl Draining {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.0.raised.load(Ordering::SeqCst)
+    }
+
+    /// Says that it is over: nobody new is let in, and what is there is to be finished.
+    pub fn end(&self) {
+        self.begin();
+        self.0.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.over.load(Ordering::SeqCst)
     }
 
     /// Done once it is raised; at once if it is already.
@@ -58,6 +71,8 @@ mod tests {
         draining.begin();
         waiting.await.unwrap();
         draining.begun().await;
-        assert!(draining.has_begun());
+        assert!(draining.has_begun() && !draining.is_over());
+        draining.end();
+        assert!(draining.is_over());
     }
 }

@@ -4,7 +4,10 @@
 //!
 //! ```text
 //! request
+//!   → connection                  deadlines and limits on bytes, whatever they mean; then actix's parser (listener)
 //!   → middleware::access_log      request id, clock starts; one log line at the end
+//!   → middleware::answer_headers  what every answer carries: security headers, CORS, the end of the connection in a drain
+//!   → middleware::admission       503 beyond so many requests at once, before any work
 //!   → middleware::error_boundary  a panic, a timeout or a framework-made error leaves as the envelope
 //!   → routes                      THE TABLE: path → row; no row, or the wrong method → 404
 //!   → middleware::authenticate    on rows that need a caller: 401, or leaves a Caller
@@ -30,10 +33,13 @@ pub mod catch_up;
 pub mod cli;
 pub mod client_address;
 pub mod clock;
+pub mod connection;
 pub mod db;
+pub mod descriptors;
 pub mod draining;
 pub mod json;
 pub mod jwt;
+pub mod listener;
 pub mod middleware;
 pub mod openapi;
 pub mod pass_through;

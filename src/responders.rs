@@ -199,6 +199,12 @@ impl ResponseError for ApiError {
     }
 }
 
+/// 204: the answer is all in the headers.
+#[must_use]
+pub fn no_content() -> HttpResponse {
+    HttpResponse::NoContent().finish()
+}
+
 fn envelope(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
     match serde_json::to_string(body) {
         Ok(body) => enveloped(response, body),

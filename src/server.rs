@@ -1,21 +1,27 @@
 //! The HTTP server: bound first, so that its address is known, then run until it is told to stop.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::time::Duration;
 
-use actix_web::dev::Server as ActixServer;
+use actix_web::App;
+use actix_web::dev::{Server as ActixServer, ServerHandle};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clock::Clock;
+use crate::connection;
+use crate::descriptors;
 use crate::draining::Draining;
+use crate::listener::{self, Rules};
 use crate::middleware::access_log::access_log;
+use crate::middleware::admission::admission;
+use crate::middleware::answer_headers::answer_headers;
 use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
 use crate::services::{self, Shared};
-use crate::settings::Settings;
+use crate::settings::{ServerSettings, Settings};
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +34,21 @@ pub enum Error {
     Services(#[from] services::Error),
 }
 
+/// How a server is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// First serve on for a while, no longer ready, so that whoever sends requests here can stop doing so.
+    AfterDraining,
+    /// Let nobody new in; what is in flight is finished.
+    Now,
+}
+
 /// A server that listens.
 pub struct Server {
     address: SocketAddr,
     running: ActixServer,
     draining: Draining,
+    drain_for: Duration,
 }
 
 impl Server {
@@ -43,29 +59,22 @@ impl Server {
     /// See [`Error`].
     pub async fn bind(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
         let shared = Shared::open(settings, clock).await?;
-        let draining = shared.draining();
-        let server = &settings.server;
-        let failed = |error| Error::Listen(server.listen, error);
-        let workers = server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-        let http = HttpServer::new(move || {
+        let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
+        let rules = rules(&settings.server);
+        let failed = |error| Error::Listen(settings.server.listen, error);
+        let listener = connection::listen(settings.server.listen, &rules.connection).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let running = listener::serve(listener, &rules, &draining, move || {
             App::new()
                 .configure(|config| services::register(&shared, config))
                 .configure(routes::mount)
                 // The last one is outermost.
                 .wrap(from_fn(error_boundary))
+                .wrap(from_fn(admission))
+                .wrap(from_fn(answer_headers))
                 .wrap(from_fn(access_log))
-        })
-        .workers(workers)
-        .max_connections(server.max_connections.div_ceil(workers))
-        .keep_alive(server.keep_alive)
-        // actix counts in seconds; rounded up, so that nothing is cut early.
-        .shutdown_timeout(server.shutdown_timeout.as_secs() + u64::from(server.shutdown_timeout.subsec_nanos() > 0))
-        // Signals are the command line's business.
-        .disable_signals()
-        .bind(server.listen)
-        .map_err(failed)?;
-        let address = http.addrs().first().copied().unwrap_or(server.listen);
-        Ok(Self { address, running: http.run(), draining })
+        });
+        Ok(Self { address, running: running.map_err(failed)?, draining, drain_for })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -74,22 +83,75 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown` is done, then lets requests in flight finish.
+    /// Serves until it is told to stop, then lets requests in flight finish; told once more, it ends at once.
     ///
     /// # Errors
     ///
     /// What ended the server before it was told to.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(self, mut told: UnboundedReceiver<Stop>) -> io::Result<()> {
         log::info!(address:% = self.address; "listening");
         let handle = self.running.handle();
         let mut running = actix_rt::spawn(self.running);
-        tokio::select! {
+        let stop = tokio::select! {
             ended = &mut running => return ended?,
-            () = shutdown => {}
+            stop = told.recv() => stop.unwrap_or(Stop::Now),
+        };
+        self.draining.begin();
+        if stop == Stop::AfterDraining {
+            log::info!(serving_on_for:? = self.drain_for; "no longer ready");
+            tokio::select! {
+                ended = &mut running => return ended?,
+                () = tokio::time::sleep(self.drain_for) => {}
+                () = again(&mut told) => {
+                    give_up(&handle);
+                    return Ok(());
+                }
+            }
         }
         log::info!("stopping");
-        self.draining.begin();
-        handle.stop(true).await;
-        running.await?
+        self.draining.end();
+        tokio::select! {
+            () = handle.stop(true) => running.await?,
+            () = again(&mut told) => {
+                give_up(&handle);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Done when told again, and never if nobody can tell any more.
+async fn again(told: &mut UnboundedReceiver<Stop>) {
+    if told.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ends without another word to anybody. What was being worked on is lost.
+fn give_up(handle: &ServerHandle) {
+    log::warn!("told again to stop: ending at once");
+    // Not waited for: the process is about to end.
+    drop(handle.stop(false));
+}
+
+fn rules(settings: &ServerSettings) -> Rules {
+    let workers = settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+    Rules {
+        workers,
+        max_connections: connections(settings.max_connections),
+        keep_alive: settings.keep_alive,
+        shutdown_timeout: settings.shutdown_timeout,
+        connection: connection::Rules::new(settings.request_timeout),
+    }
+}
+
+/// As many as were asked for and as there are descriptors for.
+fn connections(asked: usize) -> usize {
+    match descriptors::limit().map(descriptors::for_clients) {
+        Some(room) if room < asked => {
+            log::warn!(asked, connections = room; "the limit on open files leaves room for fewer connections (ulimit -n)");
+            room
+        }
+        _ => asked,
     }
 }

@@ -21,6 +21,8 @@ use crate::clock::Clock;
 use crate::db::{self, Database};
 use crate::draining::Draining;
 use crate::jwt::Tokens;
+use crate::middleware::admission::InFlight;
+use crate::middleware::answer_headers::Origins;
 use crate::middleware::error_boundary::RequestTimeout;
 use crate::openapi;
 use crate::pass_through::{self, PassThrough};
@@ -104,6 +106,8 @@ pub struct Shared {
     catch_up_reason: bool,
     document: web::Data<openapi::Document>,
     draining: web::Data<Draining>,
+    in_flight: web::Data<InFlight>,
+    origins: web::Data<Origins>,
     admin_control_rules: admin_control::Rules,
     admin_control_permits: admin_control::Permits,
 }
@@ -142,6 +146,8 @@ impl Shared {
             roles: web::Data::new(settings.roles.clone()),
             document: web::Data::new(openapi::Document::new()),
             draining: web::Data::new(Draining::default()),
+            in_flight: web::Data::new(InFlight::new(settings.server.max_in_flight)),
+            origins: web::Data::new(Origins(settings.server.cors_origins.clone())),
             catch_up_reason: settings.catch_up_reason,
             admin_control_rules: settings.admin_control.clone(),
             admin_control_permits: admin_control::Permits::new(&settings.admin_control),
@@ -191,6 +197,8 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.roles.clone())
         .app_data(shared.document.clone())
         .app_data(shared.draining.clone())
+        .app_data(shared.in_flight.clone())
+        .app_data(shared.origins.clone())
         .app_data(web::Data::new(catch_up))
         .app_data(web::Data::new(Summaries::new(
             Rc::new(admin_control.clone()),

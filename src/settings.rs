@@ -60,10 +60,16 @@ pub struct ServerSettings {
     pub trusted_proxies: TrustedProxies,
     /// The most connections, over all workers.
     pub max_connections: usize,
+    /// The most requests that are worked on at once, over all workers.
+    pub max_in_flight: usize,
     /// One whole request, its body included.
     pub request_timeout: Duration,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long it goes on serving, no longer ready, before it stops.
+    pub drain_for: Duration,
+    /// The origins whose pages may read answers.
+    pub cors_origins: Vec<String>,
     /// How long requests in flight may take to finish once it stops.
     pub shutdown_timeout: Duration,
 }
@@ -213,6 +219,13 @@ impl Values {
             workers: if workers.is_empty() { None } else { Some(self.get("APP_SERVER__WORKERS")?) },
             trusted_proxies: TrustedProxies(self.all("APP_SERVER__TRUSTED_PROXIES")?),
             max_connections: self.get("APP_SERVER__MAX_CONNECTIONS")?,
+            max_in_flight: self.get("APP_SERVER__MAX_IN_FLIGHT")?,
+            drain_for: self.get::<PossiblyNone>("APP_SERVER__DRAIN_FOR")?.0,
+            cors_origins: self
+                .all::<values::Origin>("APP_SERVER__CORS_ORIGINS")?
+                .into_iter()
+                .map(|origin| origin.0)
+                .collect(),
             request_timeout: self.get("APP_SERVER__REQUEST_TIMEOUT")?,
             keep_alive: self.get("APP_SERVER__KEEP_ALIVE")?,
             shutdown_timeout: self.get("APP_SERVER__SHUTDOWN_TIMEOUT")?,

@@ -40,9 +40,9 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         let server = Server::bind(&settings, &Clock::system()).await?;
         actix_rt::spawn(sandbox.run());
         // Before the greeting: who reads it may stop us at once.
-        let stop = super::told_to_stop()?;
+        let told = super::told_to_stop()?;
         greet(server.addr(), &token, &control)?;
-        Ok(server.run(stop).await?)
+        Ok(server.run(told).await?)
     })
 }
 

@@ -5,10 +5,12 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
 
+use crate::connection::Invitation;
 use crate::json::Object;
+use crate::middleware::admission::{InFlight, Permit};
 use crate::middleware::error_boundary::Deadline;
 use crate::responders::ApiError;
 use crate::room::{self, RoomName};
@@ -17,12 +19,16 @@ use crate::room::{self, RoomName};
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 
 /// The members of a request's body.
-pub(super) struct Body(Object);
+pub(super) struct Body {
+    members: Object,
+    /// Kept while the request is worked on.
+    _permit: Option<Permit>,
+}
 
 impl Body {
     /// The string called `name`, which must be there and not be empty.
     pub(super) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
-        match self.0.get(name) {
+        match self.members.get(name) {
             None | Some(serde_json::Value::Null) => Err(ApiError::bad_request(format!("{name} is required."))),
             Some(serde_json::Value::String(text)) if text.is_empty() => {
                 Err(ApiError::bad_request(format!("{name} must not be empty.")))
@@ -47,7 +53,7 @@ impl Body {
 
     /// The room called `name`. JSON has no percent-encoding: the string is the name.
     pub(super) fn room(&self, name: &'static str) -> Result<RoomName, ApiError> {
-        match self.0.get(name) {
+        match self.members.get(name) {
             None | Some(serde_json::Value::Null) => Err(ApiError::RoomRequired),
             Some(serde_json::Value::String(room)) => Ok(RoomName::parse(room)?),
             Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
@@ -63,6 +69,14 @@ impl FromRequest for Body {
         let checked = check_head(request);
         let deadline = request.extensions().get::<Deadline>().copied();
         let payload = payload.take();
+        // While its client takes its time, a request is not being worked on, and keeps nobody else out.
+        drop(request.extensions_mut().remove::<Permit>());
+        let in_flight = request.app_data::<web::Data<InFlight>>().cloned();
+        if checked.is_ok()
+            && let Some(invitation) = request.conn_data::<Invitation>()
+        {
+            invitation.send();
+        }
         Box::pin(async move {
             checked?;
             let bytes = match deadline {
@@ -71,9 +85,13 @@ impl FromRequest for Body {
                 }
                 None => read(payload).await?,
             };
-            let object = serde_json::from_slice(&bytes)
+            let permit = match in_flight {
+                Some(in_flight) => Some(in_flight.into_inner().admit().ok_or(ApiError::Overloaded)?),
+                None => None,
+            };
+            let members = serde_json::from_slice(&bytes)
                 .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
-            Ok(Self(object))
+            Ok(Self { members, _permit: permit })
         })
     }
 }

@@ -226,12 +226,12 @@ impl Setting for IpNet {
 }
 
 /// An exact web origin: `https://app.example.com`.
-pub(super) struct Origin;
+pub(super) struct Origin(pub(super) String);
 
 impl Setting for Origin {
     fn parse(text: &str) -> Result<Self, &'static str> {
         match url::Url::parse(text) {
-            Ok(url) if url.origin().ascii_serialization() == text => Ok(Self),
+            Ok(url) if url.origin().ascii_serialization() == text => Ok(Self(text.to_owned())),
             _ => Err("must be exact origins: scheme, host and, if not the usual one, port"),
         }
     }

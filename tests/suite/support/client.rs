@@ -1,8 +1,8 @@
 //! A client that sends exactly the bytes it is given: most of the contract is about requests that no HTTP library would send.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 
@@ -91,13 +91,64 @@ impl Connection {
             if let Some(answer) = self.parse() {
                 return Some(answer);
             }
-            let mut buffer = [0; 16 * 1024];
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            if !self.fill().unwrap_or_else(|error| panic!("no answer: {error}")) {
+                return None;
+            }
+        }
+    }
+
+    /// The same, as long as `doing` is done again after each `pause` without an answer.
+    pub fn read_while(&mut self, doing: impl Fn(&mut Self), pause: Duration) -> Option<Answer> {
+        self.stream.set_read_timeout(Some(pause)).unwrap();
+        let started = Instant::now();
+        let answer = loop {
+            if let Some(answer) = self.parse() {
+                break Some(answer);
+            }
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    assert!(started.elapsed() < PATIENCE, "no answer and no end");
+                    doing(self);
+                }
                 Err(error) => panic!("no answer: {error}"),
             }
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        answer
+    }
+
+    /// The next answer; `None` if there is none after that time.
+    pub fn read_within(&mut self, time: Duration) -> Option<Answer> {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let answer = loop {
+            if let Some(answer) = self.parse() {
+                break Some(answer);
+            }
+            if !self.fill().unwrap_or(false) {
+                break None;
+            }
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        answer
+    }
+
+    /// The same connection, for another thread to write to.
+    pub fn clone(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
+    }
+
+    /// Reads more; whether there was any before the connection ended.
+    fn fill(&mut self) -> std::io::Result<bool> {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(read) => {
+                self.unread.extend_from_slice(&buffer[..read]);
+                Ok(read > 0)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

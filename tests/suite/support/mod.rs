@@ -24,10 +24,11 @@ use proconf_app_server::background::Background;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Sandbox, Script};
-use proconf_app_server::server::Server;
+use proconf_app_server::server::{Server, Stop};
 use proconf_app_server::settings::{Settings, Values};
 use sqlx::Connection as _;
 use tempfile::TempDir;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
 use client::Client;
@@ -186,7 +187,12 @@ fn start_server(settings: Settings, clock: Clock) -> (SocketAddr, OnAThread) {
     OnAThread::start(move |started, stopped| async move {
         let server = Server::bind(&settings, &clock).await.unwrap();
         started.send(server.addr()).unwrap();
-        server.run(async { stopped.await.unwrap_or_default() }).await.unwrap();
+        let (tell, told) = unbounded_channel();
+        actix_rt::spawn(async move {
+            let _ = stopped.await;
+            let _ = tell.send(Stop::Now);
+        });
+        server.run(told).await.unwrap();
     })
 }
 

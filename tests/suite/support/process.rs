@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SECRET;
 use super::client::Client;
@@ -93,6 +93,12 @@ impl ServerProcess {
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end: the exit code, and how long that took.
+    pub fn exit(&mut self) -> (i32, Duration) {
+        let started = Instant::now();
+        (self.child.wait().unwrap().code().expect("ended by itself"), started.elapsed())
     }
 
     /// Memory in use, in KiB.

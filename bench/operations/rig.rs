@@ -1,0 +1,253 @@
+//! What the operations benchmarks are made with: the built server as a process, an Admin Control of fixed capacity, and a client
+//! that is just enough for questions without a body.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use proconf_app_server::clock::Clock;
+use proconf_app_server::jwt::{Rules, Tokens};
+use proconf_app_server::secret::Secret;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+const SECRET: &str = "a bench secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
+
+/// The server as a process of its own, killed when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) child: Child,
+    pub(crate) token: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) async fn start(base_url: &str, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // Free a moment ago, and most likely still.
+        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+        command.arg("serve").current_dir(folder.path()).env_clear().envs([
+            ("APP_SERVER__LISTEN", address.to_string().as_str()),
+            ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
+            ("APP_ADMIN_CONTROL__BASE_URL", base_url),
+            ("APP_AUTH__JWT_SECRET", SECRET),
+            ("APP_CATCH_UP__FRESH_FOR", "0s"),
+            ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
+            // A line a request would be most of what is measured.
+            ("RUST_LOG", "warn"),
+        ]);
+        let child = command.envs(settings.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let server = Self { address, child, token: token(), _folder: folder };
+        let started = Instant::now();
+        while Client::open(address).await.is_err() {
+            if started.elapsed() > Duration::from_secs(20) {
+                return Err(io::Error::other("the server does not start"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Vec<u8> {
+        format!("GET {target} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\r\n", self.token).into_bytes()
+    }
+
+    /// Memory in use, in MiB.
+    pub(crate) fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    }
+
+    /// Processor time used, in seconds.
+    pub(crate) fn processor(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        // User and system time, in hundredths of a second.
+        fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let _ = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn token() -> String {
+    let rules = Rules {
+        secret: Secret::new(SECRET),
+        previous_secrets: Vec::new(),
+        issuer: "proconf-app-server".to_owned(),
+        audience: "proconf-app-server".to_owned(),
+        user_ttl: Duration::from_hours(1),
+        guest_ttl: None,
+    };
+    Tokens::new(rules, Clock::system()).for_user("u1", "s1")
+}
+
+/// An Admin Control that works on so many calls at a time, each for as long as its room's name says.
+pub(crate) async fn stub(at_a_time: usize, usual: Duration, large: usize) -> io::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let base_url = format!("http://{}/api", listener.local_addr()?);
+    let (permits, large) = (Arc::new(Semaphore::new(at_a_time)), Arc::new("x".repeat(large)));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, Arc::clone(&permits), usual, Arc::clone(&large)));
+        }
+    });
+    Ok(base_url)
+}
+
+async fn answer(mut stream: TcpStream, permits: Arc<Semaphore>, usual: Duration, large: Arc<String>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut read = Vec::new();
+    loop {
+        while !read.ends_with(b"\r\n\r\n") {
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(());
+            }
+        }
+        let target = String::from_utf8_lossy(&read).split(' ').nth(1).unwrap_or_default().to_owned();
+        read.clear();
+        let data = if target.ends_with("large") { large.as_str() } else { "text" };
+        if let Some(slow) = target.rsplit_once("slow-").and_then(|(_, time)| time.parse().ok()) {
+            tokio::time::sleep(Duration::from_millis(slow)).await;
+        } else if !target.ends_with("large") {
+            let _permit = permits.acquire().await;
+            tokio::time::sleep(usual).await;
+        }
+        let body = format!(r#"{{"error":null,"data":"{data}"}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
+    }
+}
+
+/// A kept-alive connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// The status, and whether it was the last answer of its connection.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) close: bool,
+}
+
+impl Client {
+    pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, unread: Vec::new() })
+    }
+
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+        self.send(request).await?;
+        loop {
+            if let Some(answer) = self.whole_answer() {
+                return Ok(answer);
+            }
+            if self.stream.read_buf(&mut self.unread).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Reads so many bytes at most; 0 at the end.
+    pub(crate) async fn read(&mut self, most: usize) -> io::Result<usize> {
+        let mut buffer = vec![0; most];
+        self.stream.read(&mut buffer).await
+    }
+
+    /// A connection whose kernel takes next to nothing in advance.
+    pub(crate) async fn narrow(address: SocketAddr) -> io::Result<Self> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(1)?;
+        Ok(Self { stream: socket.connect(address).await?, unread: Vec::new() })
+    }
+
+    /// Whether the other end has broken it off.
+    pub(crate) fn is_broken(&self) -> bool {
+        !matches!(socket2::SockRef::from(&self.stream).take_error(), Ok(None))
+    }
+
+    fn whole_answer(&mut self) -> Option<Answer> {
+        let end = self.unread.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(self.unread.get(..end)?).ok()?.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap_or(0);
+        self.unread.get(end..end + length)?;
+        self.unread.drain(..end + length);
+        Some(Answer { status: head.split(' ').nth(1)?.parse().ok()?, close: head.contains("\r\nconnection: close\r\n") })
+    }
+}
+
+/// Asks for health twenty times a second until it is told to stop; gives the 99th percentile, in milliseconds.
+pub(crate) async fn probe(address: SocketAddr, stop: Arc<AtomicUsize>) -> f64 {
+    let (mut took, mut client) = (Vec::new(), None);
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    while stop.load(Ordering::Relaxed) == 0 {
+        ticks.tick().await;
+        let started = Instant::now();
+        let mut open = match client.take() {
+            Some(open) => open,
+            None => match Client::open(address).await {
+                Ok(open) => open,
+                Err(_) => continue,
+            },
+        };
+        if open.ask(b"GET /health/live HTTP/1.1\r\nHost: bench\r\n\r\n").await.is_ok_and(|answer| !answer.close) {
+            client = Some(open);
+        }
+        took.push(started.elapsed());
+    }
+    percentile(&mut took, 99)
+}
+
+/// The value below which so many of a hundred are, in milliseconds.
+pub(crate) fn percentile(took: &mut [Duration], percent: usize) -> f64 {
+    took.sort_unstable();
+    let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
+    took.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
+}
+
+/// When, what and where: without it a number says nothing.
+pub(crate) fn heading(what: &str) -> String {
+    let output = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&output).trim().to_owned()
+    };
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    format!(
+        "{what}\n{}, commit {}, {} cores of {}, Linux {}\n",
+        output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        output("git", &["rev-parse", "--short", "HEAD"]),
+        std::thread::available_parallelism().map_or(1, usize::from),
+        processor.trim_start_matches([' ', '\t', ':']),
+        output("uname", &["-r"]),
+    )
+}
+
+/// Whether only a little of everything is wanted, to see that it works.
+pub(crate) fn smoke() -> bool {
+    std::env::args().any(|argument| argument == "--smoke")
+}

@@ -1,0 +1,161 @@
+//! Clients that take their time: what they cost in memory, and when they are ended.
+//!
+//! `cargo bench --bench slow_clients` opens thousands of connections of each kind, one kind after the other, each against a
+//! server of its own. `-- --smoke` opens a few and does not wait for the longest deadlines. The descriptors for ten thousand
+//! connections are needed twice: `ulimit -n 20000`.
+
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+#![expect(clippy::cast_precision_loss, reason = "counts, shown with one decimal")]
+
+#[expect(dead_code, reason = "each benchmark uses a part of it")]
+mod rig;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rig::{Client, Server, heading, probe, smoke, stub};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Idle,
+    Heads,
+    Bodies,
+    Readers,
+    ShutWindows,
+    Pipelines,
+}
+
+struct Case {
+    kind: Kind,
+    name: &'static str,
+    clients: usize,
+    /// By when the last of them is to be gone.
+    ended_within: Duration,
+}
+
+const fn case(kind: Kind, name: &'static str, clients: usize, seconds: u64) -> Case {
+    Case { kind, name, clients, ended_within: Duration::from_secs(seconds) }
+}
+
+const FULL: [Case; 6] = [
+    case(Kind::Idle, "idle, after one request", 8_000, 78),
+    case(Kind::Heads, "a header line a second", 4_000, 6),
+    case(Kind::Bodies, "a body of one byte a second (10 s)", 4_000, 12),
+    case(Kind::Readers, "32 bytes a second of 1 MB", 500, 35),
+    case(Kind::ShutWindows, "a window that is shut", 100, 35),
+    case(Kind::Pipelines, "64 requests for 4 MB, and no reading", 100, 35),
+];
+const SMOKE: [Case; 3] = [
+    case(Kind::Idle, "idle, after one request", 200, 3),
+    case(Kind::Heads, "a header line a second", 50, 6),
+    case(Kind::Bodies, "a body of one byte a second (1 s)", 50, 3),
+];
+
+async fn open(server: &Server, kind: Kind) -> io::Result<Client> {
+    let mut client = match kind {
+        Kind::Idle | Kind::Heads | Kind::Bodies => Client::open(server.address).await?,
+        _ => Client::narrow(server.address).await?,
+    };
+    match kind {
+        Kind::Idle => drop(client.ask(&server.get("/callConfig")).await?),
+        Kind::Heads => client.send(b"GET /callConfig HTTP/1.1\r\nHost: bench\r\n").await?,
+        Kind::Bodies => {
+            let head =
+                "POST /auth/login HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
+            client.send(head.as_bytes()).await?;
+        }
+        Kind::Readers | Kind::ShutWindows => client.send(&server.get("/callCatchUp/large")).await?,
+        Kind::Pipelines => client.send(&server.get("/callCatchUp/large").repeat(64)).await?,
+    }
+    Ok(client)
+}
+
+/// What a client goes on doing once a second; whether its connection is over.
+async fn go_on(client: &mut Client, kind: Kind) -> bool {
+    if client.is_broken() {
+        return true;
+    }
+    match kind {
+        Kind::Heads => client.send(b"X: y\r\n").await.is_err() || is_closed(client).await,
+        Kind::Bodies => client.send(b" ").await.is_err() || is_closed(client).await,
+        Kind::Idle => is_closed(client).await,
+        Kind::Readers => !matches!(client.read(32).await, Ok(1..)),
+        Kind::ShutWindows | Kind::Pipelines => false,
+    }
+}
+
+/// Takes whatever is there, and says whether it is the end.
+async fn is_closed(client: &mut Client) -> bool {
+    match tokio::time::timeout(Duration::ZERO, client.read(4096)).await {
+        Ok(Ok(read)) => read == 0,
+        Ok(Err(_)) => true,
+        Err(_) => false,
+    }
+}
+
+async fn measure(case: &Case, base_url: &str) -> io::Result<String> {
+    let (request_timeout, keep_alive) = if smoke() { ("1s", "1s") } else { ("10s", "75s") };
+    let settings = [("APP_SERVER__REQUEST_TIMEOUT", request_timeout), ("APP_SERVER__KEEP_ALIVE", keep_alive)];
+    let server = Server::start(base_url, &settings).await?;
+    // The first connections of a process cost more than others.
+    for _ in 0..50 {
+        drop(open(&server, Kind::Idle).await?);
+    }
+    let (before, descriptors) = (server.memory(), server.descriptors());
+    let stop = Arc::new(AtomicUsize::new(0));
+    let health = tokio::spawn(probe(server.address, Arc::clone(&stop)));
+    let started = Instant::now();
+    let mut clients = Vec::with_capacity(case.clients);
+    for _ in 0..case.clients {
+        clients.push(open(&server, case.kind).await?);
+    }
+    let opened = started.elapsed();
+    let (mut most, mut ended) = (server.memory(), None);
+    let (processor, looked) = (server.processor(), Instant::now());
+    while started.elapsed() < opened + case.ended_within + Duration::from_secs(5) {
+        let mut over = 0;
+        for client in &mut clients {
+            over += usize::from(go_on(client, case.kind).await);
+        }
+        most = most.max(server.memory());
+        // What counts is the server's end; a client may have bytes to read for hours.
+        if server.descriptors() <= descriptors + 8 || over == case.clients {
+            ended = Some(started.elapsed());
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let busy = (server.processor() - processor) / looked.elapsed().as_secs_f64() * 100.0;
+    stop.store(1, Ordering::Relaxed);
+    let added = most - before;
+    Ok(format!(
+        "{:<38}{:>8}{:>10.0}{:>11.1}{:>12}{:>10}{:>8.1}{:>11.1}",
+        case.name,
+        case.clients,
+        added,
+        added * 1024.0 / case.clients as f64,
+        ended.map_or("not".to_owned(), |ended| format!("{:.1} s", ended.as_secs_f64())),
+        format!("≤ {} s", case.ended_within.as_secs() + opened.as_secs()),
+        busy,
+        health.await.unwrap_or(f64::NAN),
+    ))
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    println!("{}", heading("Slow clients: what they cost, and when the last of them is ended"));
+    println!(
+        "{:<38}{:>8}{:>10}{:>11}{:>12}{:>10}{:>8}{:>11}",
+        "", "clients", "MiB more", "KiB each", "ended", "bar", "CPU %", "health p99"
+    );
+    let base_url = stub(10_000, Duration::from_millis(1), 1 << 20).await?;
+    let larger = stub(10_000, Duration::from_millis(1), 4_000_000).await?;
+    let cases: &[Case] = if smoke() { &SMOKE } else { &FULL };
+    for case in cases {
+        let base_url = if case.kind == Kind::Pipelines { &larger } else { &base_url };
+        println!("{}", measure(case, base_url).await?);
+    }
+    Ok(())
+}

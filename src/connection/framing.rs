@@ -1,0 +1,260 @@
+//! Where in a client's bytes the heads and bodies of its requests begin and end.
+//!
+//! The HTTP parser behind it stays the judge of what a request is; this only keeps count beside it, so that a connection can
+//! have deadlines and limits that the parser does not know. It therefore reads bytes exactly as that parser does: HTTP/1.1
+//! alone has `Transfer-Encoding`, `chunked` goes before a length, `CONNECT` has no end. It knows no socket and no clock.
+
+use memchr::memchr;
+
+/// The longest request line, in bytes.
+const MAX_REQUEST_LINE: usize = 8 * 1024;
+/// The longest head; the trailers of a body, and the line before a chunk, may be as long by themselves.
+const MAX_HEAD: usize = 16 * 1024;
+/// More digits than a size has.
+const MAX_SIZE_DIGITS: usize = 16;
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No request: nothing has come yet, or the last one is complete.
+    Between,
+    /// A head that has begun.
+    Head,
+    /// A body that is not complete.
+    Body,
+    /// Nobody knows, up to the end of the connection.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    RequestLine,
+    HeaderLine,
+    Body(u64),
+    ChunkSize,
+    ChunkData(u64),
+    Trailer,
+    Unknown,
+}
+
+/// What one head has said so far.
+#[derive(Debug, Default)]
+struct Head {
+    /// Bytes of it, and of trailers.
+    bytes: usize,
+    /// HTTP/1.1; others have no chunks.
+    current: bool,
+    connect: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+/// A header that means something to the two ends of a connection, which the parser would act on by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hop {
+    Upgrade,
+    Expect,
+}
+
+/// Bytes that must not reach the parser, from this place in what was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) usize);
+
+/// Follows the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Framing {
+    state: State,
+    head: Head,
+    /// The line that is not complete yet, where it began in an earlier read.
+    line: Vec<u8>,
+    /// How many requests have begun.
+    begun: u32,
+    /// The last one asks whether its body is wanted.
+    asks: bool,
+}
+
+impl Framing {
+    pub(super) fn new() -> Self {
+        Self { state: State::RequestLine, head: Head::default(), line: Vec::new(), begun: 0, asks: false }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.state {
+            State::RequestLine if self.head.bytes == 0 => Phase::Between,
+            State::RequestLine | State::HeaderLine => Phase::Head,
+            State::Body(_) | State::ChunkSize | State::ChunkData(_) | State::Trailer => Phase::Body,
+            State::Unknown => Phase::Unknown,
+        }
+    }
+
+    /// How many requests have begun; it wraps.
+    pub(super) fn begun(&self) -> u32 {
+        self.begun
+    }
+
+    /// Whether the client waits for a word before it sends the body that is next; said once.
+    pub(super) fn asks(&mut self) -> bool {
+        self.phase() == Phase::Body && std::mem::take(&mut self.asks)
+    }
+
+    /// Takes what was read, and makes two headers into ones that nobody knows. After an `Upgrade` the parser would take
+    /// whatever follows for a body without end; a server may ignore that header (RFC 9110 section 7.8). To an `Expect` it would
+    /// say `100 Continue` before anybody has decided that the body is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] if a limit is passed, or a line of a head or a trailer does not end in CR LF.
+    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<(), Refused> {
+        let mut at = 0;
+        while at < bytes.len() {
+            at = match self.state {
+                State::Unknown => return Ok(()),
+                State::Body(left) => {
+                    let taken = take(left, bytes.len() - at);
+                    if left == taken as u64 {
+                        self.next_request();
+                    } else {
+                        self.state = State::Body(left - taken as u64);
+                    }
+                    at + taken
+                }
+                State::ChunkData(left) => {
+                    let taken = take(left, bytes.len() - at);
+                    self.state = if left == taken as u64 { State::ChunkSize } else { State::ChunkData(left - taken as u64) };
+                    at + taken
+                }
+                State::RequestLine | State::HeaderLine | State::ChunkSize | State::Trailer => self.read_line(bytes, at)?,
+            };
+        }
+        Ok(())
+    }
+
+    fn next_request(&mut self) {
+        self.state = State::RequestLine;
+        self.head = Head::default();
+        self.asks = false;
+    }
+
+    /// Takes the line that begins, or goes on, at `at`, as far as it is there; gives the place behind it.
+    fn read_line(&mut self, bytes: &mut [u8], at: usize) -> Result<usize, Refused> {
+        let Some(rest) = bytes.get_mut(at..) else {
+            return Ok(bytes.len());
+        };
+        if self.phase() == Phase::Between {
+            self.begun = self.begun.wrapping_add(1);
+        }
+        let (length, complete) = memchr(b'\n', rest).map_or((rest.len(), false), |end| (end + 1, true));
+        self.head.bytes += length;
+        let too_long = self.state == State::RequestLine && self.line.len() + length > MAX_REQUEST_LINE;
+        if too_long || self.head.bytes > MAX_HEAD {
+            return Err(Refused(at));
+        }
+        let part = rest.get_mut(..length).unwrap_or_default();
+        if !complete {
+            self.line.extend_from_slice(part);
+            return Ok(at + length);
+        }
+        if self.line.is_empty() {
+            // The usual case: the whole line is here.
+            let hop = self.take_line(part, at)?;
+            return self.disarm(hop, part, at).map(|()| at + length);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(part);
+        let hop = self.take_line(&line, at)?;
+        self.disarm(hop, part, at).map(|()| at + length)
+    }
+
+    /// Changes the end of the header's value, in the part of its line that has not been handed on yet.
+    fn disarm(&mut self, hop: Option<Hop>, part: &mut [u8], at: usize) -> Result<(), Refused> {
+        let Some(hop) = hop else {
+            return Ok(());
+        };
+        let value = memchr(b':', part).map_or(0, |colon| colon + 1);
+        match (hop, part.get_mut(value..).and_then(|value| value.iter_mut().rev().nth(2))) {
+            (Hop::Upgrade, Some(last)) => *last = b'-',
+            // The whole value has gone already.
+            (Hop::Upgrade, None) => return Err(Refused(at)),
+            (Hop::Expect, Some(last)) => {
+                *last = b'-';
+                self.asks = true;
+            }
+            // Then the parser answers it.
+            (Hop::Expect, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a whole line with its end.
+    fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Hop>, Refused> {
+        let Some(line) = line.strip_suffix(b"\r\n") else {
+            return Err(Refused(at));
+        };
+        let mut hop = None;
+        match self.state {
+            // Empty lines before a request are none of it (RFC 9112 section 2.2), but count.
+            State::RequestLine if line.is_empty() => {}
+            State::RequestLine => {
+                self.head.current = line.ends_with(b" HTTP/1.1");
+                self.head.connect = line.starts_with(b"CONNECT ");
+                self.state = State::HeaderLine;
+            }
+            State::HeaderLine if line.is_empty() => self.head_read(),
+            State::HeaderLine => hop = self.header(line),
+            State::ChunkSize => self.chunk_size(line),
+            State::Trailer if line.is_empty() => self.next_request(),
+            State::Trailer | State::Body(_) | State::ChunkData(_) | State::Unknown => {}
+        }
+        Ok(hop)
+    }
+
+    fn header(&mut self, line: &[u8]) -> Option<Hop> {
+        let colon = memchr(b':', line)?;
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        match name.len() {
+            6 if self.head.current && name.eq_ignore_ascii_case(b"expect") => {
+                return value.eq_ignore_ascii_case(b"100-continue").then_some(Hop::Expect);
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => return Some(Hop::Upgrade),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.head.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.head.chunked = self.head.current && value.eq_ignore_ascii_case(b"chunked");
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn head_read(&mut self) {
+        self.head.bytes = 0;
+        match self.head.length {
+            _ if self.head.chunked => self.state = State::ChunkSize,
+            Some(length) if length > 0 => self.state = State::Body(length),
+            _ if self.head.connect => self.state = State::Unknown,
+            _ => self.next_request(),
+        }
+    }
+
+    /// The line before a chunk; behind a chunk stands an empty one.
+    fn chunk_size(&mut self, line: &[u8]) {
+        self.head.bytes = 0;
+        let digits = line.iter().take(MAX_SIZE_DIGITS).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let size = line.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
+        match size.map(|size| u64::from_str_radix(size, 16)) {
+            Some(Ok(0)) => self.state = State::Trailer,
+            Some(Ok(size)) => self.state = State::ChunkData(size),
+            _ => {}
+        }
+    }
+}
+
+/// How many of `there` bytes belong to what has `left` bytes left.
+fn take(left: u64, there: usize) -> usize {
+    usize::try_from(left).map_or(there, |left| left.min(there))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+use super::*;
+
+/// Feeds the bytes in pieces of `size`; gives what the parser would get, and where it ended.
+fn feed(bytes: &[u8], size: usize) -> (Vec<u8>, Phase, Framing, bool) {
+    let mut framing = Framing::new();
+    let mut passed = Vec::new();
+    for piece in bytes.chunks(size) {
+        let mut piece = piece.to_vec();
+        if framing.read(&mut piece).is_err() {
+            let phase = framing.phase();
+            return (passed, phase, framing, true);
+        }
+        passed.extend_from_slice(&piece);
+    }
+    let phase = framing.phase();
+    (passed, phase, framing, false)
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+
+#[test]
+fn each_request_ends_where_it_ends_however_its_bytes_are_cut() {
+    for (bytes, begun, phase) in [
+        (b"".to_vec(), 0, Phase::Between),
+        (b"\r\nG".to_vec(), 1, Phase::Head),
+        (GET.to_vec(), 1, Phase::Between),
+        (GET.repeat(3), 3, Phase::Between),
+        (b"POST / HTTP/1.1\r\ncontent-LENGTH:  3 \r\n\r\nab".to_vec(), 1, Phase::Body),
+        ([b"POST / HTTP/1.1\r\ncontent-LENGTH:  3 \r\n\r\nabc", GET].concat(), 2, Phase::Between),
+        ([b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", GET].concat(), 2, Phase::Between),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n".to_vec(), 1, Phase::Body),
+        (
+            [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX: y\r\n\r\n", GET]
+                .concat(),
+            2,
+            Phase::Between,
+        ),
+        // Not of HTTP/1.0, and not another coding: the parser refuses them or goes by the length, and so does this.
+        ([b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\na", GET].concat(), 2, Phase::Between),
+        (b"CONNECT t HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_vec(), 1, Phase::Unknown),
+    ] {
+        for size in 1..=bytes.len().max(1) {
+            let (passed, at_the_end, framing, refused) = feed(&bytes, size);
+            let of = format!("{:?} in pieces of {size}", String::from_utf8_lossy(&bytes));
+            assert!(!refused, "{of}");
+            assert_eq!((at_the_end, framing.begun(), &passed), (phase, begun, &bytes), "{of}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_ends_in_a_bare_line_feed_goes_no_further() {
+    for bytes in [
+        b"GET / HTTP/1.1\nHost: t\r\n\r\n".as_slice(),
+        b"GET / HTTP/1.1\r\nHost: t\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: t\r\n\n",
+        b"\nGET / HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n",
+    ] {
+        for size in 1..=bytes.len() {
+            assert!(feed(bytes, size).3, "{:?} in pieces of {size}", String::from_utf8_lossy(bytes));
+        }
+    }
+}
+
+#[test]
+fn limits_are_on_the_request_line_the_head_a_chunks_line_and_the_trailers() {
+    let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "a".repeat(length - 16)).into_bytes();
+    let header = |length: usize| format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(length - 23)).into_bytes();
+    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extension = |length: usize| format!("{chunked}1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(length - 4)).into_bytes();
+    let trailer = |length: usize| format!("{chunked}0\r\nX: {}\r\n\r\n", "a".repeat(length - 7)).into_bytes();
+    for (of, good, bad) in [
+        ("request line", line(MAX_REQUEST_LINE), line(MAX_REQUEST_LINE + 1)),
+        ("head", header(MAX_HEAD), header(MAX_HEAD + 1)),
+        ("chunk extension", extension(MAX_HEAD), extension(MAX_HEAD + 1)),
+        ("trailers", trailer(MAX_HEAD), trailer(MAX_HEAD + 1)),
+        ("empty lines", GET.to_vec(), [b"\r\n".repeat(MAX_HEAD), GET.to_vec()].concat()),
+    ] {
+        for size in [1, 1000, 1 << 20] {
+            let (_, phase, _, refused) = feed(&good, size);
+            assert!(!refused && phase == Phase::Between, "{of}, pieces of {size}");
+            assert!(feed(&bad, size).3, "{of}, pieces of {size}");
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_is_one_that_nobody_knows_and_a_body_with_such_a_line_stays_as_it_is() {
+    let head = b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUPGRADE:websocket\r\n\r\n";
+    for size in 1..=head.len() {
+        let (passed, _, _, refused) = feed(head, size);
+        // In the one cut where the value had gone already, the request is refused.
+        let passed = String::from_utf8(passed).unwrap();
+        assert!(refused || passed.ends_with("UPGRADE:websocke-\r\n\r\n"), "{size}: {passed}");
+    }
+    assert!(!feed(head, head.len()).3);
+    for body in ["Content-Length: 20\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n14\r\n"] {
+        let bytes = format!("POST / HTTP/1.1\r\n{body}Upgrade: websocket\r\n").into_bytes();
+        assert_eq!(feed(&bytes, bytes.len()).0, bytes);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_and_how_they_are_cut_changes_nothing(bytes: Vec<u8>, size in 1_usize..9) {
+        let bytes = [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", bytes.as_slice()].concat();
+        let whole = feed(&bytes, bytes.len());
+        let cut = feed(&bytes, size);
+        proptest::prop_assert_eq!((whole.1, whole.3), (cut.1, cut.3));
+    }
+}

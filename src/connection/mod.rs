@@ -1,0 +1,256 @@
+//! A client's connection: a TCP stream that keeps the limits which the HTTP server behind it does not know.
+//!
+//! It sees the bytes in both directions and ends a connection whose request does not arrive in time, whose head or request line
+//! is too long, or whose client does not take its answer. What a request means it leaves to others; docs/LIMITS.md has
+//! every number.
+
+mod framing;
+mod socket;
+mod sweeper;
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::draining::Draining;
+use framing::{Framing, Phase, Refused};
+pub use socket::listen;
+use sweeper::{Sweeper, Watch};
+
+/// How much is still read, and thrown away, of a request that was answered before it was complete.
+const UNWANTED: usize = 64 * 1024;
+
+/// How long a client may take. Ends come up to half a second later.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// For a head, from its first byte.
+    pub head: Duration,
+    /// For a whole request, from the first byte of its head to the last of its body.
+    pub request: Duration,
+    /// Within such a time …
+    pub send_window: Duration,
+    /// … it must have taken so many bytes for each second of it.
+    pub least_per_second: usize,
+    /// For both, once the listener is closed.
+    pub once_stopped: Duration,
+    /// For closing its end.
+    pub closing: Duration,
+}
+
+impl Rules {
+    /// Those of the server, where a request may take so long.
+    #[must_use]
+    pub fn new(request: Duration) -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            // The handler that waits for the body comes first, with an answer.
+            request: request.saturating_add(Duration::from_millis(250)),
+            send_window: Duration::from_secs(30),
+            least_per_second: 1024,
+            once_stopped: Duration::from_secs(5),
+            closing: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The connections of one worker.
+#[derive(Clone)]
+pub struct Connections(Rc<Sweeper>);
+
+impl Connections {
+    /// Starts to look after this thread's connections; must be called in a `LocalSet`.
+    #[must_use]
+    pub fn start(rules: Rules, draining: Draining) -> Self {
+        Self(Sweeper::start(rules, draining))
+    }
+
+    /// Takes on a connection.
+    #[must_use]
+    pub fn open(&self, stream: TcpStream) -> Connection {
+        Connection {
+            stream,
+            watch: self.0.watch(),
+            sweeper: Rc::clone(&self.0),
+            framing: Framing::new(),
+            begun: 0,
+            refused: false,
+            asked: false,
+            unflushed: false,
+            closing: None,
+        }
+    }
+}
+
+/// Says that the body of the request that is being worked on is wanted, to a client that waits to hear it.
+pub struct Invitation(Rc<Watch>);
+
+impl Invitation {
+    /// Says so.
+    pub fn send(&self) {
+        self.0.want();
+    }
+}
+
+/// One connection.
+pub struct Connection {
+    stream: TcpStream,
+    watch: Rc<Watch>,
+    sweeper: Rc<Sweeper>,
+    framing: Framing,
+    /// When the request that is being read began.
+    begun: u32,
+    /// Nothing more is handed on.
+    refused: bool,
+    /// The client waits to hear whether its body is wanted.
+    asked: bool,
+    /// What was written may not all have been taken.
+    unflushed: bool,
+    /// How much is still read for nothing, once our end is closed.
+    closing: Option<usize>,
+}
+
+impl Connection {
+    /// Takes note of what was read, and changes what must not go further.
+    fn has_read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let requests = self.framing.begun();
+        let bytes = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        if bytes.is_empty() {
+            // Its client has closed its end, and can't be late any more.
+            return self.watch.has_read(None);
+        }
+        if let Err(Refused(at)) = self.framing.read(bytes) {
+            // What no parser takes, in a head as in the frame of a body: 400, and no byte further.
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = 0;
+            }
+            buffer.set_filled(before + at + 1);
+            self.refused = true;
+        }
+        if self.framing.begun() != requests {
+            self.begun = self.sweeper.now();
+            self.watch.is_wanted();
+        }
+        self.asked = self.framing.asks();
+        self.watch.has_read(match self.framing.phase() {
+            Phase::Between | Phase::Unknown => None,
+            Phase::Head => Some(self.sweeper.head_by(self.begun)),
+            Phase::Body => Some(self.sweeper.request_by(self.begun)),
+        });
+    }
+
+    /// Says `100 Continue` to a client that asked, if its body is wanted, and nothing else is on its way to it.
+    fn answer_expectation(&mut self, context: &mut Context<'_>) {
+        if !self.asked || self.unflushed || !self.watch.is_wanted() {
+            return;
+        }
+        self.asked = false;
+        // An idle connection takes 25 bytes; should it not, the client sends its body without a word after a while.
+        let _ = Pin::new(&mut self.stream).poll_write(context, b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    /// What says that the body of a request on this connection is wanted.
+    #[must_use]
+    pub fn invitation(&self) -> Invitation {
+        Invitation(Rc::clone(&self.watch))
+    }
+
+    /// Ends it at once, with whatever is still on its way.
+    fn give_up<T>(&self) -> Poll<io::Result<T>> {
+        // Else the kernel would go on for minutes. It only fails if there is no connection any more.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
+
+    /// Reads for nothing: a connection that is closed with unread bytes is reset, and the answer may be lost with it.
+    fn read_the_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        while let Some(left) = self.closing.filter(|left| *left > 0) {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.closing = Some(left.saturating_sub(buffer.filled().len()));
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                // Between requests nothing more is on its way, as far as anybody knows.
+                Poll::Pending if !self.refused && self.framing.phase() == Phase::Between => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.watch.is_over() {
+            return this.give_up();
+        }
+        if this.refused {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.stream).poll_read(context, buffer) {
+            Poll::Pending => {
+                this.watch.starves(context);
+                this.answer_expectation(context);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => {
+                this.has_read(buffer, before);
+                Poll::Ready(Ok(()))
+            }
+            failed @ Poll::Ready(Err(_)) => failed,
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.watch.is_over() {
+            return this.give_up();
+        }
+        this.unflushed = true;
+        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        match outcome {
+            Poll::Pending => this.watch.is_blocked(context, this.sweeper.now()),
+            Poll::Ready(Ok(taken)) => this.watch.has_taken(taken),
+            Poll::Ready(Err(_)) => {}
+        }
+        outcome
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Only called once everything was taken.
+        let this = self.get_mut();
+        this.unflushed = false;
+        Pin::new(&mut this.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.watch.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        if this.closing.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            this.closing = Some(UNWANTED);
+            this.watch.has_read(Some(this.sweeper.closed_by()));
+        }
+        if this.read_the_rest(context).is_pending() {
+            this.watch.starves(context);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

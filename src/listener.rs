@@ -1,0 +1,86 @@
+//! actix-web's HTTP server, put together from its parts: the same workers and the same parser, over connections of our own
+//! ([`crate::connection`]), because the ready-made one takes no other. Must not know what is served.
+
+use std::future::ready;
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_http::body::MessageBody;
+use actix_http::{HttpService, KeepAlive, Request};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, ServiceResponse};
+use tokio::net::TcpStream;
+
+use crate::connection::{self, Connection, Connections};
+use crate::draining::Draining;
+
+/// How much of an answer is gathered before it is sent. Together with bodies that come in slices
+/// ([`crate::middleware::answer_headers`]) all that a slow reader holds of our memory.
+const WRITE_BUFFER: usize = 16 * 1024;
+
+/// What the listener goes by.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Worker threads.
+    pub workers: usize,
+    /// Connections, over all workers.
+    pub max_connections: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How long what is in flight may take to finish at the stop.
+    pub shutdown_timeout: Duration,
+    /// What a client may take its time for.
+    pub connection: connection::Rules,
+}
+
+/// Serves what `factory` makes, once for each worker.
+///
+/// # Errors
+///
+/// If the listener can't be used.
+pub fn serve<F, I, S, B>(listener: TcpListener, rules: &Rules, draining: &Draining, factory: F) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let (keep_alive, of_connection) = (rules.keep_alive, rules.connection);
+    let (draining, address) = (draining.clone(), listener.local_addr()?);
+    let builder = Server::build()
+        .workers(rules.workers)
+        .max_concurrent_connections(rules.max_connections.div_ceil(rules.workers))
+        // actix counts in seconds; rounded up, so that nothing is cut early.
+        .shutdown_timeout(rules.shutdown_timeout.as_secs() + u64::from(rules.shutdown_timeout.subsec_nanos() > 0))
+        // Signals are the command line's business.
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder.listen("http", listener, move || {
+        let connections = Connections::start(of_connection, draining.clone());
+        let (stopping, served) = (stopping.clone(), factory().into_factory());
+        let http = HttpService::build()
+            .keep_alive(KeepAlive::Timeout(keep_alive))
+            // Only this one answers, with 408, and only the first head of a connection.
+            .client_request_timeout(of_connection.head)
+            // The connection closes itself, and reads the rest of what it refused.
+            .client_disconnect_timeout(Duration::ZERO)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            .local_addr(address)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, of_connection| drop(of_connection.insert(connection.invitation())))
+            .h1(map_config(served.map_err(|error| error.error_response()), |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            ready(Ok((connections.open(stream), peer)))
+        })
+        .and_then(http)
+    })?;
+    Ok(builder.run())
+}

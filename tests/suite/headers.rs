@@ -1,0 +1,165 @@
+//! What a browser and a proxy make of the answers: which page may read them, and which headers of a request steer nothing.
+
+use crate::support::answer::Answer;
+use crate::support::client::request;
+use crate::support::{TestServer, tokens};
+
+const GOOD: &str = "https://app.example.com";
+
+fn with_origins() -> TestServer {
+    TestServer::with(&[("APP_SERVER__CORS_ORIGINS", "https://app.example.com,http://localhost:3000")])
+}
+
+fn ask(server: &TestServer, line: &str, headers: &str) -> Answer {
+    server.client().ask(format!("{line} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
+}
+
+fn cors(answer: &Answer) -> Vec<&(String, String)> {
+    answer.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect()
+}
+
+#[test]
+fn an_origin_that_is_not_on_the_list_to_the_byte_gets_no_word_of_it() {
+    let server = with_origins();
+    for origin in [
+        "https://evil.com",
+        "null",
+        "*",
+        "https://app.example.com.evil.com",
+        "https://evilapp.example.com",
+        "http://app.example.com",
+        "https://app.example.com:444",
+        "https://app.example.com:443",
+        "https://APP.example.com",
+        "https://app.example.com/",
+        "https://app.example.com, https://evil.com",
+        "",
+    ] {
+        for line in ["GET /callConfig", "OPTIONS /callConfig", "OPTIONS /nowhere"] {
+            let headers = format!("Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n");
+            let answer = ask(&server, line, &headers);
+            assert!(cors(&answer).is_empty(), "{line} of {origin:?}: {answer:?}");
+            assert_eq!(answer.header("vary"), Some("Origin"), "caches must not mix them up");
+            assert_eq!(answer.status, if line.starts_with("GET") { 401 } else { 404 }, "{line} of {origin:?}");
+        }
+    }
+    let answer = ask(
+        &TestServer::start(),
+        "OPTIONS /callConfig",
+        &format!("Origin: {GOOD}\r\nAccess-Control-Request-Method: GET\r\n"),
+    );
+    answer.is_error(404, "Not found", "no origin is allowed by default");
+    assert!(cors(&answer).is_empty() && answer.header("vary").is_none());
+}
+
+#[test]
+fn a_page_of_an_allowed_origin_may_ask_and_read_whatever_the_answer_and_sends_no_cookie() {
+    let server = with_origins();
+    for origin in [GOOD, "http://localhost:3000"] {
+        let headers = format!(
+            "Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n"
+        );
+        let answer = ask(&server, "OPTIONS /callCatchUp/r1", &headers);
+        assert_eq!((answer.status, answer.body.as_slice()), (204, b"".as_slice()));
+        assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+        assert_eq!(answer.header("access-control-allow-methods"), Some("GET, POST"));
+        let allowed = answer.header("access-control-allow-headers").unwrap().to_lowercase();
+        assert!(["authorization", "content-type", "if-none-match"].iter().all(|name| allowed.contains(name)), "{allowed}");
+        assert!(answer.header("x-request-id").is_some());
+        for (line, status) in [("GET /callConfig", 401), ("GET /nowhere", 404), ("POST /auth/login", 400)] {
+            let answer = ask(&server, line, &format!("Origin: {origin}\r\n"));
+            assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some(origin)), "{line}");
+            assert_eq!(answer.header("vary"), Some("Origin"), "{line}");
+            assert_eq!(answer.header("access-control-allow-credentials"), None, "{line}");
+            let exposed = answer.header("access-control-expose-headers").unwrap();
+            for name in ["ETag", "Age", "X-Request-Id", "X-Catch-Up-Reason", "Retry-After"] {
+                assert!(exposed.contains(name), "{exposed}");
+            }
+        }
+    }
+    // Not a question of a browser, but a method that no route has.
+    ask(&server, "OPTIONS /callConfig", &format!("Origin: {GOOD}\r\n")).is_error(404, "Not found", "no preflight");
+}
+
+#[test]
+fn every_answer_tells_a_browser_to_do_nothing_with_it() {
+    let server = TestServer::start();
+    let token = tokens::user();
+    let good = server.client().get("/callCatchUp/r1", Some(&token));
+    let etag = good.header("etag").unwrap();
+    let not_modified =
+        ask(&server, "GET /callCatchUp/r1", &format!("Authorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n"));
+    for (status, answer) in [
+        (200, &good),
+        (304, &not_modified),
+        (400, &ask(&server, "GET /callStatus", &format!("Authorization: Bearer {token}\r\n"))),
+        (401, &ask(&server, "GET /callConfig", "")),
+        (404, &ask(&server, "GET /nowhere", "")),
+        (413, &ask(&server, "POST /auth/login", "Content-Type: application/json\r\nContent-Length: 100000\r\n")),
+    ] {
+        assert_eq!(answer.status, status);
+        for (name, value) in [
+            ("x-content-type-options", Some("nosniff")),
+            ("referrer-policy", Some("no-referrer")),
+            ("cross-origin-resource-policy", Some("same-origin")),
+            ("content-security-policy", Some("default-src 'none'; frame-ancestors 'none'")),
+            ("strict-transport-security", None),
+            ("server", None),
+            ("x-powered-by", None),
+            ("set-cookie", None),
+        ] {
+            assert_eq!(answer.header(name), value, "{name} of {status}");
+        }
+        assert!(answer.header("cache-control").is_some(), "of {status}");
+    }
+}
+
+#[test]
+fn strict_transport_is_asked_for_only_if_a_trusted_proxy_says_that_there_is_tls() {
+    let trusted = TestServer::with(&[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]);
+    let hsts = |server: &TestServer, headers: &str| {
+        ask(server, "GET /callConfig", headers).header("strict-transport-security").map(str::to_owned)
+    };
+    let year = Some("max-age=31536000; includeSubDomains".to_owned());
+    assert_eq!(hsts(&trusted, "X-Forwarded-Proto: https\r\n"), year);
+    assert_eq!(hsts(&trusted, "X-Forwarded-Proto: http, HTTPS\r\n"), year);
+    assert_eq!(hsts(&trusted, "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n"), year);
+    for headers in ["", "X-Forwarded-Proto: http\r\n", "X-Forwarded-Proto: https, http\r\n", "X-Forwarded-Proto: httpss\r\n"]
+    {
+        assert_eq!(hsts(&trusted, headers), None, "{headers}");
+    }
+    assert_eq!(hsts(&TestServer::start(), "X-Forwarded-Proto: https\r\n"), None, "a client's own word");
+}
+
+#[test]
+fn host_and_forwarded_headers_steer_nothing_and_show_nowhere() {
+    let server = TestServer::start();
+    let token = tokens::user();
+    let normal = server.client().get("/callCatchUp/r1", Some(&token));
+    let long = "h".repeat(7 << 10);
+    for (host, more) in [
+        ("evil.example", ""),
+        ("127.0.0.1:1", ""),
+        ("", ""),
+        ("evil.example/path", ""),
+        ("user:evil@evil.example", ""),
+        (long.as_str(), ""),
+        ("t", "X-Forwarded-Host: evil.example\r\nX-Forwarded-Server: evil.example\r\nForwarded: host=evil.example\r\n"),
+        (
+            "t",
+            "X-Original-URL: /evil\r\nX-Rewrite-URL: /evil\r\nX-HTTP-Method-Override: DELETE\r\nX-Forwarded-Prefix: /evil\r\n",
+        ),
+    ] {
+        let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: {host}\r\n{more}Authorization: Bearer {token}\r\n\r\n");
+        let answer = server.client().ask(head.as_bytes());
+        let of = host.chars().take(30).collect::<String>();
+        assert!(answer.status == 400 || answer.body == normal.body, "{of}: {answer:?}");
+        assert!(!format!("{:?}{}", answer.headers, answer.text()).contains("evil"), "{of}: {answer:?}");
+    }
+    let absolute = request("GET", b"http://evil.example/callCatchUp/r1", Some(&token));
+    let answer = server.client().ask(&absolute);
+    assert!([200, 400, 404].contains(&answer.status) && !format!("{answer:?}").contains("evil"), "{answer:?}");
+    for asked in server.script.asked() {
+        assert!(!asked.target.contains("evil") && !asked.target.contains("hhhh"), "{}", asked.target);
+    }
+}

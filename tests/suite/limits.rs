@@ -1,0 +1,286 @@
+//! What one client may take of the server: time, bytes, connections. Whoever takes more loses his connection, and nobody else
+//! notices.
+
+use std::time::{Duration, Instant};
+
+use crate::support::answer::Answer;
+use crate::support::client::{Connection, request};
+use crate::support::{TestServer, tokens};
+use proconf_app_server::sandbox::Reply;
+
+/// A head must be there in five seconds; an end comes up to half a second late, and a busy machine is later still.
+const HEAD: std::ops::Range<Duration> = Duration::from_millis(4_500)..Duration::from_secs(7);
+const LOGIN: &str = "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
+
+/// Sends `piece` over and over until the connection ends; gives the answer, if there is one, and how long it took.
+fn drip(connection: &mut Connection, piece: &[u8]) -> (Option<Answer>, Duration) {
+    let started = Instant::now();
+    let answer = connection.read_while(|connection| connection.send(piece), Duration::from_millis(100));
+    // After an answer the connection ends too.
+    while connection.read_while(|connection| connection.send(piece), Duration::from_millis(100)).is_some() {}
+    (answer, started.elapsed())
+}
+
+#[test]
+fn a_head_that_does_not_come_ends_the_connection_the_first_one_and_any_later_one() {
+    let server = TestServer::start();
+    let head = request("GET", b"/callConfig", Some(&tokens::user()));
+    let started = "GET /callConfig HTTP/1.1\r\nHost: t\r\n";
+    std::thread::scope(|scope| {
+        for (of, requests_before, piece) in [
+            ("first, dripping lines", 0, "X: y\r\n"),
+            ("second, silent", 1, ""),
+            ("second, dripping lines", 1, "X: y\r\n"),
+            ("third, dripping bytes", 2, "x"),
+        ] {
+            let (server, head) = (&server, &head);
+            scope.spawn(move || {
+                let mut connection = server.client().connect();
+                for _ in 0..requests_before {
+                    assert_eq!(connection.ask(head).status, 200, "{of}");
+                }
+                connection.send(started.as_bytes());
+                let (answer, took) = drip(&mut connection, piece.as_bytes());
+                assert!(HEAD.contains(&took), "{of}: {took:?}");
+                assert!(answer.is_none_or(|answer| answer.status == 408), "{of}");
+            });
+        }
+    });
+    assert_eq!(server.client().ask(&head).status, 200);
+}
+
+#[test]
+fn a_body_that_does_not_come_is_cut_off_at_the_requests_time_however_it_drips() {
+    let server = TestServer::with(&[("APP_SERVER__REQUEST_TIMEOUT", "1s")]);
+    let unauthorized = "POST /proconfToken HTTP/1.1\r\nHost: t\r\n";
+    std::thread::scope(|scope| {
+        for (of, head, piece, status) in [
+            ("silence", format!("{LOGIN}Content-Length: 100\r\n\r\n"), "", 408),
+            ("bytes", format!("{LOGIN}Content-Length: 1000\r\n\r\n"), " ", 408),
+            ("chunks", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n", 408),
+            ("a chunk's extension", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n1;"), "x", 408),
+            ("trailers", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n0\r\n"), "X: y\r\n", 408),
+            ("chunks of a refused body", format!("{unauthorized}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n", 401),
+            ("a refused body", format!("{unauthorized}Content-Length: 1000\r\n\r\n"), " ", 401),
+        ] {
+            let server = &server;
+            scope.spawn(move || {
+                let mut connection = server.client().connect();
+                connection.send(head.as_bytes());
+                let (answer, took) = drip(&mut connection, piece.as_bytes());
+                assert_eq!(answer.map(|answer| answer.status), Some(status), "{of}");
+                assert!(took < Duration::from_millis(2_600), "{of}: {took:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn an_upgrade_is_answered_like_the_same_request_without_it() {
+    let server = TestServer::start();
+    let body = r#"{"email":"nobody@example.com","password":"wrong"}"#;
+    let token = tokens::user();
+    for upgrade in ["websocket", "WebSocket", "h2c", "websocket, h2c"] {
+        let upgrade = format!("Connection: Upgrade\r\nUpgrade: {upgrade}\r\nSec-WebSocket-Version: 13\r\n");
+        for (line, headers, body) in [
+            ("GET /callConfig", format!("Authorization: Bearer {token}\r\n"), ""),
+            ("GET /callConfig", String::new(), ""),
+            ("GET /nowhere", String::new(), ""),
+            ("POST /auth/login", format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()), body),
+            ("POST /auth/login", "Content-Type: application/json\r\n".to_owned(), ""),
+            ("POST /auth/logout", format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()), body),
+        ] {
+            let ask = |more: &str| {
+                let bytes = format!("{line} HTTP/1.1\r\nHost: t\r\n{headers}{more}\r\n{body}");
+                let started = Instant::now();
+                let answer = server.client().ask(bytes.as_bytes());
+                (answer.status, answer.body, started.elapsed())
+            };
+            let (status, expected, _) = ask("");
+            let (with, got, took) = ask(&upgrade);
+            assert_eq!((with, &got), (status, &expected), "{line} {upgrade}");
+            assert!(took < Duration::from_secs(1), "{line} {upgrade}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_head_that_is_too_long_or_ends_its_lines_badly_is_refused_at_once() {
+    let server = TestServer::start();
+    let long = |length: usize| "x".repeat(length);
+    for (of, head) in [
+        ("a line of 9 KB", format!("GET /callConfig?{} HTTP/1.1\r\nHost: t\r\n\r\n", long(9 << 10))),
+        ("a header of 17 KB", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", long(17 << 10))),
+        ("a header of 200 KB", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", long(200 << 10))),
+        ("a head without an end", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\n{}", "X: y\r\n".repeat(20_000))),
+        ("120 headers", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\n{}\r\n", "X: y\r\n".repeat(120))),
+        ("line feeds alone", "GET /callConfig HTTP/1.1\nHost: t\n\n".to_owned()),
+        ("one line feed alone", "GET /callConfig HTTP/1.1\r\nHost: t\n\r\n".to_owned()),
+        ("a chunk's extension of 1 MB", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n1;{}", long(1 << 20))),
+    ] {
+        let mut connection = server.client().connect();
+        let started = Instant::now();
+        // Behind it a request that must not be answered.
+        connection.send(&[head.as_bytes(), b"GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
+        let answer = connection.read().unwrap_or_else(|| panic!("{of}: no answer"));
+        assert!([400, 431].contains(&answer.status), "{of}: {answer:?}");
+        assert!(connection.read().is_none(), "{of}: the connection goes on");
+        assert!(started.elapsed() < Duration::from_secs(1), "{of}");
+    }
+    let most = format!("GET /callConfig?{} HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", long(8_000), long(8_000));
+    server.client().ask(most.as_bytes()).is_unauthorized("a long head that is allowed");
+}
+
+#[test]
+fn a_client_that_asks_first_hears_to_go_on_only_if_its_body_will_be_read() {
+    let server = TestServer::start();
+    let asks = "Expect: 100-continue\r\n";
+    let body = r#"{"refreshToken":"x"}"#;
+    let wanted = format!(
+        "POST /auth/logout HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{asks}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut connection = server.client().connect();
+    for _ in 0..2 {
+        connection.send(wanted.as_bytes());
+        assert_eq!(connection.read().unwrap().status, 100);
+        assert_eq!(connection.ask(body.as_bytes()).status, 200);
+    }
+    for (status, head) in [
+        (413, format!("{LOGIN}{asks}Content-Length: 100000\r\n\r\n")),
+        (413, format!("{LOGIN}{asks}Content-Length: 9223372036854775808\r\n\r\n")),
+        (400, format!("POST /auth/login HTTP/1.1\r\nHost: t\r\n{asks}Content-Length: 10\r\n\r\n")),
+        (401, format!("POST /proconfToken HTTP/1.1\r\nHost: t\r\n{asks}Content-Length: 10\r\n\r\n")),
+        (404, format!("POST /nowhere HTTP/1.1\r\nHost: t\r\n{asks}Content-Length: 10\r\n\r\n")),
+    ] {
+        let mut connection = server.client().connect();
+        connection.send(head.as_bytes());
+        assert_eq!(connection.read().unwrap().status, status, "{head}");
+        assert!(connection.read().is_none(), "what was not read must not become a request: {head}");
+    }
+    let odd = "GET /callConfig HTTP/1.1\r\nHost: t\r\nExpect: the-unexpected\r\n\r\n";
+    server.client().ask(odd.as_bytes()).is_unauthorized("an expectation that nobody knows");
+}
+
+#[test]
+fn what_follows_a_body_that_nobody_reads_is_never_a_request() {
+    let server = TestServer::start();
+    let marker = "GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n";
+    let length = marker.len();
+    for (of, head) in [
+        ("404", format!("POST /nowhere HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n")),
+        ("401", format!("POST /proconfToken HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n")),
+        ("GET", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n")),
+        ("huge", "GET /callConfig HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000000\r\n\r\n".to_owned()),
+        (
+            "upgrade",
+            format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nContent-Length: {length}\r\n\r\n"),
+        ),
+        ("CONNECT", "CONNECT /callConfig HTTP/1.1\r\nHost: t\r\n\r\n".to_owned()),
+    ] {
+        let mut connection = server.client().connect();
+        connection.send(&[head.as_bytes(), marker.as_bytes()].concat());
+        assert!(connection.read().is_some(), "{of}");
+        assert!(connection.read().is_none(), "{of}: the marker was answered");
+    }
+    // A chunked body has an end of its own, and the request behind it is one.
+    let mut connection = server.client().connect();
+    let chunked = format!(
+        "POST /nowhere HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{marker}\r\n0\r\n\r\n"
+    );
+    connection.send(&[chunked.as_bytes(), &request("GET", b"/callConfig", Some(&tokens::user()))].concat());
+    assert_eq!([connection.read().unwrap().status, connection.read().unwrap().status], [404, 200]);
+}
+
+#[test]
+fn a_thousand_requests_in_one_write_get_a_thousand_answers_in_their_order() {
+    let server = TestServer::start();
+    let token = tokens::user();
+    let kinds = [
+        (200, request("GET", b"/callConfig", Some(&token))),
+        (401, request("GET", b"/callConfig", None)),
+        (404, request("GET", b"/nowhere", None)),
+    ];
+    let mut connection = server.client().connect();
+    let mut writer = connection.clone();
+    let all: Vec<u8> = (0..1000).flat_map(|at| kinds[at % 3].1.clone()).collect();
+    let writing = std::thread::spawn(move || writer.send(&all));
+    for at in 0..1000 {
+        assert_eq!(connection.read().unwrap().status, kinds[at % 3].0, "answer {at}");
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn more_requests_than_are_worked_on_at_once_get_503_before_any_work_and_waiting_bodies_do_not_count() {
+    let server = TestServer::with(&[("APP_SERVER__MAX_IN_FLIGHT", "1")]);
+    server.script.catch_up("slow", Reply::silence());
+    // Bodies that do not come keep nobody out.
+    let waiting: Vec<Connection> = (0..5)
+        .map(|_| {
+            let mut connection = server.client().connect();
+            connection.send(format!("{LOGIN}Expect: 100-continue\r\nContent-Length: 10\r\n\r\n").as_bytes());
+            assert_eq!(connection.read().unwrap().status, 100, "from here on it waits");
+            connection
+        })
+        .collect();
+    assert_eq!(server.client().get("/callConfig", Some(&tokens::user())).status, 200);
+    let before = server.calls();
+    let mut slow = server.client().connect();
+    slow.send(&request("GET", b"/callCatchUp/slow", Some(&tokens::user())));
+    while server.calls() == before {
+        std::thread::yield_now();
+    }
+    for target in ["/callConfig", "/nowhere", "/callCatchUp/r1"] {
+        let answer = server.client().get(target, Some(&tokens::user()));
+        answer.is_error(503, "Service unavailable", target);
+        assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
+    }
+    assert_eq!(server.calls(), before + 1, "no work was done for them");
+    slow.read().unwrap().is_error(500, "Internal server error", "the one that was worked on");
+    assert_eq!(server.client().get("/callConfig", Some(&tokens::user())).status, 200);
+    drop(waiting);
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_one_leaves() {
+    let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "4")]);
+    let head = request("GET", b"/callConfig", Some(&tokens::user()));
+    let mut first: Vec<Connection> = (0..4).map(|_| server.client().connect()).collect();
+    for connection in &mut first {
+        assert_eq!(connection.ask(&head).status, 200);
+    }
+    let mut waiting = server.client().connect();
+    waiting.send(&head);
+    assert!(waiting.read_within(Duration::from_millis(500)).is_none(), "there was no room");
+    assert_eq!(first[0].ask(&head).status, 200, "those inside are served on");
+    drop(first.pop());
+    assert_eq!(waiting.read().unwrap().status, 200);
+}
+
+/// A whole table of methods and routes; those that are none of the table's are 404.
+#[test]
+fn a_method_that_a_route_does_not_have_is_404_and_trace_never_echoes() {
+    let server = TestServer::start();
+    let long = "M".repeat(1024);
+    let methods = ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get", long.as_str()];
+    for path in
+        ["/auth/login", "/auth/joinmember", "/proconfToken", "/callConfig", "/callCatchUp/r1", "/meetings", "/nowhere"]
+    {
+        for method in methods {
+            let mut connection = server.client().connect();
+            connection.send(format!("{method} {path} HTTP/1.1\r\nHost: t\r\nX-Canary: seen\r\n\r\n").as_bytes());
+            if method == "HEAD" {
+                connection.send(b"GET /nowhere HTTP/1.0\r\n\r\n");
+                let both = connection.read_to_end();
+                assert!(both.starts_with("HTTP/1.1 404"), "{both}");
+                assert_eq!(both.matches(r#"{"data":null"#).count(), 1, "only the second has a body: {both}");
+                continue;
+            }
+            let answer = connection.read().unwrap();
+            answer.is_error(404, "Not found", &format!("{} {path}", &method[..method.len().min(8)]));
+            assert!(!answer.text().contains("seen"));
+        }
+    }
+}

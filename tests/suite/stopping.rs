@@ -1,0 +1,164 @@
+//! How the server stops: nobody loses an answer, and nobody can hold it up. The built binary, told by signals.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Client, Connection, request};
+use crate::support::process::ServerProcess;
+use crate::support::{SandboxOnAThread, tokens};
+use proconf_app_server::sandbox::{Reply, Script};
+
+/// How long an exit may take on a busy machine, past what it has to take.
+const SOON: Duration = Duration::from_millis(1_500);
+
+/// A server in front of a sandbox where `slow` answers after a second and a half, and `never` does not.
+fn server(settings: &[(&str, &str)]) -> (ServerProcess, SandboxOnAThread, Script) {
+    let script = Script::echo();
+    script.catch_up("slow", Reply::data("\"slow\"").after(Duration::from_millis(1_500)));
+    script.catch_up("never", Reply::silence());
+    script.catch_up("large", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
+    let sandbox = SandboxOnAThread::start(script.clone());
+    let server = ServerProcess::start(&sandbox.base_url, settings);
+    (server, sandbox, script)
+}
+
+fn get(room: &str) -> Vec<u8> {
+    request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&tokens::user()))
+}
+
+/// Waits until Admin Control has been asked so often.
+fn until_asked(script: &Script, times: usize) {
+    while script.asked().len() < times {
+        std::thread::yield_now();
+    }
+}
+
+/// Asks without pause, as a load balancer's clients do: no new connection once the server is known not to be ready.
+fn ask_on_and_on(client: Client, room: &str, keep_alive: bool, not_ready: &AtomicBool, answered: &AtomicUsize) {
+    let mut connection: Option<Connection> = None;
+    loop {
+        if connection.is_none() && not_ready.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut open = connection.take().unwrap_or_else(|| client.connect());
+        open.send(&get(room));
+        let answer = open.read().expect("no request is lost");
+        assert_eq!(answer.status, 200);
+        answered.fetch_add(1, Ordering::SeqCst);
+        connection = (keep_alive && answer.header("connection") != Some("close")).then_some(open);
+    }
+}
+
+#[test]
+fn on_sigterm_it_serves_on_each_answer_the_last_of_its_connection_and_no_request_is_lost() {
+    let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "2s")]);
+    let (not_ready, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut idle = server.client().connect();
+    assert_eq!(idle.ask(&get("r1")).header("connection"), None);
+    std::thread::scope(|scope| {
+        for at in 0..8 {
+            let (client, not_ready, answered) = (server.client(), &not_ready, &answered);
+            let room = if at % 4 == 0 { "slow" } else { "r1" };
+            scope.spawn(move || ask_on_and_on(client, room, at % 2 == 0, not_ready, answered));
+        }
+        while answered.load(Ordering::SeqCst) < 200 {
+            std::thread::yield_now();
+        }
+        server.signal("TERM");
+        server.line(0, |line| line["message"] == "no longer ready");
+        let late = server.client().ask(&get("r1"));
+        assert_eq!((late.status, late.header("connection")), (200, Some("close")), "it still serves who comes");
+        let late = server.client().get("/nowhere", None);
+        assert_eq!((late.status, late.header("connection")), (404, Some("close")), "on failures too");
+        not_ready.store(true, Ordering::SeqCst);
+    });
+    assert!(idle.read().is_none(), "who was idle is let go");
+    assert_eq!(server.exit().0, 0);
+}
+
+#[test]
+fn what_is_in_flight_is_answered_and_then_it_is_gone() {
+    let (mut server, _sandbox, script) = server(&[]);
+    let mut slow = server.client().connect();
+    slow.send(&get("slow"));
+    until_asked(&script, 1);
+    // SIGINT does not wait for a load balancer.
+    server.signal("INT");
+    server.line(0, |line| line["message"] == "stopping");
+    let answer = slow.read().expect("an answer");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    let (code, took) = server.exit();
+    assert_eq!(code, 0);
+    assert!(took < SOON, "{took:?}");
+}
+
+#[test]
+fn told_twice_it_ends_at_once_in_the_drain_and_after_it() {
+    for (first, then, line) in
+        [("TERM", "TERM", "no longer ready"), ("TERM", "INT", "no longer ready"), ("INT", "TERM", "stopping")]
+    {
+        let (mut server, _sandbox, script) = server(&[("APP_SERVER__DRAIN_FOR", "60s")]);
+        let mut asker = server.client().connect();
+        asker.send(&get("never"));
+        until_asked(&script, 1);
+        server.signal(first);
+        server.line(0, |logged| logged["message"] == line);
+        server.signal(then);
+        let (code, took) = server.exit();
+        assert_eq!(code, 0, "{first} {then}");
+        assert!(took < Duration::from_secs(1), "{first} {then}: {took:?}");
+    }
+}
+
+#[test]
+fn who_is_slow_on_purpose_does_not_hold_it_up() {
+    let (mut server, _sandbox, script) = server(&[]);
+    let client = server.client();
+    let mut held: Vec<Connection> = Vec::new();
+    let mut hold = |bytes: &[u8]| {
+        let mut connection = client.connect();
+        connection.send(bytes);
+        held.push(connection);
+    };
+    for _ in 0..20 {
+        hold(b"GET / HTTP/1.1\r\nHost: t\r\n");
+        hold(b"POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n");
+        hold(b"POST /nowhere HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
+        // Its answer is larger than all buffers on the way, and nobody reads it.
+        hold(&get("large"));
+        hold(b"");
+    }
+    // Those who ask for one room at once share its call.
+    until_asked(&script, 1);
+    server.signal("INT");
+    let (code, took) = server.exit();
+    assert_eq!(code, 0);
+    assert!(took < Duration::from_secs(5 + 1 + 1) + SOON, "{took:?}");
+}
+
+#[test]
+fn there_is_a_time_after_which_it_ends_whoever_still_waits() {
+    let (mut server, _sandbox, script) = server(&[("APP_SERVER__SHUTDOWN_TIMEOUT", "1s")]);
+    let mut asker = server.client().connect();
+    asker.send(&get("never"));
+    until_asked(&script, 1);
+    let started = Instant::now();
+    server.signal("INT");
+    assert_eq!(server.exit().0, 0);
+    assert!(started.elapsed() < Duration::from_secs(2) + SOON, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_terminal_that_closes_and_clients_that_break_off_do_not_end_it() {
+    let (mut server, _sandbox, _) = server(&[]);
+    server.signal("HUP");
+    server.signal("PIPE");
+    for _ in 0..50 {
+        let mut connection = server.client().connect();
+        connection.send(&get("large"));
+        connection.reset();
+    }
+    assert_eq!(server.client().ask(&get("r1")).status, 200);
+    server.signal("INT");
+    assert_eq!(server.exit().0, 0);
+}
