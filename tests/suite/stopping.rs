@@ -115,18 +115,18 @@ fn who_is_slow_on_purpose_does_not_hold_it_up() {
     let (mut server, _sandbox, script) = server(&[]);
     let client = server.client();
     let mut held: Vec<Connection> = Vec::new();
-    let mut hold = |bytes: &[u8]| {
+    let mut open = |bytes: &[u8]| {
         let mut connection = client.connect();
         connection.send(bytes);
         held.push(connection);
     };
     for _ in 0..20 {
-        hold(b"GET / HTTP/1.1\r\nHost: t\r\n");
-        hold(b"POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n");
-        hold(b"POST /nowhere HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
+        open(b"GET / HTTP/1.1\r\nHost: t\r\n");
+        open(b"POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n");
+        open(b"POST /nowhere HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
         // Its answer is larger than all buffers on the way, and nobody reads it.
-        hold(&get("large"));
-        hold(b"");
+        open(&get("large"));
+        open(b"");
     }
     // Those who ask for one room at once share its call.
     until_asked(&script, 1);
