@@ -81,13 +81,7 @@ const DOORS: &[OnlyIn] = &[
     OnlyIn { name: "LazyLock", places: &[], sentence: "rule 8: no globals" },
     OnlyIn {
         name: "HttpResponse",
-        places: &[
-            "responders.rs",
-            "responders/",
-            "middleware/access_log.rs",
-            "middleware/answer_headers.rs",
-            "sandbox/",
-        ],
+        places: &["responders.rs", "responders/", "middleware/access_log.rs", "middleware/answer_headers.rs", "sandbox/"],
         sentence: "rule 5: only responders.rs writes an answer",
     },
     OnlyIn {
