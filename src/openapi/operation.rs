@@ -105,7 +105,8 @@ impl Operation {
     /// It answers with server-sent events, for as long as there are any.
     #[must_use]
     pub fn streams(self) -> Self {
-        Self { content: json!({"text/event-stream": {"schema": {"type": "string"}}}), ..self }
+        // Of a stream, some tools hold the schema against each event, others against the whole text: it demands nothing.
+        Self { content: json!({"text/event-stream": {"schema": {"description": "Server-sent events."}}}), ..self }
     }
 
     /// Its answer serves everybody who asks for a while: with an `ETag`, an `Age`, and 304.

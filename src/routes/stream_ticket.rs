@@ -6,7 +6,7 @@ use serde_json::json;
 use super::body::Body;
 use crate::caller::{Admitted, Caller};
 use crate::jwt::Tokens;
-use crate::openapi::Operation;
+use crate::openapi::{self, Operation};
 use crate::responders::{ApiError, Success};
 use crate::room::RoomName;
 
@@ -27,7 +27,7 @@ pub(super) fn document() -> Operation {
     Operation::new("createStreamTicket", "Calls")
         .says("It opens `GET /callCatchUp/{roomName}/live?ticket=…` once, within 30 seconds, on any replica.")
         .takes(
-            &json!({"type": "object", "required": ["room"], "properties": {"room": {"type": "string", "maxLength": 255}}}),
+            &json!({"type": "object", "required": ["room"], "properties": {"room": openapi::line("room-name", "The room.")}}),
             &json!({"room": "r1"}),
         )
         .answers(
