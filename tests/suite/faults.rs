@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::answer::Answer;
-use crate::support::client::Client;
+use crate::support::client::{Client, request};
 use crate::support::peers::{Peer, http, read_head};
 use crate::support::process::ServerProcess;
 use crate::support::tokens;
@@ -21,20 +21,21 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What no client may ever see.
 const INSIDE: &str = "the inside of Admin Control";
 
-/// The routes that ask Admin Control, and what each gets from it when nothing is wrong. The summary has a test of its own,
-/// because it asks the store too.
-const ROUTES: [(&str, &str); 5] = [
-    ("call-catchup", r#""text""#),
-    ("sessions-status", r#"{"transcript_status":true,"recording_status":false}"#),
-    ("configuration", r#"{"features":{}}"#),
-    ("meetings", "[]"),
-    ("proconf-token", r#""a.b.c""#),
+/// The routes that ask Admin Control, what each gets from it when nothing is wrong, and what its client gets then.
+const ROUTES: [(&str, &str, &str); 6] = [
+    ("call-catchup", r#""text""#, r#""text""#),
+    ("call-summary", r#"{"room_name":"r1","file_url":"r1_17/summary.txt"}"#, r#""text of the file""#),
+    ("sessions-status", r#"{"transcript_status":true}"#, r#"{"transcript_status":true}"#),
+    ("configuration", r#"{"features":{}}"#, r#"{"features":{}}"#),
+    ("meetings", "[]", "[]"),
+    ("proconf-token", r#""a.b.c""#, r#""a.b.c""#),
 ];
 
 fn ask(client: &Client, endpoint: &str) -> Answer {
     let user = tokens::user();
     match endpoint {
         "call-catchup" => client.get("/callCatchUp/r1", Some(&user)),
+        "call-summary" => client.get("/callSummary/r1", Some(&user)),
         "sessions-status" => client.get("/callStatus/r1", Some(&user)),
         "configuration" => client.get("/callConfig", Some(&user)),
         "meetings" => client.get("/meetings", Some(&user)),
@@ -52,7 +53,7 @@ fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> Peer {
             if let Some(serve) = serve {
                 return serve(&mut stream, &endpoint);
             }
-            let (_, data) = ROUTES.iter().find(|(of, _)| *of == endpoint).unwrap();
+            let (_, data, _) = ROUTES.iter().find(|(of, ..)| *of == endpoint).unwrap();
             if stream.write_all(http("200 OK", &format!(r#"{{"error":null,"data":{data}}}"#)).as_bytes()).is_err() {
                 return;
             }
@@ -199,50 +200,100 @@ fn failure(code: u16) -> String {
     format!(r#"{{"data":null,"error":{{"code":{code},"message":"{INSIDE}"}}}}"#)
 }
 
+fn settings() -> [(&'static str, &'static str); 2] {
+    // What it has when nothing is there is another test's business, and would be more calls here.
+    [("APP_ADMIN_CONTROL__TIMEOUT", "600ms"), ("APP_CATCH_UP__REASON", "false")]
+}
+
+/// Asks every route at once; each answers with `status`, and in time. Gives how long the slowest one took.
+fn all_answer(server: &ServerProcess, status: u16, of: &str) -> Duration {
+    let message = if status == 404 { "Not found" } else { "Internal server error" };
+    let ask = |endpoint: &'static str| {
+        let client = server.client();
+        move || {
+            let started = Instant::now();
+            ask(&client, endpoint).is_error(status, message, &format!("{of}: {endpoint}"));
+            started.elapsed()
+        }
+    };
+    let took = std::thread::scope(|scope| {
+        let asked = ROUTES.map(|(endpoint, ..)| scope.spawn(ask(endpoint)));
+        asked.map(|asked| asked.join().unwrap()).into_iter().max().unwrap()
+    });
+    assert!(took < DEADLINE + GRACE, "{of} took {took:?}");
+    took
+}
+
+fn all_are_well(server: &ServerProcess, after: &str) {
+    for (endpoint, _, data) in ROUTES {
+        let started = Instant::now();
+        ask(&server.client(), endpoint).is_success_with(data);
+        assert!(started.elapsed() < GRACE, "{after}: a good answer comes at once");
+    }
+}
+
+/// Prints the table of `docs/FAULTS.md` as it goes; `cargo test --test suite every_fault -- --nocapture` shows it.
 #[test]
 fn every_fault_has_the_contracts_answer_in_time_and_its_reason_in_one_line_of_the_log() {
     let fault = Arc::new(Mutex::new(None));
     let peer = admin_control(Arc::clone(&fault));
-    let timeout = format!("{}ms", DEADLINE.as_millis());
-    let settings = [
-        ("APP_ADMIN_CONTROL__TIMEOUT", timeout.as_str()),
-        // What it has when nothing is there is another test's business, and would be more calls here.
-        ("APP_CATCH_UP__REASON", "false"),
-    ];
-    let server = ServerProcess::start(&peer.base_url(), &settings);
-    for (endpoint, data) in ROUTES {
-        ask(&server.client(), endpoint).is_success_with(data);
-    }
-    // Lines come a moment after their answers; those of the good ones are not to be taken for later ones.
-    server.line(0, |line| line["path"] == "/proconfToken");
+    let server = ServerProcess::start(&peer.base_url(), &settings());
+    server.put_summary("r1_17/summary.txt", "text of the file");
+    all_are_well(&server, "nothing");
     let (memory, descriptors) = (server.memory(), server.descriptors());
     for Fault(name, status, reason, serve) in FAULTS {
         let logged = server.logged();
         *fault.lock().unwrap() = Some(*serve);
-        std::thread::scope(|scope| {
-            for (endpoint, _) in ROUTES {
-                let client = server.client();
-                scope.spawn(move || {
-                    let started = Instant::now();
-                    let answer = ask(&client, endpoint);
-                    let took = started.elapsed();
-                    let message = if *status == 404 { "Not found" } else { "Internal server error" };
-                    answer.is_error(*status, message, &format!("{name}: {endpoint}"));
-                    assert!(took < DEADLINE + GRACE, "{name}: {endpoint} took {took:?}");
-                });
-            }
-        });
+        let took = all_answer(&server, *status, name);
         *fault.lock().unwrap() = None;
-        for (endpoint, data) in ROUTES {
-            let started = Instant::now();
-            ask(&server.client(), endpoint).is_success_with(data);
-            assert!(started.elapsed() < GRACE, "{name}: a good answer comes at once");
-        }
+        all_are_well(&server, name);
         has_reasons(&server, logged, name, reason);
+        println!("| {name} | {status} | {reason} | {} ms |", took.as_millis());
     }
     let grown = server.memory().saturating_sub(memory);
     assert!(grown < 64 * 1024, "{grown} KiB more");
     assert!(server.descriptors() <= descriptors + 10, "{} descriptors, before {descriptors}", server.descriptors());
+}
+
+#[test]
+fn an_admin_control_that_is_not_there_at_all_is_a_500_on_every_route_with_its_reason() {
+    // Bound and dropped: a port that nobody else gets while the test runs, most likely.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (base_url, reason) in
+        [(format!("http://127.0.0.1:{port}/api"), "connection"), ("http://admin.invalid/api".to_owned(), "not-connected")]
+    {
+        let server = ServerProcess::start(&base_url, &[("APP_CATCH_UP__REASON", "false")]);
+        let took = all_answer(&server, 500, reason);
+        for _ in 0..ROUTES.len() {
+            server.line(0, |line| line["message"] == "Admin Control failed" && line["reason"] == reason);
+        }
+        println!("| {base_url} | 500 | {reason} | {} ms |", took.as_millis());
+    }
+}
+
+#[test]
+fn an_admin_control_that_hangs_costs_no_thread_and_little_memory_and_holds_up_nobody_who_does_not_ask_it() {
+    let peer = Peer::serving(|mut stream, _| hang(&mut stream));
+    let server = ServerProcess::start(&peer.base_url(), &[("APP_ADMIN_CONTROL__TIMEOUT", "20s")]);
+    server.client().get("/nothing", None).is_error(404, "Not found", "quiet");
+    let (threads, memory) = (server.threads(), server.memory());
+    let user = tokens::user();
+    let mut waiting: Vec<_> = (0..500).map(|_| server.client().connect()).collect();
+    for (number, connection) in waiting.iter_mut().enumerate() {
+        connection.send(&request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&user)));
+    }
+    while peer.connections() < waiting.len() {
+        std::thread::yield_now();
+    }
+    for _ in 0..200 {
+        let started = Instant::now();
+        server.client().get("/nothing", None).is_error(404, "Not found", "besides");
+        server.client().get("/auth/joinmember?roomName=r1", None).data();
+        assert!(started.elapsed() < GRACE);
+    }
+    let (more_threads, more_memory) = (server.threads().saturating_sub(threads), server.memory().saturating_sub(memory));
+    // Names are looked up on threads that come and go.
+    assert!(more_threads <= 4 && more_memory < 50 * 1024, "{more_threads} threads, {more_memory} KiB");
 }
 
 /// Each route said once why it failed, and nobody else said anything of it.

@@ -19,7 +19,7 @@ pub struct ServerProcess {
     child: Child,
     log: Arc<Log>,
     _database: Arc<TestDatabase>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl ServerProcess {
         });
         let listening = log.wait_for(0, |line| line["message"] == "listening");
         let address = listening["address"].as_str().unwrap().parse().unwrap();
-        Self { address, child, log, _database: database, _folder: folder }
+        Self { address, child, log, _database: database, folder }
     }
 
     pub fn client(&self) -> Client {
@@ -106,6 +106,16 @@ impl ServerProcess {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Puts a file into the summary store.
+    pub fn put_summary(&self, key: &str, text: &str) {
+        super::s3::write(&self.folder.path().join("var/summaries"), key, text.as_bytes());
+    }
+
+    /// Threads that run.
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
     }
 
     /// Open file descriptors.
