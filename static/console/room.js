@@ -72,7 +72,7 @@ function update({ parts, catchUp }) {
   show(parts.old, catchUp.isOld && catchUp.text !== "");
   setText(
     parts.old,
-    `This text is ${duration(age)} old: it stands in, because the server could not get a newer one. Refresh to try again.`,
+    `This text is ${duration(age)} old. Most likely it stands in for a newer one that the server could not get.`,
   );
 }
 

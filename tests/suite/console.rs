@@ -1,5 +1,8 @@
 //! The console: what is served of it, and (in `browser`) what it does.
 
+mod browser;
+mod looks;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

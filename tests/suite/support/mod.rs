@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod balancer;
+pub mod browser;
 pub mod client;
 pub mod database;
 pub mod events;
