@@ -67,7 +67,9 @@ export class CatchUp extends EventTarget {
       return await this.#session.ask({ path: ofRoom("/callCatchUp", this.#room), etag: this.#etag });
     } catch (problem) {
       if (problem.kind !== "missing") throw problem;
-      return { status: 404, data: null, age: 0, etag: null, reason: problem.reason ?? "unknown-room" };
+      // That nothing is there yet says of a room that is not known either no more than that.
+      const reason = problem.reason === null || problem.reason === "none-yet" ? "unknown-room" : problem.reason;
+      return { status: 404, data: null, age: 0, etag: null, reason };
     }
   }
 

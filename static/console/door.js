@@ -3,18 +3,15 @@
 import { announce, fromTemplate, setText, show } from "./dom.js";
 
 /** The view for somebody who is not in yet. `room` is where the address leads; `null` if nowhere. */
-export function door(session, room, to) {
+export function door(session, room) {
   const { root, parts } = fromTemplate("view-door");
   const waits = [];
   setText(parts.notice, session.notice);
   show(parts.notice, session.notice !== "");
 
   if (room === null) {
-    parts.guest.addEventListener("submit", (event) => {
-      event.preventDefault();
-      const name = parts.guest.elements.room.value.trim();
-      if (name !== "") to.room(name);
-    });
+    const enter = () => session.enterAsGuest(parts.guest.elements.room.value.trim());
+    waits.push(submits(parts.guest, parts.guestError, enter, guestSentence));
   } else {
     setText(parts.room, room);
     show(parts.invitation, true);

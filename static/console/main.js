@@ -42,7 +42,7 @@ const to = {
 function route(start = false) {
   const name = roomInAddress();
   if (!session.isThere) {
-    put(door(session, name, to), start);
+    put(door(session, name), start);
   } else if (name !== null) {
     put(room(session, name, to), start);
   } else if (session.isUser) {

@@ -20,7 +20,7 @@ export function render(container, text, known = text.length) {
   container.replaceChildren(writer.done());
 }
 
-/** How many characters two texts share from their beginning on, up to the end of a word. */
+/** How many characters two texts share from their beginning on, up to where a word begins. */
 export function shared(before, text) {
   const most = Math.min(before.length, text.length);
   let at = 0;
@@ -28,7 +28,7 @@ export function shared(before, text) {
     at += 1;
   }
   if (at === before.length) {
-    return at;
+    return at + /^\s*/.exec(text.slice(at))[0].length;
   }
   while (at > 0 && !/\s/.test(text[at - 1])) {
     at -= 1;

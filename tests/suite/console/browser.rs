@@ -164,7 +164,7 @@ fn a_catch_up_grows_and_what_is_new_is_marked() {
     browser.click("[data-part=refresh]");
     browser.wait_for("There is more.");
     assert_eq!(browser.text(".card .text"), "Ann opened the call. Bo was late.");
-    assert_eq!(browser.text(".card .text ins"), " Bo was late.");
+    assert_eq!(browser.text(".card .text ins"), "Bo was late.");
     browser.wait("document.getElementById('live').textContent.includes('Bo was late.')");
 }
 
@@ -212,6 +212,20 @@ fn a_guest_link_leads_into_its_room_and_into_no_other() {
     browser.wait_for("You are invited to r2");
     browser.click("[data-part=invitation] button");
     browser.wait_for("Said in the second room.");
+}
+
+#[test]
+fn a_guest_without_a_link_comes_in_by_the_rooms_name() {
+    let console = Console::start();
+    let browser = &console.browser;
+    console.open("/");
+    browser.type_into("#guest-room", ".");
+    browser.press(&key(Key::Enter));
+    browser.wait_for("Room name is not valid.");
+    browser.type_into("#guest-room", "a b?&#+%");
+    browser.press(&key(Key::Enter));
+    browser.wait("document.querySelector('.card .text').textContent === 'a b?&#+%'");
+    assert_eq!(browser.run("return location.search"), json!("?room=a%20b%3F%26%23%2B%25"));
 }
 
 #[test]
@@ -271,7 +285,7 @@ fn who_finds_nothing_is_told_why() {
     console.open("/?room=early");
     browser.wait_for("Nothing has been said yet");
     console.open("/?room=nowhere");
-    browser.wait("document.querySelector('.empty h3')");
+    browser.wait_for("No call goes on in this room");
     console.open("/?room=over");
     browser.wait_for("This meeting has ended");
     browser.click(".empty button");

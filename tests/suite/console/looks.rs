@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proconf_app_server::accounts::management;
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ const PASSWORD: &str = "what ann alone would say";
 const ROOM: &str = "weekly";
 
 const SAID: &str = "Ann opened the call with the release: it goes out on Thursday if the last Android fix is reviewed by tomorrow.\n\n\
-                    Decided so far\n\n- Two cosmetic bugs move to the next release.\n\
+                    ## Decided so far\n\n- Two cosmetic bugs move to the next release.\n\
                     - Old recordings are deleted on Friday; Emil writes to their owners.\n\
                     - Dana covers the first week of the holidays, Chidi the second.\n\n\
                     Dana measured the slow join: nine seconds on a poor connection, six of them before anything is shown.";
@@ -124,7 +125,7 @@ fn meetings() -> Value {
 fn every_state_is_accessible_in_light_and_dark_and_fits_any_width() {
     let mut walk = Walk::start();
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
-    server.add_user(EMAIL, PASSWORD);
+    server.manage(async |database, clock| management::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
     let says = |room: &str, text: &str| server.script.catch_up(room, Reply::data(&json!(text).to_string()));
     let url = |path: &str| format!("http://{}{path}", server.address);
     server.script.set("meetings", "", Reply::data(&meetings().to_string()));
