@@ -1,4 +1,4 @@
-//! A browser of one's own: headless Chromium, driven over WebDriver. One at a time, because a machine for tests is small.
+//! A browser of one's own: headless Chromium, driven over `WebDriver`. One at a time, because a machine for tests is small.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
