@@ -181,7 +181,7 @@ fn a_room_that_is_kept_up_to_date_is_looked_at_every_fifteen_seconds() {
     browser.wait_for("One. Two. Three.");
     browser.click("[data-part=keep]");
     console.says("r1", "One. Two. Three. Four.");
-    console.later(Duration::from_secs(600));
+    console.later(Duration::from_mins(10));
     browser.wait("document.querySelector('[data-part=age]').textContent.includes('minutes ago')");
     assert_eq!(browser.text(".card .text"), "One. Two. Three.");
 }
