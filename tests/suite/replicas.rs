@@ -3,6 +3,7 @@
 //! What they share through the database is in `sessions`, `throttle` and `storage`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
@@ -397,4 +398,54 @@ fn something_that_is_not_redis_is_none() {
         rooms_are_answered(replicas.servers[0].client(), "r");
         assert_eq!(replicas.calls(), 20, "{answer:?}");
     }
+}
+
+#[test]
+fn a_rolling_restart_of_all_three_under_load_loses_no_request() {
+    let redis = Redis::start();
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let database = Arc::new(TestDatabase::new());
+    let (url, base_url) = (redis.url(), sandbox.base_url.clone());
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let addresses = [free(), free(), free()];
+    let start = |address: &str| {
+        let own =
+            [("APP_SERVER__LISTEN", address), ("APP_SERVER__DRAIN_FOR", "1s"), ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0")];
+        ServerProcess::on(Arc::clone(&database), &base_url, &[&settings_of(&base_url, &url)[..], &own].concat())
+    };
+    let mut servers = addresses.each_ref().map(|address| start(address));
+    let balancer = Balancer::over(servers.iter().map(|server| server.address));
+    let (done, client) = (AtomicBool::new(false), balancer.client());
+    let answered: usize = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8)
+            .map(|asker| {
+                let done = &done;
+                scope.spawn(move || {
+                    let user = tokens::user();
+                    let (mut answered, mut connection) = (0, client.connect());
+                    while !done.load(Ordering::SeqCst) {
+                        let room = format!("r{}", (asker + answered) % 20);
+                        connection.send(&request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&user)));
+                        let answer = connection.read().expect("no request is lost");
+                        answer.is_success_with(&format!("\"{room}\""));
+                        answered += 1;
+                        if answer.header("connection") == Some("close") {
+                            connection = client.connect();
+                        }
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for (server, address) in servers.iter_mut().zip(&addresses) {
+            server.signal("TERM");
+            assert_eq!(server.exit().0, 0);
+            *server = start(address);
+            // The balancer has to see that it is there before the next one goes.
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+        done.store(true, Ordering::SeqCst);
+        asking.into_iter().map(|asking| asking.join().unwrap()).sum()
+    });
+    assert!(answered > 500, "{answered}");
 }
