@@ -286,6 +286,7 @@ fn the_image_is_built_from_what_it_needs_and_no_more() {
         .flat_map(|line| line.rsplit_once(' ').unwrap().0.split(' ').map(str::to_owned).collect::<Vec<_>>())
         .collect();
     assert_eq!(context, copied);
+    assert!(context.contains("build.rs") || !project().join("build.rs").exists(), "cargo would build without it");
     let folder = tempfile::tempdir().unwrap();
     for name in &context {
         copy(&project().join(name), &folder.path().join(name));
