@@ -59,7 +59,9 @@ async fn open(server: &Server, kind: Kind) -> io::Result<Client> {
         _ => Client::narrow(server.address).await?,
     };
     match kind {
-        Kind::Idle => drop(client.ask(&server.get("/callConfig")).await?),
+        Kind::Idle => {
+            client.ask(&server.get("/callConfig")).await?;
+        }
         Kind::Heads => client.send(b"GET /callConfig HTTP/1.1\r\nHost: bench\r\n").await?,
         Kind::Bodies => {
             let head =
