@@ -1,7 +1,9 @@
 //! The commands. Their names are fixed: other people's scripts use them.
 
+mod check_config;
 mod dev;
 mod environment;
+mod healthcheck;
 mod user;
 
 use std::collections::BTreeMap;
@@ -21,7 +23,8 @@ use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
 use crate::server::{self, Server, Stop};
 use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
-use crate::{accounts, openapi, telemetry};
+use crate::telemetry::{self, Dropped};
+use crate::{accounts, openapi};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
@@ -54,6 +57,10 @@ enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
+    /// Checks the settings, shows them without secrets, and tries to reach what stands behind the server; changes nothing
+    CheckConfig,
+    /// Asks the server on this machine whether it is ready
+    Healthcheck,
     /// Brings the database's schema up to date, and does nothing else
     Migrate,
     /// Prints this API as an OpenAPI document
@@ -112,6 +119,10 @@ enum Error {
     Account(#[from] accounts::Error),
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
+    #[error("can't be reached: {0}")]
+    Unreachable(String),
+    #[error("not ready: {0}")]
+    NotReady(String),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -138,6 +149,8 @@ pub fn run() -> ExitCode {
         Some(Command::Dev) => dev::run(config),
         Some(Command::Sandbox { listen }) => sandbox(listen),
         Some(Command::User { command }) => user::run(config, command),
+        Some(Command::CheckConfig) => check_config::run(config),
+        Some(Command::Healthcheck) => healthcheck::run(config),
         Some(Command::Migrate) => migrate(config),
         Some(Command::Openapi) => io::stdout().write_all(openapi::text().as_bytes()).map_err(Error::from),
     };
@@ -148,7 +161,7 @@ pub fn run() -> ExitCode {
     // There is nobody left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "{}", error.to_string().trim_end());
     match error {
-        Error::Settings(_) => ExitCode::from(BAD_SETTINGS),
+        Error::Settings(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
         _ => ExitCode::FAILURE,
     }
 }
@@ -157,17 +170,14 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
     let environment = environment::read()?;
     let values = Values::load(&environment, config)?;
     let settings = values.settings()?;
-    start_log(&values, &environment)?;
-    for key in values.without_effect() {
-        log::warn!(key; "this setting has no effect in this version");
-    }
-    block_on(serve_until_told(&settings))
+    let dropped = start_log(&values, &environment)?;
+    block_on(serve_until_told(&settings, dropped))
 }
 
-async fn serve_until_told(settings: &Settings) -> Result<(), Error> {
+async fn serve_until_told(settings: &Settings, dropped: Dropped) -> Result<(), Error> {
     // A terminal that closes is no reason to end. Listened for and never looked at: it has no effect.
     let _hang_up = signal(SignalKind::hangup())?;
-    let server = Server::bind(settings, &Clock::system()).await?;
+    let server = Server::bind(settings, &Clock::system(), dropped).await?;
     Ok(server.run(told_to_stop()?).await?)
 }
 
@@ -198,10 +208,9 @@ fn migrate(config: Option<&Path>) -> Result<(), Error> {
     })
 }
 
-fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<(), Error> {
+fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<Dropped, Error> {
     let filter = environment.get("RUST_LOG").map(String::as_str);
-    let _ = telemetry::start(values.log_format()?, filter, Clock::system());
-    Ok(())
+    Ok(telemetry::start(values.log_format()?, filter, Clock::system()))
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

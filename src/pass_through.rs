@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::admin_control::{AdminControl, Error};
 use crate::answer::{Answer, Served};
+use crate::asker::Asker;
 use crate::room::RoomName;
 use crate::window::Window;
 
@@ -62,9 +63,9 @@ impl PassThrough {
     /// # Errors
     ///
     /// Admin Control's.
-    pub async fn configuration(&self) -> Result<Served, Error> {
-        let asked = self.admin_control.clone();
-        let call = || async move { asked.configuration().await.map(|data| Answer::new(&data)) };
+    pub async fn configuration(&self, asker: &Asker) -> Result<Served, Error> {
+        let client = self.admin_control.asked_by(asker);
+        let call = || async move { client.configuration().await.map(|data| Answer::new(&data)) };
         self.windows.configuration.read(ONLY, call).await
     }
 
@@ -73,9 +74,9 @@ impl PassThrough {
     /// # Errors
     ///
     /// Admin Control's.
-    pub async fn status(&self, room: &RoomName) -> Result<Served, Error> {
-        let (asked, of) = (self.admin_control.clone(), room.clone());
-        let call = || async move { asked.sessions_status(&of).await.map(|data| Answer::new(&data)) };
+    pub async fn status(&self, room: &RoomName, asker: &Asker) -> Result<Served, Error> {
+        let (client, of) = (self.admin_control.asked_by(asker), room.clone());
+        let call = || async move { client.sessions_status(&of).await.map(|data| Answer::new(&data)) };
         self.windows.status.read(room.as_str(), call).await
     }
 
@@ -84,9 +85,9 @@ impl PassThrough {
     /// # Errors
     ///
     /// Admin Control's.
-    pub async fn meetings(&self) -> Result<Served, Error> {
-        let asked = self.admin_control.clone();
-        let call = || async move { asked.meetings().await.map(|data| Answer::new(&data)) };
+    pub async fn meetings(&self, asker: &Asker) -> Result<Served, Error> {
+        let client = self.admin_control.asked_by(asker);
+        let call = || async move { client.meetings().await.map(|data| Answer::new(&data)) };
         self.windows.meetings.read(ONLY, call).await
     }
 
@@ -95,8 +96,8 @@ impl PassThrough {
     /// # Errors
     ///
     /// Admin Control's; [`Error::NotFound`] if no call goes on there.
-    pub async fn is_transcribed(&self, room: &RoomName) -> Result<bool, Error> {
-        let served = self.status(room).await?;
+    pub async fn is_transcribed(&self, room: &RoomName, asker: &Asker) -> Result<bool, Error> {
+        let served = self.status(room, asker).await?;
         let status = serde_json::from_str::<Status>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
         Ok(status.transcript_status)
     }
@@ -106,8 +107,8 @@ impl PassThrough {
     /// # Errors
     ///
     /// Admin Control's.
-    pub async fn has_ended(&self, room: &RoomName) -> Result<bool, Error> {
-        let served = self.meetings().await?;
+    pub async fn has_ended(&self, room: &RoomName, asker: &Asker) -> Result<bool, Error> {
+        let served = self.meetings(asker).await?;
         let mut ended = self.ended.borrow_mut();
         if ended.of != served.answer.etag() {
             let meetings = serde_json::from_str::<Vec<Meeting>>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;

@@ -15,6 +15,7 @@ use crate::connection;
 use crate::descriptors;
 use crate::draining::Draining;
 use crate::listener::{self, Rules};
+use crate::management::Management;
 use crate::middleware::access_log::access_log;
 use crate::middleware::admission::admission;
 use crate::middleware::answer_headers::answer_headers;
@@ -22,6 +23,7 @@ use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
 use crate::services::{self, Shared};
 use crate::settings::{ServerSettings, Settings};
+use crate::telemetry::Dropped;
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,9 @@ pub enum Error {
     /// The address is taken, or not this machine's.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
+    /// The same of the management listener.
+    #[error("can't listen on {0} (APP_MANAGEMENT__LISTEN): {1}")]
+    Management(SocketAddr, #[source] io::Error),
     /// Something behind the server can't be used.
     #[error(transparent)]
     Services(#[from] services::Error),
@@ -49,16 +54,19 @@ pub struct Server {
     running: ActixServer,
     draining: Draining,
     drain_for: Duration,
+    management: Management,
 }
 
 impl Server {
-    /// Opens the database, brings its schema up to date, and listens.
+    /// Opens the database, brings its schema up to date, and listens. `dropped` counts the log's lines that were dropped.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn bind(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
-        let shared = Shared::open(settings, clock).await?;
+    pub async fn bind(settings: &Settings, clock: &Clock, dropped: Dropped) -> Result<Self, Error> {
+        let shared = Shared::open(settings, clock, dropped).await?;
+        let management = Management::bind(settings.management, &shared);
+        let management = management.map_err(|error| Error::Management(settings.management, error))?;
         let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
         let rules = rules(&settings.server);
         let failed = |error| Error::Listen(settings.server.listen, error);
@@ -74,7 +82,7 @@ impl Server {
                 .wrap(from_fn(answer_headers))
                 .wrap(from_fn(access_log))
         });
-        Ok(Self { address, running: running.map_err(failed)?, draining, drain_for })
+        Ok(Self { address, running: running.map_err(failed)?, draining, drain_for, management })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -83,19 +91,29 @@ impl Server {
         self.address
     }
 
+    /// Where those who run it ask.
+    #[must_use]
+    pub fn management_addr(&self) -> SocketAddr {
+        self.management.addr()
+    }
+
     /// Serves until it is told to stop, then lets requests in flight finish; told once more, it ends at once.
     ///
     /// # Errors
     ///
     /// What ended the server before it was told to.
     pub async fn run(self, mut told: UnboundedReceiver<Stop>) -> io::Result<()> {
-        log::info!(address:% = self.address; "listening");
+        let (management, version) = (self.management.addr(), env!("CARGO_PKG_VERSION"));
+        log::info!(event = "start", address:% = self.address, management:% = management, version; "listening");
+        // To the very end: who watches must see what goes on.
+        let _answering = self.management.answer();
         let handle = self.running.handle();
         let mut running = actix_rt::spawn(self.running);
         let stop = tokio::select! {
             ended = &mut running => return ended?,
             stop = told.recv() => stop.unwrap_or(Stop::Now),
         };
+        log::info!(event = "stop"; "told to stop");
         self.draining.begin();
         if stop == Stop::AfterDraining {
             log::info!(serving_on_for:? = self.drain_for; "no longer ready");

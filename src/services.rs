@@ -2,6 +2,8 @@
 //!
 //! The only place where a domain module meets the adapter that serves it.
 
+mod measured;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +11,10 @@ use std::time::Duration;
 use actix_web::web;
 use futures_util::future::LocalBoxFuture;
 
-use crate::accounts::{Accounts, Admissions, Revocations, Watch};
+use crate::accounts::{self, Accounts, Admissions, Revocations, Watch};
 use crate::admin_control::{self, AdminControl};
 use crate::answer::Answer;
+use crate::asker::Asker;
 use crate::background::Background;
 use crate::caller::Roles;
 use crate::catch_up::live::Live;
@@ -20,7 +23,9 @@ use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
 use crate::db::{self, Database};
 use crate::draining::Draining;
+use crate::health::Health;
 use crate::jwt::Tokens;
+use crate::metrics::{Http, Metrics, Registry};
 use crate::middleware::admission::InFlight;
 use crate::middleware::answer_headers::Origins;
 use crate::middleware::error_boundary::RequestTimeout;
@@ -31,8 +36,9 @@ use crate::room::RoomName;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries, SummarySource};
+use crate::telemetry::Dropped;
 use crate::window::shared::{self, SharedWindow};
-use crate::window::{self, CallError as _, Kind, Layer, Window};
+use crate::window::{self, CallError as _, Counted, Kind, Layer, Window};
 
 /// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
 const CONFIGURATION_FRESH_FOR: Duration = Duration::from_secs(30);
@@ -54,21 +60,22 @@ struct Windows {
 impl Windows {
     /// The catch-up's by its settings. They turn the others off too, where they turn it off, and say how long any answer may
     /// stand in for a failure.
-    fn new(catch_up: window::Rules, layer: Option<Arc<dyn Layer<catch_up::Error>>>) -> Self {
+    fn new(catch_up: window::Rules, layer: Option<Arc<dyn Layer<catch_up::Error>>>, registry: &Registry) -> Self {
+        let counted = |name| Counted::new(registry, name);
         let rules = |fresh_for, max_bytes| {
             let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
             window::Rules { fresh_for, max_bytes, ..catch_up }
         };
         Self {
-            catch_up: Window::over(catch_up, layer),
+            catch_up: Window::over(catch_up, layer).counted_by(counted("catch-up")),
             pass_through: pass_through::Windows {
-                configuration: Window::new(rules(CONFIGURATION_FRESH_FOR, SMALL)),
-                status: Window::new(rules(STATUS_FRESH_FOR, SMALL)),
-                meetings: Window::new(rules(MEETINGS_FRESH_FOR, LARGE)),
+                configuration: Window::new(rules(CONFIGURATION_FRESH_FOR, SMALL)).counted_by(counted("configuration")),
+                status: Window::new(rules(STATUS_FRESH_FOR, SMALL)).counted_by(counted("status")),
+                meetings: Window::new(rules(MEETINGS_FRESH_FOR, LARGE)).counted_by(counted("meetings")),
             },
             summaries: summaries::Windows {
-                records: Window::new(rules(RECORD_FRESH_FOR, SMALL)),
-                texts: Window::new(rules(TEXT_FRESH_FOR, LARGE)),
+                records: Window::new(rules(RECORD_FRESH_FOR, SMALL)).counted_by(counted("summary-records")),
+                texts: Window::new(rules(TEXT_FRESH_FOR, LARGE)).counted_by(counted("summary-texts")),
             },
         }
     }
@@ -109,7 +116,11 @@ pub struct Shared {
     in_flight: web::Data<InFlight>,
     origins: web::Data<Origins>,
     admin_control_rules: admin_control::Rules,
-    admin_control_permits: admin_control::Permits,
+    admin_control_permits: web::Data<admin_control::Permits>,
+    calls: Arc<measured::Calls>,
+    health: web::Data<Health>,
+    http: web::Data<Http>,
+    metrics: Metrics,
 }
 
 impl Shared {
@@ -118,7 +129,7 @@ impl Shared {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn open(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
+    pub async fn open(settings: &Settings, clock: &Clock, dropped: Dropped) -> Result<Self, Error> {
         let background = Background::start().map_err(db::Error::from)?;
         let summaries = Store::open(&settings.summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;
@@ -131,9 +142,22 @@ impl Shared {
         };
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
         let rules = settings.accounts.clone();
+        let mut registry = Registry::new();
+        let draining = Draining::default();
+        let health = Arc::new(Health::new(database.clone(), draining.clone()));
+        let permits = admin_control::Permits::new(&settings.admin_control);
+        let windows = Windows::new(settings.catch_up, layer, &registry);
+        let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &permits));
+        let counted = accounts::Counted::new(&registry);
+        measured::watch(&mut registry, (&permits, &windows), &database, &health, dropped);
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
+        let accounts = accounts.counted_by(counted);
         Ok(Self {
-            windows: Windows::new(settings.catch_up, layer),
+            windows,
+            calls,
+            health: health.into(),
+            http: web::Data::new(http),
+            metrics: registry.finish(),
             summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
@@ -145,12 +169,12 @@ impl Shared {
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
             roles: web::Data::new(settings.roles.clone()),
             document: web::Data::new(openapi::Document::new()),
-            draining: web::Data::new(Draining::default()),
+            draining: web::Data::new(draining),
             in_flight: web::Data::new(InFlight::new(settings.server.max_in_flight)),
             origins: web::Data::new(Origins(settings.server.cors_origins.clone())),
             catch_up_reason: settings.catch_up_reason,
             admin_control_rules: settings.admin_control.clone(),
-            admin_control_permits: admin_control::Permits::new(&settings.admin_control),
+            admin_control_permits: web::Data::new(permits),
         })
     }
 
@@ -158,6 +182,12 @@ impl Shared {
     #[must_use]
     pub fn draining(&self) -> Draining {
         self.draining.get_ref().clone()
+    }
+
+    /// What is counted and measured.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 }
 
@@ -183,7 +213,9 @@ async fn share(
 /// Registers what a worker's handlers take; called on each worker's own thread.
 pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
     let windows = &shared.windows;
-    let admin_control = AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.clone());
+    let admin_control =
+        AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.get_ref().clone())
+            .observed_by(shared.calls.clone());
     let pass_through = web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone()));
     let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone() };
     let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.live.clone(), shared.catch_up_reason);
@@ -199,6 +231,8 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.draining.clone())
         .app_data(shared.in_flight.clone())
         .app_data(shared.origins.clone())
+        .app_data(shared.health.clone())
+        .app_data(shared.http.clone())
         .app_data(web::Data::new(catch_up))
         .app_data(web::Data::new(Summaries::new(
             Rc::new(admin_control.clone()),
@@ -209,6 +243,11 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(web::Data::new(admin_control));
 }
 
+/// Registers what the handlers of the management listener take.
+pub fn register_for_management(shared: &Shared, config: &mut web::ServiceConfig) {
+    config.app_data(shared.health.clone()).app_data(shared.admin_control_permits.clone());
+}
+
 /// Catch-ups, and what else is known of a room.
 struct FromAdminControl {
     admin_control: AdminControl,
@@ -216,24 +255,24 @@ struct FromAdminControl {
 }
 
 impl CatchUpSource for FromAdminControl {
-    fn catch_up(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, catch_up::Error>> {
-        let asked = self.admin_control.clone();
-        Box::pin(async move { Ok(Answer::new(&asked.call_catch_up(&room).await?)) })
+    fn catch_up(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, catch_up::Error>> {
+        let client = self.admin_control.asked_by(&asker);
+        Box::pin(async move { Ok(Answer::new(&client.call_catch_up(&room).await?)) })
     }
 
-    fn is_transcribed(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
-        Box::pin(async move { Ok(self.pass_through.is_transcribed(&room).await?) })
+    fn is_transcribed(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
+        Box::pin(async move { Ok(self.pass_through.is_transcribed(&room, &asker).await?) })
     }
 
-    fn has_ended(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
-        Box::pin(async move { Ok(self.pass_through.has_ended(&room).await?) })
+    fn has_ended(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
+        Box::pin(async move { Ok(self.pass_through.has_ended(&room, &asker).await?) })
     }
 }
 
 impl SummarySource for AdminControl {
-    fn call_summary(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, summaries::Error>> {
-        let asked = self.clone();
-        Box::pin(async move { Ok(Answer::new(&AdminControl::call_summary(&asked, &room).await?)) })
+    fn call_summary(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, summaries::Error>> {
+        let client = self.asked_by(&asker);
+        Box::pin(async move { Ok(Answer::new(&AdminControl::call_summary(&client, &room).await?)) })
     }
 }
 

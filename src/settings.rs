@@ -4,6 +4,7 @@
 //! module reads no environment itself; [`crate::cli`] hands it in, so that a test can hand in another.
 
 mod keys;
+mod shown;
 mod values;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub summaries: summaries::Rules,
     /// The database.
     pub database_url: Secret,
+    /// Where those who run the server ask.
+    pub management: SocketAddr,
 }
 
 /// The HTTP server.
@@ -153,6 +156,15 @@ impl Values {
         self.get("APP_DATABASE__URL")
     }
 
+    /// Where those who run the server ask.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: it has a default.
+    pub fn management(&self) -> Result<SocketAddr, Problem> {
+        self.get("APP_MANAGEMENT__LISTEN")
+    }
+
     /// The fewest characters of a new password.
     ///
     /// # Errors
@@ -169,15 +181,6 @@ impl Values {
     /// None in practice: it has a default.
     pub fn log_format(&self) -> Result<LogFormat, Problem> {
         self.get("APP_LOG__FORMAT")
-    }
-
-    /// Keys that were given another value than the default, but have no effect in this version: to be warned of.
-    #[must_use]
-    pub fn without_effect(&self) -> Vec<&'static str> {
-        KEYS.iter()
-            .filter(|key| key.pending && self.given.contains(&key.name) && Some(self.text(key.name)) != key.default)
-            .map(|key| key.name)
-            .collect()
     }
 
     fn complete(&self) -> Result<Settings, Problem> {
@@ -209,6 +212,7 @@ impl Values {
             live_every: self.get("APP_LIVE__EVERY")?,
             summaries: self.summaries()?,
             database_url: self.database_url()?,
+            management: self.management()?,
         })
     }
 

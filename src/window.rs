@@ -4,6 +4,7 @@
 //! It knows neither who asks (that is decided before it is looked at) nor what an answer says. Ages are measured by the
 //! runtime's monotonic clock: a wall clock that jumps ages nothing.
 
+mod counted;
 pub mod shared;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub use counted::Counted;
 
 use crate::answer::{Answer, Served};
 
@@ -93,6 +96,7 @@ struct Shared<E> {
     in_flight: Mutex<HashMap<String, watch::Receiver<Option<Outcome<E>>>>>,
     rules: Rules,
     layer: Option<Arc<dyn Layer<E>>>,
+    counted: Counted,
 }
 
 impl<E> Clone for Window<E> {
@@ -119,7 +123,22 @@ impl<E: CallError> Window<E> {
             // The usual policy would keep often asked rooms of yesterday and turn away those of today.
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer }))
+        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer, counted: Counted::default() }))
+    }
+
+    /// The same, counted from here on. To be called before there are clones of it.
+    #[must_use]
+    pub fn counted_by(mut self, counted: Counted) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.counted = counted;
+        }
+        self
+    }
+
+    /// How many answers it holds, and how many bytes they take, as far as it has got round to counting them.
+    #[must_use]
+    pub fn held(&self) -> (u64, u64) {
+        (self.0.kept.entry_count(), self.0.kept.weighted_size())
     }
 
     /// How long an answer is fresh.
@@ -151,13 +170,22 @@ impl<E: CallError> Window<E> {
     where
         F: Future<Output = Result<Answer, E>> + 'static,
     {
+        let counted = &self.0.counted;
         if let Some(kept) = self.0.fresh(key, max_age) {
+            counted.hit.increment(1);
             return Ok(kept.served());
         }
         let mut outcome = match self.0.join(key, max_age) {
-            Joined::Fresh(kept) => return Ok(kept.served()),
-            Joined::Waiting(outcome) => outcome,
+            Joined::Fresh(kept) => {
+                counted.hit.increment(1);
+                return Ok(kept.served());
+            }
+            Joined::Waiting(outcome) => {
+                counted.coalesced.increment(1);
+                outcome
+            }
             Joined::First(report) => {
+                counted.call.increment(1);
                 let outcome = report.sender.subscribe();
                 let call = self.0.through_the_layer(key, max_age, call());
                 tokio::task::spawn_local(async move {
@@ -232,6 +260,7 @@ impl<E: CallError> Shared<E> {
             Kind::Failure | Kind::Refusal => {
                 let limit = self.rules.fresh_for + self.rules.stale_if_error;
                 if let Some(old) = self.kept.get(key).filter(|kept| kept.age() < limit) {
+                    self.counted.stale.increment(1);
                     return Ok(old);
                 }
             }

@@ -1,19 +1,21 @@
 //! Accounts: who may sign in, how often one may try, and how long a session goes on. Knows neither HTTP nor SQL.
 
 mod admissions;
+mod events;
 pub mod management;
 mod password;
 mod refresh_token;
 mod revocations;
 mod throttle;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use admissions::{Admission, Admissions};
+pub use events::Counted;
 pub use revocations::{Revocations, Watch};
 
+use crate::asker::Asker;
 use crate::clock::Clock;
 use crate::db::{self, Database, NewSession, Refresh, Session};
 use crate::jwt::Tokens;
@@ -105,6 +107,7 @@ pub struct Accounts {
     successors: refresh_token::Successors,
     rules: Rules,
     clock: Clock,
+    counted: Counted,
 }
 
 impl Accounts {
@@ -112,29 +115,48 @@ impl Accounts {
     #[must_use]
     pub fn new(database: Database, tokens: Arc<Tokens>, revocations: Revocations, rules: Rules, clock: Clock) -> Self {
         let successors = refresh_token::Successors::new(&rules.secrets);
-        Self { database, hasher: password::Hasher::new(), tokens, revocations, successors, rules, clock }
+        let (hasher, counted) = (password::Hasher::new(), Counted::default());
+        Self { database, hasher, tokens, revocations, successors, rules, clock, counted }
     }
 
-    /// Starts a session for somebody at the address `from`.
+    /// Counts logins and refreshes from here on.
+    #[must_use]
+    pub fn counted_by(self, counted: Counted) -> Self {
+        Self { counted, ..self }
+    }
+
+    /// Starts a session for `asker`.
     ///
     /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same answer.
     ///
     /// # Errors
     ///
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
-    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
+    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<LoggedIn, Error> {
         let email = mailbox(email)?;
         password::check_length(password)?;
         // A task of its own: a client that hangs up must not leave an attempt that never ends.
-        let (this, password) = (Arc::clone(self), password.to_owned());
-        let login = tokio::task::spawn_local(async move { this.attempt(email, &password, from).await });
+        let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
+        let login = tokio::task::spawn_local(async move {
+            let mut user = None;
+            let login = this.attempt(email, &password, &asker, &mut user).await;
+            events::login(&login, user.as_deref(), &asker, &this.counted);
+            login
+        });
         login.await.unwrap_or(Err(Error::Hash))
     }
 
-    async fn attempt(&self, email: String, password: &str, from: IpAddr) -> Result<LoggedIn, Error> {
+    /// `user` becomes the account's id, if there is such an account.
+    async fn attempt(
+        &self,
+        email: String,
+        password: &str,
+        asker: &Asker,
+        user: &mut Option<String>,
+    ) -> Result<LoggedIn, Error> {
         // Begun before the password is looked at: fifty guesses at one instant are fifty.
-        let attempt = throttle::Attempt::begin(&self.database, &email, from, &self.clock).await?;
-        let checked = self.check(email, password, attempt.known_here()).await;
+        let attempt = throttle::Attempt::begin(&self.database, &email, asker.client(), &self.clock).await?;
+        let checked = self.check(email, password, attempt.known_here(), user).await;
         match &checked {
             // The session is there; a count that could not be cleared is no reason to keep it from its owner.
             Ok(_) => {
@@ -142,10 +164,7 @@ impl Accounts {
                     log::warn!(cause:% = error; "failed logins could not be cleared");
                 }
             }
-            Err(Error::WrongCredentials) => {
-                log::info!(client:% = from; "login failed");
-                attempt.failed(&self.database).await?;
-            }
+            Err(Error::WrongCredentials) => attempt.failed(&self.database).await?,
             // It could not be written either; the attempt is forgotten by itself.
             Err(Error::Database(_)) => {}
             Err(_) => attempt.withdrawn(&self.database).await?,
@@ -153,8 +172,15 @@ impl Accounts {
         checked
     }
 
-    async fn check(&self, email: String, password: &str, known_here: bool) -> Result<LoggedIn, Error> {
+    async fn check(
+        &self,
+        email: String,
+        password: &str,
+        known_here: bool,
+        id: &mut Option<String>,
+    ) -> Result<LoggedIn, Error> {
         let user = self.database.user_by_email(email).await?;
+        *id = user.as_ref().map(|user| user.id.clone());
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let matches = self.hasher.verify(password, hash, known_here).await?;
         let user = user.filter(|user| matches && !user.disabled).ok_or(Error::WrongCredentials)?;
@@ -181,7 +207,13 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
-    pub async fn refresh(&self, token: &str) -> Result<LoggedIn, Error> {
+    pub async fn refresh(&self, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
+        let refreshed = self.carry_on(token, asker).await;
+        events::refresh(&refreshed, &self.counted);
+        refreshed
+    }
+
+    async fn carry_on(&self, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
         let now = self.clock.unix_milliseconds();
         let successor = self.successors.of(token);
         let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
@@ -192,7 +224,7 @@ impl Accounts {
                 Ok(self.logged_in(session, successor))
             }
             Refresh::SpentAt(_, session) => {
-                log::warn!(session = session.id.as_str(), user = session.user_id.as_str(); "a spent refresh token was used; its session is revoked");
+                events::reused(&session, asker, &self.counted);
                 self.revoke(session.id).await?;
                 Err(Error::WrongCredentials)
             }
@@ -215,11 +247,13 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn log_out(&self, token: &str) -> Result<(), Error> {
-        match self.database.session_of_refresh_token(refresh_token::hash(token)).await? {
-            Some(session) => self.revoke(session).await,
-            None => Ok(()),
+    pub async fn log_out(&self, token: &str, asker: &Asker) -> Result<(), Error> {
+        if let Some((session, user)) = self.database.session_of_refresh_token(refresh_token::hash(token)).await?
+            && self.revoke(session).await?
+        {
+            events::logout(&user, asker);
         }
+        Ok(())
     }
 
     /// Uses a ticket up. `false` if it was used before, here or on another replica.
@@ -231,11 +265,12 @@ impl Accounts {
         Ok(self.database.use_stream_ticket(id, expires.saturating_mul(1000)).await?)
     }
 
-    async fn revoke(&self, session: String) -> Result<(), Error> {
+    /// `false` if it had been revoked before.
+    async fn revoke(&self, session: String) -> Result<bool, Error> {
         let now = self.clock.unix_milliseconds();
-        self.database.revoke_session(session.clone(), now).await?;
+        let revoked = self.database.revoke_session(session.clone(), now).await?;
         self.revocations.insert(session, now);
-        Ok(())
+        Ok(revoked)
     }
 
     fn logged_in(&self, session: Session, refresh_token: String) -> LoggedIn {

@@ -60,6 +60,11 @@ impl Breaker {
         Some(Attempt { breaker: self.clone(), probe, generation: state.generation })
     }
 
+    /// Whether calls fail at once.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().open.is_some()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

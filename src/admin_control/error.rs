@@ -50,6 +50,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every word that [`Error::reason`] may say.
+    pub const REASONS: [&'static str; 13] = [
+        "not-found",
+        "too-many-calls",
+        "breaker-open",
+        "connection",
+        "not-connected",
+        "timed-out",
+        "not-http",
+        "cut-short",
+        "too-large",
+        "encoded",
+        "status",
+        "not-the-envelope",
+        "error-in-envelope",
+    ];
+
     /// Whether Admin Control was not reached: what the breaker counts. An answer that can't be used is still an answer.
     pub(super) fn is_unreached(&self) -> bool {
         matches!(self, Self::Connection(_) | Self::NotConnected(_) | Self::TimedOut | Self::NotHttp(_) | Self::CutShort(_))
@@ -87,5 +104,31 @@ impl CallError for Error {
 
     fn given_up() -> Self {
         Self::NotConnected("the call was given up".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_in_the_list_of_reasons() {
+        let text = String::new;
+        let all = [
+            Error::NotFound,
+            Error::TooManyCalls,
+            Error::BreakerOpen,
+            Error::Connection(text()),
+            Error::NotConnected(text()),
+            Error::TimedOut,
+            Error::NotHttp(text()),
+            Error::CutShort(text()),
+            Error::TooLarge,
+            Error::Encoded,
+            Error::Status(500),
+            Error::NotTheEnvelope,
+            Error::ErrorInEnvelope,
+        ];
+        assert_eq!(all.map(|error| error.reason()), Error::REASONS);
     }
 }

@@ -11,6 +11,7 @@
 
 mod breaker;
 mod connection;
+mod endpoint;
 mod error;
 mod framing;
 mod lent;
@@ -20,7 +21,7 @@ mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use awc::http::Uri;
 use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -29,11 +30,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use breaker::Breaker;
 use connection::Connections;
+use endpoint::Endpoint;
+pub use endpoint::{Observer, Permits};
 pub use error::Error;
 use socket::Target;
 
+use crate::asker::Asker;
 use crate::room::RoomName;
 use crate::secret::Secret;
 
@@ -52,44 +55,6 @@ pub struct Rules {
     pub max_in_flight: usize,
     /// Sent as `Authorization`, where a deployment asks for one. Never a client's own.
     pub authorization: Option<Secret>,
-}
-
-/// An endpoint of Admin Control. Its number is its place in [`Permits`].
-#[derive(Debug, Clone, Copy)]
-enum Endpoint {
-    CallCatchup,
-    CallSummary,
-    SessionsStatus,
-    Configuration,
-    Meetings,
-    ProconfToken,
-}
-
-impl Endpoint {
-    /// The first segment of its path, and its name in logs.
-    fn name(self) -> &'static str {
-        match self {
-            Self::CallCatchup => "call-catchup",
-            Self::CallSummary => "call-summary",
-            Self::SessionsStatus => "sessions-status",
-            Self::Configuration => "configuration",
-            Self::Meetings => "meetings",
-            Self::ProconfToken => "proconf-token",
-        }
-    }
-}
-
-/// How many calls may be in flight at once, and which endpoints are not to be called for now; for each endpoint by itself, and
-/// over all clones (that is, all workers).
-#[derive(Debug, Clone)]
-pub struct Permits([(Arc<Semaphore>, Breaker); 6]);
-
-impl Permits {
-    /// As many for each endpoint as `rules` say.
-    #[must_use]
-    pub fn new(rules: &Rules) -> Self {
-        Self(std::array::from_fn(|_| (Arc::new(Semaphore::new(rules.max_in_flight)), Breaker::default())))
-    }
 }
 
 /// What `POST proconf-token` is asked with.
@@ -115,6 +80,8 @@ pub struct AdminControl {
     base: String,
     rules: Rules,
     permits: Permits,
+    observer: Option<Arc<dyn Observer>>,
+    asker: Option<Asker>,
 }
 
 impl AdminControl {
@@ -125,7 +92,27 @@ impl AdminControl {
         let target = base_url.and_then(|url| Target::new(&url, rules.connect_timeout)).map(Rc::new);
         let (kept, fresh) = (Connections::kept(target.clone()), Connections::fresh(target));
         let base = rules.base_url.replacen("https://", "http://", 1);
-        Self { client: (client(kept.clone(), &rules), kept), fresh: client(fresh, &rules), base, rules, permits }
+        Self {
+            client: (client(kept.clone(), &rules), kept),
+            fresh: client(fresh, &rules),
+            base,
+            rules,
+            permits,
+            observer: None,
+            asker: None,
+        }
+    }
+
+    /// The same client, for calls on behalf of a request: they carry its id and its trace, and nothing else of it.
+    #[must_use]
+    pub fn asked_by(&self, asker: &Asker) -> Self {
+        Self { asker: Some(asker.clone()), ..self.clone() }
+    }
+
+    /// The same, with somebody who is told of each call.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// `GET call-catchup/{room}`: what was said so far in a call that goes on. All methods give `data` byte for byte.
@@ -213,7 +200,11 @@ impl AdminControl {
         endpoint: Endpoint,
         work: impl Future<Output = Result<Box<RawValue>, Error>>,
     ) -> Result<Box<RawValue>, Error> {
+        let began = Instant::now();
         let answer = self.permitted(endpoint, work).await;
+        if let Some(observer) = &self.observer {
+            observer.called(endpoint.name(), answer.as_ref().err(), began.elapsed());
+        }
         // What was not even tried would fill the log with what it says already.
         if let Err(error) = &answer
             && !matches!(error, Error::NotFound | Error::BreakerOpen)
@@ -254,8 +245,16 @@ impl AdminControl {
         url.parse().map_err(|_| Error::NotConnected("the URL is not valid".to_owned()))
     }
 
-    /// The headers of every call. None of them comes from a client.
-    fn prepared(&self, request: ClientRequest) -> ClientRequest {
+    /// The headers of every call. None of them comes from a client, but for an id and a trace that were found plain.
+    fn prepared(&self, mut request: ClientRequest) -> ClientRequest {
+        if let Some(asker) = &self.asker {
+            request = request
+                .insert_header(("x-request-id", asker.request_id()))
+                .insert_header(("traceparent", asker.trace().traceparent()));
+            if let Some(state) = asker.trace().tracestate() {
+                request = request.insert_header(("tracestate", state));
+            }
+        }
         let request = request
             .insert_header((USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))))
             .insert_header((CONTENT_TYPE, "application/json"))

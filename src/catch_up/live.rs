@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{CatchUpSource, Error};
 use crate::answer::Answer;
+use crate::asker::Asker;
 use crate::room::RoomName;
 use crate::window::Window;
 
@@ -133,7 +134,10 @@ impl Poll {
     async fn ask(&self) -> Duration {
         // What is fresh for everybody is fresh for watchers too, and as they ask rarely, so is what others got in between.
         let every = self.live.0.every.max(self.window.fresh_for());
-        let read = self.window.read_within(every, self.room.as_str(), || self.source.catch_up(self.room.clone())).await;
+        let read = self
+            .window
+            .read_within(every, self.room.as_str(), || self.source.catch_up(self.room.clone(), Asker::nobody()))
+            .await;
         let (news, pause) = match read {
             Ok(served) => (News::CatchUp(served.answer), every.saturating_sub(served.age)),
             Err(Error::UnknownRoom(_)) => (self.absence().await, every),
@@ -146,7 +150,7 @@ impl Poll {
     }
 
     async fn absence(&self) -> News {
-        let ended = timeout(ENDED_WITHIN, self.source.has_ended(self.room.clone())).await;
+        let ended = timeout(ENDED_WITHIN, self.source.has_ended(self.room.clone(), Asker::nobody())).await;
         if ended == Ok(Ok(true)) { News::Ended } else { News::NoneYet }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use crate::answer::{Answer, Served};
+use crate::asker::Asker;
 use crate::caller::Caller;
 use crate::room::RoomName;
 use crate::window::shared::Shareable;
@@ -107,13 +108,13 @@ impl Shareable for Error {
 /// Where catch-ups come from.
 pub trait CatchUpSource {
     /// The catch-up of `room`, any JSON value, byte for byte as its author wrote it.
-    fn catch_up(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>>;
+    fn catch_up(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, Error>>;
 
     /// Whether the call in `room` is transcribed; [`Error::UnknownRoom`] if none goes on there.
-    fn is_transcribed(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>>;
+    fn is_transcribed(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'_, Result<bool, Error>>;
 
     /// Whether `room` is among the meetings that ended.
-    fn has_ended(&self, room: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>>;
+    fn has_ended(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'_, Result<bool, Error>>;
 }
 
 /// Answers with catch-ups.
@@ -149,26 +150,28 @@ impl CatchUp {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<CaughtUp, Error> {
+    pub async fn read(&self, caller: &Caller, room: &RoomName, asker: &Asker) -> Result<CaughtUp, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        match self.window.read(room.as_str(), || self.source.catch_up(room.clone())).await {
+        match self.window.read(room.as_str(), || self.source.catch_up(room.clone(), asker.clone())).await {
             Ok(served) => {
-                let reason = if says_nothing(&served.answer) { self.reason(room).await } else { None };
+                let reason = if says_nothing(&served.answer) { self.reason(room, asker).await } else { None };
                 Ok(CaughtUp { served, reason })
             }
-            Err(Error::UnknownRoom(_)) => Err(Error::UnknownRoom(self.reason(room).await)),
+            Err(Error::UnknownRoom(_)) => Err(Error::UnknownRoom(self.reason(room, asker).await)),
             Err(error) => Err(error),
         }
     }
 
     /// Why `room` has no catch-up. Not to find out is no failure, and takes no longer than [`REASON_WITHIN`].
-    async fn reason(&self, room: &RoomName) -> Option<Reason> {
+    async fn reason(&self, room: &RoomName, asker: &Asker) -> Option<Reason> {
         let found = async {
-            match self.source.is_transcribed(room.clone()).await {
+            match self.source.is_transcribed(room.clone(), asker.clone()).await {
                 Ok(false) => Reason::TranscriptionOff,
-                Err(Error::UnknownRoom(_)) if self.source.has_ended(room.clone()).await == Ok(true) => Reason::MeetingEnded,
+                Err(Error::UnknownRoom(_)) if self.source.has_ended(room.clone(), asker.clone()).await == Ok(true) => {
+                    Reason::MeetingEnded
+                }
                 _ => Reason::NoneYet,
             }
         };
@@ -199,16 +202,16 @@ mod tests {
     struct Recorded(RefCell<Vec<String>>);
 
     impl CatchUpSource for Recorded {
-        fn catch_up(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>> {
+        fn catch_up(&self, room: RoomName, _: Asker) -> LocalBoxFuture<'static, Result<Answer, Error>> {
             self.0.borrow_mut().push(room.to_string());
             Box::pin(async { Ok(Answer::new(&RawValue::from_string("1".into()).unwrap())) })
         }
 
-        fn is_transcribed(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+        fn is_transcribed(&self, _: RoomName, _: Asker) -> LocalBoxFuture<'_, Result<bool, Error>> {
             unreachable!("there is a catch-up")
         }
 
-        fn has_ended(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+        fn has_ended(&self, _: RoomName, _: Asker) -> LocalBoxFuture<'_, Result<bool, Error>> {
             unreachable!("there is a catch-up")
         }
     }
@@ -228,16 +231,16 @@ mod tests {
     }
 
     impl CatchUpSource for Silent {
-        fn catch_up(&self, _: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>> {
+        fn catch_up(&self, _: RoomName, _: Asker) -> LocalBoxFuture<'static, Result<Answer, Error>> {
             let answer = self.catch_up.map(|json| Answer::new(&RawValue::from_string(json.into()).unwrap()));
             Box::pin(async { answer })
         }
 
-        fn is_transcribed(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+        fn is_transcribed(&self, _: RoomName, _: Asker) -> LocalBoxFuture<'_, Result<bool, Error>> {
             Box::pin(after(self.transcribed))
         }
 
-        fn has_ended(&self, _: RoomName) -> LocalBoxFuture<'_, Result<bool, Error>> {
+        fn has_ended(&self, _: RoomName, _: Asker) -> LocalBoxFuture<'_, Result<bool, Error>> {
             Box::pin(after(self.ended))
         }
     }
@@ -246,7 +249,8 @@ mod tests {
         let room = RoomName::parse("r1").unwrap();
         let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
         let rules = Rules { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, max_bytes: 1 << 20 };
-        match CatchUp::new(Rc::new(silent), Window::new(rules), live(), says_why).read(&guest, &room).await {
+        match CatchUp::new(Rc::new(silent), Window::new(rules), live(), says_why).read(&guest, &room, &Asker::nobody()).await
+        {
             Ok(caught_up) => caught_up.reason,
             Err(Error::UnknownRoom(reason)) => reason,
             Err(error) => panic!("{error}"),
@@ -288,12 +292,16 @@ mod tests {
         let guest = Caller::Guest { id: "g1".into(), room: own.clone() };
         for other in ["r2", "R1", "r1 ", " r1", "r１", "r1\u{200b}"] {
             let other = RoomName::parse(other).unwrap();
-            assert_eq!(catch_up.read(&guest, &other).await.unwrap_err(), Error::Forbidden);
+            assert_eq!(catch_up.read(&guest, &other, &Asker::nobody()).await.unwrap_err(), Error::Forbidden);
             assert_eq!(catch_up.watch(&guest, &other).err(), Some(Error::Forbidden));
         }
-        assert!(catch_up.read(&guest, &own).await.is_ok());
+        assert!(catch_up.read(&guest, &own, &Asker::nobody()).await.is_ok());
         assert_eq!(*source.0.borrow(), ["r1"]);
         let other_guest = Caller::Guest { id: "g2".into(), room: RoomName::parse("r2").unwrap() };
-        assert_eq!(catch_up.read(&other_guest, &own).await.unwrap_err(), Error::Forbidden, "it is in the window by now");
+        assert_eq!(
+            catch_up.read(&other_guest, &own, &Asker::nobody()).await.unwrap_err(),
+            Error::Forbidden,
+            "it is in the window by now"
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::accounts::{self, Accounts, Revocations, management};
+use crate::asker::Asker;
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::db::Database;
@@ -33,15 +34,15 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         if !settings.server.listen.ip().is_loopback() {
             return Err(Problem::only_loopback_in_dev().into());
         }
-        super::start_log(&values, &environment)?;
+        let dropped = super::start_log(&values, &environment)?;
         write_sample_summary()?;
         let token = demo_token(&settings).await?;
         let control = sandbox.control_url();
-        let server = Server::bind(&settings, &Clock::system()).await?;
+        let server = Server::bind(&settings, &Clock::system(), dropped).await?;
         actix_rt::spawn(sandbox.run());
         // Before the greeting: who reads it may stop us at once.
         let told = super::told_to_stop()?;
-        greet(server.addr(), &token, &control)?;
+        greet((server.addr(), server.management_addr()), &token, &control)?;
         Ok(server.run(told).await?)
     })
 }
@@ -54,6 +55,8 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
     set("APP_DATABASE__URL", DATABASE.to_owned());
     set("APP_SUMMARIES__URL", format!("file://{SUMMARIES}"));
     set("APP_AUTH__JWT_SECRET", random::secret());
+    // A free one, unless somebody wants it: 9090 is where Prometheus itself listens.
+    environment.entry("APP_MANAGEMENT__LISTEN".to_owned()).or_insert("127.0.0.1:0".to_owned());
     environment
 }
 
@@ -67,7 +70,7 @@ async fn demo_token(settings: &Settings) -> Result<String, Error> {
     }
     let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
     let accounts = Arc::new(Accounts::new(database, tokens, Revocations::default(), settings.accounts.clone(), clock));
-    Ok(accounts.log_in(EMAIL, PASSWORD, Ipv4Addr::LOCALHOST.into()).await?.token)
+    Ok(accounts.log_in(EMAIL, PASSWORD, &Asker::nobody()).await?.token)
 }
 
 /// The file that the sandbox's summary record points to.
@@ -78,7 +81,7 @@ fn write_sample_summary() -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-fn greet(address: SocketAddr, token: &str, control: &str) -> io::Result<()> {
+fn greet((address, management): (SocketAddr, SocketAddr), token: &str, control: &str) -> io::Result<()> {
     writeln!(
         io::stdout(),
         "\
@@ -87,6 +90,7 @@ The server is on http://{address}, with a sandbox Admin Control behind it.
 Console:       http://{address}/
 Demo login:    {EMAIL} / {PASSWORD}
 Sample rooms:  {rooms}
+Metrics:       http://{management}/metrics
 Sandbox:       {control} (to change its answers: docs/QA.md)
 
 Paste this into another terminal:

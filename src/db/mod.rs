@@ -6,7 +6,7 @@ mod stream_tickets;
 mod users;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -19,6 +19,7 @@ pub use sessions::{NewSession, Refresh, Session};
 pub use users::{NewUser, User};
 
 use crate::background::{Background, GivenUp};
+use crate::folder;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -26,7 +27,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one piece of work may take, a wait for SQLite's lock included: a connection that died without a word never answers.
 const WORK_TIMEOUT: Duration = Duration::from_secs(6);
-const MAX_CONNECTIONS: u32 = 10;
+/// The most connections of one server.
+pub const MAX_CONNECTIONS: u32 = 10;
 /// How often a migration is tried again when another process holds the database, and how long apart.
 const MIGRATION_TRIES: u32 = 20;
 const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
@@ -91,6 +93,23 @@ impl Database {
         Ok(Self { pool, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
     }
 
+    /// Whether the accounts can be read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        let sql = "SELECT id FROM users WHERE id = ''";
+        self.run(|pool| async move { sqlx::query(sql).fetch_optional(&pool).await }).await.map(|_| ())
+    }
+
+    /// Its connections: all, and those that nobody uses now.
+    #[must_use]
+    pub fn connections(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        (self.pool.size(), idle)
+    }
+
     /// Does `work` to its end, even if nobody waits for it any more.
     async fn run<T, F>(&self, work: impl FnOnce(AnyPool) -> F) -> Result<T, Error>
     where
@@ -111,6 +130,27 @@ impl From<sqlx::Error> for Error {
             _ => Self::Failed(error),
         }
     }
+}
+
+/// Whether the database at `url` can be reached. Changes nothing: makes no file, and migrates nothing.
+///
+/// # Errors
+///
+/// [`Error::Folder`], [`Error::Failed`], [`Error::TimedOut`].
+pub async fn reach(url: &str) -> Result<&'static str, Error> {
+    install_default_drivers();
+    let sqlite = url.starts_with("sqlite:");
+    if sqlite && !path_of(url).exists() {
+        folder::can_be_written(path_of(url).parent().unwrap_or(Path::new(".")))?;
+        return Ok("its file will be made");
+    }
+    let reaching = async {
+        let mut connection = AnyConnection::connect(url).await?;
+        connection.execute(if sqlite { "PRAGMA schema_version" } else { "SELECT 1" }).await?;
+        connection.close().await
+    };
+    tokio::time::timeout(WORK_TIMEOUT, reaching).await.map_err(|_| Error::TimedOut)??;
+    Ok("it answers")
 }
 
 async fn connect(url: &str, sqlite: bool) -> Result<AnyPool, sqlx::Error> {
@@ -146,12 +186,17 @@ async fn migrate(pool: &AnyPool) -> Result<(), Error> {
 
 /// SQLite makes the file, but not the folder that it is in.
 fn make_folder_of(url: &str) -> std::io::Result<()> {
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = percent_decode_str(path.split('?').next().unwrap_or(path)).decode_utf8_lossy();
-    match Path::new(path.as_ref()).parent() {
+    match path_of(url).parent() {
         Some(folder) => std::fs::create_dir_all(folder),
         None => Ok(()),
     }
+}
+
+/// The file that a URL of SQLite names.
+fn path_of(url: &str) -> PathBuf {
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = percent_decode_str(path.split('?').next().unwrap_or(path)).decode_utf8_lossy();
+    PathBuf::from(path.as_ref())
 }
 
 #[cfg(test)]

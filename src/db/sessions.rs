@@ -121,25 +121,25 @@ impl Database {
         .await
     }
 
-    /// The session of the refresh token with this hash, spent or not.
+    /// The session of the refresh token with this hash, spent or not, and the account that it is of.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn session_of_refresh_token(&self, hash: String) -> Result<Option<String>, Error> {
-        let sql = "SELECT session_id FROM refresh_tokens WHERE hash = $1";
-        self.run(|pool| async move { sqlx::query_scalar(sql).bind(hash).fetch_optional(&pool).await }).await
+    pub async fn session_of_refresh_token(&self, hash: String) -> Result<Option<(String, String)>, Error> {
+        let sql = "SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
+        self.run(|pool| async move { sqlx::query_as(sql).bind(hash).fetch_optional(&pool).await }).await
     }
 
-    /// Ends a session, if it has not ended before.
+    /// Ends a session, if it has not ended before; whether that was so.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn revoke_session(&self, id: String, now: i64) -> Result<(), Error> {
+    pub async fn revoke_session(&self, id: String, now: i64) -> Result<bool, Error> {
         let sql = "UPDATE sessions SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
-        self.run(move |pool| async move { sqlx::query(sql).bind(now).bind(id).execute(&pool).await }).await?;
-        Ok(())
+        let ended = self.run(move |pool| async move { sqlx::query(sql).bind(now).bind(id).execute(&pool).await }).await?;
+        Ok(ended.rows_affected() > 0)
     }
 
     /// The sessions that were revoked at `since` or later, with the time of it.

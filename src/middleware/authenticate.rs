@@ -11,6 +11,7 @@ use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 use crate::accounts::{Accounts, Revocations};
 use crate::caller::{Admitted, Caller};
 use crate::jwt::Tokens;
+use crate::middleware::access_log::Notes;
 use crate::responders::ApiError;
 
 /// Rejects with 401, or calls on with a [`Caller`] in the request.
@@ -24,8 +25,9 @@ pub async fn authenticate<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
+    // No token is no token refused.
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let (caller, admitted) = tokens.admit(token).map_err(ApiError::from)?;
+    let (caller, admitted) = tokens.admit(token).map_err(|_| refused(&request, "not valid"))?;
     let_in(&request, &revocations, caller, admitted)?;
     next.call(request).await
 }
@@ -47,9 +49,9 @@ pub async fn authenticate_stream<B: MessageBody>(
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    let ticket = tokens.verify_ticket(ticket).map_err(ApiError::from)?;
+    let ticket = tokens.verify_ticket(ticket).map_err(|_| refused(&request, "not valid"))?;
     if !accounts.use_ticket(ticket.id, ticket.expires).await.map_err(ApiError::from)? {
-        return Err(ApiError::Unauthorized.into());
+        return Err(refused(&request, "used before").into());
     }
     let_in(&request, &revocations, ticket.caller, ticket.admitted)?;
     next.call(request).await
@@ -57,12 +59,23 @@ pub async fn authenticate_stream<B: MessageBody>(
 
 /// Leaves the caller for the handler, unless its session was revoked.
 fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
+    if let Some(notes) = Notes::of(request) {
+        notes.caller(&caller);
+    }
     if caller.session().is_some_and(|session| revocations.contain(session)) {
-        return Err(ApiError::Unauthorized);
+        return Err(refused(request, "revoked"));
     }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(admitted);
     Ok(())
+}
+
+/// 401, and why, in the log.
+fn refused(request: &ServiceRequest, why: &'static str) -> ApiError {
+    if let Some(notes) = Notes::of(request) {
+        notes.refused(why);
+    }
+    ApiError::Unauthorized
 }
 
 /// The ticket in the query. A second one makes both worthless, as with a token: a text with another one in it is none.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use crate::accounts::{Accounts, LoggedIn};
-use crate::client_address::ClientAddress;
+use crate::asker::Asker;
 use crate::openapi::Operation;
 use crate::responders::{ApiError, Success};
 
@@ -28,22 +28,18 @@ struct User {
     name: String,
 }
 
-pub(super) async fn log_in(
-    body: Body,
-    ClientAddress(from): ClientAddress,
-    accounts: web::Data<Accounts>,
-) -> Result<Success<Login>, ApiError> {
-    let logged_in = accounts.log_in(body.text("email")?, body.text("password")?, from).await?;
+pub(super) async fn log_in(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
+    let logged_in = accounts.log_in(body.text("email")?, body.text("password")?, &asker).await?;
     Ok(Success(Login::from(logged_in)))
 }
 
-pub(super) async fn refresh(body: Body, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
-    let logged_in = accounts.refresh(body.text("refreshToken")?).await?;
+pub(super) async fn refresh(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
+    let logged_in = accounts.refresh(body.text("refreshToken")?, &asker).await?;
     Ok(Success(Login::from(logged_in)))
 }
 
-pub(super) async fn log_out(body: Body, accounts: web::Data<Accounts>) -> Result<Success<()>, ApiError> {
-    accounts.log_out(body.text("refreshToken")?).await?;
+pub(super) async fn log_out(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<()>, ApiError> {
+    accounts.log_out(body.text("refreshToken")?, &asker).await?;
     Ok(Success(()))
 }
 

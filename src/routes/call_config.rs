@@ -4,12 +4,13 @@ use actix_web::web;
 use serde_json::{Value, json};
 
 use crate::answer::Served;
+use crate::asker::Asker;
 use crate::openapi::Operation;
 use crate::pass_through::PassThrough;
 use crate::responders::ApiError;
 
-pub(super) async fn show(pass_through: web::Data<PassThrough>) -> Result<Served, ApiError> {
-    Ok(pass_through.configuration().await?)
+pub(super) async fn show(asker: Asker, pass_through: web::Data<PassThrough>) -> Result<Served, ApiError> {
+    Ok(pass_through.configuration(&asker).await?)
 }
 
 pub(super) fn document() -> Operation {

@@ -5,12 +5,14 @@ use serde_json::json;
 
 use super::room_param::RoomParam;
 use crate::answer::Served;
+use crate::asker::Asker;
 use crate::caller::Caller;
 use crate::openapi::Operation;
 use crate::pass_through::PassThrough;
 use crate::responders::ApiError;
 
 pub(super) async fn show(
+    asker: Asker,
     caller: Caller,
     RoomParam(room): RoomParam,
     pass_through: web::Data<PassThrough>,
@@ -18,7 +20,7 @@ pub(super) async fn show(
     if !caller.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
-    Ok(pass_through.status(&room).await?)
+    Ok(pass_through.status(&room, &asker).await?)
 }
 
 pub(super) fn document() -> Operation {

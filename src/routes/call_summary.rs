@@ -5,17 +5,19 @@ use serde_json::json;
 
 use super::room_param::RoomParam;
 use crate::answer::Served;
+use crate::asker::Asker;
 use crate::caller::Caller;
 use crate::openapi::Operation;
 use crate::responders::ApiError;
 use crate::summaries::Summaries;
 
 pub(super) async fn show(
+    asker: Asker,
     caller: Caller,
     RoomParam(room): RoomParam,
     summaries: web::Data<Summaries>,
 ) -> Result<Served, ApiError> {
-    Ok(summaries.read(&caller, &room).await?)
+    Ok(summaries.read(&caller, &room, &asker).await?)
 }
 
 pub(super) fn document() -> Operation {

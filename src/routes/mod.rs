@@ -12,8 +12,10 @@ mod call_status;
 mod call_summary;
 mod console;
 mod docs;
+mod health;
 mod join_member;
 mod meetings;
+mod metrics;
 mod openapi;
 mod proconf_token;
 mod room_param;
@@ -23,6 +25,7 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
+use crate::middleware::access_log::Answers;
 use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
 use crate::openapi::Operation;
 use crate::responders::ApiError;
@@ -110,29 +113,74 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/console/{file}"], who: Who::Anyone,
           summary: "The console's scripts, styles and pictures.",
           document: Operation::undocumented, handler: |route| route.to(console::asset) },
+    Row { method: Method::GET, paths: &["/health/live"], who: Who::Anyone,
+          summary: "Whether the server is alive.",
+          document: health::live_document, handler: |route| route.to(health::live) },
+    Row { method: Method::GET, paths: &["/health/ready"], who: Who::Anyone,
+          summary: "Whether the server is ready for requests.",
+          document: health::ready_document, handler: |route| route.to(health::ready) },
+    Row { method: Method::HEAD, paths: &["/health/live"], who: Who::Anyone,
+          summary: "The same for those who want no body.",
+          document: Operation::undocumented, handler: |route| route.to(health::live) },
+    Row { method: Method::HEAD, paths: &["/health/ready"], who: Who::Anyone,
+          summary: "The same for those who want no body.",
+          document: Operation::undocumented, handler: |route| route.to(health::ready) },
 ];
 
-/// Mounts the table. A path with several methods becomes one resource: of two with one path actix would see only the first.
+/// What the management listener answers, and nobody else.
+#[rustfmt::skip]
+pub static MANAGEMENT: &[Row] = &[
+    Row { method: Method::GET, paths: &["/metrics"], who: Who::Anyone,
+          summary: "What is counted and measured.",
+          document: Operation::undocumented, handler: |route| route.to(metrics::show) },
+    Row { method: Method::GET, paths: &["/health/live"], who: Who::Anyone,
+          summary: "Whether the server is alive.",
+          document: Operation::undocumented, handler: |route| route.to(health::live) },
+    Row { method: Method::GET, paths: &["/health/ready"], who: Who::Anyone,
+          summary: "Whether the server is ready for requests, and how Admin Control is.",
+          document: Operation::undocumented, handler: |route| route.to(health::ready_in_detail) },
+    Row { method: Method::HEAD, paths: &["/health/live"], who: Who::Anyone,
+          summary: "The same for those who want no body.",
+          document: Operation::undocumented, handler: |route| route.to(health::live) },
+    Row { method: Method::HEAD, paths: &["/health/ready"], who: Who::Anyone,
+          summary: "The same for those who want no body.",
+          document: Operation::undocumented, handler: |route| route.to(health::ready) },
+];
+
+/// Mounts the table.
 pub fn mount(config: &mut web::ServiceConfig) {
+    mount_all(TABLE, config);
+}
+
+/// Mounts what is for the management listener.
+pub fn mount_management(config: &mut web::ServiceConfig) {
+    mount_all(MANAGEMENT, config);
+}
+
+/// A path with several methods becomes one resource: of two with one path actix would see only the first.
+fn mount_all(table: &'static [Row], config: &mut web::ServiceConfig) {
     let mut mounted: Vec<&str> = Vec::new();
-    for &path in TABLE.iter().flat_map(|row| row.paths) {
+    for &path in table.iter().flat_map(|row| row.paths) {
         if !mounted.contains(&path) {
             mounted.push(path);
-            config.service(resource(path));
+            config.service(resource(table, path));
         }
     }
     config.default_service(web::to(not_found));
 }
 
-fn resource(path: &str) -> Resource {
+fn resource(table: &'static [Row], path: &str) -> Resource {
     let pattern = path.replace("{roomName}", "{roomName:[^/]*}");
-    let rows = TABLE.iter().filter(|row| row.paths.contains(&path));
+    let rows = table.iter().enumerate().filter(|(_, row)| row.paths.contains(&path));
     // Without a default of its own, a resource answers a wrong method with 405.
-    rows.fold(web::resource(pattern).default_service(web::to(not_found)), |resource, row| resource.route(route(row)))
+    let resource = web::resource(pattern).default_service(web::to(not_found));
+    rows.fold(resource, |resource, (place, row)| resource.route(route(place, row)))
 }
 
-fn route(row: &Row) -> Route {
-    let route = (row.handler)(web::route().method(row.method.clone()));
+fn route(place: usize, row: &Row) -> Route {
+    // Guards are asked in their order: who gets to the second one is answered by this row.
+    let route = web::route().method(row.method.clone()).guard(Answers(place));
+    let route = (row.handler)(route);
     match row.who {
         Who::Anyone => route,
         Who::Caller => route.wrap(from_fn(authenticate)),

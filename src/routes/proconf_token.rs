@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::body::Body;
 use crate::admin_control::{AdminControl, TokenRequest};
+use crate::asker::Asker;
 use crate::caller::{Caller, Roles};
 use crate::openapi::{self, Operation};
 use crate::responders::{ApiError, Success};
@@ -14,6 +15,7 @@ pub(super) async fn create(
     caller: Caller,
     body: Body,
     roles: web::Data<Roles>,
+    asker: Asker,
     admin_control: web::Data<AdminControl>,
 ) -> Result<Success<Box<RawValue>>, ApiError> {
     let (role, room) = (body.line("role")?, body.room("room")?);
@@ -22,7 +24,7 @@ pub(super) async fn create(
         return Err(ApiError::Forbidden);
     }
     let wanted = TokenRequest { role, room: room.as_str(), participant_name };
-    Ok(Success(admin_control.proconf_token(&wanted).await?))
+    Ok(Success(admin_control.asked_by(&asker).proconf_token(&wanted).await?))
 }
 
 pub(super) fn document() -> Operation {

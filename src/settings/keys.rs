@@ -18,8 +18,8 @@ pub(super) struct Key {
     pub(super) default: Option<&'static str>,
     /// Whether `serve` refuses to start without it.
     pub(super) required: bool,
-    /// Checked and kept, but without effect in this version; `serve` warns if it is given.
-    pub(super) pending: bool,
+    /// How its value may be shown.
+    pub(super) shown: Shown,
     /// A good value, for messages.
     pub(super) example: &'static str,
     /// Whether a text is a value.
@@ -27,19 +27,30 @@ pub(super) struct Key {
 }
 
 const fn optional(name: &'static str, default: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
-    Key { name, default: Some(default), required: false, pending: false, example: default, check }
+    Key { name, default: Some(default), required: false, shown: Shown::Plain, example: default, check }
 }
 
 const fn without_default(name: &'static str, example: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
-    Key { name, default: None, required: false, pending: false, example, check }
+    Key { name, default: None, required: false, shown: Shown::Plain, example, check }
 }
 
 const fn required(name: &'static str, example: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
     Key { required: true, ..without_default(name, example, check) }
 }
 
-const fn pending(mut key: Key) -> Key {
-    key.pending = true;
+/// How a value may be shown.
+#[derive(Clone, Copy)]
+pub(super) enum Shown {
+    /// As it is.
+    Plain,
+    /// Not at all.
+    Secret,
+    /// Without the password that may be in it.
+    Url,
+}
+
+const fn shown(shown: Shown, mut key: Key) -> Key {
+    key.shown = shown;
     key
 }
 
@@ -55,15 +66,15 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_SERVER__SHUTDOWN_TIMEOUT", "30s", is::<Duration>),
     without_default("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8", are::<IpNet>),
     without_default("APP_SERVER__CORS_ORIGINS", "https://app.example.com", are::<Origin>),
-    pending(optional("APP_MANAGEMENT__LISTEN", "127.0.0.1:9090", is::<SocketAddr>)),
+    optional("APP_MANAGEMENT__LISTEN", "127.0.0.1:9090", is::<SocketAddr>),
     required("APP_ADMIN_CONTROL__BASE_URL", "https://admin.example.com/api", is::<BaseUrl>),
     optional("APP_ADMIN_CONTROL__TIMEOUT", "15s", is::<Duration>),
     optional("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "1s", is::<Duration>),
     optional("APP_ADMIN_CONTROL__MAX_BODY_BYTES", "4194304", is::<usize>),
     optional("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "512", is::<usize>),
-    without_default("APP_ADMIN_CONTROL__AUTHORIZATION", "\"Bearer …\"", is_header_value),
-    required("APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\"", is_strong),
-    without_default("APP_AUTH__PREVIOUS_JWT_SECRETS", "\"an earlier secret\"", are_strong),
+    shown(Shown::Secret, without_default("APP_ADMIN_CONTROL__AUTHORIZATION", "\"Bearer …\"", is_header_value)),
+    shown(Shown::Secret, required("APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\"", is_strong)),
+    shown(Shown::Secret, without_default("APP_AUTH__PREVIOUS_JWT_SECRETS", "\"an earlier secret\"", are_strong)),
     optional("APP_AUTH__TOKEN_TTL", "1h", is_seconds),
     optional("APP_AUTH__REFRESH_TTL", "30d", is_seconds),
     optional("APP_AUTH__ISSUER", "proconf-app-server", is::<String>),
@@ -73,12 +84,15 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_GUESTS__ROLES", "member", are::<String>),
     optional("APP_USERS__MIN_PASSWORD", "15", is::<usize>),
     optional("APP_USERS__ROLES", "owner,moderator,member", are::<String>),
-    optional("APP_DATABASE__URL", "sqlite://var/app.db", is::<DatabaseUrl>),
+    shown(Shown::Url, optional("APP_DATABASE__URL", "sqlite://var/app.db", is::<DatabaseUrl>)),
     optional("APP_CATCH_UP__FRESH_FOR", "5s", is::<PossiblyNone>),
     optional("APP_CATCH_UP__STALE_IF_ERROR", "60s", is::<PossiblyNone>),
     optional("APP_CATCH_UP__MAX_BYTES", "67108864", is::<usize>),
     optional("APP_CATCH_UP__REASON", "true", is::<bool>),
-    without_default("APP_CATCH_UP__SHARED", "redis://127.0.0.1:6379", |text| is_url_of(&["redis://"], text)),
+    shown(
+        Shown::Url,
+        without_default("APP_CATCH_UP__SHARED", "redis://127.0.0.1:6379", |text| is_url_of(&["redis://"], text)),
+    ),
     optional("APP_LIVE__EVERY", "15s", is::<Duration>),
     optional("APP_SUMMARIES__URL", "file://var/summaries", |text| is_url_of(&["file://", "s3://"], text)),
     optional("APP_LOG__FORMAT", "text", is::<LogFormat>),

@@ -10,6 +10,7 @@ use futures_util::future::LocalBoxFuture;
 pub use store::{Rules, Store};
 
 use crate::answer::{Answer, Served};
+use crate::asker::Asker;
 use crate::caller::Caller;
 use crate::json::Object;
 use crate::room::RoomName;
@@ -61,7 +62,7 @@ impl CallError for Error {
 /// Where the records come from.
 pub trait SummarySource {
     /// The record of the summary of `room`.
-    fn call_summary(&self, room: RoomName) -> LocalBoxFuture<'static, Result<Answer, Error>>;
+    fn call_summary(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, Error>>;
 }
 
 /// Answers with summaries.
@@ -92,12 +93,12 @@ impl Summaries {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName) -> Result<Served, Error> {
+    pub async fn read(&self, caller: &Caller, room: &RoomName, asker: &Asker) -> Result<Served, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
         let call = || {
-            let (record, room) = (self.source.call_summary(room.clone()), room.clone());
+            let (record, room) = (self.source.call_summary(room.clone(), asker.clone()), room.clone());
             async move {
                 let record = record.await?;
                 // Here already, so that a bad one is kept by nobody, and the log has it once and not for each asker.

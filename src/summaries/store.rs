@@ -14,6 +14,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig}
 
 use super::Error;
 use crate::background::Background;
+use crate::folder;
 use crate::secret::Secret;
 
 /// The longest summary, in bytes.
@@ -56,6 +57,34 @@ impl Store {
             (None, None) => return Err("it is neither file:// nor s3://".to_owned()),
         };
         Ok(Self { files, folder, background })
+    }
+
+    /// Whether the store can be reached: a folder that can be written, or a bucket that can be listed. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A sentence on why not.
+    pub async fn reach(rules: &Rules, background: Background) -> Result<&'static str, String> {
+        if let Some(folder) = rules.url.strip_prefix("file://") {
+            folder::can_be_written(std::path::Path::new(folder)).map_err(|error| error.to_string())?;
+            return Ok("the folder can be used");
+        }
+        let files = Self::open(rules, background.clone())?.files;
+        let listing = async move { tokio::time::timeout(TIMEOUT, files.list(None).next()).await };
+        let failed = |error: String| {
+            // A store may quote what it was asked with.
+            rules
+                .aws
+                .iter()
+                .filter(|(_, value)| !value.expose().is_empty())
+                .fold(error, |error, (_, value)| error.replace(value.expose(), "[redacted]"))
+        };
+        match background.run(listing).await {
+            Ok(Ok(None | Some(Ok(_)))) => Ok("the bucket can be listed"),
+            Ok(Ok(Some(Err(error)))) => Err(failed(error.to_string())),
+            Ok(Err(_)) => Err("timed out".to_owned()),
+            Err(gone) => Err(gone.to_string()),
+        }
     }
 
     /// The text of the file at `key`, which is taken as it is: not joined, not decoded, not normalised.

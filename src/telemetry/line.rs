@@ -45,59 +45,74 @@ struct Fields<'a> {
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        match self.format {
-            // Keys are ours, and plain.
-            LogFormat::Text => {
-                self.line.push(' ');
-                self.line.push_str(key.as_str());
-                self.line.push('=');
-            }
-            LogFormat::Json => {
-                self.line.push_str(",\"");
-                self.line.push_str(key.as_str());
-                self.line.push_str("\":");
-            }
-        }
-        value.visit(Field(self.line))
+        value.visit(Field { key: key.as_str(), line: self.line, format: self.format })
     }
 }
 
 /// Writes one value as JSON has it, in both formats.
-struct Field<'a>(&'a mut String);
+struct Field<'a> {
+    key: &'a str,
+    line: &'a mut String,
+    format: LogFormat,
+}
+
+impl Field<'_> {
+    /// Keys are ours, and plain.
+    fn key(&mut self) {
+        let (before, after) = if self.format == LogFormat::Text { (" ", "=") } else { (",\"", "\":") };
+        self.line.push_str(before);
+        self.line.push_str(self.key);
+        self.line.push_str(after);
+    }
+
+    fn plain(&mut self, value: impl fmt::Display) {
+        self.key();
+        let _ = write!(self.line, "{value}");
+    }
+}
 
 impl VisitValue<'_> for Field<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
-        self.0.push('"');
-        let _ = write!(Escaped::new(self.0), "{value}");
-        self.0.push('"');
+        self.key();
+        self.line.push('"');
+        let _ = write!(Escaped::new(self.line), "{value}");
+        self.line.push('"');
+        Ok(())
+    }
+
+    /// There is nothing to say.
+    fn visit_null(&mut self) -> Result<(), log::kv::Error> {
         Ok(())
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), log::kv::Error> {
-        self.0.push('"');
-        Escaped::new(self.0).push(value);
-        self.0.push('"');
+        self.key();
+        self.line.push('"');
+        Escaped::new(self.line).push(value);
+        self.line.push('"');
         Ok(())
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), log::kv::Error> {
-        let _ = write!(self.0, "{value}");
+        self.plain(value);
         Ok(())
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), log::kv::Error> {
-        let _ = write!(self.0, "{value}");
+        self.plain(value);
         Ok(())
     }
 
     fn visit_f64(&mut self, value: f64) -> Result<(), log::kv::Error> {
         // JSON has no other numbers.
-        let _ = if value.is_finite() { write!(self.0, "{value}") } else { self.0.write_str("null") };
+        if value.is_finite() {
+            self.plain(value);
+        }
         Ok(())
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), log::kv::Error> {
-        let _ = write!(self.0, "{value}");
+        self.plain(value);
         Ok(())
     }
 }

@@ -134,7 +134,7 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__AUTHORIZATION", "Key of this deployment")]);
     let request = format!(
         "GET /callCatchUp/r1?secret=canary HTTP/1.1\r\nHost: canary.example\r\nAuthorization: Bearer {}\r\nCookie: c=canary\r\n\
-         X-Forwarded-For: canary\r\nX-Custom: canary\r\ntraceparent: canary\r\nUser-Agent: canary\r\nAccept-Encoding: canary\r\n\r\n",
+         X-Forwarded-For: canary\r\nX-Custom: canary\r\ntraceparent: canary\r\ntracestate: canary=1\r\nX-Request-Id: a canary\r\nUser-Agent: canary\r\nAccept-Encoding: canary\r\n\r\n",
         tokens::user(),
     );
     server.client().ask(request.as_bytes()).is_success_with(r#""r1""#);
@@ -145,9 +145,24 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
     assert_eq!(header("content-type"), Some("application/json"));
     assert_eq!(header("accept-encoding"), Some("identity"));
     assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
+    // Not the client's, which are not plain, but the server's own.
+    assert_eq!(header("traceparent").unwrap().len(), 55);
     let mut names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept-encoding", "authorization", "content-length", "content-type", "date", "host", "user-agent"]);
+    assert_eq!(
+        names,
+        [
+            "accept-encoding",
+            "authorization",
+            "content-length",
+            "content-type",
+            "date",
+            "host",
+            "traceparent",
+            "user-agent",
+            "x-request-id"
+        ]
+    );
 }
 
 #[test]
@@ -215,4 +230,24 @@ fn the_reason_costs_no_call_that_a_window_can_save_and_none_if_it_is_turned_off(
     let off = TestServer::with(&[("APP_CATCH_UP__REASON", "false")]);
     off.script.catch_up("r1", Reply::not_found());
     assert_eq!((reason(&off), off.calls()), ((404, None), 1));
+}
+
+#[test]
+fn a_request_id_and_a_trace_that_are_plain_are_carried_on_to_admin_control() {
+    let server = TestServer::start();
+    let ask = |headers: &str| {
+        let token = tokens::user();
+        let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n{headers}\r\n");
+        server.client().ask(head.as_bytes()).is_success_with(r#""r1""#);
+        let asked = server.script.asked().pop().unwrap();
+        let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.clone());
+        (header("x-request-id").unwrap(), header("traceparent").unwrap(), header("tracestate"))
+    };
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let (id, trace, state) = ask(&format!("X-Request-Id: mine\r\ntraceparent: {parent}\r\ntracestate: a=1\r\n"));
+    assert_eq!((id.as_str(), state.as_deref()), ("mine", Some("a=1")));
+    assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && trace.ends_with("-00"), "{trace}");
+    assert!(!trace.contains("00f067aa0ba902b7"), "a part of its own");
+    let (id, trace, state) = ask("tracestate: a=1\r\n");
+    assert!(trace.contains(&id) && state.is_none(), "{id} {trace}: a trace that begins here");
 }

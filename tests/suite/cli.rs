@@ -30,7 +30,7 @@ impl Place {
 /// The binary in `place`, with no environment but what is given, and the database's URL where it is not the default one.
 fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-    command.args(arguments).current_dir(place.path()).env_clear();
+    command.args(arguments).current_dir(place.path()).env_clear().env("APP_MANAGEMENT__LISTEN", "127.0.0.1:0");
     if let Some(database) = &place.database {
         command.env("APP_DATABASE__URL", &database.url);
     }
@@ -393,4 +393,66 @@ fn no_secret_token_password_or_catch_up_is_ever_logged() {
             }
         }
     }
+}
+
+#[test]
+fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_changes_nothing() {
+    let folder = folder();
+    let sandbox = crate::support::SandboxOnAThread::start(Script::echo());
+    let mut environment = vec![
+        ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
+        ("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer canary"),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_AUTH__PREVIOUS_JWT_SECRETS", "a canary: another secret of thirty-two bytes or more"),
+    ];
+    let (code, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(!stdout.contains("canary") && !stdout.contains(SECRET), "{stdout}");
+    for line in [
+        "APP_AUTH__JWT_SECRET=[redacted]",
+        "APP_ADMIN_CONTROL__AUTHORIZATION=[redacted]",
+        "APP_ADMIN_CONTROL__TIMEOUT=15s # default",
+        "# APP_SERVER__WORKERS is not set",
+        "# Admin Control: ok, it answers",
+        "# summary store: ok, the folder can be used",
+    ] {
+        assert!(stdout.lines().any(|there| there == line), "{line} is not in\n{stdout}");
+    }
+    assert!(stdout.contains("\n# database: ok, "), "{stdout}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+
+    environment[0].1 = "http://127.0.0.1:1/api";
+    environment.push(("APP_DATABASE__URL", "postgres://ann:canary@127.0.0.1:1/db?options=canary"));
+    environment.push(("APP_SUMMARIES__URL", "s3://bucket"));
+    environment.push(("AWS_ACCESS_KEY_ID", "canary-id"));
+    environment.push(("AWS_SECRET_ACCESS_KEY", "canary-key"));
+    environment.push(("AWS_ENDPOINT", "http://127.0.0.1:1"));
+    let (code, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
+    assert_eq!((code, stderr.trim()), (78, "can't be reached: database, Admin Control, summary store"), "{stdout}");
+    assert_eq!(stdout.matches(": FAILED, ").count(), 3, "{stdout}");
+    assert!(!stdout.contains("canary"), "{stdout}");
+    assert!(stdout.contains("APP_DATABASE__URL=postgres://ann:[redacted]@127.0.0.1:1/db?[redacted]\n"), "{stdout}");
+
+    let (code, stdout, stderr) = run(&folder, &["check-config"], &[("APP_SERVER__LISTEM", "x")], "");
+    assert_eq!((code, stdout.as_str()), (78, ""));
+    assert!(stderr.starts_with("APP_SERVER__LISTEM is not a setting"), "{stderr}");
+}
+
+#[test]
+fn healthcheck_says_whether_this_server_is_ready() {
+    let server = crate::support::TestServer::start();
+    let folder = folder();
+    let check = |listen: &str| run(&folder, &["healthcheck"], &[("APP_MANAGEMENT__LISTEN", listen)], "");
+    assert_eq!(check(&server.management.to_string()), (0, String::new(), String::new()));
+    let anywhere = format!("0.0.0.0:{}", server.management.port());
+    assert_eq!(check(&anywhere), (0, String::new(), String::new()), "what listens everywhere listens here");
+    let port = server.management;
+    drop(server);
+    let (code, _, stderr) = check(&port.to_string());
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with("not ready: "), "{stderr}");
+    let unhealthy = crate::support::peers::Peer::answering(crate::support::peers::http("503 Service Unavailable", "{}"));
+    let (code, _, stderr) = check(&format!("127.0.0.1:{}", unhealthy.port));
+    assert_eq!((code, stderr.trim()), (1, "not ready: /health/ready answers 503"));
+    assert_eq!(check("nonsense").0, 1, "and never another code");
 }

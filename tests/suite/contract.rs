@@ -42,6 +42,10 @@ fn a_route_that_needs_a_caller_is_401_without_one_and_403_for_a_guest_where_it_n
     for row in TABLE {
         for path in row.paths {
             let target = path.replace("{roomName}", "r1");
+            if row.method == "HEAD" {
+                // Its answer has no body; health.rs has it.
+                continue;
+            }
             let ask = |token: Option<&str>| server.client().ask(&request(row.method.as_str(), target.as_bytes(), token));
             match row.who {
                 Who::Anyone => assert_ne!(ask(None).status, 401, "{target}"),
@@ -78,7 +82,10 @@ fn every_documented_route_is_in_the_table() {
 #[test]
 fn head_is_404_without_a_body() {
     let server = TestServer::start();
-    for (target, _) in paths() {
+    for (target, methods) in paths() {
+        if methods.contains(&"HEAD") {
+            continue;
+        }
         for token in [String::new(), format!("Authorization: Bearer {}\r\n", tokens::user())] {
             let mut connection = server.client().connect();
             connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\n{token}Connection: close\r\n\r\n").as_bytes());

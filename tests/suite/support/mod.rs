@@ -27,6 +27,7 @@ use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::server::{Server, Stop};
 use proconf_app_server::settings::{Settings, Values};
+use proconf_app_server::telemetry::Dropped;
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
@@ -41,6 +42,8 @@ pub const SECRET: &str = "a test secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
 /// A server with a database of its own, stopped when it is dropped.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where metrics are.
+    pub management: SocketAddr,
     /// What the sandbox behind it answers, and what it was asked. Of no use if another base URL was given.
     pub script: Script,
     pub database: Arc<TestDatabase>,
@@ -105,6 +108,7 @@ impl TestServer {
         let mut environment = BTreeMap::new();
         for (name, value) in [
             ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+            ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
             ("APP_SERVER__WORKERS", "2"),
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
             ("APP_ADMIN_CONTROL__TIMEOUT", "2s"),
@@ -121,8 +125,8 @@ impl TestServer {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
         let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
-        let (address, server) = start_server(settings, clock.clock());
-        Self { address, script, database, clock, _server: server, sandbox, folder }
+        let ((address, management), server) = start_server(settings, clock.clock());
+        Self { address, management, script, database, clock, _server: server, sandbox, folder }
     }
 
     /// Where its sandbox is, for a replica that is to ask the same one.
@@ -132,6 +136,11 @@ impl TestServer {
 
     pub fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// Asks the management listener.
+    pub fn operator(&self) -> Client {
+        Client::new(self.management)
     }
 
     /// Adds an account, as `user add` does beside a running server.
@@ -184,10 +193,10 @@ impl SandboxOnAThread {
     }
 }
 
-fn start_server(settings: Settings, clock: Clock) -> (SocketAddr, OnAThread) {
+fn start_server(settings: Settings, clock: Clock) -> ((SocketAddr, SocketAddr), OnAThread) {
     OnAThread::start(move |started, stopped| async move {
-        let server = Server::bind(&settings, &clock).await.unwrap();
-        started.send(server.addr()).unwrap();
+        let server = Server::bind(&settings, &clock, Dropped::default()).await.unwrap();
+        started.send((server.addr(), server.management_addr())).unwrap();
         let (tell, told) = unbounded_channel();
         actix_rt::spawn(async move {
             let _ = stopped.await;

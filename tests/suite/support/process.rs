@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `serve` with JSON logs, ended when it is dropped.
 pub struct ServerProcess {
     pub address: SocketAddr,
+    /// Where metrics are.
+    pub management: SocketAddr,
     child: Child,
     log: Arc<Log>,
     _database: Arc<TestDatabase>,
@@ -41,6 +43,7 @@ impl ServerProcess {
         command.arg("serve").current_dir(folder.path()).env_clear();
         command.envs([
             ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+            ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
             ("APP_SERVER__WORKERS", "2"),
             ("APP_ADMIN_CONTROL__BASE_URL", base_url),
             ("APP_AUTH__JWT_SECRET", SECRET),
@@ -60,8 +63,9 @@ impl ServerProcess {
             }
         });
         let listening = log.wait_for(0, |line| line["message"] == "listening");
-        let address = listening["address"].as_str().unwrap().parse().unwrap();
-        Self { address, child, log, _database: database, folder }
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        let (address, management) = (address("address"), address("management"));
+        Self { address, management, child, log, _database: database, folder }
     }
 
     pub fn client(&self) -> Client {
@@ -116,6 +120,12 @@ impl ServerProcess {
     /// Threads that run.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
+    /// What anybody on the machine can see of how it was started.
+    pub fn command_line(&self) -> String {
+        let bytes = std::fs::read(format!("/proc/{}/cmdline", self.child.id())).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Open file descriptors.

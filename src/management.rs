@@ -1,0 +1,98 @@
+//! The management listener: metrics and health for those who run the server, on an address of their own with a worker of its
+//! own. It goes on answering while the server drains and when the workers are busy.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+
+use crate::metrics::Metrics;
+use crate::middleware::access_log::access_log;
+use crate::middleware::error_boundary::error_boundary;
+use crate::routes;
+use crate::services::{self, Shared};
+
+/// Monitoring opens a few; more than that is somebody else.
+const MAX_CONNECTIONS: usize = 256;
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How often what was measured is put where it takes no memory.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// A listener that is there, and answers from now on.
+pub struct Management {
+    address: SocketAddr,
+    running: Server,
+    metrics: Metrics,
+}
+
+/// Answers until it is dropped.
+pub struct Answering {
+    handle: ServerHandle,
+    tidying: actix_rt::task::JoinHandle<()>,
+}
+
+impl Management {
+    /// Listens.
+    ///
+    /// # Errors
+    ///
+    /// If the address is taken, or not this machine's.
+    pub fn bind(address: SocketAddr, shared: &Shared) -> io::Result<Self> {
+        let (metrics, shared) = (shared.metrics(), shared.clone());
+        let shown = web::Data::new(metrics.clone());
+        let http = HttpServer::new(move || {
+            App::new()
+                .app_data(shown.clone())
+                .configure(|config| services::register_for_management(&shared, config))
+                .configure(routes::mount_management)
+                // The last one is outermost.
+                .wrap(from_fn(error_boundary))
+                .wrap(from_fn(access_log))
+        })
+        .workers(1)
+        .max_connections(MAX_CONNECTIONS)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(0)
+        .disable_signals()
+        .bind(address)?;
+        let address = http.addrs().first().copied().unwrap_or(address);
+        Ok(Self { address, running: http.run(), metrics })
+    }
+
+    /// Where it listens, with the port that port 0 became.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers from now on.
+    #[must_use]
+    pub fn answer(self) -> Answering {
+        let handle = self.running.handle();
+        actix_rt::spawn(async move {
+            if let Err(error) = self.running.await {
+                log::error!(cause:% = error; "the management listener ended");
+            }
+        });
+        let metrics = self.metrics;
+        let tidying = actix_rt::spawn(async move {
+            let mut ticks = tokio::time::interval(TIDY_EVERY);
+            loop {
+                ticks.tick().await;
+                metrics.tidy();
+            }
+        });
+        Answering { handle, tidying }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.tidying.abort();
+        // Told, and not waited for: nobody is owed an answer here.
+        drop(self.handle.stop(false));
+    }
+}

@@ -1,0 +1,70 @@
+//! `GET /health/live` and `/health/ready`, also with HEAD: for load balancers and for those who run the server. On the main
+//! listener they say as little as they can.
+
+use actix_web::web;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::admin_control::Permits;
+use crate::health::{Health, Readiness};
+use crate::openapi::Operation;
+use crate::responders::{ApiError, Success};
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Detail {
+    status: &'static str,
+    database: &'static str,
+    /// Each endpoint of Admin Control, as its breaker sees it. Reported, and no part of readiness.
+    admin_control: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Depends on nothing: who can answer at all is alive.
+pub(super) async fn live() -> Success<Status> {
+    Success(Status { status: "live" })
+}
+
+pub(super) async fn ready(health: web::Data<Health>) -> Result<Success<Status>, ApiError> {
+    match health.readiness().await {
+        Readiness::Ready => Ok(Success(Status { status: "ready" })),
+        Readiness::Draining | Readiness::NoDatabase => Err(ApiError::Overloaded),
+    }
+}
+
+pub(super) async fn ready_in_detail(
+    health: web::Data<Health>,
+    permits: web::Data<Permits>,
+) -> Result<Success<Detail>, ApiError> {
+    ready(health).await?;
+    let state = |open| if open { "unreachable" } else { "reachable" };
+    let admin_control = permits.breakers().map(|(endpoint, open)| (endpoint.to_owned(), state(open).into())).collect();
+    Ok(Success(Detail { status: "ready", database: "answers", admin_control }))
+}
+
+pub(super) fn live_document() -> Operation {
+    Operation::new("live", "Server")
+        .says("Depends on nothing but the server itself. Answers HEAD too.")
+        .answers(&status(&["live"]), &json!({"status": "live"}))
+}
+
+pub(super) fn ready_document() -> Operation {
+    Operation::new("ready", "Server")
+        .says(
+            "503 while the database does not answer, and from the moment that the server is told to stop. Answers HEAD too.",
+        )
+        .answers(&status(&["ready"]), &json!({"status": "ready"}))
+}
+
+fn status(values: &[&str]) -> serde_json::Value {
+    json!({
+        "type": "object",
+        "required": ["status"],
+        "additionalProperties": false,
+        "properties": {"status": {"enum": values}},
+    })
+}

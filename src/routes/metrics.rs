@@ -1,0 +1,13 @@
+//! `GET /metrics`, on the management listener only: what Prometheus reads.
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{Responder, web};
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+
+pub(super) async fn show(metrics: web::Data<Metrics>, health: web::Data<Health>) -> impl Responder {
+    // So that what is shown of readiness is not what it was when somebody asked last.
+    health.readiness().await;
+    metrics.render().customize().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+}

@@ -1,0 +1,359 @@
+//! The log of a server process: what is in it, what never is, and what happens when nobody reads it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proconf_app_server::accounts::management;
+use proconf_app_server::background::Background;
+use proconf_app_server::clock::Clock;
+use proconf_app_server::db::Database;
+use proconf_app_server::sandbox::{Reply, Script};
+use serde_json::{Value, json};
+
+use crate::support::client::{Client, request};
+use crate::support::database::TestDatabase;
+use crate::support::process::ServerProcess;
+use crate::support::{SECRET, SandboxOnAThread, tokens};
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "a password that is a canary";
+
+fn database_with_a_user() -> Arc<TestDatabase> {
+    let database = Arc::new(TestDatabase::new());
+    actix_rt::System::new().block_on(async {
+        let opened = Database::open(&database.url, Background::start().unwrap()).await.unwrap();
+        management::add(&opened, (EMAIL, "Ann"), PASSWORD, 1, &Clock::system()).await.unwrap();
+    });
+    database
+}
+
+fn log_in(client: Client, password: &str) -> crate::support::answer::Answer {
+    client.post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string())
+}
+
+/// A GET with header lines of one's own.
+fn get_with(client: Client, target: &str, headers: &str) -> crate::support::answer::Answer {
+    client.ask(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
+}
+
+/// The lines with this request id, once the request's own line is there.
+fn lines_of(server: &ServerProcess, id: &str) -> Vec<Value> {
+    server.line(0, |line| line["message"] == "request" && line["request_id"] == id);
+    // What else is said of a request is said right after its line; the next request's line comes after all of that.
+    get_with(server.client(), "/callConfig", &format!("X-Request-Id: after.{id}\r\n"));
+    server.line(0, |line| line["request_id"] == format!("after.{id}"));
+    server.lines(0, |line| line["request_id"] == id)
+}
+
+#[test]
+fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[]);
+    let user = format!("Authorization: Bearer {}\r\nX-Request-Id: one\r\n", tokens::user());
+    get_with(server.client(), "/callCatchUp/r%201?token=canary", &user).data();
+    let lines = lines_of(&server, "one");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    let line = &lines[0];
+    assert_eq!(
+        (&line["method"], &line["path"], &line["status"]),
+        (&"GET".into(), &"/callCatchUp/r%201".into(), &200.into())
+    );
+    assert_eq!((&line["level"], &line["client"]), (&"INFO".into(), &"127.0.0.1".into()));
+    assert!(line["ms"].as_f64().unwrap() > 0.0 && line["user"].is_string() && line["guest"].is_null(), "{line}");
+    assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
+    assert!(humantime::parse_rfc3339(line["time"].as_str().unwrap()).is_ok());
+    assert!(!line.to_string().contains("canary"), "{line}");
+
+    let answer = get_with(server.client(), "/nowhere", "");
+    let line = server.line(0, |line| line["path"] == "/nowhere");
+    assert_eq!(line["request_id"], answer.header("x-request-id").unwrap());
+    assert_eq!(line["request_id"], line["trace_id"], "an id of ours is the trace's");
+}
+
+#[test]
+fn probes_that_go_well_are_no_news() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[]);
+    for client in [server.client(), Client::new(server.management)] {
+        client.get("/health/live", None).data();
+        client.get("/health/ready", None).data();
+    }
+    server.client().get("/last", None);
+    server.line(0, |line| line["path"] == "/last");
+    assert_eq!(server.lines(0, |line| line["message"] == "request").len(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_before_its_answer_has_a_line_too() {
+    let script = Script::echo();
+    script.catch_up("slow", Reply::silence());
+    let sandbox = SandboxOnAThread::start(script);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "20s")]);
+    let mut connection = server.client().connect();
+    connection.send(&request("GET", b"/callCatchUp/slow", Some(&tokens::user())));
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
+    connection.reset();
+    let line = server.line(0, |line| line["path"] == "/callCatchUp/slow");
+    assert_eq!(line["status"], 499);
+}
+
+#[test]
+fn each_security_event_is_there_once_with_the_request_the_address_and_the_account() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")];
+    let server = ServerProcess::on(database_with_a_user(), &sandbox.base_url, &settings);
+    let client = server.client();
+    let post = |id: &str, target: &str, body: &Value| {
+        let headers = format!("Content-Type: application/json\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-Id: {id}\r\n");
+        client.post_as(target, &headers, body.to_string().as_bytes())
+    };
+    let get = |id: &str, target: &str, token: &str| {
+        let headers = format!("Authorization: Bearer {token}\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-Id: {id}\r\n");
+        get_with(client, target, &headers)
+    };
+    let login = post("login", "/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).data();
+    let (user, token, refresh) = (&login["user"]["id"], login["token"].as_str().unwrap(), &login["refreshToken"]);
+    post("failed", "/auth/login", &json!({"email": EMAIL, "password": "a wrong canary"})).is_unauthorized("wrong");
+    post("unknown", "/auth/login", &json!({"email": "no@example.com", "password": "wrong"})).is_unauthorized("unknown");
+    get("scope", "/callCatchUp/r2", &tokens::guest("r1")).is_error(403, "Forbidden", "another room");
+    get("refused", "/callConfig", "a forged canary").is_unauthorized("forged");
+    get_with(client, "/callConfig", "X-Request-Id: none\r\n").is_unauthorized("no token is no token refused");
+    post("logout", "/auth/logout", &json!({"refreshToken": refresh})).is_success_with("null");
+    post("again", "/auth/logout", &json!({"refreshToken": refresh})).is_success_with("null");
+    get("revoked", "/callConfig", token).is_unauthorized("revoked");
+    while post("limited", "/auth/login", &json!({"email": EMAIL, "password": "wrong"})).status != 429 {}
+    for (id, event, known) in [
+        ("login", Some("login"), true),
+        ("failed", Some("login-failed"), true),
+        ("unknown", Some("login-failed"), false),
+        ("scope", Some("scope-refused"), false),
+        ("refused", Some("token-refused"), false),
+        ("none", None, false),
+        ("logout", Some("logout"), true),
+        ("again", None, false),
+        ("revoked", Some("token-refused"), true),
+    ] {
+        let lines = lines_of(&server, id);
+        let events: Vec<&Value> = lines.iter().filter(|line| line["event"].is_string()).collect();
+        let expected: Vec<&str> = event.into_iter().collect();
+        let names: Vec<&str> = events.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{id}");
+        for line in events {
+            assert_eq!(line["client"], "192.0.2.7", "{line}");
+            assert_eq!(&line["user"] == user, known, "{line}");
+        }
+    }
+    let limited = lines_of(&server, "limited");
+    assert_eq!(limited.iter().filter(|line| line["event"] == "login-limited").count(), 1);
+    let start = server.line(0, |line| line["event"] == "start");
+    assert_eq!(start["version"], env!("CARGO_PKG_VERSION"));
+    server.signal("INT");
+    server.line(0, |line| line["event"] == "stop");
+}
+
+#[test]
+fn nothing_that_a_client_sends_forges_a_line_or_makes_one_long() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[]);
+    let (client, user) = (server.client(), tokens::user());
+    let long = "x".repeat(7000);
+    for target in [
+        "/callCatchUp/%0d%0a%7b%22message%22%3a%22forged%22%7d",
+        "/callCatchUp/%1b%5b2Jforged",
+        "/callCatchUp/%00forged",
+        "/callCatchUp/%e2%80%a8forged",
+        "/\"forged\\",
+        &format!("/{long}"),
+    ] {
+        client.get(target, Some(&user));
+    }
+    get_with(client, "/a", "X-Request-Id: \"},{\"message\":\"forged\"\r\nUser-Agent: \u{9b}2J forged\r\n");
+    get_with(client, "/b", &format!("traceparent: forged\ttext\r\ntracestate: {long}\r\n"));
+    let body = json!({"email": "a\r\n\u{1b}forged@example.com", "password": long}).to_string();
+    client.post("/auth/login", &body);
+    client.get("/last", None);
+    server.line(0, |line| line["path"] == "/last");
+    // What is no JSON object is a text here.
+    for line in server.lines(0, |_| true) {
+        assert!(line["message"].is_string(), "{line}");
+        assert_ne!(line["message"], "forged");
+        assert!(line.to_string().len() < 2000, "{line}");
+        for (name, value) in line.as_object().unwrap() {
+            let text = value.as_str().unwrap_or_default();
+            assert!(!text.contains(char::is_control), "{name}: {line}");
+        }
+    }
+    assert_eq!(server.lines(0, |line| line["message"] == "request").len(), 10);
+}
+
+#[test]
+fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_nor_on_the_command_line() {
+    const CATCH_UP: &str = "a catch-up that is a canary";
+    let script = Script::echo();
+    script.catch_up("r1", Reply::data(&format!("{CATCH_UP:?}")));
+    script.catch_up("bad", Reply::body(500, CATCH_UP));
+    script.catch_up("odd", Reply::body(200, &format!("<html>{CATCH_UP}")));
+    let sandbox = SandboxOnAThread::start(script);
+    let settings = [
+        ("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer canary-of-admin-control"),
+        ("APP_AUTH__PREVIOUS_JWT_SECRETS", "a canary: another secret of thirty-two bytes or more"),
+        ("APP_SUMMARIES__URL", "s3://bucket/prefix"),
+        ("AWS_ACCESS_KEY_ID", "canary-key-id"),
+        ("AWS_SECRET_ACCESS_KEY", "canary-key"),
+        ("AWS_SESSION_TOKEN", "canary-session"),
+        ("AWS_ENDPOINT", "http://127.0.0.1:1"),
+        ("RUST_LOG", "trace"),
+    ];
+    let server = ServerProcess::on(database_with_a_user(), &sandbox.base_url, &settings);
+    let client = server.client();
+    let login = log_in(client, PASSWORD).data();
+    let (token, refresh) = (login["token"].as_str().unwrap().to_owned(), login["refreshToken"].as_str().unwrap().to_owned());
+    let guest = client.get("/auth/joinmember?roomName=r1", None).data().as_str().unwrap().to_owned();
+    let carried_on = client.post("/auth/refresh", &json!({"refreshToken": refresh}).to_string()).data();
+    log_in(client, "a wrong canary");
+    client.post("/auth/login", r#"{"password":"a malformed canary"#);
+    let wanted = json!({"role": "member", "room": "r1", "participantName": "a canary's name"}).to_string();
+    let issued = client.post_with("/proconfToken", &token, &wanted);
+    for room in ["r1", "bad", "odd"] {
+        client.get(&format!("/callCatchUp/{room}?token={token}&password=canary"), Some(&token));
+    }
+    for target in ["/callConfig", "/callStatus/r1", "/callSummary/r1", "/meetings", "/openapi.json", "/docs"] {
+        client.get(target, Some(&token));
+        client.get(target, Some(&guest));
+    }
+    get_with(client, "/callConfig", "Authorization: Basic canary\r\nCookie: session=canary\r\n");
+    client.get("/callConfig", Some("a forged canary"));
+    client.post("/auth/logout", &json!({"refreshToken": carried_on["refreshToken"]}).to_string());
+    client.get("/last", None);
+    server.line(0, |line| line["path"] == "/last");
+    let log = server.lines(0, |_| true).iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+    let metrics = Client::new(server.management).get("/metrics", None).text().to_owned();
+    assert!(log.lines().count() > 20, "{log}");
+    for secret in [
+        SECRET,
+        "canary",
+        &token,
+        &refresh,
+        &guest,
+        carried_on["token"].as_str().unwrap(),
+        carried_on["refreshToken"].as_str().unwrap(),
+        issued.data().as_str().unwrap_or("no token"),
+        &tokens::b64(SECRET),
+        "INSERT",
+        "SELECT",
+        "argon2id",
+    ] {
+        for (place, text) in [("log", &log), ("metrics", &metrics), ("command line", &server.command_line())] {
+            assert!(!text.contains(secret), "{secret} is in the {place}:\n{text}");
+        }
+    }
+}
+
+/// A server process whose log is not read beyond the line that says where it listens.
+struct Unread {
+    child: Child,
+    address: SocketAddr,
+    management: SocketAddr,
+}
+
+impl Unread {
+    fn start(stderr: &str, base_url: &str, database: &TestDatabase) -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (address, management) = (free(), free());
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" serve {stderr}"), env!("CARGO_BIN_EXE_proconf-app-server")]).env_clear();
+        command.envs([
+            ("APP_SERVER__LISTEN", address.to_string().as_str()),
+            ("APP_MANAGEMENT__LISTEN", management.to_string().as_str()),
+            ("APP_SERVER__WORKERS", "2"),
+            ("APP_ADMIN_CONTROL__BASE_URL", base_url),
+            ("APP_AUTH__JWT_SECRET", SECRET),
+            ("APP_DATABASE__URL", database.url.as_str()),
+            ("APP_SUMMARIES__URL", "s3://nowhere"),
+            ("AWS_ACCESS_KEY_ID", "x"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+        ]);
+        let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(management).is_err() || TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "it does not start");
+            std::thread::yield_now();
+        }
+        Self { child, address, management }
+    }
+
+    fn dropped(&self) -> f64 {
+        let page = Client::new(self.management).get("/metrics", None);
+        let line = page.text().lines().find_map(|line| line.strip_prefix("proconf_log_lines_dropped_total "));
+        line.unwrap().parse().unwrap()
+    }
+
+    fn stop(mut self) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code().expect("it ends by itself")
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn when_nobody_reads_the_log_lines_are_dropped_and_counted_and_no_request_waits() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let database = TestDatabase::new();
+    let mut server = Unread::start("", &sandbox.base_url, &database);
+    let mut log = BufReader::new(server.child.stderr.take().unwrap());
+    let mut first = String::new();
+    log.read_line(&mut first).unwrap();
+    // From here on nobody reads, and the pipe is there.
+    let path = format!("/{}", "x".repeat(900));
+    let batch = request("GET", path.as_bytes(), None).repeat(50);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut longest = Duration::ZERO;
+    let mut connection = Client::new(server.address).connect();
+    while server.dropped() < 1.0 {
+        let started = Instant::now();
+        connection.send(&batch);
+        for _ in 0..50 {
+            assert_eq!(connection.read().unwrap().status, 404);
+        }
+        longest = longest.max(started.elapsed());
+        assert!(Instant::now() < deadline, "no line is ever dropped");
+    }
+    for _ in 0..10 {
+        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+    }
+    assert!(longest < Duration::from_secs(5), "{longest:?} for fifty requests");
+    assert_eq!(server.stop(), 0, "and it still ends when it is told to");
+    drop(log);
+}
+
+#[test]
+fn a_server_whose_standard_error_is_closed_serves_as_any_other() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let database = TestDatabase::new();
+    let mut server = Unread::start("2>&-", &sandbox.base_url, &database);
+    let mut nothing = String::new();
+    server.child.stderr.take().unwrap().read_to_string(&mut nothing).unwrap();
+    assert_eq!(nothing, "");
+    for _ in 0..20 {
+        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+    }
+    assert_eq!(server.stop(), 0);
+
+    // And one whose reader has gone.
+    let mut server = Unread::start("", &sandbox.base_url, &database);
+    drop(server.child.stderr.take());
+    while server.dropped() < 1.0 {
+        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+    }
+    assert_eq!(server.stop(), 0);
+}

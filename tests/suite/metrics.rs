@@ -1,0 +1,252 @@
+//! What the server counts and measures, as Prometheus reads it.
+
+#![expect(clippy::float_cmp, reason = "what is compared here was counted")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proconf_app_server::routes::TABLE;
+use proconf_app_server::sandbox::Reply;
+use serde_json::json;
+
+use crate::support::{TestServer, tokens};
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "correct horse battery";
+
+/// The page, as its series and their values.
+fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
+    let page = server.operator().get("/metrics", None);
+    assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let lines = page.text().lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+fn value(page: &BTreeMap<String, f64>, series: &str) -> f64 {
+    *page.get(series).unwrap_or_else(|| panic!("{series} is not in {page:#?}"))
+}
+
+#[test]
+fn requests_are_counted_by_route_and_never_by_path() {
+    let server = TestServer::start();
+    let (user, guest) = (tokens::user(), tokens::guest("r1"));
+    server.client().get("/callCatchUp/r1", Some(&user)).data();
+    server.client().get("/callCatchUp?roomName=r1", Some(&guest)).data();
+    server.client().get("/callCatchUp/r2", Some(&guest)).is_error(403, "Forbidden", "another room");
+    server.client().get("/callCatchUp/r1", None).is_unauthorized("no token");
+    server.client().get("/callCatchUp/..", Some(&user)).is_error(400, "Room name is not valid.", "no room");
+    for canary in ["/canary-1", "/canary-2?canary=3", "/callCatchUp/canary/4"] {
+        server.client().get(canary, Some(&user)).is_error(404, "Not found", canary);
+    }
+    server.client().post("/callConfig", "{}").is_error(404, "Not found", "a wrong method");
+    let page = scrape(&server);
+    let requests = |route: &str, method: &str, status: &str| {
+        let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
+        value(&page, &format!("proconf_http_requests_total{{{labels}}}"))
+    };
+    let catch_up = |status| requests("/callCatchUp/{roomName}", "GET", status);
+    assert_eq!((catch_up("200"), catch_up("403"), catch_up("401"), catch_up("400")), (2.0, 1.0, 1.0, 1.0));
+    assert_eq!(requests("unknown", "unknown", "404"), 4.0);
+    let duration = "proconf_http_request_duration_seconds_count{route=\"/callCatchUp/{roomName}\",method=\"GET\"}";
+    assert_eq!(value(&page, duration), 5.0);
+    assert_eq!(value(&page, "proconf_http_requests_in_flight"), 0.0);
+    assert!(!page.keys().any(|series| series.contains("canary")), "{page:#?}");
+}
+
+#[test]
+fn every_route_is_there_before_anybody_asked_for_it() {
+    let page = scrape(&TestServer::start());
+    for row in TABLE {
+        let labels = format!("route=\"{}\",method=\"{}\"", row.paths[0], row.method);
+        assert_eq!(value(&page, &format!("proconf_http_requests_total{{{labels},status=\"200\"}}")), 0.0);
+        assert_eq!(value(&page, &format!("proconf_http_request_duration_seconds_count{{{labels}}}")), 0.0);
+    }
+}
+
+#[test]
+fn calls_to_admin_control_are_counted_by_endpoint_and_true_reason_and_measured() {
+    let server = TestServer::start();
+    let user = tokens::user();
+    let ask = |room: &str| server.client().get(&format!("/callCatchUp/{room}"), Some(&user)).status;
+    server.script.catch_up("missing", Reply::not_found());
+    server.script.catch_up("bad", Reply::body(500, "{}"));
+    server.script.catch_up("odd", Reply::body(200, "<html>"));
+    assert_eq!(["r1", "missing", "bad", "odd"].map(ask), [200, 404, 500, 500]);
+    let page = scrape(&server);
+    let calls = |outcome: &str| {
+        value(&page, &format!("proconf_admin_control_calls_total{{endpoint=\"call-catchup\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!(["ok", "not-found", "status", "not-the-envelope", "timed-out"].map(calls), [1.0, 1.0, 1.0, 1.0, 0.0]);
+    let duration = "proconf_admin_control_call_duration_seconds_count{endpoint=\"call-catchup\"}";
+    assert_eq!(value(&page, duration), 4.0);
+}
+
+#[test]
+fn a_breaker_that_opens_is_seen_and_calls_that_were_not_made_are_not_measured() {
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api")]);
+    for _ in 0..8 {
+        server.client().get("/callConfig", Some(&tokens::user()));
+    }
+    let page = scrape(&server);
+    let of = |name: &str| value(&page, &format!("proconf_admin_control_{name}"));
+    assert_eq!(of("breaker_open{endpoint=\"configuration\"}"), 1.0);
+    assert_eq!(of("breaker_open{endpoint=\"meetings\"}"), 0.0);
+    let (broken, not_made) = (
+        of("calls_total{endpoint=\"configuration\",outcome=\"connection\"}"),
+        of("calls_total{endpoint=\"configuration\",outcome=\"breaker-open\"}"),
+    );
+    assert!(broken >= 5.0 && not_made >= 1.0 && (broken + not_made - 8.0).abs() < 0.1, "{broken} {not_made}");
+    assert_eq!(of("call_duration_seconds_count{endpoint=\"configuration\"}"), broken);
+}
+
+#[test]
+fn a_window_counts_the_calls_that_it_saved_and_what_it_holds() {
+    let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "60s"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
+    for _ in 0..5 {
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
+    }
+    let page = scrape(&server);
+    let reads =
+        |outcome: &str| value(&page, &format!("proconf_window_reads_total{{window=\"catch-up\",outcome=\"{outcome}\"}}"));
+    assert_eq!(["call", "hit", "coalesced"].map(reads), [1.0, 4.0, 0.0]);
+    assert_eq!(value(&page, "proconf_window_entries{window=\"catch-up\"}"), 1.0);
+    assert!(value(&page, "proconf_window_bytes{window=\"catch-up\"}") > 200.0);
+}
+
+#[test]
+fn an_answer_that_stands_in_for_a_failure_is_counted_as_that() {
+    let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
+    server.script.catch_up("r1", Reply::body(500, "{}"));
+    let stale = "proconf_window_stale_total{window=\"catch-up\"}";
+    while value(&scrape(&server), stale) < 1.0 {
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+    }
+}
+
+#[test]
+fn logins_and_refreshes_are_counted_by_outcome() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let log_in =
+        |password: &str| server.client().post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string());
+    let token = log_in(PASSWORD).data()["refreshToken"].take();
+    assert_eq!(log_in("wrong").status, 401);
+    let refresh = |token: &serde_json::Value| {
+        server.client().post("/auth/refresh", &json!({"refreshToken": token}).to_string()).status
+    };
+    assert_eq!((refresh(&token), refresh(&json!("unknown"))), (200, 401));
+    server.clock.put_forward(std::time::Duration::from_secs(20));
+    assert_eq!(refresh(&token), 401);
+    while log_in("wrong").status != 429 {}
+    let page = scrape(&server);
+    let logins = |outcome: &str| value(&page, &format!("proconf_logins_total{{outcome=\"{outcome}\"}}"));
+    assert_eq!((logins("ok"), logins("throttled")), (1.0, 1.0));
+    assert!(logins("failed") >= 10.0);
+    let refreshes = |outcome: &str| value(&page, &format!("proconf_refreshes_total{{outcome=\"{outcome}\"}}"));
+    assert_eq!(["ok", "refused", "reused"].map(refreshes), [1.0, 2.0, 1.0]);
+}
+
+#[test]
+fn the_process_the_database_and_the_build_are_there() {
+    let server = TestServer::start();
+    let page = scrape(&server);
+    for series in [
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_threads",
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
+        "proconf_database_connections_max",
+        "proconf_ready",
+    ] {
+        assert!(value(&page, series) > 0.0, "{series}");
+    }
+    let connections = |state: &str| value(&page, &format!("proconf_database_connections{{state=\"{state}\"}}"));
+    assert!(connections("idle") + connections("in-use") > 0.0);
+    assert_eq!(value(&page, &format!("proconf_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
+    assert_eq!((value(&page, "proconf_draining"), value(&page, "proconf_log_lines_dropped_total")), (0.0, 0.0));
+}
+
+#[test]
+fn two_servers_in_one_process_count_by_themselves() {
+    let (one, other) = (TestServer::start(), TestServer::start());
+    one.client().get("/callConfig", Some(&tokens::user())).data();
+    let series = "proconf_http_requests_total{route=\"/callConfig\",method=\"GET\",status=\"200\"}";
+    assert_eq!((value(&scrape(&one), series), value(&scrape(&other), series)), (1.0, 0.0));
+}
+
+/// Every name that begins like one of ours.
+fn names_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("proconf_") || word.starts_with("process_")).map(str::to_owned).collect()
+}
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn every_metric_that_alerts_the_dashboard_and_the_document_name_is_exported_and_the_document_names_them_all() {
+    let server = TestServer::start();
+    let page = server.operator().get("/metrics", None);
+    let types = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let exported: BTreeMap<&str, &str> = types.filter_map(|line| line.split_once(' ')).collect();
+    assert!(exported.len() > 20, "{exported:?}");
+    for path in ["deploy/alerts.yml", "deploy/grafana-dashboard.json", "docs/METRICS.md"] {
+        let named = names_in(&file(path));
+        assert!(named.len() > 8, "{path}");
+        for name in &named {
+            let of_histogram = |suffix| name.strip_suffix(suffix).and_then(|name| exported.get(name)) == Some(&"histogram");
+            let known = exported.contains_key(name.as_str()) || ["_bucket", "_sum", "_count"].into_iter().any(of_histogram);
+            assert!(known, "{path} names {name}, which is not exported");
+        }
+    }
+    let documented = names_in(&file("docs/METRICS.md"));
+    for name in exported.keys() {
+        assert!(documented.contains(*name), "docs/METRICS.md does not say what {name} means");
+    }
+}
+
+#[test]
+fn each_metric_is_explained_and_has_one_type() {
+    let server = TestServer::start();
+    let page = server.operator().get("/metrics", None);
+    let of_kind = |kind: &str| -> Vec<String> {
+        let lines = page.text().lines().filter_map(|line| line.strip_prefix(kind));
+        lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let (mut helps, mut types) = (of_kind("# HELP "), of_kind("# TYPE "));
+    helps.sort();
+    types.sort();
+    assert_eq!(helps, types);
+    assert_eq!(types.iter().collect::<BTreeSet<_>>().len(), types.len());
+}
+
+#[test]
+fn the_values_of_labels_that_alerts_and_the_dashboard_ask_for_exist() {
+    let server = TestServer::start();
+    let page = server.operator().get("/metrics", None).text().to_owned();
+    for path in ["deploy/alerts.yml", "deploy/grafana-dashboard.json"] {
+        let text = file(path).replace("\\\"", "\"");
+        let mut looked_at = 0;
+        for label in ["status", "outcome", "state"] {
+            for operator in ["=\"", "=~\"", "!=\"", "!~\""] {
+                for rest in text.split(&format!("{label}{operator}")).skip(1) {
+                    for value in rest.split('"').next().unwrap().split('|') {
+                        looked_at += 1;
+                        assert!(page.contains(&format!("{label}=\"{value}\"")), "{path}: there is no {label}={value}");
+                    }
+                }
+            }
+        }
+        assert!(looked_at > 2, "{path}");
+    }
+}
