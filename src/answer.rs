@@ -1,23 +1,22 @@
 //! An answer in the form it is served in, made once and served many times: the envelope's bytes and their `ETag`.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde_json::value::RawValue;
-
-/// Bytes of the hash that an `ETag` shows: enough that no two answers of a room ever share one.
-const ETAG_BYTES: usize = 16;
+use xxhash_rust::xxh3::xxh3_128;
 
 const START: &str = r#"{"error":null,"data":"#;
 const END: &str = "}";
 
 /// The strong entity tag of these bytes, in its quotes.
+///
+/// 128 bits, so that no two answers share one by chance. Not a cryptographic hash, which would take longer than all else that
+/// is done with the bytes: who can choose both texts could make them share a tag, and would have a client keep the older of two
+/// texts of its own.
 #[must_use]
 pub fn etag_of(bytes: &[u8]) -> String {
-    let hash = digest(&SHA256, bytes);
-    let start = hash.as_ref().get(..ETAG_BYTES).unwrap_or_default();
-    format!("\"{}\"", URL_SAFE_NO_PAD.encode(start))
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(xxh3_128(bytes).to_be_bytes()))
 }
 
 /// A success: `data`, wrapped in the envelope byte for byte. Clones share the bytes.

@@ -1,5 +1,7 @@
 //! Who asks: what a valid token says of its holder, and what follows from it.
 
+use std::sync::Arc;
+
 use crate::room::RoomName;
 
 /// The holder of a valid token.
@@ -8,14 +10,14 @@ pub enum Caller {
     /// Somebody with an account, who may see every room.
     User {
         /// The account's id.
-        id: String,
+        id: Arc<str>,
         /// The session that the token came with, so that it can be revoked.
-        session: String,
+        session: Arc<str>,
     },
     /// Somebody who was let into one room.
     Guest {
         /// The guest's id, new with every guest token.
-        id: String,
+        id: Arc<str>,
         /// The one room.
         room: RoomName,
     },

@@ -3,11 +3,14 @@
 //! The rules are the contract's section "Tokens". jsonwebtoken does the signature alone; its claim checks leave gaps
 //! (60 seconds of leeway, `crit` and a wrongly typed `aud` accepted) and read the system's clock, so they are made here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use serde::Serialize;
 
 use crate::caller::{Admitted, Caller};
@@ -22,6 +25,11 @@ pub const MAX_BYTES: usize = 8 * 1024;
 
 /// How long a ticket may be used, in seconds: long enough to open a connection with it.
 const TICKET_TTL: i64 = 30;
+
+/// Memory for tokens that were verified before, in bytes; about 6,000 of ours.
+const MEMORY: u64 = 4 << 20;
+/// What one takes beside its text, in bytes.
+const OVERHEAD: usize = 300;
 
 /// What [`Tokens`] signs and accepts.
 #[derive(Debug, Clone)]
@@ -51,6 +59,16 @@ pub struct Tokens {
     accepted_keys: Vec<DecodingKey>,
     rules: Rules,
     clock: Clock,
+    /// What tokens said that were good, by their whole text: a participant asks again and again with the same one. Keys and
+    /// rules never change while this lives; the time does, and is looked at on each use.
+    remembered: Cache<String, Arc<Remembered>>,
+}
+
+/// What a token says, once its signature and its claims are known to be good.
+struct Remembered {
+    holder: Caller,
+    not_before: i64,
+    expires: i64,
 }
 
 #[derive(Serialize)]
@@ -94,7 +112,11 @@ impl Tokens {
             .chain(&rules.previous_secrets)
             .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()))
             .collect();
-        Self { signing_key: EncodingKey::from_secret(rules.secret.expose().as_bytes()), accepted_keys, rules, clock }
+        let weight = |token: &String, _: &Arc<Remembered>| u32::try_from(token.len() + OVERHEAD).unwrap_or(u32::MAX);
+        let remembered =
+            Cache::builder().max_capacity(MEMORY).weigher(weight).eviction_policy(EvictionPolicy::lru()).build();
+        let signing_key = EncodingKey::from_secret(rules.secret.expose().as_bytes());
+        Self { signing_key, accepted_keys, rules, clock, remembered }
     }
 
     /// How long a user token is good for.
@@ -173,8 +195,19 @@ impl Tokens {
     ///
     /// [`Invalid`], whatever is wrong with it.
     pub fn admit(&self, token: &str) -> Result<(Caller, Admitted), Invalid> {
+        if let Some(known) = self.remembered.get(token) {
+            let now = self.clock.unix_seconds();
+            let good = known.not_before <= now && now < known.expires;
+            let admitted = || (known.holder.clone(), Admitted { until: known.expires, only: None });
+            return good.then(admitted).ok_or(Invalid);
+        }
         let claims = self.verified(token)?;
-        Ok((self.caller(&claims)?, Admitted { until: claims.integer("exp").ok_or(Invalid)?, only: None }))
+        let holder = self.caller(&claims)?;
+        let expires = claims.integer("exp").ok_or(Invalid)?;
+        let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
+        let remembered = Remembered { holder: holder.clone(), not_before, expires };
+        self.remembered.insert(token.to_owned(), Arc::new(remembered));
+        Ok((holder, Admitted { until: expires, only: None }))
     }
 
     /// What `ticket` opens.
@@ -193,7 +226,7 @@ impl Tokens {
             _ => return Err(Invalid),
         };
         let (expires, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
-        Ok(Ticket { id, expires, caller, admitted: Admitted { until, only: Some(room) } })
+        Ok(Ticket { id: id.to_string(), expires, caller, admitted: Admitted { until, only: Some(room) } })
     }
 
     /// The claims of a token that was signed here, and not yet looked at.
@@ -272,9 +305,9 @@ fn room_of(claims: &Object) -> Result<RoomName, Invalid> {
     RoomName::parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)
 }
 
-fn non_empty(claims: &Object, name: &str) -> Result<String, Invalid> {
+fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, Invalid> {
     match claims.text(name) {
-        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        Some(text) if !text.is_empty() => Ok(text.into()),
         _ => Err(Invalid),
     }
 }
@@ -282,7 +315,6 @@ fn non_empty(claims: &Object, name: &str) -> Result<String, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::UNIX_EPOCH;
 
@@ -359,5 +391,46 @@ mod tests {
         assert!(after.verify(&from_new).is_ok());
         assert!(after.verify(&from_old).is_err());
         assert!(old.verify(&from_new).is_err());
+    }
+
+    #[test]
+    fn what_was_verified_before_is_still_held_against_the_clock() {
+        let seconds = Arc::new(AtomicU64::new(1_000_000));
+        let tokens = tokens("first secret", &[], &seconds);
+        let claims = serde_json::json!({
+            "iss": "us", "aud": "us too", "iat": 1_000_000, "nbf": 1_000_000, "exp": 1_000_002, "sub": "u1", "kind": "user",
+            "sid": "s1",
+        });
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &tokens.signing_key).unwrap();
+        for (now, good) in [(1_000_000, true), (1_000_002, false), (1_000_001, true), (999_999, false), (1_000_000, true)] {
+            seconds.store(now, Ordering::SeqCst);
+            assert_eq!(tokens.verify(&token).is_ok(), good, "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_nearly_one_verified_before_is_refused() {
+        let tokens = tokens("first secret", &[], &Arc::default());
+        let token = tokens.for_user("u1", "s1");
+        assert!(tokens.verify(&token).is_ok() && tokens.verify(&token).is_ok());
+        for at in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(tokens.verify(std::str::from_utf8(&bytes).unwrap()), Err(Invalid), "byte {at}");
+        }
+        for changed in [format!("{token} "), format!("{token}A"), token[1..].to_owned(), token[..token.len() - 1].to_owned()]
+        {
+            assert_eq!(tokens.verify(&changed), Err(Invalid));
+        }
+    }
+
+    #[test]
+    fn tokens_that_were_verified_take_no_more_memory_than_they_may() {
+        let tokens = tokens("first secret", &[], &Arc::default());
+        for guest in 0..12_000 {
+            assert!(tokens.verify(&tokens.for_user(&guest.to_string(), "s1")).is_ok());
+        }
+        tokens.remembered.run_pending_tasks();
+        assert!(tokens.remembered.weighted_size() <= MEMORY && tokens.remembered.entry_count() > 5_000);
     }
 }

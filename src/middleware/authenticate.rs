@@ -107,7 +107,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (only, None) = (all.next()?, all.next()) else {
         return None;
     };
-    let (scheme, rest) = only.to_str().ok()?.trim_matches([' ', '\t']).split_once(' ')?;
+    let (scheme, rest) = str::from_utf8(only.as_bytes()).ok()?.trim_matches([' ', '\t']).split_once(' ')?;
     let token = rest.trim_start_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
