@@ -135,8 +135,8 @@ impl Entry {
         }
         let caller = self.notes.caller.borrow();
         let (user, guest) = match caller.as_ref() {
-            Some(Caller::User { id, .. }) => (Some(id.as_str()), None),
-            Some(Caller::Guest { id, .. }) => (None, Some(id.as_str())),
+            Some(Caller::User { id, .. }) => (Some(id.as_ref()), None),
+            Some(Caller::Guest { id, .. }) => (None, Some(id.as_ref())),
             None => (None, None),
         };
         let asker = &self.notes.asker;
