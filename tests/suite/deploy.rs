@@ -81,6 +81,40 @@ fn every_setting_that_a_deployment_names_is_a_setting() {
 }
 
 #[test]
+fn every_metric_that_the_handbook_names_is_one() {
+    let known = text("docs/METRICS.md");
+    let handbook = text("docs/OPERATIONS.md");
+    let named: BTreeSet<&str> = ["proconf_", "process_"].iter().flat_map(|start| words(&handbook, start)).collect();
+    // Roles and databases of the examples are called so too.
+    let metrics = named.iter().filter(|name| !["proconf_a", "proconf_b", "proconf_aside"].contains(name));
+    let mut count = 0;
+    for name in metrics {
+        assert!(known.contains(&format!("`{name}`")), "docs/OPERATIONS.md names {name}, which docs/METRICS.md does not");
+        count += 1;
+    }
+    assert!(count > 5, "{named:?}");
+}
+
+#[test]
+fn every_link_of_the_handbook_leads_somewhere() {
+    for page in ["docs/OPERATIONS.md", "README.md"] {
+        let (text, folder) = (text(page), project().join(page).parent().unwrap().to_owned());
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            if link.starts_with("http") {
+                continue;
+            }
+            assert!(folder.join(file).exists(), "{page} links to {link}");
+            let is_it = |line: &&str| {
+                let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+                line.starts_with('#') && words.chars().filter(|c| c.is_alphanumeric() || *c == '-').eq(heading.chars())
+            };
+            assert!(heading.is_empty() || !file.is_empty() || text.lines().any(|line| is_it(&line)), "{page}: #{heading}");
+        }
+    }
+}
+
+#[test]
 fn the_settings_file_of_the_handbook_is_one_that_the_server_takes() {
     let handbook = text("docs/OPERATIONS.md");
     let files: Vec<&str> = handbook.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
@@ -381,11 +415,8 @@ fn commands_in(text: &str) -> Vec<String> {
 #[test]
 fn every_command_that_a_deployment_uses_is_one() {
     let (commands, of_user) = (commands_of(&[]), commands_of(&["user"]));
-    // Come with the health routes.
-    let not_yet = ["healthcheck", "check-config"];
     let is_command = |command: &str| match command.strip_prefix("user ") {
         Some(command) => of_user.contains(command),
-        None if not_yet.contains(&command) => true,
         None => commands.contains(command),
     };
     let mut seen = BTreeSet::new();
