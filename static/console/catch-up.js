@@ -1,6 +1,7 @@
 // A room's catch-up as it changes. Knows how it is read, and nothing of how it is shown.
 
 import { ofRoom } from "./http.js";
+import { Live } from "./live.js";
 import { Repeated } from "./repeat.js";
 import { shared } from "./text.js";
 
@@ -15,6 +16,8 @@ export class CatchUp extends EventTarget {
   #room;
   #etag = null;
   #work = new Repeated(() => this.#read());
+  #live;
+  #keeps = false;
 
   /** The text; empty if there is none, `null` as long as nobody knows. */
   text = null;
@@ -36,6 +39,10 @@ export class CatchUp extends EventTarget {
     this.#session = session;
     this.#room = room;
     this.#work.addEventListener("change", () => this.dispatchEvent(new Event("change")));
+    this.#live = new Live(session, room, {
+      onNews: (etag) => (etag === null || etag !== this.#etag) && this.refresh(),
+      onOpen: (isOpen) => this.#look(isOpen),
+    });
   }
 
   /** The work behind it: what went wrong, and when it is tried again. */
@@ -47,12 +54,20 @@ export class CatchUp extends EventTarget {
     return this.#work.run();
   }
 
-  /** Goes on looking by itself, or stops doing so. */
+  /** Listens for news, and looks by itself as long as it can't; or stops doing so. */
   keepUpToDate(on) {
-    this.#work.every = on ? EVERY : null;
+    this.#keeps = on;
+    this.#live.want(on);
+    this.#look(false);
+  }
+
+  #look(isTold) {
+    this.#work.every = this.#keeps && !isTold ? EVERY : null;
   }
 
   stop() {
+    this.#keeps = false;
+    this.#live.want(false);
     this.#work.stop();
   }
 

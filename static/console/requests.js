@@ -10,7 +10,7 @@ const listeners = new Set();
 let number = 0;
 
 /** Notes a request that goes out now, and answers with what to call with its outcome. */
-export function record({ method, path, body, etag, withToken }) {
+export function record({ method, path, body, etag, withToken, streams = false }) {
   const started = performance.now();
   const entry = {
     number: (number += 1),
@@ -19,7 +19,7 @@ export function record({ method, path, body, etag, withToken }) {
     at: Date.now(),
     outcome: null,
     milliseconds: null,
-    curl: curl({ method, path, body, etag, withToken }),
+    curl: curl({ method, path, body, etag, withToken, streams }),
   };
   all.push(entry);
   all.splice(0, all.length - KEPT);
@@ -46,8 +46,9 @@ function tell() {
 }
 
 /** The line for a POSIX shell. */
-function curl({ method, path, body, etag, withToken }) {
+function curl({ method, path, body, etag, withToken, streams }) {
   const parts = ["curl"];
+  if (streams) parts.push("-N");
   if (withToken) parts.push('-H "Authorization: Bearer $TOKEN"');
   if (etag) parts.push(`-H ${quoted(`If-None-Match: ${etag}`)}`);
   if (body) parts.push("-H 'Content-Type: application/json'", `-d ${json(body)}`);

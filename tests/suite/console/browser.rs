@@ -169,10 +169,33 @@ fn a_catch_up_grows_and_what_is_new_is_marked() {
 }
 
 #[test]
-fn a_room_that_is_kept_up_to_date_is_looked_at_every_fifteen_seconds() {
+fn a_room_that_is_kept_up_to_date_hears_of_news_by_its_stream() {
+    let console = Console::with(&[("APP_LIVE__EVERY", "1s")]);
+    console.in_room("r1", "One.");
+    let browser = &console.browser;
+    browser.click("[data-part=keep]");
+    browser.wait_for("Nothing new.");
+    for text in ["One. Two.", "One. Two. Three."] {
+        console.says("r1", text);
+        browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
+    }
+    let requests = console.requests();
+    let stream = requests.iter().find(|[_, path, ..]| path == "/callCatchUp/r1/live").expect("it is open");
+    assert!(stream[3].starts_with("curl -N -H \"Authorization: Bearer $TOKEN\""), "{stream:?}");
+    let looks = requests.iter().filter(|[_, path, ..]| path == "/callCatchUp/r1").count();
+    assert!(looks <= 6, "it is told, and does not look every second: {looks}");
+    browser.click("[data-part=keep]");
+    console.says("r1", "One. Two. Three. Four.");
+    browser.click("[data-part=refresh]");
+    browser.wait_for("There is more.");
+}
+
+#[test]
+fn a_room_that_is_kept_up_to_date_without_a_stream_is_looked_at_every_fifteen_seconds() {
     let console = Console::start();
     console.in_room("r1", "One.");
     let browser = &console.browser;
+    browser.run("window.EventSource = undefined");
     console.says("r1", "One. Two.");
     browser.click("[data-part=keep]");
     browser.wait_for("One. Two.");
