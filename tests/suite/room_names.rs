@@ -360,7 +360,8 @@ fn the_limit_is_255_bytes_of_the_decoded_name() {
         assert_eq!(asker.in_path(raw.as_bytes()).answer.data(), meant);
         assert_eq!(asker.in_query(raw.as_bytes()).answer.data(), meant);
     }
-    for raw in ["a".repeat(256), "%C3%A9".repeat(128), "a".repeat(10_000), "%61".repeat(10_000), "%25".repeat(10_000)] {
+    // As long as a request line may be.
+    for raw in ["a".repeat(256), "%C3%A9".repeat(128), "a".repeat(8_000), "%61".repeat(2_600), "%25".repeat(2_600)] {
         for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(raw.as_bytes())] {
             outcome.answer.is_error(400, "Room name is not valid.", "too long");
             assert!(outcome.targets.is_empty());
