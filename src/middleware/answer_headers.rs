@@ -119,7 +119,7 @@ impl Finish {
         set(ACCESS_CONTROL_EXPOSE_HEADERS, "ETag, Age, Retry-After, X-Request-Id, X-Catch-Up-Reason");
         if self.preflight {
             set(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
-            set(ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-None-Match, X-Request-Id");
+            set(ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id");
             set(ACCESS_CONTROL_MAX_AGE, "7200");
         }
     }

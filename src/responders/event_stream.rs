@@ -90,7 +90,11 @@ impl EventStream {
                 self.next = Next::Nothing;
                 false
             }
-            News::NoneYet | News::Failed(_) => false,
+            News::NoneYet | News::Failed(_) => {
+                // It shows nothing now, and whatever comes next is new to it.
+                self.last = None;
+                false
+            }
         };
         (!known).then(|| told.form.clone())
     }

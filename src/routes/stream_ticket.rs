@@ -8,7 +8,6 @@ use crate::caller::{Admitted, Caller};
 use crate::jwt::Tokens;
 use crate::openapi::{self, Operation};
 use crate::responders::{ApiError, Success};
-use crate::room::RoomName;
 
 pub(super) async fn create(
     caller: Caller,
@@ -16,7 +15,7 @@ pub(super) async fn create(
     body: Body,
     tokens: web::Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {
-    let room = RoomName::parse(body.text("room")?)?;
+    let room = body.room("room")?;
     if !caller.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }

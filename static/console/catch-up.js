@@ -7,6 +7,8 @@ import { shared } from "./text.js";
 
 /** Milliseconds between two looks at a room that is kept up to date. */
 const EVERY = 15_000;
+/** The same while a stream says when there is news. */
+const SELDOM = 60_000;
 /** A text that is older than this, in seconds, is one that the server has kept for want of a newer one. */
 const FRESH = 10;
 
@@ -18,6 +20,7 @@ export class CatchUp extends EventTarget {
   #work = new Repeated(() => this.#read());
   #live;
   #keeps = false;
+  #told = null;
 
   /** The text; empty if there is none, `null` as long as nobody knows. */
   text = null;
@@ -40,7 +43,7 @@ export class CatchUp extends EventTarget {
     this.#room = room;
     this.#work.addEventListener("change", () => this.dispatchEvent(new Event("change")));
     this.#live = new Live(session, room, {
-      onNews: (etag) => (etag === null || etag !== this.#etag) && this.refresh(),
+      onNews: (etag) => this.#hear(etag),
       onOpen: (isOpen) => this.#look(isOpen),
     });
   }
@@ -61,8 +64,21 @@ export class CatchUp extends EventTarget {
     this.#look(false);
   }
 
+  /** The badges and the age are looked at all the same, only less often. */
   #look(isTold) {
-    this.#work.every = this.#keeps && !isTold ? EVERY : null;
+    this.#work.every = this.#keeps ? (isTold ? SELDOM : EVERY) : null;
+  }
+
+  /** Reads until what is shown is what the stream told of: a read that was under way, or another replica, may be behind it. */
+  async #hear(etag) {
+    this.#told = etag;
+    if (etag !== null && etag === this.#etag) return;
+    for (const pause of [0, 500, 1_500, 3_500]) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      if (this.#told !== etag || !this.#keeps) return;
+      await this.refresh();
+      if (this.#etag === etag) return;
+    }
   }
 
   stop() {

@@ -47,7 +47,12 @@ export class Live {
     source.onopen = () => this.#onOpen(true);
     source.onmessage = (event) => this.#onNews(event.lastEventId);
     source.addEventListener("none", () => this.#onNews(null));
-    source.addEventListener("ended", () => this.#onNews(null));
+    source.addEventListener("ended", () => {
+      // Nothing comes any more.
+      done("ended");
+      this.#close();
+      this.#onNews(null);
+    });
     source.onerror = () => {
       // By itself it would come back with the same ticket, and that is spent.
       done("ended");

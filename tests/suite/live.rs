@@ -120,6 +120,41 @@ fn a_failure_is_told_where_there_is_nothing_to_show_and_only_there() {
 }
 
 #[test]
+fn a_failure_is_polled_no_faster_than_anything_else() {
+    let every = Duration::from_secs(1);
+    let settings =
+        [("APP_LIVE__EVERY", "1s"), ("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
+    let server = TestServer::with(&settings);
+    server.script.catch_up("r1", Reply::data("\"one\""));
+    let mut events = watch(&server, "r1");
+    assert_eq!(catch_up(&mut events).0, success("\"one\""));
+    server.script.catch_up("r1", Reply::body(500, "the inside"));
+    let began = calls(&server);
+    let wait_for = |more: usize| {
+        while calls(&server) < began + more {
+            std::thread::yield_now();
+        }
+        Instant::now()
+    };
+    let first = wait_for(1);
+    assert!(wait_for(4) - first > every * 2, "three more polls");
+    server.script.catch_up("r1", Reply::data("\"two\""));
+    assert_eq!(catch_up(&mut events).0, success("\"two\""));
+}
+
+#[test]
+fn what_the_client_had_comes_again_after_it_was_told_that_there_is_none() {
+    let server = TestServer::with(&[OFTEN]);
+    let (_, id) = catch_up(&mut watch(&server, "r1"));
+    server.script.catch_up("r1", Reply::not_found());
+    let head = format!("Authorization: Bearer {}\r\nLast-Event-ID: {id}\r\n", tokens::user());
+    let mut events = Events::open(server.address, "/callCatchUp/r1/live", &head);
+    assert_eq!(events.next(), Some(named("none", NOT_FOUND)));
+    server.script.catch_up("r1", Reply::data("\"r1\""));
+    assert_eq!(catch_up(&mut events).0, success("\"r1\""));
+}
+
+#[test]
 fn all_who_watch_a_room_share_one_poll_and_nobody_costs_none() {
     let server = TestServer::with(&[("APP_LIVE__EVERY", "500ms")]);
     let started = Instant::now();
@@ -254,7 +289,7 @@ fn a_ticket_is_for_one_room_for_half_a_minute_and_for_nothing_else() {
     client.get(&live("r1", &ticket), None).is_unauthorized("too late");
     for (token, room, status, message) in [
         (&tokens::guest("r1"), "r2", 403, "Forbidden"),
-        (&user, "", 400, "room must not be empty."),
+        (&user, "", 400, "Room name required in query param."),
         (&user, "..", 400, "Room name is not valid."),
     ] {
         let body = json!({"room": room}).to_string();
