@@ -139,9 +139,11 @@ impl Poll {
             .read_within(every, self.room.as_str(), || self.source.catch_up(self.room.clone(), Asker::nobody()))
             .await;
         let (news, pause) = match read {
-            // As old as that, it stands in for a failure: then the next poll is due when it always is.
-            Ok(served) if served.age >= every => (News::CatchUp(served.answer), every),
-            Ok(served) => (News::CatchUp(served.answer), every - served.age),
+            Ok(served) => {
+                // As old as that, it stands in for a failure: then the next poll is due when it always is.
+                let left = every.checked_sub(served.age).filter(|left| !left.is_zero());
+                (News::CatchUp(served.answer), left.unwrap_or(every))
+            }
             Err(Error::UnknownRoom(_)) => (self.absence().await, every),
             // What they have is better than a failure.
             Err(_) if self.shows_something() => return every,
