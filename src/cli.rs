@@ -177,8 +177,10 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
 async fn serve_until_told(settings: &Settings, dropped: Dropped) -> Result<(), Error> {
     // A terminal that closes is no reason to end. Listened for and never looked at: it has no effect.
     let _hang_up = signal(SignalKind::hangup())?;
+    // Before it listens: whoever is let in is answered, also if it is told to stop right then.
+    let told = told_to_stop()?;
     let server = Server::bind(settings, &Clock::system(), dropped).await?;
-    Ok(server.run(told_to_stop()?).await?)
+    Ok(server.run(told).await?)
 }
 
 fn sandbox(listen: SocketAddr) -> Result<(), Error> {

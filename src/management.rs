@@ -11,6 +11,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::metrics::Metrics;
 use crate::middleware::access_log::access_log;
+use crate::middleware::answer_headers::answer_headers;
 use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
 use crate::services::{self, Shared};
@@ -50,6 +51,7 @@ impl Management {
                 .configure(routes::mount_management)
                 // The last one is outermost.
                 .wrap(from_fn(error_boundary))
+                .wrap(from_fn(answer_headers))
                 .wrap(from_fn(access_log))
         })
         .workers(1)

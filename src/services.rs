@@ -245,7 +245,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
 
 /// Registers what the handlers of the management listener take.
 pub fn register_for_management(shared: &Shared, config: &mut web::ServiceConfig) {
-    config.app_data(shared.health.clone()).app_data(shared.admin_control_permits.clone());
+    config.app_data(shared.health.clone()).app_data(shared.admin_control_permits.clone()).app_data(shared.draining.clone());
 }
 
 /// Catch-ups, and what else is known of a room.

@@ -8,6 +8,7 @@ mod refresh_token;
 mod revocations;
 mod throttle;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +83,6 @@ impl From<db::Error> for Error {
 }
 
 /// A session that was started or carried on.
-#[derive(Debug)]
 pub struct LoggedIn {
     /// The user token.
     pub token: String,
@@ -96,6 +96,13 @@ pub struct LoggedIn {
     pub email: String,
     /// The account's name.
     pub name: String,
+}
+
+/// Without the secrets in it.
+impl fmt::Debug for LoggedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoggedIn").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// Signs users in, carries their sessions on, and ends them.

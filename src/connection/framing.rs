@@ -201,7 +201,11 @@ impl Framing {
             }
             State::HeaderLine if line.is_empty() => self.head_read(),
             State::HeaderLine => hop = self.header(line),
-            State::ChunkSize => self.chunk_size(line),
+            State::ChunkSize => {
+                if !self.chunk_size(line) {
+                    return Err(Refused(at));
+                }
+            }
             State::Trailer if line.is_empty() => self.next_request(),
             State::Trailer | State::Body(_) | State::ChunkData(_) | State::Unknown => {}
         }
@@ -238,16 +242,23 @@ impl Framing {
         }
     }
 
-    /// The line before a chunk; behind a chunk stands an empty one.
-    fn chunk_size(&mut self, line: &[u8]) {
+    /// The line before a chunk; behind a chunk stands an empty one. `false` if it says a size that another reader could take for
+    /// another one: more digits than a size has, of which the parser reads all, or anything but an extension right behind them.
+    fn chunk_size(&mut self, line: &[u8]) -> bool {
         self.head.bytes = 0;
-        let digits = line.iter().take(MAX_SIZE_DIGITS).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let extension = line.get(digits..).unwrap_or_default();
+        let is_plain = extension.is_empty() || (extension.starts_with(b";") && extension.len() > 1);
+        if digits > MAX_SIZE_DIGITS || !is_plain {
+            return false;
+        }
         let size = line.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
         match size.map(|size| u64::from_str_radix(size, 16)) {
             Some(Ok(0)) => self.state = State::Trailer,
             Some(Ok(size)) => self.state = State::ChunkData(size),
             _ => {}
         }
+        true
     }
 }
 

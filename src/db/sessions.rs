@@ -1,12 +1,13 @@
 //! The `sessions` and `refresh_tokens` tables.
 
+use std::fmt;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::{Database, Error};
 
 /// A session at its start, with its first refresh token.
-#[derive(Debug)]
 pub struct NewSession {
     /// The session's id, the `sid` of its user tokens.
     pub id: String,
@@ -20,6 +21,13 @@ pub struct NewSession {
     pub created_at: i64,
     /// Milliseconds since 1970-01-01 UTC.
     pub expires_at: i64,
+}
+
+/// Without the secrets in it.
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// A session that goes on, and whose it is.

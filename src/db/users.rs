@@ -1,12 +1,13 @@
 //! The `users` table.
 
+use std::fmt;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::{Database, Error};
 
 /// A new account.
-#[derive(Debug)]
 pub struct NewUser {
     /// Its id.
     pub id: String,
@@ -20,8 +21,14 @@ pub struct NewUser {
     pub created_at: i64,
 }
 
+/// Without the secrets in it.
+impl fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUser").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// An account.
-#[derive(Debug)]
 pub struct User {
     /// Its id.
     pub id: String,
@@ -33,6 +40,13 @@ pub struct User {
     pub password_hash: String,
     /// Whether it may not sign in.
     pub disabled: bool,
+}
+
+/// Without the secrets in it.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Database {

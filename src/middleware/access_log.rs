@@ -1,6 +1,7 @@
 //! Gives each request an id and a trace, finds out which address it came from, and logs and counts it when its answer is ready.
 //! Must not know what the routes do.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Ready, ready};
@@ -105,11 +106,18 @@ struct Entry {
     answered: bool,
 }
 
+/// The lines of that header, joined as lists are.
+fn tracestate(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let mut lines = headers.get_all(TRACESTATE).filter_map(|line| line.to_str().ok());
+    let first = lines.next()?;
+    Some(lines.fold(Cow::Borrowed(first), |joined, line| Cow::Owned(format!("{joined},{line}"))))
+}
+
 impl Entry {
     fn begin(request: &ServiceRequest) -> Self {
         let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let trace = Trace::continued(text(&TRACEPARENT), text(&TRACESTATE));
+        let trace = Trace::continued(text(&TRACEPARENT), tracestate(headers).as_deref());
         let asker = Asker::new(client_address(request).0, request_id(headers), trace);
         let notes = Notes { asker, row: Cell::default(), caller: RefCell::default(), refused: Cell::default() };
         let notes = Rc::new(notes);

@@ -244,8 +244,9 @@ fn a_request_id_and_a_trace_that_are_plain_are_carried_on_to_admin_control() {
         (header("x-request-id").unwrap(), header("traceparent").unwrap(), header("tracestate"))
     };
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    let (id, trace, state) = ask(&format!("X-Request-Id: mine\r\ntraceparent: {parent}\r\ntracestate: a=1\r\n"));
-    assert_eq!((id.as_str(), state.as_deref()), ("mine", Some("a=1")));
+    let (id, trace, state) =
+        ask(&format!("X-Request-Id: mine\r\ntraceparent: {parent}\r\ntracestate: a=1\r\ntracestate: b=2\r\n"));
+    assert_eq!((id.as_str(), state.as_deref()), ("mine", Some("a=1,b=2")));
     assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && trace.ends_with("-00"), "{trace}");
     assert!(!trace.contains("00f067aa0ba902b7"), "a part of its own");
     let (id, trace, state) = ask("tracestate: a=1\r\n");

@@ -1,6 +1,7 @@
 //! What a browser and a proxy make of the answers: which page may read them, and which headers of a request steer nothing.
 
 use crate::support::answer::Answer;
+use crate::support::client::Client;
 use crate::support::client::request;
 use crate::support::{TestServer, tokens};
 
@@ -161,5 +162,20 @@ fn host_and_forwarded_headers_steer_nothing_and_show_nowhere() {
     assert!([200, 400, 404].contains(&answer.status) && !format!("{answer:?}").contains("evil"), "{answer:?}");
     for asked in server.script.asked() {
         assert!(!asked.target.contains("evil") && !asked.target.contains("hhhh"), "{}", asked.target);
+    }
+}
+
+#[test]
+fn the_management_listener_carries_the_security_headers_too() {
+    let server = TestServer::start();
+    for target in ["/metrics", "/health/live", "/health/ready", "/nothing"] {
+        let answer = Client::new(server.management).get(target, None);
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{target}");
+        }
     }
 }

@@ -65,6 +65,19 @@ fn a_line_that_ends_in_a_bare_line_feed_goes_no_further() {
 }
 
 #[test]
+fn a_chunk_size_that_another_reader_could_take_for_another_one_goes_no_further() {
+    // The parser reads all digits; to stop after some of them would be to lose sight of the rest of the connection.
+    for size in ["00000000000000003", "0000000000000000ff", "3 ", "3\t", "3;", "0x3", "+3", " 3", "3_0", "zz"] {
+        let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc\r\n0\r\n\r\n").into_bytes();
+        for piece in [1, 7, bytes.len()] {
+            assert!(feed(&bytes, piece).3, "{size:?} in pieces of {piece}");
+        }
+    }
+    let most = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{:0>16}\r\nabc\r\n0\r\n\r\n", 3).into_bytes();
+    assert_eq!(feed(&most, most.len()).1, Phase::Between);
+}
+
+#[test]
 fn limits_are_on_the_request_line_the_head_a_chunks_line_and_the_trailers() {
     let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "a".repeat(length - 16)).into_bytes();
     let header = |length: usize| format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(length - 23)).into_bytes();
