@@ -2,18 +2,19 @@
 
 mod admissions;
 mod events;
+mod logged_in;
 pub mod management;
 mod password;
 mod refresh_token;
 mod revocations;
 mod throttle;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use admissions::{Admission, Admissions};
 pub use events::Counted;
+pub use logged_in::LoggedIn;
 pub use revocations::{Revocations, Watch};
 
 use crate::asker::Asker;
@@ -79,29 +80,6 @@ impl From<db::Error> for Error {
             db::Error::Duplicate => Self::EmailTaken,
             error => Self::Database(error),
         }
-    }
-}
-
-/// A session that was started or carried on.
-pub struct LoggedIn {
-    /// The user token.
-    pub token: String,
-    /// How long it is good for.
-    pub expires_in: Duration,
-    /// The refresh token to carry on with.
-    pub refresh_token: String,
-    /// The account's id.
-    pub id: String,
-    /// The account's e-mail.
-    pub email: String,
-    /// The account's name.
-    pub name: String,
-}
-
-/// Without the secrets in it.
-impl fmt::Debug for LoggedIn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoggedIn").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
