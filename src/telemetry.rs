@@ -1,15 +1,15 @@
-//! The log: one line a record on standard error, as text or as JSON. The only module that knows `env_filter`.
+//! The log: one line a record on standard error, as text or as JSON. The only module that knows `env_logger`.
 //!
-//! A thread that logs formats its line and puts it into a queue; a thread of the log's own writes. Who reads the log may stop
+//! A thread that logs has `env_logger` format its line and put it into a queue; a thread of the log's own writes. Who reads the log may stop
 //! reading: then lines are dropped and counted, and no request waits.
 
 mod line;
 mod queue;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use env_filter::Filter;
+use env_logger::{Logger, Target, WriteStyle};
 use log::{Level, Log, Metadata, Record};
 
 use crate::clock::Clock;
@@ -28,10 +28,15 @@ const SILENCED: &str = "actix_http";
 /// A second call in one process changes nothing.
 #[must_use]
 pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> Dropped {
-    let filter = env_filter::Builder::new().parse(filter.unwrap_or("info")).build();
     let queue = Arc::new(Queue::default());
-    let level = filter.filter();
-    let telemetry = Telemetry { filter, format, clock, queue: Arc::clone(&queue) };
+    let logger = env_logger::Builder::new()
+        .parse_filters(filter.unwrap_or("info"))
+        .write_style(WriteStyle::Never)
+        .format(move |out, record| out.write_all(line::of(record, format, &clock).as_bytes()))
+        .target(Target::Pipe(Box::new(queue::Entrance(Arc::clone(&queue)))))
+        .build();
+    let level = logger.filter();
+    let telemetry = Telemetry { logger, queue: Arc::clone(&queue) };
     // Fails only if a log was started before.
     if log::set_boxed_logger(Box::new(telemetry)).is_ok() {
         log::set_max_level(level);
@@ -54,20 +59,18 @@ pub fn flush() {
 
 /// What the `log` facade hands its records to.
 struct Telemetry {
-    filter: Filter,
-    format: LogFormat,
-    clock: Clock,
+    logger: Logger,
     queue: Arc<Queue>,
 }
 
 impl Log for Telemetry {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        may_be_written(metadata.target(), metadata.level()) && self.filter.enabled(metadata)
+        may_be_written(metadata.target(), metadata.level()) && self.logger.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if may_be_written(record.target(), record.level()) && self.filter.matches(record) {
-            self.queue.push(&line::of(record, self.format, &self.clock));
+        if may_be_written(record.target(), record.level()) {
+            self.logger.log(record);
         }
     }
 

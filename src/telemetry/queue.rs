@@ -1,7 +1,7 @@
 //! The queue between those who log and the one thread that writes. It is bounded: what has no room is dropped and counted.
 //! Must not know what a line says.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,13 +54,27 @@ struct Waiting {
     flushing: bool,
 }
 
+/// Where lines go in, each with one write.
+pub(super) struct Entrance(pub(super) Arc<Queue>);
+
+impl Write for Entrance {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Queue {
     pub(super) fn dropped(&self) -> Dropped {
         self.dropped.clone()
     }
 
     /// Adds a line, or drops it. Never waits for the reader of the log.
-    pub(super) fn push(&self, line: &str) {
+    fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
         if waiting.bytes.len() + line.len() > MAX_WAITING {
             drop(waiting);
@@ -68,7 +82,7 @@ impl Queue {
             return;
         }
         let before = waiting.bytes.len();
-        waiting.bytes.extend_from_slice(line.as_bytes());
+        waiting.bytes.extend_from_slice(line);
         waiting.lines += 1;
         let after = waiting.bytes.len();
         drop(waiting);
@@ -175,11 +189,11 @@ mod tests {
     fn a_reader_that_stops_costs_lines_and_no_time_and_each_dropped_line_is_counted() {
         let (queue, writes, take) = queue();
         let line = format!("{}\n", "x".repeat(1023));
-        queue.push("first\n");
+        queue.push(b"first\n");
         assert_eq!(writes.recv().unwrap(), b"first\n");
         // The writer waits in its write now.
         for _ in 0..5000 {
-            queue.push(&line);
+            queue.push(line.as_bytes());
         }
         assert_eq!(queue.dropped().lines(), 5000 - 4096);
         take.send(Ok(())).unwrap();
@@ -188,19 +202,19 @@ mod tests {
         queue.flush();
         take.send(Ok(())).unwrap();
         queue.flush();
-        queue.push("last\n");
+        queue.push(b"last\n");
         assert_eq!(writes.recv().unwrap(), b"last\n");
     }
 
     #[test]
     fn what_can_t_be_written_is_counted_and_the_writer_goes_on() {
         let (queue, writes, take) = queue();
-        queue.push("lost\n");
+        queue.push(b"lost\n");
         writes.recv().unwrap();
         take.send(Err(ErrorKind::BrokenPipe.into())).unwrap();
         queue.flush();
         assert_eq!(queue.dropped().lines(), 1);
-        queue.push("kept\n");
+        queue.push(b"kept\n");
         assert_eq!(writes.recv().unwrap(), b"kept\n");
         take.send(Err(ErrorKind::WouldBlock.into())).unwrap();
         assert_eq!(writes.recv().unwrap(), b"kept\n", "tried again");

@@ -75,7 +75,7 @@ const DOORS: &[OnlyIn] = &[
         places: &["metrics.rs"],
         sentence: "rule 2: metrics has one door, metrics.rs",
     },
-    OnlyIn { name: "env_filter", places: &["telemetry.rs"], sentence: "rule 2: env_filter has one door, telemetry.rs" },
+    OnlyIn { name: "env_logger", places: &["telemetry.rs"], sentence: "rule 2: env_logger has one door, telemetry.rs" },
     OnlyIn { name: "clap", places: &["cli.rs"], sentence: "rule 2: clap has one door, cli.rs" },
     OnlyIn {
         name: "sandbox",
@@ -301,7 +301,7 @@ fn each_rule_is_red_on_a_line_that_breaks_it() {
         ("middleware/authenticate.rs", "jsonwebtoken::decode(token)", "rule 2"),
         ("accounts/mod.rs", "use argon2::Argon2;", "rule 2"),
         ("server.rs", "use config::Config;", "rule 2"),
-        ("server.rs", "env_filter::Builder::new();", "rule 2"),
+        ("server.rs", "env_logger::Builder::new();", "rule 2"),
         ("main.rs", "use clap::Parser;", "rule 2"),
         ("window.rs", "use ::metrics::Counter;", "rule 2"),
         ("window.rs", "use redis::Client;", "rule 2"),
