@@ -3,6 +3,7 @@
 mod admissions;
 mod events;
 mod logged_in;
+mod login;
 pub mod management;
 mod password;
 mod refresh_token;
@@ -19,9 +20,8 @@ pub use revocations::{Revocations, Watch};
 
 use crate::asker::Asker;
 use crate::clock::Clock;
-use crate::db::{self, Database, NewSession, Refresh, Session};
+use crate::db::{self, Database, Refresh, Session};
 use crate::jwt::Tokens;
-use crate::random;
 use crate::secret::Secret;
 
 /// The longest e-mail address, in bytes (RFC 5321 section 4.5.3.1.3, less the angle brackets).
@@ -129,62 +129,6 @@ impl Accounts {
             login
         });
         login.await.unwrap_or(Err(Error::Hash))
-    }
-
-    /// `user` becomes the account's id, if there is such an account.
-    async fn attempt(
-        &self,
-        email: String,
-        password: &str,
-        asker: &Asker,
-        user: &mut Option<String>,
-    ) -> Result<LoggedIn, Error> {
-        // Begun before the password is looked at: fifty guesses at one instant are fifty.
-        let attempt = throttle::Attempt::begin(&self.database, &email, asker.client(), &self.clock).await?;
-        let checked = self.check(email, password, attempt.known_here(), user).await;
-        match &checked {
-            // The session is there; a count that could not be cleared is no reason to keep it from its owner.
-            Ok(_) => {
-                if let Err(error) = attempt.succeeded(&self.database).await {
-                    log::warn!(cause:% = error; "failed logins could not be cleared");
-                }
-            }
-            Err(Error::WrongCredentials) => attempt.failed(&self.database).await?,
-            // It could not be written either; the attempt is forgotten by itself.
-            Err(Error::Database(_)) => {}
-            Err(_) => attempt.withdrawn(&self.database).await?,
-        }
-        checked
-    }
-
-    async fn check(
-        &self,
-        email: String,
-        password: &str,
-        known_here: bool,
-        id: &mut Option<String>,
-    ) -> Result<LoggedIn, Error> {
-        let user = self.database.user_by_email(email).await?;
-        *id = user.as_ref().map(|user| user.id.clone());
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let matches = self.hasher.verify(password, hash, known_here).await?;
-        let user = user.filter(|user| matches && !user.disabled).ok_or(Error::WrongCredentials)?;
-
-        let refresh_token = random::secret();
-        let now = self.clock.unix_milliseconds();
-        let session = Session { id: random::id(), user_id: user.id, email: user.email, name: user.name };
-        let started = self.database.insert_session(NewSession {
-            id: session.id.clone(),
-            user_id: session.user_id.clone(),
-            password_hash: user.password_hash,
-            refresh_token_hash: refresh_token::hash(&refresh_token),
-            created_at: now,
-            expires_at: now.saturating_add(milliseconds(self.rules.session_ttl)),
-        });
-        if !started.await? {
-            return Err(Error::WrongCredentials);
-        }
-        Ok(self.logged_in(session, refresh_token))
     }
 
     /// Carries a session on: a new user token, and a new refresh token in place of this one.

@@ -140,6 +140,17 @@ fn matches(password: &[u8], hash: &str, blocks: &mut Vec<Block>) -> Result<bool,
     Ok(Output::new(&output).map_err(|_| Error::Hash)? == expected)
 }
 
+/// Whether the PHC string `hash` was made in another way than new ones are.
+pub(super) fn is_outdated(hash: &str) -> bool {
+    let is_new = |hash: &PasswordHash| {
+        let params = Params::try_from(hash).ok()?;
+        let costs = (params.m_cost(), params.t_cost(), params.p_cost());
+        let is_ours = hash.algorithm == Algorithm::Argon2id.ident() && hash.version == Some(Version::V0x13.into());
+        Some(is_ours && costs == (MEMORY_KIB, PASSES, LANES))
+    };
+    PasswordHash::new(hash).is_ok_and(|hash| is_new(&hash) != Some(true))
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
@@ -190,6 +201,7 @@ mod tests {
         let password = format!("{}\0 é🎥", "x".repeat(200));
         let hash = hasher.hash(&password).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(!is_outdated(&hash));
         assert_ne!(hash, hasher.hash(&password).await.unwrap(), "each hash has a salt of its own");
         let verify = |password: String| hasher.verify_owned(password, hash.clone());
         assert!(verify(password.clone()).await);

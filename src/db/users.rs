@@ -141,6 +141,17 @@ impl Database {
         })
         .await
     }
+
+    /// Puts another hash of the same password in the place of `outdated`, unless the account got another password meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn renew_password_hash(&self, id: String, outdated: String, hash: String) -> Result<(), Error> {
+        let sql = "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
+        self.run(|pool| async move { sqlx::query(sql).bind(hash).bind(id).bind(outdated).execute(&pool).await }).await?;
+        Ok(())
+    }
 }
 
 const REVOKE_ALL: &str = "UPDATE sessions SET revoked_at = $1 \

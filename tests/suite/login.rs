@@ -1,5 +1,7 @@
 //! `POST /auth/login`.
 
+use argon2::password_hash::PasswordHasher as _;
+
 use crate::support::TestServer;
 use crate::support::client::Connection;
 use serde_json::json;
@@ -40,6 +42,30 @@ fn two_logins_share_no_token() {
     assert_ne!(one["token"], two["token"]);
     assert_ne!(one["refreshToken"], two["refreshToken"]);
     assert_eq!(one["user"], two["user"]);
+}
+
+#[test]
+fn a_hash_made_with_less_work_is_renewed_by_the_next_login_and_every_login_meanwhile_goes_well() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let weak = argon2::Argon2::new(
+        argon2::Algorithm::Argon2id,
+        argon2::Version::V0x13,
+        argon2::Params::new(8 * 1024, 1, 1, None).unwrap(),
+    );
+    let weak = weak.hash_password(PASSWORD.as_bytes()).unwrap().to_string();
+    server.set_password_hash(&weak);
+    server.client().post("/auth/login", &body(EMAIL, "wrong")).is_unauthorized("wrong");
+    assert_eq!(server.password_hash(), weak, "a wrong password renews nothing");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| server.client().post("/auth/login", &body(EMAIL, PASSWORD)).data());
+        }
+    });
+    let renewed = server.password_hash();
+    assert!(renewed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{renewed}");
+    server.client().post("/auth/login", &body(EMAIL, PASSWORD)).data();
+    assert_eq!(server.password_hash(), renewed, "once");
 }
 
 #[test]

@@ -158,12 +158,32 @@ impl TestServer {
 
     /// How many rows a table of the database has.
     pub fn rows(&self, table: &str) -> i64 {
+        self.on_the_database(async |connection| {
+            let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+            sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+        })
+    }
+
+    /// The hash of the only account's password.
+    pub fn password_hash(&self) -> String {
+        self.on_the_database(async |connection| {
+            sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(connection).await.unwrap()
+        })
+    }
+
+    /// Puts another hash in its place.
+    pub fn set_password_hash(&self, hash: &str) {
+        self.on_the_database(async |connection| {
+            sqlx::query("UPDATE users SET password_hash = $1").bind(hash).execute(connection).await.unwrap();
+        });
+    }
+
+    fn on_the_database<T>(&self, work: impl AsyncFnOnce(&mut sqlx::AnyConnection) -> T) -> T {
         sqlx::any::install_default_drivers();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut connection = sqlx::AnyConnection::connect(&self.database.url).await.unwrap();
-            let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            work(&mut connection).await
         })
     }
 
