@@ -21,7 +21,7 @@ impl Asker {
     #[must_use]
     pub fn new(client: IpAddr, id: Option<String>, trace: Trace) -> Self {
         // One random number is enough for both.
-        let id = id.unwrap_or_else(|| trace.id());
+        let id = id.unwrap_or_else(|| trace.own_id());
         Self(Arc::new(Request { id, client, trace }))
     }
 
@@ -55,12 +55,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_without_an_id_of_its_own_is_called_by_its_trace() {
+    fn a_request_without_an_id_of_its_own_is_called_by_its_trace_if_that_is_its_own() {
         let (own, none) = (
             Asker::new(Ipv4Addr::LOCALHOST.into(), Some("mine".into()), Trace::start()),
             Asker::new(Ipv4Addr::LOCALHOST.into(), None, Trace::start()),
         );
         assert_eq!(own.request_id(), "mine");
         assert_eq!(none.request_id(), none.trace().id());
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let of_others = || Asker::new(Ipv4Addr::LOCALHOST.into(), None, Trace::continued(Some(parent), None));
+        let (one, other) = (of_others(), of_others());
+        assert_eq!(one.trace().id(), other.trace().id());
+        assert!(one.request_id() != other.request_id() && one.request_id() != one.trace().id());
     }
 }

@@ -64,6 +64,20 @@ pub enum ApiError {
     Overloaded,
 }
 
+/// 503 to an operator, with more than a client is told. The body is the contract's, so what is known stands in headers.
+#[derive(Debug)]
+pub struct NotReady {
+    /// What fails.
+    pub what: &'static str,
+    /// The endpoints of Admin Control that can't be reached either.
+    pub unreachable: Vec<&'static str>,
+}
+
+/// Says why a server is not ready.
+pub const NOT_READY: HeaderName = HeaderName::from_static("x-not-ready");
+/// Names endpoints of Admin Control.
+const UNREACHABLE: HeaderName = HeaderName::from_static("x-admin-control-unreachable");
+
 /// Tells a client developer why there is no catch-up.
 pub const CATCH_UP_REASON: HeaderName = HeaderName::from_static("x-catch-up-reason");
 
@@ -196,6 +210,21 @@ impl ResponseError for ApiError {
             _ => &mut response,
         };
         enveloped(&mut response, self.body())
+    }
+}
+
+impl Responder for NotReady {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let mut response = ApiError::Overloaded.error_response();
+        response.headers_mut().insert(NOT_READY, HeaderValue::from_static(self.what));
+        if let Ok(names) = HeaderValue::from_str(&self.unreachable.join(", "))
+            && !names.is_empty()
+        {
+            response.headers_mut().insert(UNREACHABLE, names);
+        }
+        response
     }
 }
 

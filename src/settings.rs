@@ -112,7 +112,7 @@ impl Values {
             }
         }
         let merged = merge(environment, file).map_err(|problem| Problems(vec![problem]))?;
-        problems.extend(unknown_in(&merged));
+        problems.extend(unknown_in(&merged, file));
 
         let (mut texts, mut given) = (BTreeMap::new(), Vec::new());
         for key in KEYS {
@@ -123,7 +123,9 @@ impl Values {
             let Some(text) = found.or(key.default.map(str::to_owned)) else {
                 continue;
             };
-            if let Err(wrong) = (key.check)(&text) {
+            if !problems.iter().any(|problem| problem.is_of(key.name))
+                && let Err(wrong) = (key.check)(&text)
+            {
                 problems.push(Problem::bad(key.name, wrong, key.example));
             }
             texts.insert(key.name, text);
@@ -219,7 +221,7 @@ impl Values {
     fn server(&self) -> Result<ServerSettings, Problem> {
         let workers = self.text("APP_SERVER__WORKERS");
         Ok(ServerSettings {
-            listen: self.get("APP_SERVER__LISTEN")?,
+            listen: self.listen()?,
             workers: if workers.is_empty() { None } else { Some(self.get("APP_SERVER__WORKERS")?) },
             trusted_proxies: TrustedProxies(self.all("APP_SERVER__TRUSTED_PROXIES")?),
             max_connections: self.get("APP_SERVER__MAX_CONNECTIONS")?,
@@ -236,6 +238,17 @@ impl Values {
         })
     }
 
+    /// Where clients ask, which is not where operators do.
+    fn listen(&self) -> Result<SocketAddr, Problem> {
+        let (listen, management): (SocketAddr, _) = (self.get("APP_SERVER__LISTEN")?, self.management()?);
+        let everywhere = listen.ip().is_unspecified() || management.ip().is_unspecified();
+        if listen.port() != 0 && listen.port() == management.port() && (everywhere || listen.ip() == management.ip()) {
+            let what = "must be another address than APP_SERVER__LISTEN";
+            return Err(Problem::bad("APP_MANAGEMENT__LISTEN", what, "127.0.0.1:9090"));
+        }
+        Ok(listen)
+    }
+
     fn summaries(&self) -> Result<summaries::Rules, Problem> {
         let url: String = self.get("APP_SUMMARIES__URL")?;
         let has = |name: &str| self.aws.iter().any(|(known, _)| known == name);
@@ -247,6 +260,12 @@ impl Values {
             // Without this, each request would wait for a metadata service that is not there.
             let what = "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role's AWS_… variables";
             return Err(Problem::bad("APP_SUMMARIES__URL", what, ""));
+        }
+        let endpoints = self.aws.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT"));
+        for (name, endpoint) in endpoints.filter(|_| url.starts_with("s3://")) {
+            if values::BaseUrl::parse(endpoint.expose()).is_err() {
+                return Err(Problem::bad(name, "must be a URL", "https://storage.example.com"));
+            }
         }
         Ok(summaries::Rules { url, aws: self.aws.clone() })
     }
@@ -293,18 +312,21 @@ fn merge(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<
         .source(Some(known));
     let mut layers = Config::builder();
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|error| Problem::of_file(&error.kind().to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Problem::of_file(path, &error.kind().to_string()))?;
         layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
     }
     // Of an error the first line alone: the others quote the file, and a secret may stand there.
     let first_line = |error: ConfigError| error.to_string().lines().next().unwrap_or_default().to_owned();
-    layers.add_source(environment).build().map_err(|error| Problem::of_file(&first_line(error)))
+    layers
+        .add_source(environment)
+        .build()
+        .map_err(|error| Problem::of_file(file.unwrap_or(Path::new("")), &first_line(error)))
 }
 
 /// What the file has that the table has not.
-fn unknown_in(merged: &Config) -> Vec<Problem> {
+fn unknown_in(merged: &Config, file: Option<&Path>) -> Vec<Problem> {
     let Ok(sections) = merged.clone().try_deserialize::<BTreeMap<String, config::Value>>() else {
-        return vec![Problem::of_file("its top level must be sections")];
+        return vec![Problem::of_file(file.unwrap_or(Path::new("")), "its top level must be sections")];
     };
     let mut unknown = Vec::new();
     for (section, keys) in sections {
@@ -316,6 +338,10 @@ fn unknown_in(merged: &Config) -> Vec<Problem> {
                         None => unknown.push(Problem::unknown(&format!("{path} (in the file)"))),
                         Some(known) if !is_plain(&value) => {
                             unknown.push(Problem::bad(known.name, "must be one value, or a list of them", known.example));
+                        }
+                        // Joined by commas it might be a value, and one that nobody wrote.
+                        Some(known) if !known.list && matches!(value.kind, ValueKind::Array(_)) => {
+                            unknown.push(Problem::bad(known.name, "must be one value, not a list", known.example));
                         }
                         Some(_) => {}
                     }

@@ -13,6 +13,8 @@ const MAX_MEMBERS: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     id: u128,
+    /// A number of this part alone, also where the trace is somebody else's.
+    own: u128,
     span: u64,
     sampled: bool,
     /// What other systems keep with the trace, passed on as it came.
@@ -25,7 +27,8 @@ impl Trace {
     pub fn start() -> Self {
         let (id, span) = random::trace();
         // Zero means none, to those who read it.
-        Self { id: id.max(1), span: span.max(1), sampled: true, state: None }
+        let id = id.max(1);
+        Self { id, own: id, span: span.max(1), sampled: true, state: None }
     }
 
     /// The trace that `traceparent` names, with a new part for this server; a new trace if it names none.
@@ -44,10 +47,13 @@ impl Trace {
     /// The trace's id, as 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
-        let mut id = String::with_capacity(32);
-        // Writing to a string can't fail.
-        let _ = write!(id, "{:032x}", self.id);
-        id
+        hexadecimal(self.id)
+    }
+
+    /// An id of this part alone, as 32 hexadecimal digits: the trace's, unless others had begun it, whose requests share that.
+    #[must_use]
+    pub fn own_id(&self) -> String {
+        hexadecimal(self.own)
     }
 
     /// The header for those whom this server asks.
@@ -61,6 +67,13 @@ impl Trace {
     pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
+}
+
+fn hexadecimal(number: u128) -> String {
+    let mut text = String::with_capacity(32);
+    // Writing to a string can't fail.
+    let _ = write!(text, "{number:032x}");
+    text
 }
 
 /// The trace's id, and whether somebody records it. Later versions may have more behind it, and none may have less.
@@ -105,6 +118,7 @@ mod tests {
     fn a_valid_trace_is_carried_on_under_a_part_of_our_own() {
         let trace = Trace::continued(Some(PARENT), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
         assert_eq!(trace.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_ne!(trace.own_id(), Trace::continued(Some(PARENT), None).own_id(), "two requests of one trace are two");
         let ours = trace.traceparent();
         assert!(ours.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && ours.ends_with("-01"), "{ours}");
         assert!(ours.len() == PARENT.len() && !ours.contains("00f067aa0ba902b7"), "{ours}");

@@ -70,6 +70,17 @@ pub(super) fn refresh(refreshed: &Result<LoggedIn, Error>, counted: &Counted) {
     ended.increment(1);
 }
 
+/// A refresh token that is no session's, or no longer: the account is not known then.
+pub(super) fn refresh_refused(asker: &Asker) {
+    log::info!(
+        event = "token-refused",
+        reason = "no refresh token in force",
+        client:% = asker.client(),
+        request_id = asker.request_id();
+        "a refresh token was refused"
+    );
+}
+
 /// Counted here over and above the refusal that it is too.
 pub(super) fn reused(session: &Session, asker: &Asker, counted: &Counted) {
     let [_, _, reused, _] = &counted.refreshes;

@@ -149,7 +149,7 @@ impl Accounts {
         match self.database.spend_refresh_token(hash, next, now, now - milliseconds(IDLE)).await? {
             Refresh::Rotated(session) => Ok(self.logged_in(session, successor)),
             Refresh::SpentAt(at, session) if now - at < milliseconds(GRACE) => {
-                let successor = self.stored_successor(token).await?.ok_or(Error::WrongCredentials)?;
+                let successor = self.stored_successor(token).await?.ok_or_else(|| refused(asker))?;
                 Ok(self.logged_in(session, successor))
             }
             Refresh::SpentAt(_, session) => {
@@ -157,7 +157,7 @@ impl Accounts {
                 self.revoke(session.id).await?;
                 Err(Error::WrongCredentials)
             }
-            Refresh::Refused => Err(Error::WrongCredentials),
+            Refresh::Refused => Err(refused(asker)),
         }
     }
 
@@ -212,6 +212,12 @@ impl Accounts {
             name: session.name,
         }
     }
+}
+
+/// Says in the log what is 401 to `asker`.
+fn refused(asker: &Asker) -> Error {
+    events::refresh_refused(asker);
+    Error::WrongCredentials
 }
 
 /// One mailbox, one spelling: trimmed and in lower case.

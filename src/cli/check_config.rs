@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Error;
@@ -10,6 +11,7 @@ use crate::background::Background;
 use crate::db;
 use crate::settings::{Settings, Values};
 use crate::summaries::Store;
+use crate::window::shared;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let values = Values::load(&super::environment::read()?, config)?;
@@ -17,12 +19,12 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     io::stdout().write_all(effective(&values).as_bytes())?;
     let checks = super::block_on(async { Ok(check(&settings).await) })?;
     let mut unreachable = Vec::new();
-    for (name, outcome) in checks {
+    for Check { what, setting, outcome } in checks {
         match outcome {
-            Ok(state) => writeln!(io::stdout(), "# {name}: ok, {state}")?,
+            Ok(state) => writeln!(io::stdout(), "# {what}: ok, {state}")?,
             Err(why) => {
-                writeln!(io::stdout(), "# {name}: FAILED, {why}")?;
-                unreachable.push(name);
+                writeln!(io::stdout(), "# {what}: FAILED, {why}")?;
+                unreachable.push(format!("{what} ({setting})"));
             }
         }
     }
@@ -46,7 +48,15 @@ fn effective(values: &Values) -> String {
     text
 }
 
-async fn check(settings: &Settings) -> [(&'static str, Result<&'static str, String>); 3] {
+/// What became of one of them.
+struct Check {
+    what: &'static str,
+    /// Its setting, for those who have to change it.
+    setting: &'static str,
+    outcome: Result<&'static str, String>,
+}
+
+async fn check(settings: &Settings) -> Vec<Check> {
     let database = db::reach(settings.database_url.expose()).await.map_err(|error| error.to_string());
     let rules = settings.admin_control.clone();
     let permits = Permits::new(&rules);
@@ -57,5 +67,25 @@ async fn check(settings: &Settings) -> [(&'static str, Result<&'static str, Stri
         Ok(background) => Store::reach(&settings.summaries, background).await,
         Err(error) => Err(error.to_string()),
     };
-    [("database", database), ("Admin Control", admin_control), ("summary store", summaries)]
+    let mut checks = vec![
+        Check { what: "address", setting: "APP_SERVER__LISTEN", outcome: address(settings.server.listen) },
+        Check { what: "management address", setting: "APP_MANAGEMENT__LISTEN", outcome: address(settings.management) },
+        Check { what: "database", setting: "APP_DATABASE__URL", outcome: database },
+        Check { what: "Admin Control", setting: "APP_ADMIN_CONTROL__BASE_URL", outcome: admin_control },
+        Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries },
+    ];
+    if let Some(url) = &settings.shared_window {
+        let outcome = shared::reach(url).await.map_err(str::to_owned);
+        checks.push(Check { what: "shared window", setting: "APP_CATCH_UP__SHARED", outcome });
+    }
+    checks
+}
+
+/// Whether a server could listen there; one that does already may be this very one.
+fn address(address: SocketAddr) -> Result<&'static str, String> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok("it can be listened on"),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("somebody listens there now"),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -1,12 +1,13 @@
 //! The database: SQLite or PostgreSQL behind one dialect of SQL. The only module that knows sqlx.
 
 mod login_failures;
+mod reach;
 mod sessions;
 mod stream_tickets;
 mod users;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -15,11 +16,11 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
 pub use login_failures::LoginFailures;
+pub use reach::{accepts, reach};
 pub use sessions::{NewSession, Refresh, Session};
 pub use users::{NewUser, User};
 
 use crate::background::{Background, GivenUp};
-use crate::folder;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -83,7 +84,7 @@ impl Database {
         if sqlite {
             make_folder_of(url)?;
         }
-        let url = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
+        let url = if sqlite { made_if_missing(url) } else { url.to_owned() };
         let opened = background.run(async move {
             let pool = connect(&url, sqlite).await?;
             migrate(&pool).await?;
@@ -132,27 +133,6 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Whether the database at `url` can be reached. Changes nothing: makes no file, and migrates nothing.
-///
-/// # Errors
-///
-/// [`Error::Folder`], [`Error::Failed`], [`Error::TimedOut`].
-pub async fn reach(url: &str) -> Result<&'static str, Error> {
-    install_default_drivers();
-    let sqlite = url.starts_with("sqlite:");
-    if sqlite && !path_of(url).exists() {
-        folder::can_be_written(path_of(url).parent().unwrap_or(Path::new(".")))?;
-        return Ok("its file will be made");
-    }
-    let reaching = async {
-        let mut connection = AnyConnection::connect(url).await?;
-        connection.execute(if sqlite { "PRAGMA schema_version" } else { "SELECT 1" }).await?;
-        connection.close().await
-    };
-    tokio::time::timeout(WORK_TIMEOUT, reaching).await.map_err(|_| Error::TimedOut)??;
-    Ok("it answers")
-}
-
 async fn connect(url: &str, sqlite: bool) -> Result<AnyPool, sqlx::Error> {
     // Not even a slow statement: SQL has no place in the log.
     let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
@@ -189,6 +169,15 @@ fn make_folder_of(url: &str) -> std::io::Result<()> {
     match path_of(url).parent() {
         Some(folder) => std::fs::create_dir_all(folder),
         None => Ok(()),
+    }
+}
+
+/// The URL, asking for its file to be made unless it says what to do.
+fn made_if_missing(url: &str) -> String {
+    match url.split_once('?') {
+        None => format!("{url}?mode=rwc"),
+        Some((_, query)) if query.split('&').any(|part| part.starts_with("mode=")) => url.to_owned(),
+        Some(_) => format!("{url}&mode=rwc"),
     }
 }
 

@@ -1,14 +1,14 @@
 //! `GET /health/live` and `/health/ready`, also with HEAD: for load balancers and for those who run the server. On the main
 //! listener they say as little as they can.
 
-use actix_web::web;
+use actix_web::{Either, web};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::admin_control::Permits;
 use crate::health::{Health, Readiness};
 use crate::openapi::Operation;
-use crate::responders::{ApiError, Success};
+use crate::responders::{ApiError, NotReady, Success};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -39,11 +39,19 @@ pub(super) async fn ready(health: web::Data<Health>) -> Result<Success<Status>, 
 pub(super) async fn ready_in_detail(
     health: web::Data<Health>,
     permits: web::Data<Permits>,
-) -> Result<Success<Detail>, ApiError> {
-    ready(health).await?;
-    let state = |open| if open { "unreachable" } else { "reachable" };
-    let admin_control = permits.breakers().map(|(endpoint, open)| (endpoint.to_owned(), state(open).into())).collect();
-    Ok(Success(Detail { status: "ready", database: "answers", admin_control }))
+) -> Either<Success<Detail>, NotReady> {
+    let what = match health.readiness().await {
+        Readiness::Ready => {
+            let state = |open| if open { "unreachable" } else { "reachable" };
+            let admin_control =
+                permits.breakers().map(|(endpoint, open)| (endpoint.to_owned(), state(open).into())).collect();
+            return Either::Left(Success(Detail { status: "ready", database: "answers", admin_control }));
+        }
+        Readiness::Draining => "draining",
+        Readiness::NoDatabase => "database",
+    };
+    let unreachable = permits.breakers().filter(|(_, open)| *open).map(|(endpoint, _)| endpoint).collect();
+    Either::Right(NotReady { what, unreachable })
 }
 
 pub(super) fn live_document() -> Operation {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::values::{
-    BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, are, are_strong, is, is_seconds, is_strong, is_url_of, is_workers,
+    BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, SharedUrl, are, are_strong, is, is_seconds, is_strong, is_url_of,
+    is_workers,
 };
 
 /// One setting.
@@ -16,6 +17,8 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     /// What counts if no layer gives a value.
     pub(super) default: Option<&'static str>,
+    /// Whether it is a list, whose elements have commas between; a file may have an array.
+    pub(super) list: bool,
     /// Whether `serve` refuses to start without it.
     pub(super) required: bool,
     /// How its value may be shown.
@@ -27,15 +30,20 @@ pub(super) struct Key {
 }
 
 const fn optional(name: &'static str, default: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
-    Key { name, default: Some(default), required: false, shown: Shown::Plain, example: default, check }
+    Key { name, default: Some(default), list: false, required: false, shown: Shown::Plain, example: default, check }
 }
 
 const fn without_default(name: &'static str, example: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
-    Key { name, default: None, required: false, shown: Shown::Plain, example, check }
+    Key { name, default: None, list: false, required: false, shown: Shown::Plain, example, check }
 }
 
 const fn required(name: &'static str, example: &'static str, check: fn(&str) -> Result<(), &'static str>) -> Key {
     Key { required: true, ..without_default(name, example, check) }
+}
+
+const fn many(mut key: Key) -> Key {
+    key.list = true;
+    key
 }
 
 /// How a value may be shown.
@@ -64,8 +72,8 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_SERVER__KEEP_ALIVE", "75s", is::<Duration>),
     optional("APP_SERVER__DRAIN_FOR", "5s", is::<PossiblyNone>),
     optional("APP_SERVER__SHUTDOWN_TIMEOUT", "30s", is::<Duration>),
-    without_default("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8", are::<IpNet>),
-    without_default("APP_SERVER__CORS_ORIGINS", "https://app.example.com", are::<Origin>),
+    many(without_default("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8", are::<IpNet>)),
+    many(without_default("APP_SERVER__CORS_ORIGINS", "https://app.example.com", are::<Origin>)),
     optional("APP_MANAGEMENT__LISTEN", "127.0.0.1:9090", is::<SocketAddr>),
     required("APP_ADMIN_CONTROL__BASE_URL", "https://admin.example.com/api", is::<BaseUrl>),
     optional("APP_ADMIN_CONTROL__TIMEOUT", "15s", is::<Duration>),
@@ -74,25 +82,22 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "512", is::<usize>),
     shown(Shown::Secret, without_default("APP_ADMIN_CONTROL__AUTHORIZATION", "\"Bearer …\"", is_header_value)),
     shown(Shown::Secret, required("APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\"", is_strong)),
-    shown(Shown::Secret, without_default("APP_AUTH__PREVIOUS_JWT_SECRETS", "\"an earlier secret\"", are_strong)),
+    many(shown(Shown::Secret, without_default("APP_AUTH__PREVIOUS_JWT_SECRETS", "\"an earlier secret\"", are_strong))),
     optional("APP_AUTH__TOKEN_TTL", "1h", is_seconds),
     optional("APP_AUTH__REFRESH_TTL", "30d", is_seconds),
     optional("APP_AUTH__ISSUER", "proconf-app-server", is::<String>),
     optional("APP_AUTH__AUDIENCE", "proconf-app-server", is::<String>),
     optional("APP_GUESTS__ENABLED", "true", is::<bool>),
     optional("APP_GUESTS__TOKEN_TTL", "4h", is_seconds),
-    optional("APP_GUESTS__ROLES", "member", are::<String>),
+    many(optional("APP_GUESTS__ROLES", "member", are::<String>)),
     optional("APP_USERS__MIN_PASSWORD", "15", is::<usize>),
-    optional("APP_USERS__ROLES", "owner,moderator,member", are::<String>),
+    many(optional("APP_USERS__ROLES", "owner,moderator,member", are::<String>)),
     shown(Shown::Url, optional("APP_DATABASE__URL", "sqlite://var/app.db", is::<DatabaseUrl>)),
     optional("APP_CATCH_UP__FRESH_FOR", "5s", is::<PossiblyNone>),
     optional("APP_CATCH_UP__STALE_IF_ERROR", "60s", is::<PossiblyNone>),
     optional("APP_CATCH_UP__MAX_BYTES", "67108864", is::<usize>),
     optional("APP_CATCH_UP__REASON", "true", is::<bool>),
-    shown(
-        Shown::Url,
-        without_default("APP_CATCH_UP__SHARED", "redis://127.0.0.1:6379", |text| is_url_of(&["redis://"], text)),
-    ),
+    shown(Shown::Url, without_default("APP_CATCH_UP__SHARED", "redis://127.0.0.1:6379", is::<SharedUrl>)),
     optional("APP_LIVE__EVERY", "15s", is::<Duration>),
     optional("APP_SUMMARIES__URL", "file://var/summaries", |text| is_url_of(&["file://", "s3://"], text)),
     optional("APP_LOG__FORMAT", "text", is::<LogFormat>),

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::db;
 use crate::secret::Secret;
+use crate::window::shared;
 
 /// The largest number that means anything here.
 const MAX_NUMBER: usize = u32::MAX as usize;
@@ -39,6 +42,11 @@ impl Problem {
         Self { key: key.to_owned(), what: what.into(), example }
     }
 
+    /// Whether it is one of the key of this name.
+    pub(super) fn is_of(&self, key: &str) -> bool {
+        self.key == key
+    }
+
     /// `.env`, or the environment, can't be read.
     #[must_use]
     pub fn of_environment(place: &str, what: &str) -> Self {
@@ -51,8 +59,8 @@ impl Problem {
         Self::bad("APP_SERVER__LISTEN", "must be a loopback address with dev", "127.0.0.1:8080")
     }
 
-    pub(super) fn of_file(what: &str) -> Self {
-        Self { key: "--config".to_owned(), what: format!("can't be read: {what}"), example: "" }
+    pub(super) fn of_file(file: &Path, what: &str) -> Self {
+        Self { key: format!("--config {}", file.display()), what: format!("can't be read: {what}"), example: "" }
     }
 }
 
@@ -195,7 +203,21 @@ impl Setting for DatabaseUrl {
         let in_memory = text.contains(":memory:") || text.contains("mode=memory");
         let of_sqlite = text.strip_prefix("sqlite://").is_some_and(|path| !path.is_empty()) && !in_memory;
         let of_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-        if of_sqlite || of_postgres { Ok(Self) } else { Err("must be sqlite:// with a file's path, or postgres://") }
+        if !of_sqlite && !of_postgres {
+            return Err("must be sqlite:// with a file's path, or postgres://");
+        }
+        // Only then, so that what is said of it is about its kind.
+        db::accepts(text).map(|()| Self)
+    }
+}
+
+/// Where replicas share the catch-up's window.
+pub(super) struct SharedUrl;
+
+impl Setting for SharedUrl {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Secret::new(text);
+        shared::accepts(&url).map(|()| Self).map_err(|_| "must be a URL like redis://[user:password@]host:port[/database]")
     }
 }
 

@@ -105,6 +105,24 @@ enum Turn<E> {
     Alone,
 }
 
+/// Whether a URL can be one of Redis.
+///
+/// # Errors
+///
+/// [`BadUrl`] if not.
+pub fn accepts(url: &Secret) -> Result<(), BadUrl> {
+    link::client(url).map(drop)
+}
+
+/// Whether Redis can be reached, and speaks as the windows need it. Changes nothing.
+///
+/// # Errors
+///
+/// A sentence on why not.
+pub async fn reach(url: &Secret) -> Result<&'static str, &'static str> {
+    link::reach(url).await
+}
+
 impl SharedWindow {
     /// Connects, and stays connected from now on. A Redis that can't be reached is no failure.
     ///

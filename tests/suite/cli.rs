@@ -428,7 +428,15 @@ fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_chan
     environment.push(("AWS_SECRET_ACCESS_KEY", "canary-key"));
     environment.push(("AWS_ENDPOINT", "http://127.0.0.1:1"));
     let (code, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
-    assert_eq!((code, stderr.trim()), (78, "can't be reached: database, Admin Control, summary store"), "{stdout}");
+    assert_eq!(
+        (code, stderr.trim()),
+        (
+            78,
+            "can't be reached: database (APP_DATABASE__URL), Admin Control (APP_ADMIN_CONTROL__BASE_URL), summary store \
+             (APP_SUMMARIES__URL)"
+        ),
+        "{stdout}"
+    );
     assert_eq!(stdout.matches(": FAILED, ").count(), 3, "{stdout}");
     assert!(!stdout.contains("canary"), "{stdout}");
     assert!(stdout.contains("APP_DATABASE__URL=postgres://ann:[redacted]@127.0.0.1:1/db?[redacted]\n"), "{stdout}");
@@ -436,6 +444,66 @@ fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_chan
     let (code, stdout, stderr) = run(&folder, &["check-config"], &[("APP_SERVER__LISTEM", "x")], "");
     assert_eq!((code, stdout.as_str()), (78, ""));
     assert!(stderr.starts_with("APP_SERVER__LISTEM is not a setting"), "{stderr}");
+}
+
+#[test]
+fn whatever_serve_refuses_check_config_refuses_too_with_78_and_one_line_that_names_the_setting() {
+    let folder = folder();
+    let file = folder.path().join("settings.toml");
+    std::fs::write(&file, format!("[auth]\njwt_secret = [\"canary\", \"{SECRET}\"]\n")).unwrap();
+    let good = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
+    let s3 = ("APP_SUMMARIES__URL", "s3://bucket");
+    let keys = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")];
+    for (names, bad, config) in [
+        ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "postgres://canary:canary@127.0.0.1:99999/x")], None),
+        ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "postgres://127.0.0.1/x?sslmode=canary")], None),
+        ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "postgres://127.0.0.1/x?passwd=canary")], None),
+        ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "sqlite://var/app.db?mode=canary")], None),
+        ("APP_CATCH_UP__SHARED", vec![("APP_CATCH_UP__SHARED", "redis://:canary@127.0.0.1:99999")], None),
+        ("APP_CATCH_UP__SHARED", vec![("APP_CATCH_UP__SHARED", "redis://127.0.0.1/canary")], None),
+        ("APP_MANAGEMENT__LISTEN", vec![("APP_MANAGEMENT__LISTEN", "127.0.0.1:8080")], None),
+        ("APP_MANAGEMENT__LISTEN", vec![("APP_MANAGEMENT__LISTEN", "0.0.0.0:8080")], None),
+        ("APP_SUMMARIES__URL", vec![s3], None),
+        ("AWS_ENDPOINT", vec![s3, keys[0], keys[1], ("AWS_ENDPOINT", "canary")], None),
+        ("APP_AUTH__JWT_SECRET", vec![("APP_AUTH__JWT_SECRET", "")], Some("settings.toml")),
+        ("--config no-such-file.toml", vec![], Some("no-such-file.toml")),
+    ] {
+        for command in ["serve", "check-config"] {
+            let arguments: Vec<&str> = config.map_or(vec![command], |file| vec![command, "--config", file]);
+            let (code, stdout, stderr) = run(&folder, &arguments, &[&good[..], &bad].concat(), "");
+            assert_eq!((code, stdout.as_str(), stderr.lines().count()), (78, "", 1), "{command} {names}: {stderr}");
+            assert!(stderr.starts_with(names) && !stderr.contains("canary"), "{command} {names}: {stderr}");
+        }
+    }
+    assert!(!folder.path().join("var").exists(), "nothing is touched before the settings are good");
+}
+
+#[test]
+fn check_config_looks_for_redis_where_replicas_share_the_window_and_for_a_place_to_listen() {
+    let folder = folder();
+    let sandbox = crate::support::SandboxOnAThread::start(Script::echo());
+    let redis = crate::support::redis::Redis::start();
+    redis.ask(&["CONFIG", "SET", "requirepass", "canary"]);
+    let of = |user: &str| format!("redis://{user}127.0.0.1:{}", redis.port);
+    let (right, wrong) = (of(":canary@"), of(":no-canary@"));
+    for (shared, listen, code, says) in [
+        (right.as_str(), "127.0.0.1:0", 0, ""),
+        (&wrong, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
+        (&of(""), "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
+        ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
+        // An address of nobody's (RFC 5737).
+        (&right, "192.0.2.1:80", 78, "can't be reached: address (APP_SERVER__LISTEN)"),
+    ] {
+        let environment = [
+            ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
+            ("APP_AUTH__JWT_SECRET", SECRET),
+            ("APP_CATCH_UP__SHARED", shared),
+            ("APP_SERVER__LISTEN", listen),
+        ];
+        let (ended, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
+        assert_eq!((ended, stderr.trim()), (code, says), "{stdout}");
+        assert!(!stdout.contains("canary"), "{stdout}");
+    }
 }
 
 #[test]

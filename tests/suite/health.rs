@@ -79,6 +79,14 @@ fn an_endpoint_of_admin_control_that_can_t_be_reached_is_reported_and_no_reason_
     let detail = server.operator().get("/health/ready", None).data();
     assert_eq!(detail["adminControl"]["configuration"], "unreachable");
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
+    execute(&server, "ALTER TABLE users RENAME TO elsewhere");
+    becomes(server.operator(), "/health/ready", 503);
+    let answer = server.operator().get("/health/ready", None);
+    assert_eq!(
+        (answer.header("x-not-ready"), answer.header("x-admin-control-unreachable")),
+        (Some("database"), Some("configuration")),
+        "also while something else is the matter"
+    );
 }
 
 /// Does something to the database behind the server's back.
@@ -105,6 +113,8 @@ fn a_database_that_fails_is_no_longer_ready_but_still_alive_until_it_is_back() {
         assert_eq!(answer.header("retry-after"), Some("1"));
         client.get("/health/live", None).data();
     }
+    let why = |client: Client| client.get("/health/ready", None).header("x-not-ready").map(str::to_owned);
+    assert_eq!((why(server.client()), why(server.operator())), (None, Some("database".to_owned())));
     let metrics = server.operator().get("/metrics", None);
     assert!(metrics.text().lines().any(|line| line == "proconf_ready 0"), "{}", metrics.text());
     execute(&server, "ALTER TABLE elsewhere RENAME TO users");

@@ -12,6 +12,7 @@ use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Reply, Script};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use crate::support::client::{Client, request};
 use crate::support::database::TestDatabase;
@@ -71,6 +72,13 @@ fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
     let line = server.line(0, |line| line["path"] == "/nowhere");
     assert_eq!(line["request_id"], answer.header("x-request-id").unwrap());
     assert_eq!(line["request_id"], line["trace_id"], "an id of ours is the trace's");
+
+    let traced = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+    let ids = [(); 2].map(|()| get_with(server.client(), "/traced", traced).header("x-request-id").unwrap().to_owned());
+    assert_ne!(ids[0], ids[1], "two requests of one trace are two");
+    for id in ids {
+        assert_eq!(lines_of(&server, &id)[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
 }
 
 #[test]
@@ -104,7 +112,8 @@ fn a_client_that_leaves_before_its_answer_has_a_line_too() {
 fn each_security_event_is_there_once_with_the_request_the_address_and_the_account() {
     let sandbox = SandboxOnAThread::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")];
-    let server = ServerProcess::on(database_with_a_user(), &sandbox.base_url, &settings);
+    let database = database_with_a_user();
+    let mut server = ServerProcess::on(Arc::clone(&database), &sandbox.base_url, &settings);
     let client = server.client();
     let post = |id: &str, target: &str, body: &Value| {
         let headers = format!("Content-Type: application/json\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-Id: {id}\r\n");
@@ -124,6 +133,13 @@ fn each_security_event_is_there_once_with_the_request_the_address_and_the_accoun
     post("logout", "/auth/logout", &json!({"refreshToken": refresh})).is_success_with("null");
     post("again", "/auth/logout", &json!({"refreshToken": refresh})).is_success_with("null");
     get("revoked", "/callConfig", token).is_unauthorized("revoked");
+    let refresh_with = |id: &str, token: &Value| post(id, "/auth/refresh", &json!({"refreshToken": token}));
+    refresh_with("unknown-refresh", &json!("no such canary")).is_unauthorized("no refresh token");
+    refresh_with("revoked-refresh", refresh).is_unauthorized("its session has ended");
+    let spent = post("second", "/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).data();
+    refresh_with("carried-on", &spent["refreshToken"]).data();
+    a_minute_ago(&database, "spent_at");
+    refresh_with("reused", &spent["refreshToken"]).is_unauthorized("long after it was spent");
     while post("limited", "/auth/login", &json!({"email": EMAIL, "password": "wrong"})).status != 429 {}
     for (id, event, known) in [
         ("login", Some("login"), true),
@@ -135,6 +151,11 @@ fn each_security_event_is_there_once_with_the_request_the_address_and_the_accoun
         ("logout", Some("logout"), true),
         ("again", None, false),
         ("revoked", Some("token-refused"), true),
+        ("unknown-refresh", Some("token-refused"), false),
+        ("revoked-refresh", Some("token-refused"), false),
+        ("second", Some("login"), true),
+        ("carried-on", None, false),
+        ("reused", Some("refresh-reused"), true),
     ] {
         let lines = lines_of(&server, id);
         let events: Vec<&Value> = lines.iter().filter(|line| line["event"].is_string()).collect();
@@ -143,6 +164,7 @@ fn each_security_event_is_there_once_with_the_request_the_address_and_the_accoun
         assert_eq!(names, expected, "{id}");
         for line in events {
             assert_eq!(line["client"], "192.0.2.7", "{line}");
+            assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
             assert_eq!(&line["user"] == user, known, "{line}");
         }
     }
@@ -151,7 +173,22 @@ fn each_security_event_is_there_once_with_the_request_the_address_and_the_accoun
     let start = server.line(0, |line| line["event"] == "start");
     assert_eq!(start["version"], env!("CARGO_PKG_VERSION"));
     server.signal("INT");
+    server.exit();
     server.line(0, |line| line["event"] == "stop");
+    for event in ["start", "stop"] {
+        assert_eq!(server.lines(0, |line| line["event"] == event).len(), 1, "{event}");
+    }
+}
+
+/// Puts what is in a column of the sessions' tokens back by a minute, behind the server's back.
+fn a_minute_ago(database: &TestDatabase, column: &str) {
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("UPDATE refresh_tokens SET {column} = {column} - 60000"));
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    });
 }
 
 #[test]

@@ -68,6 +68,10 @@ fn on_sigterm_it_serves_on_each_answer_the_last_of_its_connection_and_no_request
         server.line(0, |line| line["message"] == "no longer ready");
         let late = server.client().ask(&get("r1"));
         assert_eq!((late.status, late.header("connection")), (200, Some("close")), "it still serves who comes");
+        for (client, why) in [(server.client(), None), (Client::new(server.management), Some("draining"))] {
+            let answer = client.get("/health/ready", None);
+            assert_eq!((answer.status, answer.header("x-not-ready")), (503, why), "operators are told why, others are not");
+        }
         let late = server.client().get("/nowhere", None);
         assert_eq!((late.status, late.header("connection")), (404, Some("close")), "on failures too");
         not_ready.store(true, Ordering::SeqCst);

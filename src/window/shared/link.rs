@@ -46,6 +46,36 @@ pub(super) enum Look {
     Wait(String),
 }
 
+/// What connects to `url`.
+pub(super) fn client(url: &Secret) -> Result<Client, BadUrl> {
+    if !url.expose().starts_with("redis://") {
+        // Redis' own package knows others, for which this server has neither TLS nor a use.
+        return Err(BadUrl);
+    }
+    let info = url.expose().into_connection_info().map_err(|_| BadUrl)?;
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Client::open(info.set_redis_settings(redis)).map_err(|_| BadUrl)
+}
+
+/// Connects as a server does, and asks for a sign of life. What Redis says of a failure is not passed on.
+pub(super) async fn reach(url: &Secret) -> Result<&'static str, &'static str> {
+    let client = client(url).map_err(|_| "the URL is not one of Redis")?;
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTING)).set_response_timeout(Some(CONNECTING));
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    let connected = timeout(CONNECTING, connecting).await.map_err(|_| "it does not answer in time")?;
+    let mut connection = connected.map_err(|error| match error.kind() {
+        ErrorKind::AuthenticationFailed => "it does not accept the user name and password",
+        _ => "there is no Redis that can be connected to",
+    })?;
+    let ping = redis::cmd("PING");
+    match timeout(CONNECTING, ping.query_async::<String>(&mut connection)).await {
+        Ok(Ok(answer)) if answer == "PONG" => Ok("it answers"),
+        Ok(_) => Err("it refuses what it is asked"),
+        Err(_) => Err("it does not answer in time"),
+    }
+}
+
 /// What came of a call.
 pub(super) enum Told {
     /// This entry.
@@ -77,9 +107,7 @@ struct Current {
 
 impl Link {
     pub(super) async fn open(url: &Secret, channel: String, background: &Background) -> Result<Self, BadUrl> {
-        let info = url.expose().into_connection_info().map_err(|_| BadUrl)?;
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(redis)).map_err(|_| BadUrl)?;
+        let client = client(url)?;
         let (current, lost, waiting) = (Mutex::default(), Notify::new(), Mutex::default());
         let state = Arc::new(State { client, channel, current, lost, waiting });
         let connecting = Arc::clone(&state);
