@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::support::client::Client;
 use crate::support::database::{TestDatabase, on_postgres};
-use crate::support::{SECRET, tokens};
+use crate::support::{SECRET, secrets, tokens};
 use proconf_app_server::sandbox::{Reply, Script};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,7 +34,8 @@ fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> C
     if let Some(database) = &place.database {
         command.env("APP_DATABASE__URL", &database.url);
     }
-    command.envs(environment.iter().copied());
+    command.env("RUST_LOG", "trace").envs(environment.iter().copied());
+    secrets::settings(environment.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -42,10 +43,14 @@ fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> C
 /// Exit code, standard output, standard error.
 fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
     let mut child = command(place, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
+    if arguments.contains(&"--password-stdin") {
+        secrets::phrase(stdin.trim_end());
+    }
     // It may end without reading.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
+    secrets::are_not_in(&text(output.stderr.clone()), "a command");
     (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
 }
 
@@ -57,13 +62,15 @@ fn user_add(place: &Place, email: &str, password: &str) -> (i32, String, String)
 struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// What was read of its log.
+    log: String,
 }
 
 impl Running {
     fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
+        Self { child, stdout, log: String::new() }
     }
 
     fn line_with(&mut self, start: &str) -> String {
@@ -89,6 +96,7 @@ impl Running {
             }
         }
         let log = String::from_utf8(log).unwrap();
+        self.log.push_str(&log);
         let address = log.split("address").last().unwrap().trim_matches(|c: char| !c.is_ascii_digit());
         address.split('"').next().unwrap().parse().unwrap()
     }
@@ -99,6 +107,7 @@ impl Running {
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.log.push_str(&log);
         (self.child.wait().unwrap().code().expect("not killed"), log)
     }
 }
@@ -107,6 +116,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut self.log));
+        secrets::are_not_in(&self.log, "a command");
     }
 }
 

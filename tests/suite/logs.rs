@@ -1,6 +1,6 @@
 //! The log of a server process: what is in it, what never is, and what happens when nobody reads it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use sqlx::Connection as _;
 
 use crate::support::client::{Client, request};
 use crate::support::database::TestDatabase;
+use crate::support::events::Events;
 use crate::support::process::ServerProcess;
 use crate::support::{SECRET, SandboxOnAThread, tokens};
 
@@ -84,7 +85,7 @@ fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
 #[test]
 fn probes_that_go_well_are_no_news() {
     let sandbox = SandboxOnAThread::start(Script::echo());
-    let server = ServerProcess::start(&sandbox.base_url, &[]);
+    let server = ServerProcess::start(&sandbox.base_url, &[("RUST_LOG", "info")]);
     for client in [server.client(), Client::new(server.management)] {
         client.get("/health/live", None).data();
         client.get("/health/ready", None).data();
@@ -244,8 +245,22 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
         ("AWS_ENDPOINT", "http://127.0.0.1:1"),
         ("RUST_LOG", "trace"),
     ];
-    let server = ServerProcess::on(database_with_a_user(), &sandbox.base_url, &settings);
+    let database = database_with_a_user();
+    let server = ServerProcess::on(Arc::clone(&database), &sandbox.base_url, &settings);
     let client = server.client();
+    let command = |arguments: &[&str], password: &str| manage(&database, arguments, password);
+    assert_eq!(
+        command(&["add", "--email", "bo@example.com", "--name", "Bo", "--password-stdin"], "a canary of a password, new"),
+        ""
+    );
+    assert_eq!(
+        command(&["set-password", "--email", "bo@example.com", "--password-stdin"], "another canary of a password"),
+        ""
+    );
+    assert!(command(&["set-password", "--email", "bo@example.com", "--password-stdin"], "canary").contains("too short"));
+    for arguments in [["disable", "--email", "bo@example.com"], ["enable", "--email", "bo@example.com"]] {
+        assert_eq!(command(&arguments, ""), "");
+    }
     let login = log_in(client, PASSWORD).data();
     let (token, refresh) = (login["token"].as_str().unwrap().to_owned(), login["refreshToken"].as_str().unwrap().to_owned());
     let guest = client.get("/auth/joinmember?roomName=r1", None).data().as_str().unwrap().to_owned();
@@ -261,6 +276,16 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
         client.get(target, Some(&token));
         client.get(target, Some(&guest));
     }
+    let ticket = client.post_with("/auth/streamticket", &token, r#"{"room":"r1"}"#).data();
+    let ticket = ticket.as_str().unwrap().to_owned();
+    for (target, headers) in [
+        (format!("/callCatchUp/r1/live?ticket={ticket}"), String::new()),
+        ("/callCatchUp/r1/live".to_owned(), format!("Authorization: Bearer {token}\r\n")),
+    ] {
+        let mut events = Events::open(server.address, &target, &headers);
+        assert!(events.next().unwrap().data.unwrap().contains(CATCH_UP));
+    }
+    client.get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None).is_unauthorized("a ticket that was used");
     get_with(client, "/callConfig", "Authorization: Basic canary\r\nCookie: session=canary\r\n");
     client.get("/callConfig", Some("a forged canary"));
     client.post("/auth/logout", &json!({"refreshToken": carried_on["refreshToken"]}).to_string());
@@ -275,6 +300,7 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
         &token,
         &refresh,
         &guest,
+        &ticket,
         carried_on["token"].as_str().unwrap(),
         carried_on["refreshToken"].as_str().unwrap(),
         issued.data().as_str().unwrap_or("no token"),
@@ -287,6 +313,19 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
             assert!(!text.contains(secret), "{secret} is in the {place}:\n{text}");
         }
     }
+}
+
+/// A `user` command beside a running server, and what it says on standard error.
+fn manage(database: &TestDatabase, arguments: &[&str], password: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+    command.arg("user").args(arguments).env_clear();
+    command.envs([("APP_DATABASE__URL", database.url.as_str()), ("RUST_LOG", "trace")]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Those that ask for no password end without reading.
+    let _ = child.stdin.take().unwrap().write_all(password.as_bytes());
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(!said.contains("canary"), "{said}");
+    said
 }
 
 /// A server process whose log is not read beyond the line that says where it listens.

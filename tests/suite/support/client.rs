@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
+use super::secrets;
 
 /// Longer than any deadline in the tests: a server that does not answer fails the test and does not hang it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,6 +82,7 @@ impl Connection {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
+        secrets::sent(bytes);
         // A server may answer and close before it has read everything; what matters is the answer.
         let _ = self.stream.write_all(bytes);
     }
@@ -180,6 +182,7 @@ impl Connection {
             headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
         let body = self.unread.get(head..head + length)?.to_vec();
         self.unread.drain(..head + length);
+        secrets::received(&body);
         Some(Answer { status, headers, body })
     }
 }

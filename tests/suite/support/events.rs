@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::secrets;
+
 /// Longer than any deadline in the tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -30,7 +32,9 @@ impl Events {
     pub fn open(address: SocketAddr, target: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes()).unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n");
+        secrets::sent(request.as_bytes());
+        stream.write_all(request.as_bytes()).unwrap();
         let mut events = Self { stream, head: String::new(), unread: Vec::new(), text: String::new() };
         let end = loop {
             if let Some(end) = find(&events.unread, b"\r\n\r\n") {
@@ -52,7 +56,8 @@ impl Events {
     pub fn next(&mut self) -> Option<Event> {
         loop {
             let event = self.next_block()?;
-            if event.data.is_some() {
+            if let Some(data) = &event.data {
+                secrets::received(data.as_bytes());
                 return Some(event);
             }
         }

@@ -11,6 +11,7 @@ pub mod peers;
 pub mod process;
 pub mod redis;
 pub mod s3;
+pub mod secrets;
 pub mod tokens;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub struct TestServer {
     pub clock: TestClock,
     // Dropped in this order: the server before what stands behind it.
     _server: OnAThread,
+    _log: secrets::Watched,
     sandbox: SandboxOnAThread,
     folder: TempDir,
 }
@@ -124,9 +126,11 @@ impl TestServer {
         {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
+        secrets::settings(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let log = secrets::Watched::start();
         let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
         let ((address, management), server) = start_server(settings, clock.clock());
-        Self { address, management, script, database, clock, _server: server, sandbox, folder }
+        Self { address, management, script, database, clock, _server: server, _log: log, sandbox, folder }
     }
 
     /// Where its sandbox is, for a replica that is to ask the same one.
@@ -145,6 +149,7 @@ impl TestServer {
 
     /// Adds an account, as `user add` does beside a running server.
     pub fn add_user(&self, email: &str, password: &str) {
+        secrets::phrase(password);
         self.manage(async |database, clock| management::add(&database, (email, "A User"), password, 1, &clock).await);
     }
 

@@ -3,12 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::SECRET;
 use super::client::Client;
 use super::database::TestDatabase;
+use super::secrets;
 
 /// Longer than any deadline in the tests.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,6 +22,8 @@ pub struct ServerProcess {
     pub management: SocketAddr,
     child: Child,
     log: Arc<Log>,
+    /// Reads the log to its end.
+    reader: Option<JoinHandle<()>>,
     _database: Arc<TestDatabase>,
     folder: tempfile::TempDir,
 }
@@ -51,12 +55,14 @@ impl ServerProcess {
             ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
             ("APP_DATABASE__URL", database.url.as_str()),
             ("APP_LOG__FORMAT", "json"),
+            ("RUST_LOG", "trace"),
         ]);
         command.envs(settings.iter().copied());
+        secrets::settings(settings.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (lines, stderr) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 lines.lines.lock().unwrap().push(serde_json::from_str(&line).unwrap_or_else(|_| line.into()));
                 lines.grown.notify_all();
@@ -65,7 +71,7 @@ impl ServerProcess {
         let listening = log.wait_for(0, |line| line["message"] == "listening");
         let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
         let (address, management) = (address("address"), address("management"));
-        Self { address, management, child, log, _database: database, folder }
+        Self { address, management, child, log, reader: Some(reader), _database: database, folder }
     }
 
     pub fn client(&self) -> Client {
@@ -138,6 +144,10 @@ impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.reader.take().map(JoinHandle::join);
+        let lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let log: Vec<String> = lines.iter().map(serde_json::Value::to_string).collect();
+        secrets::are_not_in(&log.join("\n"), "a server process");
     }
 }
 
