@@ -198,7 +198,7 @@ impl Accounts {
     async fn revoke(&self, session: String) -> Result<bool, Error> {
         let now = self.clock.unix_milliseconds();
         let revoked = self.database.revoke_session(session.clone(), now).await?;
-        self.revocations.insert(session, now);
+        self.revocations.insert(session);
         Ok(revoked)
     }
 

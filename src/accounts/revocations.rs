@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::milliseconds;
 use crate::background::Background;
@@ -30,9 +31,10 @@ const TICKETS_KEPT: Duration = Duration::from_hours(1);
 const FAILURES_KEPT: Duration = Duration::from_hours(24);
 const SUCCESSES_KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// The sessions that were revoked not so long ago that one of their tokens could still be good. Clones share them.
+/// The sessions that were revoked not so long ago that one of their tokens could still be good, and since when that is known:
+/// by a timer, so that a clock that is set makes no token good again. Clones share them.
 #[derive(Clone, Default)]
-pub struct Revocations(Arc<RwLock<HashMap<String, i64>>>);
+pub struct Revocations(Arc<RwLock<HashMap<String, Instant>>>);
 
 impl Revocations {
     /// Whether `session` was revoked.
@@ -41,15 +43,16 @@ impl Revocations {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
-    /// Adds a session, revoked at `at` (milliseconds since 1970-01-01 UTC).
-    pub(super) fn insert(&self, session: String, at: i64) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(session, at);
+    /// Adds a session.
+    pub(super) fn insert(&self, session: String) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(session, Instant::now());
     }
 
-    fn merge(&self, sessions: Vec<(String, i64)>, forget_before: i64) {
+    fn merge(&self, sessions: Vec<(String, i64)>, relevant: Duration) {
+        let now = Instant::now();
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.extend(sessions);
-        all.retain(|_, at| *at >= forget_before);
+        all.extend(sessions.into_iter().map(|(session, _)| (session, now)));
+        all.retain(|_, since| now.saturating_duration_since(*since) <= relevant);
     }
 }
 
@@ -77,14 +80,17 @@ impl Watch {
         token_ttl: Duration,
         clock: Clock,
     ) -> Result<Self, db::Error> {
-        let watcher =
-            Watcher { revocations, database, relevant: milliseconds(token_ttl.max(LONGEST_EARLIER_TTL) + SKEW), clock };
+        let watcher = Watcher { revocations, database, relevant: token_ttl.max(LONGEST_EARLIER_TTL) + SKEW, clock };
         let mut latest = watcher.read(0).await?;
         let task = background.spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
-            let (mut failing, mut round) = (false, 0_u64);
+            let (mut failing, mut round, mut set) = (false, 0_u64, ClockSet::new(&watcher.clock));
             loop {
                 ticks.tick().await;
+                if set.since_last_time(&watcher.clock) {
+                    // All of it, however it is dated; and nothing is deleted by a clock that may be wrong for a moment.
+                    (latest, round) = (0, 1);
+                }
                 let read = watcher.read(latest).await;
                 log_change(&mut failing, &read);
                 latest = read.unwrap_or(latest);
@@ -101,8 +107,8 @@ impl Watch {
 struct Watcher {
     revocations: Revocations,
     database: Database,
-    /// For how many milliseconds a revocation matters.
-    relevant: i64,
+    /// For how long a revocation matters.
+    relevant: Duration,
     clock: Clock,
 }
 
@@ -110,26 +116,41 @@ impl Watcher {
     /// Reads what was revoked around `latest` and later; gives the new latest.
     async fn read(&self, latest: i64) -> Result<i64, db::Error> {
         let now = self.clock.unix_milliseconds();
-        let oldest = now.saturating_sub(self.relevant);
+        let oldest = now.saturating_sub(milliseconds(self.relevant));
         let since = latest.saturating_sub(milliseconds(SKEW)).max(oldest);
         let revoked = self.database.sessions_revoked_since(since).await?;
         // Not beyond our own time: somebody's clock that is ahead must not hide what others revoke.
         let latest = revoked.iter().map(|(_, at)| *at).fold(latest, i64::max).min(now);
-        self.revocations.merge(revoked, oldest);
+        self.revocations.merge(revoked, self.relevant);
         Ok(latest)
     }
 
     async fn delete_what_is_over(&self) {
         let before = |age| self.clock.unix_milliseconds().saturating_sub(milliseconds(age));
         let done = async {
-            let relevant = self.clock.unix_milliseconds().saturating_sub(self.relevant);
-            self.database.forget_sessions_expired_before(before(KEPT_AFTER_ITS_END).min(relevant)).await?;
+            let expired = KEPT_AFTER_ITS_END.max(self.relevant);
+            self.database.forget_sessions_expired_before(before(expired)).await?;
             self.database.forget_stream_tickets(before(TICKETS_KEPT)).await?;
             self.database.forget_login_failures(before(FAILURES_KEPT), before(SUCCESSES_KEPT)).await
         };
         if let Err(error) = done.await {
             log::warn!(cause:% = error; "old sessions could not be deleted");
         }
+    }
+}
+
+/// Notices that the clock was set: it and a timer have gone different ways.
+struct ClockSet(i64, Instant);
+
+impl ClockSet {
+    fn new(clock: &Clock) -> Self {
+        Self(clock.unix_milliseconds(), Instant::now())
+    }
+
+    fn since_last_time(&mut self, clock: &Clock) -> bool {
+        let before = std::mem::replace(self, Self::new(clock));
+        let expected = before.0.saturating_add(milliseconds(self.1 - before.1));
+        self.0.abs_diff(expected) > SKEW.as_millis() as u64
     }
 }
 

@@ -153,6 +153,34 @@ fn a_session_ends_with_its_time_and_an_idle_one_after_a_week() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_and_back_shuts_nobody_out_and_lets_nobody_in_again() {
+    let server = server_with_ann();
+    let replica = server.replica(&[]);
+    let (kept, ended) = (log_in(&server), log_in(&server));
+    log_out(&server, text(&ended, "refreshToken"));
+    is_shut_within(ELSEWHERE, &replica, &ended);
+    // Seen here only once what was revoked has been read again.
+    let read_again = || {
+        let login = log_in(&server);
+        log_out(&replica, text(&login, "refreshToken"));
+        is_shut_within(ELSEWHERE, &server, &login);
+    };
+    for jump in [Duration::from_hours(1), Duration::from_hours(10 * 365 * 24)] {
+        server.clock.put_forward(jump);
+        assert!(!opens(&server, &kept), "expired");
+        read_again();
+        server.clock.put_back(jump);
+        assert!(opens(&server, &kept), "good again");
+        for _ in 0..2 {
+            assert!(!opens(&server, &ended), "over for good");
+            assert!(!opens(&replica, &ended), "over on the replica too");
+            read_again();
+        }
+    }
+    refresh(&server, text(&kept, "refreshToken")).data();
+}
+
+#[test]
 fn logging_out_ends_that_session_here_and_elsewhere_and_may_be_said_again() {
     let server = server_with_ann();
     let replica = server.replica(&[]);

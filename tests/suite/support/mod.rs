@@ -65,6 +65,11 @@ impl TestClock {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// As far as it was put forward, at most.
+    pub fn put_back(&self, by: Duration) {
+        self.0.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     fn clock(&self) -> Clock {
         let ahead = Arc::clone(&self.0);
         Clock::from_fn(move || SystemTime::now() + Duration::from_millis(ahead.load(Ordering::SeqCst)))
