@@ -150,7 +150,7 @@ impl ClockSet {
     fn since_last_time(&mut self, clock: &Clock) -> bool {
         let before = std::mem::replace(self, Self::new(clock));
         let expected = before.0.saturating_add(milliseconds(self.1 - before.1));
-        self.0.abs_diff(expected) > SKEW.as_millis() as u64
+        u128::from(self.0.abs_diff(expected)) > SKEW.as_millis()
     }
 }
 
