@@ -14,6 +14,8 @@ use super::script::Script;
 
 /// Where it is, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";
+/// So many bytes may a reply be set with: more than the 4 MiB that an app server takes by default, so that this can be tried.
+pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
 
 const ENDPOINTS: [&str; 6] =
     ["call-catchup", "call-summary", "sessions-status", "configuration", "meetings", "proconf-token"];
@@ -71,8 +73,22 @@ pub(super) fn answer(script: &Script, method: &str, path: &str, body: &[u8]) -> 
     };
     match outcome {
         Ok(data) => (200, json!({"error": null, "data": data}).to_string()),
-        Err((code, message)) => (code, json!({"data": null, "error": {"code": code, "message": message}}).to_string()),
+        Err(failure) => failed(failure),
     }
+}
+
+/// The answer where a body is larger, or does not arrive.
+pub(super) fn too_large() -> (u16, String) {
+    failed((413, format!("A reply of at most {} MiB is taken.", MAX_BODY / 1024 / 1024)))
+}
+
+/// The answer where an address is this interface's own only in another spelling.
+pub(super) fn nowhere() -> (u16, String) {
+    failed(not_found())
+}
+
+fn failed((code, message): (u16, String)) -> (u16, String) {
+    (code, json!({"data": null, "error": {"code": code, "message": message}}).to_string())
 }
 
 type Outcome = Result<Value, (u16, String)>;

@@ -39,12 +39,16 @@ impl Sandbox {
     /// If the address can't be listened on.
     pub fn bind(address: SocketAddr, script: Script) -> io::Result<Self> {
         let script = web::Data::new(script);
-        let http = HttpServer::new(move || App::new().app_data(script.clone()).default_service(web::to(answer)))
-            .workers(1)
-            .keep_alive(Duration::from_secs(5)) // Node's, which is what Admin Control is thought to run on.
-            .shutdown_timeout(0)
-            .disable_signals()
-            .bind(address)?;
+        let http = HttpServer::new(move || {
+            let control = web::scope(control::PATH).app_data(web::PayloadConfig::new(control::MAX_BODY));
+            let control = control.default_service(web::to(control_answer));
+            App::new().app_data(script.clone()).service(control).default_service(web::to(answer))
+        })
+        .workers(1)
+        .keep_alive(Duration::from_secs(5)) // Node's, which is what Admin Control is thought to run on.
+        .shutdown_timeout(0)
+        .disable_signals()
+        .bind(address)?;
         let address = http.addrs().first().copied().unwrap_or(address);
         Ok(Self { address, running: http.run() })
     }
@@ -71,16 +75,29 @@ impl Sandbox {
     }
 }
 
+/// Its own interface: a body may be as large as what it is told to answer.
+async fn control_answer(
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    script: web::Data<Script>,
+) -> HttpResponse {
+    let (status, body) = match (body, control::path_of(target(&request))) {
+        (Ok(body), Some(path)) => control::answer(&script, request.method().as_str(), path, &body),
+        (Ok(_), None) => control::nowhere(),
+        (Err(_), _) => control::too_large(),
+    };
+    json(status, body, false)
+}
+
+/// As it came over the wire; actix's own idea of the path is decoded.
+fn target(request: &HttpRequest) -> &str {
+    request.uri().path_and_query().map_or("", |target| target.as_str())
+}
+
 async fn answer(request: HttpRequest, body: web::Bytes, script: web::Data<Script>) -> HttpResponse {
-    // As it came over the wire; actix's own idea of the path is decoded.
-    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-    if let Some(path) = control::path_of(target) {
-        let (status, body) = control::answer(&script, request.method().as_str(), path, &body);
-        return json(status, body, false);
-    }
     let asked = Asked::new(
         request.method().as_str(),
-        target,
+        target(&request),
         request
             .headers()
             .iter()

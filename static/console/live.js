@@ -2,19 +2,26 @@
 
 import { ofRoom } from "./http.js";
 import { record } from "./requests.js";
+import { place } from "./tabs.js";
 
 /** Milliseconds before it is opened again after it ended. */
 const AGAIN = 60_000;
 
-/** Calls `onNews` with the entity tag of what is new, or `null`; and `onOpen` with whether it is open, each time that changes. */
+/**
+ * Calls `onNews` with the entity tag of what is new, or `null`; and `onOpen` with whether it is open, each time that changes. It
+ * is open only while somebody can see the page: a browser has six connections to a server, over all its tabs.
+ */
 export class Live {
   #session;
   #room;
   #onNews;
   #onOpen;
-  #source = null;
-  #timer = null;
   #wanted = false;
+  /** What ends the attempt or the stream that there is; `null` if there is none. */
+  #end = null;
+  #timer = null;
+  #isOver = false;
+  #look = () => this.#decide();
 
   constructor(session, room, { onNews, onOpen }) {
     this.#session = session;
@@ -27,48 +34,63 @@ export class Live {
   want(on) {
     if (on === this.#wanted) return;
     this.#wanted = on;
-    if (on) this.#open();
-    else this.#close();
+    this.#isOver = false;
+    const listens = on ? "addEventListener" : "removeEventListener";
+    document[listens]("visibilitychange", this.#look);
+    this.#decide();
+  }
+
+  #decide() {
+    clearTimeout(this.#timer);
+    if (!this.#wanted || document.hidden) {
+      this.#end?.();
+    } else if (!this.#end && !this.#isOver) {
+      this.#open();
+    }
+  }
+
+  /** Ends what there is, and comes back in a while if `again`. */
+  #ended(again) {
+    this.#end?.();
+    this.#isOver = !again;
+    if (again) this.#timer = setTimeout(this.#look, AGAIN * (0.75 + Math.random() / 2));
   }
 
   async #open() {
-    let ticket;
+    if (typeof EventSource === "undefined") return;
+    const ending = new AbortController();
+    this.#end = () => {
+      this.#end = null;
+      ending.abort();
+    };
     try {
-      ticket = (await this.#session.ask({ method: "POST", path: "/auth/streamticket", body: { room: this.#room } })).data;
+      await place(ending.signal);
+      const answer = await this.#session.ask({ method: "POST", path: "/auth/streamticket", body: { room: this.#room } });
+      if (!ending.signal.aborted) this.#listen(answer.data, ending.signal);
     } catch {
-      return this.#later();
+      if (!ending.signal.aborted) this.#ended(true);
     }
-    if (!this.#wanted || this.#source || typeof EventSource === "undefined") return;
+  }
+
+  #listen(ticket, ending) {
     const path = `${ofRoom("/callCatchUp", this.#room)}/live`;
     // Shown with a token, as a terminal would ask: a ticket works only once.
     const done = record({ method: "GET", path, withToken: true, streams: true });
     const source = new EventSource(`${path}?ticket=${encodeURIComponent(ticket)}`);
-    this.#source = source;
+    ending.addEventListener("abort", () => {
+      source.close();
+      done("ended");
+      this.#onOpen(false);
+    });
     source.onopen = () => this.#onOpen(true);
     source.onmessage = (event) => this.#onNews(event.lastEventId);
     source.addEventListener("none", () => this.#onNews(null));
     source.addEventListener("ended", () => {
       // Nothing comes any more.
-      done("ended");
-      this.#close();
+      this.#ended(false);
       this.#onNews(null);
     });
-    source.onerror = () => {
-      // By itself it would come back with the same ticket, and that is spent.
-      done("ended");
-      this.#close();
-      this.#later();
-    };
-  }
-
-  #later() {
-    if (this.#wanted) this.#timer = setTimeout(() => this.#open(), AGAIN * (0.75 + Math.random() / 2));
-  }
-
-  #close() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = null;
-    this.#onOpen(false);
+    // By itself it would come back with the same ticket, and that is spent.
+    source.onerror = () => this.#ended(true);
   }
 }

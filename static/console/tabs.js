@@ -50,3 +50,22 @@ export class Tabs {
 export function oneTabAtATime(work) {
   return navigator.locks ? navigator.locks.request("renewal", work) : work();
 }
+
+/** So many tabs may hold a connection open at once: of the six that a browser has for a server, some are for short requests. */
+const PLACES = 4;
+
+/** Takes one of the places for a connection that stays open, until `ending`. Throws if all are taken. */
+export async function place(ending) {
+  if (!navigator.locks) return;
+  for (let number = 0; number < PLACES; number += 1) {
+    const isTaken = await new Promise((resolve, reject) => {
+      const kept = (lock) => {
+        resolve(lock !== null);
+        return lock && new Promise((leave) => (ending.aborted ? leave() : ending.addEventListener("abort", leave)));
+      };
+      navigator.locks.request(`live-${number}`, { ifAvailable: true }, kept).catch(reject);
+    });
+    if (isTaken) return;
+  }
+  throw new Error("all places are taken");
+}

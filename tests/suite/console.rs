@@ -2,6 +2,7 @@
 
 mod browser;
 mod looks;
+mod tabs;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -57,6 +57,23 @@ fn a_value_is_what_a_client_gets_for_that_room_and_no_other() {
 }
 
 #[test]
+fn a_reply_may_be_larger_than_what_a_server_takes_and_no_larger_than_the_guide_says() {
+    let pair = Pair::start();
+    let set = |bytes: usize| format!(r#"{{"data": "{}"}}"#, "x".repeat(bytes));
+    for kilobytes in [255, 257, 500, 3 * 1024] {
+        pair.control("PUT", &format!("/replies/call-catchup/large{kilobytes}"), &set(kilobytes * 1024));
+        let read = pair.catch_up(&format!("large{kilobytes}"));
+        assert_eq!(read.data().as_str().map(str::len), Some(kilobytes * 1024));
+    }
+    pair.control("PUT", "/replies/call-catchup/tooLarge", &set(5 * 1024 * 1024));
+    pair.catch_up("tooLarge").is_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
+    let refused = pair.refused("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
+    assert_eq!(refused, (413, "A reply of at most 8 MiB is taken.".to_owned()));
+    let guide = include_str!("../../docs/QA.md");
+    assert!(guide.contains("at most 8 MiB"), "and the guide says so");
+}
+
+#[test]
 fn a_reply_for_every_room_gives_way_to_one_for_a_room() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup", r#"{"data": "any"}"#);

@@ -15,33 +15,33 @@ const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "what ann alone would say";
 
 /// A browser in front of a server that has one account.
-struct Console {
-    browser: Browser,
-    server: TestServer,
+pub(super) struct Console {
+    pub(super) browser: Browser,
+    pub(super) server: TestServer,
 }
 
 impl Console {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::with(&[])
     }
 
-    fn with(settings: &[(&str, &str)]) -> Self {
+    pub(super) fn with(settings: &[(&str, &str)]) -> Self {
         let browser = Browser::start();
         let server = TestServer::with(settings);
         server.add_user(EMAIL, PASSWORD);
         Self { browser, server }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.server.address)
     }
 
-    fn open(&self, path: &str) {
+    pub(super) fn open(&self, path: &str) {
         self.browser.open(&self.url(path));
     }
 
     #[track_caller]
-    fn sign_in(&self, path: &str) {
+    pub(super) fn sign_in(&self, path: &str) {
         self.open(path);
         self.browser.type_into("#email", EMAIL);
         self.browser.type_into("#password", PASSWORD);
@@ -51,24 +51,24 @@ impl Console {
 
     /// Signed in, in this room, with this catch-up shown.
     #[track_caller]
-    fn in_room(&self, room: &str, text: &str) {
+    pub(super) fn in_room(&self, room: &str, text: &str) {
         self.says(room, text);
         self.sign_in(&format!("/?room={room}"));
         self.browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
     }
 
-    fn says(&self, room: &str, text: &str) {
+    pub(super) fn says(&self, room: &str, text: &str) {
         self.server.script.catch_up(room, Reply::data(&json!(text).to_string()));
     }
 
     /// Lets the page believe that so much time has passed.
-    fn later(&self, by: Duration) {
+    pub(super) fn later(&self, by: Duration) {
         let script = format!("const now = Date.now; Date.now = () => now.call(Date) + {};", by.as_millis());
         self.browser.run(&script);
     }
 
     /// The requests in the drawer, newest first: method, path, outcome, curl line.
-    fn requests(&self) -> Vec<[String; 4]> {
+    pub(super) fn requests(&self) -> Vec<[String; 4]> {
         self.browser.run("document.getElementById('requests').hidden && document.getElementById('requests-button').click()");
         let rows = self.browser.run(
             "return [...document.querySelectorAll('#requests-list > li')].map((row) =>

@@ -25,21 +25,33 @@ const SAID: &str = "Ann opened the call with the release: it goes out on Thursda
 const MORE: &str = " Bo and Dana look at it together after the call, and bring a proposal by Wednesday.";
 
 /// The pictures that the documentation shows: state, width, scheme.
-const PICTURES: [(&str, u32, &str); 9] = [
+const PICTURES: [(&str, u32, &str); 20] = [
     ("door", 1280, "light"),
+    ("wrong-password", 1280, "light"),
+    ("throttled", 320, "light"),
+    ("away", 1280, "dark"),
     ("invitation", 320, "light"),
+    ("refused", 1280, "light"),
+    ("expired", 1280, "light"),
+    ("resuming", 320, "dark"),
     ("meetings", 1280, "light"),
+    ("summary", 1280, "dark"),
     ("room", 1280, "light"),
     ("room", 1280, "dark"),
+    ("room", 1600, "light"),
     ("room", 320, "dark"),
     ("nothing", 320, "light"),
     ("stand-in", 1280, "light"),
+    ("failure", 1280, "light"),
+    ("ended", 1280, "light"),
+    ("ended-summary", 320, "light"),
     ("requests", 1280, "dark"),
 ];
 
 struct Walk {
     browser: Browser,
     pictures: Option<PathBuf>,
+    takes_all: bool,
     axe: String,
     found: Vec<String>,
 }
@@ -52,6 +64,7 @@ impl Walk {
         Self {
             browser: Browser::start(),
             pictures,
+            takes_all: std::env::var_os("SCREENSHOTS_OF").is_some_and(|of| of == "all"),
             axe: axe.expect("axe-core is there; tests/run installs it (npm ci in tests/suite/browser)"),
             found: Vec::new(),
         }
@@ -76,7 +89,7 @@ impl Walk {
                 if width < 1600 {
                     self.check(&of);
                 }
-                if PICTURES.contains(&(state, width, scheme)) {
+                if self.takes_all || PICTURES.contains(&(state, width, scheme)) {
                     self.take(&format!("{state}-{width}-{scheme}.png"));
                 }
             }
@@ -121,79 +134,152 @@ fn meetings() -> Value {
     ])
 }
 
+/// A server with an account, and with texts that people might say.
+struct Place {
+    walk: Walk,
+    server: TestServer,
+}
+
+impl Place {
+    fn start() -> Self {
+        let walk = Walk::start();
+        let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
+        server.manage(async |database, clock| management::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
+        server.script.set("meetings", "", Reply::data(&meetings().to_string()));
+        server.put_summary("weekly_1718871014/summary.txt", SAID);
+        walk.browser.show_as(1280, 800, "light");
+        Self { walk, server }
+    }
+
+    fn open(&self, path: &str) {
+        self.walk.browser.open(&format!("http://{}{path}", self.server.address));
+    }
+
+    fn says(&self, room: &str, text: &str) {
+        self.server.script.catch_up(room, Reply::data(&json!(text).to_string()));
+    }
+
+    fn sign_in_with(&self, password: &str) {
+        self.walk.browser.type_into("#email", EMAIL);
+        self.walk.browser.type_into("#password", password);
+        self.walk.browser.click("[data-part=signInButton]");
+    }
+
+    /// Waits for what is said and for what stands beside it.
+    #[track_caller]
+    fn look_when_it_says(&mut self, text: &str, state: &str) {
+        self.walk.browser.wait_for(text);
+        self.walk.browser.wait("![...document.querySelectorAll('.loading')].some((part) => part.checkVisibility())");
+        self.walk.look(state);
+    }
+
+    /// Keeps these requests from arriving, as if nobody were there to take them.
+    fn cut_off(&self, urls: &[&str]) {
+        self.walk.browser.command("Network.enable", &json!({}));
+        self.walk.browser.command("Network.setBlockedURLs", &json!({"urls": urls}));
+    }
+
+    fn end(self) {
+        assert!(self.walk.found.is_empty(), "{:#?}", self.walk.found);
+    }
+}
+
 #[test]
-fn every_state_is_accessible_in_light_and_dark_and_fits_any_width() {
-    let mut walk = Walk::start();
-    let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
-    server.manage(async |database, clock| management::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
-    let says = |room: &str, text: &str| server.script.catch_up(room, Reply::data(&json!(text).to_string()));
-    let url = |path: &str| format!("http://{}{path}", server.address);
-    server.script.set("meetings", "", Reply::data(&meetings().to_string()));
-    server.put_summary("weekly_1718871014/summary.txt", SAID);
+fn the_door_is_accessible_in_light_and_dark_and_fits_any_width() {
+    let mut place = Place::start();
+    place.open("/");
+    place.look_when_it_says("Sign in", "door");
+    place.sign_in_with("a wrong one");
+    place.look_when_it_says("is not right", "wrong-password");
+    place.cut_off(&["*/auth/login"]);
+    place.sign_in_with(PASSWORD);
+    place.look_when_it_says("can’t be reached", "away");
+    place.cut_off(&[]);
+    place.walk.browser.run(
+        "const button = document.querySelector('[data-part=signInButton]');
+         document.querySelector('#password').value = 'a wrong one';
+         const again = () => document.body.innerText.includes('Too many tries') || button.disabled || button.click();
+         new MutationObserver(again).observe(button, {attributes: true});
+         button.click();",
+    );
+    place.look_when_it_says("Too many tries", "throttled");
 
-    walk.browser.show_as(1280, 800, "light");
-    walk.browser.open(&url("/"));
-    walk.browser.wait_shown("#email");
-    walk.look("door");
-    walk.browser.type_into("#email", EMAIL);
-    walk.browser.type_into("#password", "a wrong one");
-    walk.browser.click("[data-part=signInButton]");
-    walk.browser.wait_for("is not right");
-    walk.look("wrong password");
+    place.open(&format!("/?room={ROOM}"));
+    place.look_when_it_says("You are invited", "invitation");
+    place.says(ROOM, SAID);
+    place.walk.browser.click("[data-part=invitation] button");
+    place.walk.browser.wait_for("Dana measured");
+    place.walk.browser.type_into("[data-part=open] input", "another");
+    place.walk.browser.click("[data-part=open] button");
+    place.look_when_it_says("You are a guest of", "refused");
+    place.end();
+}
 
-    walk.browser.open(&url(&format!("/?room={ROOM}")));
-    walk.browser.wait_for("You are invited");
-    walk.look("invitation");
-    says(ROOM, SAID);
-    walk.browser.click("[data-part=invitation] button");
-    walk.browser.wait_for("Dana measured");
-    walk.browser.wait_for("Waiting room");
-    walk.browser.type_into("[data-part=open] input", "another");
-    walk.browser.click("[data-part=open] button");
-    walk.browser.wait_for("You are a guest of");
-    walk.look("another room");
-    walk.browser.click("#sign-out");
+#[test]
+fn the_meetings_are_accessible_in_light_and_dark_and_fit_any_width() {
+    let mut place = Place::start();
+    place.open("/");
+    place.sign_in_with(PASSWORD);
+    place.look_when_it_says("design-review", "meetings");
+    place.walk.browser.click(".meetings button");
+    place.look_when_it_says("Dana measured", "summary");
 
-    walk.browser.open(&url("/"));
-    walk.browser.type_into("#email", EMAIL);
-    walk.browser.type_into("#password", PASSWORD);
-    walk.browser.click("[data-part=signInButton]");
-    walk.browser.wait_for("design-review");
-    walk.browser.wait_for("Waiting room");
-    walk.browser.click(".meetings button");
-    walk.browser.wait_for("Dana measured");
-    walk.look("meetings");
+    place.cut_off(&["*/auth/refresh"]);
+    place.walk.browser.reload();
+    place.look_when_it_says("Trying again in", "resuming");
+    place.cut_off(&[]);
+    place.walk.browser.wait_for("design-review");
+    place.server.manage(async |database, clock| management::disable(&database, EMAIL, &clock).await);
+    place.walk.browser.reload();
+    place.look_when_it_says("Your session has ended", "expired");
+    place.end();
+}
 
-    walk.browser.type_into("#open-room", ROOM);
-    walk.browser.click("[data-part=open] button");
-    walk.browser.wait_for("Dana measured");
-    walk.browser.wait_for("Waiting room");
-    says(ROOM, &format!("{SAID}{MORE}"));
-    walk.browser.click("[data-part=refresh]");
-    walk.browser.wait_for("There is more.");
-    walk.browser.wait_for("Transcription on");
-    walk.look("room");
-    walk.browser.click("#requests-button");
-    walk.browser.wait_shown("#requests-list li");
-    walk.look("requests");
-    walk.browser.click("#requests-close");
+#[test]
+fn a_room_is_accessible_in_light_and_dark_and_fits_any_width() {
+    let mut place = Place::start();
+    place.says(ROOM, SAID);
+    place.open(&format!("/?room={ROOM}"));
+    place.sign_in_with(PASSWORD);
+    place.walk.browser.wait_for("Dana measured");
+    place.says(ROOM, &format!("{SAID}{MORE}"));
+    place.walk.browser.click("[data-part=refresh]");
+    place.walk.browser.wait_for("There is more.");
+    place.look_when_it_says("Transcription on", "room");
+    place.walk.browser.click("#requests-button");
+    place.walk.browser.wait_shown("#requests-list li");
+    place.walk.look("requests");
+    place.walk.browser.click("#requests-close");
 
-    server.script.catch_up(ROOM, Reply::body(500, ""));
-    walk.browser.aged(Duration::from_secs(40));
-    walk.browser.click("[data-part=refresh]");
-    walk.browser.wait_for("it stands in");
-    walk.look("stand-in");
+    place.server.script.catch_up(ROOM, Reply::body(500, ""));
+    place.walk.browser.aged(Duration::from_secs(40));
+    place.walk.browser.click("[data-part=refresh]");
+    place.look_when_it_says("it stands in", "stand-in");
+    place.cut_off(&["*/callCatchUp/*"]);
+    place.walk.browser.click("[data-part=refresh]");
+    place.look_when_it_says("Below is what was there", "lost");
+    place.cut_off(&[]);
+    place.end();
+}
 
-    server.script.set("sessions-status", "quiet", Reply::data(r#"{"transcript_status": false, "recording_status": true}"#));
-    says("quiet", "");
-    walk.browser.open(&url("/?room=quiet"));
-    walk.browser.wait_for("Nobody is writing this down");
-    walk.browser.wait_for("Waiting room");
-    walk.look("nothing");
-
-    server.script.catch_up("broken", Reply::body(500, ""));
-    walk.browser.open(&url("/?room=broken"));
-    walk.browser.wait_for("could not be read");
-    walk.look("failure");
-    assert!(walk.found.is_empty(), "{:#?}", walk.found);
+#[test]
+fn a_room_without_a_catch_up_is_accessible_in_light_and_dark_and_fits_any_width() {
+    let mut place = Place::start();
+    let status = Reply::data(r#"{"transcript_status": false, "recording_status": true}"#);
+    place.server.script.set("sessions-status", "quiet", status);
+    place.says("quiet", "");
+    place.open("/?room=quiet");
+    place.sign_in_with(PASSWORD);
+    place.look_when_it_says("Nobody is writing this down", "nothing");
+    for endpoint in ["call-catchup", "sessions-status"] {
+        place.server.script.set(endpoint, ROOM, Reply::not_found());
+    }
+    place.open(&format!("/?room={ROOM}"));
+    place.look_when_it_says("This meeting has ended", "ended");
+    place.walk.browser.click(".empty button");
+    place.look_when_it_says("Dana measured", "ended-summary");
+    place.server.script.catch_up("broken", Reply::body(500, ""));
+    place.open("/?room=broken");
+    place.look_when_it_says("could not be read", "failure");
+    place.end();
 }

@@ -173,10 +173,19 @@ impl Browser {
         self.runtime.block_on(pressing).unwrap();
     }
 
-    /// Opens another tab and goes on in it.
+    /// Opens another tab, behind which the others can't be seen any more, and goes on in it.
     pub fn new_tab(&self) {
+        self.opened(true);
+    }
+
+    /// Opens another window, beside the others, and goes on in it.
+    pub fn new_window(&self) {
+        self.opened(false);
+    }
+
+    fn opened(&self, as_tab: bool) {
         let opening = async {
-            let tab = self.client().new_window(true).await?;
+            let tab = self.client().new_window(as_tab).await?;
             self.client().switch_to_window(tab.handle).await
         };
         self.runtime.block_on(opening).unwrap();
@@ -189,6 +198,11 @@ impl Browser {
             self.client().switch_to_window(tabs[number].clone()).await
         };
         self.runtime.block_on(switching).unwrap();
+    }
+
+    /// Shows the tab that this goes on in, in front of the others.
+    pub fn bring_to_front(&self) {
+        self.command("Page.bringToFront", &json!({}));
     }
 
     /// A command of Chrome's own protocol.
