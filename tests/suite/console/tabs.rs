@@ -26,8 +26,7 @@ fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_se
     browser.wait(&shows("One. Two."));
     assert_eq!(streams(&console), ["…"], "it is open");
 
-    browser.new_tab();
-    browser.tab(0);
+    browser.hide();
     browser.wait("document.hidden");
     let ended = streams(&console);
     assert!(ended.len() == 1 && ended[0].starts_with("ended"), "{ended:?}");
@@ -35,7 +34,8 @@ fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_se
     console.later(Duration::from_mins(5));
     assert_eq!(browser.text(".card .text"), "One. Two.", "nobody looks, and nothing is asked for");
 
-    browser.bring_to_front();
+    browser.show();
+    browser.wait("!document.hidden");
     browser.wait(&shows("One. Two. Three."));
     console.says("r1", "One. Two. Three. Four.");
     browser.wait(&shows("One. Two. Three. Four."));

@@ -173,7 +173,7 @@ impl Browser {
         self.runtime.block_on(pressing).unwrap();
     }
 
-    /// Opens another tab, behind which the others can't be seen any more, and goes on in it.
+    /// Opens another tab and goes on in it.
     pub fn new_tab(&self) {
         self.opened(true);
     }
@@ -200,9 +200,14 @@ impl Browser {
         self.runtime.block_on(switching).unwrap();
     }
 
-    /// Shows the tab that this goes on in, in front of the others.
-    pub fn bring_to_front(&self) {
-        self.command("Page.bringToFront", &json!({}));
+    /// Puts the window where nobody sees it.
+    pub fn hide(&self) {
+        self.runtime.block_on(self.client().minimize_window()).unwrap();
+    }
+
+    /// Brings the window back.
+    pub fn show(&self) {
+        self.runtime.block_on(self.client().set_window_rect(0, 0, 1280, 900)).unwrap();
     }
 
     /// A command of Chrome's own protocol.
