@@ -38,7 +38,7 @@ export function door(session, room) {
   waits.push(submits(parts.signIn, parts.signInError, signIn, failed));
 
   const title = room === null ? "Sign in" : `Invitation to ${room}`;
-  return { root, title, stop: () => waits.forEach((stop) => stop()) };
+  return { root, title, notice: session.notice, stop: () => waits.forEach((stop) => stop()) };
 }
 
 /** Does `work` when the form is sent; says what went wrong, and keeps the button still for as long as the server asks. */
@@ -46,8 +46,10 @@ function submits(form, error, work, sentence) {
   const button = form.querySelector("button[type=submit]");
   const label = button.textContent;
   let timer = 0;
+  // Not `disabled`, which would throw away the focus of who pressed it.
+  const still = (isStill) => button.setAttribute("aria-disabled", String(isStill));
   const idle = () => {
-    button.disabled = false;
+    still(false);
     button.textContent = label;
   };
   const wait = (until) => {
@@ -63,10 +65,10 @@ function submits(form, error, work, sentence) {
   };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (button.disabled) {
+    if (button.getAttribute("aria-disabled") === "true") {
       return;
     }
-    button.disabled = true;
+    still(true);
     button.textContent = "One moment …";
     setText(error, "");
     try {
@@ -75,7 +77,7 @@ function submits(form, error, work, sentence) {
       idle();
       setText(error, sentence(problem));
       if (problem.retryAfter) {
-        button.disabled = true;
+        still(true);
         wait(Date.now() + problem.retryAfter * 1000);
       }
     }

@@ -13,7 +13,7 @@ const who = document.getElementById("who");
 const signOut = document.getElementById("sign-out");
 
 const session = new Session();
-/** The view that is shown: `{root, title, stop}`. */
+/** The view that is shown: `{root, title, stop}`, and a `notice` if something is to be said before the title. */
 let view = null;
 
 /** The room in the address, as in `/?room=R`; `null` if there is none. */
@@ -65,7 +65,7 @@ function put(next, start) {
   scrollTo(0, 0);
   if (!start) {
     main.querySelector("h1")?.focus();
-    announce(next.title);
+    announce([next.notice, next.title].filter(Boolean).join(" "));
   }
 }
 

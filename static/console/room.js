@@ -69,7 +69,11 @@ function update({ parts, catchUp }) {
   }
   const age = (Date.now() - catchUp.asOf) / 1000;
   setText(parts.age, `As of ${clockTime(catchUp.asOf)}, ${ago(age)}.`);
-  show(parts.old, catchUp.isOld && catchUp.text !== "");
+  // Of two troubles the one that is now is said.
+  show(parts.old, catchUp.isOld && catchUp.text !== "" && !work.problem);
+  // What the last look but one brought is no news when the last one brought nothing.
+  show(parts.outcome, !work.problem && !catchUp.isOld);
+  show(parts.badges, !["meeting-ended", "unknown-room"].includes(catchUp.reason));
   setText(
     parts.old,
     `This text is ${duration(age)} old. Most likely it stands in for a newer one that the server could not get.`,

@@ -123,13 +123,13 @@ fn too_many_tries_are_told_how_long_to_wait() {
     browser.type_into("#password", "a wrong one");
     browser.run(
         "const button = document.querySelector('[data-part=signIn] button');
-         const again = () => document.body.innerText.includes('Too many tries') || button.disabled || button.click();
+         const again = () => document.body.innerText.includes('Too many tries') || button.ariaDisabled === 'true' || button.click();
          new MutationObserver(again).observe(button, {attributes: true});
          button.click();",
     );
     browser.wait_for("Too many tries. Wait a moment, then try again.");
     browser.wait("/^Sign in \\(in \\d+ s\\)$/.test(document.querySelector('[data-part=signIn] button').textContent)");
-    assert_eq!(browser.run("return document.querySelector('[data-part=signIn] button').disabled"), json!(true));
+    assert_eq!(browser.run("return document.querySelector('[data-part=signIn] button').ariaDisabled"), json!("true"));
 }
 
 #[test]
@@ -327,6 +327,8 @@ fn what_went_wrong_is_said_what_was_there_stays_and_it_is_tried_again() {
     browser.wait_for("The catch-up could not be read.");
     browser.wait_for("Trying again in ");
     assert_eq!(browser.text(".card .text"), "Ann opened the call.");
+    let claims = browser.run("return document.querySelector('[data-part=outcome]').checkVisibility()");
+    assert_eq!(claims, json!(false), "nothing is said to be new or not, as long as nobody knows");
     console.says("r1", "Ann opened the call. Bo was late.");
     console.later(Duration::from_secs(100));
     browser.wait_for("Bo was late.");
@@ -352,8 +354,10 @@ fn a_server_that_is_away_is_named_as_such() {
     drop(server);
     browser.type_into("#email", EMAIL);
     browser.type_into("#password", PASSWORD);
-    browser.press(&key(Key::Enter));
+    browser.click("[data-part=signInButton]");
     browser.wait_for("The server can’t be reached. Check the connection and try again.");
+    let focus = browser.run("return document.activeElement.textContent");
+    assert_eq!(focus, json!("Sign in"), "who pressed it can press it again");
 }
 
 #[test]
