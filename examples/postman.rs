@@ -65,9 +65,15 @@ fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Val
     let named = parameters.filter_map(|parameter| document.pointer(parameter["$ref"].as_str()?.trim_start_matches('#')));
     let query: Vec<Value> = named
         .filter(|parameter| parameter["in"] == "query")
-        .map(|parameter| json!({"key": parameter["name"], "value": "{{roomName}}", "description": parameter["description"]}))
+        .map(|parameter| {
+            // What may be left out is there to be ticked.
+            let required = parameter["required"] == true;
+            let value = if required { "{{roomName}}" } else { "" };
+            json!({"key": parameter["name"], "value": value, "description": parameter["description"], "disabled": !required})
+        })
         .collect();
-    let asked: String = if query.is_empty() { String::new() } else { "?roomName={{roomName}}".to_owned() };
+    let takes_room = query.iter().any(|parameter| parameter["disabled"] == false);
+    let asked = if takes_room { "?roomName={{roomName}}" } else { "" };
     let mut request = json!({
         "method": method.to_uppercase(),
         "description": format!("{} {}", operation["summary"].as_str().unwrap_or_default(), operation["description"].as_str().unwrap_or_default()).trim(),

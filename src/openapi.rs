@@ -101,14 +101,18 @@ Every answer is JSON in one envelope, whatever went wrong: success is `{\"error\
 A known URL with a wrong method is 404, never 405. The checks come in this order: URL and method (404), token (401), input \
 (400), permission (403), the work. What is passed on from Admin Control is passed on byte for byte.
 
-A token travels as `Authorization: Bearer <token>`. `POST /auth/login` gives one to a user, `GET /auth/joinmember` to a guest.";
+A token travels as `Authorization: Bearer <token>`. `POST /auth/login` gives one to a user, `GET /auth/joinmember` to a guest.
+
+Not in here, because it is for browsers and no part of the API: the console at `/`, its files under `/console/`, and the files of \
+the page at `/docs`. They are there for `GET` alone, need no token, and are 404 in the envelope where there is none.";
 
 impl Who {
     /// Whose token a route asks for.
     fn security(self) -> Value {
         match self {
             Self::Anyone => json!([]),
-            Self::Caller | Self::CallerOrTicket | Self::User => json!([{"token": []}]),
+            Self::Caller | Self::User => json!([{"token": []}]),
+            Self::CallerOrTicket => json!([{"token": []}, {"ticket": []}]),
         }
     }
 }

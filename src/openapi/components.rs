@@ -21,12 +21,21 @@ pub(super) fn all() -> Value {
     let tagged = [("NotModified", "Kept", Some("Age")), ("FileNotModified", "Revalidate", None)];
     responses.extend(tagged.map(|(name, caching, age)| (name.to_owned(), not_modified(caching, age))));
     json!({
-        "securitySchemes": {"token": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "A user's token from `POST /auth/login`, or a guest's from `GET /auth/joinmember`.",
-        }},
+        "securitySchemes": {
+            "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "A user's token from `POST /auth/login`, or a guest's from `GET /auth/joinmember`.",
+            },
+            "ticket": {
+                "type": "apiKey",
+                "in": "query",
+                "name": "ticket",
+                "description": "From `POST /auth/streamticket`, for a stream: of that room, once, within 30 seconds. In place of a \
+                                token; both at once are 401.",
+            },
+        },
         "parameters": parameters(),
         "headers": headers(),
         "responses": responses,
@@ -219,6 +228,16 @@ fn parameters() -> Value {
             "description": format!("{about} Here a `+` is a space. To be given once."),
         },
         "IfNoneMatch": text("If-None-Match", "The `ETag` of the answer that the client has; 304 if it is still the one.", &["\"q3x1Zr0k9mE\""]),
+        "LastEventId": text(
+            "Last-Event-ID",
+            "The `id` of the last event that the client has, which is an `ETag`: it is not sent again.",
+            &["\"q3x1Zr0k9mE\""],
+        ),
+        "LastEventIdInQuery": {
+            "name": "lastEventId", "in": "query", "required": false,
+            "description": "The same for who can send no header. The header counts where both are there.",
+            "schema": {"type": "string", "examples": ["\"q3x1Zr0k9mE\""]},
+        },
         "RequestId": text(
             "X-Request-Id",
             "The client's own name for the request; kept if it is 1 to 64 of `A-Z a-z 0-9 . _ -`, else replaced.",

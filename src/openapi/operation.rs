@@ -18,6 +18,7 @@ pub struct Operation {
     repeats: Repeats,
     takes: Option<Value>,
     content: Value,
+    streams: bool,
     headers: Map<String, Value>,
     failures: Vec<ApiError>,
 }
@@ -46,6 +47,7 @@ impl Operation {
             repeats: Repeats::Never,
             takes: None,
             content: json!({}),
+            streams: false,
             headers: Map::new(),
             failures: Vec::new(),
         }
@@ -106,7 +108,8 @@ impl Operation {
     #[must_use]
     pub fn streams(self) -> Self {
         // Of a stream, some tools hold the schema against each event, others against the whole text: it demands nothing.
-        Self { content: json!({"text/event-stream": {"schema": {"description": "Server-sent events."}}}), ..self }
+        let content = json!({"text/event-stream": {"schema": {"description": "Server-sent events."}}});
+        Self { content, streams: true, ..self }
     }
 
     /// Its answer serves everybody who asks for a while: with an `ETag`, an `Age`, and 304.
@@ -148,6 +151,9 @@ impl Operation {
         }
         if self.repeats != Repeats::Never {
             parameters.push(components::parameter("IfNoneMatch"));
+        }
+        if self.streams {
+            parameters.extend(["LastEventId", "LastEventIdInQuery"].map(components::parameter));
         }
         let mut operation = json!({
             "operationId": id,

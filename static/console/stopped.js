@@ -13,7 +13,7 @@ export function resuming(session, roomInAddress, route) {
   const work = new Repeated(() => session.resume(roomInAddress()));
   const wait = element("p", {});
   const now = element("button", { type: "button", onclick: () => work.run() }, "Try now");
-  parts.says.append(element("p", {}, "Who you are is kept. As soon as the server answers, this page goes on."), wait);
+  parts.says.append(element("p", {}, "Your place is kept. As soon as the server answers, this page goes on."), wait);
   parts.actions.append(now);
   work.addEventListener("change", () => {
     setText(wait, work.isRunning ? "Trying …" : work.retryIn === null ? "" : `Trying again in ${work.retryIn} s.`);
