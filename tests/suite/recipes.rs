@@ -84,6 +84,9 @@ fn the_curl_recipes_do_what_their_page_says() {
         "nothing new",
         "renewed",
         "nothing new",
+        "retry: 3000",
+        "id: \"",
+        "data: {\"error\":null,\"data\":\"Ann opened the call",
         "its own room: 200",
         "another room: 403",
         "in a path: 404",
@@ -120,7 +123,7 @@ fn the_faults_of_the_guide_for_qa_come_out_as_it_says() {
 
 #[test]
 fn the_javascript_client_does_what_its_page_says() {
-    let place = Place::new();
+    let place = Place::with(&[("APP_LIVE__EVERY", "1s")]);
     let blocks = blocks("clients/javascript.md", "js");
     let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
     place.write("proconf.mjs", client);

@@ -73,10 +73,26 @@ for await (const text of proconf.watch("testRoom", { every: 10, signal: leaving.
 }
 assert.deepEqual(seen.filter((text) => text === "1" || text === "2"), ["1", "2"]);
 
+// A follower is told: each text once and whole, a failure passes it by, and it ends with the meeting or when it is left.
+const following = new AbortController();
+const told = [];
+const odd = "4: \u2028 \u2029 ü\n\ndata: {}\r\n🎥";
+await set("call-catchup/testRoom", { data: "3" });
+for await (const text of proconf.follow("testRoom", { signal: following.signal })) {
+  told.push(text);
+  if (text === "3") await set("call-catchup/testRoom", { data: odd });
+  if (text === odd) following.abort();
+}
+assert.deepEqual(told.filter((text) => text !== "2"), ["3", odd]);
+for await (const text of proconf.follow("endedRoom")) assert.fail(text);
+await fails(proconf.follow(" ").next(), 400);
+await set("call-catchup/testRoom", { data: "2" });
+
 // A guest has its own room, and comes in again when its token has run out.
 const guest = new Proconf(BASE);
 await guest.joinAsGuest("testRoom");
 await fails(guest.catchUp("quietRoom"), 403);
+await fails(guest.follow("quietRoom").next(), 403);
 await fails(guest.meetings(), 403);
 spoil = true;
 const late = guest.catchUp("testRoom");
