@@ -74,7 +74,10 @@ where
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .on_connect_ext(|connection: &Connection, of_connection| drop(of_connection.insert(connection.invitation())))
+            .on_connect_ext(|connection: &Connection, of_connection| {
+                of_connection.insert(connection.invitation());
+                of_connection.insert(connection.sending());
+            })
             .h1(map_config(served.map_err(|error| error.error_response()), |()| AppConfig::default()));
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();

@@ -203,8 +203,8 @@ async fn share(
         deployment: format!("{}\n{}", settings.admin_control.base_url, settings.jwt.issuer),
         endpoint: "catch-up",
         secrets: settings.accounts.secrets.clone(),
-        // Watchers of a room on several replicas share its polls too.
-        kept_for: settings.catch_up.fresh_for.max(settings.live_every),
+        window: settings.catch_up,
+        watched_every: settings.live_every,
         deadline: settings.admin_control.timeout,
     };
     Ok(Arc::new(SharedWindow::open(rules, background).await?))

@@ -5,6 +5,7 @@
 //! runtime's monotonic clock: a wall clock that jumps ages nothing.
 
 mod counted;
+mod rules;
 pub mod shared;
 
 use std::collections::HashMap;
@@ -21,22 +22,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use counted::Counted;
+pub use rules::Rules;
 
 use crate::answer::{Answer, Served};
 
 /// What an entry takes beside its key and its answer, in bytes, as far as the bound on memory is concerned.
 const OVERHEAD: usize = 200;
-
-/// How long answers are kept, and how much of them.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// How long one answer serves everybody. Zero turns that off, but not the coalescing.
-    pub fresh_for: Duration,
-    /// How long past that it may stand in for a failure.
-    pub stale_if_error: Duration,
-    /// The memory that answers may take, in bytes.
-    pub max_bytes: u64,
-}
 
 /// What a failed call means to the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

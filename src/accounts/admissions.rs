@@ -2,7 +2,7 @@
 //! until the token ends or its session is revoked.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ struct Admitted {
     session: Option<String>,
     /// Seconds since 1970-01-01 UTC.
     until: i64,
+    revoked: Arc<AtomicBool>,
     /// Dropped when it is over.
     _open: oneshot::Sender<()>,
 }
@@ -37,6 +38,7 @@ struct Admitted {
 pub struct Admission {
     number: u64,
     admissions: Admissions,
+    revoked: Arc<AtomicBool>,
     over: oneshot::Receiver<()>,
 }
 
@@ -55,7 +57,11 @@ impl Admissions {
                 let may_stay = |admitted: &Admitted| {
                     now < admitted.until && !admitted.session.as_ref().is_some_and(|session| revocations.contain(session))
                 };
-                shared.all().retain(|_, admitted| may_stay(admitted));
+                shared.all().retain(|_, admitted| {
+                    let stays = may_stay(admitted);
+                    admitted.revoked.store(!stays, Ordering::Relaxed);
+                    stays
+                });
             }
         });
         Self(shared)
@@ -66,9 +72,9 @@ impl Admissions {
     pub fn admit(&self, caller: &Caller, until: i64) -> Admission {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (open, over) = oneshot::channel();
-        let admitted = Admitted { session: caller.session().map(str::to_owned), until, _open: open };
-        self.0.all().insert(number, admitted);
-        Admission { number, admissions: self.clone(), over }
+        let (session, revoked) = (caller.session().map(str::to_owned), Arc::default());
+        self.0.all().insert(number, Admitted { session, until, revoked: Arc::clone(&revoked), _open: open });
+        Admission { number, admissions: self.clone(), revoked, over }
     }
 }
 
@@ -80,6 +86,12 @@ impl Shared {
 }
 
 impl Admission {
+    /// What says, without being waited for, that it is over: true from then on. To give it back is no such end.
+    #[must_use]
+    pub fn revoked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.revoked)
+    }
+
     /// Done when it is over. Not to be waited for again after that.
     pub async fn over(&mut self) {
         // Nothing is ever sent.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{CatchUpSource, Error};
 use crate::answer::Answer;
@@ -30,7 +30,7 @@ pub enum News {
     CatchUp(Answer),
     /// There is none, and the room is not among the meetings that ended.
     NoneYet,
-    /// There is none any more: the meeting is over. Nothing comes after this.
+    /// The meeting is over. Nothing comes after this.
     Ended,
     /// The source failed before there was anything to show.
     Failed(Error),
@@ -43,6 +43,8 @@ pub struct Told {
     pub news: News,
     /// Their form.
     pub form: Bytes,
+    /// The catch-up that was found with them, for those who have not got it yet.
+    pub before: Option<Arc<Told>>,
 }
 
 /// Puts news into their form.
@@ -117,10 +119,10 @@ struct Poll {
 impl Poll {
     async fn go_on(self) {
         loop {
-            let pause = self.ask().await;
+            let due = self.ask().await;
             let ended = self.sender.borrow().as_ref().is_some_and(|told| told.news == News::Ended);
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep_until(due) => {}
                 // Who comes right after the end is told so without another call.
                 () = self.sender.closed(), if !ended => {}
             }
@@ -130,32 +132,49 @@ impl Poll {
         }
     }
 
-    /// Asks once, tells what is new, and says how long that is good for.
-    async fn ask(&self) -> Duration {
+    /// Asks once, tells what is new, and says when to ask again.
+    async fn ask(&self) -> Instant {
         // What is fresh for everybody is fresh for watchers too, and as they ask rarely, so is what others got in between.
         let every = self.live.0.every.max(self.window.fresh_for());
         let read = self
             .window
             .read_within(every, self.room.as_str(), || self.source.catch_up(self.room.clone(), Asker::nobody()))
             .await;
-        let (news, pause) = match read {
+        let after = |pause: Duration| Instant::now() + pause.max(SHORTEST);
+        match read {
             Ok(served) => {
                 // As old as that, it stands in for a failure: then the next poll is due when it always is.
                 let left = every.checked_sub(served.age).filter(|left| !left.is_zero());
-                (News::CatchUp(served.answer), left.unwrap_or(every))
+                let due = after(left.unwrap_or(every));
+                self.tell(News::CatchUp(served.answer));
+                // Admin Control may go on giving the last catch-up of a meeting that is over.
+                if self.nothing_goes_on().await && self.has_ended().await {
+                    self.tell(News::Ended);
+                }
+                due
             }
-            Err(Error::UnknownRoom(_)) => (self.absence().await, every),
+            Err(Error::UnknownRoom(_)) => {
+                let due = after(every);
+                self.tell(if self.has_ended().await { News::Ended } else { News::NoneYet });
+                due
+            }
             // What they have is better than a failure.
-            Err(_) if self.shows_something() => return every,
-            Err(error) => (News::Failed(error), every),
-        };
-        self.tell(news);
-        pause.max(SHORTEST)
+            Err(_) if self.shows_something() => after(every),
+            Err(error) => {
+                self.tell(News::Failed(error));
+                after(every)
+            }
+        }
     }
 
-    async fn absence(&self) -> News {
-        let ended = timeout(ENDED_WITHIN, self.source.has_ended(self.room.clone(), Asker::nobody())).await;
-        if ended == Ok(Ok(true)) { News::Ended } else { News::NoneYet }
+    /// Whether no call goes on in the room. Not to find out means that one does.
+    async fn nothing_goes_on(&self) -> bool {
+        let status = timeout(ENDED_WITHIN, self.source.is_transcribed(self.room.clone(), Asker::nobody())).await;
+        matches!(status, Ok(Err(Error::UnknownRoom(_))))
+    }
+
+    async fn has_ended(&self) -> bool {
+        timeout(ENDED_WITHIN, self.source.has_ended(self.room.clone(), Asker::nobody())).await == Ok(Ok(true))
     }
 
     fn shows_something(&self) -> bool {
@@ -163,12 +182,14 @@ impl Poll {
     }
 
     fn tell(&self, news: News) {
-        if self.sender.borrow().as_ref().is_some_and(|told| told.news == news) {
+        let before = self.sender.borrow().clone();
+        if before.as_ref().is_some_and(|told| told.news == news) {
             return;
         }
         let form = (self.live.0.form)(&news);
+        let before = before.filter(|told| news == News::Ended && matches!(told.news, News::CatchUp(_)));
         // Also when nobody is there at this very moment: who comes next gets it.
-        self.sender.send_replace(Some(Arc::new(Told { news, form })));
+        self.sender.send_replace(Some(Arc::new(Told { news, form, before })));
     }
 
     /// Whether nobody watches any more, or nothing will come any more. Looked at under the lock, so that nobody joins what is over.

@@ -11,6 +11,8 @@ mod sweeper;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -97,6 +99,29 @@ impl Invitation {
     }
 }
 
+/// What a connection sends its client.
+#[derive(Clone)]
+pub struct Sending(Rc<Watch>);
+
+impl Sending {
+    /// Cuts the connection off once `revoked` says so, if its client does not take what it is being sent. Until this is dropped,
+    /// somebody makes more of it, and ends it where the client takes it.
+    #[must_use]
+    pub fn until(&self, revoked: Arc<AtomicBool>) -> Revocable {
+        self.0.sends_until(revoked);
+        Revocable(Rc::clone(&self.0))
+    }
+}
+
+/// Something that is being made and sent, and that the client may lose its right to.
+pub struct Revocable(Rc<Watch>);
+
+impl Drop for Revocable {
+    fn drop(&mut self) {
+        self.0.has_been_made();
+    }
+}
+
 /// One connection.
 pub struct Connection {
     stream: TcpStream,
@@ -134,7 +159,7 @@ impl Connection {
         }
         if self.framing.begun() != requests {
             self.begun = self.sweeper.now();
-            self.watch.is_wanted();
+            self.watch.begins();
         }
         self.asked = self.framing.asks();
         self.watch.has_read(match self.framing.phase() {
@@ -158,6 +183,12 @@ impl Connection {
     #[must_use]
     pub fn invitation(&self) -> Invitation {
         Invitation(Rc::clone(&self.watch))
+    }
+
+    /// What it sends.
+    #[must_use]
+    pub fn sending(&self) -> Sending {
+        Sending(Rc::clone(&self.watch))
     }
 
     /// Ends it at once, with whatever is still on its way.

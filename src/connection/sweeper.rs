@@ -5,6 +5,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -34,6 +36,10 @@ pub(super) struct Watch {
     sending: Cell<Option<Tick>>,
     taken: Cell<usize>,
     blocked: Cell<bool>,
+    /// Says that the client may not have any more what it is being sent.
+    revoked: RefCell<Option<Arc<AtomicBool>>>,
+    /// All of that has been made by now; what is asked for next is something else.
+    made: Cell<bool>,
 }
 
 impl Watch {
@@ -82,6 +88,29 @@ impl Watch {
         self.wanted.take()
     }
 
+    /// From now on the client is sent what it may only have until then.
+    pub(super) fn sends_until(&self, revoked: Arc<AtomicBool>) {
+        self.made.set(false);
+        self.revoked.replace(Some(revoked));
+    }
+
+    /// No more of that will be made.
+    pub(super) fn has_been_made(&self) {
+        self.made.set(true);
+    }
+
+    /// Another request begins.
+    pub(super) fn begins(&self) {
+        self.wanted.set(false);
+        if self.made.get() {
+            self.revoked.replace(None);
+        }
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.revoked.borrow().as_ref().is_some_and(|revoked| revoked.load(Ordering::Relaxed))
+    }
+
     fn wake(&self) {
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {
@@ -102,6 +131,10 @@ impl Watch {
     }
 
     fn look(&self, now: Tick, stopped: Option<Tick>, rules: &Rules) {
+        // Whoever makes it can't end it, because nobody asks for more as long as the client does not take what there is.
+        if self.blocked.get() && self.is_revoked() {
+            return self.expire();
+        }
         let late = |since: Tick, limit: Duration| now >= after(since, limit);
         if self.starving.get() {
             let by = self.read_by.get();

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::ApiError;
 use crate::accounts::Admission;
 use crate::catch_up::live::{News, Told, Watching};
+use crate::connection::{Revocable, Sending};
 use crate::draining::Draining;
 use crate::random;
 
@@ -36,6 +37,8 @@ pub struct EventStream {
     /// What the client has already.
     last: Option<String>,
     next: Next,
+    /// Cuts off a client that takes nothing, and so would never see that this has ended.
+    revocable: Option<Revocable>,
 }
 
 /// What the stream says next.
@@ -49,7 +52,7 @@ impl EventStream {
     /// What `watching` tells, for as long as `admission` holds and the server is not on its way out.
     #[must_use]
     pub fn new(watching: Watching, admission: Admission, draining: Draining, last: Option<String>) -> Self {
-        Self { watching, admission, draining, last, next: Next::Greeting }
+        Self { watching, admission, draining, last, next: Next::Greeting, revocable: None }
     }
 
     fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {
@@ -84,26 +87,30 @@ impl EventStream {
 
     /// What to send of these news; nothing if the client has them already.
     fn unless_known(&mut self, told: &Arc<Told>) -> Option<Bytes> {
-        let known = match &told.news {
-            News::CatchUp(answer) => self.last.take().is_some_and(|last| last == answer.etag()),
+        match &told.news {
+            News::CatchUp(answer) => {
+                let known = self.last.replace(answer.etag().to_owned()).is_some_and(|last| last == answer.etag());
+                (!known).then(|| told.form.clone())
+            }
             News::Ended => {
                 self.next = Next::Nothing;
-                false
+                let before = told.before.as_ref().and_then(|before| self.unless_known(before));
+                Some(before.map_or_else(|| told.form.clone(), |before| [before, told.form.clone()].concat().into()))
             }
             News::NoneYet | News::Failed(_) => {
                 // It shows nothing now, and whatever comes next is new to it.
                 self.last = None;
-                false
+                Some(told.form.clone())
             }
-        };
-        (!known).then(|| told.form.clone())
+        }
     }
 }
 
 impl Responder for EventStream {
     type Body = BoxBody;
 
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+    fn respond_to(mut self, request: &HttpRequest) -> HttpResponse {
+        self.revocable = request.conn_data::<Sending>().map(|sending| sending.until(self.admission.revoked()));
         HttpResponse::Ok()
             .content_type("text/event-stream")
             .insert_header((CACHE_CONTROL, "no-store"))

@@ -7,8 +7,17 @@
 //! # Who calls
 //!
 //! Whoever finds no answer takes a lease on the key, in the same step, and calls. A lease is short and renewed while the call
-//! goes on: a replica that dies holds the others up for a second, not for as long as a call may take. A replica that was
-//! stopped for longer than its lease and goes on has lost it, and what it got is not stored over what others got since.
+//! goes on, by a task that no busy worker holds up: a replica that dies keeps the others waiting for two seconds, not for as
+//! long as a call may take, and those who wait do so for as long as the lease is alive. A replica that was stopped for longer
+//! than its lease and goes on has lost it, and what it got is not stored over what others got since.
+//!
+//! A replica that got no answer in time from Redis calls without having the lease for sure. Should the answer have been late and
+//! the lease its own, it acts on it all the same: it renews and tells, and neither does anything without the lease.
+//!
+//! # When calls fail
+//!
+//! What is stored stays for as long as an old answer may stand in for a failure, so that a replica which never saw the room can
+//! serve it when Admin Control is down.
 //!
 //! # Ages
 //!
@@ -19,11 +28,11 @@ mod entry;
 mod link;
 mod scripts;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{CallError, Kind, Layer};
@@ -31,14 +40,17 @@ use crate::answer::{Answer, Served};
 use crate::background::Background;
 use crate::random;
 use crate::secret::Secret;
+use crate::window;
 use entry::Seal;
 pub use link::BadUrl;
-use link::{Link, Look, Told};
+use link::{Link, Look, Patience, Told};
 
-/// How long a lease holds unless it is renewed: what a replica that dies costs those who wait for it.
-const LEASE: Duration = Duration::from_secs(1);
-/// How often it is renewed; twice may fail.
-const RENEWAL: Duration = Duration::from_millis(300);
+/// How long a lease holds at most unless it is renewed: what a replica that dies costs those who wait for it.
+const LONGEST_LEASE: Duration = Duration::from_secs(2);
+/// How many leases there are in a deadline, so that there is time for a call after one that ran out.
+const LEASES: u32 = 3;
+/// How often a lease is renewed while it would hold.
+const RENEWALS: u32 = 6;
 /// How often those who wait look, should no word reach them.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The least time that an answer is stored for, so that who waited for it finds it even where nothing is fresh for long.
@@ -69,8 +81,10 @@ pub struct Rules {
     pub endpoint: &'static str,
     /// What answers are sealed with, the current secret first: what was not sealed with one of these is not believed.
     pub secrets: Vec<Secret>,
-    /// How long an answer is stored.
-    pub kept_for: Duration,
+    /// Those of the window in front.
+    pub window: window::Rules,
+    /// How often a watched room is asked for: watchers on several replicas share that too.
+    pub watched_every: Duration,
     /// How long waiting for another replica's call, and one's own call after it, may take together.
     pub deadline: Duration,
 }
@@ -89,7 +103,9 @@ pub struct SharedWindow {
     seal: Seal,
     prefix: String,
     kept_for: Duration,
+    stands_in_for: Duration,
     deadline: Duration,
+    lease: Duration,
     background: Background,
 }
 
@@ -99,10 +115,19 @@ enum Turn<E> {
     Served(Served),
     /// It fails as the one that it waited for failed.
     Failed(E),
-    /// It calls, and the others wait for it.
-    Lead,
-    /// It calls, and nobody knows.
-    Alone,
+    /// It calls, and the others wait for it, as far as they know.
+    Call,
+}
+
+/// A task that goes on for as long as this is there.
+struct Meanwhile(Option<JoinHandle<()>>);
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 /// Whether a URL can be one of Redis.
@@ -132,9 +157,12 @@ impl SharedWindow {
     pub async fn open(rules: Rules, background: Background) -> Result<Self, BadUrl> {
         let seal = Seal::new(&rules.secrets, &[&rules.deployment, rules.endpoint]);
         let prefix = format!("proconf:{}:{}", entry::fingerprint(&rules.deployment), rules.endpoint);
-        let link = Link::open(&rules.url, format!("{prefix}:told"), &background).await?;
-        let kept_for = rules.kept_for.clamp(SHORTEST, LONGEST);
-        Ok(Self { link, seal, prefix, kept_for, deadline: rules.deadline, background })
+        let link = Link::open(&rules.url, format!("{prefix}:told"), background.clone()).await?;
+        let fresh_for = rules.window.fresh_for.max(rules.watched_every);
+        let kept_for = (fresh_for + rules.window.stale_if_error).clamp(SHORTEST, LONGEST);
+        let (deadline, stands_in_for) = (rules.deadline, rules.window.oldest());
+        let lease = LONGEST_LEASE.min(deadline / LEASES);
+        Ok(Self { link, seal, prefix, kept_for, stands_in_for, deadline, lease, background })
     }
 
     /// The keys of `key`. The braces keep them on one node of a cluster.
@@ -145,23 +173,23 @@ impl SharedWindow {
 
     async fn turn<E: Shareable>(&self, key: &str, names: &Names, owner: &str, max_age: Duration, until: Instant) -> Turn<E> {
         let told = self.link.listen(&names.lease);
-        let (mut waited_for, mut believed) = (String::new(), true);
+        let (mut waited_for, mut believed, mut patience) = (String::new(), true, Patience::Short);
         loop {
             let max_age = believed.then_some(max_age);
-            let Some(look) = self.link.look(names, owner, LEASE, max_age, &waited_for).await else {
-                return Turn::Alone;
+            let Some(look) = self.link.look(names, (owner, self.lease), max_age, &waited_for, patience).await else {
+                return Turn::Call;
             };
             match look {
                 Look::Answer { stored, left } => match self.seal.open(key, &stored, left) {
                     Some(served) => return Turn::Served(served),
                     // Somebody else's, or broken: as good as nothing, and soon replaced.
                     None if believed => (believed, waited_for) = (false, String::new()),
-                    None => return Turn::Alone,
+                    None => return Turn::Call,
                 },
-                Look::Failed(name) => return E::named(&name).map_or(Turn::Alone, Turn::Failed),
-                Look::Lead => return Turn::Lead,
+                Look::Failed(name) => return E::named(&name).map_or(Turn::Call, Turn::Failed),
+                Look::Lead => return Turn::Call,
                 Look::Wait(holder) => {
-                    waited_for = holder;
+                    (waited_for, patience) = (holder, Patience::Longer);
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Turn::Failed(E::given_up());
@@ -172,19 +200,24 @@ impl SharedWindow {
         }
     }
 
-    /// Calls, with the lease renewed meanwhile.
-    async fn renewing<T>(&self, names: &Names, owner: &str, call: impl Future<Output = T>) -> T {
-        let renewals = async {
+    /// Renews the lease from now on.
+    fn renewing(self: &Arc<Self>, names: &Names, owner: &str) -> Meanwhile {
+        let (shared, names, owner) = (Arc::clone(self), names.clone(), owner.to_owned());
+        Meanwhile(self.background.spawn(async move {
             loop {
-                sleep(RENEWAL).await;
-                self.link.renew(names, owner, LEASE).await;
+                sleep(shared.lease / RENEWALS).await;
+                shared.link.renew(&names, &owner, shared.lease).await;
             }
-        };
-        tokio::select! {
-            outcome = call => outcome,
-            // Never done.
-            () = renewals => std::future::pending().await,
+        }))
+    }
+
+    /// The old answer that stands in for a failure, if there is one.
+    async fn old(&self, key: &str, names: &Names) -> Option<Served> {
+        if self.stands_in_for.is_zero() {
+            return None;
         }
+        let (stored, left) = self.link.old(names, self.stands_in_for).await?;
+        self.seal.open(key, &stored, left)
     }
 
     /// Tells the others, and does not make anybody here wait for it.
@@ -223,15 +256,19 @@ impl<E: Shareable> Layer<E> for SharedWindow {
             let call = async { timeout(left, call).await.unwrap_or_else(|_| Err(E::given_up())) };
             let outcome = match turn {
                 Turn::Served(served) => return Ok(served),
-                Turn::Failed(error) => return Err(error),
-                Turn::Alone => call.await,
-                Turn::Lead => {
-                    let outcome = self.renewing(&names, &owner, call).await;
-                    self.tell(key, names, owner, &outcome);
-                    outcome
+                Turn::Failed(error) => Err(error),
+                Turn::Call => {
+                    let renewing = self.renewing(&names, &owner);
+                    let outcome = call.await;
+                    drop(renewing);
+                    self.tell(key.clone(), names.clone(), owner, &outcome);
+                    outcome.map(|answer| Served { answer, age: Duration::ZERO })
                 }
             };
-            outcome.map(|answer| Served { answer, age: Duration::ZERO })
+            match outcome {
+                Err(error) if error.kind() != Kind::Absence => self.old(&key, &names).await.ok_or(error),
+                outcome => outcome,
+            }
         })
     }
 }

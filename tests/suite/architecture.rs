@@ -65,7 +65,7 @@ const DOORS: &[OnlyIn] = &[
     },
     OnlyIn {
         name: "redis::",
-        places: &["window/shared/link.rs"],
+        places: &["window/shared/link.rs", "window/shared/link/"],
         sentence: "rule 2: redis has one door, window/shared/link.rs",
     },
     OnlyIn { name: "config::", places: &["settings.rs"], sentence: "rule 2: config has one door, settings.rs" },

@@ -1,5 +1,7 @@
 //! `GET /callCatchUp/R/live` and `POST /auth/streamticket`: a catch-up that keeps coming, for as long as one may see it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::Reply;
@@ -99,6 +101,53 @@ fn a_room_without_a_catch_up_says_so_then_what_was_written_and_that_it_is_over()
     assert_eq!(events.next(), ended);
     assert_eq!(events.next(), None, "nothing comes after it");
     assert_eq!(watch(&server, "r1").next(), ended, "who comes late is told too");
+}
+
+#[test]
+fn a_meeting_is_over_also_where_admin_control_goes_on_giving_its_last_catch_up() {
+    let server = TestServer::with(&[OFTEN]);
+    server.script.catch_up("r1", Reply::data("\"the last one\""));
+    let mut events = watch(&server, "r1");
+    assert_eq!(catch_up(&mut events).0, success("\"the last one\""));
+    // Of an earlier meeting: as long as a call goes on, that means nothing.
+    has_ended(&server, "r1");
+    server.script.catch_up("r1", Reply::data("\"the very last one\""));
+    assert_eq!(catch_up(&mut events).0, success("\"the very last one\""));
+    server.script.set("sessions-status", "r1", Reply::not_found());
+    assert_eq!(events.next(), Some(named("ended", NOT_FOUND)));
+    assert_eq!(events.next(), None, "nothing comes after it");
+    let mut late = watch(&server, "r1");
+    let (data, id) = catch_up(&mut late);
+    assert_eq!(data, success("\"the very last one\""), "who comes late gets it too");
+    assert_eq!((late.next(), late.next()), (Some(named("ended", NOT_FOUND)), None));
+    let head = format!("Authorization: Bearer {}\r\nLast-Event-ID: {id}\r\n", tokens::user());
+    let mut again = Events::open(server.address, "/callCatchUp/r1/live", &head);
+    assert_eq!((again.next(), again.next()), (Some(named("ended", NOT_FOUND)), None), "unless they have it");
+    // Neither a status that is not known nor a meeting that is not listed is an end.
+    server.script.set("sessions-status", "r2", Reply::not_found());
+    server.script.set("sessions-status", "r3", Reply::body(500, "the inside"));
+    has_ended(&server, "r3");
+    for room in ["r2", "r3"] {
+        let mut events = watch(&server, room);
+        catch_up(&mut events);
+        server.script.catch_up(room, Reply::data("\"more\""));
+        assert_eq!(catch_up(&mut events).0, success("\"more\""), "{room}");
+    }
+}
+
+#[test]
+fn to_find_the_end_costs_one_look_at_the_status_a_poll() {
+    let server = TestServer::with(&[OFTEN]);
+    let mut events = watch(&server, "r1");
+    catch_up(&mut events);
+    while calls(&server) < 10 {
+        std::thread::yield_now();
+    }
+    drop(events);
+    let asked = server.script.asked();
+    let of = |what: &str| asked.iter().filter(|asked| asked.target.contains(what)).count();
+    assert!(of("/sessions-status/") <= of("/call-catchup/"), "{} of {}", of("/sessions-status/"), of("/call-catchup/"));
+    assert_eq!(of("/meetings"), 0, "nobody needs the list while a call goes on");
 }
 
 #[test]
@@ -231,6 +280,56 @@ fn a_revoked_session_and_a_token_that_expires_end_the_stream() {
     server.clock.put_forward(Duration::from_hours(1));
     assert_eq!(other.next(), None);
     assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
+}
+
+/// Reads so many bytes a second until the connection ends.
+fn read_slowly(mut stream: TcpStream, rate: usize) {
+    let mut buffer = vec![0; rate / 10];
+    while matches!(stream.read(&mut buffer), Ok(1..)) {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_slow_reader_is_cut_off_too_when_its_session_is_revoked() {
+    let server = TestServer::with(&[OFTEN]);
+    server.add_user("ann@example.com", "correct horse battery 🐎");
+    let replica = server.replica(&[OFTEN]);
+    let body = json!({"email": "ann@example.com", "password": "correct horse battery 🐎"}).to_string();
+    let login = server.client().post("/auth/login", &body).data();
+    let long = format!("\"{}\"", "x".repeat(3 << 20));
+    let slow: Vec<TcpStream> = [&server, &replica]
+        .into_iter()
+        .map(|server| {
+            server.script.catch_up("r1", Reply::data(&long));
+            let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            // What a slow client's own kernel takes must not hide that it is slow.
+            stream.set_recv_buffer_size(16 * 1024).unwrap();
+            stream.connect(&server.address.into()).unwrap();
+            let mut stream: TcpStream = stream.into();
+            let token = login["token"].as_str().unwrap();
+            stream.write_all(&request("GET", b"/callCatchUp/r1/live", Some(token))).unwrap();
+            stream
+        })
+        .collect();
+    let rate = 20 * 1024;
+    std::thread::scope(|scope| {
+        let reading: Vec<_> = slow.into_iter().map(|stream| scope.spawn(move || read_slowly(stream, rate))).collect();
+        // Each has begun to take what will not fit.
+        std::thread::park_timeout(Duration::from_millis(1_500));
+        assert!(reading.iter().all(|one| !one.is_finished()), "nobody is cut off who may read");
+        let started = Instant::now();
+        server
+            .client()
+            .post("/auth/logout", &json!({"refreshToken": login["refreshToken"]}).to_string())
+            .is_success_with("null");
+        while !reading.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            assert!(started.elapsed() < Duration::from_secs(20), "they read on");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        // A reset, so that not even what the kernel had for them arrives; they see it at their next read.
+        assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
+    });
 }
 
 fn ticket_of(server: &TestServer, token: &str, room: &str) -> String {

@@ -39,6 +39,7 @@ mod replicas;
 mod room_names;
 mod sandbox;
 mod sessions;
+mod shared_window;
 mod stopping;
 mod storage;
 mod supply_chain;

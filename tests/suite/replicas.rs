@@ -1,6 +1,7 @@
-//! Several servers as one: the catch-up window that they share through Redis, and what becomes of it when Redis fails.
+//! Several servers as one: the catch-up window that they share through Redis, and what becomes of it when one of them fails.
 //!
-//! What they share through the database is in `sessions`, `throttle` and `storage`.
+//! What becomes of it when Redis fails is in `shared_window`; what they share through the database in `sessions`, `throttle` and
+//! `storage`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,81 +9,13 @@ use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
 
-use crate::support::answer::Answer;
 use crate::support::balancer::Balancer;
-use crate::support::client::{Client, request};
+use crate::support::client::request;
 use crate::support::database::TestDatabase;
-use crate::support::peers::Peer;
 use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
+use crate::support::replicas::{Replicas, WRITING, calls_of, get, settings_of, wait_until, wait_until_stored};
 use crate::support::{SandboxOnAThread, TestClock, TestServer, tokens};
-
-/// How long a catch-up takes to be written.
-const WRITING: Duration = Duration::from_millis(1_500);
-/// What the loss of Redis may cost a request.
-const EXTRA: Duration = Duration::from_millis(50);
-/// The whole deadline of a call in these tests, as a setting and as a time.
-const DEADLINE: (&str, &str) = ("APP_ADMIN_CONTROL__TIMEOUT", "5s");
-
-/// Servers on one database, one Admin Control and one Redis.
-struct Replicas {
-    servers: Vec<TestServer>,
-    script: Script,
-    sandbox: SandboxOnAThread,
-}
-
-impl Replicas {
-    fn start(number: usize, redis: &str) -> Self {
-        Self::with(number, redis, &[])
-    }
-
-    fn with(number: usize, redis: &str, settings: &[(&str, &str)]) -> Self {
-        let script = Script::echo();
-        let sandbox = SandboxOnAThread::start(script.clone());
-        let database = Arc::new(TestDatabase::new());
-        let settings = [&settings_of(&sandbox.base_url, redis)[..], settings].concat();
-        let servers = (0..number).map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &settings)).collect();
-        Self { servers, script, sandbox }
-    }
-
-    fn calls(&self) -> usize {
-        calls_of(&self.script)
-    }
-}
-
-/// How many catch-ups Admin Control was asked for.
-fn calls_of(script: &Script) -> usize {
-    script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
-}
-
-fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str); 5] {
-    [
-        ("APP_ADMIN_CONTROL__BASE_URL", base_url),
-        ("APP_CATCH_UP__SHARED", redis),
-        ("APP_CATCH_UP__FRESH_FOR", "30s"),
-        ("APP_CATCH_UP__STALE_IF_ERROR", "60s"),
-        DEADLINE,
-    ]
-}
-
-fn get(client: Client, room: &str) -> Answer {
-    client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
-}
-
-/// Waits until `done`; fails after a while.
-#[track_caller]
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < Duration::from_secs(15), "{what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
-
-/// Waits until what one replica got is known to Redis, so that the next one finds it.
-fn wait_until_stored(redis: &Redis, rooms: usize) {
-    wait_until("it is stored", || redis.keys("*:answer").len() == rooms);
-}
 
 #[test]
 fn two_thousand_askers_of_one_room_over_three_replicas_cost_one_call() {
@@ -105,9 +38,7 @@ fn two_thousand_askers_of_one_room_over_three_replicas_cost_one_call() {
         }
         replicas.calls() - before
     };
-    // On a machine that is so busy that Redis, which shares it, takes 40 ms to answer, a replica goes on by itself.
-    let costs: Vec<usize> = ["r1", "r2", "r3"].into_iter().map(cost).collect();
-    assert!(costs.contains(&1) && costs.iter().all(|cost| *cost <= 3), "{costs:?}");
+    assert_eq!(["r1", "r2", "r3"].map(cost), [1, 1, 1]);
 }
 
 #[test]
@@ -148,7 +79,7 @@ fn a_failure_is_for_those_who_waited_and_a_404_takes_the_old_answer_away() {
             let asking = [0, 1].map(|number| {
                 // Only so that both wait for one call; who comes first does not matter.
                 std::thread::park_timeout(Duration::from_millis(100));
-                let client = replicas_client(&replicas, number);
+                let client = replicas.client(number);
                 scope.spawn(move || get(client, "r1"))
             });
             asking.map(|asking| asking.join().unwrap())
@@ -171,10 +102,6 @@ fn a_failure_is_for_those_who_waited_and_a_404_takes_the_old_answer_away() {
     }
     assert_eq!(replicas.calls(), 3);
     wait_until("it is dropped", || redis.keys("*:answer").is_empty());
-}
-
-fn replicas_client(replicas: &Replicas, number: usize) -> Client {
-    replicas.servers[number].client()
 }
 
 #[test]
@@ -240,7 +167,7 @@ fn what_is_in_redis_is_bounded_in_time_names_no_room_and_holds_no_token() {
     for key in redis.keys("*") {
         assert!(key.starts_with("proconf:") && !key.contains("secret") && key.len() < 200, "{key}");
         let left: i64 = redis.ask(&["PTTL", &key]).trim_matches([':', '\r', '\n']).parse().unwrap();
-        assert!((1..=30_000).contains(&left), "{key}: {left}");
+        assert!((1..=90_000).contains(&left), "{key}: {left}");
         let value = redis.ask(&["GET", &key]);
         assert!(value.len() < 1_000 && !value.contains("eyJ"), "the big one is not stored: {value}");
     }
@@ -280,124 +207,6 @@ fn rooms_and_deployments_never_mix_whatever_stands_in_redis() {
     let guest = other.client().get("/auth/joinmember?roomName=r1", None).data();
     other.client().get("/callCatchUp/r1", Some(guest.as_str().unwrap())).is_success_with(r#""r1""#);
     assert_eq!(replicas.calls(), before + 1);
-}
-
-/// Asks for rooms that nobody asked for yet, one after the other: each is answered, and most at once.
-#[track_caller]
-fn rooms_are_answered(client: Client, name: &str) {
-    let mut took: Vec<Duration> = (0..20)
-        .map(|number| {
-            let (room, started) = (format!("{name}{number}"), Instant::now());
-            get(client, &room).is_success_with(&format!("\"{room}\""));
-            started.elapsed()
-        })
-        .collect();
-    took.sort_unstable();
-    assert!(took[10] < EXTRA, "the median: {took:?}");
-    // The first one may meet a time limit, and the machine may be busy.
-    assert!(took[18] < 4 * EXTRA, "{took:?}");
-}
-
-#[test]
-fn without_redis_each_replica_is_on_its_own_from_the_start_and_later_not() {
-    let mut redis = Redis::start();
-    redis.kill();
-    let replicas = Replicas::start(2, &redis.url());
-    for server in &replicas.servers {
-        rooms_are_answered(server.client(), "a");
-    }
-    assert_eq!(replicas.calls(), 40);
-    redis.start_again();
-    let shares = |name: &str| {
-        let before = replicas.calls();
-        for server in &replicas.servers {
-            get(server.client(), name);
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        replicas.calls() == before + 1
-    };
-    let rooms = std::cell::Cell::new(0);
-    wait_until("they share", || shares(&format!("b{}", rooms.replace(rooms.get() + 1))));
-}
-
-#[test]
-fn redis_killed_restarted_and_standing_still_costs_calls_and_no_answer() {
-    let mut redis = Redis::start();
-    let replicas = Replicas::start(2, &redis.url());
-    let answered = |name: &str| {
-        for server in &replicas.servers {
-            rooms_are_answered(server.client(), name);
-        }
-    };
-    answered("well");
-    redis.kill();
-    answered("killed");
-    redis.start_again();
-    answered("restarted");
-    redis.signal("STOP");
-    answered("still");
-    redis.signal("CONT");
-    answered("on");
-}
-
-#[test]
-fn redis_lost_while_others_wait_leaves_nobody_without_an_answer() {
-    for way in ["KILL", "STOP"] {
-        let redis = Redis::start();
-        let replicas = Replicas::start(3, &redis.url());
-        replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
-        let mut connections: Vec<_> = (0..30).map(|number| replicas_client(&replicas, number % 3).connect()).collect();
-        for connection in &mut connections {
-            connection.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
-        }
-        wait_until("one calls", || replicas.calls() > 0);
-        redis.signal(way);
-        let started = Instant::now();
-        for connection in &mut connections {
-            connection.read().expect("an answer").is_success_with(r#""written""#);
-        }
-        assert!(started.elapsed() < Duration::from_secs(5), "{way}: {:?}", started.elapsed());
-        assert!(replicas.calls() <= 3, "{way}: one each, at most");
-    }
-}
-
-#[test]
-fn a_redis_that_is_full_or_read_only_is_none() {
-    let redis = Redis::with(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
-    let replicas = Replicas::start(2, &redis.url());
-    for number in 0..200 {
-        redis.ask(&["SET", &format!("filler{number}"), &"x".repeat(20_000)]);
-    }
-    for server in &replicas.servers {
-        rooms_are_answered(server.client(), "full");
-    }
-    redis.ask(&["FLUSHALL"]);
-    let before = replicas.calls();
-    get(replicas_client(&replicas, 0), "r1").is_success_with(r#""r1""#);
-    wait_until_stored(&redis, 1);
-    get(replicas_client(&replicas, 1), "r1").is_success_with(r#""r1""#);
-    assert_eq!(replicas.calls(), before + 1, "shared again as soon as there is room");
-    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
-    for server in &replicas.servers {
-        rooms_are_answered(server.client(), "readonly");
-    }
-}
-
-#[test]
-fn something_that_is_not_redis_is_none() {
-    use std::io::{Read as _, Write as _};
-    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "$5\r\n", "*1000000000\r\n", "\0\0\0", ""] {
-        let other = Peer::serving(move |mut stream, _| {
-            while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
-                if stream.write_all(answer.as_bytes()).is_err() {
-                    break;
-                }
-            }
-        });
-        let replicas = Replicas::start(1, &format!("redis://127.0.0.1:{}", other.port));
-        rooms_are_answered(replicas.servers[0].client(), "r");
-        assert_eq!(replicas.calls(), 20, "{answer:?}");
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use proconf_app_server::accounts::management;
@@ -9,7 +10,8 @@ use proconf_app_server::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
-use crate::support::{TestServer, tokens};
+use crate::support::database::TestDatabase;
+use crate::support::{TestClock, TestServer, tokens};
 
 const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "correct horse battery 🐎";
@@ -93,25 +95,31 @@ fn a_lost_answer_is_given_again_for_ten_seconds_and_then_it_is_a_theft() {
 
 #[test]
 fn fifty_at_once_over_two_replicas_leave_one_live_successor() {
-    let server = server_with_ann();
-    let replica = server.replica(&[]);
-    for _ in 0..3 {
-        let login = log_in(&server);
-        let token = text(&login, "refreshToken");
-        let answers: Vec<Answer> = std::thread::scope(|scope| {
-            let asking: Vec<_> = (0..50)
-                .map(|number| {
-                    let server = if number % 2 == 0 { &server } else { &replica };
-                    scope.spawn(move || refresh(server, token))
-                })
-                .collect();
-            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
-        });
-        let successors: HashSet<String> =
-            answers.iter().map(|answer| text(&answer.data(), "refreshToken").to_owned()).collect();
-        assert_eq!(successors.len(), 1);
-        let next = refresh(&server, successors.iter().next().unwrap()).data();
-        assert!(opens(&replica, &next));
+    for database in [TestDatabase::on_postgresql(), TestDatabase::new()].map(Arc::new) {
+        let [server, replica] = [0, 1].map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &[]));
+        server.add_user(EMAIL, PASSWORD);
+        for round in 0..10 {
+            let login = log_in(&server);
+            let (token, start) = (text(&login, "refreshToken"), Barrier::new(50));
+            let answers: Vec<Answer> = std::thread::scope(|scope| {
+                let asking: Vec<_> = (0..50)
+                    .map(|number| {
+                        let (server, start) = (if number % 2 == 0 { &server } else { &replica }, &start);
+                        scope.spawn(move || {
+                            start.wait();
+                            refresh(server, token)
+                        })
+                    })
+                    .collect();
+                asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+            });
+            let successors: HashSet<String> =
+                answers.iter().map(|answer| text(&answer.data(), "refreshToken").to_owned()).collect();
+            assert_eq!(successors.len(), 1, "round {round}");
+            let next = refresh(&server, successors.iter().next().unwrap()).data();
+            assert!(opens(&replica, &next));
+            assert_eq!(server.rows("sessions"), round + 1, "a session has one row, and so one live token");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What was acknowledged is there afterwards, and what needs no database goes on without one.
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,6 @@ fn log_in(server: &TestServer) -> u16 {
 
 #[test]
 fn postgresql_may_be_restarted_under_a_running_server() {
-    if !on_postgres() {
-        return;
-    }
     let cluster = Cluster::start();
     let database = Arc::new(TestDatabase::at(cluster.new_database()));
     let server = TestServer::on(database, TestClock::default(), &[]);
@@ -94,15 +92,67 @@ fn a_database_that_is_gone_is_500_and_nothing_else_notices() {
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
 }
 
+/// How many migrations there are, and how many of a database's were done.
+fn migrations(url: &str) -> (usize, Vec<(i64, bool)>) {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let done = runtime.block_on(async {
+        let mut connection = sqlx::AnyConnection::connect(url).await.unwrap();
+        // Each database has a type of its own for what is true.
+        let sql = "SELECT version, CASE WHEN success THEN 1 ELSE 0 END FROM _sqlx_migrations ORDER BY version";
+        let rows: Vec<(i64, i32)> = sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap();
+        rows.into_iter().map(|(version, success)| (version, success == 1)).collect()
+    });
+    (files, done)
+}
+
+#[track_caller]
+fn each_migration_was_done_once(url: &str) {
+    let (files, done) = migrations(url);
+    let expected: Vec<(i64, bool)> = (1..=i64::try_from(files).unwrap()).map(|version| (version, true)).collect();
+    assert_eq!(done, expected);
+}
+
+fn new_databases() -> [TestDatabase; 2] {
+    [TestDatabase::on_postgresql(), TestDatabase::new()]
+}
+
 #[test]
-fn two_replicas_that_start_at_once_migrate_once() {
-    for _ in 0..3 {
-        let database = Arc::new(TestDatabase::new());
+fn replicas_that_start_at_once_on_an_empty_database_migrate_once() {
+    for database in (0..3).flat_map(|_| new_databases()).map(Arc::new) {
+        let url = database.url.clone();
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 let database = Arc::clone(&database);
                 scope.spawn(move || assert_eq!(log_in(&TestServer::on(database, TestClock::default(), &[])), 401));
             }
         });
+        each_migration_was_done_once(&url);
+    }
+}
+
+#[test]
+fn a_migration_that_is_killed_in_the_middle_is_done_by_the_next_start() {
+    let migrate = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+        command.arg("migrate").current_dir(std::env::temp_dir()).env_clear().env("APP_DATABASE__URL", url);
+        command.stderr(Stdio::null()).spawn().unwrap()
+    };
+    let took = {
+        let started = Instant::now();
+        assert!(migrate(&TestDatabase::on_postgresql().url).wait().unwrap().success());
+        started.elapsed()
+    };
+    for round in 0..20 {
+        for database in new_databases() {
+            let mut killed = migrate(&database.url);
+            std::thread::park_timeout(took * round / 20);
+            killed.kill().unwrap();
+            killed.wait().unwrap();
+            let (mut one, mut other) = (migrate(&database.url), migrate(&database.url));
+            assert!(one.wait().unwrap().success() && other.wait().unwrap().success(), "round {round}");
+            each_migration_was_done_once(&database.url);
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! How often a password may be tried. Addresses are told apart by `X-Forwarded-For`, behind a trusted proxy on loopback.
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::TestServer;
 use crate::support::answer::Answer;
+use crate::support::database::TestDatabase;
+use crate::support::{TestClock, TestServer};
 
 const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "correct horse battery 🐎";
@@ -71,22 +73,62 @@ fn an_unknown_account_is_counted_exactly_like_a_known_one() {
     assert_eq!(outcome(EMAIL, "192.0.2.1"), outcome("nobody@example.com", "192.0.2.2"));
 }
 
+/// Two replicas on PostgreSQL, and Ann.
+fn replicas_with_ann(database: &Arc<TestDatabase>) -> [TestServer; 2] {
+    let start = || TestServer::on(Arc::clone(database), TestClock::default(), &[BEHIND_A_PROXY]);
+    let servers = [start(), start()];
+    servers[0].add_user(EMAIL, PASSWORD);
+    servers
+}
+
+/// How many guesses were looked at; one that could not be is no answer about the password either.
+fn looked_at(answers: Vec<Answer>) -> usize {
+    let (unanswered, answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 503);
+    for answer in unanswered {
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+    checked(answered)
+}
+
 #[test]
-fn replicas_count_together_even_at_the_same_instant() {
-    let server = server_with_ann();
-    let replica = server.replica(&[BEHIND_A_PROXY]);
-    let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let guessing: Vec<_> = (0..60)
-            .map(|number| {
-                let server = if number % 2 == 0 { &server } else { &replica };
-                scope.spawn(move || log_in(server, EMAIL, "wrong", "192.0.2.1"))
-            })
-            .collect();
-        guessing.into_iter().map(|guessing| guessing.join().unwrap()).collect()
-    });
-    assert_eq!(checked(answers), 10);
-    let new = server.replica(&[BEHIND_A_PROXY]);
-    assert_eq!(checked([log_in(&new, EMAIL, "wrong", "192.0.2.1")]), 0, "a restart forgets nothing");
+fn two_hundred_guesses_in_turn_over_two_replicas_are_counted_as_one_server_would() {
+    let database = Arc::new(TestDatabase::on_postgresql());
+    let servers = replicas_with_ann(&database);
+    let guesses = (0..200).map(|number| log_in(&servers[number % 2], EMAIL, "wrong", "192.0.2.1")).collect();
+    assert_eq!(looked_at(guesses), 10, "the limit of one server");
+    drop(servers);
+    for _ in 0..2 {
+        let new = TestServer::on(Arc::clone(&database), TestClock::default(), &[BEHIND_A_PROXY]);
+        let refused = log_in(&new, EMAIL, PASSWORD, "192.0.2.1");
+        refused.is_error(429, "Too many requests", "a restart of both forgets nothing");
+    }
+}
+
+#[test]
+fn fifty_guesses_at_the_same_instant_on_each_of_two_replicas_are_counted_together() {
+    for postgresql in [true, false] {
+        let database = Arc::new(if postgresql { TestDatabase::on_postgresql() } else { TestDatabase::new() });
+        let servers = replicas_with_ann(&database);
+        let start = Barrier::new(100);
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let guessing: Vec<_> = (0..100)
+                .map(|number| {
+                    let (server, start) = (&servers[number % 2], &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        log_in(server, EMAIL, "wrong", "192.0.2.1")
+                    })
+                })
+                .collect();
+            guessing.into_iter().map(|guessing| guessing.join().unwrap()).collect()
+        });
+        let looked_at = looked_at(answers);
+        assert!((1..=12).contains(&looked_at), "{looked_at}");
+        drop(servers);
+        let new = TestServer::on(database, TestClock::default(), &[BEHIND_A_PROXY]);
+        let more = (0..20).map(|_| log_in(&new, EMAIL, "wrong", "192.0.2.1")).collect();
+        assert!(looked_at + self::looked_at(more) <= 12, "a restart forgets nothing");
+    }
 }
 
 #[test]

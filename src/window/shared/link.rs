@@ -1,33 +1,32 @@
-//! The way to Redis: the only module that knows the `redis` package. Each command has a strict time limit, and after one that
-//! ran out or a connection that broke, none is tried until a task of its own has found Redis well again.
+//! The way to Redis: the only module that knows the `redis` package. Each command has a strict time limit. All of it is done on
+//! the background runtime, so that a busy worker does not take its own delay for Redis's.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+mod connection;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, SendError};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
-    PushKind, RedisError, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, Value,
 };
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::Names;
+pub(super) use connection::{Listening, Patience};
+
 use super::scripts::{LOOK, RENEW, TELL};
+use super::{LONGEST_LEASE, Names};
 use crate::background::Background;
 use crate::secret::Secret;
+use connection::State;
 
-/// What one command may take: more, and a request is better off without it.
-const COMMAND: Duration = Duration::from_millis(40);
-/// What connecting may take; no request waits for it.
+/// What connecting and a sign of life may take where somebody wants to know whether there is a Redis.
 const CONNECTING: Duration = Duration::from_secs(1);
-/// How long after a failure it is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long a failure is kept for those who waited for it, in milliseconds.
 const FAILURE_KEPT: u64 = 2_000;
-/// Commands that may wait to be sent; the usual 50 would make a burst wait for itself.
-const BUFFERED: usize = 1_000;
+/// The largest entry that is fetched, in bytes: nobody of ours stores a larger one.
+const LARGEST_ENTRY: usize = super::LARGEST + 1024;
+/// How often what came of a call is told, should no answer come.
+const TELLINGS: u32 = 3;
 
 /// The URL can't be one of Redis.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -87,54 +86,39 @@ pub(super) enum Told {
 }
 
 /// Talks to Redis, or says at once that it can't.
-pub(super) struct Link(Arc<State>);
-
-struct State {
-    client: Client,
+pub(super) struct Link {
+    state: Arc<State>,
     channel: String,
-    current: Mutex<Current>,
-    lost: Notify,
-    /// Who waits for a word about a key.
-    waiting: Mutex<HashMap<String, Arc<Notify>>>,
-}
-
-#[derive(Default)]
-struct Current {
-    /// Counts connections, so that what happens to an old one is not blamed on the new.
-    number: u64,
-    connection: Option<MultiplexedConnection>,
+    background: Background,
 }
 
 impl Link {
-    pub(super) async fn open(url: &Secret, channel: String, background: &Background) -> Result<Self, BadUrl> {
-        let client = client(url)?;
-        let (current, lost, waiting) = (Mutex::default(), Notify::new(), Mutex::default());
-        let state = Arc::new(State { client, channel, current, lost, waiting });
-        let connecting = Arc::clone(&state);
+    pub(super) async fn open(url: &Secret, channel: String, background: Background) -> Result<Self, BadUrl> {
+        let state = Arc::new(State::new(client(url)?, channel.clone()));
         // Waited for, so that a server that has started shares from its first request on.
-        let first = background.run(async move { connecting.connect(1).await }).await;
-        let failing = !matches!(first, Ok(Ok(())));
-        if failing {
+        let reached = background.run(Arc::clone(&state).begin()).await.unwrap_or(false);
+        if !reached {
             log::warn!("Redis can't be reached; this replica's window is its own until it can");
         }
-        background.spawn(Arc::clone(&state).stay_connected(failing));
-        Ok(Self(state))
+        background.spawn(Arc::clone(&state).stay_connected(reached));
+        Ok(Self { state, channel, background })
     }
 
-    /// Looks by the script above; with no `max_age`, only for what somebody is getting now. `None` where Redis is no help.
+    /// Looks by the script; with no `max_age`, only for what somebody is getting now. `None` where Redis is no help.
     pub(super) async fn look(
         &self,
         names: &Names,
-        owner: &str,
-        lease: Duration,
+        (owner, lease): (&str, Duration),
         max_age: Option<Duration>,
         waited_for: &str,
+        patience: Patience,
     ) -> Option<Look> {
-        let max_age = max_age.map_or(-1, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let mut command = redis::cmd("EVAL");
         command.arg(LOOK).arg(3).arg(&names.answer).arg(&names.lease).arg(&names.failure);
-        command.arg(owner).arg(milliseconds(lease)).arg(max_age).arg(waited_for);
-        let found: Vec<Value> = self.ask(&command).await?;
+        command.arg(owner).arg(milliseconds(lease));
+        command.arg(max_age.map_or(-1, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        command.arg(waited_for).arg(LARGEST_ENTRY).arg(milliseconds(LONGEST_LEASE));
+        let found: Vec<Value> = self.ask(command, patience).await?;
         let mut found = found.into_iter();
         let what: String = taken(&mut found)?;
         match what.as_str() {
@@ -146,10 +130,18 @@ impl Link {
         }
     }
 
+    /// The entry that is there, if it is not older than that, with so much left of its time.
+    pub(super) async fn old(&self, names: &Names, max_age: Duration) -> Option<(Vec<u8>, Duration)> {
+        match self.look(names, ("", Duration::ZERO), Some(max_age), "", Patience::Short).await? {
+            Look::Answer { stored, left } => Some((stored, left)),
+            Look::Failed(_) | Look::Lead | Look::Wait(_) => None,
+        }
+    }
+
     pub(super) async fn renew(&self, names: &Names, owner: &str, lease: Duration) {
         let mut command = redis::cmd("EVAL");
         command.arg(RENEW).arg(1).arg(&names.lease).arg(owner).arg(milliseconds(lease));
-        let _: Option<i64> = self.ask(&command).await;
+        let _: Option<i64> = self.ask(command, Patience::Long).await;
     }
 
     pub(super) async fn tell(&self, names: &Names, owner: &str, told: Told, kept_for: Duration) {
@@ -160,125 +152,22 @@ impl Link {
             Told::Failed(name) => command.arg("failed").arg(name).arg(FAILURE_KEPT),
             Told::Gone(name) => command.arg("gone").arg(name).arg(FAILURE_KEPT),
         };
-        let _: Option<i64> = self.ask(command.arg(&self.0.channel)).await;
+        command.arg(&self.channel);
+        // A second time does nothing where the first one came through: by then the lease is gone.
+        for _ in 0..TELLINGS {
+            if self.ask::<i64>(command.clone(), Patience::Long).await.is_some() {
+                return;
+            }
+        }
     }
 
     /// Listens for a word about `key` from now on.
     pub(super) fn listen(&self, key: &str) -> Listening {
-        let told = Arc::clone(lock(&self.0.waiting).entry(key.to_owned()).or_default());
-        Listening { state: Arc::clone(&self.0), key: key.to_owned(), told }
+        self.state.listen(key)
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Option<T> {
-        let (number, connection) = {
-            let current = lock(&self.0.current);
-            (current.number, current.connection.clone())
-        };
-        let cause = match timeout(COMMAND, command.query_async(&mut connection?)).await {
-            Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) if is_an_answer(&error) => {
-                log::debug!(cause:% = error; "Redis refused a command");
-                return None;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => format!("no answer within {COMMAND:?}"),
-        };
-        if self.0.lose(number) {
-            log::warn!(cause; "Redis failed; this replica's window is its own until it is back");
-        }
-        None
-    }
-}
-
-/// Redis was there and said no: it is full, or the key holds something else. That is no reason not to ask it again.
-fn is_an_answer(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType)
-}
-
-impl State {
-    async fn stay_connected(self: Arc<Self>, mut failing: bool) {
-        for number in 2.. {
-            if !failing {
-                self.lost.notified().await;
-            }
-            // Also after a connection that worked: one that is lost again at once must not be made again at once.
-            sleep(PAUSE).await;
-            failing = self.connect(number).await.is_err();
-            if !failing {
-                log::info!("Redis answers; replicas share the window");
-            }
-        }
-    }
-
-    async fn connect(self: &Arc<Self>, number: u64) -> Result<(), ()> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECTING))
-            .set_response_timeout(Some(CONNECTING))
-            .set_pipeline_buffer_size(BUFFERED)
-            .set_push_sender(self.pushes_of(number));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = timeout(CONNECTING, connecting).await.map_err(drop)?.map_err(drop)?;
-        timeout(CONNECTING, connection.subscribe(&self.channel)).await.map_err(drop)?.map_err(drop)?;
-        // As fast as requests will need it to be, or it is not back yet.
-        let ping = redis::cmd("PING");
-        let answer: String = timeout(COMMAND, ping.query_async(&mut connection)).await.map_err(drop)?.map_err(drop)?;
-        if answer != "PONG" {
-            return Err(());
-        }
-        *lock(&self.current) = Current { number, connection: Some(connection) };
-        Ok(())
-    }
-
-    /// What the connection says unasked: that somebody told something, or that it is lost.
-    fn pushes_of(self: &Arc<Self>, number: u64) -> impl Fn(PushInfo) -> Result<(), SendError> + Send + Sync + 'static {
-        let state: Weak<Self> = Arc::downgrade(self);
-        move |push| {
-            let state = state.upgrade().ok_or(SendError)?;
-            match push.kind {
-                PushKind::Message => {
-                    let key = push.data.into_iter().nth(1).and_then(|key| String::from_redis_value(key).ok());
-                    if let Some(told) = key.and_then(|key| lock(&state.waiting).get(&key).cloned()) {
-                        told.notify_one();
-                    }
-                }
-                PushKind::Disconnection if state.lose(number) => {
-                    log::warn!("the connection to Redis is lost; this replica's window is its own until it is back");
-                }
-                _ => {}
-            }
-            Ok(())
-        }
-    }
-
-    /// Gives up connection `number`; `false` if that happened before.
-    fn lose(&self, number: u64) -> bool {
-        let mut current = lock(&self.current);
-        let had = current.number == number && current.connection.take().is_some();
-        if had {
-            self.lost.notify_one();
-        }
-        had
-    }
-}
-
-/// Somebody who waits for a word about a key.
-pub(super) struct Listening {
-    state: Arc<State>,
-    key: String,
-    told: Arc<Notify>,
-}
-
-impl Listening {
-    /// Done when somebody said something, or after `limit`.
-    pub(super) async fn heard_within(&self, limit: Duration) {
-        let _ = timeout(limit, self.told.notified()).await;
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        // There is never a second one of a key: within one server, the window lets one ask for all.
-        lock(&self.state.waiting).remove(&self.key);
+    async fn ask<T: FromRedisValue + Send + 'static>(&self, command: Cmd, patience: Patience) -> Option<T> {
+        self.background.run(Arc::clone(&self.state).ask(command, patience)).await.ok().flatten()
     }
 }
 
@@ -288,9 +177,4 @@ fn taken<T: FromRedisValue>(values: &mut impl Iterator<Item = Value>) -> Option<
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here panics while it holds a lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

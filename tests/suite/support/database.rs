@@ -31,6 +31,11 @@ impl TestDatabase {
 }
 
 impl TestDatabase {
+    /// One of PostgreSQL, whatever the rest of this run is on.
+    pub fn on_postgresql() -> Self {
+        Self { url: CLUSTER.get_or_init(Cluster::start).new_database(), _folder: None }
+    }
+
     /// One that is there already, and that somebody else ends.
     pub fn at(url: String) -> Self {
         Self { url, _folder: None }

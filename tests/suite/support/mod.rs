@@ -10,9 +10,11 @@ pub mod events;
 pub mod peers;
 pub mod process;
 pub mod redis;
+pub mod replicas;
 pub mod s3;
 pub mod secrets;
 pub mod tokens;
+pub mod way_to_redis;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

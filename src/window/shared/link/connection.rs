@@ -1,0 +1,263 @@
+//! The connection to Redis: made, found slow, found well again, lost, and made anew by a task of its own. Must not know what is
+//! said over it.
+//!
+//! Slow is not lost. While Redis is slow, no request asks it anything; but what no request waits for, the renewal of a lease
+//! for one, still goes out, so that a moment's weakness does not undo what replicas agreed on before it.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+/// What a command may take that a request waits for: more, and the request is better off without it. Counted in [`TICK`]s,
+/// each of which takes a little longer than it says.
+const SHORT: Duration = Duration::from_millis(35);
+/// The same of a command of a request that waits for another replica's call anyway.
+const LONGER: Duration = Duration::from_millis(250);
+/// What any other may take, and what connecting may take.
+const LONG: Duration = Duration::from_secs(1);
+/// The unit of patience.
+const TICK: Duration = Duration::from_millis(5);
+/// How often a slow Redis is tried, and how often one that is gone.
+const WHILE_SLOW: Duration = Duration::from_millis(100);
+const WHILE_LOST: Duration = Duration::from_secs(1);
+/// How often a new connection may answer too late before it counts as slow.
+const FIRST_TRIES: u32 = 5;
+/// Commands that may wait to be sent; the usual 50 would make a burst wait for itself.
+const BUFFERED: usize = 1_000;
+
+/// How long a command may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::window::shared) enum Patience {
+    /// A request waits for it and could do without. Not even tried while Redis is slow.
+    Short,
+    /// A request waits for it that waits for somebody else's call anyway.
+    Longer,
+    /// Nobody waits for it.
+    Long,
+}
+
+impl Patience {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Short => SHORT,
+            Self::Longer => LONGER,
+            Self::Long => LONG,
+        }
+    }
+}
+
+/// The connection, and who waits for word over it.
+pub(super) struct State {
+    client: Client,
+    channel: String,
+    current: Mutex<Current>,
+    /// It has become slow, or is lost.
+    worse: Notify,
+    /// Who waits for a word about a key.
+    waiting: Mutex<HashMap<String, Arc<Notify>>>,
+}
+
+#[derive(Default)]
+struct Current {
+    /// Counts connections, so that what happens to an old one is not blamed on the new.
+    number: u64,
+    connection: Option<MultiplexedConnection>,
+    slow: bool,
+}
+
+impl State {
+    pub(super) fn new(client: Client, channel: String) -> Self {
+        Self { client, channel, current: Mutex::default(), worse: Notify::new(), waiting: Mutex::default() }
+    }
+
+    /// Asks, or gives up at once where there is nobody to ask.
+    pub(super) async fn ask<T: FromRedisValue>(self: Arc<Self>, command: Cmd, patience: Patience) -> Option<T> {
+        let (number, connection) = self.usable(patience);
+        let asked = within(patience.limit(), command.query_async(&mut connection?)).await;
+        match asked {
+            Some(Ok(answer)) => return Some(answer),
+            Some(Err(error)) if is_an_answer(&error) => log::debug!(cause:% = error; "Redis refused a command"),
+            Some(Err(error)) if !error.is_timeout() => self.lose(number, &error.to_string()),
+            Some(Err(_)) | None => self.slow_down(number),
+        }
+        None
+    }
+
+    fn usable(&self, patience: Patience) -> (u64, Option<MultiplexedConnection>) {
+        let current = lock(&self.current);
+        let skipped = current.slow && patience == Patience::Short;
+        (current.number, current.connection.clone().filter(|_| !skipped))
+    }
+
+    /// Connects for the first time; `false` if Redis can't be reached.
+    pub(super) async fn begin(self: Arc<Self>) -> bool {
+        self.connect(1).await.is_some()
+    }
+
+    /// Tries again whenever something is wrong, for as long as the runtime goes on.
+    pub(super) async fn stay_connected(self: Arc<Self>, mut well: bool) {
+        let mut number = 1;
+        loop {
+            if well {
+                self.worse.notified().await;
+            }
+            let slow = lock(&self.current).connection.is_some();
+            // Also after a connection that worked: one that is lost again at once must not be made again at once.
+            sleep(if slow { WHILE_SLOW } else { WHILE_LOST }).await;
+            well = if slow {
+                self.has_recovered().await
+            } else {
+                number += 1;
+                self.connect(number).await == Some(Pace::Quick)
+            };
+            if well {
+                log::info!("Redis answers; replicas share the window");
+            }
+        }
+    }
+
+    /// Whether a connection that was slow is well again. One that does not answer at all is given up.
+    async fn has_recovered(&self) -> bool {
+        let (number, Some(mut connection)) = self.usable(Patience::Long) else { return false };
+        let pace = pace(&mut connection).await;
+        let mut current = lock(&self.current);
+        if current.number == number {
+            current.slow = pace != Some(Pace::Quick);
+            if pace.is_none() {
+                current.connection = None;
+            }
+        }
+        pace == Some(Pace::Quick)
+    }
+
+    async fn connect(self: &Arc<Self>, number: u64) -> Option<Pace> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(LONG))
+            .set_response_timeout(Some(LONG))
+            .set_pipeline_buffer_size(BUFFERED)
+            .set_push_sender(self.pushes_of(number));
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = timeout(LONG, connecting).await.ok()?.ok()?;
+        timeout(LONG, connection.subscribe(&self.channel)).await.ok()?.ok()?;
+        let mut found = pace(&mut connection).await?;
+        for _ in 1..FIRST_TRIES {
+            if found == Pace::Slow {
+                found = pace(&mut connection).await?;
+            }
+        }
+        let slow = found == Pace::Slow;
+        *lock(&self.current) = Current { number, connection: Some(connection), slow };
+        Some(found)
+    }
+
+    /// What the connection says unasked: that somebody told something, or that it is lost.
+    fn pushes_of(self: &Arc<Self>, number: u64) -> impl Fn(PushInfo) -> Result<(), SendError> + Send + Sync + 'static {
+        let state: Weak<Self> = Arc::downgrade(self);
+        move |push| {
+            let state = state.upgrade().ok_or(SendError)?;
+            match push.kind {
+                PushKind::Message => {
+                    let key = push.data.into_iter().nth(1).and_then(|key| String::from_redis_value(key).ok());
+                    if let Some(told) = key.and_then(|key| lock(&state.waiting).get(&key).cloned()) {
+                        told.notify_one();
+                    }
+                }
+                PushKind::Disconnection => state.lose(number, "the connection is closed"),
+                _ => {}
+            }
+            Ok(())
+        }
+    }
+
+    /// Gives up connection `number`.
+    fn lose(&self, number: u64, cause: &str) {
+        let mut current = lock(&self.current);
+        if current.number == number && current.connection.take().is_some() {
+            self.worse.notify_one();
+            log::warn!(cause; "Redis is lost; this replica's window is its own until it is back");
+        }
+    }
+
+    /// Spares connection `number`, and the requests that would wait for it.
+    fn slow_down(&self, number: u64) {
+        let mut current = lock(&self.current);
+        if current.number == number && current.connection.is_some() && !current.slow {
+            current.slow = true;
+            self.worse.notify_one();
+            log::warn!("Redis is slow; this replica's window is its own until it answers in time");
+        }
+    }
+
+    /// Listens for a word about `key` from now on.
+    pub(super) fn listen(self: &Arc<Self>, key: &str) -> Listening {
+        let told = Arc::clone(lock(&self.waiting).entry(key.to_owned()).or_default());
+        Listening { state: Arc::clone(self), key: key.to_owned(), told }
+    }
+}
+
+/// How Redis answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Quick,
+    Slow,
+}
+
+/// `None` if it does not answer, or not as Redis would.
+async fn pace(connection: &mut MultiplexedConnection) -> Option<Pace> {
+    let ping = redis::cmd("PING");
+    let mut asked = pin!(ping.query_async::<String>(connection));
+    let (answer, pace) = match within(SHORT, &mut asked).await {
+        Some(answer) => (answer, Pace::Quick),
+        None => (timeout(LONG, asked).await.ok()?, Pace::Slow),
+    };
+    answer.is_ok_and(|answer| answer == "PONG").then_some(pace)
+}
+
+/// What `future` gives, unless it takes longer than `limit`. Only the time counts in which this process gets to run: where the
+/// whole machine is too busy for that, an answer may well be there and nobody has got round to reading it.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..limit.as_millis() / TICK.as_millis() {
+        if let Ok(output) = timeout(TICK, &mut future).await {
+            return Some(output);
+        }
+    }
+    None
+}
+
+/// Redis was there and said no: it is full or loading, or the key holds something else. That is no reason not to ask it again.
+fn is_an_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType)
+}
+
+/// Somebody who waits for a word about a key.
+pub(in crate::window::shared) struct Listening {
+    state: Arc<State>,
+    key: String,
+    told: Arc<Notify>,
+}
+
+impl Listening {
+    /// Done when somebody said something, or after `limit`.
+    pub(in crate::window::shared) async fn heard_within(&self, limit: Duration) {
+        let _ = timeout(limit, self.told.notified()).await;
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // There is never a second one of a key: within one server, the window lets one ask for all.
+        lock(&self.state.waiting).remove(&self.key);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics while it holds a lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

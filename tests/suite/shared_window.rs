@@ -1,0 +1,256 @@
+//! The window that replicas share, when Redis fails: slow, loading, full, gone, or with something else in it. Each replica is on
+//! its own then, and no client notices.
+
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::Reply;
+
+use crate::support::client::request;
+use crate::support::peers::Peer;
+use crate::support::redis::Redis;
+use crate::support::replicas::{Replicas, WRITING, get, rooms_are_answered, wait_until, wait_until_stored};
+use crate::support::way_to_redis::WayToRedis;
+use crate::support::{TestServer, tokens};
+
+/// Waits until one call serves both replicas again.
+#[track_caller]
+fn shared_again(replicas: &Replicas) {
+    let rooms = std::cell::Cell::new(0);
+    wait_until("they share", || {
+        let (room, before) = (format!("again{}", rooms.replace(rooms.get() + 1)), replicas.calls());
+        for server in &replicas.servers {
+            get(server.client(), &room).is_success_with(&format!("\"{room}\""));
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        replicas.calls() == before + 1
+    });
+}
+
+#[test]
+fn without_redis_each_replica_is_on_its_own_from_the_start_and_later_not() {
+    let mut redis = Redis::start();
+    redis.kill();
+    let replicas = Replicas::start(2, &redis.url());
+    let alone = TestServer::start();
+    for server in &replicas.servers {
+        rooms_are_answered(server.client(), alone.client(), "a");
+    }
+    assert_eq!(replicas.calls(), 40);
+    redis.start_again();
+    let shares = |name: &str| {
+        let before = replicas.calls();
+        for server in &replicas.servers {
+            get(server.client(), name);
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        replicas.calls() == before + 1
+    };
+    let rooms = std::cell::Cell::new(0);
+    wait_until("they share", || shares(&format!("b{}", rooms.replace(rooms.get() + 1))));
+}
+
+#[test]
+fn redis_killed_restarted_and_standing_still_costs_calls_and_no_answer() {
+    let mut redis = Redis::start();
+    let replicas = Replicas::start(2, &redis.url());
+    let alone = TestServer::start();
+    let answered = |name: &str| {
+        for server in &replicas.servers {
+            rooms_are_answered(server.client(), alone.client(), name);
+        }
+    };
+    answered("well");
+    redis.kill();
+    answered("killed");
+    redis.start_again();
+    answered("restarted");
+    redis.signal("STOP");
+    answered("still");
+    redis.signal("CONT");
+    answered("on");
+}
+
+#[test]
+fn redis_lost_while_others_wait_leaves_nobody_without_an_answer() {
+    for way in ["KILL", "STOP"] {
+        let redis = Redis::start();
+        let replicas = Replicas::start(3, &redis.url());
+        replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+        let mut connections: Vec<_> = (0..30).map(|number| replicas.client(number % 3).connect()).collect();
+        for connection in &mut connections {
+            connection.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+        }
+        wait_until("one calls", || replicas.calls() > 0);
+        redis.signal(way);
+        let started = Instant::now();
+        for connection in &mut connections {
+            connection.read().expect("an answer").is_success_with(r#""written""#);
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{way}: {:?}", started.elapsed());
+        assert!(replicas.calls() <= 3, "{way}: one each, at most");
+    }
+}
+
+#[test]
+fn a_redis_that_is_full_or_read_only_is_none() {
+    let redis = Redis::with(&["--maxmemory", "2mb", "--maxmemory-policy", "noeviction"]);
+    let replicas = Replicas::start(2, &redis.url());
+    let alone = TestServer::start();
+    for number in 0..200 {
+        redis.ask(&["SET", &format!("filler{number}"), &"x".repeat(20_000)]);
+    }
+    for server in &replicas.servers {
+        rooms_are_answered(server.client(), alone.client(), "full");
+    }
+    redis.ask(&["FLUSHALL"]);
+    let before = replicas.calls();
+    get(replicas.client(0), "r1").is_success_with(r#""r1""#);
+    wait_until_stored(&redis, 1);
+    get(replicas.client(1), "r1").is_success_with(r#""r1""#);
+    assert_eq!(replicas.calls(), before + 1, "shared again as soon as there is room");
+    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    for server in &replicas.servers {
+        rooms_are_answered(server.client(), alone.client(), "readonly");
+    }
+}
+
+#[test]
+fn something_that_is_not_redis_is_none() {
+    use std::io::{Read as _, Write as _};
+    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "$5\r\n", "*1000000000\r\n", "\0\0\0", ""] {
+        let other = Peer::serving(move |mut stream, _| {
+            while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        });
+        let (replicas, alone) = (Replicas::start(1, &format!("redis://127.0.0.1:{}", other.port)), TestServer::start());
+        rooms_are_answered(replicas.client(0), alone.client(), "r");
+        assert_eq!(replicas.calls(), 20, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_redis_whose_answers_are_late_costs_no_request_more_than_fifty_milliseconds() {
+    for delay in [30, 200, 5_000].map(Duration::from_millis) {
+        let redis = Redis::start();
+        let way = WayToRedis::to(redis.port);
+        let (replicas, alone) = (Replicas::start(2, &way.url()), TestServer::start());
+        way.delay(delay);
+        for server in &replicas.servers {
+            rooms_are_answered(server.client(), alone.client(), "late");
+        }
+        // One that starts now does not know it any better.
+        let new = Replicas::start(1, &way.url());
+        rooms_are_answered(new.client(0), alone.client(), "new");
+        way.delay(Duration::ZERO);
+        shared_again(&replicas);
+    }
+}
+
+#[test]
+fn a_redis_that_says_no_to_everything_is_none() {
+    for no in
+        ["-LOADING Redis is loading the dataset in memory", "-BUSY a script is running", "-NOAUTH Authentication required."]
+    {
+        let redis = Redis::start();
+        let way = WayToRedis::to(redis.port);
+        let (replicas, alone) = (Replicas::start(2, &way.url()), TestServer::start());
+        way.say(no);
+        for server in &replicas.servers {
+            rooms_are_answered(server.client(), alone.client(), "no");
+        }
+        let new = Replicas::start(1, &way.url());
+        rooms_are_answered(new.client(0), alone.client(), "new");
+        way.pass_on();
+        shared_again(&replicas);
+    }
+}
+
+#[test]
+fn a_moment_without_an_answer_from_redis_costs_no_second_call() {
+    let redis = Redis::start();
+    let way = WayToRedis::to(redis.port);
+    let replicas = Replicas::start(3, &way.url());
+    replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+    let mut connections: Vec<_> = (0..30).map(|number| replicas.client(number % 3).connect()).collect();
+    for connection in &mut connections {
+        connection.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    }
+    wait_until("one calls", || replicas.calls() > 0);
+    // By now the others know whose call they wait for.
+    std::thread::park_timeout(Duration::from_millis(400));
+    way.delay(Duration::from_millis(120));
+    for connection in &mut connections {
+        connection.read().expect("an answer").is_success_with(r#""written""#);
+    }
+    assert_eq!(replicas.calls(), 1, "who waits for a call waits on, and the lease is kept alive");
+}
+
+#[test]
+fn whatever_stands_at_a_key_that_should_not_is_written_over() {
+    let redis = Redis::start();
+    let replicas = Replicas::with(3, &redis.url(), &[("APP_CATCH_UP__FRESH_FOR", "2s")]);
+    get(replicas.client(0), "r1").is_success_with(r#""r1""#);
+    wait_until_stored(&redis, 1);
+    let answer = redis.keys("*:answer").remove(0);
+    let (lease, failure) = (answer.replace(":answer", ":lease"), answer.replace(":answer", ":failure"));
+    let text = |key: &str, text: &str| redis.ask(&["SET", key, text]);
+    let huge = "x".repeat(64 << 20);
+    let faults: [(&str, &dyn Fn()); 7] = [
+        ("lists", &|| {
+            for key in [&answer, &lease, &failure] {
+                redis.ask(&["RPUSH", key, "x"]);
+            }
+        }),
+        ("hashes", &|| drop([&answer, &lease, &failure].map(|key| redis.ask(&["HSET", key, "a", "b"])))),
+        ("an answer that stays for good", &|| drop(text(&answer, "pcw10000030000"))),
+        ("a lease that stays for good", &|| drop(text(&lease, "0123456789012345678901"))),
+        ("a lease of an hour", &|| drop(redis.ask(&["SET", &lease, "0123456789012345678901", "PX", "3600000"]))),
+        ("a lease of nobody", &|| drop(redis.ask(&["SET", &lease, "x", "PX", "2000"]))),
+        ("a huge answer and a huge lease", &|| drop([&answer, &lease, &failure].map(|key| text(key, &huge)))),
+    ];
+    for (what, fault) in faults {
+        // The replicas' own answers grow old.
+        std::thread::park_timeout(Duration::from_millis(2_100));
+        redis.ask(&["FLUSHALL"]);
+        fault();
+        let (before, started) = (replicas.calls(), Instant::now());
+        get(replicas.client(0), "r1").is_success_with(r#""r1""#);
+        assert!(started.elapsed() < Duration::from_millis(500), "{what}: {:?}", started.elapsed());
+        wait_until(what, || redis.ask(&["TYPE", &answer]) == "+string\r\n" && redis.ask(&["PTTL", &answer]) != ":-1\r\n");
+        for number in [1, 2] {
+            get(replicas.client(number), "r1").is_success_with(r#""r1""#);
+        }
+        assert_eq!(replicas.calls(), before + 1, "{what}: shared at once");
+    }
+}
+
+#[test]
+fn an_old_answer_of_another_replica_stands_in_when_admin_control_fails() {
+    let redis = Redis::start();
+    let settings = [("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "3s")];
+    let replicas = Replicas::with(3, &redis.url(), &settings);
+    let first = get(replicas.client(0), "r1");
+    let stored = Instant::now();
+    wait_until_stored(&redis, 1);
+    replicas.script.catch_up("r1", Reply::body(500, "the inside"));
+    std::thread::park_timeout(Duration::from_millis(1_100));
+    let other = get(replicas.client(1), "r1");
+    other.is_success_with(r#""r1""#);
+    assert_eq!(other.header("etag"), first.header("etag"));
+    assert!(other.header("age").unwrap().parse::<u64>().unwrap() >= 1, "{other:?}");
+    wait_until("it is too old", || get(replicas.client(1), "r1").status == 500);
+    assert!(stored.elapsed() >= Duration::from_secs(3), "{:?}", stored.elapsed());
+    get(replicas.client(2), "r1").is_error(500, "Internal server error", "nor for anybody else");
+    // What is gone stands in for nothing.
+    get(replicas.client(0), "r2").is_success_with(r#""r2""#);
+    wait_until("it is stored", || redis.keys("*:answer").len() == 1);
+    std::thread::park_timeout(Duration::from_millis(200));
+    replicas.script.catch_up("r2", Reply::not_found());
+    get(replicas.client(0), "r2").is_error(404, "Not found", "gone");
+    wait_until("it is dropped", || redis.keys("*:answer").is_empty());
+    replicas.script.catch_up("r2", Reply::body(500, "the inside"));
+    get(replicas.client(1), "r2").is_error(500, "Internal server error", "a 404 took it away");
+}

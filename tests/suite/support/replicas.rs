@@ -1,0 +1,101 @@
+//! Several servers on one database, one Admin Control and one Redis.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::Script;
+
+use super::answer::Answer;
+use super::client::Client;
+use super::database::TestDatabase;
+use super::redis::Redis;
+use super::{SandboxOnAThread, TestClock, TestServer, tokens};
+
+/// How long a catch-up takes to be written.
+pub const WRITING: Duration = Duration::from_millis(1_500);
+/// What the loss of Redis may cost a request.
+pub const EXTRA: Duration = Duration::from_millis(50);
+/// The whole deadline of a call in these tests.
+const DEADLINE: (&str, &str) = ("APP_ADMIN_CONTROL__TIMEOUT", "5s");
+
+/// The servers.
+pub struct Replicas {
+    pub servers: Vec<TestServer>,
+    pub script: Script,
+    pub sandbox: SandboxOnAThread,
+}
+
+impl Replicas {
+    pub fn start(number: usize, redis: &str) -> Self {
+        Self::with(number, redis, &[])
+    }
+
+    pub fn with(number: usize, redis: &str, settings: &[(&str, &str)]) -> Self {
+        let script = Script::echo();
+        let sandbox = SandboxOnAThread::start(script.clone());
+        let database = Arc::new(TestDatabase::new());
+        let settings = [&settings_of(&sandbox.base_url, redis)[..], settings].concat();
+        let servers = (0..number).map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &settings)).collect();
+        Self { servers, script, sandbox }
+    }
+
+    pub fn client(&self, number: usize) -> Client {
+        self.servers[number].client()
+    }
+
+    pub fn calls(&self) -> usize {
+        calls_of(&self.script)
+    }
+}
+
+/// How many catch-ups Admin Control was asked for.
+pub fn calls_of(script: &Script) -> usize {
+    script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
+}
+
+pub fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("APP_ADMIN_CONTROL__BASE_URL", base_url),
+        ("APP_CATCH_UP__SHARED", redis),
+        ("APP_CATCH_UP__FRESH_FOR", "30s"),
+        ("APP_CATCH_UP__STALE_IF_ERROR", "60s"),
+        DEADLINE,
+    ]
+}
+
+pub fn get(client: Client, room: &str) -> Answer {
+    client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
+}
+
+/// Waits until `done`; fails after a while.
+#[track_caller]
+pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(15), "{what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Waits until what one replica got is known to Redis, so that the next one finds it.
+pub fn wait_until_stored(redis: &Redis, rooms: usize) {
+    wait_until("it is stored", || redis.keys("*:answer").len() == rooms);
+}
+
+/// Asks `client` and, for comparison, a server that shares nothing, for rooms that nobody asked for yet, in turn: each is
+/// answered, and not so much later that anybody would notice.
+#[track_caller]
+pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
+    let ask = |client: Client, room: &str| {
+        let started = Instant::now();
+        get(client, room).is_success_with(&format!("\"{room}\""));
+        started.elapsed()
+    };
+    let rooms = (0..20).map(|number| format!("{name}{number}"));
+    let (mut took, mut usual): (Vec<_>, Vec<_>) = rooms.map(|room| (ask(client, &room), ask(alone, &room))).unzip();
+    took.sort_unstable();
+    usual.sort_unstable();
+    assert!(took[10] < usual[10] + EXTRA, "the median: {took:?}, usually {usual:?}");
+    // The machine may be busy.
+    assert!(took[19] < usual[19] + 4 * EXTRA, "the slowest: {took:?}, usually {usual:?}");
+}
