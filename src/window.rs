@@ -227,13 +227,17 @@ impl<E: CallError> Shared<E> {
         }
         let (sender, receiver) = watch::channel(None);
         in_flight.insert(key.to_owned(), receiver);
-        Joined::First(Report { window: Arc::clone(self), key: key.to_owned(), sender })
+        Joined::First(Report { window: Arc::clone(self), key: key.to_owned(), max_age, sender })
     }
 
     /// What those who waited get, once a call has ended; and what is kept of it.
-    fn settle(&self, key: &str, outcome: Result<Served, E>) -> Outcome<E> {
+    fn settle(&self, key: &str, max_age: Duration, outcome: Result<Served, E>) -> Outcome<E> {
         let error = match outcome {
             Ok(Served { answer, age }) => {
+                if age > max_age {
+                    // Another replica's, in place of a failure.
+                    self.counted.stale.increment(1);
+                }
                 let now = Instant::now();
                 let kept = Kept { answer, arrived: now.checked_sub(age).unwrap_or(now) };
                 if !(self.rules.fresh_for + self.rules.stale_if_error).is_zero() {
@@ -269,12 +273,13 @@ impl<E: CallError> Shared<E> {
 struct Report<E: CallError> {
     window: Arc<Shared<E>>,
     key: String,
+    max_age: Duration,
     sender: watch::Sender<Option<Outcome<E>>>,
 }
 
 impl<E: CallError> Report<E> {
     fn conclude(self, outcome: Result<Served, E>) {
-        let outcome = self.window.settle(&self.key, outcome);
+        let outcome = self.window.settle(&self.key, self.max_age, outcome);
         // First out of the way, then told: who comes in between finds the answer, or makes a call of its own.
         self.window.in_flight().remove(&self.key);
         self.sender.send_replace(Some(outcome));
