@@ -1,13 +1,16 @@
 //! Replicas and streams, measured: memory of idle watchers, how fast news reach the last one, what the shared window costs
 //! against the local one, and the CPU of a request on one, two and three replicas.
 //!
-//! `ulimit -n 65536; cargo bench --bench replicas` starts servers, a sandbox Admin Control and a Redis on loopback and prints a
-//! table; `-- --smoke` does a little of everything in a few seconds. Answers are asserted, times are only shown.
+//! `cargo bench --bench replicas` starts servers, a sandbox Admin Control and a Redis on loopback and prints a table, in some two
+//! minutes once it is built; `-- --smoke` does a little of everything in a few seconds, `-- --watchers 5000` does with fewer.
+//! Answers are asserted and so is the bound on memory, times are only shown. It raises its own limit on open files, and says so
+//! where the machine does not let it.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -30,8 +33,14 @@ struct Size {
     requests: u32,
 }
 
-const FULL: Size = Size { watchers: 9_500, rooms: 2_000, requests: 60_000 };
+const FULL: Size = Size { watchers: 10_000, rooms: 2_000, requests: 60_000 };
 const SMOKE: Size = Size { watchers: 200, rooms: 50, requests: 600 };
+
+/// The bound on the memory of 10,000 watchers, in KiB, for each of them.
+const MOST_EACH: u64 = 200 * 1024 / 10_000;
+/// Open files that a server needs beside those of its watchers; of all it has, it gives clients three of four, and each worker its
+/// share of these.
+const OTHER_FILES: u32 = 500;
 
 /// A process that is ended when this is dropped.
 struct Process(Child);
@@ -181,6 +190,10 @@ fn watchers(size: Size) -> io::Result<()> {
     let grown = server.memory().saturating_sub(before);
     let each = grown.checked_div(u64::from(size.watchers)).unwrap_or(0);
     row(&format!("memory of {} idle watchers", size.watchers), &format!("{} MiB, {each} KiB each", grown / 1024));
+    // A few hundred say more about the server's first requests than about watchers.
+    if size.watchers >= 5_000 && each > MOST_EACH {
+        return Err(io::Error::other(format!("more than {MOST_EACH} KiB for a watcher")));
+    }
     let asked = || stage.script.asked().len();
     let calls = asked();
     stage.script.catch_up("r1", Reply::data("\"news\""));
@@ -229,8 +242,40 @@ fn cpu_of_a_request(number: u32, settings: &[(&str, &str)], size: Size) -> io::R
     Ok((cpu() - before) * 1e6 / f64::from(size.requests))
 }
 
+/// Starts this program again with as many open files as it needs, where it may have fewer now but could have more.
+fn allow_open_files(needed: u32) -> io::Result<()> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
+    let mut limits = line.split_whitespace().map(|limit| limit.parse().unwrap_or(u32::MAX));
+    let (now, most) = (limits.next().unwrap_or(0), limits.next().unwrap_or(0));
+    if now >= needed {
+        return Ok(());
+    }
+    if most < needed {
+        let fewer = most.saturating_sub(OTHER_FILES) / 3 * 2;
+        return Err(io::Error::other(format!(
+            "{needed} open files are needed, and the hard limit is {most} (ulimit -Hn): raise it, or ask for fewer (-- --watchers {fewer})"
+        )));
+    }
+    // The servers that are started from here inherit it.
+    let script = r#"ulimit -Sn "$0" && exec "$@""#;
+    Err(Command::new("sh").args(["-c", script, &needed.to_string()]).args(std::env::args_os()).exec())
+}
+
+/// What was asked for on the command line.
+fn size() -> io::Result<Size> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let mut size = if arguments.iter().any(|argument| argument == "--smoke") { SMOKE } else { FULL };
+    if let Some(at) = arguments.iter().position(|argument| argument == "--watchers") {
+        let number = arguments.get(at + 1).and_then(|number| number.parse().ok());
+        size.watchers = number.ok_or_else(|| io::Error::other("--watchers needs a number"))?;
+    }
+    Ok(size)
+}
+
 fn main() -> io::Result<()> {
-    let size = if std::env::args().any(|argument| argument == "--smoke") { SMOKE } else { FULL };
+    let size = size()?;
+    allow_open_files(size.watchers / 2 * 3 + OTHER_FILES)?;
     println!("| what | figures |\n|---|---|");
     watchers(size)?;
     let (url, _redis) = redis()?;
