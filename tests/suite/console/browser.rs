@@ -381,6 +381,22 @@ fn a_token_is_renewed_before_it_ends_and_once_if_it_was_refused_and_nobody_notic
 }
 
 #[test]
+fn a_guest_whose_token_has_ended_comes_in_again_and_does_not_notice() {
+    let console = Console::with(&[("APP_GUESTS__TOKEN_TTL", "10m")]);
+    let browser = &console.browser;
+    console.says("r1", "One.");
+    console.open("/?room=r1");
+    browser.click("[data-part=invitation] button");
+    browser.wait_for("One.");
+    console.server.clock.put_forward(Duration::from_mins(11));
+    console.says("r1", "Two.");
+    browser.click("[data-part=refresh]");
+    browser.wait_for("Two.");
+    let joined = console.requests().iter().filter(|[_, path, ..]| path.starts_with("/auth/joinmember")).count();
+    assert_eq!(joined, 2, "once for however many requests that were refused");
+}
+
+#[test]
 fn a_session_that_was_ended_elsewhere_leads_back_to_the_door_and_from_there_back_into_the_room() {
     let console = Console::start();
     console.in_room("r1", "One.");

@@ -47,18 +47,8 @@ impl Browser {
     pub fn start() -> Self {
         // Who held it and failed has ended its browser all the same.
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts; tests/run installs it (Debian: chromium-driver)");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let started = lines.find(|line| line.contains("successfully on port")).expect("chromedriver says its port");
-        let port = started.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
-        // What it says later is nobody's business, but has to be read.
-        std::thread::spawn(move || lines.for_each(drop));
+        // It picks a port and then binds it; who comes in between makes it give up.
+        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver says its port");
         let profile = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -245,6 +235,27 @@ impl Browser {
     fn own(&self, path: &'static str, body: Value) -> Value {
         self.runtime.block_on(self.client().issue_cmd(Own { path, body })).unwrap()
     }
+}
+
+/// A driver that listens, and its port; `None` if it gave up.
+fn driver() -> Option<(Child, String)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver starts; tests/run installs it (Debian: chromium-driver)");
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let Some(started) = lines.find(|line| line.contains("successfully on port")) else {
+        driver.kill().unwrap();
+        driver.wait().unwrap();
+        return None;
+    };
+    let port = started.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+    // What it says later is nobody's business, but has to be read.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((driver, port))
 }
 
 fn capabilities(profile: &TempDir) -> Value {
