@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::breaker::Breaker;
+use super::budget::Budget;
 use super::{Error, Rules};
 
 /// An endpoint of Admin Control. Its number is its place in [`Permits`].
@@ -46,18 +47,19 @@ impl Endpoint {
 /// How many calls may be in flight at once, and which endpoints are not to be called for now; for each endpoint by itself, and
 /// over all clones (that is, all workers).
 #[derive(Debug, Clone)]
-pub struct Permits(pub(super) [(Arc<Semaphore>, Breaker); 6]);
+pub struct Permits(pub(super) [(Arc<Semaphore>, Breaker, Budget); 6]);
 
 impl Permits {
     /// As many for each endpoint as `rules` say.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
-        Self(std::array::from_fn(|_| (Arc::new(Semaphore::new(rules.max_in_flight)), Breaker::default())))
+        let permits = || Arc::new(Semaphore::new(rules.max_in_flight));
+        Self(std::array::from_fn(|_| (permits(), Breaker::default(), Budget::default())))
     }
 
     /// Each endpoint's name, and whether its breaker is open.
     pub fn breakers(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        Endpoint::ALL.iter().zip(&self.0).map(|(endpoint, (_, breaker))| (endpoint.name(), breaker.is_open()))
+        Endpoint::ALL.iter().zip(&self.0).map(|(endpoint, (_, breaker, _))| (endpoint.name(), breaker.is_open()))
     }
 }
 
@@ -65,4 +67,7 @@ impl Permits {
 pub trait Observer {
     /// A call to the endpoint of this name ended, well or with an error, after so long.
     fn called(&self, endpoint: &'static str, error: Option<&Error>, took: Duration);
+
+    /// A call's connection broke before there was an answer, and it was tried once more, or not because too many are.
+    fn broke(&self, endpoint: &'static str, retried: bool);
 }

@@ -10,6 +10,7 @@
 //! hands out tokens has one of its own each time.
 
 mod breaker;
+mod budget;
 mod connection;
 mod endpoint;
 mod error;
@@ -180,14 +181,22 @@ impl AdminControl {
         self.call(endpoint, async {
             let url = self.url(endpoint, room)?;
             match self.get_once(&url).await {
-                Err(Error::Connection(_)) => {
+                Err(Error::Connection(cause)) => {
                     self.client.1.forget();
-                    self.get_once(&url).await
+                    if self.may_retry(endpoint) { self.get_once(&url).await } else { Err(Error::Connection(cause)) }
                 }
                 answer => answer,
             }
         })
         .await
+    }
+
+    fn may_retry(&self, endpoint: Endpoint) -> bool {
+        let may = self.permits.0.get(endpoint as usize).is_some_and(|(_, _, budget)| budget.retry());
+        if let Some(observer) = &self.observer {
+            observer.broke(endpoint.name(), may);
+        }
+        may
     }
 
     async fn get_once(&self, url: &Uri) -> Result<Box<RawValue>, Error> {
@@ -220,10 +229,11 @@ impl AdminControl {
         endpoint: Endpoint,
         work: impl Future<Output = Result<Box<RawValue>, Error>>,
     ) -> Result<Box<RawValue>, Error> {
-        let (permits, breaker) = self.permits.0.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
+        let (permits, breaker, budget) = self.permits.0.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
         // In this order: that Admin Control can't be reached is no overload of ours.
         let attempt = breaker.attempt().ok_or(Error::BreakerOpen)?;
         let _permit = permits.try_acquire().map_err(|_| Error::TooManyCalls)?;
+        budget.call();
         let answer = tokio::time::timeout(self.rules.timeout, work).await.unwrap_or(Err(Error::TimedOut));
         if answer.as_ref().is_err_and(Error::is_unreached) {
             if attempt.failed() {

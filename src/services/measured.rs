@@ -16,6 +16,8 @@ const CALLS: &str = "proconf_admin_control_calls_total";
 const CALLS_HELP: &str = "Calls to Admin Control, by endpoint and outcome: ok, or the true reason why not.";
 const CALL_DURATION: &str = "proconf_admin_control_call_duration_seconds";
 const CALL_DURATION_HELP: &str = "Time of a whole call to Admin Control; calls that were not made do not count.";
+const RETRIES: &str = "proconf_admin_control_retries_total";
+const RETRIES_HELP: &str = "Calls to Admin Control whose connection broke, by what followed: tried once more, or withheld.";
 const BREAKER: &str = "proconf_admin_control_breaker_open";
 const BREAKER_HELP: &str = "1 while calls to the endpoint fail at once because it could not be reached.";
 const HELD: &str = "proconf_window_entries";
@@ -39,6 +41,7 @@ struct Endpoint {
     ok: Counter,
     reasons: Vec<(&'static str, Counter)>,
     duration: Histogram,
+    retries: [Counter; 2],
 }
 
 impl Calls {
@@ -50,6 +53,8 @@ impl Calls {
                 ok: outcome("ok"),
                 reasons: Error::REASONS.iter().map(|reason| (*reason, outcome(*reason))).collect(),
                 duration: registry.histogram(CALL_DURATION, CALL_DURATION_HELP, &[("endpoint", name)]),
+                retries: ["made", "withheld"]
+                    .map(|outcome| registry.counter(RETRIES, RETRIES_HELP, &[("endpoint", name), ("outcome", outcome)])),
             }
         };
         Arc::new(Self(permits.breakers().map(endpoint).collect()))
@@ -69,6 +74,12 @@ impl Observer for Calls {
         if !matches!(error, Some(Error::TooManyCalls | Error::BreakerOpen)) {
             endpoint.duration.record(took);
         }
+    }
+
+    fn broke(&self, endpoint: &'static str, retried: bool) {
+        let Some(endpoint) = self.0.iter().find(|known| known.name == endpoint) else { return };
+        let [made, withheld] = &endpoint.retries;
+        if retried { made } else { withheld }.increment(1);
     }
 }
 

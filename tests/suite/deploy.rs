@@ -465,9 +465,9 @@ fn nginx_takes_the_example() {
     };
     let folder = tempfile::tempdir().unwrap();
     // Without the certificate, which is yours.
-    let log = format!("access_log {}/", folder.path().display());
+    let log = format!("_log {}/", folder.path().display());
     let site = text("deploy/nginx.conf").replace("listen 443 ssl;", "listen 127.0.0.1:8443;");
-    let site = site.replace("access_log /var/log/nginx/", &log);
+    let site = site.replace("_log /var/log/nginx/", &log);
     let site: Vec<&str> = site.lines().filter(|line| !line.trim_start().starts_with("ssl_")).collect();
     let home = folder.path().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

@@ -3,12 +3,15 @@
 #![expect(clippy::float_cmp, reason = "what is compared here was counted")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
+use std::time::Instant;
 
 use proconf_app_server::routes::TABLE;
 use proconf_app_server::sandbox::Reply;
 use serde_json::json;
 
+use crate::support::peers::{Peer, http, read_head};
 use crate::support::{TestServer, tokens};
 
 const EMAIL: &str = "ann@example.com";
@@ -25,6 +28,31 @@ fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
             (series.to_owned(), value.parse().unwrap())
         })
         .collect()
+}
+
+/// However Admin Control fails, it is asked a fifth more than clients ask, and ten times: no storm of retries.
+#[test]
+fn retries_are_counted_and_no_more_than_a_fifth_of_the_calls() {
+    // Every other connection is closed without an answer: each call breaks, and its retry would go well.
+    let peer = Peer::serving(|mut stream, number| {
+        read_head(&mut stream);
+        if number % 2 == 1 {
+            let _ = stream.write_all(http("200 OK\r\nConnection: close", "{\"error\":null,\"data\":{}}").as_bytes());
+        }
+    });
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url())]);
+    let started = Instant::now();
+    for _ in 0..100 {
+        server.client().get("/callConfig", Some(&tokens::user()));
+    }
+    let page = scrape(&server);
+    let of = |what: &str| value(&page, &format!("proconf_admin_control_{what}"));
+    let made = of("retries_total{endpoint=\"configuration\",outcome=\"made\"}");
+    assert!(made >= 10.0, "a single broken connection is nobody's 500: {made}");
+    assert!(of("retries_total{endpoint=\"configuration\",outcome=\"withheld\"}") >= 1.0);
+    let calls = of("call_duration_seconds_count{endpoint=\"configuration\"}");
+    assert!(made <= 0.2 * calls + 10.0 + started.elapsed().as_secs_f64(), "{made} of {calls}");
+    assert_eq!(calls + made, f64::from(u32::try_from(peer.connections()).unwrap()));
 }
 
 fn value(page: &BTreeMap<String, f64>, series: &str) -> f64 {

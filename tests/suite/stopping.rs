@@ -1,9 +1,13 @@
 //! How the server stops: nobody loses an answer, and nobody can hold it up. The built binary, told by signals.
 
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::balancer::{self, Balancer};
 use crate::support::client::{Client, Connection, request};
+use crate::support::database::TestDatabase;
 use crate::support::process::ServerProcess;
 use crate::support::{SandboxOnAThread, tokens};
 use proconf_app_server::sandbox::{Reply, Script};
@@ -45,7 +49,8 @@ fn ask_on_and_on(client: Client, room: &str, keep_alive: bool, not_ready: &Atomi
         let answer = open.read().expect("no request is lost");
         assert_eq!(answer.status, 200);
         answered.fetch_add(1, Ordering::SeqCst);
-        connection = (keep_alive && answer.header("connection") != Some("close")).then_some(open);
+        let go_on = keep_alive && !not_ready.load(Ordering::SeqCst);
+        connection = (go_on && answer.header("connection") != Some("close")).then_some(open);
     }
 }
 
@@ -78,6 +83,53 @@ fn on_sigterm_it_serves_on_each_answer_the_last_of_its_connection_and_no_request
     });
     assert!(idle.read().is_none(), "who was idle is let go");
     assert_eq!(server.exit().0, 0);
+}
+
+/// Raises a flag when it is dropped, also by a failure: nobody goes on asking then.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn replicas_that_are_restarted_in_turn_under_load_lose_no_request() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let database = Arc::new(TestDatabase::new());
+    let addresses = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let start = |address: SocketAddr| {
+        let settings = [("APP_SERVER__LISTEN", address.to_string()), ("APP_SERVER__DRAIN_FOR", "1s".to_owned())];
+        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+        ServerProcess::on(Arc::clone(&database), &sandbox.base_url, &settings)
+    };
+    let mut servers = addresses.map(start);
+    let balancer = Balancer::over(addresses);
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for at in 0..8 {
+            let (client, over, answered) = (balancer.client(), &over, &answered);
+            scope.spawn(move || ask_on_and_on(client, "r1", at % 2 == 0, over, answered));
+        }
+        let _end = Raised(&over);
+        for _ in 0..3 {
+            for (server, address) in servers.iter_mut().zip(addresses) {
+                server.signal("TERM");
+                assert_eq!(server.exit().0, 0);
+                *server = start(address);
+                let (ready, before) = (Instant::now(), answered.load(Ordering::SeqCst));
+                // It is back in turn before the other one goes.
+                while server.client().get("/health/ready", None).status != 200
+                    || answered.load(Ordering::SeqCst) < before + 100
+                    || ready.elapsed() < 5 * balancer::CHECKS
+                {
+                    assert!(ready.elapsed() < Duration::from_secs(20), "nobody is answered");
+                }
+            }
+        }
+    });
+    assert!(answered.load(Ordering::SeqCst) > 1_000, "{answered:?}");
 }
 
 #[test]

@@ -42,6 +42,51 @@ fn postgresql_may_be_restarted_under_a_running_server() {
     }
 }
 
+/// Asks whether it is ready until it says so.
+fn becomes_ready(server: &TestServer, status: u16) -> Duration {
+    let started = Instant::now();
+    while server.client().get("/health/ready", None).status != status {
+        assert!(started.elapsed() < Duration::from_secs(10), "readiness never becomes {status}");
+    }
+    started.elapsed()
+}
+
+#[test]
+fn while_postgresql_hangs_who_needs_it_waits_three_seconds_for_a_500_and_nobody_else_waits() {
+    if !on_postgres() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let server = TestServer::on(Arc::new(TestDatabase::at(cluster.new_database())), TestClock::default(), &[]);
+    server.add_user(EMAIL, PASSWORD);
+    assert_eq!(log_in(&server), 200);
+    cluster.signal("STOP");
+    std::thread::scope(|scope| {
+        // More than there are connections.
+        for _ in 0..15 {
+            scope.spawn(|| {
+                let started = Instant::now();
+                assert_eq!(log_in(&server), 500);
+                assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+            });
+        }
+        let not_ready = becomes_ready(&server, 503);
+        assert!(not_ready < Duration::from_secs(4), "{not_ready:?}");
+        for _ in 0..50 {
+            let started = Instant::now();
+            server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+            server.client().get("/health/live", None).data();
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+    });
+    cluster.signal("CONT");
+    becomes_ready(&server, 200);
+    let started = Instant::now();
+    while log_in(&server) != 200 {
+        assert!(started.elapsed() < Duration::from_secs(5), "it does not recover by itself");
+    }
+}
+
 /// Holds the database of `server` exclusively while `meanwhile` runs.
 fn with_the_database_locked<T>(server: &TestServer, meanwhile: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -72,8 +117,22 @@ fn while_another_process_holds_sqlite_writes_wait_and_then_fail_and_nothing_else
     });
     assert_eq!(login, 200, "late, but done");
     let started = Instant::now();
-    assert_eq!(with_the_database_locked(&server, || log_in(&server)), 500);
+    let (login, longest) = with_the_database_locked(&server, || {
+        std::thread::scope(|scope| {
+            let login = scope.spawn(|| log_in(&server));
+            let mut longest = Duration::ZERO;
+            while !login.is_finished() {
+                let asked = Instant::now();
+                server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+                assert_eq!(server.client().get("/health/ready", None).status, 200, "accounts can be read");
+                longest = longest.max(asked.elapsed());
+            }
+            (login.join().unwrap(), longest)
+        })
+    });
+    assert_eq!(login, 500);
     assert!(started.elapsed() < Duration::from_millis(6_500), "{:?}", started.elapsed());
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
     assert_eq!(log_in(&server), 200);
 }
 

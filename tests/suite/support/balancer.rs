@@ -12,7 +12,7 @@ use super::OnAThread;
 use super::client::Client;
 
 /// How often it asks each server whether it is ready.
-const CHECKS: Duration = Duration::from_millis(100);
+pub const CHECKS: Duration = Duration::from_millis(100);
 
 /// The balancer; ends when it is dropped, its connections with it.
 pub struct Balancer {

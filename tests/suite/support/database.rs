@@ -92,6 +92,18 @@ impl Cluster {
         assert!(command.stdout(Stdio::null()).status().unwrap().success(), "pg_ctl {arguments:?}");
     }
 
+    /// Sends a signal to all of its processes: `STOP`, and it accepts connections and answers nothing; `CONT`.
+    pub fn signal(&self, name: &str) {
+        let data = self.folder.join("data/postmaster.pid");
+        let of = |program: &str, file: &Path| printed(as_nobody_special(program).args(["-n1"]).arg(file));
+        let first = of("head", &data);
+        let others = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+        // The first of them first: it would start others.
+        for process in std::iter::once(first.as_str()).chain(others.split_whitespace()) {
+            let _ = Command::new("kill").args([&format!("-{name}"), process]).status();
+        }
+    }
+
     /// Makes a database and gives its URL.
     pub fn new_database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::SeqCst));
@@ -103,6 +115,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Or it could not be told to end.
+        if std::thread::panicking() {
+            self.signal("CONT");
+        }
         // The end of its input tells the watchdog.
         drop(self.watchdog.stdin.take().map(|mut stdin| stdin.flush()));
         let _ = self.watchdog.wait();
