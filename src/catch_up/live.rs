@@ -146,9 +146,10 @@ impl Poll {
                 // As old as that, it stands in for a failure: then the next poll is due when it always is.
                 let left = every.checked_sub(served.age).filter(|left| !left.is_zero());
                 let due = after(left.unwrap_or(every));
-                self.tell(News::CatchUp(served.answer));
-                // Admin Control may go on giving the last catch-up of a meeting that is over.
-                if self.nothing_goes_on().await && self.has_ended().await {
+                let shown = self.shows_something();
+                let is_new = self.tell(News::CatchUp(served.answer));
+                // Admin Control may go on giving the last catch-up of a meeting that is over. One that grows goes on.
+                if !(shown && is_new) && self.nothing_goes_on().await && self.has_ended().await {
                     self.tell(News::Ended);
                 }
                 due
@@ -181,15 +182,17 @@ impl Poll {
         self.sender.borrow().as_ref().is_some_and(|told| matches!(told.news, News::CatchUp(_)))
     }
 
-    fn tell(&self, news: News) {
+    /// Whether it is news.
+    fn tell(&self, news: News) -> bool {
         let before = self.sender.borrow().clone();
         if before.as_ref().is_some_and(|told| told.news == news) {
-            return;
+            return false;
         }
         let form = (self.live.0.form)(&news);
         let before = before.filter(|told| news == News::Ended && matches!(told.news, News::CatchUp(_)));
         // Also when nobody is there at this very moment: who comes next gets it.
         self.sender.send_replace(Some(Arc::new(Told { news, form, before })));
+        true
     }
 
     /// Whether nobody watches any more, or nothing will come any more. Looked at under the lock, so that nobody joins what is over.

@@ -136,17 +136,23 @@ fn a_meeting_is_over_also_where_admin_control_goes_on_giving_its_last_catch_up()
 }
 
 #[test]
-fn to_find_the_end_costs_one_look_at_the_status_a_poll() {
+fn to_find_the_end_costs_one_look_at_the_status_a_poll_and_none_where_the_catch_up_grows() {
     let server = TestServer::with(&[OFTEN]);
     let mut events = watch(&server, "r1");
     catch_up(&mut events);
+    let grown = 5;
+    for text in 0..grown {
+        server.script.catch_up("r1", Reply::data(&format!("\"{text}\"")));
+        assert_eq!(catch_up(&mut events).0, success(&format!("\"{text}\"")));
+    }
     while calls(&server) < 10 {
         std::thread::yield_now();
     }
     drop(events);
     let asked = server.script.asked();
     let of = |what: &str| asked.iter().filter(|asked| asked.target.contains(what)).count();
-    assert!(of("/sessions-status/") <= of("/call-catchup/"), "{} of {}", of("/sessions-status/"), of("/call-catchup/"));
+    let (looks, polls) = (of("/sessions-status/"), of("/call-catchup/"));
+    assert!(looks + grown <= polls, "{looks} looks in {polls} polls");
     assert_eq!(of("/meetings"), 0, "nobody needs the list while a call goes on");
 }
 
