@@ -49,6 +49,7 @@ pub mod middleware;
 pub mod openapi;
 pub mod pass_through;
 pub mod random;
+pub mod recent;
 pub mod responders;
 pub mod room;
 pub mod routes;

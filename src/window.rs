@@ -16,8 +16,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -25,6 +23,7 @@ pub use counted::Counted;
 pub use rules::Rules;
 
 use crate::answer::{Answer, Served};
+use crate::recent::Recent;
 
 /// What an entry takes beside its key and its answer, in bytes, as far as the bound on memory is concerned.
 const OVERHEAD: usize = 200;
@@ -82,7 +81,7 @@ impl Kept {
 pub struct Window<E>(Arc<Shared<E>>);
 
 struct Shared<E> {
-    kept: Cache<String, Kept>,
+    kept: Recent<Kept>,
     /// The calls under way; who finds one here waits for it.
     in_flight: Mutex<HashMap<String, watch::Receiver<Option<Outcome<E>>>>>,
     rules: Rules,
@@ -106,14 +105,7 @@ impl<E: CallError> Window<E> {
     /// An empty window that reads through `layer`, if there is one.
     #[must_use]
     pub fn over(rules: Rules, layer: Option<Arc<dyn Layer<E>>>) -> Self {
-        let weight =
-            |key: &String, kept: &Kept| u32::try_from(key.len() + kept.answer.size() + OVERHEAD).unwrap_or(u32::MAX);
-        let kept = Cache::builder()
-            .max_capacity(rules.max_bytes)
-            .weigher(weight)
-            // The usual policy would keep often asked rooms of yesterday and turn away those of today.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+        let kept = Recent::new(rules.max_bytes);
         Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer, counted: Counted::default() }))
     }
 
@@ -126,10 +118,10 @@ impl<E: CallError> Window<E> {
         self
     }
 
-    /// How many answers it holds, and how many bytes they take, as far as it has got round to counting them.
+    /// How many answers it holds, and how many bytes they take.
     #[must_use]
     pub fn held(&self) -> (u64, u64) {
-        (self.0.kept.entry_count(), self.0.kept.weighted_size())
+        self.0.kept.held()
     }
 
     /// How long an answer is fresh.
@@ -241,16 +233,15 @@ impl<E: CallError> Shared<E> {
                 let now = Instant::now();
                 let kept = Kept { answer, arrived: now.checked_sub(age).unwrap_or(now) };
                 if !(self.rules.fresh_for + self.rules.stale_if_error).is_zero() {
-                    self.kept.insert(key.to_owned(), kept.clone());
-                    // Or what is too much would stay until somebody asks again.
-                    self.kept.run_pending_tasks();
+                    let bytes = key.len() + kept.answer.size() + OVERHEAD;
+                    self.kept.keep(key.to_owned(), kept.clone(), bytes as u64);
                 }
                 return Ok(kept);
             }
             Err(error) => error,
         };
         match error.kind() {
-            Kind::Absence => self.kept.invalidate(key),
+            Kind::Absence => self.kept.forget(key),
             // Whatever kept the call from being made may be the same failure, seen earlier.
             Kind::Failure | Kind::Refusal => {
                 let limit = self.rules.fresh_for + self.rules.stale_if_error;

@@ -20,10 +20,11 @@ ALIKE = 1.3
 
 @dataclass
 class Run:
-    """What one run gave."""
+    """What one run gave. `at` is its place among all runs."""
     label: str
     connections: int
     round: int
+    at: int
     requests: int
     seconds: float
     refused: int
@@ -78,7 +79,7 @@ class Loader:
 
     def __init__(self, farm, token):
         self.farm, self.token = farm, token
-        self.last = None
+        self.last, self.count = None, 0
 
     def rooms(self, label, server, prefix="r", rooms=1, connections=64, seconds=5, round=0, delay_ms=0, warm=1,
               cores=None, threads=1):
@@ -105,8 +106,9 @@ class Loader:
         server.cut_log()
         if self.farm.smoke and result["requests"] == 0:
             raise RuntimeError(f"{label} answered nothing")
+        self.count += 1
         strangers = max(0.0, all_busy + stolen - known) / (2 * wall)
-        return Run(label, connections, round, **result, cpu_us=server_used / max(result["requests"], 1) * 1e6,
+        return Run(label, connections, round, self.count, **result, cpu_us=server_used / max(result["requests"], 1) * 1e6,
                    # A smoke run judges nothing, so it need not be believed either.
                    busy=server_used / wall, strangers=0.0 if self.farm.smoke else strangers,
                    hops=(before["hop_ns"], after["hop_ns"]), spins=tuple(zip(before["spin_ns"], after["spin_ns"])))

@@ -27,14 +27,20 @@ def alike(one, other):
 
 
 def pairs(runs, one, other, connections):
-    """The runs of two labels, round by round, where they can be compared."""
-    find = lambda label: {run.round: run for run in runs if run.label == label and run.connections == connections}
-    ours, theirs = find(one), find(other)
-    return [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys()) if alike(ours[n], theirs[n])]
+    """Each run of `other` with the runs of `one` that lie nearest to it in its round, where the two can be compared: what
+    drifts is the same for neighbours."""
+    believed = [run for run in runs if run.connections == connections and not run.trouble]
+    ours, theirs = ([run for run in believed if run.label == label] for label in (one, other))
+    found = []
+    for their in theirs:
+        distances = [(abs(own.at - their.at), own) for own in ours if own.round == their.round]
+        nearest = min((distance for distance, _ in distances), default=None)
+        found += [(own, their) for distance, own in distances if distance == nearest and alike(own, their)]
+    return found
 
 
 def ratio_bar(row, what, runs, one, other, connections, figure, bar, at_most=True, labels=None):
-    """A bar on the ratio of two labels: the median of the rounds in which both can be believed."""
+    """A bar on the ratio of two labels: the median over all pairs of neighbours that can be believed."""
     name = f"{what}, {connections} connections"
     sign = "≤" if at_most else "≥"
     text = f"{sign} {bar:g} × {(labels or {}).get(other, other)}"
@@ -47,7 +53,7 @@ def ratio_bar(row, what, runs, one, other, connections, figure, bar, at_most=Tru
     own, their = (median(figure(pair[side]) for pair in found) for side in (0, 1))
     limited = figure is rate and median(ours.busy for ours, _ in found) < SATURATED
     passed = ratio <= bar if at_most else ratio >= bar
-    remarks = [f"{own:,.4g} against {their:,.4g}, {len(found)} rounds"]
+    remarks = [f"{own:,.4g} against {their:,.4g}, {len(found)} pairs"]
     if limited:
         remarks.append("the load was the limit, so it is at least that")
         passed = passed or None
@@ -73,8 +79,8 @@ def bars_table(bars):
 
 
 def runs_table(runs):
-    """Each cell's median over its rounds. What is in brackets is the smallest and the largest."""
-    lines = ["| server | connections | CPU µs per request | requests/s | p50 ms | p99 ms | its core busy | rounds | |",
+    """Each cell's median over its runs. What is in brackets is the smallest and the largest."""
+    lines = ["| server | connections | CPU µs per request | requests/s | p50 ms | p99 ms | its core busy | runs | |",
              "|---|---|---|---|---|---|---|---|---|"]
     for label, connections in dict.fromkeys((run.label, run.connections) for run in runs):
         every = [run for run in runs if (run.label, run.connections) == (label, connections)]

@@ -152,25 +152,32 @@ class Farm:
         server = Server(name, self.folder, port, [self.binary, "serve"], env, cores or [self.server_core])
         return self._start(server) if start else server
 
-    def peers(self):
-        """Every peer that can run here, started."""
-        yield self.rust("actix-fixed", "actix_fixed")
-        yield self.rust("actix-fixed-jwt", "actix_fixed", JWT="1")
-        yield self.rust("actix-naive", "actix_naive")
+    def peers(self, wanted=None):
+        """Every peer that can run here, or those of them that are wanted, started."""
+        for name, start in self._known_peers():
+            if wanted is None or name in wanted:
+                yield start(name)
+
+    def _known_peers(self):
+        yield "actix-fixed", lambda name: self.rust(name, "actix_fixed")
+        yield "actix-fixed-jwt", lambda name: self.rust(name, "actix_fixed", JWT="1")
+        yield "actix-naive", lambda name: self.rust(name, "actix_naive")
         if (self.tools / "axum_reqwest").exists() and not self.smoke:
-            yield self.rust("axum-reqwest", "axum_reqwest")
+            yield "axum-reqwest", lambda name: self.rust(name, "axum_reqwest")
         if (PEERS / "express" / "node_modules").exists():
-            for key in ("string", "object"):
-                yield self._peer(f"express-{key}", ["node", PEERS / "express" / "server.js"], KEY=key)
-            for cache in ("0", "1"):
-                name = "fastify" if cache == "0" else "fastify-cache"
-                yield self._peer(name, ["node", PEERS / "fastify" / "server.js"], CACHE=cache)
+            express = lambda key: lambda name: self._peer(name, ["node", PEERS / "express" / "server.js"], KEY=key)
+            yield "express-string", express("string")
+            yield "express-object", express("object")
+            fastify = lambda cache: lambda name: self._peer(name, ["node", PEERS / "fastify" / "server.js"], CACHE=cache)
+            yield "fastify", fastify("0")
+            yield "fastify-cache", fastify("1")
         if (self.folder / "go-net-http").exists():
-            yield self._peer("go", [self.folder / "go-net-http"])
+            yield "go", lambda name: self._peer(name, [self.folder / "go-net-http"])
         if shutil.which("nginx"):
-            yield self.nginx("nginx")
-            yield self.nginx("nginx-cache", "proxy_cache kept; proxy_cache_valid 200 5s; proxy_cache_lock on;"
-                                            " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")
+            yield "nginx", self.nginx
+            yield "nginx-cache", lambda name: self.nginx(
+                name, "proxy_cache kept; proxy_cache_valid 200 5s; proxy_cache_lock on;"
+                      " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")
 
     def rust(self, name, program, start=True, **env):
         """A peer from the Rust crate."""

@@ -6,11 +6,9 @@
 
 use std::sync::Arc;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-
 use super::Invalid;
 use crate::caller::{Admitted, Caller};
+use crate::recent::Recent;
 
 /// The memory that they may take, in bytes; about 6,000 of ours.
 const MEMORY: u64 = 4 << 20;
@@ -35,12 +33,11 @@ impl Good {
 }
 
 /// Tokens by their text, the least recently used going first.
-pub(super) struct Memo(Cache<String, Arc<Good>>);
+pub(super) struct Memo(Recent<Arc<Good>>);
 
 impl Memo {
     pub(super) fn new() -> Self {
-        let weight = |token: &String, _: &Arc<Good>| u32::try_from(token.len() + OVERHEAD).unwrap_or(u32::MAX);
-        Self(Cache::builder().max_capacity(MEMORY).weigher(weight).eviction_policy(EvictionPolicy::lru()).build())
+        Self(Recent::new(MEMORY))
     }
 
     /// What `token` says at the time `now`, if it is remembered.
@@ -50,7 +47,7 @@ impl Memo {
 
     /// Remembers that `token` is good.
     pub(super) fn keep(&self, token: &str, good: Good) {
-        self.0.insert(token.to_owned(), Arc::new(good));
+        self.0.keep(token.to_owned(), Arc::new(good), (token.len() + OVERHEAD) as u64);
     }
 }
 
@@ -65,7 +62,7 @@ mod tests {
             let holder = Caller::User { id: "u1".into(), session: "s1".into() };
             memo.keep(&format!("{n:0400}"), Good { holder, not_before: 0, expires: 10 });
         }
-        memo.0.run_pending_tasks();
-        assert!(memo.0.weighted_size() <= MEMORY && memo.0.entry_count() > 5_000);
+        let (tokens, bytes) = memo.0.held();
+        assert!(bytes <= MEMORY && tokens > 5_000);
     }
 }

@@ -257,9 +257,8 @@ async fn memory_is_bounded_by_bytes_and_the_least_recently_asked_goes_first() {
                 let hottest = window.read("hottest", || async { Ok(answer("hot")) }).await.unwrap();
                 assert_eq!(hottest.answer, answer("hot"));
             }
-            window.0.kept.run_pending_tasks();
-            assert!(window.0.kept.weighted_size() <= 100_000, "{}", window.0.kept.weighted_size());
-            assert!(window.0.kept.contains_key("hottest"));
+            assert!((90_000..=100_000).contains(&window.held().1), "{:?}", window.held());
+            assert!(window.0.kept.get("hottest").is_some());
             assert!(window.0.in_flight().is_empty());
         })
         .await;
