@@ -166,7 +166,12 @@ fn violations(sources: &[Source]) -> Vec<String> {
             }
             if line.trim_start().starts_with("static ") || line.contains("pub static ") {
                 // The last one is what `#[global_allocator]` is put on; no line of ours reads it.
-                let known = [("routes/mod.rs", "TABLE"), ("routes/mod.rs", "MANAGEMENT"), ("db/mod.rs", "MIGRATIONS"), ("main.rs", "ALLOCATOR")];
+                let known = [
+                    ("routes/mod.rs", "TABLE"),
+                    ("routes/mod.rs", "MANAGEMENT"),
+                    ("db/mod.rs", "MIGRATIONS"),
+                    ("main.rs", "ALLOCATOR"),
+                ];
                 if !known.iter().any(|(path, name)| source.path == *path && names(line, name)) {
                     report("rule 8: no globals");
                 }
