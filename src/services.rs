@@ -2,6 +2,7 @@
 //!
 //! The only place where a domain module meets the adapter that serves it.
 
+mod from_admin_control;
 mod measured;
 
 use std::rc::Rc;
@@ -9,16 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use futures_util::future::LocalBoxFuture;
 
 use crate::accounts::{self, Accounts, Admissions, Revocations, Watch};
 use crate::admin_control::{self, AdminControl};
-use crate::answer::Answer;
-use crate::asker::Asker;
 use crate::background::Background;
 use crate::caller::Roles;
 use crate::catch_up::live::Live;
-use crate::catch_up::{self, CatchUp, CatchUpSource};
+use crate::catch_up::{self, CatchUp};
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
 use crate::db::{self, Database};
@@ -32,13 +30,13 @@ use crate::middleware::error_boundary::RequestTimeout;
 use crate::openapi;
 use crate::pass_through::{self, PassThrough};
 use crate::responders::event_stream;
-use crate::room::RoomName;
 use crate::secret::Secret;
 use crate::settings::Settings;
-use crate::summaries::{self, Store, Summaries, SummarySource};
+use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::Dropped;
 use crate::window::shared::{self, SharedWindow};
-use crate::window::{self, CallError as _, Counted, Kind, Layer, Window};
+use crate::window::{self, Counted, Layer, Window};
+use from_admin_control::FromAdminControl;
 
 /// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
 const CONFIGURATION_FRESH_FOR: Duration = Duration::from_secs(30);
@@ -246,54 +244,4 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
 /// Registers what the handlers of the management listener take.
 pub fn register_for_management(shared: &Shared, config: &mut web::ServiceConfig) {
     config.app_data(shared.health.clone()).app_data(shared.admin_control_permits.clone()).app_data(shared.draining.clone());
-}
-
-/// Catch-ups, and what else is known of a room.
-struct FromAdminControl {
-    admin_control: AdminControl,
-    pass_through: web::Data<PassThrough>,
-}
-
-impl CatchUpSource for FromAdminControl {
-    fn catch_up(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, catch_up::Error>> {
-        let client = self.admin_control.asked_by(&asker);
-        Box::pin(async move { Ok(Answer::new(&client.call_catch_up(&room).await?)) })
-    }
-
-    fn is_transcribed(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
-        Box::pin(async move { Ok(self.pass_through.is_transcribed(&room, &asker).await?) })
-    }
-
-    fn has_ended(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'_, Result<bool, catch_up::Error>> {
-        Box::pin(async move { Ok(self.pass_through.has_ended(&room, &asker).await?) })
-    }
-}
-
-impl SummarySource for AdminControl {
-    fn call_summary(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, summaries::Error>> {
-        let client = self.asked_by(&asker);
-        Box::pin(async move { Ok(Answer::new(&AdminControl::call_summary(&client, &room).await?)) })
-    }
-}
-
-impl From<admin_control::Error> for summaries::Error {
-    fn from(error: admin_control::Error) -> Self {
-        match error {
-            admin_control::Error::NotFound => Self::NotFound,
-            admin_control::Error::TooManyCalls => Self::Overloaded,
-            error if error.kind() == Kind::Absence => Self::Gone,
-            _ => Self::SourceFailed,
-        }
-    }
-}
-
-impl From<admin_control::Error> for catch_up::Error {
-    fn from(error: admin_control::Error) -> Self {
-        match error {
-            admin_control::Error::NotFound => Self::UnknownRoom(None),
-            admin_control::Error::TooManyCalls => Self::Overloaded,
-            error if error.kind() == Kind::Absence => Self::Gone,
-            _ => Self::SourceFailed,
-        }
-    }
 }

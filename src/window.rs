@@ -227,8 +227,12 @@ impl<E: CallError> Shared<E> {
         let error = match outcome {
             Ok(Served { answer, age }) => {
                 if age > max_age {
-                    // Another replica's, in place of a failure.
+                    // Another replica's, in place of a failure; what is here may be younger.
                     self.counted.stale.increment(1);
+                    let limit = age.min(self.rules.fresh_for + self.rules.stale_if_error);
+                    if let Some(own) = self.kept.get(key).filter(|kept| kept.age() < limit) {
+                        return Ok(own);
+                    }
                 }
                 let now = Instant::now();
                 let kept = Kept { answer, arrived: now.checked_sub(age).unwrap_or(now) };

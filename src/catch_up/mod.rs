@@ -72,6 +72,9 @@ pub enum Error {
     /// The source failed; it has logged why.
     #[error("the source of catch-ups failed")]
     SourceFailed,
+    /// The source could not be asked from here; it has logged why.
+    #[error("the source of catch-ups was not asked")]
+    NotAsked,
 }
 
 impl CallError for Error {
@@ -79,7 +82,7 @@ impl CallError for Error {
         match self {
             Self::UnknownRoom(_) | Self::Gone => Kind::Absence,
             Self::Forbidden | Self::Overloaded => Kind::Refusal,
-            Self::SourceFailed => Kind::Failure,
+            Self::SourceFailed | Self::NotAsked => Kind::Failure,
         }
     }
 
@@ -96,11 +99,13 @@ impl Shareable for Error {
             Self::Overloaded => "overloaded",
             Self::Gone => "gone",
             Self::SourceFailed => "failed",
+            Self::NotAsked => "not asked",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        // Not `Forbidden`: that is never decided elsewhere. Not `Overloaded`: that was the other replica, not this one.
+        // Not `Forbidden`: that is never decided elsewhere. Not `Overloaded` and `NotAsked`: that was the other replica, not
+        // this one, which may well reach the source.
         [Self::UnknownRoom(None), Self::Gone, Self::SourceFailed].into_iter().find(|error| error.name() == name)
     }
 }
@@ -277,6 +282,16 @@ mod tests {
         }
         for catch_up in [Ok("\"x\""), Ok("\" \""), Ok("0"), Ok("{}"), Ok("\"\\\"\"")] {
             assert_eq!(reason_of(Silent { catch_up, transcribed: Some(Ok(false)), ended: None }, true).await, None);
+        }
+    }
+
+    #[test]
+    fn what_only_one_replica_met_is_no_failure_of_the_others() {
+        for error in [Error::Forbidden, Error::Overloaded, Error::NotAsked] {
+            assert_eq!(Error::named(error.name()), None);
+        }
+        for error in [Error::UnknownRoom(None), Error::Gone, Error::SourceFailed] {
+            assert_eq!(Error::named(error.name()), Some(error));
         }
     }
 

@@ -36,7 +36,7 @@ impl From<catch_up::Error> for ApiError {
             catch_up::Error::UnknownRoom(reason) => reason.map_or(Self::NotFound, Self::NoCatchUp),
             catch_up::Error::Overloaded => Self::Overloaded,
             // The source has logged why.
-            catch_up::Error::SourceFailed | catch_up::Error::Gone => Self::Internal,
+            catch_up::Error::SourceFailed | catch_up::Error::NotAsked | catch_up::Error::Gone => Self::Internal,
         }
     }
 }

@@ -143,6 +143,41 @@ async fn the_old_answer_stands_in_for_a_failure_for_its_time() {
     .await;
 }
 
+/// Another replica's answer, of this age, in place of whatever the call gives.
+struct Others(Duration);
+
+impl Layer<Error> for Others {
+    fn read(
+        self: Arc<Self>,
+        _: String,
+        _: Duration,
+        call: LocalBoxFuture<'static, Result<Answer, Error>>,
+    ) -> LocalBoxFuture<'static, Result<Served, Error>> {
+        Box::pin(async move {
+            match call.await {
+                Ok(answer) => Ok(Served { answer, age: Duration::ZERO }),
+                Err(_) => Ok(Served { answer: answer("theirs"), age: self.0 }),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_older_answer_of_another_replica_does_not_replace_a_younger_one_when_the_call_fails() {
+    pause();
+    let test = async |theirs: Duration, text: &str| {
+        let (window, source) = (Window::over(RULES, Some(Arc::new(Others(theirs)))), Source::default());
+        filled(&window, &source, "ours").await;
+        advance(Duration::from_secs(20)).await;
+        let asker = ask(&window, &source, "r1");
+        settle().await;
+        source.end(Err(Error(Kind::Failure)));
+        assert_eq!(asker.await.unwrap().unwrap().answer, answer(text), "{theirs:?}");
+    };
+    LocalSet::new().run_until(test(Duration::from_secs(40), "ours")).await;
+    LocalSet::new().run_until(test(Duration::from_secs(10), "theirs")).await;
+}
+
 #[tokio::test]
 async fn a_failure_is_shared_by_those_who_waited_and_forgotten_at_once() {
     in_paused_time(async |window, source| {

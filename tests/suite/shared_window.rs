@@ -26,6 +26,13 @@ fn shared_again(replicas: &Replicas) {
     });
 }
 
+/// How often replicas looked for something in Redis: only a look asks for a length.
+fn looks(redis: &Redis) -> u64 {
+    let stats = redis.ask(&["INFO", "commandstats"]);
+    let calls = stats.split("cmdstat_strlen:calls=").nth(1).and_then(|rest| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
 #[test]
 fn without_redis_each_replica_is_on_its_own_from_the_start_and_later_not() {
     let mut redis = Redis::start();
@@ -141,12 +148,26 @@ fn a_redis_whose_answers_are_late_costs_no_request_more_than_fifty_milliseconds(
         for server in &replicas.servers {
             rooms_are_answered(server.client(), alone.client(), "late");
         }
-        // One that starts now does not know it any better.
-        let new = Replicas::start(1, &way.url());
+        // Those that start now do not know it any better.
+        let new = Replicas::start(2, &way.url());
         rooms_are_answered(new.client(0), alone.client(), "new");
         way.delay(Duration::ZERO);
         shared_again(&replicas);
+        shared_again(&new);
     }
+}
+
+#[test]
+fn a_redis_that_is_slow_holds_up_no_start() {
+    let redis = Redis::start();
+    let way = WayToRedis::to(redis.port);
+    let usual = Instant::now();
+    drop(Replicas::start(1, &way.url()));
+    let usual = usual.elapsed();
+    way.delay(Duration::from_millis(900));
+    let started = Instant::now();
+    drop(Replicas::start(1, &way.url()));
+    assert!(started.elapsed() < usual + Duration::from_millis(2_500), "{:?}, usually {usual:?}", started.elapsed());
 }
 
 #[test]
@@ -161,10 +182,11 @@ fn a_redis_that_says_no_to_everything_is_none() {
         for server in &replicas.servers {
             rooms_are_answered(server.client(), alone.client(), "no");
         }
-        let new = Replicas::start(1, &way.url());
+        let new = Replicas::start(2, &way.url());
         rooms_are_answered(new.client(0), alone.client(), "new");
         way.pass_on();
         shared_again(&replicas);
+        shared_again(&new);
     }
 }
 
@@ -173,14 +195,15 @@ fn a_moment_without_an_answer_from_redis_costs_no_second_call() {
     let redis = Redis::start();
     let way = WayToRedis::to(redis.port);
     let replicas = Replicas::start(3, &way.url());
+    let before = looks(&redis);
     replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
     let mut connections: Vec<_> = (0..30).map(|number| replicas.client(number % 3).connect()).collect();
     for connection in &mut connections {
         connection.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
     }
     wait_until("one calls", || replicas.calls() > 0);
-    // By now the others know whose call they wait for.
-    std::thread::park_timeout(Duration::from_millis(400));
+    // The one that calls looked once; the others, who look now and then, know whose call they wait for when both looked twice.
+    wait_until("the others wait", || looks(&redis) >= before + 5);
     way.delay(Duration::from_millis(120));
     for connection in &mut connections {
         connection.read().expect("an answer").is_success_with(r#""written""#);
@@ -253,4 +276,22 @@ fn an_old_answer_of_another_replica_stands_in_when_admin_control_fails() {
     wait_until("it is dropped", || redis.keys("*:answer").is_empty());
     replicas.script.catch_up("r2", Reply::body(500, "the inside"));
     get(replicas.client(1), "r2").is_error(500, "Internal server error", "a 404 took it away");
+}
+
+#[test]
+fn a_404_that_was_learned_without_the_lease_takes_the_old_answer_away_too() {
+    let redis = Redis::start();
+    let way = WayToRedis::to(redis.port);
+    let replicas = Replicas::with(1, &way.url(), &[("APP_CATCH_UP__FRESH_FOR", "1ms")]);
+    get(replicas.client(0), "r1").is_success_with(r#""r1""#);
+    wait_until_stored(&redis, 1);
+    wait_until("the lease is given back", || redis.keys("*:lease").is_empty());
+    replicas.script.catch_up("r1", Reply::not_found().after(WRITING));
+    way.say("-BUSY a script is running");
+    let mut asking = replicas.client(0).connect();
+    asking.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    wait_until("it calls", || replicas.calls() == 2);
+    way.pass_on();
+    asking.read().expect("an answer").is_error(404, "Not found", "gone");
+    wait_until("it is dropped", || redis.keys("*:answer").is_empty());
 }

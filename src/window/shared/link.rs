@@ -96,11 +96,8 @@ impl Link {
     pub(super) async fn open(url: &Secret, channel: String, background: Background) -> Result<Self, BadUrl> {
         let state = Arc::new(State::new(client(url)?, channel.clone()));
         // Waited for, so that a server that has started shares from its first request on.
-        let reached = background.run(Arc::clone(&state).begin()).await.unwrap_or(false);
-        if !reached {
-            log::warn!("Redis can't be reached; this replica's window is its own until it can");
-        }
-        background.spawn(Arc::clone(&state).stay_connected(reached));
+        let well = background.run(Arc::clone(&state).begin()).await.unwrap_or(false);
+        background.spawn(Arc::clone(&state).stay_connected(well));
         Ok(Self { state, channel, background })
     }
 

@@ -32,10 +32,15 @@ const _: () = assert!(DIGITS == 10 && OWNER == 22, "the script reads these place
 pub(super) const RENEW: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 
-/// Says what came of a call, if its lease still holds. Keys: answer, lease, failure.
+/// Says what came of a call, if its lease still holds. That there is nothing any more takes the old answer away also where
+/// nobody has the lease: a call that was made without one knows it as well. Keys: answer, lease, failure.
 /// Arguments: who, what, the entry or the failure's name, its time in ms, the channel.
 pub(super) const TELL: &str = r"
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local holder = redis.call('GET', KEYS[2])
+if holder ~= ARGV[1] then
+  if not holder and ARGV[2] == 'gone' then redis.call('DEL', KEYS[1]) end
+  return 0
+end
 redis.call('DEL', KEYS[2])
 if ARGV[2] == 'answer' then
   redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])

@@ -12,7 +12,7 @@ use std::time::Duration;
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// What a command may take that a request waits for: more, and the request is better off without it. Counted in [`TICK`]s,
 /// each of which takes a little longer than it says.
@@ -26,10 +26,15 @@ const TICK: Duration = Duration::from_millis(5);
 /// How often a slow Redis is tried, and how often one that is gone.
 const WHILE_SLOW: Duration = Duration::from_millis(100);
 const WHILE_LOST: Duration = Duration::from_secs(1);
-/// How often a new connection may answer too late before it counts as slow.
+/// How often a new connection may answer too late before it counts as slow, and how long that may go on.
 const FIRST_TRIES: u32 = 5;
+const FIRST_TRIES_WITHIN: Duration = Duration::from_millis(800);
+/// What all of it may take while a server starts, which waits for it.
+const STARTING: Duration = Duration::from_millis(1_500);
 /// Commands that may wait to be sent; the usual 50 would make a burst wait for itself.
 const BUFFERED: usize = 1_000;
+
+const SLOW: &str = "Redis is slow; this replica's window is its own until it answers in time";
 
 /// How long a command may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +100,15 @@ impl State {
         (current.number, current.connection.clone().filter(|_| !skipped))
     }
 
-    /// Connects for the first time; `false` if Redis can't be reached.
+    /// Connects for the first time; whether all is well. If not, it says why.
     pub(super) async fn begin(self: Arc<Self>) -> bool {
-        self.connect(1).await.is_some()
+        let found = timeout(STARTING, self.connect(1)).await.ok().flatten();
+        match found {
+            Some(Pace::Quick) => {}
+            Some(Pace::Slow) => log::warn!("{SLOW}"),
+            None => log::warn!("Redis can't be reached; this replica's window is its own until it can"),
+        }
+        found == Some(Pace::Quick)
     }
 
     /// Tries again whenever something is wrong, for as long as the runtime goes on.
@@ -142,12 +153,13 @@ impl State {
             .set_response_timeout(Some(LONG))
             .set_pipeline_buffer_size(BUFFERED)
             .set_push_sender(self.pushes_of(number));
+        let began = Instant::now();
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = timeout(LONG, connecting).await.ok()?.ok()?;
         timeout(LONG, connection.subscribe(&self.channel)).await.ok()?.ok()?;
         let mut found = pace(&mut connection).await?;
         for _ in 1..FIRST_TRIES {
-            if found == Pace::Slow {
+            if found == Pace::Slow && began.elapsed() < FIRST_TRIES_WITHIN {
                 found = pace(&mut connection).await?;
             }
         }
@@ -190,7 +202,7 @@ impl State {
         if current.number == number && current.connection.is_some() && !current.slow {
             current.slow = true;
             self.worse.notify_one();
-            log::warn!("Redis is slow; this replica's window is its own until it answers in time");
+            log::warn!("{SLOW}");
         }
     }
 
