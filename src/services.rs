@@ -215,7 +215,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.get_ref().clone())
             .observed_by(shared.calls.clone());
     let pass_through = web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone()));
-    let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone() };
+    let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone().into_inner() };
     let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.live.clone(), shared.catch_up_reason);
     config
         .app_data(shared.tokens.clone())

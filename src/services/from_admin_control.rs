@@ -1,6 +1,7 @@
 //! Admin Control as the source of catch-ups and summaries, and what its errors mean there.
 
-use actix_web::web;
+use std::sync::Arc;
+
 use futures_util::future::LocalBoxFuture;
 
 use crate::admin_control::{self, AdminControl};
@@ -15,7 +16,7 @@ use crate::window::{CallError as _, Kind};
 /// Catch-ups, and what else is known of a room.
 pub(super) struct FromAdminControl {
     pub(super) admin_control: AdminControl,
-    pub(super) pass_through: web::Data<PassThrough>,
+    pub(super) pass_through: Arc<PassThrough>,
 }
 
 impl CatchUpSource for FromAdminControl {
