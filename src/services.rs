@@ -34,7 +34,7 @@ use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::Dropped;
-use crate::window::shared::{self, SharedWindow};
+use crate::window::shared::{self, Failures, SharedWindow};
 use crate::window::{self, Counted, Layer, Window};
 use from_admin_control::FromAdminControl;
 
@@ -44,6 +44,8 @@ const STATUS_FRESH_FOR: Duration = Duration::from_secs(1);
 const MEETINGS_FRESH_FOR: Duration = Duration::from_secs(5);
 const RECORD_FRESH_FOR: Duration = Duration::from_secs(5);
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
+/// The window that replicas share.
+const SHARED_WINDOW: &str = "catch-up";
 const SMALL: u64 = 8 << 20;
 const LARGE: u64 = 32 << 20;
 
@@ -65,7 +67,7 @@ impl Windows {
             window::Rules { fresh_for, max_bytes, ..catch_up }
         };
         Self {
-            catch_up: Window::over(catch_up, layer).counted_by(counted("catch-up")),
+            catch_up: Window::over(catch_up, layer).counted_by(counted(SHARED_WINDOW)),
             pass_through: pass_through::Windows {
                 configuration: Window::new(rules(CONFIGURATION_FRESH_FOR, SMALL)).counted_by(counted("configuration")),
                 status: Window::new(rules(STATUS_FRESH_FOR, SMALL)).counted_by(counted("status")),
@@ -134,13 +136,13 @@ impl Shared {
         let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
         let admissions = Admissions::start(revocations.clone(), clock.clone(), &background);
+        let mut registry = Registry::new();
         let layer = match &settings.shared_window {
-            Some(url) => Some(share(url, settings, background).await?),
+            Some(url) => Some(share(url, settings, background, &mut registry).await?),
             None => None,
         };
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
         let rules = settings.accounts.clone();
-        let mut registry = Registry::new();
         let draining = Draining::default();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
         let permits = admin_control::Permits::new(&settings.admin_control);
@@ -195,17 +197,26 @@ async fn share(
     url: &Secret,
     settings: &Settings,
     background: Background,
+    registry: &mut Registry,
 ) -> Result<Arc<dyn Layer<catch_up::Error>>, shared::BadUrl> {
-    let rules = shared::Rules {
+    let failures = Failures::new(registry, SHARED_WINDOW);
+    let layer = Arc::new(SharedWindow::open(sharing(url, settings), background, failures).await?);
+    measured::watch_shared(registry, SHARED_WINDOW, &layer);
+    Ok(layer)
+}
+
+/// How replicas with these settings share the catch-up's window.
+#[must_use]
+pub fn sharing(url: &Secret, settings: &Settings) -> shared::Rules {
+    shared::Rules {
         url: url.clone(),
         deployment: format!("{}\n{}", settings.admin_control.base_url, settings.jwt.issuer),
-        endpoint: "catch-up",
+        endpoint: SHARED_WINDOW,
         secrets: settings.accounts.secrets.clone(),
         window: settings.catch_up,
         watched_every: settings.live_every,
         deadline: settings.admin_control.timeout,
-    };
-    Ok(Arc::new(SharedWindow::open(rules, background).await?))
+    }
 }
 
 /// Registers what a worker's handlers take; called on each worker's own thread.

@@ -103,6 +103,10 @@ impl Shareable for Error {
         }
     }
 
+    fn is_everyday(&self) -> bool {
+        matches!(self, Self::UnknownRoom(_))
+    }
+
     fn named(name: &str) -> Option<Self> {
         // Not `Forbidden`: that is never decided elsewhere. Not `Overloaded` and `NotAsked`: that was the other replica, not
         // this one, which may well reach the source.

@@ -9,6 +9,7 @@ use super::Error;
 use crate::admin_control::{AdminControl, Permits};
 use crate::background::Background;
 use crate::db;
+use crate::services;
 use crate::settings::{Settings, Values};
 use crate::summaries::Store;
 use crate::window::shared;
@@ -75,7 +76,7 @@ async fn check(settings: &Settings) -> Vec<Check> {
         Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries },
     ];
     if let Some(url) = &settings.shared_window {
-        let outcome = shared::reach(url).await.map_err(str::to_owned);
+        let outcome = shared::reach(&services::sharing(url, settings)).await.map_err(str::to_owned);
         checks.push(Check { what: "shared window", setting: "APP_CATCH_UP__SHARED", outcome });
     }
     checks

@@ -11,6 +11,7 @@ use crate::metrics::{Counter, Histogram, Http, Registry};
 use crate::routes::TABLE;
 use crate::telemetry::Dropped;
 use crate::window::Window;
+use crate::window::shared::SharedWindow;
 
 const CALLS: &str = "proconf_admin_control_calls_total";
 const CALLS_HELP: &str = "Calls to Admin Control, by endpoint and outcome: ok, or the true reason why not.";
@@ -120,6 +121,11 @@ fn watch_window<E: crate::window::CallError>(registry: &mut Registry, name: &'st
     let (entries, bytes) = (window.clone(), window.clone());
     registry.watch(HELD, HELD_HELP, &[("window", name)], move || float(entries.held().0));
     registry.watch(HELD_BYTES, HELD_BYTES_HELP, &[("window", name)], move || float(bytes.held().1));
+}
+
+pub(super) fn watch_shared(registry: &mut Registry, name: &'static str, shared: &Arc<SharedWindow>) {
+    let (shared, help) = (Arc::clone(shared), "1 while replicas share the window, 0 while this one is on its own.");
+    registry.watch("proconf_window_shared", help, &[("window", name)], move || f64::from(u8::from(shared.shares())));
 }
 
 fn watch_database(registry: &mut Registry, database: &Database) {

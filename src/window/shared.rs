@@ -25,6 +25,7 @@
 //! ever compared.
 
 mod entry;
+mod failures;
 mod link;
 mod scripts;
 
@@ -42,6 +43,7 @@ use crate::random;
 use crate::secret::Secret;
 use crate::window;
 use entry::Seal;
+pub use failures::Failures;
 pub use link::BadUrl;
 use link::{Link, Look, Patience, Told};
 
@@ -66,6 +68,8 @@ const TOO_LARGE: &str = "too large";
 pub trait Shareable: CallError {
     /// Its name between replicas.
     fn name(&self) -> &'static str;
+    /// Whether it is everyday, and nobody has to look into it.
+    fn is_everyday(&self) -> bool;
     /// The error of that name; `None` if a replica of another version made it up.
     fn named(name: &str) -> Option<Self>;
 }
@@ -107,6 +111,7 @@ pub struct SharedWindow {
     deadline: Duration,
     lease: Duration,
     background: Background,
+    failures: Failures,
 }
 
 /// What a replica that found nothing in its own window does next.
@@ -139,13 +144,21 @@ pub fn accepts(url: &Secret) -> Result<(), BadUrl> {
     link::client(url).map(drop)
 }
 
-/// Whether Redis can be reached, and speaks as the windows need it. Changes nothing.
+/// Whether Redis can be reached, and does what the windows need. Leaves nothing behind.
 ///
 /// # Errors
 ///
 /// A sentence on why not.
-pub async fn reach(url: &Secret) -> Result<&'static str, &'static str> {
-    link::reach(url).await
+pub async fn reach(rules: &Rules) -> Result<&'static str, &'static str> {
+    link::reach(&rules.url, channel(&prefix(rules))).await
+}
+
+fn prefix(rules: &Rules) -> String {
+    format!("proconf:{}:{}", entry::fingerprint(&rules.deployment), rules.endpoint)
+}
+
+fn channel(prefix: &str) -> String {
+    format!("{prefix}:told")
 }
 
 impl SharedWindow {
@@ -154,15 +167,21 @@ impl SharedWindow {
     /// # Errors
     ///
     /// [`BadUrl`] if the URL can't be one of Redis.
-    pub async fn open(rules: Rules, background: Background) -> Result<Self, BadUrl> {
+    pub async fn open(rules: Rules, background: Background, failures: Failures) -> Result<Self, BadUrl> {
         let seal = Seal::new(&rules.secrets, &[&rules.deployment, rules.endpoint]);
-        let prefix = format!("proconf:{}:{}", entry::fingerprint(&rules.deployment), rules.endpoint);
-        let link = Link::open(&rules.url, format!("{prefix}:told"), background.clone()).await?;
+        let prefix = prefix(&rules);
+        let link = Link::open(&rules.url, channel(&prefix), background.clone()).await?;
         let fresh_for = rules.window.fresh_for.max(rules.watched_every);
         let kept_for = (fresh_for + rules.window.stale_if_error).clamp(SHORTEST, LONGEST);
         let (deadline, stands_in_for) = (rules.deadline, rules.window.oldest());
         let lease = LONGEST_LEASE.min(deadline / LEASES);
-        Ok(Self { link, seal, prefix, kept_for, stands_in_for, deadline, lease, background })
+        Ok(Self { link, seal, prefix, kept_for, stands_in_for, deadline, lease, background, failures })
+    }
+
+    /// Whether replicas share it at the moment.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        self.link.shares()
     }
 
     /// The keys of `key`. The braces keep them on one node of a cluster.
@@ -186,12 +205,19 @@ impl SharedWindow {
                     None if believed => (believed, waited_for) = (false, String::new()),
                     None => return Turn::Call,
                 },
-                Look::Failed(name) => return E::named(&name).map_or(Turn::Call, Turn::Failed),
+                Look::Failed(name) => {
+                    let Some(error) = E::named(&name) else { return Turn::Call };
+                    if !error.is_everyday() {
+                        self.failures.another_replica(key);
+                    }
+                    return Turn::Failed(error);
+                }
                 Look::Lead => return Turn::Call,
                 Look::Wait(holder) => {
                     (waited_for, patience) = (holder, Patience::Longer);
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        self.failures.waited_too_long(key);
                         return Turn::Failed(E::given_up());
                     }
                     told.heard_within(LOOK_AGAIN.min(left)).await;
@@ -253,7 +279,12 @@ impl<E: Shareable> Layer<E> for SharedWindow {
             // A call that waited for nobody has a deadline of its own, and a reason to give when it is over.
             let waited = began.elapsed() > LOOK_AGAIN;
             let left = if waited { self.deadline.saturating_sub(began.elapsed()) } else { Duration::MAX };
-            let call = async { timeout(left, call).await.unwrap_or_else(|_| Err(E::given_up())) };
+            let call = async {
+                timeout(left, call).await.unwrap_or_else(|_| {
+                    self.failures.waited_too_long(&key);
+                    Err(E::given_up())
+                })
+            };
             let outcome = match turn {
                 Turn::Served(served) => return Ok(served),
                 Turn::Failed(error) => Err(error),

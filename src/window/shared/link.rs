@@ -2,25 +2,23 @@
 //! the background runtime, so that a busy worker does not take its own delay for Redis's.
 
 mod connection;
+mod patience;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, Value,
-};
-use tokio::time::timeout;
+use redis::{Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, Value};
 
-pub(super) use connection::{Listening, Patience};
+pub(super) use connection::Listening;
+pub(super) use patience::Patience;
 
-use super::scripts::{LOOK, RENEW, TELL};
+use super::scripts::{LOOK, PROVE, RENEW, TELL};
 use super::{LONGEST_LEASE, Names};
 use crate::background::Background;
 use crate::secret::Secret;
 use connection::State;
+use patience::{Fault, Pace, is_an_answer, is_read_only};
 
-/// What connecting and a sign of life may take where somebody wants to know whether there is a Redis.
-const CONNECTING: Duration = Duration::from_secs(1);
 /// How long a failure is kept for those who waited for it, in milliseconds.
 const FAILURE_KEPT: u64 = 2_000;
 /// The largest entry that is fetched, in bytes: nobody of ours stores a larger one.
@@ -56,23 +54,28 @@ pub(super) fn client(url: &Secret) -> Result<Client, BadUrl> {
     Client::open(info.set_redis_settings(redis)).map_err(|_| BadUrl)
 }
 
-/// Connects as a server does, and asks for a sign of life. What Redis says of a failure is not passed on.
-pub(super) async fn reach(url: &Secret) -> Result<&'static str, &'static str> {
+/// Connects as a server does, and proves it. What Redis says of a failure is not passed on.
+pub(super) async fn reach(url: &Secret, channel: String) -> Result<&'static str, &'static str> {
     let client = client(url).map_err(|_| "the URL is not one of Redis")?;
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTING)).set_response_timeout(Some(CONNECTING));
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    let connected = timeout(CONNECTING, connecting).await.map_err(|_| "it does not answer in time")?;
-    let mut connection = connected.map_err(|error| match error.kind() {
-        ErrorKind::AuthenticationFailed => "it does not accept the user name and password",
-        _ => "there is no Redis that can be connected to",
-    })?;
-    let ping = redis::cmd("PING");
-    match timeout(CONNECTING, ping.query_async::<String>(&mut connection)).await {
-        Ok(Ok(answer)) if answer == "PONG" => Ok("it answers"),
-        Ok(_) => Err("it refuses what it is asked"),
-        Err(_) => Err("it does not answer in time"),
+    let proof = proof(&channel);
+    match Arc::new(State::new(client, channel, proof)).connect(1).await {
+        Ok(Pace::Quick) => Ok("it can be used"),
+        Ok(Pace::Slow) => Ok("it can be used, but answers slowly"),
+        Err(Fault::Late) => Err("it does not answer in time"),
+        Err(Fault::Error(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
+            Err("it does not accept the user name and password")
+        }
+        Err(Fault::Error(error)) if is_read_only(&error) => Err("it is read-only"),
+        Err(Fault::Error(error)) if is_an_answer(&error) => Err("it refuses what the server has to ask it"),
+        Err(Fault::Error(_)) => Err("there is no Redis that can be connected to"),
     }
+}
+
+/// What a Redis answers with 1 that does all that is asked of it. Leaves nothing behind.
+fn proof(channel: &str) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(PROVE).arg(1).arg(format!("{channel}:proof")).arg(channel);
+    command
 }
 
 /// What came of a call.
@@ -94,11 +97,16 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn open(url: &Secret, channel: String, background: Background) -> Result<Self, BadUrl> {
-        let state = Arc::new(State::new(client(url)?, channel.clone()));
+        let state = Arc::new(State::new(client(url)?, channel.clone(), proof(&channel)));
         // Waited for, so that a server that has started shares from its first request on.
         let well = background.run(Arc::clone(&state).begin()).await.unwrap_or(false);
         background.spawn(Arc::clone(&state).stay_connected(well));
         Ok(Self { state, channel, background })
+    }
+
+    /// Whether replicas share at the moment.
+    pub(super) fn shares(&self) -> bool {
+        self.state.is_well()
     }
 
     /// Looks by the script; with no `max_age`, only for what somebody is getting now. `None` where Redis is no help.

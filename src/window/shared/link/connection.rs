@@ -5,24 +5,16 @@
 //! for one, still goes out, so that a moment's weakness does not undo what replicas agreed on before it.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What a command may take that a request waits for: more, and the request is better off without it. Counted in [`TICK`]s,
-/// each of which takes a little longer than it says.
-const SHORT: Duration = Duration::from_millis(35);
-/// The same of a command of a request that waits for another replica's call anyway.
-const LONGER: Duration = Duration::from_millis(250);
-/// What any other may take, and what connecting may take.
-const LONG: Duration = Duration::from_secs(1);
-/// The unit of patience.
-const TICK: Duration = Duration::from_millis(5);
+use super::patience::{Fault, LONG, Pace, Patience, is_an_answer, pace, within};
+
 /// How often a slow Redis is tried, and how often one that is gone.
 const WHILE_SLOW: Duration = Duration::from_millis(100);
 const WHILE_LOST: Duration = Duration::from_secs(1);
@@ -36,33 +28,14 @@ const BUFFERED: usize = 1_000;
 
 const SLOW: &str = "Redis is slow; this replica's window is its own until it answers in time";
 
-/// How long a command may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::window::shared) enum Patience {
-    /// A request waits for it and could do without. Not even tried while Redis is slow.
-    Short,
-    /// A request waits for it that waits for somebody else's call anyway.
-    Longer,
-    /// Nobody waits for it.
-    Long,
-}
-
-impl Patience {
-    fn limit(self) -> Duration {
-        match self {
-            Self::Short => SHORT,
-            Self::Longer => LONGER,
-            Self::Long => LONG,
-        }
-    }
-}
-
 /// The connection, and who waits for word over it.
 pub(super) struct State {
     client: Client,
     channel: String,
+    /// What it answers with 1 if it can be used.
+    proof: Cmd,
     current: Mutex<Current>,
-    /// It has become slow, or is lost.
+    /// It has become slow, refuses what it is asked, or is lost.
     worse: Notify,
     /// Who waits for a word about a key.
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
@@ -74,11 +47,23 @@ struct Current {
     number: u64,
     connection: Option<MultiplexedConnection>,
     slow: bool,
+    refuses: bool,
+}
+
+impl Current {
+    fn is_well(&self) -> bool {
+        self.connection.is_some() && !self.slow && !self.refuses
+    }
 }
 
 impl State {
-    pub(super) fn new(client: Client, channel: String) -> Self {
-        Self { client, channel, current: Mutex::default(), worse: Notify::new(), waiting: Mutex::default() }
+    pub(super) fn new(client: Client, channel: String, proof: Cmd) -> Self {
+        Self { client, channel, proof, current: Mutex::default(), worse: Notify::new(), waiting: Mutex::default() }
+    }
+
+    /// Whether replicas share at the moment.
+    pub(super) fn is_well(&self) -> bool {
+        lock(&self.current).is_well()
     }
 
     /// Asks, or gives up at once where there is nobody to ask.
@@ -87,7 +72,7 @@ impl State {
         let asked = within(patience.limit(), command.query_async(&mut connection?)).await;
         match asked {
             Some(Ok(answer)) => return Some(answer),
-            Some(Err(error)) if is_an_answer(&error) => log::debug!(cause:% = error; "Redis refused a command"),
+            Some(Err(error)) if is_an_answer(&error) => self.refused(number, &error),
             Some(Err(error)) if !error.is_timeout() => self.lose(number, &error.to_string()),
             Some(Err(_)) | None => self.slow_down(number),
         }
@@ -102,13 +87,15 @@ impl State {
 
     /// Connects for the first time; whether all is well. If not, it says why.
     pub(super) async fn begin(self: Arc<Self>) -> bool {
-        let found = timeout(STARTING, self.connect(1)).await.ok().flatten();
+        let found = timeout(STARTING, self.connect(1)).await.unwrap_or(Err(Fault::Late));
         match found {
-            Some(Pace::Quick) => {}
-            Some(Pace::Slow) => log::warn!("{SLOW}"),
-            None => log::warn!("Redis can't be reached; this replica's window is its own until it can"),
+            Ok(Pace::Quick) => return true,
+            Ok(Pace::Slow) => log::warn!("{SLOW}"),
+            Err(cause) => {
+                log::warn!(cause:%; "Redis can't be reached, or used; this replica's window is its own until it can");
+            }
         }
-        found == Some(Pace::Quick)
+        false
     }
 
     /// Tries again whenever something is wrong, for as long as the runtime goes on.
@@ -118,36 +105,40 @@ impl State {
             if well {
                 self.worse.notified().await;
             }
-            let slow = lock(&self.current).connection.is_some();
+            let (connected, slow, was_well) = {
+                let current = lock(&self.current);
+                (current.connection.is_some(), current.slow, current.is_well())
+            };
             // Also after a connection that worked: one that is lost again at once must not be made again at once.
-            sleep(if slow { WHILE_SLOW } else { WHILE_LOST }).await;
-            well = if slow {
+            sleep(if connected && slow { WHILE_SLOW } else { WHILE_LOST }).await;
+            well = if connected {
                 self.has_recovered().await
             } else {
                 number += 1;
-                self.connect(number).await == Some(Pace::Quick)
+                matches!(self.connect(number).await, Ok(Pace::Quick))
             };
-            if well {
+            if well && !was_well {
                 log::info!("Redis answers; replicas share the window");
             }
         }
     }
 
-    /// Whether a connection that was slow is well again. One that does not answer at all is given up.
+    /// Whether a connection that was slow, or refused, is well again. One that does not answer at all is given up.
     async fn has_recovered(&self) -> bool {
         let (number, Some(mut connection)) = self.usable(Patience::Long) else { return false };
-        let pace = pace(&mut connection).await;
+        let found = pace(&mut connection, &self.proof).await;
         let mut current = lock(&self.current);
         if current.number == number {
-            current.slow = pace != Some(Pace::Quick);
-            if pace.is_none() {
+            current.slow = matches!(found, Ok(Pace::Slow));
+            current.refuses = matches!(&found, Err(Fault::Error(error)) if is_an_answer(error));
+            if found.is_err() && !current.refuses {
                 current.connection = None;
             }
         }
-        pace == Some(Pace::Quick)
+        matches!(found, Ok(Pace::Quick))
     }
 
-    async fn connect(self: &Arc<Self>, number: u64) -> Option<Pace> {
+    pub(super) async fn connect(self: &Arc<Self>, number: u64) -> Result<Pace, Fault> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(LONG))
             .set_response_timeout(Some(LONG))
@@ -155,17 +146,17 @@ impl State {
             .set_push_sender(self.pushes_of(number));
         let began = Instant::now();
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = timeout(LONG, connecting).await.ok()?.ok()?;
-        timeout(LONG, connection.subscribe(&self.channel)).await.ok()?.ok()?;
-        let mut found = pace(&mut connection).await?;
+        let mut connection = timeout(LONG, connecting).await.map_err(|_| Fault::Late)??;
+        timeout(LONG, connection.subscribe(&self.channel)).await.map_err(|_| Fault::Late)??;
+        let mut found = pace(&mut connection, &self.proof).await?;
         for _ in 1..FIRST_TRIES {
             if found == Pace::Slow && began.elapsed() < FIRST_TRIES_WITHIN {
-                found = pace(&mut connection).await?;
+                found = pace(&mut connection, &self.proof).await?;
             }
         }
         let slow = found == Pace::Slow;
-        *lock(&self.current) = Current { number, connection: Some(connection), slow };
-        Some(found)
+        *lock(&self.current) = Current { number, connection: Some(connection), slow, refuses: false };
+        Ok(found)
     }
 
     /// What the connection says unasked: that somebody told something, or that it is lost.
@@ -196,6 +187,16 @@ impl State {
         }
     }
 
+    /// Connection `number` was refused something. It is asked on, for much of it may still work.
+    fn refused(&self, number: u64, cause: &RedisError) {
+        let mut current = lock(&self.current);
+        if current.number == number && current.connection.is_some() && !current.refuses {
+            current.refuses = true;
+            self.worse.notify_one();
+            log::warn!(cause:%; "Redis refuses what it is asked; this replica's window is its own until it does not");
+        }
+    }
+
     /// Spares connection `number`, and the requests that would wait for it.
     fn slow_down(&self, number: u64) {
         let mut current = lock(&self.current);
@@ -211,41 +212,6 @@ impl State {
         let told = Arc::clone(lock(&self.waiting).entry(key.to_owned()).or_default());
         Listening { state: Arc::clone(self), key: key.to_owned(), told }
     }
-}
-
-/// How Redis answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Quick,
-    Slow,
-}
-
-/// `None` if it does not answer, or not as Redis would.
-async fn pace(connection: &mut MultiplexedConnection) -> Option<Pace> {
-    let ping = redis::cmd("PING");
-    let mut asked = pin!(ping.query_async::<String>(connection));
-    let (answer, pace) = match within(SHORT, &mut asked).await {
-        Some(answer) => (answer, Pace::Quick),
-        None => (timeout(LONG, asked).await.ok()?, Pace::Slow),
-    };
-    answer.is_ok_and(|answer| answer == "PONG").then_some(pace)
-}
-
-/// What `future` gives, unless it takes longer than `limit`. Only the time counts in which this process gets to run: where the
-/// whole machine is too busy for that, an answer may well be there and nobody has got round to reading it.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    for _ in 0..limit.as_millis() / TICK.as_millis() {
-        if let Ok(output) = timeout(TICK, &mut future).await {
-            return Some(output);
-        }
-    }
-    None
-}
-
-/// Redis was there and said no: it is full or loading, or the key holds something else. That is no reason not to ask it again.
-fn is_an_answer(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType)
 }
 
 /// Somebody who waits for a word about a key.
