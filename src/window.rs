@@ -4,13 +4,17 @@
 //! It knows neither who asks (that is decided before it is looked at) nor what an answer says. Ages are measured by the
 //! runtime's monotonic clock: a wall clock that jumps ages nothing.
 
+mod call_error;
 mod counted;
+mod layer;
 mod rules;
 pub mod shared;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +23,9 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use call_error::{CallError, Kind};
 pub use counted::Counted;
+pub use layer::{Found, Layer};
 pub use rules::Rules;
 
 use crate::answer::{Answer, Served};
@@ -27,36 +33,6 @@ use crate::recent::Recent;
 
 /// What an entry takes beside its key and its answer, in bytes, as far as the bound on memory is concerned.
 const OVERHEAD: usize = 200;
-
-/// What a failed call means to the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The call failed: an old answer may stand in.
-    Failure,
-    /// There is nothing any more: an old answer is wrong.
-    Absence,
-    /// The call was not made: an old answer may stand in.
-    Refusal,
-}
-
-/// An error of the calls that a window makes.
-pub trait CallError: Clone + Send + Sync + 'static {
-    /// What it means.
-    fn kind(&self) -> Kind;
-    /// What is said when a call ended without a word: it panicked, or its worker is gone.
-    fn given_up() -> Self;
-}
-
-/// What may stand between a window and the calls: the windows of other replicas.
-pub trait Layer<E>: Send + Sync {
-    /// The answer for `key`: one of others that is no older than `max_age`, or the one that `call` gives.
-    fn read(
-        self: Arc<Self>,
-        key: String,
-        max_age: Duration,
-        call: LocalBoxFuture<'static, Result<Answer, E>>,
-    ) -> LocalBoxFuture<'static, Result<Served, E>>;
-}
 
 type Outcome<E> = Result<Kept, E>;
 
@@ -168,7 +144,6 @@ impl<E: CallError> Window<E> {
                 outcome
             }
             Joined::First(report) => {
-                counted.call.increment(1);
                 let outcome = report.sender.subscribe();
                 let call = self.0.through_the_layer(key, max_age, call());
                 tokio::task::spawn_local(async move {
@@ -197,15 +172,37 @@ impl<E: CallError> Shared<E> {
         self.kept.get(key).filter(|kept| kept.age() < max_age)
     }
 
-    /// The answer of a call, or of another replica's.
-    fn through_the_layer<F>(&self, key: &str, max_age: Duration, call: F) -> LocalBoxFuture<'static, Result<Served, E>>
+    /// The answer of a call, or of another replica's; counted as what it was.
+    fn through_the_layer<F>(
+        self: &Arc<Self>,
+        key: &str,
+        max_age: Duration,
+        call: F,
+    ) -> LocalBoxFuture<'static, Result<Found, E>>
     where
         F: Future<Output = Result<Answer, E>> + 'static,
     {
-        match &self.layer {
-            Some(layer) => Arc::clone(layer).read(key.to_owned(), max_age, Box::pin(call)),
-            None => Box::pin(async { call.await.map(|answer| Served { answer, age: Duration::ZERO }) }),
-        }
+        let window = Arc::clone(self);
+        let Some(layer) = self.layer.clone() else {
+            return Box::pin(async move {
+                window.counted.call.increment(1);
+                call.await.map(Found::new)
+            });
+        };
+        let (calls, made, key) = (Arc::clone(self), Rc::new(Cell::new(false)), key.to_owned());
+        let makes = Rc::clone(&made);
+        let call = async move {
+            makes.set(true);
+            calls.counted.call.increment(1);
+            call.await
+        };
+        Box::pin(async move {
+            let found = layer.read(key, max_age, Box::pin(call)).await;
+            if !made.get() {
+                window.counted.shared.increment(1);
+            }
+            found
+        })
     }
 
     fn join(self: &Arc<Self>, key: &str, max_age: Duration) -> Joined<E> {
@@ -219,14 +216,14 @@ impl<E: CallError> Shared<E> {
         }
         let (sender, receiver) = watch::channel(None);
         in_flight.insert(key.to_owned(), receiver);
-        Joined::First(Report { window: Arc::clone(self), key: key.to_owned(), max_age, sender })
+        Joined::First(Report { window: Arc::clone(self), key: key.to_owned(), sender })
     }
 
     /// What those who waited get, once a call has ended; and what is kept of it.
-    fn settle(&self, key: &str, max_age: Duration, outcome: Result<Served, E>) -> Outcome<E> {
+    fn settle(&self, key: &str, outcome: Result<Found, E>) -> Outcome<E> {
         let error = match outcome {
-            Ok(Served { answer, age }) => {
-                if age > max_age {
+            Ok(Found { served: Served { answer, age }, stands_in }) => {
+                if stands_in {
                     // Another replica's, in place of a failure; what is here may be younger.
                     self.counted.stale.increment(1);
                     let limit = age.min(self.rules.fresh_for + self.rules.stale_if_error);
@@ -268,13 +265,12 @@ impl<E: CallError> Shared<E> {
 struct Report<E: CallError> {
     window: Arc<Shared<E>>,
     key: String,
-    max_age: Duration,
     sender: watch::Sender<Option<Outcome<E>>>,
 }
 
 impl<E: CallError> Report<E> {
-    fn conclude(self, outcome: Result<Served, E>) {
-        let outcome = self.window.settle(&self.key, self.max_age, outcome);
+    fn conclude(self, outcome: Result<Found, E>) {
+        let outcome = self.window.settle(&self.key, outcome);
         // First out of the way, then told: who comes in between finds the answer, or makes a call of its own.
         self.window.in_flight().remove(&self.key);
         self.sender.send_replace(Some(outcome));

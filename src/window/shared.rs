@@ -27,6 +27,7 @@
 mod entry;
 mod failures;
 mod link;
+mod rules;
 mod scripts;
 
 use std::sync::Arc;
@@ -36,16 +37,16 @@ use futures_util::future::LocalBoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{CallError, Kind, Layer};
+use super::{CallError, Found, Kind, Layer};
 use crate::answer::{Answer, Served};
 use crate::background::Background;
 use crate::random;
 use crate::secret::Secret;
-use crate::window;
 use entry::Seal;
 pub use failures::Failures;
 pub use link::BadUrl;
 use link::{Link, Look, Patience, Told};
+pub use rules::Rules;
 
 /// How long a lease holds at most unless it is renewed: what a replica that dies costs those who wait for it.
 const LONGEST_LEASE: Duration = Duration::from_secs(2);
@@ -72,25 +73,6 @@ pub trait Shareable: CallError {
     fn is_everyday(&self) -> bool;
     /// The error of that name; `None` if a replica of another version made it up.
     fn named(name: &str) -> Option<Self>;
-}
-
-/// What is shared, and with whom.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Where Redis is.
-    pub url: Secret,
-    /// What names this deployment: answers of two with different ones never mix.
-    pub deployment: String,
-    /// Which window this is.
-    pub endpoint: &'static str,
-    /// What answers are sealed with, the current secret first: what was not sealed with one of these is not believed.
-    pub secrets: Vec<Secret>,
-    /// Those of the window in front.
-    pub window: window::Rules,
-    /// How often a watched room is asked for: watchers on several replicas share that too.
-    pub watched_every: Duration,
-    /// How long waiting for another replica's call, and one's own call after it, may take together.
-    pub deadline: Duration,
 }
 
 /// The keys of one room.
@@ -150,15 +132,7 @@ pub fn accepts(url: &Secret) -> Result<(), BadUrl> {
 ///
 /// A sentence on why not.
 pub async fn reach(rules: &Rules) -> Result<&'static str, &'static str> {
-    link::reach(&rules.url, channel(&prefix(rules))).await
-}
-
-fn prefix(rules: &Rules) -> String {
-    format!("proconf:{}:{}", entry::fingerprint(&rules.deployment), rules.endpoint)
-}
-
-fn channel(prefix: &str) -> String {
-    format!("{prefix}:told")
+    link::reach(&rules.url, rules.channel()).await
 }
 
 impl SharedWindow {
@@ -169,8 +143,8 @@ impl SharedWindow {
     /// [`BadUrl`] if the URL can't be one of Redis.
     pub async fn open(rules: Rules, background: Background, failures: Failures) -> Result<Self, BadUrl> {
         let seal = Seal::new(&rules.secrets, &[&rules.deployment, rules.endpoint]);
-        let prefix = prefix(&rules);
-        let link = Link::open(&rules.url, channel(&prefix), background.clone()).await?;
+        let prefix = rules.prefix();
+        let link = Link::open(&rules.url, rules.channel(), background.clone()).await?;
         let fresh_for = rules.window.fresh_for.max(rules.watched_every);
         let kept_for = (fresh_for + rules.window.stale_if_error).clamp(SHORTEST, LONGEST);
         let (deadline, stands_in_for) = (rules.deadline, rules.window.oldest());
@@ -271,7 +245,7 @@ impl<E: Shareable> Layer<E> for SharedWindow {
         key: String,
         max_age: Duration,
         call: LocalBoxFuture<'static, Result<Answer, E>>,
-    ) -> LocalBoxFuture<'static, Result<Served, E>> {
+    ) -> LocalBoxFuture<'static, Result<Found, E>> {
         Box::pin(async move {
             let (names, owner) = (self.names(&key), random::id());
             let began = Instant::now();
@@ -286,18 +260,21 @@ impl<E: Shareable> Layer<E> for SharedWindow {
                 })
             };
             let outcome = match turn {
-                Turn::Served(served) => return Ok(served),
+                Turn::Served(served) => return Ok(Found { served, stands_in: false }),
                 Turn::Failed(error) => Err(error),
                 Turn::Call => {
                     let renewing = self.renewing(&names, &owner);
                     let outcome = call.await;
                     drop(renewing);
                     self.tell(key.clone(), names.clone(), owner, &outcome);
-                    outcome.map(|answer| Served { answer, age: Duration::ZERO })
+                    outcome.map(Found::new)
                 }
             };
             match outcome {
-                Err(error) if error.kind() != Kind::Absence => self.old(&key, &names).await.ok_or(error),
+                Err(error) if error.kind() != Kind::Absence => {
+                    let old = self.old(&key, &names).await.ok_or(error)?;
+                    Ok(Found { served: old, stands_in: true })
+                }
                 outcome => outcome,
             }
         })

@@ -152,11 +152,11 @@ impl Layer<Error> for Others {
         _: String,
         _: Duration,
         call: LocalBoxFuture<'static, Result<Answer, Error>>,
-    ) -> LocalBoxFuture<'static, Result<Served, Error>> {
+    ) -> LocalBoxFuture<'static, Result<Found, Error>> {
         Box::pin(async move {
             match call.await {
-                Ok(answer) => Ok(Served { answer, age: Duration::ZERO }),
-                Err(_) => Ok(Served { answer: answer("theirs"), age: self.0 }),
+                Ok(answer) => Ok(Found::new(answer)),
+                Err(_) => Ok(Found { served: Served { answer: answer("theirs"), age: self.0 }, stands_in: true }),
             }
         })
     }

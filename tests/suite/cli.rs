@@ -494,11 +494,26 @@ fn check_config_looks_for_redis_where_replicas_share_the_window_and_for_a_place_
     let folder = folder();
     let sandbox = crate::support::SandboxOnAThread::start(Script::echo());
     let redis = crate::support::redis::Redis::start();
-    redis.ask(&["CONFIG", "SET", "requirepass", "canary"]);
     let of = |user: &str| format!("redis://{user}127.0.0.1:{}", redis.port);
     let (right, wrong) = (of(":canary@"), of(":no-canary@"));
+    let handbook = include_str!("../../docs/OPERATIONS.md");
+    let rights = handbook.split("ACL SETUSER proconf on >PASSWORD ").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rights: Vec<&str> = rights.split_whitespace().filter(|word| *word != "\\").collect();
+    let user = |name: &str, but: &str| {
+        let mut rights = rights.clone();
+        rights.retain(|right| *right != but);
+        assert_eq!(redis.ask(&[&["ACL", "SETUSER", name, "on", ">canary"][..], &rights].concat()), "+OK\r\n");
+        of(&format!("{name}:canary@"))
+    };
+    let (enough, deaf) = (user("enough", ""), user("deaf", "&proconf:*"));
+    let (dumb, no_set) = (user("dumb", "+publish"), user("no-set", "+set"));
+    redis.ask(&["CONFIG", "SET", "requirepass", "canary"]);
     for (shared, listen, code, says) in [
         (right.as_str(), "127.0.0.1:0", 0, ""),
+        (&enough, "127.0.0.1:0", 0, ""),
+        (&deaf, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
+        (&dumb, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
+        (&no_set, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
         (&wrong, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
         (&of(""), "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
         ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),

@@ -14,7 +14,7 @@ use crate::support::client::request;
 use crate::support::database::TestDatabase;
 use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
-use crate::support::replicas::{Replicas, WRITING, calls_of, get, settings_of, wait_until, wait_until_stored};
+use crate::support::replicas::{Replicas, WRITING, calls_of, get, metric, settings_of, wait_until, wait_until_stored};
 use crate::support::{SandboxOnAThread, TestClock, TestServer, tokens};
 
 #[test]
@@ -90,11 +90,18 @@ fn a_failure_is_for_those_who_waited_and_a_404_takes_the_old_answer_away() {
         answer.is_error(500, "Internal server error", "both waited");
     }
     assert_eq!(replicas.calls(), 1);
+    let of_both = |series: &str| replicas.servers.iter().map(|server| metric(server.operator(), series)).sum::<u64>();
+    let failures = "proconf_window_failures_total{window=\"catch-up\",reason=\"another-replica\"}";
+    assert_eq!(of_both(failures), 1, "the other one has its reason");
+    let reads = |outcome: &str| of_both(&format!("proconf_window_reads_total{{window=\"catch-up\",outcome=\"{outcome}\"}}"));
+    assert_eq!((reads("call"), reads("shared")), (1, 1));
     replicas.script.catch_up("r1", Reply::data(r#""good""#).after(WRITING));
     for answer in ask_both() {
         answer.is_success_with(r#""good""#);
     }
     assert_eq!(replicas.calls(), 2);
+    assert_eq!((reads("call"), reads("shared")), (2, 2));
+    assert_eq!(of_both("proconf_window_stale_total{window=\"catch-up\"}"), 0, "an answer shared is none that stands in");
     wait_until_stored(&redis, 1);
     replicas.script.catch_up("r1", Reply::not_found().after(WRITING));
     for answer in ask_both() {

@@ -3,14 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use proconf_app_server::sandbox::Reply;
+use proconf_app_server::sandbox::{Reply, Script};
 
-use crate::support::client::request;
+use crate::support::client::{Client, request};
 use crate::support::peers::Peer;
+use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
-use crate::support::replicas::{Replicas, WRITING, get, rooms_are_answered, wait_until, wait_until_stored};
+use crate::support::replicas::{
+    Replicas, WRITING, get, metric, rooms_are_answered, settings_of, wait_until, wait_until_stored,
+};
 use crate::support::way_to_redis::WayToRedis;
-use crate::support::{TestServer, tokens};
+use crate::support::{SandboxOnAThread, TestServer, tokens};
 
 /// Waits until one call serves both replicas again.
 #[track_caller]
@@ -294,4 +297,57 @@ fn a_404_that_was_learned_without_the_lease_takes_the_old_answer_away_too() {
     way.pass_on();
     asking.read().expect("an answer").is_error(404, "Not found", "gone");
     wait_until("it is dropped", || redis.keys("*:answer").is_empty());
+}
+
+#[test]
+fn a_redis_that_refuses_is_said_once_and_so_is_that_it_works_again() {
+    let redis = Redis::start();
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let url = redis.url();
+    let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
+    let operator = Client::new(server.management);
+    let shares = || metric(operator, "proconf_window_shared{window=\"catch-up\"}");
+    assert_eq!(shares(), 1);
+    let says = |line: &serde_json::Value, start: &str| line["message"].as_str().is_some_and(|text| text.starts_with(start));
+    for (refuse, allow, said) in [
+        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], "Redis refuses"),
+        (["REPLICAOF", "127.0.0.1", "1", ""], ["REPLICAOF", "NO", "ONE", ""], "Redis is lost"),
+    ] {
+        let ask = |command: [&str; 4]| redis.ask(command.as_slice().strip_suffix(&[""]).unwrap_or(&command));
+        let from = server.logged();
+        assert_eq!(ask(refuse), "+OK\r\n");
+        for number in 0..10 {
+            get(server.client(), &format!("{}{number}", refuse[0])).is_success_with(&format!("\"{}{number}\"", refuse[0]));
+        }
+        let line = server.line(from, |line| says(line, said));
+        assert_eq!(line["level"], "WARN", "{line}");
+        assert!(line["cause"].as_str().unwrap().len() > 5, "{line}");
+        assert_eq!(shares(), 0);
+        ask(allow);
+        server.line(from, |line| says(line, "Redis answers"));
+        wait_until("it shares", || shares() == 1);
+        assert_eq!(server.lines(from, |line| says(line, "Redis ")).len(), 2, "one line each");
+    }
+}
+
+#[test]
+fn who_waits_too_long_for_another_replica_is_told_of_in_the_log_and_counted() {
+    let redis = Redis::start();
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let url = redis.url();
+    let own =
+        [("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "0s"), ("APP_ADMIN_CONTROL__TIMEOUT", "1s")];
+    let settings = [&settings_of(&sandbox.base_url, &url)[..], &own].concat();
+    let server = ServerProcess::start(&sandbox.base_url, &settings);
+    get(server.client(), "r1").is_success_with(r#""r1""#);
+    wait_until_stored(&redis, 1);
+    wait_until("the lease is given back", || redis.keys("*:lease").is_empty());
+    let lease = redis.keys("*:answer").remove(0).replace(":answer", ":lease");
+    // Somebody who renews and never says anything.
+    redis.ask(&["SET", &lease, "0123456789012345678901", "PX", "2000"]);
+    get(server.client(), "r1").is_error(500, "Internal server error", "it waited too long");
+    let line = server.line(0, |line| line["message"] == "a shared read failed");
+    assert_eq!([&line["reason"], &line["room"], &line["level"]], ["waited-too-long", "r1", "WARN"]);
+    let failures = "proconf_window_failures_total{window=\"catch-up\",reason=\"waited-too-long\"}";
+    assert_eq!(metric(Client::new(server.management), failures), 1);
 }

@@ -67,6 +67,14 @@ pub fn get(client: Client, room: &str) -> Answer {
     client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
+/// A value of the metrics page of an operator's listener.
+#[track_caller]
+pub fn metric(operator: Client, series: &str) -> u64 {
+    let page = operator.get("/metrics", None);
+    let line = page.text().lines().find_map(|line| line.strip_prefix(series));
+    line.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
+}
+
 /// Waits until `done`; fails after a while.
 #[track_caller]
 pub fn wait_until(what: &str, done: impl Fn() -> bool) {
