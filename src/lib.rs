@@ -29,6 +29,7 @@ pub mod admin_control;
 pub mod answer;
 pub mod asker;
 pub mod background;
+pub mod bodies;
 pub mod caller;
 pub mod catch_up;
 pub mod cli;

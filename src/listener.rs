@@ -13,7 +13,7 @@ use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, 
 use actix_web::dev::{AppConfig, ServiceResponse};
 use tokio::net::TcpStream;
 
-use crate::connection::{self, Connection, Connections};
+use crate::connection::{self, Connection, Connections, Room};
 use crate::draining::Draining;
 
 /// How much of an answer is gathered before it is sent. Together with bodies that come in slices
@@ -27,6 +27,8 @@ pub struct Rules {
     pub workers: usize,
     /// Connections, over all workers.
     pub max_connections: usize,
+    /// Connections beyond that, which are told so, or how the server is, and end.
+    pub standing: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// How long what is in flight may take to finish at the stop.
@@ -51,16 +53,18 @@ where
 {
     let (keep_alive, of_connection) = (rules.keep_alive, rules.connection);
     let (draining, address) = (draining.clone(), listener.local_addr()?);
+    let room = Room::new(rules.max_connections, rules.standing.div_ceil(rules.workers));
     let builder = Server::build()
         .workers(rules.workers)
-        .max_concurrent_connections(rules.max_connections.div_ceil(rules.workers))
+        // Never reached: of those that stand the oldest gives way before.
+        .max_concurrent_connections(rules.max_connections.saturating_add(2 * rules.standing).div_ceil(rules.workers))
         // actix counts in seconds; rounded up, so that nothing is cut early.
         .shutdown_timeout(rules.shutdown_timeout.as_secs() + u64::from(rules.shutdown_timeout.subsec_nanos() > 0))
         // Signals are the command line's business.
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
-        let connections = Connections::start(of_connection, draining.clone());
+        let connections = Connections::start(of_connection, room.clone(), draining.clone());
         let (stopping, served) = (stopping.clone(), factory().into_factory());
         let http = HttpService::build()
             .keep_alive(KeepAlive::Timeout(keep_alive))
@@ -77,6 +81,7 @@ where
             .on_connect_ext(|connection: &Connection, of_connection| {
                 of_connection.insert(connection.invitation());
                 of_connection.insert(connection.sending());
+                of_connection.insert(connection.standing());
             })
             .h1(map_config(served.map_err(|error| error.error_response()), |()| AppConfig::default()));
         fn_service(move |stream: TcpStream| {

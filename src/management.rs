@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 
+use crate::connection;
+use crate::listener::{self, Rules};
 use crate::metrics::Metrics;
 use crate::middleware::access_log::access_log;
 use crate::middleware::answer_headers::answer_headers;
@@ -16,9 +18,12 @@ use crate::middleware::error_boundary::error_boundary;
 use crate::routes;
 use crate::services::{self, Shared};
 
-/// Monitoring opens a few; more than that is somebody else.
-const MAX_CONNECTIONS: usize = 256;
+/// Monitoring opens a few; more than that is somebody else. Whoever comes then is answered all the same, once.
+const MAX_CONNECTIONS: usize = 128;
+const STANDING: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a request may take to come.
+const REQUEST: Duration = Duration::from_secs(5);
 /// How often what was measured is put where it takes no memory.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
 
@@ -44,7 +49,18 @@ impl Management {
     pub fn bind(address: SocketAddr, shared: &Shared) -> io::Result<Self> {
         let (metrics, shared) = (shared.metrics(), shared.clone());
         let shown = web::Data::new(metrics.clone());
-        let http = HttpServer::new(move || {
+        let rules = Rules {
+            workers: 1,
+            max_connections: MAX_CONNECTIONS,
+            standing: STANDING,
+            keep_alive: KEEP_ALIVE,
+            shutdown_timeout: Duration::ZERO,
+            connection: connection::Rules::new(REQUEST),
+        };
+        let listener = connection::listen(address, &rules.connection)?;
+        let address = listener.local_addr()?;
+        let draining = shared.draining();
+        let running = listener::serve(listener, &rules, &draining, move || {
             App::new()
                 .app_data(shown.clone())
                 .configure(|config| services::register_for_management(&shared, config))
@@ -53,15 +69,8 @@ impl Management {
                 .wrap(from_fn(error_boundary))
                 .wrap(from_fn(answer_headers))
                 .wrap(from_fn(access_log))
-        })
-        .workers(1)
-        .max_connections(MAX_CONNECTIONS)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(0)
-        .disable_signals()
-        .bind(address)?;
-        let address = http.addrs().first().copied().unwrap_or(address);
-        Ok(Self { address, running: http.run(), metrics })
+        })?;
+        Ok(Self { address, running, metrics })
     }
 
     /// Where it listens, with the port that port 0 became.

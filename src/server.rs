@@ -25,6 +25,9 @@ use crate::services::{self, Shared};
 use crate::settings::{ServerSettings, Settings};
 use crate::telemetry::Dropped;
 
+/// Enough for all probes of health at once, should there be no room.
+const STANDING: usize = 64;
+
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -154,22 +157,27 @@ fn give_up(handle: &ServerHandle) {
 
 fn rules(settings: &ServerSettings) -> Rules {
     let workers = settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+    let (max_connections, standing) = connections(settings.max_connections);
     Rules {
         workers,
-        max_connections: connections(settings.max_connections),
+        max_connections,
+        standing,
         keep_alive: settings.keep_alive,
         shutdown_timeout: settings.shutdown_timeout,
         connection: connection::Rules::new(settings.request_timeout),
     }
 }
 
-/// As many as were asked for and as there are descriptors for.
-fn connections(asked: usize) -> usize {
-    match descriptors::limit().map(descriptors::for_clients) {
-        Some(room) if room < asked => {
-            log::warn!(asked, connections = room; "the limit on open files leaves room for fewer connections (ulimit -n)");
-            room
-        }
-        _ => asked,
+/// As many as were asked for and as there are descriptors for, and how many more there may be to be told that it is so.
+fn connections(asked: usize) -> (usize, usize) {
+    let Some(room) = descriptors::limit().map(descriptors::for_clients) else {
+        return (asked, STANDING);
+    };
+    let standing = STANDING.min(room.div_ceil(8));
+    // Twice as many, because who gives way may be there for a moment yet.
+    let room = room.saturating_sub(2 * standing).max(1);
+    if room < asked {
+        log::warn!(asked, connections = room; "the limit on open files leaves room for fewer connections (ulimit -n)");
     }
+    (asked.min(room), standing)
 }

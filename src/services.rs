@@ -14,6 +14,7 @@ use actix_web::web;
 use crate::accounts::{self, Accounts, Admissions, Revocations, Watch};
 use crate::admin_control::{self, AdminControl};
 use crate::background::Background;
+use crate::bodies::Bodies;
 use crate::caller::Roles;
 use crate::catch_up::live::Live;
 use crate::catch_up::{self, CatchUp};
@@ -114,6 +115,7 @@ pub struct Shared {
     document: web::Data<openapi::Document>,
     draining: web::Data<Draining>,
     in_flight: web::Data<InFlight>,
+    bodies: web::Data<Bodies>,
     origins: web::Data<Origins>,
     admin_control_rules: admin_control::Rules,
     admin_control_permits: web::Data<admin_control::Permits>,
@@ -171,6 +173,7 @@ impl Shared {
             document: web::Data::new(openapi::Document::new()),
             draining: web::Data::new(draining),
             in_flight: web::Data::new(InFlight::new(settings.server.max_in_flight)),
+            bodies: web::Data::new(Bodies::default()),
             origins: web::Data::new(Origins(settings.server.cors_origins.clone())),
             catch_up_reason: settings.catch_up_reason,
             admin_control_rules: settings.admin_control.clone(),
@@ -239,6 +242,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.document.clone())
         .app_data(shared.draining.clone())
         .app_data(shared.in_flight.clone())
+        .app_data(shared.bodies.clone())
         .app_data(shared.origins.clone())
         .app_data(shared.health.clone())
         .app_data(shared.http.clone())

@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use awc::http::Uri;
 use futures_util::future::LocalBoxFuture;
 
 use super::lent::Lent;
-use super::socket::{Heard, Socket, Target};
+use super::socket::{Heard, Socket, Target, is_out_of_files};
 
 /// How long a socket must have been silent before it is lent again. What Admin Control sends too late, or unasked, comes
 /// within that time, and closes the socket.
@@ -91,7 +92,7 @@ impl Service<ConnectInfo<Uri>> for Connections {
         Box::pin(async move {
             let socket = match (home.take(), &home.target) {
                 (Some(socket), _) => socket,
-                (None, Some(target)) => target.connect().await.map_err(ConnectError::Io)?,
+                (None, Some(target)) => home.connect(target).await.map_err(ConnectError::Io)?,
                 (None, None) => return Err(ConnectError::Unresolved),
             };
             Ok(Connection::new(Uri::default(), Lent::new(socket, home)))
@@ -126,6 +127,17 @@ impl Home {
             }
         }
         None
+    }
+
+    /// A fresh socket. If no file is left for it, those that rest are given up.
+    async fn connect(&self, target: &Target) -> io::Result<Socket> {
+        match target.connect().await {
+            Err(error) if is_out_of_files(&error) && !self.resting.borrow().is_empty() => {
+                self.resting.borrow_mut().clear();
+                target.connect().await
+            }
+            connected => connected,
+        }
     }
 
     /// Something came that nobody had asked for.

@@ -14,6 +14,9 @@ pub enum Error {
     /// As many calls as `APP_ADMIN_CONTROL__MAX_IN_FLIGHT` allows are under way.
     #[error("too many calls to this endpoint are under way")]
     TooManyCalls,
+    /// This process has as many files open as it may: there is none for a connection.
+    #[error("no file is left for a connection (ulimit -n)")]
+    OutOfFiles,
     /// The breaker is open: the endpoint could not be reached for a while, and is not tried now.
     #[error("not tried: the endpoint could not be reached for a while")]
     BreakerOpen,
@@ -51,9 +54,10 @@ pub enum Error {
 
 impl Error {
     /// Every word that [`Error::reason`] may say.
-    pub const REASONS: [&'static str; 13] = [
+    pub const REASONS: [&'static str; 14] = [
         "not-found",
         "too-many-calls",
+        "out-of-files",
         "breaker-open",
         "connection",
         "not-connected",
@@ -78,6 +82,7 @@ impl Error {
         match self {
             Self::NotFound => "not-found",
             Self::TooManyCalls => "too-many-calls",
+            Self::OutOfFiles => "out-of-files",
             Self::BreakerOpen => "breaker-open",
             Self::Connection(_) => "connection",
             Self::NotConnected(_) => "not-connected",
@@ -97,7 +102,7 @@ impl CallError for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound | Self::Status(GONE) => Kind::Absence,
-            Self::TooManyCalls => Kind::Refusal,
+            Self::TooManyCalls | Self::OutOfFiles => Kind::Refusal,
             _ => Kind::Failure,
         }
     }
@@ -117,6 +122,7 @@ mod tests {
         let all = [
             Error::NotFound,
             Error::TooManyCalls,
+            Error::OutOfFiles,
             Error::BreakerOpen,
             Error::Connection(text()),
             Error::NotConnected(text()),

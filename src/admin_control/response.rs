@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::value::RawValue;
 
+use super::socket::is_out_of_files;
 use super::{Error, wire};
 
 /// The data of a response: all of it, or nothing.
@@ -43,6 +44,7 @@ fn not_sent(error: SendRequestError) -> Error {
     match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Error::TimedOut,
         SendRequestError::Connect(ConnectError::Disconnected) => Error::Connection("closed before an answer".to_owned()),
+        SendRequestError::Connect(ConnectError::Io(error)) if is_out_of_files(&error) => Error::OutOfFiles,
         SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == TimedOut => Error::TimedOut,
         SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) if broken(&error) => {
             Error::Connection(error.to_string())

@@ -48,6 +48,12 @@ impl Target {
     }
 }
 
+/// Whether this process, or the whole machine, has as many files open as it may.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    // EMFILE and ENFILE.
+    matches!(error.raw_os_error(), Some(24 | 23))
+}
+
 fn tls() -> Option<TlsConnector> {
     let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -49,12 +49,8 @@ struct Head {
     chunked: bool,
 }
 
-/// A header that means something to the two ends of a connection, which the parser would act on by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hop {
-    Upgrade,
-    Expect,
-}
+/// Headers that mean something to the two ends of a connection, which the parser would act on by itself.
+const HOP_HEADERS: [&[u8]; 2] = [b"expect:", b"upgrade:"];
 
 /// Bytes that must not reach the parser, from this place in what was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,13 +93,13 @@ impl Framing {
         self.phase() == Phase::Body && std::mem::take(&mut self.asks)
     }
 
-    /// Takes what was read, and makes two headers into ones that nobody knows. After an `Upgrade` the parser would take
-    /// whatever follows for a body without end; a server may ignore that header (RFC 9110 section 7.8). To an `Expect` it would
-    /// say `100 Continue` before anybody has decided that the body is wanted.
+    /// Takes what was read, and makes the values of two headers into ones that nobody knows. After an `Upgrade` the parser would
+    /// take whatever follows for a body without end; a server may ignore that header (RFC 9110 section 7.8). To an `Expect` it
+    /// would say `100 Continue` before anybody has decided that the body is wanted.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if a limit is passed, or a line of a head or a trailer does not end in CR LF.
+    /// [`Refused`] if a limit is passed, a line of a head or a trailer does not end in CR LF, or a `Host` names no one host.
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<(), Refused> {
         let mut at = 0;
         while at < bytes.len() {
@@ -150,47 +146,41 @@ impl Framing {
             return Err(Refused(at));
         }
         let part = rest.get_mut(..length).unwrap_or_default();
+        let armed = self.armed_from(part);
         if !complete {
             self.line.extend_from_slice(part);
-            return Ok(at + length);
-        }
-        if self.line.is_empty() {
+        } else if self.line.is_empty() {
             // The usual case: the whole line is here.
-            let hop = self.take_line(part, at)?;
-            return self.disarm(hop, part, at).map(|()| at + length);
+            self.take_line(part, at)?;
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(part);
+            self.take_line(&line, at)?;
         }
-        let mut line = std::mem::take(&mut self.line);
-        line.extend_from_slice(part);
-        let hop = self.take_line(&line, at)?;
-        self.disarm(hop, part, at).map(|()| at + length)
+        for byte in armed.and_then(|from| part.get_mut(from..)).unwrap_or_default() {
+            if byte.is_ascii_alphanumeric() {
+                *byte = b'-';
+            }
+        }
+        Ok(at + length)
     }
 
-    /// Changes the end of the header's value, in the part of its line that has not been handed on yet.
-    fn disarm(&mut self, hop: Option<Hop>, part: &mut [u8], at: usize) -> Result<(), Refused> {
-        let Some(hop) = hop else {
-            return Ok(());
-        };
-        let value = memchr(b':', part).map_or(0, |colon| colon + 1);
-        match (hop, part.get_mut(value..).and_then(|value| value.iter_mut().rev().nth(2))) {
-            (Hop::Upgrade, Some(last)) => *last = b'-',
-            // The whole value has gone already.
-            (Hop::Upgrade, None) => return Err(Refused(at)),
-            (Hop::Expect, Some(last)) => {
-                *last = b'-';
-                self.asks = true;
-            }
-            // Then the parser answers it.
-            (Hop::Expect, None) => {}
+    /// Where in this part of a header's line the value begins, or goes on, that the parser would act on.
+    fn armed_from(&self, part: &[u8]) -> Option<usize> {
+        let first = self.line.first().or(part.first())?;
+        if self.state != State::HeaderLine || !matches!(first, b'e' | b'E' | b'u' | b'U') {
+            return None;
         }
-        Ok(())
+        let line = || self.line.iter().chain(part).map(u8::to_ascii_lowercase);
+        let name = HOP_HEADERS.iter().find(|name| line().take(name.len()).eq(name.iter().copied()))?;
+        Some(name.len().saturating_sub(self.line.len()))
     }
 
     /// Takes a whole line with its end.
-    fn take_line(&mut self, line: &[u8], at: usize) -> Result<Option<Hop>, Refused> {
+    fn take_line(&mut self, line: &[u8], at: usize) -> Result<(), Refused> {
         let Some(line) = line.strip_suffix(b"\r\n") else {
             return Err(Refused(at));
         };
-        let mut hop = None;
         match self.state {
             // Empty lines before a request are none of it (RFC 9112 section 2.2), but count.
             State::RequestLine if line.is_empty() => {}
@@ -200,27 +190,37 @@ impl Framing {
                 self.state = State::HeaderLine;
             }
             State::HeaderLine if line.is_empty() => self.head_read(),
-            State::HeaderLine => hop = self.header(line),
+            State::HeaderLine => {
+                if !self.header(line) {
+                    return Err(Refused(at));
+                }
+            }
             State::ChunkSize => {
                 if !self.chunk_size(line) {
                     return Err(Refused(at));
                 }
             }
             State::Trailer if line.is_empty() => self.next_request(),
+            State::Trailer if memchr(b':', line).is_none_or(|colon| colon == 0) => return Err(Refused(at)),
             State::Trailer | State::Body(_) | State::ChunkData(_) | State::Unknown => {}
         }
-        Ok(hop)
+        Ok(())
     }
 
-    fn header(&mut self, line: &[u8]) -> Option<Hop> {
-        let colon = memchr(b':', line)?;
+    /// `false` if this header must go no further.
+    fn header(&mut self, line: &[u8]) -> bool {
+        let Some(colon) = memchr(b':', line) else {
+            return true;
+        };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => return is_one_host(value),
+            // Others, beside it or alone, are ignored.
             6 if self.head.current && name.eq_ignore_ascii_case(b"expect") => {
-                return value.eq_ignore_ascii_case(b"100-continue").then_some(Hop::Expect);
+                self.asks |=
+                    value.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => return Some(Hop::Upgrade),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.head.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
             }
@@ -229,7 +229,7 @@ impl Framing {
             }
             _ => {}
         }
-        None
+        true
     }
 
     fn head_read(&mut self) {
@@ -260,6 +260,23 @@ impl Framing {
         }
         true
     }
+}
+
+/// Whether a `Host` is a name or an address, with or without a port, and nothing else: no user, no path, no second name. The
+/// server goes by no `Host`; but a proxy before it or a log behind it may, and read it otherwise.
+fn is_one_host(value: &[u8]) -> bool {
+    let is_port = |rest: &[u8]| match rest.strip_prefix(b":") {
+        Some(port) => port.iter().all(u8::is_ascii_digit),
+        None => rest.is_empty(),
+    };
+    if let Some(address) = value.strip_prefix(b"[") {
+        let end = memchr(b']', address).unwrap_or(0);
+        let (address, rest) = address.split_at(end);
+        let is_address = !address.is_empty() && address.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+        return is_address && rest.strip_prefix(b"]").is_some_and(is_port);
+    }
+    let (name, rest) = value.split_at(memchr(b':', value).unwrap_or(value.len()));
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) && is_port(rest)
 }
 
 /// How many of `there` bytes belong to what has `left` bytes left.

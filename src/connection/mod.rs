@@ -5,14 +5,14 @@
 //! every number.
 
 mod framing;
+mod handles;
+mod seats;
 mod socket;
 mod sweeper;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,11 +22,16 @@ use tokio::net::TcpStream;
 
 use crate::draining::Draining;
 use framing::{Framing, Phase, Refused};
+pub use handles::{Invitation, Revocable, Sending, Standing};
+pub use seats::Room;
 pub use socket::listen;
 use sweeper::{Sweeper, Watch};
 
 /// How much is still read, and thrown away, of a request that was answered before it was complete.
 const UNWANTED: usize = 64 * 1024;
+
+/// How much is read before the HTTP server is left to take it: it would gather whatever is there, and keep that much room.
+const PORTION: usize = 8 * 1024;
 
 /// How long a client may take. Ends come up to half a second later.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +73,8 @@ pub struct Connections(Rc<Sweeper>);
 impl Connections {
     /// Starts to look after this thread's connections; must be called in a `LocalSet`.
     #[must_use]
-    pub fn start(rules: Rules, draining: Draining) -> Self {
-        Self(Sweeper::start(rules, draining))
+    pub fn start(rules: Rules, room: Room, draining: Draining) -> Self {
+        Self(Sweeper::start(rules, room, draining))
     }
 
     /// Takes on a connection.
@@ -84,41 +89,9 @@ impl Connections {
             refused: false,
             asked: false,
             unflushed: false,
+            portion: 0,
             closing: None,
         }
-    }
-}
-
-/// Says that the body of the request that is being worked on is wanted, to a client that waits to hear it.
-pub struct Invitation(Rc<Watch>);
-
-impl Invitation {
-    /// Says so.
-    pub fn send(&self) {
-        self.0.want();
-    }
-}
-
-/// What a connection sends its client.
-#[derive(Clone)]
-pub struct Sending(Rc<Watch>);
-
-impl Sending {
-    /// Cuts the connection off once `revoked` says so, if its client does not take what it is being sent. Until this is dropped,
-    /// somebody makes more of it, and ends it where the client takes it.
-    #[must_use]
-    pub fn until(&self, revoked: Arc<AtomicBool>) -> Revocable {
-        self.0.sends_until(revoked);
-        Revocable(Rc::clone(&self.0))
-    }
-}
-
-/// Something that is being made and sent, and that the client may lose its right to.
-pub struct Revocable(Rc<Watch>);
-
-impl Drop for Revocable {
-    fn drop(&mut self) {
-        self.0.has_been_made();
     }
 }
 
@@ -136,6 +109,8 @@ pub struct Connection {
     asked: bool,
     /// What was written may not all have been taken.
     unflushed: bool,
+    /// How much has been read since nothing was there, or since the last pause.
+    portion: usize,
     /// How much is still read for nothing, once our end is closed.
     closing: Option<usize>,
 }
@@ -191,6 +166,12 @@ impl Connection {
         Sending(Rc::clone(&self.watch))
     }
 
+    /// What says whether there is room for this connection.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing(Rc::clone(&self.watch), Rc::clone(&self.sweeper))
+    }
+
     /// Ends it at once, with whatever is still on its way.
     fn give_up<T>(&self) -> Poll<io::Result<T>> {
         // Else the kernel would go on for minutes. It only fails if there is no connection any more.
@@ -226,14 +207,21 @@ impl AsyncRead for Connection {
         if this.refused {
             return Poll::Ready(Ok(()));
         }
+        if this.portion >= PORTION {
+            this.portion = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Pending => {
+                this.portion = 0;
                 this.watch.starves(context);
                 this.answer_expectation(context);
                 Poll::Pending
             }
             Poll::Ready(Ok(())) => {
+                this.portion += buffer.filled().len().saturating_sub(before);
                 this.has_read(buffer, before);
                 Poll::Ready(Ok(()))
             }

@@ -4,7 +4,8 @@
 //! tick. It knows no HTTP.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::Rules;
+use super::seats::Seat;
+use super::{Room, Rules};
 use crate::draining::Draining;
 
 /// How often it looks, and so by how much an end may be late.
@@ -27,6 +29,8 @@ pub(super) struct Watch {
     /// Who is woken when time is over: the task that serves the connection.
     waker: RefCell<Option<Waker>>,
     expired: Cell<bool>,
+    /// Without one it is only told that there is no room.
+    seat: RefCell<Option<Seat>>,
     /// Somebody waits for the body of the request that is being worked on.
     wanted: Cell<bool>,
     /// By when what the client has begun to send must be there. Only counts while nothing is there to be read.
@@ -182,14 +186,18 @@ fn after(since: Tick, limit: Duration) -> Tick {
 #[derive(Debug)]
 pub(super) struct Sweeper {
     rules: Rules,
+    room: Room,
     now: Cell<Tick>,
     watches: RefCell<Vec<Rc<Watch>>>,
+    /// Those without a seat, the oldest first.
+    standing: RefCell<VecDeque<Weak<Watch>>>,
 }
 
 impl Sweeper {
     /// Starts on this thread, and goes on until the last of its connections is gone.
-    pub(super) fn start(rules: Rules, draining: Draining) -> Rc<Self> {
-        let sweeper = Rc::new(Self { rules, now: Cell::new(0), watches: RefCell::default() });
+    pub(super) fn start(rules: Rules, room: Room, draining: Draining) -> Rc<Self> {
+        let (now, watches, standing) = (Cell::new(0), RefCell::default(), RefCell::default());
+        let sweeper = Rc::new(Self { rules, room, now, watches, standing });
         let weak = Rc::downgrade(&sweeper);
         tokio::task::spawn_local(async move {
             let mut ticks = tokio::time::interval(TICK);
@@ -228,7 +236,37 @@ impl Sweeper {
     pub(super) fn watch(&self) -> Rc<Watch> {
         let watch = Rc::new(Watch::default());
         self.watches.borrow_mut().push(Rc::clone(&watch));
+        if !self.seat(&watch) {
+            self.stand(&watch);
+        }
         watch
+    }
+
+    /// Whether that connection has a seat, or gets one now.
+    pub(super) fn seat(&self, watch: &Watch) -> bool {
+        let mut seat = watch.seat.borrow_mut();
+        if seat.is_none() {
+            *seat = self.room.take_seat();
+        }
+        seat.is_some()
+    }
+
+    /// One more without a seat: if they are too many, the oldest of them gives way.
+    fn stand(&self, watch: &Rc<Watch>) {
+        let mut standing = self.standing.borrow_mut();
+        if standing.len() >= self.room.standing {
+            // One that is gone is only known here.
+            standing.retain(|other| {
+                other.strong_count() > 1
+                    && other.upgrade().is_some_and(|other| !other.is_over() && other.seat.borrow().is_none())
+            });
+        }
+        while standing.len() >= self.room.standing.max(1) {
+            if let Some(oldest) = standing.pop_front().and_then(|oldest| oldest.upgrade()) {
+                oldest.expire();
+            }
+        }
+        standing.push_back(Rc::downgrade(watch));
     }
 
     pub(super) fn now(&self) -> Tick {

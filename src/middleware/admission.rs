@@ -1,4 +1,4 @@
-//! No more requests at once than the server can work on: beyond that 503, before any work is done.
+//! No more requests at once than the server can work on, and no more connections: beyond that 503, before any work is done.
 //!
 //! Who is turned away at once can go elsewhere; who waits in a line that is too long has given up by the time of his answer.
 
@@ -10,6 +10,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, web};
 
+use crate::connection::Standing;
 use crate::responders::ApiError;
 
 /// Always answered: whoever watches this server must be able to see that it lives.
@@ -67,11 +68,19 @@ pub async fn admission<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     if !request.path().starts_with(HEALTH) {
+        if has_no_room(&request) {
+            return Err(ApiError::Overloaded.into());
+        }
         let permit = in_flight.into_inner().admit().ok_or(ApiError::Overloaded)?;
         // Goes with the request, once its answer is ready; or earlier, while it waits for its body.
         request.extensions_mut().insert(permit);
     }
     next.call(request).await
+}
+
+/// Whether the request came over a connection that the server has no room for. It is answered, and that is all.
+pub(super) fn has_no_room(request: &ServiceRequest) -> bool {
+    request.conn_data::<Standing>().is_some_and(|standing| !standing.has_ended())
 }
 
 #[cfg(test)]

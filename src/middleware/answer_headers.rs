@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ResponseHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -11,10 +11,11 @@ use actix_web::http::header::{
     CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FORWARDED_PROTO,
 };
-use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, ResponseError, web};
 
+use super::admission::has_no_room;
 use super::slices::sliced;
 use crate::client_address::TrustedProxies;
 use crate::draining::Draining;
@@ -47,6 +48,11 @@ pub async fn answer_headers<B: MessageBody + 'static>(
     match next.call(request).await {
         Ok(response) => Ok(response.map_body(|head, body| {
             finish.on(head);
+            if finish.version < Version::HTTP_11 && body.size() == BodySize::Stream {
+                // It knows no chunks: the end of the connection is the end of the answer.
+                head.no_chunking(true);
+                head.set_connection_type(ConnectionType::Close);
+            }
             sliced(body)
         })),
         Err(error) => Err(Finished { error, finish }.into()),
@@ -56,7 +62,8 @@ pub async fn answer_headers<B: MessageBody + 'static>(
 /// What a request says about the headers of its answer.
 #[derive(Debug)]
 struct Finish {
-    draining: web::Data<Draining>,
+    /// `None` if its connection is one too many, and ends anyhow.
+    draining: Option<web::Data<Draining>>,
     /// Any origin is allowed, so that answers differ by it.
     origins: bool,
     /// The request's own, if it is allowed.
@@ -64,6 +71,7 @@ struct Finish {
     preflight: bool,
     /// A proxy that is trusted says that its client came over TLS.
     secure: bool,
+    version: Version,
 }
 
 impl Finish {
@@ -72,18 +80,19 @@ impl Finish {
         let origins = request.app_data::<web::Data<Origins>>().map(|origins| origins.0.as_slice()).unwrap_or_default();
         let origin = headers.get(ORIGIN).filter(|origin| origins.iter().any(|known| known.as_bytes() == origin.as_bytes()));
         Self {
-            draining,
+            draining: (!has_no_room(request)).then_some(draining),
             origins: !origins.is_empty(),
             preflight: origin.is_some()
                 && request.method() == Method::OPTIONS
                 && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
             origin: origin.cloned(),
+            version: request.version(),
             secure: headers.contains_key(X_FORWARDED_PROTO) && came_over_tls(request),
         }
     }
 
     fn on(&self, head: &mut ResponseHead) {
-        if self.draining.has_begun() {
+        if self.draining.as_ref().is_none_or(|draining| draining.has_begun()) {
             head.set_connection_type(ConnectionType::Close);
         }
         let headers = head.headers_mut();

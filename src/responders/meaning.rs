@@ -22,7 +22,7 @@ impl From<admin_control::Error> for ApiError {
     fn from(error: admin_control::Error) -> Self {
         match error {
             admin_control::Error::NotFound => Self::NotFound,
-            admin_control::Error::TooManyCalls => Self::Overloaded,
+            admin_control::Error::TooManyCalls | admin_control::Error::OutOfFiles => Self::Overloaded,
             // The client has logged why.
             _ => Self::Internal,
         }

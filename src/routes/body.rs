@@ -8,6 +8,7 @@ use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
 
+use crate::bodies::{Bodies, Held};
 use crate::connection::Invitation;
 use crate::json::Object;
 use crate::middleware::admission::{InFlight, Permit};
@@ -21,8 +22,9 @@ pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// The members of a request's body.
 pub(super) struct Body {
     members: Object,
-    /// Kept while the request is worked on.
+    /// Both kept while the request is worked on.
     _permit: Option<Permit>,
+    _held: Option<Held>,
 }
 
 impl Body {
@@ -72,6 +74,7 @@ impl FromRequest for Body {
         // While its client takes its time, a request is not being worked on, and keeps nobody else out.
         drop(request.extensions_mut().remove::<Permit>());
         let in_flight = request.app_data::<web::Data<InFlight>>().cloned();
+        let mut held = request.app_data::<web::Data<Bodies>>().map(|bodies| bodies.clone().into_inner().hold());
         if checked.is_ok()
             && let Some(invitation) = request.conn_data::<Invitation>()
         {
@@ -81,9 +84,10 @@ impl FromRequest for Body {
             checked?;
             let bytes = match deadline {
                 Some(Deadline(at)) => {
-                    tokio::time::timeout_at(at.into(), read(payload)).await.unwrap_or(Err(ApiError::TooSlow))?
+                    let reading = read(payload, held.as_mut());
+                    tokio::time::timeout_at(at.into(), reading).await.unwrap_or(Err(ApiError::TooSlow))?
                 }
-                None => read(payload).await?,
+                None => read(payload, held.as_mut()).await?,
             };
             let permit = match in_flight {
                 Some(in_flight) => Some(in_flight.into_inner().admit().ok_or(ApiError::Overloaded)?),
@@ -91,7 +95,7 @@ impl FromRequest for Body {
             };
             let members = serde_json::from_slice(&bytes)
                 .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
-            Ok(Self { members, _permit: permit })
+            Ok(Self { members, _permit: permit, _held: held })
         })
     }
 }
@@ -112,12 +116,15 @@ fn check_head(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-async fn read(mut payload: Payload) -> Result<Vec<u8>, ApiError> {
+async fn read(mut payload: Payload, mut held: Option<&mut Held>) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| ApiError::bad_request("The body is not complete."))?;
         if bytes.len() + chunk.len() > MAX_BYTES {
             return Err(ApiError::PayloadTooLarge);
+        }
+        if held.as_mut().is_some_and(|held| !held.take(chunk.len())) {
+            return Err(ApiError::Overloaded);
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -45,7 +45,7 @@ impl From<admin_control::Error> for summaries::Error {
     fn from(error: admin_control::Error) -> Self {
         match error {
             admin_control::Error::NotFound => Self::NotFound,
-            admin_control::Error::TooManyCalls => Self::Overloaded,
+            admin_control::Error::TooManyCalls | admin_control::Error::OutOfFiles => Self::Overloaded,
             error if error.kind() == Kind::Absence => Self::Gone,
             _ => Self::SourceFailed,
         }
@@ -56,7 +56,7 @@ impl From<admin_control::Error> for catch_up::Error {
     fn from(error: admin_control::Error) -> Self {
         match error {
             admin_control::Error::NotFound => Self::UnknownRoom(None),
-            admin_control::Error::TooManyCalls => Self::Overloaded,
+            admin_control::Error::TooManyCalls | admin_control::Error::OutOfFiles => Self::Overloaded,
             // The call was not made: no other replica's failure.
             admin_control::Error::BreakerOpen | admin_control::Error::NotConnected(_) => Self::NotAsked,
             error if error.kind() == Kind::Absence => Self::Gone,

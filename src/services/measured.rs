@@ -72,7 +72,7 @@ impl Observer for Calls {
         if let Some(counter) = counter {
             counter.increment(1);
         }
-        if !matches!(error, Some(Error::TooManyCalls | Error::BreakerOpen)) {
+        if !matches!(error, Some(Error::TooManyCalls | Error::OutOfFiles | Error::BreakerOpen)) {
             endpoint.duration.record(took);
         }
     }

@@ -243,22 +243,6 @@ fn more_requests_than_are_worked_on_at_once_get_503_before_any_work_and_waiting_
     drop(waiting);
 }
 
-#[test]
-fn connections_beyond_the_limit_wait_until_one_leaves() {
-    let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "4")]);
-    let head = request("GET", b"/callConfig", Some(&tokens::user()));
-    let mut first: Vec<Connection> = (0..4).map(|_| server.client().connect()).collect();
-    for connection in &mut first {
-        assert_eq!(connection.ask(&head).status, 200);
-    }
-    let mut waiting = server.client().connect();
-    waiting.send(&head);
-    assert!(waiting.read_within(Duration::from_millis(500)).is_none(), "there was no room");
-    assert_eq!(first[0].ask(&head).status, 200, "those inside are served on");
-    drop(first.pop());
-    assert_eq!(waiting.read().unwrap().status, 200);
-}
-
 /// A whole table of methods and routes; those that are none of the table's are 404.
 #[test]
 fn a_method_that_a_route_does_not_have_is_404_and_trace_never_echoes() {

@@ -100,18 +100,47 @@ fn limits_are_on_the_request_line_the_head_a_chunks_line_and_the_trailers() {
 }
 
 #[test]
-fn an_upgrade_is_one_that_nobody_knows_and_a_body_with_such_a_line_stays_as_it_is() {
-    let head = b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUPGRADE:websocket\r\n\r\n";
-    for size in 1..=head.len() {
-        let (passed, _, _, refused) = feed(head, size);
-        // In the one cut where the value had gone already, the request is refused.
-        let passed = String::from_utf8(passed).unwrap();
-        assert!(refused || passed.ends_with("UPGRADE:websocke-\r\n\r\n"), "{size}: {passed}");
+fn a_header_that_the_parser_would_act_on_says_nothing_however_its_line_is_cut() {
+    for (header, passed_on, asks) in [
+        ("UPGRADE:websocket", "UPGRADE:---------", false),
+        ("Upgrade: h2c, WebSocket ", "Upgrade: ---, --------- ", false),
+        ("Expect: 100-continue", "Expect: ------------", true),
+        ("expect:100-Continue, foo=1", "expect:------------, ---=-", true),
+        ("Expect: foo,\t100-continue", "Expect: ---,\t------------", true),
+        ("Expect: foo", "Expect: ---", false),
+        ("Expected: 100-continue", "Expected: 100-continue", false),
+        ("User-Agent: Upgrade: websocket", "User-Agent: Upgrade: websocket", false),
+    ] {
+        let head = |header: &str| format!("POST / HTTP/1.1\r\n{header}\r\nContent-Length: 1\r\n\r\n").into_bytes();
+        let bytes = head(header);
+        for size in 1..=bytes.len() {
+            let (passed, phase, mut framing, refused) = feed(&bytes, size);
+            assert!(!refused && phase == Phase::Body, "{header} in pieces of {size}");
+            assert_eq!(passed, head(passed_on), "{header} in pieces of {size}");
+            assert_eq!((framing.asks(), framing.asks()), (asks, false), "{header} in pieces of {size}");
+        }
     }
-    assert!(!feed(head, head.len()).3);
     for body in ["Content-Length: 20\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n14\r\n"] {
         let bytes = format!("POST / HTTP/1.1\r\n{body}Upgrade: websocket\r\n").into_bytes();
         assert_eq!(feed(&bytes, bytes.len()).0, bytes);
+    }
+}
+
+#[test]
+fn a_host_is_one_name_or_one_address_and_any_other_goes_no_further() {
+    let refused = |host: &str, size| feed(format!("GET / HTTP/1.1\r\nhOST: {host}\r\n\r\n").as_bytes(), size).3;
+    for size in [1, 3, 1000] {
+        for good in
+            ["t", "a-b.example.com", "A_1.example.", "t:8080", "t:", "127.0.0.1:1", "[::1]", "[::ffff:1.2.3.4]:80", " t\t"]
+        {
+            assert!(!refused(good, size), "{good:?}");
+        }
+        for bad in [
+            "", " ", "a, b", "a,b", "a b", "u@t", "u:p@t", "t/", "t/path", "http://t", "t?q", "t#f", "t:x", "t:80:81",
+            ":80", "[::1", "[]", "[g]", "[::1]x", "[::1]:x", "::1", "t\\", "%74", "\u{fc}", "t;a", "\"t\"", "<t>",
+        ] {
+            assert!(refused(bad, size), "{bad:?}");
+        }
     }
 }
 

@@ -121,21 +121,6 @@ impl Connection {
         answer
     }
 
-    /// The next answer; `None` if there is none after that time.
-    pub fn read_within(&mut self, time: Duration) -> Option<Answer> {
-        self.stream.set_read_timeout(Some(time)).unwrap();
-        let answer = loop {
-            if let Some(answer) = self.parse() {
-                break Some(answer);
-            }
-            if !self.fill().unwrap_or(false) {
-                break None;
-            }
-        };
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        answer
-    }
-
     /// The same connection, for another thread to write to.
     pub fn clone(&self) -> Self {
         Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
@@ -164,6 +149,17 @@ impl Connection {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// What has come, as it came, once it is enough.
+    pub fn read_raw(&mut self, enough: impl Fn(&str) -> bool) -> String {
+        loop {
+            let text = String::from_utf8_lossy(&self.unread).into_owned();
+            if enough(&text) {
+                return text;
+            }
+            assert!(self.fill().unwrap(), "the connection ended after {text}");
+        }
     }
 
     fn parse(&mut self) -> Option<Answer> {

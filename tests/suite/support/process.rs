@@ -40,11 +40,23 @@ impl ServerProcess {
         Self::on(Arc::new(TestDatabase::new()), base_url, settings)
     }
 
+    /// The same, with so many files that it may have open.
+    pub fn with_files(limit: usize, base_url: &str, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\""), env!("CARGO_BIN_EXE_proconf-app-server")]);
+        Self::run(command, Arc::new(TestDatabase::new()), base_url, settings)
+    }
+
     /// The same, on a database that others may use too.
     pub fn on(database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-        command.arg("serve").current_dir(folder.path()).env_clear();
+        command.arg("serve");
+        Self::run(command, database, base_url, settings)
+    }
+
+    fn run(mut command: Command, database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        command.current_dir(folder.path()).env_clear();
         command.envs([
             ("APP_SERVER__LISTEN", "127.0.0.1:0"),
             ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
@@ -116,6 +128,14 @@ impl ServerProcess {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// How long it has kept a processor busy, to the hundredth of a second.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name, which may have blanks in it.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        Duration::from_millis(10 * (11..13).map(|at| fields[at].parse::<u64>().unwrap()).sum::<u64>())
     }
 
     /// Puts a file into the summary store.

@@ -1,0 +1,51 @@
+//! What the HTTP side may say to a connection, or ask it, while it works on one of its requests. Must not know its bytes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::sweeper::{Sweeper, Watch};
+
+/// Says that the body of the request that is being worked on is wanted, to a client that waits to hear it.
+pub struct Invitation(pub(super) Rc<Watch>);
+
+impl Invitation {
+    /// Says so.
+    pub fn send(&self) {
+        self.0.want();
+    }
+}
+
+/// What a connection sends its client.
+#[derive(Clone)]
+pub struct Sending(pub(super) Rc<Watch>);
+
+impl Sending {
+    /// Cuts the connection off once `revoked` says so, if its client does not take what it is being sent. Until this is dropped,
+    /// somebody makes more of it, and ends it where the client takes it.
+    #[must_use]
+    pub fn until(&self, revoked: Arc<AtomicBool>) -> Revocable {
+        self.0.sends_until(revoked);
+        Revocable(Rc::clone(&self.0))
+    }
+}
+
+/// Something that is being made and sent, and that the client may lose its right to.
+pub struct Revocable(Rc<Watch>);
+
+impl Drop for Revocable {
+    fn drop(&mut self) {
+        self.0.has_been_made();
+    }
+}
+
+/// Says whether the server has room for a connection.
+pub struct Standing(pub(super) Rc<Watch>, pub(super) Rc<Sweeper>);
+
+impl Standing {
+    /// Whether it has; once it had none, asked again.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.1.seat(&self.0)
+    }
+}

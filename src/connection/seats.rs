@@ -1,0 +1,52 @@
+//! How many connections there may be, over all workers. Who comes when all seats are taken stands: is heard, told so, and sent
+//! away, and gives way to those who come later. Knows no socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The connections that there may be, over all workers. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Room {
+    seats: Arc<Seats>,
+    pub(super) standing: usize,
+}
+
+impl Room {
+    /// For so many connections in all, and for so many more on each worker that are only told that there is no room.
+    #[must_use]
+    pub fn new(connections: usize, standing: usize) -> Self {
+        Self { seats: Arc::new(Seats::new(connections)), standing }
+    }
+
+    /// A seat, if one is free.
+    pub(super) fn take_seat(&self) -> Option<Seat> {
+        if self.seats.taken.fetch_add(1, Ordering::Relaxed) < self.seats.limit {
+            return Some(Seat(Arc::clone(&self.seats)));
+        }
+        self.seats.taken.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// How many seats there are, and how many are taken.
+#[derive(Debug)]
+struct Seats {
+    limit: usize,
+    taken: AtomicUsize,
+}
+
+/// A seat that is taken, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Seats>);
+
+impl Seats {
+    fn new(limit: usize) -> Self {
+        Self { limit, taken: AtomicUsize::new(0) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,225 @@
+//! Many clients at once, more than there is room for: each gets an answer or an end, and nobody else notices.
+
+use std::time::{Duration, Instant};
+
+use crate::support::answer::Answer;
+use crate::support::client::{Client, Connection, request};
+use crate::support::process::ServerProcess;
+use crate::support::{SandboxOnAThread, TestServer, tokens};
+use proconf_app_server::sandbox::{Reply, Script};
+
+/// Its last byte is still missing.
+fn unfinished_logout(bytes: usize) -> Vec<u8> {
+    let head = "POST /auth/logout HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
+    format!("{head}Content-Length: {bytes}\r\n\r\n{}", " ".repeat(bytes - 1)).into_bytes()
+}
+
+fn small_logout(client: Client) -> u16 {
+    client.post("/auth/logout", r#"{"refreshToken":"x"}"#).status
+}
+
+fn is_turned_away(connection: &mut Connection) {
+    let answer = connection.ask(&request("GET", b"/callConfig", Some(&tokens::user())));
+    answer.is_error(503, "Service unavailable", "no room");
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    assert!(connection.read().is_none(), "and that was all");
+}
+
+/// Asks until it is answered with 200: who leaves is gone a moment later.
+fn is_served_within(client: Client, time: Duration) {
+    let started = Instant::now();
+    while client.get("/callConfig", Some(&tokens::user())).status != 200 {
+        assert!(started.elapsed() < time, "no room after {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn bodies_that_do_not_end_take_so_much_memory_in_all_and_small_ones_are_never_turned_away() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[]);
+    assert_eq!(small_logout(server.client()), 200);
+    let before = server.memory();
+    let waiting: Vec<Connection> = (0..1_000)
+        .map(|_| {
+            let mut connection = server.client().connect();
+            connection.send(&unfinished_logout(60_000));
+            connection
+        })
+        .collect();
+    // What is left of the bound may be enough for one or two more, and these come to their end.
+    let whole = format!(r#"{{"refreshToken":"x"{}}}"#, " ".repeat(60_000));
+    let answers: Vec<Answer> = (0..20).map(|_| server.client().post("/auth/logout", &whole)).collect();
+    let turned_away: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 200).collect();
+    assert!(!turned_away.is_empty(), "{answers:?}");
+    for answer in turned_away {
+        answer.is_error(503, "Service unavailable", "a large body beyond the bound");
+        assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    }
+    let grown = server.memory().saturating_sub(before);
+    // A hundred of them would hold 6 MiB, all of them 60.
+    assert!(grown < 45_000, "{grown} KiB for 1,000 bodies");
+    assert_eq!(small_logout(server.client()), 200);
+    drop(waiting);
+    let started = Instant::now();
+    while server.client().post("/auth/logout", &whole).status != 200 {
+        assert!(started.elapsed() < Duration::from_secs(5), "the room is given back");
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_told_so_and_health_is_still_answered_until_one_leaves() {
+    let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "4")]);
+    let head = request("GET", b"/callConfig", Some(&tokens::user()));
+    let mut first: Vec<Connection> = (0..4).map(|_| server.client().connect()).collect();
+    for connection in &mut first {
+        assert_eq!(connection.ask(&head).status, 200);
+    }
+    let mut early = server.client().connect();
+    is_turned_away(&mut server.client().connect());
+    for target in ["/health/live", "/health/ready"] {
+        let answer = server.client().get(target, None);
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{target}");
+    }
+    assert_eq!(first[0].ask(&head).status, 200, "those inside are served on");
+    // Many more that say nothing: the oldest of them give way.
+    let mut silent: Vec<Connection> = (0..300).map(|_| server.client().connect()).collect();
+    assert_eq!(server.client().get("/health/live", None).status, 200);
+    assert!(early.read().is_none() && silent[0].read().is_none(), "they gave way");
+    drop((first.pop(), silent));
+    is_served_within(server.client(), Duration::from_secs(1));
+    assert_eq!(first[0].ask(&head).status, 200);
+}
+
+#[test]
+fn with_few_files_allowed_nobody_is_left_without_an_answer_and_the_processor_idles() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::with_files(256, &sandbox.base_url, &[]);
+    // Answered without a call to Admin Control, which takes files too.
+    let head = request("GET", b"/nowhere", None);
+    let mut inside = Vec::new();
+    loop {
+        let mut connection = server.client().connect();
+        match connection.ask(&head).status {
+            404 => inside.push(connection),
+            503 => break,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(inside.len(), 256 / 4 * 3 - 48, "of three in four files some are kept for those who are told so");
+    let more: Vec<Connection> = (0..600).map(|_| server.client().connect()).collect();
+    for client in [server.client(), Client::new(server.management)] {
+        let started = Instant::now();
+        assert_eq!(client.get("/health/ready", None).status, 200);
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+    for connection in &mut inside {
+        assert_eq!(connection.ask(&head).status, 404, "who is inside is served on");
+    }
+    let before = server.processor_time();
+    std::thread::park_timeout(Duration::from_secs(1));
+    let spent = server.processor_time().saturating_sub(before);
+    assert!(spent < Duration::from_millis(200), "{spent:?} of a second");
+    drop((inside, more));
+    is_served_within(server.client(), Duration::from_secs(1));
+}
+
+#[test]
+fn without_a_file_for_admin_control_the_answer_is_503_and_all_is_well_once_there_are_some() {
+    let script = Script::echo();
+    let sandbox = SandboxOnAThread::start(script.clone());
+    let server = ServerProcess::with_files(128, &sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "2s")]);
+    let mut askers = Vec::new();
+    for at in 0..72 {
+        script.catch_up(&format!("slow{at}"), Reply::data("\"slow\"").after(Duration::from_secs(1)));
+        let mut connection = server.client().connect();
+        connection.send(&request("GET", format!("/callCatchUp/slow{at}").as_bytes(), Some(&tokens::user())));
+        askers.push(connection);
+    }
+    let mut statuses: Vec<u16> = askers.iter_mut().map(|asker| asker.read().expect("an answer").status).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, [200, 503], "some find a file, the others are told to come again, nobody fails");
+    drop(askers);
+    for _ in 0..20 {
+        is_served_within(server.client(), Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn half_written_requests_do_not_silence_the_management_listener() {
+    let server = TestServer::start();
+    let operator = server.operator();
+    let mut kept = operator.connect();
+    let scrape = request("GET", b"/metrics", None);
+    assert_eq!(kept.ask(&scrape).status, 200);
+    let started = Instant::now();
+    let mut half: Vec<Connection> = Vec::new();
+    for piece in
+        ["GET /metrics HTTP/1.1\r\nHost: t\r\n", "POST /metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n", ""]
+    {
+        for _ in 0..300 {
+            let mut connection = operator.connect();
+            connection.send(piece.as_bytes());
+            half.push(connection);
+        }
+        for target in ["/metrics", "/health/live", "/health/ready"] {
+            assert_eq!(operator.get(target, None).status, 200, "{target}");
+        }
+    }
+    assert_eq!(kept.ask(&scrape).status, 200, "who was there before keeps his connection");
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}: nobody had to wait for a deadline", started.elapsed());
+    // Also a later head of a connection has its time.
+    let mut second = operator.connect();
+    second.ask(&scrape);
+    assert!(half[0].read().is_none_or(|answer| answer.status == 408), "its head did not come");
+    assert_eq!(operator.get("/metrics", None).status, 200);
+}
+
+#[test]
+fn connections_that_come_and_go_half_of_them_with_a_reset_leave_nothing_behind() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[]);
+    let come_and_go = || {
+        for at in 0..2_000 {
+            let mut connection = server.client().connect();
+            if at % 3 == 0 {
+                connection.send(b"GET /callConfig HTTP/1.1\r\nHost");
+            }
+            if at % 2 == 0 { connection.reset() } else { drop(connection) }
+        }
+        is_served_within(server.client(), Duration::from_secs(5));
+    };
+    // What the allocator keeps, it keeps after the first time.
+    come_and_go();
+    let (memory, files) = (server.memory(), server.descriptors());
+    come_and_go();
+    let started = Instant::now();
+    while server.descriptors() > files + 10 || server.memory() > memory + 10_000 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{} files, {} KiB", server.descriptors(), server.memory());
+        std::thread::yield_now();
+    }
+    assert_eq!(server.client().get("/health/ready", None).status, 200);
+}
+
+#[test]
+fn who_sends_many_requests_and_reads_no_answer_holds_little() {
+    let script = Script::echo();
+    script.catch_up("large", Reply::data(&format!("\"{}\"", "x".repeat(2 << 20))));
+    let sandbox = SandboxOnAThread::start(script);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_CATCH_UP__FRESH_FOR", "60s")]);
+    let large = request("GET", b"/callCatchUp/large", Some(&tokens::user()));
+    assert_eq!(server.client().ask(&large).status, 200);
+    let before = server.memory();
+    let all = large.repeat(64);
+    let held: Vec<Connection> = (0..100)
+        .map(|_| {
+            let mut connection = server.client().connect();
+            connection.send(&all);
+            connection
+        })
+        .collect();
+    assert_eq!(server.client().ask(&large).status, 200);
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 50_000, "{grown} KiB");
+    drop(held);
+}

@@ -1,0 +1,272 @@
+//! Where one request ends and the next one begins. Behind each odd message on a connection follows a marker; it must be answered
+//! only if what stands before it was complete and valid, because else a proxy and this server could read it differently.
+
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Client, Connection, request};
+use crate::support::{TestServer, tokens};
+
+const MARKER: &str = "GET /smuggled HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+const POST: &str = "POST /auth/logout HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
+const GET: &str = "GET /nowhere HTTP/1.1\r\n";
+
+/// The statuses of all answers, up to the end of the connection.
+fn statuses(client: Client, bytes: &[u8]) -> Vec<u16> {
+    let mut connection = client.connect();
+    connection.send(bytes);
+    std::iter::from_fn(|| connection.read()).map(|answer| answer.status).collect()
+}
+
+/// What is refused with the end of its connection, so that the marker behind it is none.
+fn is_refused(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
+    let all = [message.as_ref(), MARKER.as_bytes()].concat();
+    let started = Instant::now();
+    let got = statuses(server.client(), &all);
+    assert!(matches!(got[..], [400 | 431 | 501 | 505]), "{of}: {got:?}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
+    assert_eq!(server.client().ask(&request("GET", b"/health/live", None)).status, 200, "{of}");
+    assert_eq!(server.calls(), 0, "{of}");
+}
+
+#[test]
+fn a_length_that_two_readers_could_read_differently_is_refused() {
+    let server = TestServer::start();
+    for length in ["3, 3", "+3", "-1", "-0", "0x3", "3_0", "", "3 0", "3;", "18446744073709551616", "99999999999999999999"] {
+        is_refused(&server, length, format!("{POST}Content-Length: {length}\r\n\r\nabc"));
+    }
+    for second in ["3", "4"] {
+        is_refused(&server, second, format!("{POST}Content-Length: 3\r\nContent-Length: {second}\r\n\r\nabc"));
+    }
+    for both in ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3"] {
+        is_refused(&server, both, format!("{POST}{both}\r\n\r\n0\r\n\r\n"));
+    }
+    // In decimal, whatever stands before it.
+    let got = statuses(server.client(), format!("{POST}Content-Length: 003\r\n\r\n{{ }}{MARKER}").as_bytes());
+    assert!(matches!(got[..], [400] | [400, 404]), "{got:?}");
+}
+
+#[test]
+fn a_coding_other_than_chunked_alone_is_refused() {
+    let server = TestServer::start();
+    for coding in [
+        "xchunked",
+        "chunked, identity",
+        "identity",
+        "gzip, chunked",
+        "\x0bchunked",
+        "chunked\0",
+        "",
+        ", chunked",
+        "chunked;a=b",
+        "chunked, chunked",
+        "\"chunked\"",
+        "chunked\r\nTransfer-Encoding: chunked",
+        "identity\r\nTransfer-Encoding: chunked",
+    ] {
+        is_refused(&server, coding, format!("{POST}Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"));
+    }
+    let old = POST.replace("HTTP/1.1", "HTTP/1.0");
+    is_refused(&server, "HTTP/1.0", format!("{old}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+}
+
+#[test]
+fn a_chunk_that_two_readers_could_read_differently_is_refused() {
+    let server = TestServer::start();
+    for body in [
+        "0x3\r\nabc\r\n",
+        "+3\r\nabc\r\n",
+        " 3\r\nabc\r\n",
+        "3 \r\nabc\r\n",
+        "-3\r\nabc\r\n",
+        "\r\nabc\r\n",
+        "3_0\r\nabc\r\n",
+        "00000000000000003\r\nabc\r\n",
+        "3\nabc\r\n",
+        "3\r\nabc\n",
+        "3\r\nabc",
+        "3\r\nabcd\r\n",
+        "3;\r\nabc\r\n",
+        "3;a\nb\r\nabc\r\n",
+        "3;a\0b\r\nabc\r\n",
+        "3;a\rb\r\nabc\r\n",
+        "fffffffffffffffff\r\nabc\r\n",
+        "0\n\r\n",
+        "0\r\n\n",
+        "0\r\nX y\r\n\r\n",
+    ] {
+        let end = if body.starts_with("0\n") || body.starts_with("0\r\n") { "" } else { "0\r\n\r\n" };
+        let all = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{body}{end}{MARKER}");
+        let got = statuses(server.client(), all.as_bytes());
+        assert!(matches!(got[..], [400]), "{body:?}: {got:?}");
+    }
+    assert_eq!(server.client().ask(&request("GET", b"/health/live", None)).status, 200);
+}
+
+#[test]
+fn trailers_change_nothing() {
+    let server = TestServer::start();
+    for trailer in [
+        "Content-Length: 100",
+        "Transfer-Encoding: chunked",
+        "Host: evil",
+        "Authorization: Bearer x",
+        "Content-Type: text/plain",
+    ] {
+        let all =
+            format!("{POST}Transfer-Encoding: chunked\r\n\r\n14\r\n{{\"refreshToken\":\"x\"}}\r\n0\r\n{trailer}\r\n\r\n");
+        let mut connection = server.client().connect();
+        assert_eq!(connection.ask(all.as_bytes()).status, 200, "{trailer}");
+        assert_eq!(connection.ask(MARKER.as_bytes()).status, 404, "{trailer}: its body ended where it ended");
+    }
+}
+
+#[test]
+fn a_head_that_is_not_one_is_refused() {
+    let server = TestServer::start();
+    for lines in [
+        "Host : t",
+        "Host: t\r\n: x",
+        "Host: t\r\nno colon",
+        "Host: t\r\nX\0: y",
+        "Host: t\r\nX: a\0b",
+        "Host: t\r\nX: a\rb",
+        "Host: t\r\nX: a\x01b",
+        "Host: t\r\nX: a\x7fb",
+        " Host: t",
+        "Host: t\r\nX: a\r\n folded",
+        "Host: t\r\nX: a\r\n\tfolded",
+        "Host: t\r\nTransfer-Encoding:\r\n chunked",
+        "Host: t\r\nAuthorization : Bearer x",
+        "Host: t\r\n\x0bX: y",
+        "Host: t\nX: y",
+    ] {
+        is_refused(&server, lines, format!("{GET}{lines}\r\n\r\n"));
+    }
+    for line in [
+        "GET /nowhere HTTP/1.2",
+        "GET /nowhere http/1.1",
+        "GET /nowhere HTTP/01.1",
+        "GET /nowhere HTTP/1.1.1",
+        "GET /nowhere HTTP/2.0",
+        "GET /nowhere HTTP/0.9",
+        "GET /nowhere",
+        "GET  /nowhere HTTP/1.1",
+        "GET /nowhere  HTTP/1.1",
+        "GET\t/nowhere HTTP/1.1",
+        "GET /no where HTTP/1.1",
+        "GET /nowhere HTTP/1.1 ",
+        " GET /nowhere HTTP/1.1",
+        "G<T /nowhere HTTP/1.1",
+        "",
+        "x",
+    ] {
+        is_refused(
+            &server,
+            line,
+            format!("{line}\r\nHost: t\r\n{}", if line.is_empty() { "no colon\r\n\r\n" } else { "\r\n" }),
+        );
+    }
+    is_refused(&server, "HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    is_refused(&server, "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
+    is_refused(&server, "bytes in the target", b"GET /\xff\xfe HTTP/1.1\r\nHost: t\r\n\r\n".as_slice());
+}
+
+#[test]
+fn a_request_names_one_host_and_no_host_is_believed() {
+    let server = TestServer::start();
+    for host in
+        ["", " ", "a, b", "a,b", "user@t", "user:p@t", "t/path", "http://t", "t:80:80", "t:x", "t?q", "t#f", "[::1", "::1"]
+    {
+        is_refused(&server, host, format!("{GET}Host: {host}\r\n\r\n"));
+    }
+    is_refused(&server, "none", format!("{GET}X: y\r\n\r\n"));
+    for second in ["t", "evil"] {
+        is_refused(&server, second, format!("{GET}Host: t\r\nHost: {second}\r\n\r\n"));
+    }
+    for host in ["t", "evil.example:1", "[::1]:80", "127.0.0.1"] {
+        let got = statuses(server.client(), format!("{GET}Host: {host}\r\nConnection: close\r\n\r\n").as_bytes());
+        assert_eq!(got, [404], "{host}");
+    }
+    for line in ["GET http://evil/nowhere HTTP/1.1", "GET evil:80 HTTP/1.1", "GET * HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+        let got = statuses(server.client(), format!("{line}\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(matches!(got[..], [400 | 404]), "{line}: {got:?}");
+    }
+}
+
+#[test]
+fn a_name_that_only_looks_like_a_header_is_not_that_header() {
+    let server = TestServer::start();
+    let length = MARKER.len();
+    for line in
+        [format!("Content_Length: {length}"), "Transfer_Encoding: chunked".to_owned(), format!("X-Content-Length: {length}")]
+    {
+        let mut connection = server.client().connect();
+        connection.send(format!("{GET}Host: t\r\n{line}\r\n\r\n{MARKER}").as_bytes());
+        assert_eq!(
+            [connection.read().unwrap().status, connection.read().unwrap().status],
+            [404, 404],
+            "{line}: it has no body"
+        );
+    }
+    let token = tokens::user();
+    let both = format!(
+        "GET /callConfig HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    assert_eq!(server.client().ask(both.as_bytes()).status, 401, "two tokens");
+}
+
+#[test]
+fn an_answer_without_a_body_leaves_the_next_one_whole() {
+    let server = TestServer::start();
+    let token = tokens::user();
+    let etag = server.client().get("/callConfig", Some(&token)).header("etag").unwrap().to_owned();
+    let mut connection = server.client().connect();
+    let cached =
+        format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n\r\n");
+    let last = "GET /nowhere HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    connection.send(format!("{cached}HEAD /health/live HTTP/1.1\r\nHost: t\r\n\r\n{last}").as_bytes());
+    let raw = connection.read_to_end();
+    let starts: Vec<&str> = raw.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(starts, ["304", "200", "404"], "{raw}");
+    assert_eq!(raw.matches("{\"data\":null").count(), 1, "only the last has a body: {raw}");
+}
+
+#[test]
+fn a_client_that_asks_first_is_answered_alike_however_its_line_is_cut_and_whatever_else_it_expects() {
+    let server = TestServer::start();
+    for expect in ["Expect: 100-continue", "Expect: foo, 100-continue", "Expect: foo\r\nExpect: 100-continue"] {
+        for (at, pause) in [(None, 0), (Some(expect.len() - 5), 30), (Some(expect.len()), 30), (Some(expect.len() + 1), 30)]
+        {
+            for (length, status) in [(100_000, 413), (20, 100)] {
+                let rest = format!("{expect}\r\nContent-Length: {length}\r\n\r\n");
+                let mut connection = server.client().connect();
+                let (first, second) = rest.split_at(at.unwrap_or(0));
+                connection.send(format!("{POST}{first}").as_bytes());
+                std::thread::park_timeout(Duration::from_millis(pause));
+                connection.send(second.as_bytes());
+                assert_eq!(connection.read().unwrap().status, status, "{expect} cut at {at:?}, {length} bytes");
+                if status == 100 {
+                    assert_eq!(connection.ask(br#"{"refreshToken":"x"}"#).status, 200, "{expect} cut at {at:?}");
+                } else {
+                    assert!(connection.read().is_none(), "{expect} cut at {at:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
+    let server = TestServer::start();
+    let mut connection: Connection = server.client().connect();
+    let token = tokens::user();
+    let head =
+        format!("GET /callCatchUp/r1/live HTTP/1.0\r\nConnection: keep-alive\r\nAuthorization: Bearer {token}\r\n\r\n");
+    connection.send(head.as_bytes());
+    let begun = connection.read_raw(|text| text.contains("data: "));
+    assert!(begun.starts_with("HTTP/1.0 200 ") || begun.starts_with("HTTP/1.1 200 "), "{begun}");
+    let (head, body) = begun.split_once("\r\n\r\n").unwrap();
+    let head = head.to_lowercase();
+    assert!(!head.contains("transfer-encoding") && !head.contains("keep-alive"), "{head}");
+    assert!(body.starts_with("retry: "), "no chunk's size before it: {body}");
+}
