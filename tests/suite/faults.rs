@@ -71,7 +71,7 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
 
 /// Waits until the other side has had enough.
 fn hang(stream: &mut TcpStream) {
-    let _ = stream.read(&mut [0; 1024]);
+    while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
 }
 
 /// Sends `again` every 100 ms until the other side has had enough.
@@ -283,9 +283,12 @@ fn an_admin_control_that_hangs_costs_no_thread_and_little_memory_and_holds_up_no
     let mut waiting: Vec<_> = (0..500).map(|_| server.client().connect()).collect();
     for (number, connection) in waiting.iter_mut().enumerate() {
         connection.send(&request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&user)));
-    }
-    while peer.connections() < waiting.len() {
-        std::thread::yield_now();
+        // One by one: a listener's queue that overflows is another fault.
+        let asked = Instant::now();
+        while peer.connections() <= number {
+            assert!(asked.elapsed() < GRACE, "{number} are waiting");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
     for _ in 0..200 {
         let started = Instant::now();
