@@ -33,6 +33,7 @@ mod live;
 mod login;
 mod logs;
 mod metrics;
+mod mutations;
 mod openapi;
 mod pass_through;
 mod proconf_token;

@@ -1,0 +1,124 @@
+//! Requests that went wrong on their way in any way: bits flipped, bytes put in, taken out, doubled. Whatever it is, it is answered or
+//! refused in time, and the server goes on.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::support::client::request;
+use crate::support::peers::Peer;
+use crate::support::process::ServerProcess;
+
+/// The same in each run, so that what fails once fails again.
+const SEED: u64 = 0x5eed;
+const EACH: u64 = 250;
+/// The client has closed its half: nothing is left to wait for but the deadline of what was begun.
+const IN_TIME: Duration = Duration::from_secs(8);
+
+const LONG: &str = "a-value-of-some-length-that-is-cut-and-doubled-and-goes-on-for-a-while-without-any-blank-in-it";
+
+/// None with a token: of all of them together Admin Control hears nothing.
+fn valid() -> Vec<String> {
+    let mut all = Vec::new();
+    for target in [
+        "/",
+        "/nowhere",
+        "/callCatchUp/r1",
+        "/callCatchUp?roomName=r%20one",
+        "/callStatus?roomName=r1&roomName=r2",
+        "/meetings",
+        "/auth/joinmember?roomName=r%c3%a9",
+        "/health/ready",
+        "http://t/callConfig",
+        "/callCatchUp/r1/live?ticket=a.b.c",
+    ] {
+        for headers in ["", "Authorization: Bearer a.b.c\r\n", "Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\n"] {
+            all.push(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}X-Long: {LONG}\r\n\r\n"));
+        }
+    }
+    for target in ["/auth/login", "/auth/refresh", "/auth/logout", "/proconfToken"] {
+        let head = format!("POST {target} HTTP/1.1\r\nHost: t:80\r\nContent-Type: application/json\r\n");
+        let body = r#"{"refreshToken":"abc","room":"r1","role":"member"}"#;
+        all.push(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()));
+        all.push(format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        all.push(format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x};x=y\r\n{body}\r\n0\r\nX-End: 1\r\n\r\n", body.len()));
+    }
+    for method in ["HEAD", "OPTIONS", "PUT", "TRACE"] {
+        all.push(format!("{method} /callConfig HTTP/1.1\r\nHost: t\r\nOrigin: https://t\r\n\r\n"));
+        all.push(format!("{method} /callConfig HTTP/1.0\r\n\r\n"));
+    }
+    all
+}
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).unwrap()
+    }
+}
+
+fn mutated(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=dice.throw(3) {
+        let at = dice.throw(bytes.len());
+        match dice.throw(5) {
+            0 => bytes[at] ^= 1 << dice.throw(8),
+            1 => bytes.insert(at, *b"\r\n\0\t :;,%0\xff"[..].get(dice.throw(11)).unwrap()),
+            2 if bytes.len() > 1 => drop(bytes.remove(at)),
+            3 => {
+                let end = (at + 1 + dice.throw(20)).min(bytes.len());
+                let again = bytes[at..end].to_vec();
+                bytes.splice(at..at, again);
+            }
+            _ => bytes.truncate(at.max(1)),
+        }
+    }
+    bytes
+}
+
+/// All that comes back until the server ends the connection.
+fn answers(server: &ServerProcess, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(IN_TIME)).unwrap();
+    let mut answers = Vec::new();
+    // It may have refused, and gone, before it had all.
+    let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
+    match stream.read_to_end(&mut answers) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => String::from_utf8_lossy(&answers).into_owned(),
+    }
+}
+
+#[test]
+fn whatever_becomes_of_a_request_on_its_way_it_is_answered_or_refused_in_time_and_the_server_goes_on() {
+    let admin_control = Peer::canary();
+    let server = ServerProcess::start(&admin_control.base_url(), &[]);
+    let valid = valid();
+    assert_eq!(valid.len(), 50);
+    std::thread::scope(|scope| {
+        for (number, request) in valid.iter().enumerate() {
+            let server = &server;
+            let mut dice = Dice(SEED + number as u64);
+            let run = move || {
+                for _ in 0..EACH {
+                    let sent = mutated(request.as_bytes(), &mut dice);
+                    let started = Instant::now();
+                    let got = answers(server, &sent);
+                    let sent = sent.escape_ascii();
+                    assert!(started.elapsed() < IN_TIME, "{sent}: {:?}", started.elapsed());
+                    assert!(got.is_empty() || got.starts_with("HTTP/1."), "{sent}: {got}");
+                    assert!(!got.contains("HTTP/1.1 500"), "{sent}: {got}");
+                }
+            };
+            scope.spawn(run);
+        }
+    });
+    assert_eq!(server.client().ask(&request("GET", b"/health/ready", None)).status, 200);
+    assert!(server.lines(0, |line| line["message"] == "panicked").is_empty());
+    assert_eq!(admin_control.connections(), 0);
+}
