@@ -106,10 +106,10 @@ pub fn received(body: &[u8]) {
 
 /// Fails if a secret is in `log`. Nobody has to wait for the search: a client that did would be too slow for its server.
 pub fn are_not_in(log: &str, whose: &str) {
-    let long: HashSet<&str> = words(log).filter(|word| word.len() >= SHORTEST_WORD).collect();
+    let candidates: HashSet<&str> = words(log).filter(|word| word.len() >= SHORTEST_WORD).collect();
     let (word, phrases) = {
         let known = lock(&KNOWN);
-        (long.into_iter().find(|word| known.words.contains(*word)), Vec::from_iter(known.phrases.iter().cloned()))
+        (candidates.into_iter().find(|word| known.words.contains(*word)), Vec::from_iter(known.phrases.iter().cloned()))
     };
     let search = || AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&phrases).unwrap();
     let phrase = || search().find(log).map(|found| &log[found.range()]);
