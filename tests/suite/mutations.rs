@@ -50,7 +50,7 @@ fn valid() -> Vec<String> {
     all
 }
 
-/// SplitMix64.
+/// Random numbers by `SplitMix64`.
 struct Dice(u64);
 
 impl Dice {

@@ -109,7 +109,7 @@ pub fn are_not_in(log: &str, whose: &str) {
     let candidates: HashSet<&str> = words(log).filter(|word| word.len() >= SHORTEST_WORD).collect();
     let (word, phrases) = {
         let known = lock(&KNOWN);
-        (candidates.into_iter().find(|word| known.words.contains(*word)), Vec::from_iter(known.phrases.iter().cloned()))
+        (candidates.into_iter().find(|word| known.words.contains(*word)), known.phrases.iter().cloned().collect::<Vec<_>>())
     };
     let search = || AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&phrases).unwrap();
     let phrase = || search().find(log).map(|found| &log[found.range()]);
