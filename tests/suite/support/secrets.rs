@@ -53,8 +53,11 @@ pub fn token(text: &str) {
 
 /// A password, a key, or what somebody said.
 pub fn phrase(text: &str) {
-    if text.len() >= SHORTEST_PHRASE && text.chars().any(char::is_alphanumeric) {
-        lock(&KNOWN).phrases.insert(text.chars().take(LOOKED_FOR).collect());
+    let start: String = text.chars().take(LOOKED_FOR).collect();
+    let letters: HashSet<char> = start.chars().filter(|letter| letter.is_alphanumeric()).collect();
+    // One letter over and over is no secret, but the filling of something long.
+    if start.len() >= SHORTEST_PHRASE && letters.len() > 1 {
+        lock(&KNOWN).phrases.insert(start);
     }
 }
 
