@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     strip --strip-debug /out/proconf-app-server
 
 FROM ${BASE_IMAGE}
-# For a summary store with TLS. Admin Control's certificate is checked against a list that is in the binary.
+# Whose certificates are accepted, of Admin Control and of a bucket. For others, mount a file and name it in SSL_CERT_FILE.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/proconf-app-server /usr/local/bin/proconf-app-server
 # It says its version here, or a library that it needs is not in this base.

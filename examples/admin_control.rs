@@ -8,7 +8,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use proconf_app_server::admin_control::{AdminControl, Error, Permits, Rules};
+use proconf_app_server::admin_control::{AdminControl, Authorities, Error, Permits, Rules};
 use proconf_app_server::room::RoomName;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_body_bytes: 4 * 1024 * 1024,
         max_in_flight: 512,
         authorization: None,
+        authorities: Authorities::of_the_machine(),
     };
     let room = RoomName::parse(&room)?;
     actix_rt::System::new().block_on(async {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use config::{Config, ConfigError, File, FileFormat, ValueKind};
 
+use crate::admin_control::Authorities;
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
 use crate::secret::Secret;
@@ -84,6 +85,8 @@ pub struct Values {
     given: Vec<&'static str>,
     /// The `AWS_…` variables, which are not ours but the summary store's.
     aws: Vec<(String, Secret)>,
+    /// Where the authorities are whose certificates are accepted: a file, and folders. Not ours either, but every program's.
+    authorities: [Option<String>; 2],
 }
 
 /// Every problem that was found.
@@ -132,7 +135,8 @@ impl Values {
         }
         let aws = environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
         let aws = aws.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect();
-        if problems.is_empty() { Ok(Self { texts, given, aws }) } else { Err(Problems(problems)) }
+        let authorities = [Authorities::FILE, Authorities::FOLDERS].map(|name| environment.get(name).cloned());
+        if problems.is_empty() { Ok(Self { texts, given, aws, authorities }) } else { Err(Problems(problems)) }
     }
 
     /// What `serve` needs.
@@ -267,13 +271,33 @@ impl Values {
                 return Err(Problem::bad(name, "must be a URL", "https://storage.example.com"));
             }
         }
-        Ok(summaries::Rules { url, aws: self.aws.clone() })
+        let authorities = match &self.authorities {
+            [None, None] => Vec::new(),
+            _ if !url.starts_with("s3://") => Vec::new(),
+            _ => self.authorities()?.in_der().map(<[u8]>::to_vec).collect(),
+        };
+        Ok(summaries::Rules { url, aws: self.aws.clone(), authorities })
+    }
+
+    /// Whose certificates are accepted. What nothing is needed of is not looked at.
+    fn authorities(&self) -> Result<Authorities, Problem> {
+        let [file, folders] = &self.authorities;
+        if file.is_none() && folders.is_none() {
+            return Ok(Authorities::of_the_machine());
+        }
+        Authorities::named(file.as_deref(), folders.as_deref()).map_err(|bad| {
+            let what = format!("must lead to certificates in PEM: {}", bad.what);
+            Problem::bad(bad.place, what, "")
+        })
     }
 
     fn admin_control(&self) -> Result<admin_control::Rules, Problem> {
         let authorization = self.text("APP_ADMIN_CONTROL__AUTHORIZATION");
+        let base_url = self.get::<values::BaseUrl>("APP_ADMIN_CONTROL__BASE_URL")?.0;
+        let tls = base_url.starts_with("https://");
         Ok(admin_control::Rules {
-            base_url: self.get::<values::BaseUrl>("APP_ADMIN_CONTROL__BASE_URL")?.0,
+            authorities: if tls { self.authorities()? } else { Authorities::built_in() },
+            base_url,
             timeout: self.get("APP_ADMIN_CONTROL__TIMEOUT")?,
             connect_timeout: self.get("APP_ADMIN_CONTROL__CONNECT_TIMEOUT")?,
             max_body_bytes: self.get("APP_ADMIN_CONTROL__MAX_BODY_BYTES")?,

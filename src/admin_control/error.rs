@@ -23,9 +23,12 @@ pub enum Error {
     /// The connection was refused, reset or closed before a response began, twice.
     #[error("the connection broke: {0}")]
     Connection(String),
-    /// No connection for another reason: the name does not resolve, the certificate is not trusted.
+    /// No connection for another reason: the name does not resolve, or nobody speaks TLS there.
     #[error("no connection: {0}")]
     NotConnected(String),
+    /// The certificate is of nobody who is trusted, of another name, or of another time.
+    #[error("its certificate is not accepted: {0}")]
+    Certificate(String),
     /// The whole call took longer than `APP_ADMIN_CONTROL__TIMEOUT`, or connecting longer than its own limit.
     #[error("timed out")]
     TimedOut,
@@ -54,13 +57,14 @@ pub enum Error {
 
 impl Error {
     /// Every word that [`Error::reason`] may say.
-    pub const REASONS: [&'static str; 14] = [
+    pub const REASONS: [&'static str; 15] = [
         "not-found",
         "too-many-calls",
         "out-of-files",
         "breaker-open",
         "connection",
         "not-connected",
+        "certificate",
         "timed-out",
         "not-http",
         "cut-short",
@@ -73,7 +77,15 @@ impl Error {
 
     /// Whether Admin Control was not reached: what the breaker counts. An answer that can't be used is still an answer.
     pub(super) fn is_unreached(&self) -> bool {
-        matches!(self, Self::Connection(_) | Self::NotConnected(_) | Self::TimedOut | Self::NotHttp(_) | Self::CutShort(_))
+        matches!(
+            self,
+            Self::Connection(_)
+                | Self::NotConnected(_)
+                | Self::Certificate(_)
+                | Self::TimedOut
+                | Self::NotHttp(_)
+                | Self::CutShort(_)
+        )
     }
 
     /// One word for logs and metrics.
@@ -86,6 +98,7 @@ impl Error {
             Self::BreakerOpen => "breaker-open",
             Self::Connection(_) => "connection",
             Self::NotConnected(_) => "not-connected",
+            Self::Certificate(_) => "certificate",
             Self::TimedOut => "timed-out",
             Self::NotHttp(_) => "not-http",
             Self::CutShort(_) => "cut-short",
@@ -126,6 +139,7 @@ mod tests {
             Error::BreakerOpen,
             Error::Connection(text()),
             Error::NotConnected(text()),
+            Error::Certificate(text()),
             Error::TimedOut,
             Error::NotHttp(text()),
             Error::CutShort(text()),

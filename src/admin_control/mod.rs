@@ -9,6 +9,7 @@
 //! Connections are used again, by rules stricter than awc's, for which it has no place: `connection` says why. The call that
 //! hands out tokens has one of its own each time.
 
+mod authorities;
 mod breaker;
 mod budget;
 mod connection;
@@ -31,6 +32,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+pub use authorities::{Authorities, BadAuthorities};
 use connection::Connections;
 use endpoint::Endpoint;
 pub use endpoint::{Observer, Permits};
@@ -48,7 +50,7 @@ pub struct Rules {
     pub base_url: String,
     /// One whole call: connecting, the retry, the last byte of the body.
     pub timeout: Duration,
-    /// Opening one connection, within the above.
+    /// Opening one connection, TLS included, within the above.
     pub connect_timeout: Duration,
     /// The longest body, in bytes.
     pub max_body_bytes: usize,
@@ -56,6 +58,8 @@ pub struct Rules {
     pub max_in_flight: usize,
     /// Sent as `Authorization`, where a deployment asks for one. Never a client's own.
     pub authorization: Option<Secret>,
+    /// Whose certificates are accepted, where the base URL is `https`.
+    pub authorities: Authorities,
 }
 
 /// What `POST proconf-token` is asked with.
@@ -90,7 +94,7 @@ impl AdminControl {
     #[must_use]
     pub fn new(rules: Rules, permits: Permits) -> Self {
         let base_url = rules.base_url.parse().ok();
-        let target = base_url.and_then(|url| Target::new(&url, rules.connect_timeout)).map(Rc::new);
+        let target = base_url.and_then(|url| Target::new(&url, rules.connect_timeout, &rules.authorities)).map(Rc::new);
         let (kept, fresh) = (Connections::kept(target.clone()), Connections::fresh(target));
         let base = rules.base_url.replacen("https://", "http://", 1);
         Self {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::value::RawValue;
 
-use super::socket::is_out_of_files;
+use super::socket::{is_out_of_files, of_tls};
 use super::{Error, wire};
 
 /// The data of a response: all of it, or nothing.
@@ -53,6 +53,11 @@ fn not_sent(error: SendRequestError) -> Error {
             // awc says `Other` when the connection ends within the head.
             Some(source) if broken(source) || source.kind() == Other => Error::Connection(source.to_string()),
             _ => Error::NotHttp(error.to_string()),
+        },
+        SendRequestError::Connect(ConnectError::Io(error)) => match of_tls(&error) {
+            Some((true, why)) => Error::Certificate(why),
+            Some((false, why)) => Error::NotConnected(format!("TLS: {why}")),
+            None => Error::NotConnected(error.to_string()),
         },
         other => Error::NotConnected(other.to_string()),
     }

@@ -8,13 +8,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use awc::http::Uri;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::Authorities;
 
 /// Where Admin Control is.
 pub(super) struct Target {
@@ -26,19 +28,22 @@ pub(super) struct Target {
 
 impl Target {
     /// The place that `base_url` names; `None` if it names none.
-    pub(super) fn new(base_url: &Uri, connect_timeout: Duration) -> Option<Self> {
+    pub(super) fn new(base_url: &Uri, connect_timeout: Duration, authorities: &Authorities) -> Option<Self> {
         // Of an IPv6 literal, without its brackets.
         let host = base_url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         let is_https = base_url.scheme_str() == Some("https");
         let port = base_url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let tls = if is_https { Some((tls()?, ServerName::try_from(host.clone()).ok()?)) } else { None };
+        let tls = if is_https { Some((tls(authorities)?, ServerName::try_from(host.clone()).ok()?)) } else { None };
         Some(Self { host, port, tls, connect_timeout })
     }
 
-    /// A fresh socket.
+    /// A fresh socket. Its name was looked up, and TLS agreed on, within the time for connecting.
     pub(super) async fn connect(&self) -> io::Result<Socket> {
-        let connecting = TcpStream::connect((self.host.as_str(), self.port));
-        let tcp = timeout(self.connect_timeout, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        timeout(self.connect_timeout, self.open()).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    async fn open(&self) -> io::Result<Socket> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
         let io = match &self.tls {
             None => Io::Plain(tcp),
@@ -54,11 +59,17 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23))
 }
 
-fn tls() -> Option<TlsConnector> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+/// What TLS has against the other end, if that is what this error is about; and whether it is about its certificate.
+pub(super) fn of_tls(error: &io::Error) -> Option<(bool, String)> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let of_a_certificate = matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+    Some((of_a_certificate, error.to_string()))
+}
+
+fn tls(authorities: &Authorities) -> Option<TlsConnector> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    Some(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+    Some(TlsConnector::from(Arc::new(config.with_root_certificates(authorities.roots()).with_no_client_auth())))
 }
 
 /// One socket, with TLS on it where the base URL says so.
@@ -141,9 +152,9 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::ServerConfig;
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{RootCertStore, ServerConfig};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Error;
-use crate::admin_control::{AdminControl, Permits};
+use crate::admin_control::{self, AdminControl, Permits};
 use crate::background::Background;
 use crate::db;
 use crate::services;
@@ -43,6 +43,9 @@ fn effective(values: &Values) -> String {
             (None, _) => writeln!(text, "# {name} is not set"),
         };
     }
+    for (name, value) in values.named_authorities() {
+        let _ = writeln!(text, "{name}={value}");
+    }
     for name in values.aws_names() {
         let _ = writeln!(text, "{name}=[redacted]");
     }
@@ -54,16 +57,12 @@ struct Check {
     what: &'static str,
     /// Its setting, for those who have to change it.
     setting: &'static str,
-    outcome: Result<&'static str, String>,
+    outcome: Result<String, String>,
 }
 
 async fn check(settings: &Settings) -> Vec<Check> {
     let database = db::reach(settings.database_url.expose()).await.map_err(|error| error.to_string());
-    let rules = settings.admin_control.clone();
-    let permits = Permits::new(&rules);
-    // The cheapest of its endpoints, which proves the base URL and the credentials too.
-    let asked = AdminControl::new(rules, permits).configuration().await;
-    let admin_control = asked.map(|_| "it answers").map_err(|error| error.to_string());
+    let admin_control = admin_control(&settings.admin_control).await;
     let summaries = match Background::start() {
         Ok(background) => Store::reach(&settings.summaries, background).await,
         Err(error) => Err(error.to_string()),
@@ -71,22 +70,35 @@ async fn check(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![
         Check { what: "address", setting: "APP_SERVER__LISTEN", outcome: address(settings.server.listen) },
         Check { what: "management address", setting: "APP_MANAGEMENT__LISTEN", outcome: address(settings.management) },
-        Check { what: "database", setting: "APP_DATABASE__URL", outcome: database },
+        Check { what: "database", setting: "APP_DATABASE__URL", outcome: database.map(str::to_owned) },
         Check { what: "Admin Control", setting: "APP_ADMIN_CONTROL__BASE_URL", outcome: admin_control },
-        Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries },
+        Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries.map(str::to_owned) },
     ];
     if let Some(url) = &settings.shared_window {
-        let outcome = shared::reach(&services::sharing(url, settings)).await.map_err(str::to_owned);
+        let outcome = shared::reach(&services::sharing(url, settings)).await.map(str::to_owned).map_err(str::to_owned);
         checks.push(Check { what: "shared window", setting: "APP_CATCH_UP__SHARED", outcome });
     }
     checks
 }
 
+/// Whether it answers, and whose word it is that it is the right one.
+async fn admin_control(rules: &admin_control::Rules) -> Result<String, String> {
+    // The cheapest of its endpoints, which proves the base URL and the credentials too.
+    let asked = AdminControl::new(rules.clone(), Permits::new(rules)).configuration().await;
+    let authorities = rules.authorities.found_in();
+    match asked {
+        Ok(_) if rules.base_url.starts_with("https://") => Ok(format!("it answers, with a certificate of {authorities}")),
+        Ok(_) => Ok("it answers".to_owned()),
+        Err(error @ admin_control::Error::Certificate(_)) => Err(format!("{error}; looked for in {authorities}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Whether a server could listen there; one that does already may be this very one.
-fn address(address: SocketAddr) -> Result<&'static str, String> {
+fn address(address: SocketAddr) -> Result<String, String> {
     match TcpListener::bind(address) {
-        Ok(_) => Ok("it can be listened on"),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("somebody listens there now"),
+        Ok(_) => Ok("it can be listened on".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("somebody listens there now".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Values;
 use super::keys::{KEYS, Shown};
+use crate::admin_control::Authorities;
 
 /// What stands for a secret.
 const REDACTED: &str = "[redacted]";
@@ -17,6 +18,12 @@ impl Values {
             });
             (key.name, text, self.given.contains(&key.name))
         })
+    }
+
+    /// The variables that name the authorities of certificates, where they are set.
+    pub fn named_authorities(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let names = [Authorities::FILE, Authorities::FOLDERS];
+        names.into_iter().zip(&self.authorities).filter_map(|(name, path)| path.as_deref().map(|path| (name, path)))
     }
 
     /// The names of the `AWS_…` variables that the summary store gets.

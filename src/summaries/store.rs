@@ -10,7 +10,7 @@ use object_store::client::HttpError;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
 
 use super::Error;
 use crate::background::Background;
@@ -33,6 +33,8 @@ pub struct Rules {
     pub url: String,
     /// The `AWS_…` variables.
     pub aws: Vec<(String, Secret)>,
+    /// Whose certificates are accepted, in DER, and nobody else's; empty for the machine's list.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 /// A handle on the store; clones share its connections.
@@ -53,7 +55,7 @@ impl Store {
     pub fn open(rules: &Rules, background: Background) -> Result<Self, String> {
         let (files, folder) = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
             (Some(folder), _) => in_folder(folder).map(|(files, folder)| (files, Some(folder)))?,
-            (None, Some(bucket)) => (in_bucket(bucket, &rules.aws)?, None),
+            (None, Some(bucket)) => (in_bucket(bucket, rules)?, None),
             (None, None) => return Err("it is neither file:// nor s3://".to_owned()),
         };
         Ok(Self { files, folder, background })
@@ -182,19 +184,23 @@ fn in_folder(folder: &str) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
     Ok((Arc::new(files), folder))
 }
 
-fn in_bucket(bucket: &str, aws: &[(String, Secret)]) -> Result<Arc<dyn ObjectStore>, String> {
+fn in_bucket(bucket: &str, rules: &Rules) -> Result<Arc<dyn ObjectStore>, String> {
     let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
     let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
     let mut over_http = false;
-    for (name, value) in aws {
+    for (name, value) in &rules.aws {
         // Variables for other programs are nothing to us.
         if let Ok(key) = name.to_lowercase().parse() {
             builder = builder.with_config(key, value.expose());
         }
         over_http |= name.starts_with("AWS_ENDPOINT") && value.expose().starts_with("http://");
     }
-    let options =
+    let mut options =
         ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(TIMEOUT).with_allow_http(over_http);
+    for authority in &rules.authorities {
+        let authority = Certificate::from_der(authority).map_err(|error| error.to_string())?;
+        options = options.with_no_system_certificates(true).with_root_certificate(authority);
+    }
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_WITHIN, ..RetryConfig::default() };
     let files = builder.with_client_options(options).with_retry(retry).build().map_err(|error| error.to_string())?;
     let prefix = Path::parse(prefix).map_err(|error| error.to_string())?;

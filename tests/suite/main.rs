@@ -48,5 +48,6 @@ mod storage;
 mod supply_chain;
 mod support;
 mod throttle;
+mod tls;
 mod tokens;
 mod window;

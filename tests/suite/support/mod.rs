@@ -13,6 +13,7 @@ pub mod redis;
 pub mod replicas;
 pub mod s3;
 pub mod secrets;
+pub mod tls;
 pub mod tokens;
 pub mod way_to_redis;
 

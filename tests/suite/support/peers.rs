@@ -14,7 +14,12 @@ pub struct Peer {
 impl Peer {
     /// Hands each connection to `serve`, on a thread of its own, with its number from 0. The listener ends with the process.
     pub fn serving(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::serving_on("127.0.0.1:0", serve)
+    }
+
+    /// The same, at an address of the test's choice.
+    pub fn serving_on(address: &str, serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
         let (counter, serve) = (Arc::clone(&connections), Arc::new(serve));
@@ -55,7 +60,7 @@ impl Peer {
 }
 
 /// Reads to the end of a request's head; `None` if the connection ends first.
-pub fn read_head(stream: &mut TcpStream) -> Option<String> {
+pub fn read_head(stream: &mut impl Read) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

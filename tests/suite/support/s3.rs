@@ -1,14 +1,17 @@
 //! An S3 server over a folder, in process. It verifies the signature of each request.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use rustls::ServerConfig;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::OnAThread;
 
@@ -25,6 +28,11 @@ pub struct S3 {
 
 impl S3 {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same, with TLS where there is a certificate for 127.0.0.1.
+    pub fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let root: PathBuf = folder.path().to_owned();
@@ -33,13 +41,21 @@ impl S3 {
             service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
             let service = service.build();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            started.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+            let (tls, port) = (tls.map(TlsAcceptor::from), listener.local_addr().unwrap().port());
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            started.send(format!("{scheme}://127.0.0.1:{port}")).unwrap();
             let serve = async {
                 loop {
                     let (socket, _) = listener.accept().await.unwrap();
-                    let server = Builder::new(TokioExecutor::new());
-                    let connection = server.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
-                    tokio::spawn(async move { drop(connection.await) });
+                    let (server, service, tls) = (Builder::new(TokioExecutor::new()), service.clone(), tls.clone());
+                    tokio::spawn(async move {
+                        let Some(tls) = tls else {
+                            return drop(server.serve_connection(TokioIo::new(socket), service).await);
+                        };
+                        if let Ok(socket) = tls.accept(socket).await {
+                            drop(server.serve_connection(TokioIo::new(socket), service).await);
+                        }
+                    });
                 }
             };
             tokio::select! {

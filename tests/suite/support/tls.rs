@@ -1,0 +1,186 @@
+//! TLS on the side of Admin Control: authorities that a test makes up, their certificates, good and bad, and a listener with one.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use tempfile::TempDir;
+
+use super::peers::Peer;
+
+/// An authority that nobody knows but who is told of it.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// A certificate and its key.
+pub struct Certificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: KeyPair,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        Self::named("an authority of a test")
+    }
+
+    /// One of another name: those with the same one are told apart by their keys alone.
+    pub fn named(name: &str) -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    /// A file with its own certificate, as `SSL_CERT_FILE` names one.
+    pub fn file(&self) -> String {
+        format!("{}/authority.pem", self.folder())
+    }
+
+    /// The folder of that file, as `SSL_CERT_DIR` names one.
+    pub fn folder(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for these names and addresses.
+    pub fn signs(&self, names: &[&str]) -> Certificate {
+        self.signs_with(names, |_| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn signs_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certificate {
+        let (mut params, key) = (of_a_server(names), KeyPair::generate().unwrap());
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Certificate { chain: vec![certificate.der().clone()], key }
+    }
+
+    /// The same, signed by another authority that this one has signed.
+    pub fn signs_through_another(&self, names: &[&str]) -> Certificate {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "an authority below it");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let between = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = of_a_server(names).signed_by(&key, &between).unwrap();
+        Certificate { chain: vec![certificate.der().clone(), between.der().clone()], key }
+    }
+}
+
+fn of_a_server(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
+}
+
+impl Certificate {
+    /// Signed by its own key.
+    pub fn signed_by_itself(names: &[&str]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = of_a_server(names).self_signed(&key).unwrap();
+        Self { chain: vec![certificate.der().clone()], key }
+    }
+
+    /// A server's side of TLS with it.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    pub fn config_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        Arc::new(config.with_no_client_auth().with_single_cert(self.chain.clone(), key).unwrap())
+    }
+}
+
+/// Until a time that is over.
+pub fn expired(params: &mut CertificateParams) {
+    params.not_after = date_time_ymd(2020, 1, 1);
+}
+
+/// From a time that is still to come.
+pub fn not_yet_valid(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2096, 1, 1);
+}
+
+/// To prove who a client is, and no server.
+pub fn for_clients(params: &mut CertificateParams) {
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+}
+
+/// A connection whose handshake is done.
+pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
+
+/// A listener with TLS. Counts the connections whose first byte inside TLS has come.
+pub struct TlsPeer {
+    pub peer: Peer,
+    trusted: Arc<AtomicUsize>,
+}
+
+impl TlsPeer {
+    /// Hands each connection to `serve`, once something has been said on it.
+    pub fn serving(config: Arc<ServerConfig>, serve: impl Fn(TlsStream) + Send + Sync + 'static) -> Self {
+        Self::serving_on("127.0.0.1:0", config, serve)
+    }
+
+    pub fn serving_on(address: &str, config: Arc<ServerConfig>, serve: impl Fn(TlsStream) + Send + Sync + 'static) -> Self {
+        let trusted = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&trusted);
+        let peer = Peer::serving_on(address, move |stream, _| {
+            let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+            while tls.conn.is_handshaking() {
+                if tls.conn.complete_io(&mut tls.sock).is_err() {
+                    return;
+                }
+            }
+            // In TLS 1.3 the other side may refuse our certificate after that.
+            if std::io::BufRead::fill_buf(&mut tls).is_ok_and(|first| !first.is_empty()) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                serve(tls);
+            }
+        });
+        Self { peer, trusted }
+    }
+
+    /// Connections on which something was said.
+    pub fn trusted(&self) -> usize {
+        self.trusted.load(Ordering::SeqCst)
+    }
+
+    pub fn url(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.peer.port)
+    }
+}
+
+/// Ends the connection as a cut wire does: without TLS's own word that this is the end.
+pub fn cut(tls: TlsStream) {
+    let (_, stream) = tls.into_parts();
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = (&stream).read(&mut [0; 1024]);
+}
+
+/// Ends it as TLS wants it ended.
+pub fn end(mut tls: TlsStream) {
+    tls.conn.send_close_notify();
+    let _ = tls.flush();
+    cut(tls);
+}

@@ -1,0 +1,362 @@
+//! An Admin Control with `https`: which certificates are accepted, what becomes of a call where one is not, and that nothing is
+//! said to whoever has a wrong one.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::support::answer::Answer;
+use crate::support::client::Client;
+use crate::support::database::TestDatabase;
+use crate::support::peers::{Peer, http, read_head};
+use crate::support::process::ServerProcess;
+use crate::support::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
+use crate::support::tls::{Authority, Certificate, TlsPeer, TlsStream, cut, end, expired, for_clients, not_yet_valid};
+use crate::support::{SECRET, TestServer, tokens};
+
+const GOOD: &str = r#"{"error":null,"data":"good"}"#;
+/// What a deployment sends to Admin Control, and to nobody else.
+const AUTHORIZATION: &str = "Bearer the-authorization-of-this-deployment";
+/// `APP_ADMIN_CONTROL__TIMEOUT` and `CONNECT_TIMEOUT` here, and what may come on top.
+const TIMEOUT: &str = "2s";
+const CONNECT_TIMEOUT: &str = "500ms";
+const CONNECT_DEADLINE: Duration = Duration::from_millis(1_500);
+
+/// A server that trusts `authority` alone.
+fn in_front_of(base_url: &str, authority: &Authority) -> ServerProcess {
+    with(base_url, &[("SSL_CERT_FILE", &authority.file())])
+}
+
+fn with(base_url: &str, settings: &[(&str, &str)]) -> ServerProcess {
+    let ours = [
+        ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION),
+        ("APP_ADMIN_CONTROL__TIMEOUT", TIMEOUT),
+        ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", CONNECT_TIMEOUT),
+        ("APP_CATCH_UP__REASON", "false"),
+    ];
+    ServerProcess::start(base_url, &[&ours, settings].concat())
+}
+
+/// Asks by a route whose connections are used again, or by the one whose are not.
+fn ask(client: &Client, endpoint: &str) -> Answer {
+    if endpoint == "proconf-token" {
+        let wanted = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
+        return client.post_with("/proconfToken", &tokens::user(), wanted);
+    }
+    client.get("/callCatchUp/r1", Some(&tokens::user()))
+}
+
+const ENDPOINTS: [&str; 2] = ["call-catchup", "proconf-token"];
+
+/// Answers each request with its target.
+fn echo(mut tls: TlsStream) {
+    while let Some(head) = read_head(&mut tls) {
+        assert!(head.contains(AUTHORIZATION), "{head}");
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        tls.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+        let target = head.split(' ').nth(1).unwrap();
+        if tls.write_all(http("200 OK", &format!(r#"{{"error":null,"data":{target:?}}}"#)).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A 500 on each route, and one line each with the true reason.
+fn fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of: &str) {
+    for endpoint in ENDPOINTS {
+        let logged = server.logged();
+        let started = Instant::now();
+        ask(&server.client(), endpoint).is_error(500, "Internal server error", of);
+        let took = started.elapsed();
+        assert!(took < within, "{of}: {endpoint} took {took:?}");
+        server.line(logged, |line| line["message"] == "request" && line["status"] == 500);
+        let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
+        assert_eq!(failures.len(), 1, "{of}: {failures:#?}");
+        let (said, said_of) = (failures[0]["cause"].as_str().unwrap(), &failures[0]["endpoint"]);
+        assert_eq!((&failures[0]["reason"], said_of), (&reason.into(), &endpoint.into()), "{of}: {said}");
+        assert!(said.contains(cause), "{of}: {said}");
+    }
+    assert_eq!(server.lines(0, |line| line["level"] == "ERROR").len(), 0, "{of}");
+}
+
+#[test]
+fn a_certificate_that_is_not_of_a_trusted_authority_for_this_name_and_now_is_never_accepted() {
+    let (ours, other, namesake) = (Authority::new(), Authority::named("nobody knows it"), Authority::new());
+    let names = ["localhost", "127.0.0.1"];
+    for (of, certificate, host, cause) in [
+        ("an unknown authority", other.signs(&names), "localhost", "UnknownIssuer"),
+        ("one that calls itself as the trusted one does", namesake.signs(&names), "localhost", "BadSignature"),
+        ("signed by itself", Certificate::signed_by_itself(&names), "localhost", "invalid peer certificate"),
+        ("another name", ours.signs(&["elsewhere.example"]), "localhost", "not valid for name"),
+        ("a name below it", ours.signs(&["*.localhost"]), "localhost", "not valid for name"),
+        ("a name and no address", ours.signs(&["localhost"]), "127.0.0.1", "not valid for name"),
+        ("another address", ours.signs(&["127.0.0.2"]), "127.0.0.1", "not valid for name"),
+        ("expired", ours.signs_with(&names, expired), "localhost", "expired"),
+        ("not yet valid", ours.signs_with(&names, not_yet_valid), "localhost", "not valid yet"),
+        ("of a client", ours.signs_with(&names, for_clients), "localhost", "invalid peer certificate"),
+    ] {
+        let peer = TlsPeer::serving(certificate.config(), echo);
+        let server = in_front_of(&peer.url(host, "/api"), &ours);
+        fails(&server, "certificate", cause, CONNECT_DEADLINE, of);
+        assert_eq!(peer.trusted(), 0, "{of}: nothing is said");
+        assert_eq!(peer.peer.connections(), ENDPOINTS.len(), "{of}: and it is not tried twice");
+    }
+}
+
+#[test]
+fn an_authority_of_which_nobody_was_told_is_not_trusted() {
+    let authority = Authority::new();
+    let peer = TlsPeer::serving(authority.signs(&["localhost"]).config(), echo);
+    let server = with(&peer.url("localhost", "/api"), &[]);
+    fails(&server, "certificate", "UnknownIssuer", CONNECT_DEADLINE, "the machine's own list");
+    assert_eq!(peer.trusted(), 0);
+}
+
+#[test]
+fn a_good_certificate_is_accepted_whatever_the_form_of_the_base_url() {
+    let authority = Authority::new();
+    let names = ["localhost", "127.0.0.1", "::1"];
+    for (address, host, path) in [
+        ("127.0.0.1:0", "localhost", "/api"),
+        ("127.0.0.1:0", "localhost", "/api/"),
+        ("127.0.0.1:0", "LocalHost", "/deep/er/api"),
+        ("127.0.0.1:0", "127.0.0.1", ""),
+        ("127.0.0.1:0", "127.0.0.1", "/"),
+        ("[::1]:0", "[::1]", "/api"),
+    ] {
+        let peer = TlsPeer::serving_on(address, authority.signs(&names).config(), echo);
+        let server = in_front_of(&peer.url(host, path), &authority);
+        let base = path.trim_end_matches('/');
+        for _ in 0..3 {
+            ask(&server.client(), "call-catchup").is_success_with(&format!(r#""{base}/call-catchup/r1""#));
+            ask(&server.client(), "proconf-token").is_success_with(&format!(r#""{base}/proconf-token""#));
+        }
+        assert!(peer.trusted() >= 4, "a connection of its own for each token");
+    }
+}
+
+#[test]
+fn an_authority_may_be_in_a_file_or_in_a_folder_and_may_sign_through_another() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let both = format!("{}/both.pem", authority.folder());
+    std::fs::write(&both, ["# A comment\n", &other.pem(), "\n", &authority.pem()].concat()).unwrap();
+    let folders = format!("{}:/nowhere:{}", other.folder(), authority.folder());
+    let (file, folder, other_file) = (authority.file(), authority.folder(), other.file());
+    let config = authority.signs_through_another(&["localhost"]).config();
+    let peer = TlsPeer::serving(config, echo);
+    for settings in [
+        &[("SSL_CERT_FILE", file.as_str())][..],
+        &[("SSL_CERT_FILE", &both)],
+        &[("SSL_CERT_DIR", &folder)],
+        &[("SSL_CERT_DIR", &folders)],
+        &[("SSL_CERT_FILE", &other_file), ("SSL_CERT_DIR", &folder)],
+    ] {
+        let server = with(&peer.url("localhost", "/api"), settings);
+        ask(&server.client(), "call-catchup").is_success_with(r#""/api/call-catchup/r1""#);
+    }
+}
+
+#[test]
+fn tls_1_2_is_spoken_where_1_3_is_not() {
+    let authority = Authority::new();
+    let config = authority.signs(&["localhost"]).config_of(&[&rustls::version::TLS12]);
+    let peer = TlsPeer::serving(config, echo);
+    let server = in_front_of(&peer.url("localhost", "/api"), &authority);
+    ask(&server.client(), "call-catchup").is_success_with(r#""/api/call-catchup/r1""#);
+}
+
+#[test]
+fn who_does_not_speak_tls_is_told_nothing() {
+    let authority = Authority::new();
+    for (of, answer, reason, cause) in [
+        ("plain HTTP", http("400 Bad Request", "The plain HTTP request was sent to HTTPS port"), "not-connected", "TLS: "),
+        ("a good answer in plain HTTP", http("200 OK", GOOD), "not-connected", "TLS: "),
+        ("closed at once", String::new(), "connection", "eof"),
+    ] {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listening = Arc::clone(&heard);
+        let peer = Peer::serving(move |mut stream, _| {
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).unwrap_or(0);
+            let _ = stream.write_all(answer.as_bytes());
+            listening.lock().unwrap().extend_from_slice(&bytes[..read]);
+        });
+        let server = in_front_of(&format!("https://localhost:{}/api", peer.port), &authority);
+        fails(&server, reason, cause, CONNECT_DEADLINE, of);
+        let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+        assert!(heard.contains("localhost"), "the hello of TLS");
+        for secret in [AUTHORIZATION, "the-authorization", "call-catchup", "proconf-token", "HTTP/1"] {
+            assert!(!heard.contains(secret), "{of}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn a_handshake_that_stalls_ends_with_the_time_for_connecting() {
+    let authority = Authority::new();
+    let silent = Peer::serving(|mut stream, _| while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {});
+    let server = in_front_of(&format!("https://localhost:{}/api", silent.port), &authority);
+    fails(&server, "timed-out", "timed out", CONNECT_DEADLINE, "a silent handshake");
+    assert_eq!(silent.connections(), ENDPOINTS.len(), "it is not tried twice");
+
+    // The first bytes of a server's hello, one by one.
+    let drips = Peer::serving(|mut stream, _| {
+        let mut bytes = [0x16, 0x03, 0x03, 0x40, 0x00, 0x02, 0x00, 0x3f, 0xfc].into_iter().chain(std::iter::repeat(3));
+        while stream.write_all(&[bytes.next().unwrap()]).is_ok() {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    });
+    let server = in_front_of(&format!("https://localhost:{}/api", drips.port), &authority);
+    fails(&server, "timed-out", "timed out", CONNECT_DEADLINE, "a handshake that drips");
+}
+
+#[test]
+fn a_body_whose_end_tls_did_not_vouch_for_is_never_believed() {
+    let authority = Authority::new();
+    let config = authority.signs(&["localhost"]).config();
+    let chunks = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let one = format!("{:x}\r\n{GOOD}\r\n", GOOD.len());
+    for (of, answer, ends, believed) in [
+        // What a man in the middle can do: the bytes are good, and there may have been more of them.
+        ("no length, cut", format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{GOOD}"), cut as fn(TlsStream), false),
+        ("no length, in HTTP/1.0, cut", format!("HTTP/1.0 200 OK\r\n\r\n{GOOD}"), cut, false),
+        ("chunks, cut before the last one", chunks(&one), cut, false),
+        ("more announced, cut", format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}"), cut, false),
+        ("more announced, ended", format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}"), end, false),
+        ("half a head, ended", "HTTP/1.1 200 OK\r\nContent-Le".to_owned(), end, false),
+        // All of it was there before the cut.
+        ("a length, cut after it", http("200 OK", GOOD), cut, true),
+        ("all chunks, cut after them", chunks(&format!("{one}0\r\n\r\n")), cut, true),
+    ] {
+        let peer = TlsPeer::serving(Arc::clone(&config), move |mut tls| {
+            read_head(&mut tls);
+            let _ = tls.write_all(answer.as_bytes());
+            let _ = tls.flush();
+            ends(tls);
+        });
+        let server = in_front_of(&peer.url("localhost", "/api"), &authority);
+        let answer = ask(&server.client(), "call-catchup");
+        if believed {
+            answer.is_success_with(r#""good""#);
+        } else {
+            answer.is_error(500, "Internal server error", of);
+            let line = server.line(0, |line| line["message"] == "Admin Control failed");
+            let reason = line["reason"].as_str().unwrap();
+            assert!(["cut-short", "connection", "not-the-envelope"].contains(&reason), "{of}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_bucket_with_a_private_certificate_is_read_by_the_same_authorities() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let admin_control = TlsPeer::serving(authority.signs(&["localhost"]).config(), |mut tls| {
+        while read_head(&mut tls).is_some() {
+            let record = r#"{"error":null,"data":{"room_name":"r1","file_url":"r1_17/summary.txt"}}"#;
+            let _ = tls.write_all(http("200 OK", record).as_bytes());
+        }
+    });
+    let s3 = S3::start_with(Some(authority.signs(&["127.0.0.1"]).config()));
+    s3.put("r1_17/summary.txt", b"the text");
+    let (url, file) = (admin_control.url("localhost", "/api"), format!("{}/all.pem", authority.folder()));
+    std::fs::write(&file, authority.pem()).unwrap();
+    let bucket = format!("s3://{BUCKET}");
+    let settings = [
+        ("APP_ADMIN_CONTROL__BASE_URL", url.as_str()),
+        ("APP_SUMMARIES__URL", &bucket),
+        ("AWS_ENDPOINT", &s3.endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("SSL_CERT_FILE", &file),
+    ];
+    // Of the process's own environment, and of an `.env`, which no library reads by itself.
+    ask_for_the_summary(&ServerProcess::start(&url, &settings).client()).is_success_with(r#""the text""#);
+    ask_for_the_summary(&TestServer::with(&settings).client()).is_success_with(r#""the text""#);
+
+    let s3 = S3::start_with(Some(other.signs(&["127.0.0.1"]).config()));
+    s3.put("r1_17/summary.txt", b"the text");
+    let settings = settings.map(|(name, value)| (name, if name == "AWS_ENDPOINT" { s3.endpoint.as_str() } else { value }));
+    ask_for_the_summary(&TestServer::with(&settings).client()).is_error(500, "Internal server error", "another authority's");
+}
+
+fn ask_for_the_summary(client: &Client) -> Answer {
+    client.get("/callSummary/r1", Some(&tokens::user()))
+}
+
+/// Runs a command of the binary with these settings: its exit code, and what it said on both of its outputs.
+fn run(command: &str, settings: &[(&str, &str)]) -> (i32, String, String) {
+    let (folder, database) = (tempfile::tempdir().unwrap(), TestDatabase::new());
+    let output = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"))
+        .arg(command)
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("APP_SERVER__LISTEN", "127.0.0.1:0"), ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0")])
+        .envs([("APP_AUTH__JWT_SECRET", SECRET), ("APP_DATABASE__URL", database.url.as_str())])
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn authorities_that_were_named_and_are_not_there_stop_the_start_with_78_and_their_variable() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (nowhere, empty, other) =
+        (format!("{}/nowhere", folder.path().display()), file("empty", ""), file("text", "text\n"));
+    let broken = file("broken", &authority.pem().replace("-----END", "-----BEGIN"));
+    let half = file("half", &format!("{}{}", authority.pem(), &authority.pem()[..200]));
+    let no_certificate = file("none", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let (folder, good) = (folder.path().display().to_string(), authority.file());
+    let https = ("APP_ADMIN_CONTROL__BASE_URL", "https://127.0.0.1:1/api");
+    for (variable, value) in [
+        ("SSL_CERT_FILE", &nowhere),
+        ("SSL_CERT_FILE", &empty),
+        ("SSL_CERT_FILE", &other),
+        ("SSL_CERT_FILE", &broken),
+        ("SSL_CERT_FILE", &half),
+        ("SSL_CERT_FILE", &no_certificate),
+        ("SSL_CERT_FILE", &folder),
+        ("SSL_CERT_DIR", &nowhere),
+        ("SSL_CERT_DIR", &good),
+    ] {
+        for command in ["serve", "check-config"] {
+            let (code, _, said) = run(command, &[https, (variable, value)]);
+            assert_eq!(code, 78, "{variable}={value}: {said}");
+            assert!(said.starts_with(&format!("{variable} must lead to certificates")), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+    // What no certificate is asked for by is not looked at.
+    let plain = TestServer::start();
+    let (code, said, error) =
+        run("check-config", &[("APP_ADMIN_CONTROL__BASE_URL", &plain.sandbox_url()), ("SSL_CERT_FILE", &nowhere)]);
+    assert_eq!(code, 0, "{said}{error}");
+}
+
+#[test]
+fn check_config_says_whether_the_certificate_is_accepted_and_whose_word_that_is() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let peer = TlsPeer::serving(authority.signs(&["localhost"]).config(), echo);
+    let (url, good, wrong) = (peer.url("localhost", "/api"), authority.file(), other.file());
+    let base = [("APP_ADMIN_CONTROL__BASE_URL", url.as_str()), ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION)];
+    let (code, said, error) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &good)]].concat());
+    assert_eq!(code, 0, "{said}{error}");
+    let accepted = "# Admin Control: ok, it answers, with a certificate of what SSL_CERT_FILE and SSL_CERT_DIR name\n";
+    assert!(said.contains(accepted) && said.contains(&format!("SSL_CERT_FILE={good}\n")), "{said}");
+
+    let (code, said, _) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &wrong)]].concat());
+    let refused = "# Admin Control: FAILED, its certificate is not accepted: ";
+    let line = said.lines().find(|line| line.starts_with(refused)).unwrap_or_else(|| panic!("{said}"));
+    assert!(code == 78 && line.ends_with("looked for in what SSL_CERT_FILE and SSL_CERT_DIR name"), "{line}");
+    let (code, said, _) = run("check-config", &base);
+    assert!(code == 78 && said.contains(refused), "{said}");
+}
