@@ -1,6 +1,9 @@
 //! A breaker for one endpoint: after a row of failures to reach it, calls fail at once, but for one now and then that tries.
 //!
 //! A well-formed answer closes it, an error's too: one room that Admin Control fails at must not shut the others out.
+//!
+//! The pause until the next try is counted from the start of the last one, not from its end: where Admin Control takes calls and
+//! hangs, one that ends with its deadline would keep everybody from noticing for so long that all is well again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +12,7 @@ use tokio::time::Instant;
 
 /// Failures in a row that open it.
 const THRESHOLD: u32 = 5;
-/// How long it is open at first; each probe that fails doubles that.
+/// How long it is open at first; each probe doubles that.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// An outage that is shorter than this is noticed to be over within the second of these.
@@ -27,8 +30,6 @@ struct State {
     generation: u64,
     /// `None` while it is closed.
     open: Option<Open>,
-    /// Whether a call is trying right now if it may be closed again.
-    probing: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,6 @@ struct Open {
 /// The permission to make one call, and the duty to say what came of it. Dropped without a word, it says nothing.
 pub(super) struct Attempt {
     breaker: Breaker,
-    probe: bool,
     generation: u64,
 }
 
@@ -51,13 +51,16 @@ impl Breaker {
     /// A permission to call, or none while it is open.
     pub(super) fn attempt(&self) -> Option<Attempt> {
         let mut state = self.state();
-        let probe = match state.open {
-            None => false,
-            Some(open) if Instant::now() < open.until || state.probing => return None,
-            Some(_) => true,
-        };
-        state.probing |= probe;
-        Some(Attempt { breaker: self.clone(), probe, generation: state.generation })
+        if let Some(open) = &mut state.open {
+            let now = Instant::now();
+            if now < open.until {
+                return None;
+            }
+            let longest = if now - open.since < SHORT_OUTAGE { LONGEST_PAUSE_IN_IT } else { LONGEST_PAUSE };
+            open.pause = (open.pause * 2).min(longest);
+            open.until = now + open.pause;
+        }
+        Some(Attempt { breaker: self.clone(), generation: state.generation })
     }
 
     /// Whether calls fail at once.
@@ -91,27 +94,13 @@ impl Attempt {
             return false;
         }
         state.failures = state.failures.saturating_add(1);
-        let now = Instant::now();
-        let opened = state.open.is_none();
-        let (since, pause) = match state.open {
-            Some(Open { since, pause, .. }) if self.probe => {
-                let longest = if now - since < SHORT_OUTAGE { LONGEST_PAUSE_IN_IT } else { LONGEST_PAUSE };
-                (since, (pause * 2).min(longest))
-            }
-            None if state.failures >= THRESHOLD => (now, FIRST_PAUSE),
-            _ => return false,
-        };
-        state.open = Some(Open { since, until: now + pause, pause });
-        state.generation += u64::from(opened);
-        opened
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if self.probe {
-            self.breaker.state().probing = false;
+        let opens = state.open.is_none() && state.failures >= THRESHOLD;
+        if opens {
+            let now = Instant::now();
+            state.open = Some(Open { since: now, until: now + FIRST_PAUSE, pause: FIRST_PAUSE });
+            state.generation += 1;
         }
+        opens
     }
 }
 
@@ -139,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_probe_at_a_time_and_pauses_that_are_short_at_first_and_double_to_half_a_minute() {
+    async fn one_probe_a_pause_and_pauses_that_are_short_at_first_and_double_to_half_a_minute() {
         let breaker = Breaker::default();
         (0..5).for_each(|_| {
             fail(&breaker);
@@ -150,7 +139,7 @@ mod tests {
             advance(Duration::from_millis(1)).await;
             let probe = breaker.attempt().unwrap();
             assert!(breaker.attempt().is_none(), "one at a time");
-            probe.failed();
+            assert!(!probe.failed(), "it is open already");
         }
         advance(LONGEST_PAUSE).await;
         assert!(breaker.attempt().unwrap().reached());
@@ -173,13 +162,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_ends_without_a_word_lets_the_next_one_try() {
+    async fn a_probe_that_hangs_or_ends_without_a_word_does_not_keep_the_next_one_from_trying() {
         let breaker = Breaker::default();
         (0..5).for_each(|_| {
             fail(&breaker);
         });
         advance(FIRST_PAUSE).await;
+        let hangs = breaker.attempt().unwrap();
+        advance(LONGEST_PAUSE_IN_IT).await;
         drop(breaker.attempt().unwrap());
-        assert!(breaker.attempt().is_some());
+        assert!(breaker.attempt().is_none(), "not before the next pause is over");
+        advance(LONGEST_PAUSE_IN_IT).await;
+        assert!(breaker.attempt().unwrap().reached());
+        assert!(!hangs.failed(), "its deadline comes when all is well again");
+        assert!((0..100).all(|_| breaker.attempt().is_some()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_to_an_early_probe_closes_it_while_later_ones_wait() {
+        let breaker = Breaker::default();
+        (0..5).for_each(|_| {
+            fail(&breaker);
+        });
+        advance(FIRST_PAUSE).await;
+        let slow = breaker.attempt().unwrap();
+        advance(LONGEST_PAUSE_IN_IT).await;
+        let later = breaker.attempt().unwrap();
+        assert!(slow.reached());
+        assert!(!later.failed() && breaker.attempt().is_some());
     }
 }

@@ -14,6 +14,7 @@
 )]
 
 mod architecture;
+mod breaker;
 mod call_catch_up;
 mod call_summary;
 mod cli;
@@ -34,6 +35,7 @@ mod login;
 mod logs;
 mod metrics;
 mod mutations;
+mod names;
 mod openapi;
 mod pass_through;
 mod proconf_token;

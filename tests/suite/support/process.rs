@@ -47,6 +47,11 @@ impl ServerProcess {
         Self::run(command, Arc::new(TestDatabase::new()), base_url, settings)
     }
 
+    /// The same, by a command that becomes the server.
+    pub fn started_by(command: Command, base_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run(command, Arc::new(TestDatabase::new()), base_url, settings)
+    }
+
     /// The same, on a database that others may use too.
     pub fn on(database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));

@@ -1,0 +1,130 @@
+//! An endpoint of Admin Control that can't be reached: nobody waits for it in vain but one now and then, and it is soon noticed
+//! that it is back.
+
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::support::peers::{Peer, http, read_head};
+use crate::support::{TestServer, tokens};
+
+const GOOD: &str = r#"{"error":null,"data":"good"}"#;
+/// `APP_ADMIN_CONTROL__TIMEOUT` of the test servers.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Failures in a row that open it.
+const THRESHOLD: usize = 5;
+/// What is at once: no answer of Admin Control was waited for.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Takes calls and says nothing, until it is well. Those that it took before never hear anything.
+fn hangs_until(well: Arc<AtomicBool>) -> Peer {
+    Peer::serving(move |mut stream, _| {
+        if read_head(&mut stream).is_some() && well.load(Ordering::SeqCst) {
+            stream.write_all(http("200 OK", GOOD).as_bytes()).unwrap();
+        } else {
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    })
+}
+
+/// Waits until so many calls have been made.
+fn called(peer: &Peer, times: usize) {
+    let began = Instant::now();
+    while peer.connections() < times {
+        assert!(began.elapsed() < Duration::from_secs(20), "{} of {times} calls", peer.connections());
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_outage_is_noticed_within_two_seconds() {
+    let well = Arc::new(AtomicBool::new(false));
+    let peer = hangs_until(Arc::clone(&well));
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__REASON", "false")]);
+    let ask = |room: String| {
+        let asked = Instant::now();
+        let answer = server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()));
+        (answer, asked.elapsed())
+    };
+    std::thread::scope(|scope| {
+        for number in 0..THRESHOLD {
+            scope.spawn(move || {
+                let (answer, took) = ask(format!("first{number}"));
+                answer.is_error(500, "Internal server error", "it hangs");
+                assert!(took < TIMEOUT + Duration::from_secs(1), "{took:?}");
+            });
+        }
+    });
+    assert_eq!(peer.connections(), THRESHOLD);
+
+    let (began, stop, took) = (Instant::now(), AtomicBool::new(false), Mutex::new(Vec::new()));
+    let recovered = std::thread::scope(|scope| {
+        for asker in 0..8 {
+            let (stop, took) = (&stop, &took);
+            scope.spawn(move || {
+                for number in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (answer, waited) = ask(format!("r{asker}-{number}"));
+                    answer.is_error(500, "Internal server error", "open");
+                    took.lock().unwrap().push(waited);
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+            });
+        }
+        // Probes hang, one after the other.
+        called(&peer, THRESHOLD + 3);
+        let probing = began.elapsed();
+        assert!(probing > Duration::from_millis(4_500), "three probes after 1, 2 and 2 s, and not {probing:?}");
+        stop.store(true, Ordering::SeqCst);
+        // The third one has just begun to wait for its deadline.
+        well.store(true, Ordering::SeqCst);
+        let healed = Instant::now();
+        loop {
+            let (answer, _) = ask("again".to_owned());
+            if answer.status == 200 {
+                break healed.elapsed();
+            }
+            assert!(healed.elapsed() < 5 * TIMEOUT, "it is not noticed at all");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    let took = took.into_inner().unwrap();
+    let waited = took.iter().filter(|took| **took > AT_ONCE).count();
+    assert!(took.len() > 500 && waited <= 3 + took.len() / 50, "{waited} of {} waited", took.len());
+    assert!(took.iter().all(|took| *took < TIMEOUT + Duration::from_secs(1)));
+    assert!(recovered < Duration::from_millis(2_700), "noticed after {recovered:?}");
+    for number in 0..20 {
+        ask(format!("after{number}")).0.is_success_with(r#""good""#);
+    }
+}
+
+#[test]
+fn an_endpoint_that_hangs_shuts_no_other_one_out() {
+    let peer = Peer::serving(|mut stream, _| {
+        while let Some(head) = read_head(&mut stream) {
+            if head.contains("/call-catchup/") {
+                let _ = stream.read(&mut [0; 1024]);
+                return;
+            }
+            let _ = stream.write_all(http("200 OK", GOOD).as_bytes());
+        }
+    });
+    let server = TestServer::with(&[
+        ("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()),
+        ("APP_ADMIN_CONTROL__TIMEOUT", "300ms"),
+        ("APP_CATCH_UP__REASON", "false"),
+    ]);
+    let user = tokens::user();
+    for number in 0..=THRESHOLD {
+        let answer = server.client().get(&format!("/callCatchUp/r{number}"), Some(&user));
+        answer.is_error(500, "Internal server error", "it hangs, or is open");
+    }
+    for _ in 0..20 {
+        let asked = Instant::now();
+        server.client().get("/callStatus/r1", Some(&user)).is_success_with(r#""good""#);
+        assert!(asked.elapsed() < AT_ONCE);
+    }
+}
