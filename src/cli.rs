@@ -123,6 +123,8 @@ enum Error {
     Unreachable(String),
     #[error("not ready: {0}")]
     NotReady(String),
+    #[error("nobody reads standard output")]
+    NobodyReads,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -152,17 +154,36 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig) => check_config::run(config),
         Some(Command::Healthcheck) => healthcheck::run(config),
         Some(Command::Migrate) => migrate(config),
-        Some(Command::Openapi) => io::stdout().write_all(openapi::text().as_bytes()).map_err(Error::from),
+        Some(Command::Openapi) => say(&openapi::text()),
     };
     telemetry::flush();
-    let Err(error) = outcome else {
-        return ExitCode::SUCCESS;
+    let error = match outcome {
+        // Whoever read it has read enough, as `head` does.
+        Ok(()) | Err(Error::NobodyReads) => return ExitCode::SUCCESS,
+        Err(error) => error,
     };
     // There is nobody left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "{}", error.to_string().trim_end());
     match error {
         Error::Settings(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Writes to standard output what the command is for: with nobody left to read it, the command is over.
+fn say(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::NobodyReads),
+        done => Ok(done?),
+    }
+}
+
+/// The same, where the command goes on without a reader.
+fn tell(text: &str) -> Result<(), Error> {
+    match say(text) {
+        Err(Error::NobodyReads) => Ok(()),
+        done => done,
     }
 }
 
@@ -189,8 +210,10 @@ fn sandbox(listen: SocketAddr) -> Result<(), Error> {
         let sandbox = bind_sandbox(listen)?;
         let mut told = told_to_stop()?;
         let (base_url, control) = (sandbox.base_url(), sandbox.control_url());
-        writeln!(io::stdout(), "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}")?;
-        writeln!(io::stdout(), "Its answers can be changed at {control} (see docs/QA.md)")?;
+        tell(&format!(
+            "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}\n\
+             Its answers can be changed at {control} (see docs/QA.md)\n"
+        ))?;
         tokio::select! {
             ended = sandbox.run() => Ok(ended?),
             _ = told.recv() => Ok(()),
@@ -206,7 +229,7 @@ fn migrate(config: Option<&Path>) -> Result<(), Error> {
     let url = Values::load(&environment::read()?, config)?.database_url()?;
     block_on(async {
         Database::open(url.expose(), Background::start()?).await?;
-        Ok(writeln!(io::stdout(), "the database's schema is up to date")?)
+        say("the database's schema is up to date\n")
     })
 }
 

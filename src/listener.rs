@@ -4,16 +4,21 @@
 use std::future::ready;
 use std::io;
 use std::net::TcpListener;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_http::body::MessageBody;
+use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_server::Server;
-use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
 use actix_web::dev::{AppConfig, ServiceResponse};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use crate::connection::{self, Connection, Connections, Room};
+use crate::connection::{self, Answering, Connection, Connections, Room, Turn};
 use crate::draining::Draining;
 
 /// How much of an answer is gathered before it is sent. Together with bodies that come in slices
@@ -25,10 +30,8 @@ const WRITE_BUFFER: usize = 16 * 1024;
 pub struct Rules {
     /// Worker threads.
     pub workers: usize,
-    /// Connections, over all workers.
-    pub max_connections: usize,
-    /// Connections beyond that, which are told so, or how the server is, and end.
-    pub standing: usize,
+    /// For its connections, and for those beyond that are told so, or how the server is, and end.
+    pub room: Room,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// How long what is in flight may take to finish at the stop.
@@ -53,11 +56,11 @@ where
 {
     let (keep_alive, of_connection) = (rules.keep_alive, rules.connection);
     let (draining, address) = (draining.clone(), listener.local_addr()?);
-    let room = Room::new(rules.max_connections, rules.standing.div_ceil(rules.workers));
+    let room = rules.room.clone();
     let builder = Server::build()
         .workers(rules.workers)
         // Never reached: of those that stand the oldest gives way before.
-        .max_concurrent_connections(rules.max_connections.saturating_add(2 * rules.standing).div_ceil(rules.workers))
+        .max_concurrent_connections(room.more_than_one_has(rules.workers))
         // actix counts in seconds; rounded up, so that nothing is cut early.
         .shutdown_timeout(rules.shutdown_timeout.as_secs() + u64::from(rules.shutdown_timeout.subsec_nanos() > 0))
         // Signals are the command line's business.
@@ -65,7 +68,15 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
         let connections = Connections::start(of_connection, room.clone(), draining.clone());
-        let (stopping, served) = (stopping.clone(), factory().into_factory());
+        let served = apply_fn_factory(factory(), |request: Request, served: &S::Service| {
+            let turn = request.conn_data::<Turn>().map(Turn::begin);
+            let answer = served.call(request);
+            async move {
+                let answer = answer.await?;
+                Ok(answer.map_body(|_, body| OfOneTurn { body: body.boxed(), _turn: turn }))
+            }
+        });
+        let stopping = stopping.clone();
         let http = HttpService::build()
             .keep_alive(KeepAlive::Timeout(keep_alive))
             // Only this one answers, with 408, and only the first head of a connection.
@@ -82,6 +93,7 @@ where
                 of_connection.insert(connection.invitation());
                 of_connection.insert(connection.sending());
                 of_connection.insert(connection.standing());
+                of_connection.insert(connection.turn());
             })
             .h1(map_config(served.map_err(|error| error.error_response()), |()| AppConfig::default()));
         fn_service(move |stream: TcpStream| {
@@ -91,4 +103,22 @@ where
         .and_then(http)
     })?;
     Ok(builder.run())
+}
+
+/// The body of an answer; when it is dropped, it has been made, and its connection's next request may come.
+struct OfOneTurn {
+    body: BoxBody,
+    _turn: Option<Answering>,
+}
+
+impl MessageBody for OfOneTurn {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
 }

@@ -9,7 +9,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 
-use crate::connection;
+use crate::connection::{self, Room};
 use crate::listener::{self, Rules};
 use crate::metrics::Metrics;
 use crate::middleware::access_log::access_log;
@@ -51,8 +51,7 @@ impl Management {
         let shown = web::Data::new(metrics.clone());
         let rules = Rules {
             workers: 1,
-            max_connections: MAX_CONNECTIONS,
-            standing: STANDING,
+            room: Room::new(MAX_CONNECTIONS, STANDING, 1),
             keep_alive: KEEP_ALIVE,
             shutdown_timeout: Duration::ZERO,
             connection: connection::Rules::new(REQUEST),

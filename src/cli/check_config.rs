@@ -1,7 +1,7 @@
 //! `check-config`: what the server would run by, and whether what stands behind it can be reached. Changes nothing.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -17,14 +17,15 @@ use crate::window::shared;
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let values = Values::load(&super::environment::read()?, config)?;
     let settings = values.settings()?;
-    io::stdout().write_all(effective(&values).as_bytes())?;
+    // With nobody left to read, the exit code still says what was found.
+    super::tell(&effective(&values))?;
     let checks = super::block_on(async { Ok(check(&settings).await) })?;
     let mut unreachable = Vec::new();
     for Check { what, setting, outcome } in checks {
         match outcome {
-            Ok(state) => writeln!(io::stdout(), "# {what}: ok, {state}")?,
+            Ok(state) => super::tell(&format!("# {what}: ok, {state}\n"))?,
             Err(why) => {
-                writeln!(io::stdout(), "# {what}: FAILED, {why}")?;
+                super::tell(&format!("# {what}: FAILED, {why}\n"))?;
                 unreachable.push(format!("{what} ({setting})"));
             }
         }

@@ -1,7 +1,7 @@
 //! `dev`: everything on one machine, with nothing to set up.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -81,9 +81,8 @@ fn write_sample_summary() -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-fn greet((address, management): (SocketAddr, SocketAddr), token: &str, control: &str) -> io::Result<()> {
-    writeln!(
-        io::stdout(),
+fn greet((address, management): (SocketAddr, SocketAddr), token: &str, control: &str) -> Result<(), Error> {
+    super::tell(&format!(
         "\
 The server is on http://{address}, with a sandbox Admin Control behind it.
 
@@ -98,5 +97,5 @@ Paste this into another terminal:
 curl -H 'Authorization: Bearer {token}' http://{address}/callCatchUp/{ROOM}
 ",
         rooms = crate::sandbox::SAMPLE_ROOMS.join(", "),
-    )
+    ))
 }

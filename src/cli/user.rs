@@ -1,7 +1,7 @@
 //! `user …`: accounts, managed from the command line beside running servers.
 
 use std::future::Future;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::{Error, UserCommand};
@@ -50,7 +50,7 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
             })
         }
     };
-    Ok(io::stdout().write_all(done?.as_bytes())?)
+    super::say(&done?)
 }
 
 /// Opens the database for one piece of work, which gives what is to be printed.

@@ -93,18 +93,26 @@ impl Framing {
         self.phase() == Phase::Body && std::mem::take(&mut self.asks)
     }
 
-    /// Takes what was read, and makes the values of two headers into ones that nobody knows. After an `Upgrade` the parser would
+    /// How many bytes certainly belong to the request that is being read.
+    pub(super) fn missing(&self) -> usize {
+        match self.state {
+            State::Body(left) | State::ChunkData(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            _ => 0,
+        }
+    }
+
+    /// Takes what was read, up to the end of one request, gives how much that is, and makes the values of two headers into ones that nobody knows. After an `Upgrade` the parser would
     /// take whatever follows for a body without end; a server may ignore that header (RFC 9110 section 7.8). To an `Expect` it
     /// would say `100 Continue` before anybody has decided that the body is wanted.
     ///
     /// # Errors
     ///
     /// [`Refused`] if a limit is passed, a line of a head or a trailer does not end in CR LF, or a `Host` names no one host.
-    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<(), Refused> {
+    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Refused> {
         let mut at = 0;
         while at < bytes.len() {
             at = match self.state {
-                State::Unknown => return Ok(()),
+                State::Unknown => return Ok(bytes.len()),
                 State::Body(left) => {
                     let taken = take(left, bytes.len() - at);
                     if left == taken as u64 {
@@ -121,8 +129,11 @@ impl Framing {
                 }
                 State::RequestLine | State::HeaderLine | State::ChunkSize | State::Trailer => self.read_line(bytes, at)?,
             };
+            if self.phase() == Phase::Between {
+                break;
+            }
         }
-        Ok(())
+        Ok(at)
     }
 
     fn next_request(&mut self) {

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::sweeper::{Sweeper, Watch};
+use super::sweeper::Sweeper;
+use super::watch::Watch;
 
 /// Says that the body of the request that is being worked on is wanted, to a client that waits to hear it.
 pub struct Invitation(pub(super) Rc<Watch>);
@@ -47,5 +48,25 @@ impl Standing {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.1.seat(&self.0)
+    }
+}
+
+/// Says when an answer has been made: until then no other request of its connection is begun.
+pub struct Turn(pub(super) Rc<Watch>);
+
+impl Turn {
+    /// The answer to the request that has begun is being made until this is dropped.
+    #[must_use]
+    pub fn begin(&self) -> Answering {
+        Answering(Rc::clone(&self.0))
+    }
+}
+
+/// An answer that is being made.
+pub struct Answering(Rc<Watch>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.has_answered();
     }
 }

@@ -1,14 +1,17 @@
 //! A client's connection: a TCP stream that keeps the limits which the HTTP server behind it does not know.
 //!
 //! It sees the bytes in both directions and ends a connection whose request does not arrive in time, whose head or request line
-//! is too long, or whose client does not take its answer. What a request means it leaves to others; docs/LIMITS.md has
-//! every number.
+//! is too long, or whose client does not take its answer; and it hands on one request at a time, however many were sent ahead.
+//! What a request means it leaves to others; docs/LIMITS.md has every number.
 
+mod ahead;
 mod framing;
 mod handles;
+mod rules;
 mod seats;
 mod socket;
 mod sweeper;
+mod watch;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -21,50 +24,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::draining::Draining;
+use ahead::Ahead;
 use framing::{Framing, Phase, Refused};
-pub use handles::{Invitation, Revocable, Sending, Standing};
+pub use handles::{Answering, Invitation, Revocable, Sending, Standing, Turn};
+pub use rules::Rules;
 pub use seats::Room;
 pub use socket::listen;
-use sweeper::{Sweeper, Watch};
+use sweeper::Sweeper;
+use watch::Watch;
 
 /// How much is still read, and thrown away, of a request that was answered before it was complete.
 const UNWANTED: usize = 64 * 1024;
 
 /// How much is read before the HTTP server is left to take it: it would gather whatever is there, and keep that much room.
 const PORTION: usize = 8 * 1024;
-
-/// How long a client may take. Ends come up to half a second later.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// For a head, from its first byte.
-    pub head: Duration,
-    /// For a whole request, from the first byte of its head to the last of its body.
-    pub request: Duration,
-    /// Within such a time …
-    pub send_window: Duration,
-    /// … it must have taken so many bytes for each second of it.
-    pub least_per_second: usize,
-    /// For both, once the listener is closed.
-    pub once_stopped: Duration,
-    /// For closing its end.
-    pub closing: Duration,
-}
-
-impl Rules {
-    /// Those of the server, where a request may take so long.
-    #[must_use]
-    pub fn new(request: Duration) -> Self {
-        Self {
-            head: Duration::from_secs(5),
-            // The handler that waits for the body comes first, with an answer.
-            request: request.saturating_add(Duration::from_millis(250)),
-            send_window: Duration::from_secs(30),
-            least_per_second: 1024,
-            once_stopped: Duration::from_secs(5),
-            closing: Duration::from_secs(1),
-        }
-    }
-}
 
 /// The connections of one worker.
 #[derive(Clone)]
@@ -90,6 +63,7 @@ impl Connections {
             asked: false,
             unflushed: false,
             portion: 0,
+            ahead: Ahead::default(),
             closing: None,
         }
     }
@@ -111,12 +85,14 @@ pub struct Connection {
     unflushed: bool,
     /// How much has been read since nothing was there, or since the last pause.
     portion: usize,
+    /// What came together with a request and belongs to the next ones.
+    ahead: Ahead,
     /// How much is still read for nothing, once our end is closed.
     closing: Option<usize>,
 }
 
 impl Connection {
-    /// Takes note of what was read, and changes what must not go further.
+    /// Takes note of what was read, keeps back what is not its turn yet, and changes what must not go further.
     fn has_read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let requests = self.framing.begun();
         let bytes = buffer.filled_mut().get_mut(before..).unwrap_or_default();
@@ -124,14 +100,19 @@ impl Connection {
             // Its client has closed its end, and can't be late any more.
             return self.watch.has_read(None);
         }
-        if let Err(Refused(at)) = self.framing.read(bytes) {
-            // What no parser takes, in a head as in the frame of a body: 400, and no byte further.
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = 0;
+        let taken = match self.framing.read(bytes) {
+            Ok(taken) => taken,
+            Err(Refused(at)) => {
+                // What no parser takes, in a head as in the frame of a body: 400, and no byte further.
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = 0;
+                }
+                self.refused = true;
+                at + 1
             }
-            buffer.set_filled(before + at + 1);
-            self.refused = true;
-        }
+        };
+        self.ahead.keep(bytes.get(taken..).unwrap_or_default(), taken);
+        buffer.set_filled(before + taken);
         if self.framing.begun() != requests {
             self.begun = self.sweeper.now();
             self.watch.begins();
@@ -142,6 +123,34 @@ impl Connection {
             Phase::Head => Some(self.sweeper.head_by(self.begun)),
             Phase::Body => Some(self.sweeper.request_by(self.begun)),
         });
+    }
+
+    /// The next bytes: what was sent ahead, or what the kernel has.
+    fn poll_bytes(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            self.ahead.give(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let most = self.framing.missing().max(ahead::MOST).min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Another request must not begin yet: what there is of it stays in the kernel. Only whether the client has left is looked at.
+    fn wait_for_its_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.portion = 0;
+        self.watch.starves(context);
+        if self.ahead.is_empty() && !self.watch.knows_of_more() {
+            let mut byte = [0];
+            if ready!(self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.watch.has_more();
+        Poll::Pending
     }
 
     /// Says `100 Continue` to a client that asked, if its body is wanted, and nothing else is on its way to it.
@@ -172,11 +181,23 @@ impl Connection {
         Standing(Rc::clone(&self.watch), Rc::clone(&self.sweeper))
     }
 
+    /// What says when an answer has been made.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        Turn(Rc::clone(&self.watch))
+    }
+
     /// Ends it at once, with whatever is still on its way.
     fn give_up<T>(&self) -> Poll<io::Result<T>> {
         // Else the kernel would go on for minutes. It only fails if there is no connection any more.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
+
+    /// Between requests nothing more is on its way, as far as anybody knows.
+    fn may_get_more(&self) -> bool {
+        let ahead = !self.ahead.is_empty() || self.watch.knows_of_more();
+        self.refused || ahead || self.framing.phase() != Phase::Between
     }
 
     /// Reads for nothing: a connection that is closed with unread bytes is reset, and the answer may be lost with it.
@@ -188,10 +209,8 @@ impl Connection {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.closing = Some(left.saturating_sub(buffer.filled().len()));
                 }
-                Poll::Ready(_) => return Poll::Ready(()),
-                // Between requests nothing more is on its way, as far as anybody knows.
-                Poll::Pending if !self.refused && self.framing.phase() == Phase::Between => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if self.may_get_more() => return Poll::Pending,
+                _ => return Poll::Ready(()),
             }
         }
         Poll::Ready(())
@@ -207,13 +226,17 @@ impl AsyncRead for Connection {
         if this.refused {
             return Poll::Ready(Ok(()));
         }
+        // One at a time, and none as long as its client does not take the answers that there are.
+        if this.framing.phase() == Phase::Between && (this.watch.is_answering() || this.unflushed) {
+            return this.wait_for_its_turn(context);
+        }
         if this.portion >= PORTION {
             this.portion = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        match Pin::new(&mut this.stream).poll_read(context, buffer) {
+        match this.poll_bytes(context, buffer) {
             Poll::Pending => {
                 this.portion = 0;
                 this.watch.starves(context);
@@ -250,6 +273,7 @@ impl AsyncWrite for Connection {
         // Only called once everything was taken.
         let this = self.get_mut();
         this.unflushed = false;
+        this.watch.has_sent();
         Pin::new(&mut this.stream).poll_flush(context)
     }
 

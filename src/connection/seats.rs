@@ -12,10 +12,28 @@ pub struct Room {
 }
 
 impl Room {
-    /// For so many connections in all, and for so many more on each worker that are only told that there is no room.
+    /// For so many connections in all, and for so many more that are only told that there is no room, spread over the workers.
     #[must_use]
-    pub fn new(connections: usize, standing: usize) -> Self {
-        Self { seats: Arc::new(Seats::new(connections)), standing }
+    pub fn new(connections: usize, standing: usize, workers: usize) -> Self {
+        Self { seats: Arc::new(Seats::new(connections)), standing: standing.div_ceil(workers.max(1)) }
+    }
+
+    /// How many connections there may be.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.seats.limit
+    }
+
+    /// How many there are; who stands does not count.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.seats.taken.load(Ordering::Relaxed)
+    }
+
+    /// More than a worker of so many ever has, those included that give way and may be there for a moment yet.
+    #[must_use]
+    pub fn more_than_one_has(&self, workers: usize) -> usize {
+        self.limit().div_ceil(workers.max(1)).saturating_add(2 * self.standing)
     }
 
     /// A seat, if one is free.

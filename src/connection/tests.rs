@@ -33,7 +33,7 @@ fn connect_to(draining: &Draining, receive_buffer: usize) -> (Connection, Peer) 
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let stream = TcpStream::from_std(stream).unwrap();
-    (Connections::start(RULES, Room::new(1, 1), draining.clone()).open(stream), socket.into())
+    (Connections::start(RULES, Room::new(1, 1, 1), draining.clone()).open(stream), socket.into())
 }
 
 fn run(work: impl Future<Output = ()>) {
@@ -138,14 +138,19 @@ fn a_head_and_a_body_have_their_times_and_a_connection_between_requests_has_none
     for (sent, at) in [
         ("\r\n", RULES.head),
         ("GET / HT", RULES.head),
-        ("GET / HTTP/1.1\r\n\r\nGET", RULES.head),
+        ("GET / HTTP/1.1\r\n\r\nGET / HT", RULES.head),
         ("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", RULES.request),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", RULES.request),
     ] {
         run(async {
             let (mut connection, mut peer) = connect(&Draining::default());
             peer.write_all(sent.as_bytes()).unwrap();
-            assert_eq!(read(&mut connection).await.unwrap(), sent.as_bytes());
+            let mut got = read(&mut connection).await.unwrap();
+            if got.len() < sent.len() {
+                drop(connection.turn().begin());
+                got.extend(read(&mut connection).await.unwrap());
+            }
+            assert_eq!(got, sent.as_bytes());
             is_ended(async { read(&mut connection).await.map(drop) }, at).await;
         });
     }
@@ -155,6 +160,39 @@ fn a_head_and_a_body_have_their_times_and_a_connection_between_requests_has_none
         read(&mut connection).await.unwrap();
         let waiting = tokio::time::timeout(RULES.request * 3, read(&mut connection)).await;
         assert!(waiting.is_err(), "{waiting:?}");
+    });
+}
+
+#[test]
+fn another_request_is_read_once_the_answer_before_it_has_been_made_and_taken() {
+    run(async {
+        let (mut connection, mut peer) = connect(&Draining::default());
+        let request = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n".as_slice();
+        let post = [b"POST / HTTP/1.1\r\nContent-Length: 3000\r\n\r\n".as_slice(), &[b'x'; 3000]].concat();
+        let (turn, short) = (connection.turn(), Duration::from_millis(50));
+        // In one piece, and much more than is held.
+        peer.write_all(&[request, request, &post, &request.repeat(1_000)].concat()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(read(&mut connection).await.unwrap(), request);
+            let answering = turn.begin();
+            assert!(tokio::time::timeout(short, read(&mut connection)).await.is_err(), "it must wait");
+            drop(answering);
+        }
+        // A body is read while its request is being answered.
+        let (answering, mut body) = (turn.begin(), Vec::new());
+        while body.len() < post.len() {
+            body.extend(read(&mut connection).await.unwrap());
+        }
+        assert_eq!(body, post);
+        let (mut space, woken) = ([0; 1024], async {
+            tokio::time::sleep(short).await;
+            drop(answering);
+        });
+        let mut buffer = ReadBuf::new(&mut space);
+        let waiting = poll_fn(|context| Pin::new(&mut connection).poll_read(context, &mut buffer));
+        let ((), next) = tokio::join!(woken, tokio::time::timeout(RULES.send_window, waiting));
+        next.expect("who waits is woken").unwrap();
+        assert_eq!(buffer.filled(), request);
     });
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Windows;
 use crate::admin_control::{Error, Observer, Permits};
+use crate::connection::Room;
 use crate::db::{self, Database};
 use crate::health::{Health, Readiness};
 use crate::metrics::{Counter, Histogram, Http, Registry};
@@ -25,6 +26,10 @@ const HELD: &str = "proconf_window_entries";
 const HELD_HELP: &str = "Answers that a window holds.";
 const HELD_BYTES: &str = "proconf_window_bytes";
 const HELD_BYTES_HELP: &str = "Memory that a window's answers take, in bytes.";
+const CLIENTS: &str = "proconf_http_connections";
+const CLIENTS_HELP: &str = "Connections of clients; those beyond the limit, which are only told so, do not count.";
+const MAX_CLIENTS: &str = "proconf_http_connections_max";
+const MAX_CLIENTS_HELP: &str = "The most connections of clients.";
 const CONNECTIONS: &str = "proconf_database_connections";
 const CONNECTIONS_HELP: &str = "Connections to the database, by state.";
 const MAX_CONNECTIONS: &str = "proconf_database_connections_max";
@@ -126,6 +131,12 @@ fn watch_window<E: crate::window::CallError>(registry: &mut Registry, name: &'st
 pub(super) fn watch_shared(registry: &mut Registry, name: &'static str, shared: &Arc<SharedWindow>) {
     let (shared, help) = (Arc::clone(shared), "1 while replicas share the window, 0 while this one is on its own.");
     registry.watch("proconf_window_shared", help, &[("window", name)], move || f64::from(u8::from(shared.shares())));
+}
+
+pub(super) fn watch_connections(registry: &mut Registry, room: &Room) {
+    let seats = room.clone();
+    registry.watch(CLIENTS, CLIENTS_HELP, &[], move || float(seats.taken() as u64));
+    registry.gauge(MAX_CLIENTS, MAX_CLIENTS_HELP, &[]).set(float(room.limit() as u64));
 }
 
 fn watch_database(registry: &mut Registry, database: &Database) {

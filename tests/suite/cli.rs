@@ -550,3 +550,51 @@ fn healthcheck_says_whether_this_server_is_ready() {
     assert_eq!((code, stderr.trim()), (1, "not ready: /health/ready answers 503"));
     assert_eq!(check("nonsense").0, 1, "and never another code");
 }
+
+#[test]
+fn a_command_whose_reader_has_gone_ends_quietly_and_a_server_goes_on() {
+    let place = folder();
+    let settings =
+        [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), ("RUST_LOG", "off")];
+    let unread = |arguments: &[&str]| {
+        let mut child = command(&place, arguments, &settings).stdin(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        // Before it has its password it says nothing.
+        let _ = child.stdin.take().unwrap().write_all(PASSWORD.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().expect("not killed"), String::from_utf8(output.stderr).unwrap())
+    };
+    secrets::phrase(PASSWORD);
+    for arguments in [
+        &["openapi"][..],
+        &["--help"],
+        &["--version"],
+        &["migrate"],
+        &["user", "add", "--email", EMAIL, "--name", "Ann", "--password-stdin"],
+        &["user", "list"],
+        &["user", "disable", "--email", EMAIL],
+    ] {
+        assert_eq!(unread(arguments), (0, String::new()), "{arguments:?}");
+    }
+    // What it found is still said by its code.
+    let (code, stderr) = unread(&["check-config"]);
+    assert!(code == 78 && stderr.starts_with("can't be reached: ") && stderr.lines().count() == 1, "{code} {stderr}");
+    let (_, listed, _) = run(&place, &["user", "list"], &settings, "");
+    assert!(listed.contains("\tdisabled\t"), "{listed}");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for arguments in [&["dev"][..], &["sandbox", "--listen", &address.to_string()]] {
+        let listen = address.to_string();
+        let mut child = command(&place, arguments, &[("APP_SERVER__LISTEN", &listen), ("RUST_LOG", "off")]).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        let started = std::time::Instant::now();
+        // It listens before it says so: to be told to stop, and to end well, it must have got over that.
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "{arguments:?} ended");
+            assert!(started.elapsed() < std::time::Duration::from_secs(20), "{arguments:?} does not listen");
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(300));
+        assert!(child.try_wait().unwrap().is_none(), "{arguments:?} ended");
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
+    }
+}

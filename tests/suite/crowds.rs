@@ -124,6 +124,50 @@ fn with_few_files_allowed_nobody_is_left_without_an_answer_and_the_processor_idl
 }
 
 #[test]
+fn two_thousand_who_come_where_there_are_files_for_a_thousand_keep_nobody_who_is_inside_from_being_served() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::with_files(1024, &sandbox.base_url, &[("RUST_LOG", "info")]);
+    let ask = request("GET", b"/callConfig", Some(&tokens::user()));
+    let mut inside: Vec<Connection> = (0..100).map(|_| server.client().connect()).collect();
+    for connection in &mut inside {
+        assert_eq!(connection.ask(&ask).status, 200);
+    }
+    // Some ask, some begin to, some say nothing, and none leaves.
+    let crowd: Vec<Connection> = (0..2_000)
+        .map(|number| {
+            let mut connection = server.client().connect();
+            connection.send([&ask[..], b"GET /callConfig HTTP/1.1\r\nHost: t\r\n", b""][number % 3]);
+            connection
+        })
+        .collect();
+    assert!(server.descriptors() < 1024, "{}", server.descriptors());
+    let is_well = |inside: &mut Vec<Connection>| {
+        for client in [server.client(), Client::new(server.management)] {
+            for target in ["/health/live", "/health/ready"] {
+                let started = Instant::now();
+                assert_eq!(client.get(target, None).status, 200);
+                assert!(started.elapsed() < Duration::from_secs(1), "{target}: {:?}", started.elapsed());
+            }
+        }
+        for connection in inside {
+            let started = Instant::now();
+            assert_eq!(connection.ask(&ask).status, 200, "who is inside is served on");
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+    };
+    is_well(&mut inside);
+    let before = server.processor_time();
+    std::thread::park_timeout(Duration::from_secs(2));
+    let spent = server.processor_time().saturating_sub(before);
+    assert!(spent < Duration::from_millis(400), "{spent:?} of two seconds: it looks for room again and again");
+    is_well(&mut inside);
+    drop(crowd);
+    is_served_within(server.client(), Duration::from_secs(1));
+    is_well(&mut inside);
+    assert!(server.lines(0, |line| line["message"] == "panicked").is_empty());
+}
+
+#[test]
 fn without_a_file_for_admin_control_the_answer_is_503_and_all_is_well_once_there_are_some() {
     let script = Script::echo();
     let sandbox = SandboxOnAThread::start(script.clone());

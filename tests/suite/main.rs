@@ -13,6 +13,7 @@
     reason = "a test that can't go on has failed; and nothing of a test binary is public"
 )]
 
+mod ahead;
 mod architecture;
 mod breaker;
 mod call_catch_up;
@@ -45,6 +46,7 @@ mod room_names;
 mod sandbox;
 mod sessions;
 mod shared_window;
+mod splitting;
 mod stopping;
 mod storage;
 mod supply_chain;

@@ -204,6 +204,24 @@ fn the_process_the_database_and_the_build_are_there() {
 }
 
 #[test]
+fn connections_of_clients_are_counted_and_so_is_how_many_there_may_be() {
+    let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "3")]);
+    let connections = || value(&scrape(&server), "proconf_http_connections");
+    assert_eq!((connections(), value(&scrape(&server), "proconf_http_connections_max")), (0.0, 3.0));
+    let ask = crate::support::client::request("GET", b"/nowhere", None);
+    let mut open: Vec<_> = (0..5).map(|_| server.client().connect()).collect();
+    // Which of them find room is up to the workers.
+    open.retain_mut(|connection| connection.ask(&ask).status == 404);
+    assert_eq!(open.len(), 3);
+    assert_eq!(connections(), 3.0, "those that are told that there is no room do not count");
+    open.truncate(1);
+    let started = Instant::now();
+    while connections() != 1.0 {
+        assert!(started.elapsed() < std::time::Duration::from_secs(2));
+    }
+}
+
+#[test]
 fn two_servers_in_one_process_count_by_themselves() {
     let (one, other) = (TestServer::start(), TestServer::start());
     one.client().get("/callConfig", Some(&tokens::user())).data();

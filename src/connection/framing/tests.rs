@@ -5,12 +5,15 @@ fn feed(bytes: &[u8], size: usize) -> (Vec<u8>, Phase, Framing, bool) {
     let mut framing = Framing::new();
     let mut passed = Vec::new();
     for piece in bytes.chunks(size) {
-        let mut piece = piece.to_vec();
-        if framing.read(&mut piece).is_err() {
-            let phase = framing.phase();
-            return (passed, phase, framing, true);
+        let (mut piece, mut at) = (piece.to_vec(), 0);
+        while at < piece.len() {
+            let Ok(taken) = framing.read(&mut piece[at..]) else {
+                let phase = framing.phase();
+                return (passed, phase, framing, true);
+            };
+            passed.extend_from_slice(&piece[at..at + taken]);
+            at += taken;
         }
-        passed.extend_from_slice(&piece);
     }
     let phase = framing.phase();
     (passed, phase, framing, false)
@@ -45,6 +48,27 @@ fn each_request_ends_where_it_ends_however_its_bytes_are_cut() {
             assert!(!refused, "{of}");
             assert_eq!((at_the_end, framing.begun(), &passed), (phase, begun, &bytes), "{of}");
         }
+    }
+}
+
+#[test]
+fn one_request_is_taken_at_a_time_and_how_much_of_its_body_is_missing_is_known() {
+    let post = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc".as_slice();
+    let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".as_slice();
+    for request in [GET, post, chunked] {
+        let (mut framing, mut all) = (Framing::new(), [request, b"\r\n", GET, b"GET"].concat());
+        assert_eq!(framing.read(&mut all), Ok(request.len()));
+        assert_eq!((framing.begun(), framing.phase(), framing.missing()), (1, Phase::Between, 0));
+        assert_eq!(framing.read(&mut all[request.len()..]), Ok(GET.len() + 2));
+        assert_eq!(framing.read(&mut all[request.len() + GET.len() + 2..]), Ok(3));
+        assert_eq!((framing.begun(), framing.phase(), framing.missing()), (3, Phase::Head, 0));
+    }
+    for (bytes, missing) in
+        [(&post[..post.len() - 2], 2), (&chunked[..chunked.len() - 9], 2), (&chunked[..chunked.len() - 7], 0)]
+    {
+        let mut framing = Framing::new();
+        assert_eq!(framing.read(&mut bytes.to_vec()), Ok(bytes.len()));
+        assert_eq!((framing.phase(), framing.missing()), (Phase::Body, missing));
     }
 }
 

@@ -1,0 +1,181 @@
+//! Requests that are sent ahead, behind one whose answer takes its time: they wait in the kernel and not in this process, and each
+//! gets its answer in its turn.
+
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::{Reply, Script};
+
+use crate::support::client::{Connection, request};
+use crate::support::process::ServerProcess;
+use crate::support::{SandboxOnAThread, TestServer, tokens};
+
+/// As much as a connection was once read ahead.
+const MUCH: usize = 128 * 1024;
+/// Many of them in a small space: each would become a request in memory that is many times as large.
+const SHORT: &[u8] = b"GET / HTTP/1.1\r\nHost:t\r\n\r\n";
+/// A log of all of it would be kept by the test.
+const QUIET: (&str, &str) = ("RUST_LOG", "error,proconf_app_server::server=info");
+const LIVE: &str = "/callCatchUp/r1/live";
+const SLOW: &str = "/callCatchUp/slow";
+
+#[test]
+fn what_is_sent_ahead_of_a_slow_answer_or_a_stream_takes_no_memory_here() {
+    let script = Script::echo();
+    script.catch_up("slow", Reply::silence());
+    let sandbox = SandboxOnAThread::start(script);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "30s"), QUIET]);
+    let token = tokens::user();
+    let ahead = SHORT.repeat(MUCH / SHORT.len());
+    for (target, how_many) in [(SLOW, 400), (LIVE, 400)] {
+        let mut waiting: Vec<Connection> = (0..how_many)
+            .map(|_| {
+                let mut connection = server.client().connect();
+                connection.send(&request("GET", target.as_bytes(), Some(&token)));
+                if target == LIVE {
+                    connection.read_raw(|text| text.contains("data: "));
+                }
+                connection
+            })
+            .collect();
+        // One that is answered has come behind them all, on both workers.
+        let is_answered = || (0..20).for_each(|_| assert_eq!(server.client().get("/health/live", None).status, 200));
+        is_answered();
+        let before = server.memory();
+        for connection in &mut waiting {
+            connection.send(&ahead);
+        }
+        is_answered();
+        let grown = server.memory().saturating_sub(before);
+        // All of it would be 50 MiB as bytes, and many times that as requests.
+        assert!(grown < 8 * 1024, "{grown} KiB behind {how_many} of {target}");
+    }
+}
+
+#[test]
+fn what_came_in_one_piece_with_a_slow_request_is_held_in_a_small_piece() {
+    let script = Script::echo();
+    script.catch_up("slow", Reply::silence());
+    let sandbox = SandboxOnAThread::start(script);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "30s"), QUIET]);
+    let slow = request("GET", SLOW.as_bytes(), Some(&tokens::user()));
+    let all = [slow.clone(), SHORT.repeat(MUCH / SHORT.len())].concat();
+    let wait_behind = |bytes: &[u8]| -> (Vec<Connection>, u64) {
+        let before = server.memory();
+        let waiting = (0..400)
+            .map(|_| {
+                let mut connection = server.client().connect();
+                connection.send(bytes);
+                connection
+            })
+            .collect();
+        for _ in 0..20 {
+            assert_eq!(server.client().get("/health/live", None).status, 200);
+        }
+        (waiting, server.memory().saturating_sub(before))
+    };
+    // The first ones make room that the second ones do not have again: the comparison is in favour of a failure.
+    let (_with, with) = wait_behind(&all);
+    let (_without, without) = wait_behind(&slow);
+    assert!(with < without + 12 * 1024, "{with} KiB and {without} KiB without what was sent ahead");
+}
+
+#[test]
+fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() {
+    let server = TestServer::start();
+    server.script.catch_up("slow", Reply::data("\"slow\"").after(Duration::from_millis(700)));
+    let token = tokens::user();
+    let body = r#"{"refreshToken":"x"}"#;
+    let post = format!(
+        "POST /auth/logout HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let chunked = format!(
+        "POST /auth/logout HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+         {:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let room = |number: usize| request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&token));
+    let ahead: Vec<u8> = (0..200)
+        .flat_map(|number| [room(number), post.clone().into(), b"\r\n".to_vec(), chunked.clone().into()])
+        .flatten()
+        .collect();
+    let slow = request("GET", SLOW.as_bytes(), Some(&token));
+    // In one piece with the slow one, after it, and in pieces that end anywhere.
+    for pieces in [
+        vec![[slow.clone(), ahead.clone()].concat()],
+        vec![slow.clone(), ahead.clone()],
+        [slow, ahead].concat().chunks(1_777).map(<[u8]>::to_vec).collect(),
+    ] {
+        let mut connection = server.client().connect();
+        let mut writer = connection.clone();
+        let before = server.calls();
+        let writing = std::thread::spawn(move || {
+            for piece in pieces {
+                writer.send(&piece);
+            }
+        });
+        while server.calls() == before {
+            std::thread::yield_now();
+        }
+        connection.read().unwrap().is_success_with(r#""slow""#);
+        for number in 0..200 {
+            connection.read().unwrap().is_success_with(&format!(r#""r{number}""#));
+            assert_eq!([connection.read().unwrap().status, connection.read().unwrap().status], [200, 200], "after {number}");
+        }
+        writing.join().unwrap();
+    }
+    let asked: Vec<String> = server.script.asked().iter().map(|asked| asked.target.clone()).collect();
+    assert_eq!(asked.len(), 3 * 201);
+    assert!(asked.iter().step_by(201).all(|target| target.ends_with("/slow")), "in their order");
+}
+
+#[test]
+fn who_leaves_while_he_waits_is_noticed() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "100ms")]);
+    for ahead in [false, true] {
+        let from = server.logged();
+        let mut connection = server.client().connect();
+        connection.send(&request("GET", LIVE.as_bytes(), Some(&tokens::user())));
+        connection.read_raw(|text| text.contains("data: "));
+        let files = server.descriptors();
+        if ahead {
+            connection.send(&SHORT.repeat(100));
+        }
+        connection.reset();
+        let started = Instant::now();
+        while server.descriptors() >= files {
+            assert!(started.elapsed() < Duration::from_secs(20), "with something sent ahead: {ahead}");
+            std::thread::yield_now();
+        }
+        assert!(server.lines(from, |line| line["message"] == "panicked").is_empty());
+    }
+}
+
+/// An answer without a body is made at once, whether its client takes it or not.
+#[test]
+fn who_asks_on_and_on_and_takes_no_answer_is_not_asked_for_more() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let server = ServerProcess::start(&sandbox.base_url, &[QUIET]);
+    let etag = server.client().get("/openapi.json", None).header("etag").unwrap().to_owned();
+    let not_modified = format!("GET /openapi.json HTTP/1.1\r\nHost: t\r\nIf-None-Match: {etag}\r\n\r\n");
+    assert_eq!(server.client().ask(not_modified.as_bytes()).status, 304);
+    let all = not_modified.repeat(1_000).into_bytes();
+    let before = server.memory();
+    let held: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            // Until all buffers on the way are full.
+            let blocked = (0..2_000).find_map(|_| stream.write_all(&all).err());
+            assert!(blocked.is_some_and(|error| error.kind() == ErrorKind::WouldBlock), "it went on reading");
+            stream
+        })
+        .collect();
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB of answers that nobody takes");
+    assert_eq!(server.client().get("/health/live", None).status, 200);
+    drop(held);
+}
