@@ -27,9 +27,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(base_url: &str, settings: &[(&str, &str)]) -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
         // Free a moment ago, and most likely still.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start_at(address, base_url, settings).await
+    }
+
+    /// The same, where another one was before.
+    pub(crate) async fn start_at(address: SocketAddr, base_url: &str, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
         command.arg("serve").current_dir(folder.path()).env_clear().envs([
             ("APP_SERVER__LISTEN", address.to_string().as_str()),
@@ -74,6 +79,16 @@ impl Server {
 
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    /// Waits for its end, and gives its exit code.
+    pub(crate) async fn ended(&mut self) -> io::Result<i32> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code().unwrap_or(-1));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -183,6 +198,11 @@ impl Client {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(1)?;
         Ok(Self { stream: socket.connect(address).await?, unread: Vec::new() })
+    }
+
+    /// Ends it with a reset.
+    pub(crate) fn reset(self) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
 
     /// Whether the other end has broken it off.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,6 +12,13 @@ use super::SECRET;
 use super::client::Client;
 use super::database::TestDatabase;
 use super::secrets;
+
+/// The binary under test, or another build of it that `TEST_SERVER` names (docs/QA.md).
+fn binary() -> PathBuf {
+    let other =
+        std::env::var_os("TEST_SERVER").map(|path| PathBuf::from(path).canonicalize().expect("TEST_SERVER is there"));
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_proconf-app-server").into())
+}
 
 /// Longer than any deadline in the tests.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +51,7 @@ impl ServerProcess {
     /// The same, with so many files that it may have open.
     pub fn with_files(limit: usize, base_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\""), env!("CARGO_BIN_EXE_proconf-app-server")]);
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\"")]).arg(binary());
         Self::run(command, Arc::new(TestDatabase::new()), base_url, settings)
     }
 
@@ -54,7 +62,7 @@ impl ServerProcess {
 
     /// The same, on a database that others may use too.
     pub fn on(database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+        let mut command = Command::new(binary());
         command.arg("serve");
         Self::run(command, database, base_url, settings)
     }

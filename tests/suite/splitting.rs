@@ -1,0 +1,281 @@
+//! Line breaks where a value was expected, from a client or from Admin Control: no header is ever made of them, and no second
+//! answer or request.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
+use crate::support::peers::{Peer, http, read_head};
+use crate::support::{TestServer, tokens};
+
+/// What is to become a header, if anything does.
+const INJECTED: &str = "X-Injected: 1";
+/// Line breaks, what some readers take for one, and what becomes one where bytes are cut or decoded.
+const BREAKS: [&[u8]; 19] = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\r\n\t",
+    b"\r\r\n",
+    b"\n\n",
+    b"\x0b",
+    b"\x0c",
+    b"\t",
+    b"%0d%0a",
+    b"%0D%0A%09",
+    b"%250d%250a",
+    b"%00",
+    b"\\r\\n",
+    "\u{560d}\u{560a}".as_bytes(),
+    "\u{2028}\u{85}".as_bytes(),
+    b"%E5%98%8D%E5%98%8A",
+    b"\xff\xc0\x8a",
+];
+/// Header lines of ours and of those who sit between.
+const KNOWN: [&str; 25] = [
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "age",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "date",
+    "etag",
+    "referrer-policy",
+    "retry-after",
+    "transfer-encoding",
+    "vary",
+    "x-accel-buffering",
+    "x-catch-up-reason",
+    "x-content-type-options",
+    "x-request-id",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-max-age",
+    "strict-transport-security",
+    "www-authenticate",
+];
+
+/// The lines of a head have names that are known, values without control characters, and nothing of what was to be a header.
+fn is_clean_head(of: &str, head: &str, known: &[&str]) {
+    for line in head.split("\r\n").skip(1) {
+        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{of}: {line:?} in {head:?}"));
+        assert!(known.contains(&name.to_ascii_lowercase().as_str()), "{of}: {line:?}");
+        assert!(!value.contains(|c: char| c.is_control()), "{of}: {line:?}");
+    }
+}
+
+/// One answer, whose body is as long as it says, and nothing behind it; or, where a stream begins, its head.
+fn is_one_answer(of: &str, text: &str) -> u16 {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{of}: {text:?}"));
+    is_clean_head(of, head, &KNOWN);
+    assert!(!head.to_lowercase().contains("injected"), "{of}: {head}");
+    let status = head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{of}: {head}"));
+    if !head.contains("\r\ntransfer-encoding: chunked") {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        assert_eq!(body.len(), length.parse::<usize>().unwrap(), "{of}: {text:?}");
+    }
+    status[..3].parse().unwrap()
+}
+
+/// What the server says to these bytes: all of it, or of a stream the beginning.
+fn answer(server: &TestServer, bytes: &[u8]) -> String {
+    let mut connection = server.client().connect();
+    connection.send(bytes);
+    connection.read_raw(|text| {
+        text.split_once("\r\n\r\n").is_some_and(|(head, _)| head.contains("\r\ntransfer-encoding: chunked"))
+            || text.contains("\r\nconnection: close\r\n") && text.contains("\r\n\r\n")
+    });
+    let begun = connection.read_raw(|_| true);
+    if begun.contains("\r\ntransfer-encoding: chunked") { begun } else { begun + &connection.read_to_end() }
+}
+
+/// An Admin Control that keeps the heads of what it is asked.
+fn listening() -> (Peer, Arc<Mutex<Vec<String>>>) {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heads);
+    let peer = Peer::serving(move |mut stream, _| {
+        if let Some(head) = read_head(&mut stream) {
+            kept.lock().unwrap().push(head);
+            let body = r#"{"error":null,"data":{"token":"x"}}"#;
+            let _ = stream.write_all(http("200 OK\r\nConnection: close", body).as_bytes());
+        }
+    });
+    (peer, heads)
+}
+
+#[test]
+fn a_line_break_in_whatever_a_client_sends_makes_no_header_and_no_second_answer_or_call() {
+    let (admin_control, heads) = listening();
+    let server = TestServer::with(&[
+        ("APP_ADMIN_CONTROL__BASE_URL", &admin_control.base_url()),
+        ("APP_SERVER__CORS_ORIGINS", "https://good.example"),
+        ("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer of-the-server"),
+    ]);
+    let token = tokens::user();
+    let etag = server.client().get("/callCatchUp/r1", Some(&token)).header("etag").unwrap().to_owned();
+    let headers = [
+        ("X-Request-Id", "abc"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "vendor=value"),
+        ("Origin", "https://good.example"),
+        ("Host", "t"),
+        ("If-None-Match", etag.as_str()),
+        ("Last-Event-ID", etag.as_str()),
+        ("Authorization", "Bearer abc"),
+        ("Accept", "application/json"),
+        ("User-Agent", "a"),
+        ("Cookie", "a=b"),
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "t"),
+        ("Access-Control-Request-Method", "GET"),
+        ("Content-Type", "application/json"),
+        ("Expect", "100-continue"),
+        ("Connection", "close"),
+    ];
+    let targets = [
+        "/",
+        "/nowhere/",
+        "/callCatchUp/r1",
+        "/callCatchUp?roomName=r1",
+        "/callStatus?roomName=",
+        "/callSummary/r1",
+        "/auth/joinmember?roomName=r1",
+        "/callCatchUp/r1/live?ticket=",
+        "/callConfig?x=",
+        "/callCatchUp/r1/live?lastEventId=",
+    ];
+    let mut statuses = BTreeSet::new();
+    let mut check = |of: &str, bytes: &[u8]| {
+        statuses.insert(is_one_answer(of, &answer(&server, bytes)));
+    };
+    for line_break in BREAKS {
+        let tail = [line_break, INJECTED.as_bytes()].concat();
+        let shown = tail.escape_ascii();
+        for target in ["/callCatchUp/r1", "/callCatchUp/r1/live", "/nowhere", "/openapi.json"] {
+            for (name, good) in headers {
+                let head = format!("GET {target} HTTP/1.1\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n");
+                let host = if name == "Host" { "" } else { "Host: t\r\n" };
+                let all =
+                    [head.as_bytes(), host.as_bytes(), name.as_bytes(), b": ", good.as_bytes(), &tail, b"\r\n\r\n"].concat();
+                check(&format!("{name}{shown} of {target}"), &all);
+            }
+        }
+        for target in targets {
+            let head = format!(" HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+            let all = [b"GET ", target.as_bytes(), &tail, head.as_bytes()].concat();
+            check(&format!("{target}{shown}"), &all);
+        }
+        for (target, body) in [
+            ("/proconfToken", r#"{"role":"member","room":"r1","participantName":"Ann@"}"#),
+            ("/proconfToken", r#"{"role":"member","room":"r1@","participantName":"Ann"}"#),
+            ("/proconfToken", r#"{"role":"member@","room":"r1","participantName":"Ann"}"#),
+            ("/auth/login", r#"{"email":"a@","password":"wrong"}"#),
+            ("/auth/refresh", r#"{"refreshToken":"x@"}"#),
+        ] {
+            // As it is, and as JSON writes it.
+            for tail in [String::from_utf8_lossy(&tail).into_owned(), format!("\\r\\n{INJECTED}\\u000d\\u000a\\u0000")] {
+                let body = body.replace('@', &tail);
+                let head = format!(
+                    "POST {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                check(&format!("{target} {body:?}"), &[head.as_bytes(), body.as_bytes()].concat());
+            }
+        }
+    }
+    // It was no single refusal for all of them.
+    for status in [200, 304, 400, 401, 404] {
+        assert!(statuses.contains(&status), "{statuses:?}");
+    }
+    let heads = heads.lock().unwrap();
+    assert!(heads.len() > 100, "{}", heads.len());
+    for head in heads.iter() {
+        let known = [
+            "host",
+            "accept",
+            "authorization",
+            "x-request-id",
+            "traceparent",
+            "tracestate",
+            "content-type",
+            "content-length",
+            "user-agent",
+            "date",
+            "accept-encoding",
+            "connection",
+            "x-injected",
+        ];
+        // A header of the client's own is not passed on, whatever it is called.
+        is_clean_head("to Admin Control", head.trim_end(), &known[..known.len() - 1]);
+        assert!(head.starts_with("GET /api/") || head.starts_with("POST /api/"), "{head}");
+    }
+}
+
+#[test]
+fn a_line_break_in_whatever_admin_control_sends_makes_no_header_and_no_second_answer() {
+    let says = Arc::new(Mutex::new(Vec::new()));
+    let said = Arc::clone(&says);
+    let good = http("200 OK\r\nConnection: close", r#"{"error":null,"data":"good"}"#);
+    let admin_control = Peer::serving(move |mut stream, _| {
+        let Some(head) = read_head(&mut stream) else { return };
+        let bytes = if head.contains("/good") { good.clone().into_bytes() } else { said.lock().unwrap().clone() };
+        let _ = stream.write_all(&bytes);
+    });
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &admin_control.base_url())]);
+    let token = tokens::user();
+    let ask = |room: &str| {
+        let head = format!("GET /callCatchUp/{room} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n");
+        answer(&server, format!("{head}Authorization: Bearer {token}\r\n\r\n").as_bytes())
+    };
+    let body = r#"{"error":null,"data":"text"}"#;
+    let mut number = 0;
+    let mut statuses = BTreeSet::new();
+    let mut check = |of: &str, bytes: Vec<u8>| {
+        *says.lock().unwrap() = bytes;
+        number += 1;
+        statuses.insert(is_one_answer(of, &ask(&format!("r{number}"))));
+        // So that nothing is taken for gone, and never asked.
+        assert_eq!(is_one_answer(of, &ask("good")), 200, "after {of}");
+    };
+    for line_break in BREAKS {
+        let tail = [line_break, INJECTED.as_bytes()].concat();
+        let shown = tail.escape_ascii();
+        for status in ["200 OK", "302 Found", "404 Not Found", "503 Service Unavailable"] {
+            let around = |head: &[u8]| {
+                let end = format!("\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                [b"HTTP/1.1 ", status.as_bytes(), head, end.as_bytes()].concat()
+            };
+            check(&format!("{status}{shown}"), around(&tail));
+            for (name, value) in [
+                ("ETag", "\"abc\""),
+                ("Location", "/elsewhere"),
+                ("Set-Cookie", "a=b"),
+                ("Content-Type", "application/json"),
+                ("Retry-After", "1"),
+                ("X-Request-Id", "abc"),
+                ("X-Catch-Up-Reason", "none-yet"),
+                ("Access-Control-Allow-Origin", "*"),
+                (INJECTED, "1"),
+            ] {
+                let line = [b"\r\n", name.as_bytes(), b": ", value.as_bytes(), &tail].concat();
+                check(&format!("{status}, {name}{shown}"), around(&line));
+            }
+        }
+        // In what is passed on: JSON has no raw line breaks in a string, and others are part of the body.
+        let text = format!("text{}HTTP/1.1 200 OK\r\n{INJECTED}\r\n\r\n", String::from_utf8_lossy(line_break));
+        for data in [serde_json::to_string(&text).unwrap(), format!("\"{text}\""), format!("{{\r\n\"{INJECTED}\":\n1}}")] {
+            let answer = http("200 OK\r\nConnection: close", &format!(r#"{{"error":null,"data":{data}}}"#));
+            check(&format!("{data:?}"), answer.into_bytes());
+        }
+    }
+    assert_eq!(statuses, BTreeSet::from([200, 404, 500]));
+}
