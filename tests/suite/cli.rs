@@ -583,8 +583,8 @@ fn a_command_whose_reader_has_gone_ends_quietly_and_a_server_goes_on() {
     assert!(listed.contains("\tdisabled\t"), "{listed}");
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for arguments in [&["dev"][..], &["sandbox", "--listen", &address.to_string()]] {
-        let listen = address.to_string();
-        let mut child = command(&place, arguments, &[("APP_SERVER__LISTEN", &listen), ("RUST_LOG", "off")]).spawn().unwrap();
+        let own = [("APP_SERVER__LISTEN", &*address.to_string()), ("RUST_LOG", "off")];
+        let mut child = command(&place, arguments, &own).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));
         let started = std::time::Instant::now();
         // It listens before it says so: to be told to stop, and to end well, it must have got over that.

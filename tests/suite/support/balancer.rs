@@ -4,13 +4,15 @@
 mod balancing;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use super::OnAThread;
 use super::client::Client;
 
-pub use balancing::CHECKS;
+/// How often it asks each server whether it is ready.
+pub const CHECKS: Duration = balancing::CHECKS;
 
 /// The balancer; ends when it is dropped, its connections with it.
 pub struct Balancer {
