@@ -13,6 +13,8 @@ const MAX_DEPTH: usize = 128;
 pub(super) fn failure(status: StatusCode) -> Option<Error> {
     match status {
         StatusCode::NOT_FOUND => Some(Error::NotFound),
+        // By definition without a body: bytes that follow are not this answer's, whatever length was announced.
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => Some(Error::Status(status.as_u16())),
         _ if status.is_success() || status.is_client_error() => None,
         _ => Some(Error::Status(status.as_u16())),
     }
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn whatever_is_not_certainly_a_success_is_a_failure() {
-        for status in [100, 101, 199, 301, 302, 304, 400, 401, 403, 429, 500, 503, 600, 999, 206] {
+        for status in [100, 101, 199, 204, 205, 301, 302, 304, 400, 401, 403, 429, 500, 503, 600, 999, 206] {
             assert_eq!(read(status, r#"{"error":null,"data":"x"}"#), Err(Error::Status(status)));
         }
         for body in [

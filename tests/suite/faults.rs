@@ -151,7 +151,9 @@ const FAULTS: &[Fault] = &[
         hang(s);
     }),
     Fault("101", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"); hang(s); }),
-    Fault("204", 500, "not-the-envelope", |s, _| { let _ = s.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"); hang(s); }),
+    Fault("204", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"); hang(s); }),
+    Fault("204 with a body", 500, "status", |s, _| answer(s, "204 No Content", GOOD)),
+    Fault("205 with a body", 500, "status", |s, _| answer(s, "205 Reset Content", GOOD)),
     Fault("206", 500, "status", |s, _| answer(s, "206 Partial Content", GOOD)),
     Fault("304", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n"); hang(s); }),
     Fault("302 to elsewhere", 500, "status", |s, _| {
