@@ -253,6 +253,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
             Rc::new(admin_control.clone()),
             shared.summaries.clone(),
             windows.summaries.clone(),
+            shared.admin_control_rules.timeout,
         )))
         .app_data(pass_through)
         .app_data(web::Data::new(admin_control));

@@ -16,10 +16,9 @@ const MAX_HEADERS: usize = 96;
 pub(super) enum Head {
     /// A head that goes on, as far as it is here.
     Incomplete,
-    /// Longer than any head should be, or with a line that ends in a way that two readers read differently.
+    /// Longer than any head should be, with a line that two readers read differently, or none at all. awc reads some of these
+    /// (a blank before a colon), and would take what follows for a body that nobody has measured.
     Refused,
-    /// Not one that this module understands; awc will say what is wrong with it.
-    Unknown,
     /// So many bytes of responses that announce another one (1xx).
     Interim(usize),
     /// The head of the answer, in so many bytes.
@@ -57,7 +56,7 @@ pub(super) fn head(bytes: &[u8], scanned: &mut usize) -> Head {
             return Head::Incomplete;
         }
         Ok(Status::Partial) => return Head::Refused,
-        Err(_) => return Head::Unknown,
+        Err(_) => return Head::Refused,
     };
     if !ends_each_line_in_full(bytes.get(..length).unwrap_or_default()) {
         return Head::Refused;
@@ -66,7 +65,7 @@ pub(super) fn head(bytes: &[u8], scanned: &mut usize) -> Head {
         // 101 is no interim response: what follows it is another protocol.
         Some(100 | 102..=199) => Head::Interim(length),
         Some(code) => Head::Final(length, body(code, &response)),
-        None => Head::Unknown,
+        None => Head::Refused,
     }
 }
 
@@ -182,6 +181,7 @@ mod tests {
         assert_eq!(head(text, &mut scanned), Head::Final(text.len(), Body::Exactly(5)));
         let endless = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"X: y\r\n".repeat(MAX_HEAD / 6)].concat();
         assert_eq!(head(&endless, &mut 0), Head::Refused);
-        assert_eq!(head(b"SSH-2.0-x\r\n\r\n", &mut 0), Head::Unknown);
+        assert_eq!(head(b"SSH-2.0-x\r\n\r\n", &mut 0), Head::Refused);
+        assert_eq!(head(b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello", &mut 0), Head::Refused);
     }
 }

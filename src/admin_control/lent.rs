@@ -37,8 +37,6 @@ enum State {
     Body(usize),
     /// The body ends where awc finds its end.
     Otherwise,
-    /// No answer at all.
-    Unknown,
 }
 
 impl Lent {
@@ -71,7 +69,6 @@ impl Lent {
                     *scanned = 0;
                 }
                 Head::Interim(_) | Head::Refused => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                Head::Unknown => self.state = State::Unknown,
                 Head::Final(length, Body::Otherwise) => {
                     self.state = State::Otherwise;
                     framing::announce_the_end(&mut self.held, length);
@@ -117,7 +114,7 @@ impl AsyncRead for Lent {
         let start = buf.filled().len();
         ready!(Pin::new(socket).poll_read(cx, buf))?;
         let new = buf.filled().len() - start;
-        if new == 0 && !matches!(this.state, State::Unknown) {
+        if new == 0 {
             // Who still reads has not had the whole body; awc would take what there is for it.
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }

@@ -244,6 +244,11 @@ impl AsyncRead for Connection {
                 Poll::Pending
             }
             Poll::Ready(Ok(())) => {
+                if buffer.filled().len() == before && this.watch.goes_on() {
+                    // Nobody hangs up on what has no end and still reads it. To write to it may take a while, and shows nothing at
+                    // first.
+                    return this.give_up();
+                }
                 this.portion += buffer.filled().len().saturating_sub(before);
                 this.has_read(buffer, before);
                 Poll::Ready(Ok(()))

@@ -100,6 +100,11 @@ impl Watch {
         self.made.set(true);
     }
 
+    /// Whether somebody still makes more of what the client is sent, for as long as it is there.
+    pub(super) fn goes_on(&self) -> bool {
+        self.revoked.borrow().is_some() && !self.made.get()
+    }
+
     /// Another request begins.
     pub(super) fn begins(&self) {
         self.wanted.set(false);

@@ -29,6 +29,9 @@ const SPREAD: u32 = 2_000;
 /// Proxies that gather an answer before they pass it on are told not to (nginx).
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// Handed on at a time, in bytes: what a slow reader holds in memory is this, and not a copy of a whole event.
+const SLICE: usize = 16 * 1024;
+
 /// 200 with a stream of events.
 pub struct EventStream {
     watching: Watching,
@@ -36,6 +39,8 @@ pub struct EventStream {
     draining: Draining,
     /// What the client has already.
     last: Option<String>,
+    /// What is not handed on yet of the last event. Its bytes are shared with all who get it.
+    rest: Bytes,
     next: Next,
     /// Cuts off a client that takes nothing, and so would never see that this has ended.
     revocable: Option<Revocable>,
@@ -52,11 +57,18 @@ impl EventStream {
     /// What `watching` tells, for as long as `admission` holds and the server is not on its way out.
     #[must_use]
     pub fn new(watching: Watching, admission: Admission, draining: Draining, last: Option<String>) -> Self {
-        Self { watching, admission, draining, last, next: Next::Greeting, revocable: None }
+        Self { watching, admission, draining, last, rest: Bytes::new(), next: Next::Greeting, revocable: None }
     }
 
     fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {
-        stream::unfold(self, |mut stream| async move { stream.next().await.map(|bytes| (Ok(bytes), stream)) })
+        stream::unfold(self, |mut stream| async move {
+            if stream.rest.is_empty() {
+                stream.rest = stream.next().await?;
+            }
+            let length = stream.rest.len().min(SLICE);
+            let slice = stream.rest.split_to(length);
+            Some((Ok(slice), stream))
+        })
     }
 
     async fn next(&mut self) -> Option<Bytes> {

@@ -4,6 +4,7 @@
 mod store;
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 
@@ -70,6 +71,8 @@ pub struct Summaries {
     source: Rc<dyn SummarySource>,
     store: Store,
     windows: Windows,
+    /// For the record and the file together.
+    timeout: Duration,
 }
 
 /// What all workers share: records by room, texts by their key.
@@ -82,10 +85,11 @@ pub struct Windows {
 }
 
 impl Summaries {
-    /// Takes records from `source` and files from `store`, by way of `windows`.
+    /// Takes records from `source` and files from `store`, by way of `windows`, both within `timeout`; the source keeps to it by
+    /// itself.
     #[must_use]
-    pub fn new(source: Rc<dyn SummarySource>, store: Store, windows: Windows) -> Self {
-        Self { source, store, windows }
+    pub fn new(source: Rc<dyn SummarySource>, store: Store, windows: Windows, timeout: Duration) -> Self {
+        Self { source, store, windows, timeout }
     }
 
     /// The text of the summary of `room`. The caller's right to it is decided first.
@@ -97,6 +101,7 @@ impl Summaries {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
+        let began = Instant::now();
         let call = || {
             let (record, room) = (self.source.call_summary(room.clone(), asker.clone()), room.clone());
             async move {
@@ -108,8 +113,8 @@ impl Summaries {
         };
         let record = self.windows.records.read(room.as_str(), call).await?;
         let key = key_in(record.answer.data(), room)?;
-        let (store, of) = (self.store.clone(), key.clone());
-        let call = || async move { store.read(&of).await.and_then(|text| text_answer(&text)).map_err(logged) };
+        let (store, of, left) = (self.store.clone(), key.clone(), self.timeout.saturating_sub(began.elapsed()));
+        let call = || async move { store.read(&of, left).await.and_then(|text| text_answer(&text)).map_err(logged) };
         self.windows.texts.read(&key, call).await
     }
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use object_store::aws::AmazonS3Builder;
-use object_store::client::HttpError;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -19,7 +22,7 @@ use crate::secret::Secret;
 
 /// The longest summary, in bytes.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// One whole reading, retries included.
+/// One whole reading, retries included, where the asker has longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// `object_store`'s own are ten tries within three minutes.
@@ -89,12 +92,13 @@ impl Store {
         }
     }
 
-    /// The text of the file at `key`, which is taken as it is: not joined, not decoded, not normalised.
+    /// The text of the file at `key`, which is taken as it is: not joined, not decoded, not normalised. It takes no longer than
+    /// `within`.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::BadRecord`] for a key that no store could have, [`Error::StoreFailed`].
-    pub async fn read(&self, key: &str) -> Result<String, Error> {
+    pub async fn read(&self, key: &str, within: Duration) -> Result<String, Error> {
         let path = Path::parse(key).map_err(|_| Error::BadRecord("its file_url is no key"))?;
         if path.as_ref() != key {
             return Err(Error::BadRecord("its file_url is no key"));
@@ -104,7 +108,7 @@ impl Store {
             if let Some(folder) = folder {
                 check_file(&folder, &key)?;
             }
-            tokio::time::timeout(TIMEOUT, read(&*files, &path))
+            tokio::time::timeout(within.min(TIMEOUT), read(&*files, &path))
                 .await
                 .unwrap_or(Err(Error::StoreFailed("timed out".to_owned())))
         };
@@ -186,7 +190,7 @@ fn in_folder(folder: &str) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
 
 fn in_bucket(bucket: &str, rules: &Rules) -> Result<Arc<dyn ObjectStore>, String> {
     let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
-    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_http_connector(Whole);
     let mut over_http = false;
     for (name, value) in &rules.aws {
         // Variables for other programs are nothing to us.
@@ -205,4 +209,40 @@ fn in_bucket(bucket: &str, rules: &Rules) -> Result<Arc<dyn ObjectStore>, String
     let files = builder.with_client_options(options).with_retry(retry).build().map_err(|error| error.to_string())?;
     let prefix = Path::parse(prefix).map_err(|error| error.to_string())?;
     Ok(Arc::new(PrefixStore::new(files, prefix)))
+}
+
+/// Refuses what a bucket answers with a success that is not 200. Nobody asked for a part (206), and an answer without a body
+/// (204) is not an empty file; `object_store` takes both for whole ones.
+#[derive(Debug)]
+struct Whole;
+
+impl HttpConnector for Whole {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(WholeClient(ReqwestConnector::default().connect(options)?)))
+    }
+}
+
+#[derive(Debug)]
+struct WholeClient(HttpClient);
+
+/// Worded like `object_store`'s own errors with a status.
+#[derive(Debug, thiserror::Error)]
+#[error("status code: {0}")]
+struct NotWhole(u16);
+
+impl HttpService for WholeClient {
+    fn call<'a, 'b>(&'a self, request: HttpRequest) -> BoxFuture<'b, Result<HttpResponse, HttpError>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let response = self.0.execute(request).await?;
+            let status = response.status();
+            if status.is_success() && status != 200 {
+                return Err(HttpError::new(HttpErrorKind::Decode, NotWhole(status.as_u16())));
+            }
+            Ok(response)
+        })
+    }
 }

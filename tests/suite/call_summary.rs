@@ -1,7 +1,7 @@
 //! `GET /callSummary/R`: the same from a folder and from a bucket of a real S3 server.
 
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
@@ -181,7 +181,10 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
     }
     let cut = http("200 OK", "x").replace("Length: 1", "Length: 1000");
     let redirect = "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n".to_owned();
-    for bytes in [cut, redirect, http("403 Forbidden", "<Error/>"), http("500 Oops", "<Error/>")] {
+    let part = http("206 Partial Content", "What was").replace("\r\n\r\n", "\r\nContent-Range: bytes 0-7/1000\r\n\r\n");
+    let (nothing, elsewhere) = ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), http("203 Changed", "What was"));
+    let refusals = [http("403 Forbidden", "<Error/>"), http("500 Oops", "<Error/>")];
+    for bytes in [cut, redirect, part, nothing, elsewhere].into_iter().chain(refusals) {
         let server = on_s3(
             &format!("s3://{BUCKET}"),
             &format!("http://127.0.0.1:{}", Peer::answering(bytes.clone()).port),
@@ -189,6 +192,37 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
         );
         server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", &bytes);
     }
+}
+
+/// The record comes late, the file never: together they have as long as one call to Admin Control.
+#[test]
+fn a_store_that_hangs_takes_no_longer_than_what_the_record_left_of_the_time_limit() {
+    let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
+    let admin_control = Peer::serving(move |mut stream, _| {
+        read_head(&mut stream);
+        std::thread::park_timeout(Duration::from_millis(600));
+        let _ = stream.write_all(http("200 OK", &record).as_bytes());
+    });
+    let store = Peer::serving(|mut stream, _| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nWhat was");
+        std::thread::park_timeout(Duration::from_secs(8));
+    });
+    let server = ServerProcess::start(
+        &admin_control.base_url(),
+        &[
+            ("APP_ADMIN_CONTROL__TIMEOUT", "1s"),
+            ("APP_SUMMARIES__URL", "s3://summaries"),
+            ("AWS_ENDPOINT", &format!("http://127.0.0.1:{}", store.port)),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ],
+    );
+    let began = Instant::now();
+    let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
+    let took = began.elapsed();
+    answer.is_error(500, "Internal server error", "the store hangs");
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(1_500), "{took:?}");
 }
 
 #[test]

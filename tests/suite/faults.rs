@@ -136,6 +136,9 @@ const FAULTS: &[Fault] = &[
         let _ = write!(s, "HTTP/1.1 200 OK\nContent-Length: {}\n\n{GOOD}", GOOD.len());
         hang(s);
     }),
+    Fault("a cut body whose length has a blank before its colon", 500, "not-http", |s, _| {
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length : 1000\r\n\r\n{GOOD}");
+    }),
     Fault("a head of 300 KB", 500, "not-http", |s, _| {
         let _ = s.write_all(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(300_000)).as_bytes());
         hang(s);
