@@ -25,8 +25,8 @@ impl Accounts {
                 }
             }
             Err(Error::WrongCredentials) => attempt.failed(&self.database).await?,
-            // It could not be written either; the attempt is forgotten by itself.
-            Err(Error::Database(_)) => {}
+            // Nothing can be written just now.
+            Err(Error::Database(_)) => attempt.withdrawn_later(self.database.clone()),
             Err(_) => attempt.withdrawn(&self.database).await?,
         }
         checked

@@ -19,6 +19,7 @@ pub use logged_in::LoggedIn;
 pub use revocations::{Revocations, Watch};
 
 use crate::asker::Asker;
+use crate::background::GivenUp;
 use crate::clock::Clock;
 use crate::db::{self, Database, Refresh, Session};
 use crate::jwt::Tokens;
@@ -122,13 +123,13 @@ impl Accounts {
         password::check_length(password)?;
         // A task of its own: a client that hangs up must not leave an attempt that never ends.
         let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
-        let login = tokio::task::spawn_local(async move {
+        to_its_end(async move {
             let mut user = None;
             let login = this.attempt(email, &password, &asker, &mut user).await;
             events::login(&login, user.as_deref(), &asker, &this.counted);
             login
-        });
-        login.await.unwrap_or(Err(Error::Hash))
+        })
+        .await
     }
 
     /// Carries a session on: a new user token, and a new refresh token in place of this one.
@@ -136,10 +137,15 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
-    pub async fn refresh(&self, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
-        let refreshed = self.carry_on(token, asker).await;
-        events::refresh(&refreshed, &self.counted);
-        refreshed
+    pub async fn refresh(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
+        // A task of its own: whoever hands in a spent token and hangs up must not keep its session alive.
+        let (this, token, asker) = (Arc::clone(self), token.to_owned(), asker.clone());
+        to_its_end(async move {
+            let refreshed = this.carry_on(&token, &asker).await;
+            events::refresh(&refreshed, &this.counted);
+            refreshed
+        })
+        .await
     }
 
     async fn carry_on(&self, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
@@ -176,13 +182,18 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn log_out(&self, token: &str, asker: &Asker) -> Result<(), Error> {
-        if let Some((session, user)) = self.database.session_of_refresh_token(refresh_token::hash(token)).await?
-            && self.revoke(session).await?
-        {
-            events::logout(&user, asker);
-        }
-        Ok(())
+    pub async fn log_out(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<(), Error> {
+        // A task of its own: a page that is closed says goodbye and hangs up, and means it.
+        let (this, hash, asker) = (Arc::clone(self), refresh_token::hash(token), asker.clone());
+        to_its_end(async move {
+            if let Some((session, user)) = this.database.session_of_refresh_token(hash).await?
+                && this.revoke(session).await?
+            {
+                events::logout(&user, &asker);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Uses a ticket up. `false` if it was used before, here or on another replica.
@@ -212,6 +223,12 @@ impl Accounts {
             name: session.name,
         }
     }
+}
+
+/// Does `work` on this worker to its end, even if nobody waits for it any more.
+async fn to_its_end<T: 'static>(work: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
+    let task = tokio::task::spawn_local(work);
+    task.await.unwrap_or(Err(Error::Database(db::Error::GivenUp(GivenUp))))
 }
 
 /// Says in the log what is 401 to `asker`.

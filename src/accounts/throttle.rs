@@ -22,6 +22,8 @@ const SKEW: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_secs(15);
 /// How long an attempt waits for others to end, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often an attempt that the database failed is tried to be withdrawn.
+const RETRY: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(15);
 /// For so long after a success, the account's failures elsewhere do not matter at this address.
 const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
@@ -161,7 +163,10 @@ impl Attempt {
         for (scope, limit) in scopes {
             match begin_in(database, &scope, limit, clock).await {
                 Ok(()) => attempt.begun.push((scope, limit)),
-                Err(Error::Database(error)) => return Err(Error::Database(error)),
+                Err(Error::Database(error)) => {
+                    attempt.withdrawn_later(database.clone());
+                    return Err(Error::Database(error));
+                }
                 Err(refused) => {
                     attempt.withdrawn(database).await?;
                     return Err(refused);
@@ -195,9 +200,25 @@ impl Attempt {
     }
 
     /// No password was checked.
-    pub(super) async fn withdrawn(self, database: &Database) -> Result<(), Error> {
-        for (scope, _) in &self.begun {
+    pub(super) async fn withdrawn(mut self, database: &Database) -> Result<(), Error> {
+        self.withdraw(database).await
+    }
+
+    /// Nobody knows what the password was: the database failed. It is withdrawn as soon as it can be, so that those who were
+    /// caught by the failure are not in the way of those who come after it.
+    pub(super) fn withdrawn_later(mut self, database: Database) {
+        tokio::task::spawn_local(async move {
+            let started = Instant::now();
+            while self.withdraw(&database).await.is_err() && started.elapsed() < LEASE {
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+    }
+
+    async fn withdraw(&mut self, database: &Database) -> Result<(), Error> {
+        while let Some((scope, _)) = self.begun.last() {
             rewrite(database, scope, ended).await?;
+            self.begun.pop();
         }
         Ok(())
     }

@@ -1,16 +1,16 @@
 //! The database: SQLite or PostgreSQL behind one dialect of SQL. The only module that knows sqlx.
 
+mod file;
 mod login_failures;
 mod reach;
+mod read_only;
 mod sessions;
 mod stream_tickets;
 mod users;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
@@ -21,6 +21,8 @@ pub use sessions::{NewSession, Refresh, Session};
 pub use users::{NewUser, User};
 
 use crate::background::{Background, GivenUp};
+use file::File;
+use read_only::ReadOnly;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -51,9 +53,15 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("the migration failed: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The folder for the database file could not be made.
-    #[error("the folder can't be made: {0}")]
-    Folder(#[from] std::io::Error),
+    /// SQLite's file, or the folder for it, could not be made or used.
+    #[error("its file or folder can't be used: {0}")]
+    File(#[from] std::io::Error),
+    /// SQLite's file was deleted or replaced after it was opened; nothing that was written since is kept.
+    #[error("its file was deleted, or another one was put in its place")]
+    Gone,
+    /// PostgreSQL would refuse what this server has to do.
+    #[error("{0}")]
+    Unfit(&'static str),
     /// It did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
@@ -69,6 +77,9 @@ pub struct Database {
     background: Background,
     /// How a transaction that writes begins: SQLite must be told at once, or a reader can't become a writer later.
     begin: &'static str,
+    /// SQLite's.
+    file: Option<File>,
+    read_only: ReadOnly,
 }
 
 impl Database {
@@ -77,21 +88,24 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::Folder`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
+    /// [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
     pub async fn open(url: &str, background: Background) -> Result<Self, Error> {
         install_default_drivers();
         let sqlite = url.starts_with("sqlite:");
-        if sqlite {
-            make_folder_of(url)?;
-        }
-        let url = if sqlite { made_if_missing(url) } else { url.to_owned() };
+        let file = if sqlite { Some(File::make(url)?) } else { None };
+        let url = if sqlite { file::of_a_file_that_is_there(url) } else { url.to_owned() };
+        let read_only = ReadOnly::default();
+        let seen = read_only.clone();
         let opened = background.run(async move {
-            let pool = connect(&url, sqlite).await?;
+            let pool = connect(&url, sqlite, seen).await?;
             migrate(&pool).await?;
+            if sqlite {
+                read_only::refuse(&pool).await?;
+            }
             Ok::<_, Error>(pool)
         });
         let pool = opened.await??;
-        Ok(Self { pool, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
+        Ok(Self { pool, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file, read_only })
     }
 
     /// Whether the accounts can be read.
@@ -117,10 +131,24 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let work = work(self.pool.clone());
+        let (work, file, read_only) = (work(self.pool.clone()), self.file.clone(), self.read_only.clone());
+        let work = async move {
+            is_there(file.as_ref()).await?;
+            let done = work.await;
+            // And after it: what was written while the file had its name is kept, whatever happens next.
+            is_there(file.as_ref()).await?;
+            Ok(done.inspect_err(|error| read_only.look_at(error))?)
+        };
         // The timer is the background's too: a worker's ends with the worker.
         let work = async move { tokio::time::timeout(WORK_TIMEOUT, work).await };
-        Ok(self.background.run(work).await?.map_err(|_| Error::TimedOut)??)
+        self.background.run(work).await?.map_err(|_| Error::TimedOut)?
+    }
+}
+
+async fn is_there(file: Option<&File>) -> Result<(), Error> {
+    match file {
+        Some(file) if !file.is_in_its_place().await => Err(Error::Gone),
+        _ => Ok(()),
     }
 }
 
@@ -133,14 +161,17 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-async fn connect(url: &str, sqlite: bool) -> Result<AnyPool, sqlx::Error> {
+async fn connect(url: &str, sqlite: bool, read_only: ReadOnly) -> Result<AnyPool, sqlx::Error> {
     // Not even a slow statement: SQL has no place in the log.
     let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
     AnyPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // SQLite may end a transaction by itself (a full disk, for one), and sqlx does not notice: such a connection is done for.
-        .before_acquire(|connection: &mut AnyConnection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        .before_acquire(move |connection: &mut AnyConnection, about| {
+            let fit = !read_only.may_be(about.age);
+            Box::pin(async move { Ok(fit && !connection.is_in_transaction()) })
+        })
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 if sqlite {
@@ -162,30 +193,6 @@ async fn migrate(pool: &AnyPool) -> Result<(), Error> {
         tokio::time::sleep(MIGRATION_PAUSE).await;
     }
     Ok(MIGRATIONS.run(pool).await?)
-}
-
-/// SQLite makes the file, but not the folder that it is in.
-fn make_folder_of(url: &str) -> std::io::Result<()> {
-    match path_of(url).parent() {
-        Some(folder) => std::fs::create_dir_all(folder),
-        None => Ok(()),
-    }
-}
-
-/// The URL, asking for its file to be made unless it says what to do.
-fn made_if_missing(url: &str) -> String {
-    match url.split_once('?') {
-        None => format!("{url}?mode=rwc"),
-        Some((_, query)) if query.split('&').any(|part| part.starts_with("mode=")) => url.to_owned(),
-        Some(_) => format!("{url}&mode=rwc"),
-    }
-}
-
-/// The file that a URL of SQLite names.
-fn path_of(url: &str) -> PathBuf {
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = percent_decode_str(path.split('?').next().unwrap_or(path)).decode_utf8_lossy();
-    PathBuf::from(path.as_ref())
 }
 
 #[cfg(test)]

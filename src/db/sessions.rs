@@ -105,14 +105,19 @@ impl Database {
         now: i64,
         not_before: i64,
     ) -> Result<Refresh, Error> {
-        // First of all, so that of several at once one spends it and the others wait for that one to finish.
+        // First in the transaction, so that of several at once one spends it and the others wait for that one to finish.
         let mark_spent = "UPDATE refresh_tokens SET spent_at = $1 WHERE hash = $2 AND spent_at IS NULL AND created_at > $3";
         let select = "SELECT s.id, s.user_id, u.email, u.name, t.spent_at FROM refresh_tokens t \
              JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id \
              WHERE t.hash = $1 AND t.spent_at IS NOT NULL AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL";
         let insert = "INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)";
+        let known = "SELECT hash FROM refresh_tokens WHERE hash = $1";
         let begin = self.begin;
         self.run(move |pool| async move {
+            // Whatever anybody makes up costs a look, and keeps no writer waiting.
+            if sqlx::query(known).bind(&hash).fetch_optional(&pool).await?.is_none() {
+                return Ok(Refresh::Refused);
+            }
             let mut transaction = pool.begin_with(begin).await?;
             let spent = sqlx::query(mark_spent).bind(now).bind(&hash).bind(not_before).execute(&mut *transaction).await?;
             let Some(row) = sqlx::query(select).bind(&hash).bind(now).fetch_optional(&mut *transaction).await? else {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::answer::Answer;
 use crate::support::database::TestDatabase;
-use crate::support::{TestClock, TestServer, tokens};
+use crate::support::{TestClock, TestServer, full_size, tokens};
 
 const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "correct horse battery 🐎";
@@ -98,7 +98,7 @@ fn fifty_at_once_over_two_replicas_leave_one_live_successor() {
     for database in [TestDatabase::on_postgresql(), TestDatabase::new()].map(Arc::new) {
         let [server, replica] = [0, 1].map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &[]));
         server.add_user(EMAIL, PASSWORD);
-        for round in 0..10 {
+        for round in 0..if full_size() { 100 } else { 10 } {
             let login = log_in(&server);
             let (token, start) = (text(&login, "refreshToken"), Barrier::new(50));
             let answers: Vec<Answer> = std::thread::scope(|scope| {

@@ -136,21 +136,6 @@ fn while_another_process_holds_sqlite_writes_wait_and_then_fail_and_nothing_else
     assert_eq!(log_in(&server), 200);
 }
 
-#[test]
-fn a_database_that_is_gone_is_500_and_nothing_else_notices() {
-    if on_postgres() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/deep/app.db", folder.path().display());
-    let server = TestServer::on(Arc::new(TestDatabase::at(url)), TestClock::default(), &[]);
-    server.add_user(EMAIL, PASSWORD);
-    assert_eq!(log_in(&server), 200);
-    std::fs::remove_dir_all(folder.path().join("deep")).unwrap();
-    assert!(matches!(log_in(&server), 200 | 500), "an open file lives on until it is closed");
-    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
-}
-
 /// How many migrations there are, and how many of a database's were done.
 fn migrations(url: &str) -> (usize, Vec<(i64, bool)>) {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();

@@ -92,6 +92,23 @@ impl Cluster {
         assert!(command.stdout(Stdio::null()).status().unwrap().success(), "pg_ctl {arguments:?}");
     }
 
+    /// What `psql` prints for one statement in the database at `url`.
+    pub fn sql(&self, url: &str, statement: &str) -> String {
+        let (port, folder) = (self.port.to_string(), self.folder.display().to_string());
+        let name = url.rsplit('/').next().unwrap();
+        let mut psql = Command::new(self.binaries.join("psql"));
+        printed(psql.args(["-h", &folder, "-p", &port, "-U", "tests", "-d", name, "-Atqc", statement]))
+    }
+
+    /// From now on this role needs its password; the others need none.
+    pub fn asks_for_the_password_of(&self, role: &str) {
+        self.pg_ctl(&["stop", "-m", "fast"]);
+        let file = self.folder.join("data/pg_hba.conf");
+        let others = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("host all {role} 127.0.0.1/32 scram-sha-256\n{others}")).unwrap();
+        self.pg_ctl(&["start"]);
+    }
+
     /// Sends a signal to all of its processes: `STOP`, and it accepts connections and answers nothing; `CONT`.
     pub fn signal(&self, name: &str) {
         let data = self.folder.join("data/postmaster.pid");

@@ -13,11 +13,14 @@ pub mod redis;
 pub mod replicas;
 pub mod s3;
 pub mod secrets;
+pub mod small_disk;
 pub mod tls;
 pub mod tokens;
 pub mod way_to_redis;
+pub mod writers;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -42,6 +45,20 @@ use database::TestDatabase;
 
 /// The secret that test servers sign with.
 pub const SECRET: &str = "a test secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
+
+/// Says, past the harness that keeps the output of what passes to itself, that something could not be tried on this machine.
+pub fn not_tried(what: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "\nNOT TRIED: {what}: {why}\n");
+}
+
+/// Whether this run is to take the time for the figures of a release (docs/QA.md), and not only for the behaviour.
+pub fn full_size() -> bool {
+    match std::env::var("TEST_FULL_SIZE").as_deref() {
+        Ok("1") => true,
+        Ok("0") | Err(_) => false,
+        Ok(other) => panic!("TEST_FULL_SIZE is 1 or 0, not {other}"),
+    }
+}
 
 /// A server with a database of its own, stopped when it is dropped.
 pub struct TestServer {

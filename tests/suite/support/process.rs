@@ -67,6 +67,11 @@ impl ServerProcess {
         Self::run(command, database, base_url, settings)
     }
 
+    /// Whatever it takes to run it, on a database of the test's own.
+    pub fn run_by(command: Command, url: String, base_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run(command, Arc::new(TestDatabase::at(url)), base_url, settings)
+    }
+
     fn run(mut command: Command, database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         command.current_dir(folder.path()).env_clear();
@@ -116,6 +121,11 @@ impl ServerProcess {
     /// The lines after the first `from` ones for which `wanted` holds.
     pub fn lines(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
         self.log.lines.lock().unwrap()[from..].iter().filter(|line| wanted(line)).cloned().collect()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as a power cut would.

@@ -1,0 +1,346 @@
+//! What becomes of SQLite's file under a running server: no space left, not to be written any more, deleted, replaced. Requests
+//! that need no write go on, writes say 500 and nothing else, and what was acknowledged is there afterwards.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::Script;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::support::answer::Answer;
+use crate::support::client::Client;
+use crate::support::database::on_postgres;
+use crate::support::process::ServerProcess;
+use crate::support::small_disk::SmallDisk;
+use crate::support::{SandboxOnAThread, not_tried, secrets, tokens};
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "correct horse battery 🐎";
+const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
+/// How long it may take after the disk is well again.
+const NORMAL_WITHIN: Duration = Duration::from_secs(2);
+
+fn post(client: Client, route: &str, body: &Value) -> Answer {
+    client.post(route, &body.to_string())
+}
+
+fn log_in(client: Client) -> Answer {
+    post(client, "/auth/login", &json!({"email": EMAIL, "password": PASSWORD}))
+}
+
+fn refresh(client: Client, token: &Value) -> Answer {
+    post(client, "/auth/refresh", &json!({"refreshToken": token}))
+}
+
+fn refresh_token(answer: &Answer) -> Value {
+    answer.data()["refreshToken"].take()
+}
+
+/// Adds Ann, by `user add` of a `command` that runs the binary where the database is.
+fn add_ann(mut command: Command, url: &str) {
+    use std::io::Write as _;
+    secrets::phrase(PASSWORD);
+    command.args(["user", "add", "--email", EMAIL, "--name", "Ann", "--password-stdin"]);
+    command.env_clear().env("APP_DATABASE__URL", url).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// What needs no write is as ever.
+#[track_caller]
+fn is_served_without_writes(client: Client) {
+    for _ in 0..20 {
+        client.get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        client.get("/auth/joinmember?roomName=r1", None).data();
+        client.get("/health/live", None).data();
+    }
+}
+
+/// Signs in until that fails; gives the refresh tokens that were acknowledged until then.
+fn log_in_until_it_fails(client: Client) -> Vec<Value> {
+    let mut acknowledged = Vec::new();
+    loop {
+        match log_in(client) {
+            answer if answer.status == 200 => acknowledged.push(refresh_token(&answer)),
+            answer => {
+                answer.is_error(500, "Internal server error", "no space");
+                return acknowledged;
+            }
+        }
+        assert!(acknowledged.len() < 2_000, "it never fails");
+    }
+}
+
+#[track_caller]
+fn is_normal_soon(client: Client) {
+    let started = Instant::now();
+    while log_in(client).status != 200 {
+        assert!(started.elapsed() < NORMAL_WITHIN, "not normal after {:?}", started.elapsed());
+    }
+}
+
+/// Of a copy, with what was written last beside it.
+fn integrity(file: &Path) -> String {
+    let copy = tempfile::tempdir().unwrap();
+    for (ending, needed) in [("", true), ("-wal", false)] {
+        let name = format!("{}{ending}", file.file_name().unwrap().to_str().unwrap());
+        let copied = fs::copy(file.with_file_name(&name), copy.path().join(format!("app.db{ending}")));
+        assert!(copied.is_ok() || !needed, "{copied:?}");
+    }
+    let url = format!("sqlite://{}/app.db", copy.path().display());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap()
+    })
+}
+
+/// A server on a file, in the way of a test: nothing is left of a disk that is full, or of a file that is too large.
+fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, fill: impl Fn(), free: impl Fn()) {
+    let client = server.client();
+    let (kept, ended) = (refresh_token(&log_in(client)), refresh_token(&log_in(client)));
+    for _ in 0..2 {
+        let from = server.logged();
+        fill();
+        let acknowledged = log_in_until_it_fails(client);
+        // Twice as many at once as an address may have under way: those that fail must be in nobody's way afterwards.
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| assert!(matches!(log_in(client).status, 200 | 500 | 503)));
+            }
+        });
+        is_served_without_writes(client);
+        client.get("/health/ready", None).data();
+        refresh(client, &json!("a token of nobody's")).is_unauthorized("known without a write");
+        let line = server.line(from, |line| line["message"] == "an account request failed");
+        let cause = line["cause"].as_str().unwrap();
+        assert!(cause.contains("disk"), "{line}");
+        assert!(!["INSERT", "UPDATE", "SELECT", "argon2"].iter().any(|word| cause.contains(word)), "{line}");
+        free();
+        is_normal_soon(client);
+        for token in &acknowledged {
+            refresh(client, token).data();
+        }
+    }
+    refresh(client, &kept).data();
+    post(client, "/auth/logout", &json!({"refreshToken": ended})).is_success_with("null");
+    server.kill();
+    assert_eq!(integrity(file), "ok");
+}
+
+#[test]
+fn on_a_full_disk_writes_are_500_and_all_is_well_once_there_is_space_again() {
+    if on_postgres() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount() else { return };
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let url = format!("sqlite://{}/app.db", disk.folder().display());
+    add_ann(disk.command(Path::new("/"), BINARY), &url);
+    let home = tempfile::tempdir().unwrap();
+    let mut command = disk.command(home.path(), BINARY);
+    command.arg("serve");
+    let mut server = ServerProcess::run_by(command, url, &sandbox.base_url, &[]);
+    writes_fail_while_there_is_no_space(&mut server, &disk.file("app.db"), || disk.fill(), || disk.free());
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_like_a_full_disk() {
+    if on_postgres() {
+        return;
+    }
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/app.db", folder.path().display());
+    add_ann(Command::new(BINARY), &url);
+    let mut command = Command::new("sh");
+    // The signal that comes with it would end the process.
+    command.args(["-c", r#"trap "" XFSZ; exec "$0" serve"#, BINARY]);
+    let mut server = ServerProcess::run_by(command, url, &sandbox.base_url, &[]);
+    let id = server.id().to_string();
+    let limit = |to: &str| {
+        let done = Command::new("prlimit").args(["--pid", &id, &format!("--fsize={to}:")]).status().unwrap();
+        assert!(done.success());
+    };
+    let (fill, free) = (|| limit("4096"), || limit("unlimited"));
+    writes_fail_while_there_is_no_space(&mut server, &folder.path().join("app.db"), fill, free);
+}
+
+#[test]
+fn a_log_on_a_full_disk_is_lost_and_no_request_notices() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let home = tempfile::tempdir().unwrap();
+    let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (address, management): (SocketAddr, SocketAddr) = (free_port(), free_port());
+    let mut command = disk.command(home.path(), "sh");
+    command.args(["-c", r#"exec "$0" serve >"$1/log" 2>&1"#, BINARY]).arg(disk.folder()).env_clear();
+    command.envs([
+        ("PATH", "/usr/bin:/bin"),
+        ("APP_SERVER__LISTEN", &address.to_string()),
+        ("APP_MANAGEMENT__LISTEN", &management.to_string()),
+        ("APP_ADMIN_CONTROL__BASE_URL", &sandbox.base_url),
+        ("APP_AUTH__JWT_SECRET", crate::support::SECRET),
+        ("APP_DATABASE__URL", &format!("sqlite://{}/app.db", home.path().display())),
+        ("RUST_LOG", "trace"),
+    ]);
+    let mut child = command.spawn().unwrap();
+    let started = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it does not start");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let client = Client::new(address);
+    is_served_without_writes(client);
+    disk.fill();
+    let length = || fs::metadata(disk.file("log")).unwrap().len();
+    let full = length();
+    for _ in 0..20 {
+        is_served_without_writes(client);
+    }
+    // The rest of its last page, and no more.
+    assert!(length() < full + 4096, "it was not full");
+    let page = Client::new(management).get("/metrics", None);
+    let dropped = page.text().lines().find_map(|line| line.strip_prefix("proconf_log_lines_dropped_total ")).unwrap();
+    assert!(dropped.parse::<u64>().unwrap() > 0, "what is lost is counted");
+    disk.free();
+    let wanted = length();
+    while length() <= wanted {
+        is_served_without_writes(client);
+        assert!(started.elapsed() < Duration::from_secs(40), "it does not go on");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Files that nobody can write, until it is dropped.
+struct Immutable(Vec<String>);
+
+impl Immutable {
+    fn make(files: Vec<String>) -> Option<Self> {
+        let made = Self(files);
+        made.change("+i").then_some(made)
+    }
+
+    fn change(&self, to: &str) -> bool {
+        let changed = Command::new("chattr").arg(to).args(&self.0).stderr(Stdio::null()).status();
+        changed.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        self.change("-i");
+    }
+}
+
+#[test]
+fn while_the_file_can_only_be_read_writes_are_500_and_no_server_starts_on_it() {
+    if on_postgres() {
+        return;
+    }
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/app.db", folder.path().display());
+    add_ann(Command::new(BINARY), &url);
+    let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
+    let client = server.client();
+    let token = refresh_token(&log_in(client));
+    let files = ["app.db", "app.db-wal"].map(|name| folder.path().join(name).display().to_string());
+    let Some(read_only) = Immutable::make(files.into()) else {
+        return not_tried("a database file that can only be read", "chattr +i is refused here");
+    };
+    let from = server.logged();
+    // More at once than there are connections: some are opened while it is so.
+    std::thread::scope(|scope| {
+        for _ in 0..15 {
+            scope.spawn(|| log_in(client).is_error(500, "Internal server error", "read-only"));
+        }
+    });
+    refresh(client, &token).is_error(500, "Internal server error", "read-only");
+    is_served_without_writes(client);
+    client.get("/health/ready", None).data();
+    server.line(from, |line| line["message"] == "an account request failed");
+    for command in ["serve", "check-config"] {
+        let mut another = Command::new(BINARY);
+        another.arg(command).current_dir(folder.path()).env_clear();
+        another.envs([
+            ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+            ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
+            ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
+            ("APP_AUTH__JWT_SECRET", crate::support::SECRET),
+            ("APP_DATABASE__URL", &url),
+        ]);
+        let output = another.output().unwrap();
+        let code = if command == "serve" { 1 } else { 78 };
+        assert_eq!(output.status.code(), Some(code), "{command}: {output:?}");
+    }
+    drop(read_only);
+    is_normal_soon(client);
+    for _ in 0..15 {
+        assert_eq!(log_in(client).status, 200, "no connection stays read-only");
+    }
+    refresh(client, &token).data();
+}
+
+fn serve() -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg("serve");
+    command
+}
+
+#[test]
+fn a_file_that_is_deleted_or_replaced_takes_no_write_that_would_be_lost() {
+    if on_postgres() {
+        return;
+    }
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.db");
+    let url = format!("sqlite://{}", path.display());
+    add_ann(Command::new(BINARY), &url);
+    let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
+    let client = server.client();
+    let (kept, ended) = (refresh_token(&log_in(client)), refresh_token(&log_in(client)));
+    let aside = folder.path().join("aside");
+    let delete = || fs::rename(&path, &aside).unwrap();
+    let replace = || {
+        delete();
+        fs::write(&path, "").unwrap();
+    };
+    for lose in [&delete as &dyn Fn(), &replace] {
+        let from = server.logged();
+        lose();
+        log_in(client).is_error(500, "Internal server error", "gone");
+        refresh(client, &kept).is_error(500, "Internal server error", "gone");
+        post(client, "/auth/logout", &json!({"refreshToken": ended})).is_error(500, "Internal server error", "gone");
+        is_served_without_writes(client);
+        becomes_ready(client, 503);
+        let detail = Client::new(server.management).get("/health/ready", None);
+        assert_eq!(detail.header("x-not-ready"), Some("database"));
+        let gone = "its file was deleted, or another one was put in its place";
+        for message in ["not ready: the database fails", "an account request failed"] {
+            assert_eq!(server.line(from, |line| line["message"] == message)["cause"], gone);
+        }
+        let made = fs::metadata(&path).map(|made| made.len()).unwrap_or(0);
+        assert_eq!(made, 0, "no new database takes its place in silence");
+        fs::rename(&aside, &path).unwrap();
+        becomes_ready(client, 200);
+        assert_eq!(log_in(client).status, 200, "it is the same one again");
+    }
+    refresh(client, &kept).data();
+}
+
+#[track_caller]
+fn becomes_ready(client: Client, status: u16) {
+    let started = Instant::now();
+    while client.get("/health/ready", None).status != status {
+        assert!(started.elapsed() < Duration::from_secs(10), "readiness never becomes {status}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}

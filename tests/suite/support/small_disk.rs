@@ -1,0 +1,91 @@
+//! A disk of 8 MB of a server's own, which a test may fill up. It is in a mount namespace that ends with its holder, so that
+//! nothing is left on the machine whatever becomes of the test.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::not_tried;
+
+/// Mounted; gone when it is dropped.
+pub struct SmallDisk {
+    /// Waits for the end of its input.
+    holder: Child,
+    /// Where it is mounted, in its own namespace.
+    mounted_at: TempDir,
+    entered_by: &'static [&'static str],
+}
+
+impl SmallDisk {
+    /// `None`, said aloud, where nobody may mount anything.
+    pub fn mount() -> Option<Self> {
+        // As root; else as a root of one's own, where the kernel lets everybody be one.
+        let ways: [(&[&str], &[&str]); 2] = [
+            (&["--mount"], &["--mount"]),
+            (&["--user", "--map-root-user", "--mount"], &["--user", "--preserve-credentials", "--mount"]),
+        ];
+        let mounted = ways.into_iter().find_map(|(made_by, entered_by)| Self::mount_in(made_by, entered_by));
+        if mounted.is_none() {
+            not_tried("a full disk", "a file system can be mounted neither by root nor in a user namespace here");
+        }
+        mounted
+    }
+
+    fn mount_in(made_by: &[&str], entered_by: &'static [&'static str]) -> Option<Self> {
+        let mounted_at = tempfile::tempdir().unwrap();
+        let script = r#"mount -t tmpfs -o size=8m tmpfs "$0" && echo mounted && exec cat"#;
+        let mut command = Command::new("unshare");
+        command.args(made_by).args(["sh", "-c", script]).arg(mounted_at.path());
+        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+        let mut line = String::new();
+        let _ = BufReader::new(holder.stdout.take()?).read_line(&mut line);
+        let disk = Self { holder, mounted_at, entered_by };
+        (line == "mounted\n").then_some(disk)
+    }
+
+    /// `program` in `folder`, where this disk is to be seen.
+    pub fn command(&self, folder: &Path, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.holder.id().to_string()]).args(self.entered_by);
+        command.args(["sh", "-c", r#"cd "$0" && exec "$@""#]).arg(folder).arg(program);
+        command
+    }
+
+    /// Its folder, as a server on it knows it.
+    pub fn folder(&self) -> &Path {
+        self.mounted_at.path()
+    }
+
+    /// A file on it, as this process reaches it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(self.mounted_at.path().strip_prefix("/").unwrap()).join(name)
+    }
+
+    /// Leaves no byte free.
+    pub fn fill(&self) {
+        let mut filler = OpenOptions::new().append(true).create(true).open(self.file("filler")).unwrap();
+        loop {
+            match filler.write(&[0; 4096]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Gives the space back.
+    pub fn free(&self) {
+        std::fs::remove_file(self.file("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}

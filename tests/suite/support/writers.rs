@@ -1,0 +1,180 @@
+//! Clients that write, and keep a book of what was acknowledged to them; and a look into the database for every write in it.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
+
+use super::answer::Answer;
+use super::client::{Client, Connection};
+
+/// Of each writer's requests, one in so many is a logout, and the next one a login.
+const SESSION_LENGTH: usize = 25;
+
+/// One client: what it was told, and what it was not told in time.
+pub struct Writer {
+    pub email: String,
+    password: String,
+    /// The refresh token to carry on with.
+    token: Option<String>,
+    /// What was asked and not answered, or with a failure: it may have been done.
+    unknown: Option<Asked>,
+    requests: usize,
+    issued: Vec<String>,
+    spent: Vec<String>,
+    ended: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    LogIn,
+    Refresh,
+    LogOut,
+}
+
+/// What became of a write.
+#[derive(PartialEq, Debug)]
+pub enum Told {
+    Done,
+    /// With this status.
+    Failed(u16),
+    /// The connection ended.
+    Nothing,
+}
+
+impl Writer {
+    pub fn new(number: usize, password: &str) -> Self {
+        let (email, password) = (format!("writer{number}@example.com"), password.to_owned());
+        Self { email, password, token: None, unknown: None, requests: 0, issued: vec![], spent: vec![], ended: vec![] }
+    }
+
+    /// One more write, of a client at the address `from`.
+    pub fn write(&mut self, connection: &mut Connection, from: &str) -> Told {
+        self.requests += 1;
+        if self.unknown.take() == Some(Asked::LogOut) {
+            // It has ended, or will never be used again.
+            self.token = None;
+        }
+        let asked = match &self.token {
+            None => Asked::LogIn,
+            Some(_) if self.requests.is_multiple_of(SESSION_LENGTH) => Asked::LogOut,
+            Some(_) => Asked::Refresh,
+        };
+        let token = self.token.clone().unwrap_or_default();
+        let (route, body) = match asked {
+            Asked::LogIn => ("login", json!({"email": self.email, "password": self.password})),
+            Asked::Refresh => ("refresh", json!({"refreshToken": token})),
+            Asked::LogOut => ("logout", json!({"refreshToken": token})),
+        };
+        connection.send(&post(route, &body, from));
+        match connection.read() {
+            Some(answer) if answer.status < 500 => {
+                self.was_told(asked, token, &answer);
+                Told::Done
+            }
+            other => {
+                self.unknown = Some(asked);
+                other.map_or(Told::Nothing, |answer| Told::Failed(answer.status))
+            }
+        }
+    }
+
+    fn was_told(&mut self, asked: Asked, token: String, answer: &Answer) {
+        let mut data = answer.data();
+        match asked {
+            Asked::LogOut => {
+                self.ended.push(token);
+                self.token = None;
+            }
+            Asked::LogIn | Asked::Refresh => {
+                if asked == Asked::Refresh {
+                    self.spent.push(token);
+                }
+                let next: String = serde_json::from_value(data["refreshToken"].take()).unwrap();
+                self.issued.push(next.clone());
+                self.token = Some(next);
+            }
+        }
+    }
+
+    /// Fails unless its refresh token still works, whatever became of what was not answered.
+    pub fn carries_on(&mut self, client: Client, from: &str) {
+        let may_have_ended = self.unknown.take() == Some(Asked::LogOut);
+        match self.token.take() {
+            Some(token) if !may_have_ended => {
+                let answer = client.ask(&post("refresh", &json!({"refreshToken": token}), from));
+                self.was_told(Asked::Refresh, token, &answer);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The bytes of a `POST /auth/…` of a client at the address `from`, behind a proxy.
+pub fn post(route: &str, body: &Value, from: &str) -> Vec<u8> {
+    let body = body.to_string();
+    let head = "Host: t\r\nContent-Type: application/json";
+    let length = body.len();
+    format!("POST /auth/{route} HTTP/1.1\r\n{head}\r\nX-Forwarded-For: {from}\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// What the books come to.
+pub struct Tally {
+    /// Writes that were acknowledged.
+    pub acknowledged: usize,
+    /// Refreshes that were done, and not answered.
+    pub done_and_not_answered: usize,
+    /// All accounts.
+    pub emails: HashSet<String>,
+}
+
+/// Fails if a write that was acknowledged is not in the database, or anything is there by half.
+#[track_caller]
+pub fn nothing_is_lost(url: &str, writers: &[Writer]) -> Tally {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (tokens, emails) = runtime.block_on(tokens_and_emails(url));
+    let of = |token: &String| *tokens.get(&hash(token)).expect("each token that was issued is there");
+    let mut tally = Tally { acknowledged: 0, done_and_not_answered: 0, emails };
+    for writer in writers {
+        for token in &writer.issued {
+            of(token);
+        }
+        assert!(writer.spent.iter().all(|token| of(token).0), "what was spent is spent");
+        assert!(writer.ended.iter().all(|token| of(token).1), "what was revoked is revoked");
+        tally.acknowledged += writer.issued.len() + writer.ended.len();
+        if let (Some(Asked::Refresh), Some(token)) = (writer.unknown, &writer.token) {
+            tally.done_and_not_answered += usize::from(of(token).0);
+        }
+    }
+    tally
+}
+
+/// By hash: whether it is spent, and whether its session was revoked.
+type Tokens = HashMap<String, (bool, bool)>;
+
+async fn tokens_and_emails(url: &str) -> (Tokens, HashSet<String>) {
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await.unwrap();
+    if url.starts_with("sqlite:") {
+        let integrity = connection.fetch_one("PRAGMA integrity_check").await.unwrap();
+        assert_eq!(integrity.get::<String, _>(0), "ok");
+    }
+    let by_half = "SELECT COUNT(*) FROM sessions s \
+         WHERE (SELECT COUNT(*) FROM refresh_tokens t WHERE t.session_id = s.id AND t.spent_at IS NULL) <> 1";
+    let by_half: i64 = sqlx::query_scalar(by_half).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(by_half, 0, "each session has one token that is not spent");
+    let tokens = "SELECT t.hash, CASE WHEN t.spent_at IS NULL THEN 0 ELSE 1 END, CASE WHEN s.revoked_at IS NULL THEN 0 ELSE 1 END \
+         FROM refresh_tokens t LEFT JOIN sessions s ON s.id = t.session_id";
+    let tokens = connection.fetch_all(tokens).await.unwrap();
+    let is = |row: &sqlx::any::AnyRow, at| i64::from(row.get::<i32, _>(at)) == 1;
+    let tokens = tokens.iter().map(|row| (row.get(0), (is(row, 1), is(row, 2)))).collect();
+    let emails: Vec<String> = sqlx::query_scalar("SELECT email FROM users").fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    (tokens, emails.into_iter().collect())
+}
+
+fn hash(token: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
