@@ -12,7 +12,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
 pub use login_failures::LoginFailures;
@@ -187,10 +187,12 @@ async fn connect(url: &str, sqlite: bool, read_only: ReadOnly) -> Result<AnyPool
 /// Several replicas may start at once. PostgreSQL makes the others wait; SQLite lets them fail, and they try again.
 async fn migrate(pool: &AnyPool) -> Result<(), Error> {
     for _ in 1..MIGRATION_TRIES {
-        if MIGRATIONS.run(pool).await.is_ok() {
-            return Ok(());
+        match MIGRATIONS.run(pool).await {
+            // No waiting makes it another version.
+            Err(error @ (MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_))) => return Err(error.into()),
+            Err(_) => tokio::time::sleep(MIGRATION_PAUSE).await,
+            Ok(()) => return Ok(()),
         }
-        tokio::time::sleep(MIGRATION_PAUSE).await;
     }
     Ok(MIGRATIONS.run(pool).await?)
 }

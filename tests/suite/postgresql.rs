@@ -79,7 +79,9 @@ fn restarted_again_and_again_under_load_it_costs_only_those_who_need_it_just_the
                     let mut failed = Vec::new();
                     while !done.load(Ordering::SeqCst) {
                         match writer.write(&mut connection, &from) {
-                            Told::Done => drop(written.fetch_add(1, Ordering::SeqCst)),
+                            Told::Done => {
+                                written.fetch_add(1, Ordering::SeqCst);
+                            }
                             Told::Failed(500) => failed.push(Instant::now()),
                             other => panic!("{other:?}"),
                         }
