@@ -55,8 +55,7 @@ pub(super) fn head(bytes: &[u8], scanned: &mut usize) -> Head {
             *scanned = from;
             return Head::Incomplete;
         }
-        Ok(Status::Partial) => return Head::Refused,
-        Err(_) => return Head::Refused,
+        Ok(Status::Partial) | Err(_) => return Head::Refused,
     };
     if !ends_each_line_in_full(bytes.get(..length).unwrap_or_default()) {
         return Head::Refused;

@@ -38,7 +38,7 @@ pub(super) async fn refuse(pool: &AnyPool) -> Result<(), sqlx::Error> {
 }
 
 fn is_of_one(error: &sqlx::Error) -> bool {
-    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) else { return false };
     // PostgreSQL's have five characters.
     code.len() < 5 && code.parse::<i64>().is_ok_and(|code| code & OF_A_CODE == CODE)
 }

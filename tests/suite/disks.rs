@@ -101,12 +101,12 @@ fn integrity(file: &Path) -> String {
 }
 
 /// A server on a file, in the way of a test: nothing is left of a disk that is full, or of a file that is too large.
-fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, fill: impl Fn(), free: impl Fn()) {
+fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, exhaust: impl Fn(), free: impl Fn()) {
     let client = server.client();
     let (kept, ended) = (refresh_token(&log_in(client)), refresh_token(&log_in(client)));
     for _ in 0..2 {
         let from = server.logged();
-        fill();
+        exhaust();
         let acknowledged = log_in_until_it_fails(client);
         // Twice as many at once as an address may have under way: those that fail must be in nobody's way afterwards.
         std::thread::scope(|scope| {
@@ -327,7 +327,7 @@ fn a_file_that_is_deleted_or_replaced_takes_no_write_that_would_be_lost() {
         for message in ["not ready: the database fails", "an account request failed"] {
             assert_eq!(server.line(from, |line| line["message"] == message)["cause"], gone);
         }
-        let made = fs::metadata(&path).map(|made| made.len()).unwrap_or(0);
+        let made = fs::metadata(&path).map_or(0, |made| made.len());
         assert_eq!(made, 0, "no new database takes its place in silence");
         fs::rename(&aside, &path).unwrap();
         becomes_ready(client, 200);
