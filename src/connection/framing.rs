@@ -4,6 +4,8 @@
 //! have deadlines and limits that the parser does not know. It therefore reads bytes exactly as that parser does: HTTP/1.1
 //! alone has `Transfer-Encoding`, `chunked` goes before a length, `CONNECT` has no end. It knows no socket and no clock.
 
+mod host;
+
 use memchr::memchr;
 
 /// The longest request line, in bytes.
@@ -47,6 +49,8 @@ struct Head {
     connect: bool,
     length: Option<u64>,
     chunked: bool,
+    /// The host in its target, which `Host` must say too.
+    host: Option<Vec<u8>>,
 }
 
 /// Headers that mean something to the two ends of a connection, which the parser would act on by itself.
@@ -107,7 +111,8 @@ impl Framing {
     ///
     /// # Errors
     ///
-    /// [`Refused`] if a limit is passed, a line of a head or a trailer does not end in CR LF, or a `Host` names no one host.
+    /// [`Refused`] if a limit is passed, a line of a head or a trailer does not end in CR LF, or a `Host` names no one host, or another than the
+    /// target does.
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Refused> {
         let mut at = 0;
         while at < bytes.len() {
@@ -198,6 +203,7 @@ impl Framing {
             State::RequestLine => {
                 self.head.current = line.ends_with(b" HTTP/1.1");
                 self.head.connect = line.starts_with(b"CONNECT ");
+                self.head.host = host::in_target(line).map(<[u8]>::to_vec);
                 self.state = State::HeaderLine;
             }
             State::HeaderLine if line.is_empty() => self.head_read(),
@@ -226,7 +232,10 @@ impl Framing {
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => return is_one_host(value),
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                let is_another = |host: &[u8]| !host.eq_ignore_ascii_case(value);
+                return host::is_one_host(value) && !self.head.host.as_deref().is_some_and(is_another);
+            }
             // Others, beside it or alone, are ignored.
             6 if self.head.current && name.eq_ignore_ascii_case(b"expect") => {
                 self.asks |=
@@ -271,23 +280,6 @@ impl Framing {
         }
         true
     }
-}
-
-/// Whether a `Host` is a name or an address, with or without a port, and nothing else: no user, no path, no second name. The
-/// server goes by no `Host`; but a proxy before it or a log behind it may, and read it otherwise.
-fn is_one_host(value: &[u8]) -> bool {
-    let is_port = |rest: &[u8]| match rest.strip_prefix(b":") {
-        Some(port) => port.iter().all(u8::is_ascii_digit),
-        None => rest.is_empty(),
-    };
-    if let Some(address) = value.strip_prefix(b"[") {
-        let end = memchr(b']', address).unwrap_or(0);
-        let (address, rest) = address.split_at(end);
-        let is_address = !address.is_empty() && address.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
-        return is_address && rest.strip_prefix(b"]").is_some_and(is_port);
-    }
-    let (name, rest) = value.split_at(memchr(b':', value).unwrap_or(value.len()));
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) && is_port(rest)
 }
 
 /// How many of `there` bytes belong to what has `left` bytes left.

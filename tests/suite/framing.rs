@@ -187,6 +187,17 @@ fn a_request_names_one_host_and_no_host_is_believed() {
         let got = statuses(server.client(), format!("{GET}Host: {host}\r\nConnection: close\r\n\r\n").as_bytes());
         assert_eq!(got, [404], "{host}");
     }
+    let token = tokens::user();
+    let whole = |url: &str| format!("GET {url} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n");
+    for url in ["http://evil/callConfig", "https://t:1/callConfig", "http://evil@t/callConfig", "ftp://t/callConfig"] {
+        is_refused(&server, url, format!("{}\r\n", whole(url)));
+    }
+    let own = format!("{}Connection: close\r\n\r\n", whole("http://t/callConfig"));
+    assert_eq!(
+        statuses(server.client(), own.as_bytes()),
+        [200],
+        "a server takes a whole URL of its own (RFC 9112 section 3.2.2)"
+    );
     for line in ["GET http://evil/nowhere HTTP/1.1", "GET evil:80 HTTP/1.1", "GET * HTTP/1.1", "OPTIONS * HTTP/1.1"] {
         let got = statuses(server.client(), format!("{line}\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
         assert!(matches!(got[..], [400 | 404]), "{line}: {got:?}");

@@ -168,6 +168,40 @@ fn a_host_is_one_name_or_one_address_and_any_other_goes_no_further() {
     }
 }
 
+#[test]
+fn a_target_that_names_a_host_names_the_one_of_the_header() {
+    let refused = |target: &str, host: &str, size| {
+        feed(format!("GET {target} HTTP/1.1\r\nX: y\r\nHost: {host}\r\n\r\n").as_bytes(), size).3
+    };
+    for size in [1, 3, 1000] {
+        for (target, host) in [
+            ("http://t/a", "t"),
+            ("HTTPS://T:1/a?b=//u", "t:1"),
+            ("http://t", "t"),
+            ("http://t?q", "t"),
+            ("http://[::1]:8/", "[::1]:8"),
+            ("/a?b=http://u/", "t"),
+            ("//u/a", "t"),
+            ("*", "t"),
+        ] {
+            assert!(!refused(target, host, size), "{target}");
+        }
+        for target in [
+            "http://u/a",
+            "http://t:1/a",
+            "http://t@u/a",
+            "http://u@t/a",
+            "http:///a",
+            "ftp://t/a",
+            "://t/a",
+            "http://t.u/",
+            "http://t\\u",
+        ] {
+            assert!(refused(target, "t", size), "{target}");
+        }
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic_and_how_they_are_cut_changes_nothing(bytes: Vec<u8>, size in 1_usize..9) {
