@@ -1,6 +1,6 @@
 //! What an operator does with accounts, from the command line and beside running servers: those notice within two seconds.
 
-use super::{Error, mailbox, password};
+use super::{Error, mailbox, new_password, password};
 use crate::clock::Clock;
 use crate::db::{Database, NewUser, User};
 use crate::random;
@@ -21,7 +21,7 @@ pub async fn add(
     clock: &Clock,
 ) -> Result<(), Error> {
     let (email, name) = (email_address(email)?, display_name(name)?);
-    password::check_new(password, min_password, &[&email, &name])?;
+    new_password::check(password, min_password, &[&email, &name])?;
     let password_hash = password::Hasher::new().hash(password).await?;
     let user = NewUser { id: random::id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
     Ok(database.insert_user(user).await?)
@@ -67,7 +67,8 @@ pub async fn set_password(
     clock: &Clock,
 ) -> Result<(), Error> {
     let email = mailbox(email)?;
-    password::check_new(password, min_password, &[&email])?;
+    let user = database.user_by_email(email.clone()).await?.ok_or(Error::NoSuchAccount)?;
+    new_password::check(password, min_password, &[&email, &user.name])?;
     let hash = password::Hasher::new().hash(password).await?;
     found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
 }
@@ -80,7 +81,7 @@ fn found(found: bool) -> Result<(), Error> {
 fn email_address(email: &str) -> Result<String, Error> {
     let email = mailbox(email)?;
     let (local, domain) = email.rsplit_once('@').unwrap_or_default();
-    if local.is_empty() || domain.is_empty() || email.contains(char::is_whitespace) {
+    if local.is_empty() || local.contains('@') || domain.is_empty() || email.contains(char::is_whitespace) {
         return Err(Error::Invalid { field: "email", problem: "is not an e-mail address.".to_owned() });
     }
     Ok(email)
@@ -105,9 +106,19 @@ mod tests {
     #[test]
     fn one_mailbox_has_one_spelling() {
         assert_eq!(email_address(" Ann@Example.COM ").unwrap(), "ann@example.com");
-        for wrong in
-            ["", " ", "ann", "@", "ann@", "@example.com", "ann @example.com", "ann@exa\0mple.com", "a\r\nb@example.com"]
-        {
+        for wrong in [
+            "",
+            " ",
+            "ann",
+            "@",
+            "ann@",
+            "@example.com",
+            "ann@@example.com",
+            "ann@b@example.com",
+            "ann @example.com",
+            "ann@exa\0mple.com",
+            "a\r\nb@example.com",
+        ] {
             assert!(email_address(wrong).is_err(), "{wrong:?}");
         }
         assert!(email_address(&format!("{}@example.com", "a".repeat(242))).is_ok());

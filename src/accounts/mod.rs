@@ -5,6 +5,7 @@ mod events;
 mod logged_in;
 mod login;
 pub mod management;
+mod new_password;
 mod password;
 mod refresh_token;
 mod revocations;
@@ -120,7 +121,7 @@ impl Accounts {
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
     pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<LoggedIn, Error> {
         let email = mailbox(email)?;
-        password::check_length(password)?;
+        new_password::check_length(password)?;
         // A task of its own: a client that hangs up must not leave an attempt that never ends.
         let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
         to_its_end(async move {

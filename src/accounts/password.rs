@@ -9,13 +9,10 @@ use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
-use zxcvbn::{Score, zxcvbn};
 
 use super::Error;
 use crate::background::Background;
 
-/// The longest password, in bytes.
-const MAX_BYTES: usize = 1024;
 /// How long a login waits for its turn; a person who waits longer has tried again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,9 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-
-/// Below this score, fewer than a hundred million guesses find a password.
-const GUESSED_EARLY: Score = Score::Three;
 
 /// A password that nobody has; its hash stands in where there is no account.
 const NOBODYS: &str = "nobody has this password";
@@ -161,34 +155,8 @@ fn argon2() -> Result<Argon2<'static>, Error> {
 }
 
 /// The same characters typed on two keyboards are the same password (NIST SP 800-63B-4 section 3.1.1.2).
-fn normalised(password: &str) -> String {
+pub(super) fn normalised(password: &str) -> String {
     password.nfc().collect()
-}
-
-/// Refuses what can't be anybody's password before any work is done for it.
-pub(super) fn check_length(password: &str) -> Result<(), Error> {
-    if password.len() > MAX_BYTES {
-        return Err(Error::Invalid { field: "password", problem: format!("is longer than {MAX_BYTES} bytes.") });
-    }
-    Ok(())
-}
-
-/// Refuses a new password that is too short, too long, or among the first that anybody would try: common ones, names,
-/// sequences, repetitions, and what is `theirs`. Any characters, in any mix (NIST SP 800-63B-4 section 3.1.1.2).
-pub(super) fn check_new(password: &str, min_characters: usize, theirs: &[&str]) -> Result<(), Error> {
-    check_length(password)?;
-    let invalid = |problem: String| Err(Error::Invalid { field: "password", problem });
-    let password = normalised(password);
-    if password.chars().count() < min_characters {
-        return invalid(format!("is too short: at least {min_characters} characters."));
-    }
-    // The estimate looks at the first hundred characters and takes long for more; nobody guesses more.
-    let start: String = password.chars().take(100).collect();
-    let theirs: Vec<&str> = theirs.iter().flat_map(|text| text.split(['@', ' '])).chain(["proconf"]).collect();
-    if zxcvbn(&start, &theirs).score() < GUESSED_EARLY {
-        return invalid("is too easy to guess: it is common, a name, a sequence or a repetition.".to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -216,38 +184,6 @@ mod tests {
     #[actix_rt::test]
     async fn where_there_is_no_account_no_password_is_right() {
         assert!(!Hasher::new().verify(NOBODYS, None, false).await.unwrap());
-    }
-
-    #[test]
-    fn a_new_password_is_counted_in_characters_up_to_1024_bytes() {
-        let is_taken = |password: &str| check_new(password, 15, &["ann@example.com", "Ann Archer"]).is_ok();
-        assert!(!is_taken("fourteen chars"));
-        assert!(is_taken("fifteen chars.."));
-        assert!(!is_taken("é x".repeat(5).get(..16).unwrap()), "14 characters in 16 bytes");
-        assert!(is_taken("🎥 ж 漢 ñ ∂ ♞ ξ ☂"));
-        for length in [64, 128, 256, 1024] {
-            let long: String = "correct horse battery staple ".chars().cycle().take(length).collect();
-            assert!(is_taken(&long), "{length}");
-        }
-        assert!(!is_taken(&"correct horse".repeat(100)), "1300 bytes");
-    }
-
-    #[test]
-    fn a_new_password_that_anybody_would_try_is_refused_with_a_reason() {
-        for common in [
-            "aaaaaaaaaaaaaaa",
-            "123456789012345",
-            "passwordpassword",
-            "proconfproconf1",
-            "ann@example.comann@example.com",
-            "archerarcherarcher",
-            "qwertyuiopqwertyuiop",
-            "abcdefghijklmnop",
-            "                    ",
-        ] {
-            let error = check_new(common, 15, &["ann@example.com", "Ann Archer"]).unwrap_err();
-            assert!(error.to_string().starts_with("password is too easy to guess"), "{common}");
-        }
     }
 
     impl Hasher {
