@@ -4,6 +4,7 @@
 //! becomes an [`ApiError`]; the client is told the contract's sentence and nothing of the cause.
 
 pub mod event_stream;
+mod file;
 mod meaning;
 
 use std::borrow::Cow;
@@ -12,15 +13,14 @@ use std::time::Duration;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    AGE, CACHE_CONTROL, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
-use bytes::Bytes;
 use serde::Serialize;
 
 use crate::answer::Served;
 use crate::catch_up::{CaughtUp, Reason};
+pub use file::{Caching, File};
 
 /// 200 with `{"error": null, "data": …}`.
 #[derive(Debug)]
@@ -115,13 +115,13 @@ impl Responder for Served {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let status = if is_known(request, self.answer.etag()) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
-        let mut response = HttpResponse::build(status);
+        let known = is_known(request, self.answer.etag());
+        let mut response = begun(known);
         response
             .insert_header((CACHE_CONTROL, "private, no-cache"))
             .insert_header((ETAG, self.answer.etag()))
             .insert_header((AGE, self.age.as_secs()));
-        if status == StatusCode::NOT_MODIFIED {
+        if known {
             return response.finish();
         }
         let mut response = response.content_type("application/json").body(self.answer.envelope());
@@ -130,35 +130,9 @@ impl Responder for Served {
     }
 }
 
-/// A file of the server's own, which is no answer of the API and has no envelope.
-#[derive(Debug, Clone)]
-pub struct File {
-    /// Its `Content-Type`.
-    pub media_type: &'static str,
-    /// What is in it.
-    pub bytes: Bytes,
-    /// Its strong entity tag, in its quotes.
-    pub etag: String,
-    /// Its `Content-Security-Policy`, where a browser shows it as a page of its own.
-    pub policy: Option<&'static str>,
-}
-
-impl Responder for File {
-    type Body = BoxBody;
-
-    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let known = is_known(request, &self.etag);
-        let mut response = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
-        response.insert_header((CACHE_CONTROL, "no-cache")).insert_header((ETAG, self.etag));
-        // Its type is what it says, not what a browser makes of it.
-        response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        if let Some(policy) = self.policy {
-            response.insert_header((CONTENT_SECURITY_POLICY, policy));
-            // A page that opened this one, or was opened by it, gets no hold of it.
-            response.insert_header((CROSS_ORIGIN_OPENER_POLICY, "same-origin"));
-        }
-        if known { response.finish() } else { response.content_type(self.media_type).body(self.bytes) }
-    }
+/// 304 for what the client has already, else 200.
+fn begun(known: bool) -> HttpResponseBuilder {
+    HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK })
 }
 
 /// Whether the client has the answer with this tag: weak comparison, RFC 9110 section 13.1.2.
@@ -231,7 +205,7 @@ impl Responder for NotReady {
 /// 204: the answer is all in the headers.
 #[must_use]
 pub fn no_content() -> HttpResponse {
-    HttpResponse::NoContent().finish()
+    HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish()
 }
 
 fn envelope(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {

@@ -7,9 +7,10 @@ use actix_web::web;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::RustEmbed;
 
-use crate::responders::{ApiError, File};
+use crate::answer::etag_of;
+use crate::responders::{ApiError, Caching, File};
 
 /// Everything the page is made of. What is not in here does not exist, whatever a path says.
 #[derive(RustEmbed)]
@@ -22,25 +23,41 @@ const PAGE: &str = "index.html";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// What the page's addresses of its files begin with, in its source.
+const FOLDER: &str = "\"/console/";
+
 /// The page. A query, as in `/?room=R`, is for its scripts alone.
 pub(super) async fn page() -> Result<File, ApiError> {
-    let page = Files::get(PAGE).ok_or(ApiError::NotFound)?;
-    Ok(File { policy: Some(POLICY), ..file("text/html; charset=utf-8", page) })
+    let page = Files::get(PAGE).and_then(|page| String::from_utf8(page.data.into_owned()).ok()).ok_or(ApiError::NotFound)?;
+    let page = page.replace(FOLDER, &format!("{FOLDER}{}/", edition()));
+    let etag = etag_of(page.as_bytes());
+    Ok(File {
+        media_type: "text/html; charset=utf-8",
+        bytes: page.into(),
+        etag,
+        policy: Some(POLICY),
+        caching: Caching::Asked,
+    })
 }
 
-/// One of the page's files.
-pub(super) async fn asset(name: web::Path<String>) -> Result<File, ApiError> {
-    let media_type = media_type(&name).ok_or(ApiError::NotFound)?;
-    Ok(file(media_type, Files::get(&name).ok_or(ApiError::NotFound)?))
-}
-
-fn file(media_type: &'static str, file: EmbeddedFile) -> File {
+/// One of the page's files, at an address that has only ever meant these bytes.
+pub(super) async fn asset(path: web::Path<(String, String)>) -> Result<File, ApiError> {
+    let (of, name) = path.into_inner();
+    let media_type = media_type(&name).filter(|_| of == edition()).ok_or(ApiError::NotFound)?;
+    let file = Files::get(&name).ok_or(ApiError::NotFound)?;
     let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(file.metadata.sha256_hash()));
     let bytes = match file.data {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    File { media_type, bytes, etag, policy: None }
+    Ok(File { media_type, bytes, etag, policy: None, caching: Caching::ForEver })
+}
+
+/// Names all the files as they are. One name for all, because the scripts ask for one another.
+fn edition() -> String {
+    let hashes: Vec<u8> =
+        Files::iter().filter_map(|name| Files::get(&name)).flat_map(|file| file.metadata.sha256_hash()).collect();
+    etag_of(&hashes).trim_matches('"').to_owned()
 }
 
 /// What the page is made of. The page itself has one address, and it is not here.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::answer::etag_of;
 use crate::openapi::Operation;
-use crate::responders::{ApiError, File};
+use crate::responders::{ApiError, Caching, File};
 
 /// Scripts and styles come from here alone, and none of them is inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -26,19 +26,22 @@ pub(super) async fn file(request: HttpRequest) -> Result<File, ApiError> {
             bytes: Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js"))),
             etag: env!("SWAGGER_UI_SCRIPT_TAG").to_owned(),
             policy: None,
+            caching: Caching::Asked,
         }),
         "/docs/swagger-ui.css" => Ok(File {
             media_type: "text/css; charset=utf-8",
             bytes: Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css"))),
             etag: env!("SWAGGER_UI_STYLE_TAG").to_owned(),
             policy: None,
+            caching: Caching::Asked,
         }),
         _ => Err(ApiError::NotFound),
     }
 }
 
 fn ours(media_type: &'static str, text: &'static str, policy: Option<&'static str>) -> File {
-    File { media_type, bytes: Bytes::from_static(text.as_bytes()), etag: etag_of(text.as_bytes()), policy }
+    let (bytes, etag) = (Bytes::from_static(text.as_bytes()), etag_of(text.as_bytes()));
+    File { media_type, bytes, etag, policy, caching: Caching::Asked }
 }
 
 pub(super) fn document() -> Operation {

@@ -110,7 +110,7 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/"], who: Who::Anyone,
           summary: "The console, a page for browsers.",
           document: Operation::undocumented, handler: |route| route.to(console::page) },
-    Row { method: Method::GET, paths: &["/console/{file}"], who: Who::Anyone,
+    Row { method: Method::GET, paths: &["/console/{edition}/{file}"], who: Who::Anyone,
           summary: "The console's scripts, styles and pictures.",
           document: Operation::undocumented, handler: |route| route.to(console::asset) },
     Row { method: Method::GET, paths: &["/health/live"], who: Who::Anyone,

@@ -4,10 +4,11 @@ use actix_web::web;
 use serde_json::json;
 
 use crate::openapi::{Document, Operation};
-use crate::responders::File;
+use crate::responders::{Caching, File};
 
 pub(super) async fn show(document: web::Data<Document>) -> File {
-    File { media_type: "application/json", bytes: document.bytes(), etag: document.etag(), policy: None }
+    let (bytes, etag) = (document.bytes(), document.etag());
+    File { media_type: "application/json", bytes, etag, policy: None, caching: Caching::Asked }
 }
 
 pub(super) fn document() -> Operation {
