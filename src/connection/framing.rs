@@ -105,14 +105,15 @@ impl Framing {
         }
     }
 
-    /// Takes what was read, up to the end of one request, gives how much that is, and makes the values of two headers into ones that nobody knows. After an `Upgrade` the parser would
-    /// take whatever follows for a body without end; a server may ignore that header (RFC 9110 section 7.8). To an `Expect` it
-    /// would say `100 Continue` before anybody has decided that the body is wanted.
+    /// Takes what was read, up to the end of one request, gives how much that is, and makes the values of two headers into ones
+    /// that nobody knows. After an `Upgrade` the parser would take whatever follows for a body without end; a server may ignore
+    /// that header (RFC 9110 section 7.8). To an `Expect` it would say `100 Continue` before anybody has decided that the body
+    /// is wanted.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if a limit is passed, a line of a head or a trailer does not end in CR LF, or a `Host` names no one host, or another than the
-    /// target does.
+    /// [`Refused`] if a limit is passed, a line of a head or a trailer does not end in CR LF, or a `Host` names no one host, or
+    /// another than the target does.
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Refused> {
         let mut at = 0;
         while at < bytes.len() {

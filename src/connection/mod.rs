@@ -245,8 +245,7 @@ impl AsyncRead for Connection {
             }
             Poll::Ready(Ok(())) => {
                 if buffer.filled().len() == before && this.watch.goes_on() {
-                    // Nobody hangs up on what has no end and still reads it. To write to it may take a while, and shows nothing at
-                    // first.
+                    // Nobody hangs up on what has no end and still reads it; a write would show that only later.
                     return this.give_up();
                 }
                 this.portion += buffer.filled().len().saturating_sub(before);

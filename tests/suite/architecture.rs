@@ -96,7 +96,15 @@ const DOORS: &[OnlyIn] = &[
     OnlyIn { name: "LazyLock", places: &[], sentence: "rule 8: no globals" },
     OnlyIn {
         name: "HttpResponse",
-        places: &["responders.rs", "responders/", "middleware/access_log.rs", "middleware/answer_headers.rs", "sandbox/"],
+        // `object_store` calls a bucket's answer so.
+        places: &[
+            "responders.rs",
+            "responders/",
+            "middleware/access_log.rs",
+            "middleware/answer_headers.rs",
+            "sandbox/",
+            "summaries/store.rs",
+        ],
         sentence: "rule 5: only responders.rs writes an answer",
     },
     OnlyIn {

@@ -327,7 +327,9 @@ fn the_image_is_built_from_what_it_needs_and_no_more() {
     }
     // Whatever the code takes in when it is compiled is there …
     let mut taken_in = 0;
-    for file in files(&folder.path().join("src")).iter().filter(|file| !file.ends_with("tests.rs")) {
+    let is_code =
+        |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs");
+    for file in files(&folder.path().join("src")).iter().filter(is_code) {
         let code = fs::read_to_string(file).unwrap();
         for (macro_name, beside) in
             [("include_str!(\"", true), ("include_bytes!(\"", true), ("migrate!(\"", false), ("folder = \"", false)]
