@@ -146,7 +146,8 @@ impl Connection {
         if self.ahead.is_empty() && !self.watch.knows_of_more() {
             let mut byte = [0];
             if ready!(self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)))? == 0 {
-                return Poll::Ready(Ok(()));
+                // Nobody hangs up on what has no end and still reads it; a write would show that only later.
+                return if self.watch.goes_on() { self.give_up() } else { Poll::Ready(Ok(())) };
             }
         }
         self.watch.has_more();
@@ -244,10 +245,6 @@ impl AsyncRead for Connection {
                 Poll::Pending
             }
             Poll::Ready(Ok(())) => {
-                if buffer.filled().len() == before && this.watch.goes_on() {
-                    // Nobody hangs up on what has no end and still reads it; a write would show that only later.
-                    return this.give_up();
-                }
                 this.portion += buffer.filled().len().saturating_sub(before);
                 this.has_read(buffer, before);
                 Poll::Ready(Ok(()))
