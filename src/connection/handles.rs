@@ -4,8 +4,35 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::Connection;
 use super::sweeper::Sweeper;
 use super::watch::Watch;
+
+impl Connection {
+    /// What says that the body of a request on this connection is wanted.
+    #[must_use]
+    pub fn invitation(&self) -> Invitation {
+        Invitation(Rc::clone(&self.watch))
+    }
+
+    /// What it sends.
+    #[must_use]
+    pub fn sending(&self) -> Sending {
+        Sending(Rc::clone(&self.watch))
+    }
+
+    /// What says whether there is room for this connection.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing(Rc::clone(&self.watch), Rc::clone(&self.sweeper))
+    }
+
+    /// What says when an answer has been made.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        Turn(Rc::clone(&self.watch))
+    }
+}
 
 /// Says that the body of the request that is being worked on is wanted, to a client that waits to hear it.
 pub struct Invitation(pub(super) Rc<Watch>);

@@ -164,35 +164,16 @@ impl Connection {
         let _ = Pin::new(&mut self.stream).poll_write(context, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
-    /// What says that the body of a request on this connection is wanted.
-    #[must_use]
-    pub fn invitation(&self) -> Invitation {
-        Invitation(Rc::clone(&self.watch))
-    }
-
-    /// What it sends.
-    #[must_use]
-    pub fn sending(&self) -> Sending {
-        Sending(Rc::clone(&self.watch))
-    }
-
-    /// What says whether there is room for this connection.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        Standing(Rc::clone(&self.watch), Rc::clone(&self.sweeper))
-    }
-
-    /// What says when an answer has been made.
-    #[must_use]
-    pub fn turn(&self) -> Turn {
-        Turn(Rc::clone(&self.watch))
-    }
-
     /// Ends it at once, with whatever is still on its way.
     fn give_up<T>(&self) -> Poll<io::Result<T>> {
         // Else the kernel would go on for minutes. It only fails if there is no connection any more.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether a request was answered, and the answer sent, before all of its body came. Nobody reads the rest of it.
+    fn has_an_unread_body(&self) -> bool {
+        self.framing.phase() == Phase::Body && !self.watch.is_answering() && !self.unflushed
     }
 
     /// Between requests nothing more is on its way, as far as anybody knows.
@@ -224,7 +205,7 @@ impl AsyncRead for Connection {
         if this.watch.is_over() {
             return this.give_up();
         }
-        if this.refused {
+        if this.refused || this.has_an_unread_body() {
             return Poll::Ready(Ok(()));
         }
         // One at a time, and none as long as its client does not take the answers that there are.
@@ -275,6 +256,9 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         this.unflushed = false;
         this.watch.has_sent();
+        if this.has_an_unread_body() {
+            context.waker().wake_by_ref();
+        }
         Pin::new(&mut this.stream).poll_flush(context)
     }
 

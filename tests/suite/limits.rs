@@ -183,6 +183,19 @@ fn what_follows_a_body_that_nobody_reads_is_never_a_request() {
         assert!(connection.read().is_some(), "{of}");
         assert!(connection.read().is_none(), "{of}: the marker was answered");
     }
+    // Of a body that goes on, whatever tells its end, no more is waited for than the answer.
+    for (of, target, length) in [
+        ("404", "POST /nowhere", "Content-Length: 9"),
+        ("GET", "GET /callConfig", "Content-Length: 9"),
+        ("404, in chunks", "POST /nowhere", "Transfer-Encoding: chunked"),
+        ("401, in chunks", "POST /proconfToken", "Transfer-Encoding: chunked"),
+        ("GET, in chunks", "GET /callConfig", "Transfer-Encoding: chunked"),
+    ] {
+        let (mut connection, started) = (server.client().connect(), Instant::now());
+        connection.send(format!("{target} HTTP/1.1\r\nHost: t\r\n{length}\r\n\r\n5\r\nhel").as_bytes());
+        assert!(connection.read().is_some() && connection.read().is_none(), "{of}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{of}: {:?}", started.elapsed());
+    }
     // A chunked body has an end of its own, and the request behind it is one.
     let mut connection = server.client().connect();
     let chunked = format!(
