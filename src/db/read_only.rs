@@ -10,7 +10,11 @@ use sqlx::{AnyPool, Executor as _};
 const CODE: i64 = 8;
 const OF_A_CODE: i64 = 0xff;
 
-/// When one was last met: none that was opened before that is used again. Clones are the same.
+/// For how long after one was met every piece of work gets a connection of its own: whoever repairs the file is noticed at once,
+/// and nobody can tell which of those that were opened meanwhile can write.
+const WARY: Duration = Duration::from_mins(1);
+
+/// When one was last met: none that was opened before that is used again, and for a while none at all. Clones are the same.
 #[derive(Clone, Default)]
 pub(super) struct ReadOnly(Arc<Mutex<Option<Instant>>>);
 
@@ -25,13 +29,14 @@ impl ReadOnly {
     /// Whether a connection of this age may be one.
     pub(super) fn may_be(&self, age: Duration) -> bool {
         let met = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        met.is_some_and(|met| age >= met.elapsed())
+        met.map(|met| met.elapsed()).is_some_and(|ago| ago < WARY || age >= ago)
     }
 }
 
 /// Fails if the file can't be written. It may still be somebody else's turn to write.
 pub(super) async fn refuse(pool: &AnyPool) -> Result<(), sqlx::Error> {
-    match pool.execute("BEGIN IMMEDIATE; ROLLBACK").await {
+    // To begin a transaction is no attempt at it: SQLite begins one for reading where it can do no other.
+    match pool.execute("DELETE FROM users WHERE FALSE").await {
         Err(error) if is_of_one(&error) => Err(error),
         _ => Ok(()),
     }
