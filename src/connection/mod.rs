@@ -205,7 +205,7 @@ impl AsyncRead for Connection {
         if this.watch.is_over() {
             return this.give_up();
         }
-        if this.refused || this.has_an_unread_body() {
+        if this.refused {
             return Poll::Ready(Ok(()));
         }
         // One at a time, and none as long as its client does not take the answers that there are.
@@ -256,7 +256,9 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         this.unflushed = false;
         this.watch.has_sent();
-        if this.has_an_unread_body() {
+        if !this.refused && this.has_an_unread_body() {
+            // The HTTP server would wait for its end.
+            this.refused = true;
             context.waker().wake_by_ref();
         }
         Pin::new(&mut this.stream).poll_flush(context)
