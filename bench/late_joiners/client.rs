@@ -4,6 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::set_up::get;
+
 /// A kept-alive connection.
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -19,8 +21,7 @@ impl Connection {
     }
 
     pub(crate) fn send(&mut self, target: &str, token: &str) -> io::Result<()> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n");
-        self.stream.write_all(request.as_bytes())
+        self.stream.write_all(get(target, token).as_bytes())
     }
 
     /// The status of the next answer, once it has been read to its end.

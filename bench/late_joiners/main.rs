@@ -6,20 +6,18 @@
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod client;
+#[expect(dead_code, reason = "each benchmark uses a part of it")]
+#[path = "../set_up.rs"]
+mod set_up;
 
 use std::io;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use client::{Connection, percentile, probe};
-use proconf_app_server::clock::Clock;
-use proconf_app_server::jwt::{Rules, Tokens};
-use proconf_app_server::sandbox::{Reply, Sandbox, Script};
-use proconf_app_server::secret::Secret;
+use proconf_app_server::sandbox::{Reply, Script};
+use set_up::Process;
 
-const SECRET: &str = "a bench secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
 /// How long a catch-up takes to be written.
 const WRITING: Duration = Duration::from_millis(1_500);
 
@@ -45,32 +43,17 @@ struct Stage {
     address: SocketAddr,
     script: Script,
     token: String,
-    server: Child,
+    server: Process,
     _folder: tempfile::TempDir,
 }
 
 impl Stage {
     fn set(settings: &[(&str, &str)]) -> io::Result<Self> {
         let script = Script::echo();
-        let base_url = sandbox(script.clone())?;
-        let folder = tempfile::tempdir()?;
-        // Free a moment ago, and most likely still.
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-        command.arg("serve").current_dir(folder.path()).env_clear().envs([
-            ("APP_SERVER__LISTEN", address.to_string()),
-            ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0".to_owned()),
-            ("APP_ADMIN_CONTROL__BASE_URL", base_url),
-            ("APP_AUTH__JWT_SECRET", SECRET.to_owned()),
-        ]);
-        let server = command.envs(settings.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let stage = Self { address, script, token: token(), server, _folder: folder };
-        let started = Instant::now();
-        while Connection::open(address).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(20), "the server does not start");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        Ok(stage)
+        let (address, folder) = (set_up::free_address()?, tempfile::tempdir()?);
+        let server = set_up::start(address, &set_up::sandbox(script.clone())?, folder.path(), settings)?;
+        set_up::wait_for(address)?;
+        Ok(Self { address, script, token: set_up::token(), server, _folder: folder })
     }
 
     /// Connects so many, sends all their questions, and gives the statuses and how long the last one waited.
@@ -96,45 +79,6 @@ impl Stage {
     fn calls(&self, endpoint: &str) -> usize {
         self.script.asked().iter().filter(|asked| asked.target.contains(endpoint)).count()
     }
-
-    fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-fn sandbox(script: Script) -> io::Result<String> {
-    let (started, start) = mpsc::channel();
-    std::thread::spawn(move || {
-        actix_rt::System::new().block_on(async move {
-            let sandbox = Sandbox::bind(SocketAddr::from(([127, 0, 0, 1], 0)), script)?;
-            let _ = started.send(sandbox.base_url());
-            sandbox.run().await
-        })
-    });
-    start.recv().map_err(io::Error::other)
-}
-
-fn token() -> String {
-    let hour = Duration::from_hours(1);
-    let name = || "proconf-app-server".to_owned();
-    let rules = Rules {
-        secret: Secret::new(SECRET),
-        previous_secrets: Vec::new(),
-        issuer: name(),
-        audience: name(),
-        user_ttl: hour,
-        guest_ttl: None,
-    };
-    Tokens::new(rules, Clock::system()).for_user("u1", "s1")
 }
 
 fn row(what: &str, figures: &str) {
@@ -249,7 +193,7 @@ fn memory(size: Size) -> io::Result<()> {
     // Warm: buffers, threads and tables that stay.
     let (_, bad) = probe(stage.address, "/callCatchUp/warm", &stage.token, size.probes)?;
     assert_eq!(bad, 0);
-    let before = stage.memory();
+    let before = stage.server.memory();
     let mut connection = Connection::open(stage.address)?;
     for number in 0..size.rooms {
         let room = format!("room{number}");
@@ -257,7 +201,7 @@ fn memory(size: Size) -> io::Result<()> {
         connection.send(&format!("/callCatchUp/{room}"), &stage.token)?;
         assert_eq!(connection.read()?, 200);
     }
-    let grown = stage.memory().saturating_sub(before);
+    let grown = stage.server.memory().saturating_sub(before);
     let asked_for = size.rooms * text.len() / 1024;
     let figures = format!("{grown} KiB more, of {asked_for} KiB of text; the bound is {} KiB", MAX / 1024);
     row(&format!("{} rooms asked for once", size.rooms), &figures);

@@ -1,90 +1,68 @@
 //! What the operations benchmarks are made with: the built server as a process, an Admin Control of fixed capacity, and a client
 //! that is just enough for questions without a body.
 
+#[path = "../set_up.rs"]
+mod set_up;
+
 use std::io;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use proconf_app_server::clock::Clock;
-use proconf_app_server::jwt::{Rules, Tokens};
-use proconf_app_server::secret::Secret;
+use set_up::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-const SECRET: &str = "a bench secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
+/// Each question is a call.
+const NOTHING_KEPT: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "0s"), ("APP_CATCH_UP__STALE_IF_ERROR", "0s")];
 
 /// The server as a process of its own, killed when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) child: Child,
-    pub(crate) token: String,
+    process: Process,
+    token: String,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
     pub(crate) async fn start(base_url: &str, settings: &[(&str, &str)]) -> io::Result<Self> {
-        // Free a moment ago, and most likely still.
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        Self::start_at(address, base_url, settings).await
+        Self::start_at(set_up::free_address()?, base_url, settings).await
     }
 
     /// The same, where another one was before.
     pub(crate) async fn start_at(address: SocketAddr, base_url: &str, settings: &[(&str, &str)]) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-        command.arg("serve").current_dir(folder.path()).env_clear().envs([
-            ("APP_SERVER__LISTEN", address.to_string().as_str()),
-            ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
-            ("APP_ADMIN_CONTROL__BASE_URL", base_url),
-            ("APP_AUTH__JWT_SECRET", SECRET),
-            ("APP_CATCH_UP__FRESH_FOR", "0s"),
-            ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
-            // A line a request would be most of what is measured.
-            ("RUST_LOG", "warn"),
-        ]);
-        let child = command.envs(settings.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let server = Self { address, child, token: token(), _folder: folder };
-        let started = Instant::now();
-        while Client::open(address).await.is_err() {
-            if started.elapsed() > Duration::from_secs(20) {
-                return Err(io::Error::other("the server does not start"));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(server)
+        let process = set_up::start(address, base_url, folder.path(), &[&NOTHING_KEPT[..], settings].concat())?;
+        tokio::task::spawn_blocking(move || set_up::wait_for(address)).await??;
+        Ok(Self { address, process, token: set_up::token(), _folder: folder })
     }
 
     pub(crate) fn get(&self, target: &str) -> Vec<u8> {
-        format!("GET {target} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\r\n", self.token).into_bytes()
+        set_up::get(target, &self.token).into_bytes()
     }
 
-    /// Memory in use, in MiB.
+    /// Resident memory, in MiB.
+    #[expect(clippy::cast_precision_loss, reason = "shown with a decimal or two")]
     pub(crate) fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+        self.process.memory() as f64 / 1024.0
     }
 
     /// Processor time used, in seconds.
     pub(crate) fn processor(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        // User and system time, in hundredths of a second.
-        fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+        self.process.cpu()
     }
 
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).map_or(0, Iterator::count)
     }
 
     /// Waits for its end, and gives its exit code.
     pub(crate) async fn ended(&mut self) -> io::Result<i32> {
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.0.try_wait()? {
                 return Ok(status.code().unwrap_or(-1));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -92,27 +70,8 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let _ = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let _ = Command::new("kill").args(["-s", name, &self.process.0.id().to_string()]).status();
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn token() -> String {
-    let rules = Rules {
-        secret: Secret::new(SECRET),
-        previous_secrets: Vec::new(),
-        issuer: "proconf-app-server".to_owned(),
-        audience: "proconf-app-server".to_owned(),
-        user_ttl: Duration::from_hours(1),
-        guest_ttl: None,
-    };
-    Tokens::new(rules, Clock::system()).for_user("u1", "s1")
 }
 
 /// An Admin Control that works on so many calls at a time, each for as long as its room's name says.

@@ -8,22 +8,19 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+#[path = "../set_up.rs"]
+mod set_up;
+
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proconf_app_server::clock::Clock;
-use proconf_app_server::jwt::{Rules, Tokens};
-use proconf_app_server::sandbox::{Reply, Sandbox, Script};
-use proconf_app_server::secret::Secret;
+use proconf_app_server::sandbox::{Reply, Script};
+use set_up::{Process, free_address, sandbox, token, wait_for};
 
-const SECRET: &str = "a bench secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The clock ticks of `/proc/PID/stat`, in a second; what Linux shows to every program.
-const TICKS: f64 = 100.0;
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -42,33 +39,6 @@ const MOST_EACH: u64 = 200 * 1024 / 10_000;
 /// share of these.
 const OTHER_FILES: u32 = 500;
 
-/// A process that is ended when this is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// Resident memory, in KiB.
-    fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-    }
-
-    /// CPU used so far, in seconds.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
-        ticks.sum::<f64>() / TICKS
-    }
-}
-
 /// Servers on one SQLite file and one Admin Control.
 struct Stage {
     servers: Vec<(SocketAddr, Process)>,
@@ -84,60 +54,17 @@ impl Stage {
         let folder = tempfile::tempdir()?;
         let server = || {
             let address = free_address()?;
-            let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-            command.arg("serve").current_dir(folder.path()).env_clear().envs([
-                ("APP_SERVER__LISTEN", address.to_string()),
-                ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0".to_owned()),
-                ("APP_ADMIN_CONTROL__BASE_URL", base_url.clone()),
-                ("APP_AUTH__JWT_SECRET", SECRET.to_owned()),
-                ("RUST_LOG", "warn".to_owned()),
-            ]);
-            let child = command.envs(settings.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            let process = set_up::start(address, &base_url, folder.path(), settings)?;
             wait_for(address)?;
-            Ok((address, Process(child)))
+            Ok((address, process))
         };
         let servers = (0..number).map(|_| server()).collect::<io::Result<_>>()?;
         Ok(Self { servers, script, token: token(), _folder: folder })
     }
 
     fn request(&self, target: &str) -> String {
-        format!("GET {target} HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {}\r\n\r\n", self.token)
+        set_up::get(target, &self.token)
     }
-}
-
-fn free_address() -> io::Result<SocketAddr> {
-    // Free a moment ago, and most likely still.
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-fn wait_for(address: SocketAddr) -> io::Result<()> {
-    let started = Instant::now();
-    while let Err(error) = TcpStream::connect(address) {
-        if started.elapsed() > Duration::from_secs(20) {
-            return Err(error);
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-fn sandbox(script: Script) -> io::Result<String> {
-    let (started, start) = mpsc::channel();
-    std::thread::spawn(move || {
-        actix_rt::System::new().block_on(async move {
-            let sandbox = Sandbox::bind(SocketAddr::from(([127, 0, 0, 1], 0)), script)?;
-            let _ = started.send(sandbox.base_url());
-            sandbox.run().await
-        })
-    });
-    start.recv().map_err(io::Error::other)
-}
-
-fn token() -> String {
-    let name = || "proconf-app-server".to_owned();
-    let (user_ttl, secret) = (Duration::from_hours(1), Secret::new(SECRET));
-    let rules = Rules { secret, previous_secrets: Vec::new(), issuer: name(), audience: name(), user_ttl, guest_ttl: None };
-    Tokens::new(rules, Clock::system()).for_user("u1", "s1")
 }
 
 fn redis() -> io::Result<(String, Process)> {
