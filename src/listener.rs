@@ -91,6 +91,7 @@ where
             })
             .on_connect_ext(|connection: &Connection, of_connection| {
                 of_connection.insert(connection.invitation());
+                of_connection.insert(connection.announcement());
                 of_connection.insert(connection.sending());
                 of_connection.insert(connection.standing());
                 of_connection.insert(connection.turn());

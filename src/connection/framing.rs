@@ -49,6 +49,8 @@ struct Head {
     connect: bool,
     length: Option<u64>,
     chunked: bool,
+    /// What its chunks have announced, all together.
+    announced: u64,
     /// The host in its target, which `Host` must say too.
     host: Option<Vec<u8>>,
 }
@@ -103,6 +105,11 @@ impl Framing {
             State::Body(left) | State::ChunkData(left) => usize::try_from(left).unwrap_or(usize::MAX),
             _ => 0,
         }
+    }
+
+    /// How many bytes the chunks of the body that is being read have come to, by what was said of them.
+    pub(super) fn announced(&self) -> u64 {
+        self.head.announced
     }
 
     /// Takes what was read, up to the end of one request, gives how much that is, and makes the values of two headers into ones
@@ -274,10 +281,9 @@ impl Framing {
             return false;
         }
         let size = line.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
-        match size.map(|size| u64::from_str_radix(size, 16)) {
-            Some(Ok(0)) => self.state = State::Trailer,
-            Some(Ok(size)) => self.state = State::ChunkData(size),
-            _ => {}
+        if let Some(Ok(size)) = size.map(|size| u64::from_str_radix(size, 16)) {
+            self.head.announced = self.head.announced.saturating_add(size);
+            self.state = if size == 0 { State::Trailer } else { State::ChunkData(size) };
         }
         true
     }

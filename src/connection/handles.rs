@@ -1,5 +1,6 @@
 //! What the HTTP side may say to a connection, or ask it, while it works on one of its requests. Must not know its bytes.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,6 +14,12 @@ impl Connection {
     #[must_use]
     pub fn invitation(&self) -> Invitation {
         Invitation(Rc::clone(&self.watch))
+    }
+
+    /// How much of a body its client announces.
+    #[must_use]
+    pub fn announcement(&self) -> Announcement {
+        Announcement(Rc::clone(&self.watch))
     }
 
     /// What it sends.
@@ -41,6 +48,17 @@ impl Invitation {
     /// Says so.
     pub fn send(&self) {
         self.0.want();
+    }
+}
+
+/// How long the body of the request that is being read will be, as far as its client has said so: chunk by chunk.
+#[derive(Clone)]
+pub struct Announcement(Rc<Watch>);
+
+impl Announcement {
+    /// Waits until that is more than `limit` bytes, however few of them have come; for ever, if it never is.
+    pub async fn exceeds(self, limit: u64) {
+        poll_fn(|context| self.0.poll_longer_than(limit, context)).await;
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use crate::draining::Draining;
 use ahead::Ahead;
 use framing::{Framing, Phase, Refused};
-pub use handles::{Answering, Invitation, Revocable, Sending, Standing, Turn};
+pub use handles::{Announcement, Answering, Invitation, Revocable, Sending, Standing, Turn};
 pub use rules::Rules;
 pub use seats::Room;
 pub use socket::listen;
@@ -117,6 +117,7 @@ impl Connection {
             self.begun = self.sweeper.now();
             self.watch.begins();
         }
+        self.watch.announces(self.framing.announced());
         self.asked = self.framing.asks();
         self.watch.has_read(match self.framing.phase() {
             Phase::Between | Phase::Unknown => None,

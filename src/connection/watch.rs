@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Rules;
@@ -26,6 +26,9 @@ pub(super) struct Watch {
     pub(super) seat: RefCell<Option<Seat>>,
     /// Somebody waits for the body of the request that is being worked on.
     wanted: Cell<bool>,
+    /// How long that body is at least, by what its client has said; and who waits for that to be too much.
+    announced: Cell<u64>,
+    reader: RefCell<Option<(u64, Waker)>>,
     /// By when what the client has begun to send must be there. Only counts while nothing is there to be read.
     read_by: Cell<Option<Tick>>,
     starving: Cell<bool>,
@@ -87,6 +90,23 @@ impl Watch {
     /// Whether it was said since the last time.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.take()
+    }
+
+    /// A body will be of so many bytes at least.
+    pub(super) fn announces(&self, bytes: u64) {
+        self.announced.set(bytes);
+        if let Some((_, waker)) = self.reader.borrow_mut().take_if(|(limit, _)| bytes > *limit) {
+            waker.wake();
+        }
+    }
+
+    /// Ready once a body will be longer than that.
+    pub(super) fn poll_longer_than(&self, limit: u64, context: &Context<'_>) -> Poll<()> {
+        if self.announced.get() > limit {
+            return Poll::Ready(());
+        }
+        self.reader.replace(Some((limit, context.waker().clone())));
+        Poll::Pending
     }
 
     /// From now on the client is sent what it may only have until then.

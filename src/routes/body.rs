@@ -1,15 +1,16 @@
 //! The body of a request: one JSON object of at most 64 KiB, whose members are asked for by name.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 
 use crate::bodies::{Bodies, Held};
-use crate::connection::Invitation;
+use crate::connection::{Announcement, Invitation};
 use crate::json::Object;
 use crate::middleware::admission::{InFlight, Permit};
 use crate::middleware::error_boundary::Deadline;
@@ -73,6 +74,7 @@ impl FromRequest for Body {
         let payload = payload.take();
         // While its client takes its time, a request is not being worked on, and keeps nobody else out.
         drop(request.extensions_mut().remove::<Permit>());
+        let announcement = request.conn_data::<Announcement>().cloned();
         let in_flight = request.app_data::<web::Data<InFlight>>().cloned();
         let mut held = request.app_data::<web::Data<Bodies>>().map(|bodies| bodies.clone().into_inner().hold());
         if checked.is_ok()
@@ -82,12 +84,10 @@ impl FromRequest for Body {
         }
         Box::pin(async move {
             checked?;
+            let reading = read_unless_announced(announcement, payload, held.as_mut());
             let bytes = match deadline {
-                Some(Deadline(at)) => {
-                    let reading = read(payload, held.as_mut());
-                    tokio::time::timeout_at(at.into(), reading).await.unwrap_or(Err(ApiError::TooSlow))?
-                }
-                None => read(payload, held.as_mut()).await?,
+                Some(Deadline(at)) => tokio::time::timeout_at(at.into(), reading).await.unwrap_or(Err(ApiError::TooSlow))?,
+                None => reading.await?,
             };
             let permit = match in_flight {
                 Some(in_flight) => Some(in_flight.into_inner().admit().ok_or(ApiError::Overloaded)?),
@@ -113,6 +113,24 @@ fn check_head(request: &HttpRequest) -> Result<(), ApiError> {
         Some(Ok(length)) if length <= MAX_BYTES => Ok(()),
         Some(_) => Err(ApiError::PayloadTooLarge),
         None => Ok(()),
+    }
+}
+
+/// Reads it; a chunk that will be too much is not waited for.
+async fn read_unless_announced(
+    announcement: Option<Announcement>,
+    payload: Payload,
+    held: Option<&mut Held>,
+) -> Result<Vec<u8>, ApiError> {
+    let too_large = async {
+        match announcement {
+            Some(announcement) => announcement.exceeds(MAX_BYTES as u64).await,
+            None => pending().await,
+        }
+    };
+    match select(pin!(read(payload, held)), pin!(too_large)).await {
+        Either::Left((read, _)) => read,
+        Either::Right(_) => Err(ApiError::PayloadTooLarge),
     }
 }
 

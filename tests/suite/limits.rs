@@ -163,6 +163,47 @@ fn a_client_that_asks_first_hears_to_go_on_only_if_its_body_will_be_read() {
 }
 
 #[test]
+fn a_body_whose_chunks_announce_too_much_is_refused_at_once_however_little_of_it_has_come() {
+    let server = TestServer::start();
+    let head = |more: &str| format!("{LOGIN}{more}Transfer-Encoding: chunked\r\n\r\n");
+    for (of, continues, pieces) in [
+        ("one chunk", false, vec![head("") + "10001\r\n"]),
+        ("the longest chunk", false, vec![head("") + "ffffffffffffffff\r\n"]),
+        ("after the head", false, vec![head(""), "8000000000000000\r\n".to_owned()]),
+        ("with an extension and some of it", false, vec![head(""), format!("10001;a=b\r\n{}", " ".repeat(5_000))]),
+        ("two chunks", false, vec![head(""), format!("8000\r\n{}\r\n8001\r\n", " ".repeat(0x8000))]),
+        ("a client that asked first", true, vec![head("Expect: 100-continue\r\n"), "10001\r\n".to_owned()]),
+    ] {
+        let mut connection = server.client().connect();
+        let (first, later) = pieces.split_first().unwrap();
+        connection.send(first.as_bytes());
+        if continues {
+            assert_eq!(connection.read().unwrap().status, 100, "{of}");
+        }
+        // The body is being waited for by now.
+        std::thread::sleep(Duration::from_millis(if later.is_empty() { 0 } else { 100 }));
+        later.iter().for_each(|piece| connection.send(piece.as_bytes()));
+        let started = Instant::now();
+        let answer = connection.read().unwrap();
+        // The time limit of a request is thirty seconds.
+        assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
+        answer.is_error(413, "Payload too large", of);
+        assert!(connection.read().is_none(), "{of}");
+    }
+    // As much as a body may have is waited for, and read; and what one request announced is not held against the next.
+    let mut connection = server.client().connect();
+    for _ in 0..3 {
+        connection.send((head("") + "8000\r\n").as_bytes());
+        connection.send(&[b' '; 0x8000]);
+        connection.send(b"\r\n8000\r\n");
+        std::thread::sleep(Duration::from_millis(50));
+        connection.send(&[b' '; 0x8000]);
+        connection.send(b"\r\n0\r\n\r\n");
+        assert_eq!(connection.read().unwrap().status, 400);
+    }
+}
+
+#[test]
 fn what_follows_a_body_that_nobody_reads_is_never_a_request() {
     let server = TestServer::start();
     let marker = "GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n";

@@ -102,6 +102,24 @@ fn a_chunk_size_that_another_reader_could_take_for_another_one_goes_no_further()
 }
 
 #[test]
+fn what_chunks_announce_is_added_up_and_forgotten_with_their_request() {
+    let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (chunks, announced) in [
+        ("", 0),
+        ("3", 0),
+        ("3\r\n", 3),
+        ("3;a=b\r\nabc\r\n0a\r\n", 13),
+        ("1\r\na\r\nffffffffffffffff\r\n", u64::MAX),
+        ("3\r\nabc\r\n0\r\n\r\n", 0),
+    ] {
+        let bytes = format!("{post}{chunks}").into_bytes();
+        for size in [1, bytes.len()] {
+            assert_eq!(feed(&bytes, size).2.announced(), announced, "{chunks:?} in pieces of {size}");
+        }
+    }
+}
+
+#[test]
 fn limits_are_on_the_request_line_the_head_a_chunks_line_and_the_trailers() {
     let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "a".repeat(length - 16)).into_bytes();
     let header = |length: usize| format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(length - 23)).into_bytes();
