@@ -39,6 +39,8 @@ fn size() -> Size {
 struct Operator {
     url: String,
     added: Vec<String>,
+    /// How many passwords it has thought of: none twice, or one that may be set could be the one that is.
+    thought_of: usize,
     /// The password that the account has, and the one that it may have.
     password: String,
     perhaps: Option<String>,
@@ -56,7 +58,8 @@ impl Operator {
                 self.added.push(email);
                 acknowledged += 1;
             }
-            let next = format!("a changed horse, a changed battery {}", self.added.len());
+            self.thought_of += 1;
+            let next = format!("a changed horse, a changed battery {}", self.thought_of);
             if self.command(&["set-password", "--email", Self::EMAIL], &next, done) {
                 self.password = next;
                 acknowledged += 1;
@@ -148,7 +151,8 @@ fn killed_again_and_again_in_the_middle_of_writes_it_loses_nothing_that_was_ackn
     let url = database.url.clone();
     let sandbox = SandboxOnAThread::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"), ("RUST_LOG", "info")];
-    let mut operator = Operator { url: url.clone(), added: vec![], password: PASSWORD.to_owned(), perhaps: None };
+    let mut operator =
+        Operator { url: url.clone(), added: vec![], thought_of: 0, password: PASSWORD.to_owned(), perhaps: None };
     let (mut of_operator, mut done_and_not_answered, mut slowest) = (0, 0, Duration::ZERO);
     for round in 0..=size.rounds {
         let started = Instant::now();
