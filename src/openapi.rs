@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn every_route_is_in_the_document_and_asks_for_the_token_that_its_row_asks_for() {
         let documented: BTreeSet<String> = operations().into_iter().map(|(name, _)| name).collect();
-        for row in TABLE.iter().filter(|row| (row.document)().is_documented()) {
-            for path in row.paths {
+        for row in TABLE {
+            for path in row.paths.iter().filter(|path| (row.document)().on(path, 0, row.summary, row.who).is_some()) {
                 let name = format!("{} {path}", row.method.as_str().to_ascii_lowercase());
                 assert!(documented.contains(&name), "{name}");
             }

@@ -30,7 +30,7 @@ use crate::secret::Secret;
 const MAX_EMAIL_BYTES: usize = 254;
 /// For so long a spent refresh token answers with the very same successor: an answer that was lost must log nobody out.
 const GRACE: Duration = Duration::from_secs(10);
-/// A refresh token that nobody used for so long is dead (`reliability.md`, A34).
+/// A refresh token that nobody used for so long is dead.
 const IDLE: Duration = Duration::from_hours(7 * 24);
 
 /// What sessions are held to.

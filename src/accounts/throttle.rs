@@ -1,6 +1,6 @@
 //! How often one may try a password. Counted are failures only, in the database, so that all replicas count together.
 //!
-//! Three scopes at once (`reliability.md`, A5 to A11): an account from one address, so that a guesser shuts out nobody but
+//! Three scopes at once (`docs/adr/0002`): an account from one address, so that a guesser shuts out nobody but
 //! himself; an address, against one password tried on many accounts; and an account from everywhere, against many addresses.
 //! Unknown accounts are counted exactly like known ones.
 

@@ -134,12 +134,6 @@ impl Operation {
         self
     }
 
-    /// Whether it is in the document.
-    #[must_use]
-    pub fn is_documented(&self) -> bool {
-        self.documented
-    }
-
     /// The operation on one of its row's paths; `None` if it is in no document.
     pub(super) fn on(&self, path: &str, number: usize, summary: &str, who: Who) -> Option<Value> {
         let in_path = path.contains("{roomName}");

@@ -1,9 +1,7 @@
 //! A file of the server's own: no answer of the API, and in no envelope. What is in it, and where, is not known here.
 
 use actix_web::body::BoxBody;
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, ETAG, X_CONTENT_TYPE_OPTIONS,
-};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, ETAG};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use bytes::Bytes;
 
@@ -44,8 +42,6 @@ impl Responder for File {
             Caching::ForEver => "public, max-age=31536000, immutable",
         };
         response.insert_header((CACHE_CONTROL, caching)).insert_header((ETAG, self.etag));
-        // Its type is what it says, not what a browser makes of it.
-        response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
         if let Some(policy) = self.policy {
             response.insert_header((CONTENT_SECURITY_POLICY, policy));
             // A page that opened this one, or was opened by it, gets no hold of it.

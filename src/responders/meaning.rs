@@ -1,13 +1,7 @@
 //! What each module's error means to a client. What it means to the operator has been logged, or is logged here.
 
 use super::ApiError;
-use crate::{accounts, admin_control, catch_up, jwt, room, summaries};
-
-impl From<jwt::Invalid> for ApiError {
-    fn from(_: jwt::Invalid) -> Self {
-        Self::Unauthorized
-    }
-}
+use crate::{accounts, admin_control, catch_up, room, summaries};
 
 impl From<room::Error> for ApiError {
     fn from(error: room::Error) -> Self {

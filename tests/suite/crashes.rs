@@ -1,6 +1,5 @@
 //! The server killed in the middle of its work, and started again: what was acknowledged is there, nothing is there by half, and
-//! nobody is left without a refresh token that works (`reliability.md`, S6 and A33). In full size (docs/QA.md) with the figures
-//! of a release.
+//! nobody is left without a refresh token that works. In full size (docs/QA.md) with the figures of a release.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
