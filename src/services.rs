@@ -37,7 +37,7 @@ use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::Dropped;
 use crate::window::shared::{self, Failures, SharedWindow};
-use crate::window::{self, Counted, Layer, Window};
+use crate::window::{self, CallError, Layer, Window};
 use from_admin_control::FromAdminControl;
 
 /// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
@@ -61,26 +61,30 @@ struct Windows {
 
 impl Windows {
     /// The catch-up's by its settings. They turn the others off too, where they turn it off, and say how long any answer may
-    /// stand in for a failure.
-    fn new(catch_up: window::Rules, layer: Option<Arc<dyn Layer<catch_up::Error>>>, registry: &Registry) -> Self {
-        let counted = |name| Counted::new(registry, name);
+    /// stand in for a failure. Each has its name in the metrics.
+    fn new(catch_up: window::Rules, layer: Option<Arc<dyn Layer<catch_up::Error>>>, registry: &mut Registry) -> Self {
         let rules = |fresh_for, max_bytes| {
             let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
             window::Rules { fresh_for, max_bytes, ..catch_up }
         };
         Self {
-            catch_up: Window::over(catch_up, layer).counted_by(counted(SHARED_WINDOW)),
+            catch_up: measured::window(registry, SHARED_WINDOW, Window::over(catch_up, layer)),
             pass_through: pass_through::Windows {
-                configuration: Window::new(rules(CONFIGURATION_FRESH_FOR, SMALL)).counted_by(counted("configuration")),
-                status: Window::new(rules(STATUS_FRESH_FOR, SMALL)).counted_by(counted("status")),
-                meetings: Window::new(rules(MEETINGS_FRESH_FOR, LARGE)).counted_by(counted("meetings")),
+                configuration: window(registry, "configuration", rules(CONFIGURATION_FRESH_FOR, SMALL)),
+                status: window(registry, "status", rules(STATUS_FRESH_FOR, SMALL)),
+                meetings: window(registry, "meetings", rules(MEETINGS_FRESH_FOR, LARGE)),
             },
             summaries: summaries::Windows {
-                records: Window::new(rules(RECORD_FRESH_FOR, SMALL)).counted_by(counted("summary-records")),
-                texts: Window::new(rules(TEXT_FRESH_FOR, LARGE)).counted_by(counted("summary-texts")),
+                records: window(registry, "summary-records", rules(RECORD_FRESH_FOR, SMALL)),
+                texts: window(registry, "summary-texts", rules(TEXT_FRESH_FOR, LARGE)),
             },
         }
     }
+}
+
+/// A window of this server's own.
+fn window<E: CallError>(registry: &mut Registry, name: &'static str, rules: window::Rules) -> Window<E> {
+    measured::window(registry, name, Window::new(rules))
 }
 
 /// What could not be opened.
@@ -149,10 +153,10 @@ impl Shared {
         let draining = Draining::default();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
         let permits = admin_control::Permits::new(&settings.admin_control);
-        let windows = Windows::new(settings.catch_up, layer, &registry);
+        let windows = Windows::new(settings.catch_up, layer, &mut registry);
         let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &permits));
         let counted = accounts::Counted::new(&registry);
-        measured::watch(&mut registry, (&permits, &windows), &database, &health, dropped);
+        measured::watch(&mut registry, &permits, &database, &health, dropped);
         measured::watch_connections(&mut registry, room);
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         let accounts = accounts.counted_by(counted);

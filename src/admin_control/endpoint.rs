@@ -47,7 +47,7 @@ impl Endpoint {
 /// How many calls may be in flight at once, and which endpoints are not to be called for now; for each endpoint by itself, and
 /// over all clones (that is, all workers).
 #[derive(Debug, Clone)]
-pub struct Permits(pub(super) [(Arc<Semaphore>, Breaker, Budget); 6]);
+pub struct Permits(pub(super) [(Arc<Semaphore>, Breaker, Budget); Endpoint::ALL.len()]);
 
 impl Permits {
     /// As many for each endpoint as `rules` say.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Windows;
 use crate::admin_control::{Error, Observer, Permits};
 use crate::connection::Room;
 use crate::db::{self, Database};
@@ -11,8 +10,8 @@ use crate::health::{Health, Readiness};
 use crate::metrics::{Counter, Histogram, Http, Registry};
 use crate::routes::TABLE;
 use crate::telemetry::Dropped;
-use crate::window::Window;
 use crate::window::shared::SharedWindow;
+use crate::window::{CallError, Counted, Window};
 
 const CALLS: &str = "proconf_admin_control_calls_total";
 const CALLS_HELP: &str = "Calls to Admin Control, by endpoint and outcome: ok, or the true reason why not.";
@@ -92,13 +91,12 @@ impl Observer for Calls {
 /// What is looked up when somebody asks.
 pub(super) fn watch(
     registry: &mut Registry,
-    (permits, windows): (&Permits, &Windows),
+    permits: &Permits,
     database: &Database,
     health: &Arc<Health>,
     dropped: Dropped,
 ) {
     watch_breakers(registry, permits);
-    watch_windows(registry, windows);
     watch_database(registry, database);
     watch_health(registry, health);
     watch_log(registry, dropped);
@@ -113,19 +111,13 @@ fn watch_breakers(registry: &mut Registry, permits: &Permits) {
     }
 }
 
-fn watch_windows(registry: &mut Registry, windows: &Windows) {
-    watch_window(registry, "catch-up", &windows.catch_up);
-    watch_window(registry, "configuration", &windows.pass_through.configuration);
-    watch_window(registry, "status", &windows.pass_through.status);
-    watch_window(registry, "meetings", &windows.pass_through.meetings);
-    watch_window(registry, "summary-records", &windows.summaries.records);
-    watch_window(registry, "summary-texts", &windows.summaries.texts);
-}
-
-fn watch_window<E: crate::window::CallError>(registry: &mut Registry, name: &'static str, window: &Window<E>) {
+/// The same window, counted and watched under this name.
+pub(super) fn window<E: CallError>(registry: &mut Registry, name: &'static str, window: Window<E>) -> Window<E> {
+    let window = window.counted_by(Counted::new(registry, name));
     let (entries, bytes) = (window.clone(), window.clone());
     registry.watch(HELD, HELD_HELP, &[("window", name)], move || float(entries.held().0));
     registry.watch(HELD_BYTES, HELD_BYTES_HELP, &[("window", name)], move || float(bytes.held().1));
+    window
 }
 
 pub(super) fn watch_shared(registry: &mut Registry, name: &'static str, shared: &Arc<SharedWindow>) {
