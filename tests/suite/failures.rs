@@ -295,16 +295,7 @@ fn a_5xx_is_not_tried_again_and_the_next_good_answer_is_served_at_once() {
 #[test]
 fn more_calls_than_allowed_are_refused_at_once_and_not_queued() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "3")]);
-    let slow: Vec<_> = (0..3)
-        .map(|number| {
-            let client = server.client();
-            server.script.catch_up(&format!("slow{number}"), Reply::silence());
-            std::thread::spawn(move || client.get(&format!("/callCatchUp/slow{number}"), Some(&tokens::user())))
-        })
-        .collect();
-    while server.calls() < 3 {
-        std::thread::yield_now();
-    }
+    let slow = server.askers_of_rooms_that_hang(3);
     let started = Instant::now();
     let answer = ask(&server);
     answer.is_error(503, "Service unavailable", "the fourth");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::peers::{Peer, http, read_head};
 use crate::support::process::ServerProcess;
-use crate::support::tokens;
+use crate::support::{not_tried, tokens};
 
 const NAME: &str = "admin.test";
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ impl Names {
 fn may() -> bool {
     let may = Command::new("/usr/bin/unshare").args(["--mount", "/bin/true"]).status().is_ok_and(|status| status.success());
     if !may {
-        let _ = writeln!(std::io::stderr(), "skipped: no right to a mount namespace (unshare --mount)");
+        not_tried("the name of Admin Control", "there is no right to a mount namespace here (unshare --mount)");
     }
     may
 }
@@ -146,8 +146,7 @@ fn a_resolver_that_says_nothing_costs_a_call_the_time_for_connecting_and_nobody_
         return;
     }
     let Ok(silent) = UdpSocket::bind("127.0.0.9:53") else {
-        let _ = writeln!(std::io::stderr(), "skipped: no right to port 53");
-        return;
+        return not_tried("a resolver that says nothing", "there is no right to port 53 here");
     };
     let names = Names::new("", "127.0.0.9");
     let settings = [("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "500ms"), ("APP_SERVER__DRAIN_FOR", "0s")];

@@ -88,16 +88,7 @@ fn a_status_needs_a_room_that_is_one() {
 #[test]
 fn an_endpoint_that_hangs_takes_no_place_from_another() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "2")]);
-    let slow: Vec<_> = (0..2)
-        .map(|number| {
-            let client = server.client();
-            server.script.catch_up(&format!("slow{number}"), Reply::silence());
-            std::thread::spawn(move || client.get(&format!("/callCatchUp/slow{number}"), Some(&tokens::user())))
-        })
-        .collect();
-    while server.calls() < 2 {
-        std::thread::yield_now();
-    }
+    let slow = server.askers_of_rooms_that_hang(2);
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_error(503, "Service unavailable", "the third");
     for (target, ..) in ROUTES {
         server.client().get(target, Some(&tokens::user())).data();

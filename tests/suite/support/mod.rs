@@ -31,7 +31,7 @@ use proconf_app_server::accounts::{self, management};
 use proconf_app_server::background::Background;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
-use proconf_app_server::sandbox::{Sandbox, Script};
+use proconf_app_server::sandbox::{Reply, Sandbox, Script};
 use proconf_app_server::server::{Server, Stop};
 use proconf_app_server::settings::{Settings, Values};
 use proconf_app_server::telemetry::Dropped;
@@ -40,6 +40,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
+use answer::Answer;
 use client::Client;
 use database::TestDatabase;
 
@@ -225,6 +226,21 @@ impl TestServer {
     /// How many calls Admin Control got.
     pub fn calls(&self) -> usize {
         self.script.asked().len()
+    }
+
+    /// So many askers, each of a room that Admin Control never answers for; it has been asked for all of them.
+    pub fn askers_of_rooms_that_hang(&self, number: usize) -> Vec<JoinHandle<Answer>> {
+        let before = self.calls();
+        let ask = |number| {
+            let (client, room) = (self.client(), format!("slow{number}"));
+            self.script.catch_up(&room, Reply::silence());
+            std::thread::spawn(move || client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user())))
+        };
+        let asking = (0..number).map(ask).collect();
+        while self.calls() < before + number {
+            std::thread::yield_now();
+        }
+        asking
     }
 }
 
