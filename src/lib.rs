@@ -5,16 +5,17 @@
 //! ```text
 //! request
 //!   → connection                  deadlines and limits on bytes, whatever they mean; then actix's parser (listener)
-//!   → middleware::access_log      request id, clock starts; one log line at the end
-//!   → middleware::answer_headers  what every answer carries: security headers, CORS, the end of the connection in a drain
-//!   → middleware::admission       503 beyond so many requests at once, before any work
-//!   → middleware::error_boundary  a panic, a timeout or a framework-made error leaves as the envelope
-//!   → routes                      THE TABLE: path → row; no row, or the wrong method → 404
-//!   → middleware::authenticate    on rows that need a caller: 401, or leaves a Caller
-//!   → routes::<endpoint>          parse in, call one service, name the answer
-//!   → catch_up | summaries | accounts   the decision; knows no HTTP framework, no SQL, no awc
+//!   → middleware/access_log       request id, trace, clock starts; one log line and one metric at the end
+//!   → middleware/answer_headers   what every answer carries: security headers, CORS, the end of the connection in a drain
+//!   → middleware/admission        503 beyond so many requests at once, before any work
+//!   → middleware/error_boundary   a panic, a time-out or a framework-made error leaves as the envelope
+//!   → routes (THE TABLE)          path → row; no row, or the wrong method → 404
+//!   → middleware/authenticate     on rows that need a caller: 401, or leaves a Caller
+//!   → routes/<endpoint>           parse in, call one service, name the answer
+//!   → catch_up | summaries | accounts     the decision; knows no HTTP framework, no SQL, no awc
 //!   → window                      an answer that is there already, or one call for everybody who asks
-//!   → admin_control | db | summaries::store   the outside world
+//!   → admin_control | db | summaries/store    the outside world
+//!   ← Result<T, that module's Error>
 //!   ← responders                  Success<T>, Served or ApiError: the whole envelope, on one page
 //! response
 //! ```
@@ -22,44 +23,57 @@
 //! # The arrows
 //!
 //! Knowledge points down that list, never up. What must not name what is written in `tests/suite/architecture.rs`, which
-//! reads `src/` and reports each line that breaks a rule.
+//! reads `src/` and reports each line that breaks a rule. Below, the modules stand in the order of the list.
 
-pub mod accounts;
-pub mod admin_control;
-pub mod answer;
+// What is started: the commands, their settings, the two listeners, and everything that is made once.
+pub mod cli;
+pub mod management;
+pub mod server;
+pub mod services;
+pub mod settings;
+
+// In and out: bytes, then what every request passes, then the table of routes, and the answers.
+pub mod connection;
+pub mod listener;
+pub mod middleware;
+pub mod openapi;
+pub mod responders;
+pub mod routes;
+
+// What a request says, once it is understood: who asks, from where, for which room.
 pub mod asker;
+pub mod caller;
+pub mod client_address;
+pub mod json;
+pub mod jwt;
+pub mod room;
+pub mod trace;
+
+// What is decided, or only passed on, and the answers that are kept.
+pub mod accounts;
+pub mod answer;
+pub mod catch_up;
+pub mod pass_through;
+pub mod recent;
+pub mod summaries;
+pub mod window;
+
+// The outside world.
+pub mod admin_control;
+pub mod db;
+
+// What the whole server shares: its state, its limits, what it says of itself, and the time.
 pub mod background;
 pub mod bodies;
-pub mod caller;
-pub mod catch_up;
-pub mod cli;
-pub mod client_address;
 pub mod clock;
-pub mod connection;
-pub mod db;
 pub mod descriptors;
 pub mod draining;
 pub mod folder;
 pub mod health;
-pub mod json;
-pub mod jwt;
-pub mod listener;
-pub mod management;
 pub mod metrics;
-pub mod middleware;
-pub mod openapi;
-pub mod pass_through;
 pub mod random;
-pub mod recent;
-pub mod responders;
-pub mod room;
-pub mod routes;
-pub mod sandbox;
 pub mod secret;
-pub mod server;
-pub mod services;
-pub mod settings;
-pub mod summaries;
 pub mod telemetry;
-pub mod trace;
-pub mod window;
+
+// An Admin Control for development and for tests, which the server knows nothing of.
+pub mod sandbox;

@@ -358,6 +358,17 @@ fn comments_texts_and_unit_tests_are_not_code() {
 }
 
 #[test]
+fn the_tour_and_the_page_show_the_same_way_of_a_request() {
+    let way = |file: &str| -> Vec<String> {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let lines = text.lines().map(|line| line.trim_start_matches("//!").trim().to_owned());
+        lines.skip_while(|line| line != "request").take_while(|line| line != "response").collect()
+    };
+    assert!(way("src/lib.rs").len() > 10);
+    assert_eq!(way("src/lib.rs"), way("docs/ARCHITECTURE.md"));
+}
+
+#[test]
 fn every_file_says_what_it_is_for_and_is_short_enough_to_read() {
     for source in src() {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path)).unwrap();
