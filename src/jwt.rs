@@ -193,7 +193,7 @@ impl Tokens {
         let room = room_of(&claims)?;
         let caller = match claims.text("kind") {
             Some("user-ticket") => Caller::User { id: holder, session: non_empty(&claims, "sid")? },
-            Some("guest-ticket") => Caller::Guest { id: holder, room: room.clone() },
+            Some("guest-ticket") if self.rules.guest_ttl.is_some() => Caller::Guest { id: holder, room: room.clone() },
             _ => return Err(Invalid),
         };
         let (expires, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
@@ -228,7 +228,8 @@ impl Tokens {
         let id = non_empty(claims, "sub")?;
         match claims.text("kind") {
             Some("user") => Ok(Caller::User { id, session: non_empty(claims, "sid")? }),
-            Some("guest") => {
+            // Where guests are turned off, those that were let in before are none any more.
+            Some("guest") if self.rules.guest_ttl.is_some() => {
                 non_empty(claims, "userId")?;
                 Ok(Caller::Guest { id, room: room_of(claims)? })
             }

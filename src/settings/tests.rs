@@ -95,10 +95,47 @@ fn an_empty_value_is_none() {
 
 #[test]
 fn a_secret_of_digits_keeps_its_zeros_and_no_secret_is_shown() {
-    let secret = "00123456789012345678901234567890";
-    let settings = load_with("APP_AUTH__JWT_SECRET", secret).unwrap();
-    assert_eq!(settings.jwt.secret.expose(), secret);
-    assert!(!format!("{settings:?}").contains("0012345"));
+    let settings = load_with("APP_ADMIN_CONTROL__AUTHORIZATION", "0012345").unwrap();
+    assert_eq!(settings.admin_control.authorization.as_ref().map(Secret::expose), Some("0012345"));
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("12345") && !shown.contains("kX9"), "{shown}");
+}
+
+#[test]
+fn a_secret_that_can_be_seen_not_to_be_random_signs_nothing() {
+    for secret in [
+        "00123456789012345678901234567890",
+        "31415926535897932384626433832795028841971693993751",
+        "0123456789abcdef0123456789abcdef",
+        "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
+        "changeme-please-changeme-please-changeme",
+        "my-secret-key-1my-secret-key-1my-secret-key-1",
+        "correct horse battery staplecorrect horse battery staple",
+        "abcdefghijklmnopqrstuvwxyz123456",
+        "0123456789abcdefghijklmnopqrstuvwxyz",
+        "zyxwvutsrqponmlkjihgfedcba9876543210",
+        "a-string-secret-at-least-256-bits-long",
+        "A-String-Secret-At-Least-256-Bits-Long",
+    ] {
+        for name in ["APP_AUTH__JWT_SECRET", "APP_AUTH__PREVIOUS_JWT_SECRETS"] {
+            let problem = load_with(name, secret).unwrap_err();
+            assert!(problem.starts_with(&format!("{name} must be random: ")), "{secret}: {problem}");
+            assert!(!problem.contains(secret), "{problem}");
+        }
+    }
+    let alphabets: [&[u8]; 3] = [
+        b"0123456789abcdef",
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+        b"abcdefghijklmnopqrstuvwxyz234567",
+    ];
+    for alphabet in alphabets {
+        for _ in 0..1_000 {
+            // As `openssl rand -hex 32`, `-base64 48` and their kin make them.
+            let secret: String =
+                (0..64).map(|_| char::from(alphabet[usize::from(crate::random::byte()) % alphabet.len()])).collect();
+            assert_eq!(values::is_strong(&secret), Ok(()), "{secret}");
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ const MIN_SECRET_BYTES: usize = 32;
 /// The fewest different characters of it: `aaaa…` and a row of blanks are long enough and still no secret.
 const MIN_DIFFERENT: usize = 10;
 
+/// One that is long enough, looks like none of the above, and is known to everybody: jwt.io's.
+const KNOWN: &str = "a-string-secret-at-least-256-bits-long";
+
 /// What is wrong with one key. Never quotes the value: it may be a secret, or hold one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -165,13 +168,35 @@ pub(super) fn is_strong(text: &str) -> Result<(), &'static str> {
         // Or it could not be listed as a previous one when its time has come.
         return Err("must have no comma, and no blank at its ends");
     }
-    let mut bytes = text.as_bytes().to_vec();
-    bytes.sort_unstable();
-    bytes.dedup();
-    if bytes.len() < MIN_DIFFERENT { Err("must be random: too few different characters") } else { Ok(()) }
+    let mut different = text.as_bytes().to_vec();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() < MIN_DIFFERENT {
+        return Err("must be random: too few different characters");
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("must be random: digits alone are not enough");
+    }
+    if repeats_itself(text.as_bytes()) || is_a_row(text.as_bytes()) || text.eq_ignore_ascii_case(KNOWN) {
+        return Err("must be random: it follows a pattern, or is an example that everybody knows");
+    }
+    Ok(())
 }
 
-/// The check of secrets that signed tokens once: no stronger than they had to be then.
+/// Whether it is one piece over and over, the last time perhaps not all of it. The piece is at most half of it: chance makes no such
+/// text.
+fn repeats_itself(bytes: &[u8]) -> bool {
+    (1..=bytes.len() / 2).any(|piece| bytes.get(piece..) == bytes.get(..bytes.len() - piece))
+}
+
+/// Whether most of its characters are neighbours of those before them, as in `abcd…` and `6543…`; of sixteen digits in a random
+/// order one in six is.
+fn is_a_row(bytes: &[u8]) -> bool {
+    let neighbours = bytes.windows(2).filter(|pair| matches!(pair, [one, next] if one.abs_diff(*next) <= 1)).count();
+    neighbours * 3 >= bytes.len() * 2
+}
+
+/// The check of secrets that signed tokens once: as strong as they had to be then.
 pub(super) fn are_strong(text: &str) -> Result<(), &'static str> {
     list(text).try_for_each(is_strong)
 }

@@ -76,3 +76,26 @@ fn where_guests_are_turned_off_nobody_is_let_in() {
     server.client().get("/auth/joinmember?roomName=r1", None).is_error(403, "Forbidden", "guests are off");
     server.client().get("/auth/joinmember", None).is_error(400, "Room name required in query param.", "input comes first");
 }
+
+#[test]
+fn where_guests_are_turned_off_those_that_were_let_in_before_are_let_in_no_more() {
+    let before = TestServer::start();
+    let guest = before.client().get("/auth/joinmember?roomName=r1", None).data();
+    let guest = guest.as_str().unwrap();
+    let ticket = before.client().post_with("/auth/streamticket", guest, r#"{"room": "r1"}"#).data();
+    let ticket = format!("/callCatchUp/r1/live?ticket={}", ticket.as_str().unwrap());
+    let off = before.replica(&[("APP_GUESTS__ENABLED", "false")]);
+    for target in
+        ["/callConfig", "/callStatus/r1", "/callCatchUp/r1", "/callCatchUp/r1/live", "/callSummary/r1", "/meetings"]
+    {
+        off.client().get(target, Some(guest)).is_unauthorized(target);
+    }
+    off.client().get(&ticket, None).is_unauthorized("a ticket of a guest's");
+    let body = r#"{"role": "member", "room": "r1", "participantName": "Ann"}"#;
+    off.client().post_with("/proconfToken", guest, body).is_unauthorized("/proconfToken");
+    off.client().post_with("/auth/streamticket", guest, r#"{"room": "r1"}"#).is_unauthorized("/auth/streamticket");
+    assert_eq!(off.calls(), 0);
+    // Users are none of this; and where guests are on, the token is as good as ever.
+    off.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+    before.client().get("/callCatchUp/r1", Some(guest)).is_success_with(r#""r1""#);
+}
