@@ -1,7 +1,7 @@
 //! `GET /docs`: a page to read this API and to try it, made of Swagger UI and two small files of our own. It loads nothing from
 //! anywhere else.
 
-use actix_web::HttpRequest;
+use actix_web::web;
 use bytes::Bytes;
 use serde_json::json;
 
@@ -13,35 +13,43 @@ use crate::responders::{ApiError, Caching, File};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const PAGE: &str = include_str!("docs/page.html");
+const SCRIPT: &str = include_str!("docs/page.js");
+
+/// What the page's addresses of its files begin with, in its source.
+const FOLDER: &str = "\"docs/";
+
 pub(super) async fn page() -> File {
-    ours("text/html; charset=utf-8", include_str!("docs/page.html"), Some(POLICY))
+    let page = PAGE.replace(FOLDER, &format!("{FOLDER}{}/", edition()));
+    let etag = etag_of(page.as_bytes());
+    File { media_type: "text/html; charset=utf-8", bytes: page.into(), etag, policy: Some(POLICY), caching: Caching::Asked }
 }
 
-/// The files that the page asks for.
-pub(super) async fn file(request: HttpRequest) -> Result<File, ApiError> {
-    match request.path() {
-        "/docs/page.js" => Ok(ours("text/javascript; charset=utf-8", include_str!("docs/page.js"), None)),
-        "/docs/swagger-ui-bundle.js" => Ok(File {
-            media_type: "text/javascript; charset=utf-8",
-            bytes: Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js"))),
-            etag: env!("SWAGGER_UI_SCRIPT_TAG").to_owned(),
-            policy: None,
-            caching: Caching::Asked,
-        }),
-        "/docs/swagger-ui.css" => Ok(File {
-            media_type: "text/css; charset=utf-8",
-            bytes: Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css"))),
-            etag: env!("SWAGGER_UI_STYLE_TAG").to_owned(),
-            policy: None,
-            caching: Caching::Asked,
-        }),
-        _ => Err(ApiError::NotFound),
-    }
+/// The files that the page asks for, at addresses that have only ever meant these bytes.
+pub(super) async fn file(path: web::Path<(String, String)>) -> Result<File, ApiError> {
+    let (of, name) = path.into_inner();
+    let (media_type, bytes, etag): (_, &'static [u8], _) = match name.as_str() {
+        _ if of != edition() => return Err(ApiError::NotFound),
+        "page.js" => ("text/javascript; charset=utf-8", SCRIPT.as_bytes(), etag_of(SCRIPT.as_bytes())),
+        "swagger-ui-bundle.js" => (
+            "text/javascript; charset=utf-8",
+            include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js")),
+            env!("SWAGGER_UI_SCRIPT_TAG").to_owned(),
+        ),
+        "swagger-ui.css" => (
+            "text/css; charset=utf-8",
+            include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css")),
+            env!("SWAGGER_UI_STYLE_TAG").to_owned(),
+        ),
+        _ => return Err(ApiError::NotFound),
+    };
+    Ok(File { media_type, bytes: Bytes::from_static(bytes), etag, policy: None, caching: Caching::ForEver })
 }
 
-fn ours(media_type: &'static str, text: &'static str, policy: Option<&'static str>) -> File {
-    let (bytes, etag) = (Bytes::from_static(text.as_bytes()), etag_of(text.as_bytes()));
-    File { media_type, bytes, etag, policy, caching: Caching::Asked }
+/// Names the three files as they are.
+fn edition() -> String {
+    let all = [SCRIPT, env!("SWAGGER_UI_SCRIPT_TAG"), env!("SWAGGER_UI_STYLE_TAG")].concat();
+    etag_of(all.as_bytes()).trim_matches('"').to_owned()
 }
 
 pub(super) fn document() -> Operation {

@@ -55,16 +55,27 @@ fn the_page_to_try_the_api_loads_what_is_its_own_and_allows_nothing_else() {
         .flat_map(|attribute| html.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()))
         .filter(|url| !url.starts_with("data:"))
         .collect();
-    assert_eq!(loaded, ["docs/swagger-ui-bundle.js", "docs/page.js", "docs/swagger-ui.css", "openapi.json"]);
+    let folder = loaded[0].trim_end_matches("swagger-ui-bundle.js");
+    let edition = folder.strip_prefix("docs/").and_then(|rest| rest.strip_suffix('/')).unwrap();
+    assert!(edition.len() > 20 && !edition.contains('/'), "{folder}");
+    let files = ["swagger-ui-bundle.js", "page.js", "swagger-ui.css"].map(|file| format!("{folder}{file}"));
+    assert_eq!(loaded, [files[0].as_str(), &files[1], &files[2], "openapi.json"]);
     assert!(!html.contains("onload") && html.split("<script").skip(1).all(|script| script.contains("></script>")), "{html}");
-    for (url, media_type, longer_than) in [
-        ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8", 1_000_000),
-        ("/docs/page.js", "text/javascript; charset=utf-8", 100),
-        ("/docs/swagger-ui.css", "text/css; charset=utf-8", 100_000),
+    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    for (file, media_type, longer_than) in [
+        (&files[0], "text/javascript; charset=utf-8", 1_000_000),
+        (&files[1], "text/javascript; charset=utf-8", 100),
+        (&files[2], "text/css; charset=utf-8", 100_000),
     ] {
-        let file = server.client().get(url, None);
+        let url = format!("/{file}");
+        let file = server.client().get(&url, None);
         assert_eq!((file.status, file.header("content-type")), (200, Some(media_type)), "{url}");
         assert!(file.body.len() > longer_than && file.header("etag").is_some(), "{url}");
+        // Kept for ever, because what it is made of is in its address: without that, or with another one, there is nothing.
+        assert_eq!(file.header("cache-control"), Some("public, max-age=31536000, immutable"), "{url}");
+        for other in [url.replace(edition, "x"), url.replace(&format!("{edition}/"), ""), url.replace(edition, "..")] {
+            server.client().get(&other, None).is_error(404, "Not found", &other);
+        }
     }
-    server.client().get("/docs/nothing.js", None).is_error(404, "Not found", "a file that is not there");
+    server.client().get(&format!("/{folder}nothing.js"), None).is_error(404, "Not found", "a file that is not there");
 }
