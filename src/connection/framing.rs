@@ -5,6 +5,7 @@
 //! alone has `Transfer-Encoding`, `chunked` goes before a length, `CONNECT` has no end. It knows no socket and no clock.
 
 mod host;
+mod trailer;
 
 use memchr::memchr;
 
@@ -226,7 +227,7 @@ impl Framing {
                 }
             }
             State::Trailer if line.is_empty() => self.next_request(),
-            State::Trailer if memchr(b':', line).is_none_or(|colon| colon == 0) => return Err(Refused(at)),
+            State::Trailer if !trailer::is_field(line) => return Err(Refused(at)),
             State::Trailer | State::Body(_) | State::ChunkData(_) | State::Unknown => {}
         }
         Ok(())

@@ -102,6 +102,24 @@ fn a_chunk_size_that_another_reader_could_take_for_another_one_goes_no_further()
 }
 
 #[test]
+fn a_trailer_that_is_no_field_goes_no_further() {
+    let read = |trailer: &str, size| {
+        let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{trailer}\r\n\r\n").into_bytes();
+        feed(&bytes, size).3
+    };
+    for size in [1, 7, 1000] {
+        for good in ["X: y", "X:", "x-Y_1:\ta\u{e9}\t b", "Content-Length: 3"] {
+            assert!(!read(good, size), "{good:?}");
+        }
+        for bad in
+            ["X", ":", ": y", "X : y", "X\t: y", "X\tY: y", " X: y", "X: \0", "X: \u{7f}", "X: a\rb", "X\0: y", "(X): y"]
+        {
+            assert!(read(bad, size), "{bad:?}");
+        }
+    }
+}
+
+#[test]
 fn what_chunks_announce_is_added_up_and_forgotten_with_their_request() {
     let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (chunks, announced) in [

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod client;
 pub mod database;
 pub mod events;
+pub mod framing;
 pub mod peers;
 pub mod process;
 pub mod redis;

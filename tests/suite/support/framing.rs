@@ -1,0 +1,134 @@
+//! Where requests end, read a second time, strictly, and by RFC 9112 alone: what the server takes for the end of one must be one here
+//! too. Its own reading is not looked at, so that a mistake can't agree with itself.
+
+/// Whether `bytes` are whole requests and nothing else, each framed so that no reader could find another end.
+pub fn are_whole_requests(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    loop {
+        // Empty lines before a request are none of it (section 2.2).
+        while let Some(after) = rest.strip_prefix(b"\r\n") {
+            rest = after;
+        }
+        if rest.is_empty() {
+            return true;
+        }
+        match behind_request(rest) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+}
+
+fn behind_request(bytes: &[u8]) -> Option<&[u8]> {
+    let (request_line, mut rest) = line(bytes)?;
+    let [method, target, version] = request_line.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let current = version == b"HTTP/1.1";
+    let is_target = !target.is_empty() && target.iter().all(u8::is_ascii_graphic);
+    if !is_token(method) || !is_target || !(current || version == b"HTTP/1.0") || method == b"CONNECT" {
+        return None;
+    }
+    let (mut hosts, mut lengths, mut codings) = (0, Vec::new(), Vec::new());
+    loop {
+        let header;
+        (header, rest) = line(rest)?;
+        if header.is_empty() {
+            break;
+        }
+        let (name, value) = field(header)?;
+        match name.to_ascii_lowercase().as_slice() {
+            b"host" => hosts += 1,
+            b"content-length" => lengths.push(value),
+            b"transfer-encoding" => codings.push(value),
+            _ => {}
+        }
+    }
+    if hosts > 1 || hosts == 0 && current {
+        return None;
+    }
+    match (&lengths[..], &codings[..]) {
+        ([], []) => Some(rest),
+        ([length], []) if length.iter().all(u8::is_ascii_digit) => rest.get(number(length, 10)?..),
+        ([], [coding]) if current && coding.eq_ignore_ascii_case(b"chunked") => behind_chunks(rest),
+        _ => None,
+    }
+}
+
+fn behind_chunks(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (of_chunk, data) = line(rest)?;
+        let digits = of_chunk.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let (size, extension) = of_chunk.split_at(digits);
+        if !(extension.is_empty() || extension.starts_with(b";")) {
+            return None;
+        }
+        match number(size, 16)? {
+            0 => {
+                rest = data;
+                break;
+            }
+            size => rest = data.get(size..)?.strip_prefix(b"\r\n")?,
+        }
+    }
+    loop {
+        let trailer;
+        (trailer, rest) = line(rest)?;
+        if trailer.is_empty() {
+            return Some(rest);
+        }
+        field(trailer)?;
+    }
+}
+
+/// The line that is there, without its CR LF, and what is behind it; of what a line may hold, and no other end of one in it.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    let (line, rest) = bytes.split_at(end);
+    let may_be = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t';
+    line.iter().all(may_be).then_some((line, &rest[2..]))
+}
+
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+    is_token(name).then_some((name, value[1..].trim_ascii()))
+}
+
+fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<usize> {
+    usize::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
+}
+
+#[test]
+fn it_tells_whole_requests_from_others() {
+    let post = "POST / HTTP/1.1\r\nHost: t\r\n";
+    for whole in [
+        String::new(),
+        "\r\nGET / HTTP/1.1\r\nHost: t\r\n\r\nGET / HTTP/1.0\r\n\r\n".to_owned(),
+        format!("{post}Content-Length: 3\r\n\r\nabc"),
+        format!("{post}Transfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"),
+    ] {
+        assert!(are_whole_requests(whole.as_bytes()), "{whole}");
+    }
+    for other in [
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: t\r\nX : y\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: t\r\nX: y\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: t\r\nHost: t\r\n\r\n".to_owned(),
+        format!("{post}Content-Length: 3\r\n\r\nab"),
+        format!("{post}Content-Length: 3\r\n\r\nabcd"),
+        format!("{post}Content-Length: +3\r\n\r\nabc"),
+        format!("{post}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
+        format!("{post}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("{post}Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n"),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n"),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n"),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n0\r\n"),
+    ] {
+        assert!(!are_whole_requests(other.as_bytes()), "{other}");
+    }
+}
