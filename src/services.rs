@@ -37,7 +37,7 @@ use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::Dropped;
 use crate::window::shared::{self, Failures, SharedWindow};
-use crate::window::{self, CallError, Layer, Window};
+use crate::window::{self, Layer, Window};
 use from_admin_control::FromAdminControl;
 
 /// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
@@ -68,23 +68,18 @@ impl Windows {
             window::Rules { fresh_for, max_bytes, ..catch_up }
         };
         Self {
-            catch_up: measured::window(registry, SHARED_WINDOW, Window::over(catch_up, layer)),
+            catch_up: measured::window(registry, SHARED_WINDOW, catch_up, layer),
             pass_through: pass_through::Windows {
-                configuration: window(registry, "configuration", rules(CONFIGURATION_FRESH_FOR, SMALL)),
-                status: window(registry, "status", rules(STATUS_FRESH_FOR, SMALL)),
-                meetings: window(registry, "meetings", rules(MEETINGS_FRESH_FOR, LARGE)),
+                configuration: measured::window(registry, "configuration", rules(CONFIGURATION_FRESH_FOR, SMALL), None),
+                status: measured::window(registry, "status", rules(STATUS_FRESH_FOR, SMALL), None),
+                meetings: measured::window(registry, "meetings", rules(MEETINGS_FRESH_FOR, LARGE), None),
             },
             summaries: summaries::Windows {
-                records: window(registry, "summary-records", rules(RECORD_FRESH_FOR, SMALL)),
-                texts: window(registry, "summary-texts", rules(TEXT_FRESH_FOR, LARGE)),
+                records: measured::window(registry, "summary-records", rules(RECORD_FRESH_FOR, SMALL), None),
+                texts: measured::window(registry, "summary-texts", rules(TEXT_FRESH_FOR, LARGE), None),
             },
         }
     }
-}
-
-/// A window of this server's own.
-fn window<E: CallError>(registry: &mut Registry, name: &'static str, rules: window::Rules) -> Window<E> {
-    measured::window(registry, name, Window::new(rules))
 }
 
 /// What could not be opened.

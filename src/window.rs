@@ -75,23 +75,14 @@ impl<E: CallError> Window<E> {
     /// An empty window.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self::over(rules, None)
+        Self::over(rules, None, Counted::default())
     }
 
-    /// An empty window that reads through `layer`, if there is one.
+    /// An empty window that reads through `layer`, if there is one, and is counted.
     #[must_use]
-    pub fn over(rules: Rules, layer: Option<Arc<dyn Layer<E>>>) -> Self {
+    pub fn over(rules: Rules, layer: Option<Arc<dyn Layer<E>>>, counted: Counted) -> Self {
         let kept = Recent::new(rules.max_bytes);
-        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer, counted: Counted::default() }))
-    }
-
-    /// The same, counted from here on. To be called before there are clones of it.
-    #[must_use]
-    pub fn counted_by(mut self, counted: Counted) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.counted = counted;
-        }
-        self
+        Self(Arc::new(Shared { kept, in_flight: Mutex::default(), rules, layer, counted }))
     }
 
     /// How many answers it holds, and how many bytes they take.

@@ -17,10 +17,10 @@ pub(super) const PATH: &str = "/sandbox";
 /// So many bytes may a reply be set with: more than the 4 MiB that an app server takes by default, so that this can be tried.
 pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
 
-const ENDPOINTS: [&str; 6] =
-    ["call-catchup", "call-summary", "sessions-status", "configuration", "meetings", "proconf-token"];
+const ENDPOINTS: &[&str] =
+    &["call-catchup", "call-summary", "sessions-status", "configuration", "meetings", "proconf-token"];
 /// The endpoints that have a room in their path.
-const OF_A_ROOM: [&str; 3] = ["call-catchup", "call-summary", "sessions-status"];
+const OF_A_ROOM: &[&str] = &["call-catchup", "call-summary", "sessions-status"];
 
 /// A reply as it is set over HTTP. What is left out is as usual.
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use crate::metrics::{Counter, Histogram, Http, Registry};
 use crate::routes::TABLE;
 use crate::telemetry::Dropped;
 use crate::window::shared::SharedWindow;
-use crate::window::{CallError, Counted, Window};
+use crate::window::{CallError, Counted, Layer, Rules, Window};
 
 const CALLS: &str = "proconf_admin_control_calls_total";
 const CALLS_HELP: &str = "Calls to Admin Control, by endpoint and outcome: ok, or the true reason why not.";
@@ -111,9 +111,14 @@ fn watch_breakers(registry: &mut Registry, permits: &Permits) {
     }
 }
 
-/// The same window, counted and watched under this name.
-pub(super) fn window<E: CallError>(registry: &mut Registry, name: &'static str, window: Window<E>) -> Window<E> {
-    let window = window.counted_by(Counted::new(registry, name));
+/// A window that is counted and watched under this name.
+pub(super) fn window<E: CallError>(
+    registry: &mut Registry,
+    name: &'static str,
+    rules: Rules,
+    layer: Option<Arc<dyn Layer<E>>>,
+) -> Window<E> {
+    let window = Window::over(rules, layer, Counted::new(registry, name));
     let (entries, bytes) = (window.clone(), window.clone());
     registry.watch(HELD, HELD_HELP, &[("window", name)], move || float(entries.held().0));
     registry.watch(HELD_BYTES, HELD_BYTES_HELP, &[("window", name)], move || float(bytes.held().1));

@@ -166,7 +166,7 @@ impl Layer<Error> for Others {
 async fn an_older_answer_of_another_replica_does_not_replace_a_younger_one_when_the_call_fails() {
     pause();
     let test = async |theirs: Duration, text: &str| {
-        let (window, source) = (Window::over(RULES, Some(Arc::new(Others(theirs)))), Source::default());
+        let (window, source) = (Window::over(RULES, Some(Arc::new(Others(theirs))), Counted::default()), Source::default());
         filled(&window, &source, "ours").await;
         advance(Duration::from_secs(20)).await;
         let asker = ask(&window, &source, "r1");
