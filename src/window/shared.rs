@@ -45,7 +45,7 @@ use crate::secret::Secret;
 use entry::Seal;
 pub use failures::Failures;
 pub use link::BadUrl;
-use link::{Link, Look, Patience, Told};
+use link::{Link, Look, Told};
 pub use rules::Rules;
 
 /// How long a lease holds at most unless it is renewed: what a replica that dies costs those who wait for it.
@@ -54,8 +54,6 @@ const LONGEST_LEASE: Duration = Duration::from_secs(2);
 const LEASES: u32 = 3;
 /// How often a lease is renewed while it would hold.
 const RENEWALS: u32 = 6;
-/// How often those who wait look, should no word reach them.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The least time that an answer is stored for, so that who waited for it finds it even where nothing is fresh for long.
 const SHORTEST: Duration = Duration::from_secs(2);
 /// The longest time: what is in Redis ends by itself.
@@ -102,8 +100,8 @@ enum Turn<E> {
     Served(Served),
     /// It fails as the one that it waited for failed.
     Failed(E),
-    /// It calls, and the others wait for it, as far as they know.
-    Call,
+    /// It calls, and the others wait for it, as far as they know. If it waited before, it has until then.
+    Call(Option<Instant>),
 }
 
 /// A task that goes on for as long as this is there.
@@ -164,37 +162,38 @@ impl SharedWindow {
         Names { answer: of("answer"), lease: of("lease"), failure: of("failure") }
     }
 
-    async fn turn<E: Shareable>(&self, key: &str, names: &Names, owner: &str, max_age: Duration, until: Instant) -> Turn<E> {
-        let told = self.link.listen(&names.lease);
-        let (mut waited_for, mut believed, mut patience) = (String::new(), true, Patience::Short);
+    async fn turn<E: Shareable>(&self, key: &str, names: &Names, owner: &str, max_age: Duration) -> Turn<E> {
+        let (told, deadline) = (self.link.listen(&names.lease), Instant::now() + self.deadline);
+        let (mut waited_for, mut believed, mut until) = (String::new(), true, None);
         loop {
             let max_age = believed.then_some(max_age);
-            let Some(look) = self.link.look(names, (owner, self.lease), max_age, &waited_for, patience).await else {
-                return Turn::Call;
+            let Some(look) = self.link.look(names, (owner, self.lease), max_age, &waited_for).await else {
+                return Turn::Call(until);
             };
             match look {
                 Look::Answer { stored, left } => match self.seal.open(key, &stored, left) {
                     Some(served) => return Turn::Served(served),
                     // Somebody else's, or broken: as good as nothing, and soon replaced.
                     None if believed => (believed, waited_for) = (false, String::new()),
-                    None => return Turn::Call,
+                    None => return Turn::Call(until),
                 },
                 Look::Failed(name) => {
-                    let Some(error) = E::named(&name) else { return Turn::Call };
+                    let Some(error) = E::named(&name) else { return Turn::Call(until) };
                     if !error.is_everyday() {
                         self.failures.another_replica(key);
                     }
                     return Turn::Failed(error);
                 }
-                Look::Lead => return Turn::Call,
-                Look::Wait(holder) => {
-                    (waited_for, patience) = (holder, Patience::Longer);
-                    let left = until.saturating_duration_since(Instant::now());
+                Look::Lead => return Turn::Call(until),
+                Look::Wait { holder, left: lease } => {
+                    (waited_for, until) = (holder, Some(deadline));
+                    let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         self.failures.waited_too_long(key);
                         return Turn::Failed(E::given_up());
                     }
-                    told.heard_within(LOOK_AGAIN.min(left)).await;
+                    // Unless word comes before, there is nothing to be seen until the lease ends, or would have.
+                    told.heard_within(lease.min(left)).await;
                 }
             }
         }
@@ -248,23 +247,17 @@ impl<E: Shareable> Layer<E> for SharedWindow {
     ) -> LocalBoxFuture<'static, Result<Found, E>> {
         Box::pin(async move {
             let (names, owner) = (self.names(&key), random::id());
-            let began = Instant::now();
-            let turn = self.turn(&key, &names, &owner, max_age, began + self.deadline).await;
-            // A call that waited for nobody has a deadline of its own, and a reason to give when it is over.
-            let waited = began.elapsed() > LOOK_AGAIN;
-            let left = if waited { self.deadline.saturating_sub(began.elapsed()) } else { Duration::MAX };
-            let call = async {
-                timeout(left, call).await.unwrap_or_else(|_| {
-                    self.failures.waited_too_long(&key);
-                    Err(E::given_up())
-                })
-            };
-            let outcome = match turn {
+            let outcome = match self.turn(&key, &names, &owner, max_age).await {
                 Turn::Served(served) => return Ok(Found { served, stands_in: false }),
                 Turn::Failed(error) => Err(error),
-                Turn::Call => {
+                Turn::Call(until) => {
+                    // A call that waited for nobody has a deadline of its own, and a reason to give when it is over.
+                    let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
                     let renewing = self.renewing(&names, &owner);
-                    let outcome = call.await;
+                    let outcome = timeout(left, call).await.unwrap_or_else(|_| {
+                        self.failures.waited_too_long(&key);
+                        Err(E::given_up())
+                    });
                     drop(renewing);
                     self.tell(key.clone(), names.clone(), owner, &outcome);
                     outcome.map(Found::new)

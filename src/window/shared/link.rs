@@ -10,14 +10,13 @@ use std::time::Duration;
 use redis::{Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, Value};
 
 pub(super) use connection::Listening;
-pub(super) use patience::Patience;
 
 use super::scripts::{LOOK, PROVE, RENEW, TELL};
 use super::{LONGEST_LEASE, Names};
 use crate::background::Background;
 use crate::secret::Secret;
 use connection::State;
-use patience::{Fault, Pace, is_an_answer, is_read_only};
+use patience::{Fault, Pace, Patience, is_an_answer, is_read_only};
 
 /// How long a failure is kept for those who waited for it, in milliseconds.
 const FAILURE_KEPT: u64 = 2_000;
@@ -39,8 +38,8 @@ pub(super) enum Look {
     Failed(String),
     /// Nothing; this one is to call.
     Lead,
-    /// Nothing yet: this one is calling.
-    Wait(String),
+    /// Nothing yet: this one is calling, and its lease has so much left unless it is renewed.
+    Wait { holder: String, left: Duration },
 }
 
 /// What connects to `url`.
@@ -116,20 +115,19 @@ impl Link {
         (owner, lease): (&str, Duration),
         max_age: Option<Duration>,
         waited_for: &str,
-        patience: Patience,
     ) -> Option<Look> {
         let mut command = redis::cmd("EVAL");
         command.arg(LOOK).arg(3).arg(&names.answer).arg(&names.lease).arg(&names.failure);
         command.arg(owner).arg(milliseconds(lease));
         command.arg(max_age.map_or(-1, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         command.arg(waited_for).arg(LARGEST_ENTRY).arg(milliseconds(LONGEST_LEASE));
-        let found: Vec<Value> = self.ask(command, patience).await?;
+        let found: Vec<Value> = self.ask(command, Patience::Short).await?;
         let mut found = found.into_iter();
         let what: String = taken(&mut found)?;
         match what.as_str() {
             "answer" => Some(Look::Answer { stored: taken(&mut found)?, left: Duration::from_millis(taken(&mut found)?) }),
             "failed" => Some(Look::Failed(taken(&mut found)?)),
-            "wait" => Some(Look::Wait(taken(&mut found)?)),
+            "wait" => Some(Look::Wait { holder: taken(&mut found)?, left: Duration::from_millis(taken(&mut found)?) }),
             "lead" => Some(Look::Lead),
             _ => None,
         }
@@ -137,9 +135,9 @@ impl Link {
 
     /// The entry that is there, if it is not older than that, with so much left of its time.
     pub(super) async fn old(&self, names: &Names, max_age: Duration) -> Option<(Vec<u8>, Duration)> {
-        match self.look(names, ("", Duration::ZERO), Some(max_age), "", Patience::Short).await? {
+        match self.look(names, ("", Duration::ZERO), Some(max_age), "").await? {
             Look::Answer { stored, left } => Some((stored, left)),
-            Look::Failed(_) | Look::Lead | Look::Wait(_) => None,
+            Look::Failed(_) | Look::Lead | Look::Wait { .. } => None,
         }
     }
 

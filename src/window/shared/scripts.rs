@@ -23,7 +23,7 @@ if ARGV[1] == '' then return {'nothing'} end
 local failure = ARGV[4] ~= '' and text(KEYS[3], 100)
 if failure and string.sub(failure, 1, #ARGV[4]) == ARGV[4] then return {'failed', string.sub(failure, #ARGV[4] + 1)} end
 local holder, left = text(KEYS[2], 23), redis.call('PTTL', KEYS[2])
-if holder and #holder == 22 and left > 0 and left <= tonumber(ARGV[6]) then return {'wait', holder} end
+if holder and #holder == 22 and left > 0 and left <= tonumber(ARGV[6]) then return {'wait', holder, left} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return {'lead'}";
 const _: () = assert!(DIGITS == 10 && OWNER == 22, "the script reads these places");

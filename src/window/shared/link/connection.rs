@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::patience::{Fault, LONG, Pace, Patience, is_an_answer, pace, within};
 
+/// How often Redis has to show that it is there while somebody waits for word over it.
+const PULSE: Duration = Duration::from_millis(10);
 /// How often a slow Redis is tried, and how often one that is gone.
 const WHILE_SLOW: Duration = Duration::from_millis(100);
 const WHILE_LOST: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub(super) struct State {
     worse: Notify,
     /// Who waits for a word about a key.
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
+    /// Somebody begins to wait.
+    waits: Notify,
 }
 
 #[derive(Default)]
@@ -58,7 +62,8 @@ impl Current {
 
 impl State {
     pub(super) fn new(client: Client, channel: String, proof: Cmd) -> Self {
-        Self { client, channel, proof, current: Mutex::default(), worse: Notify::new(), waiting: Mutex::default() }
+        let (current, waiting) = Default::default();
+        Self { client, channel, proof, current, worse: Notify::new(), waiting, waits: Notify::new() }
     }
 
     /// Whether replicas share at the moment.
@@ -103,7 +108,10 @@ impl State {
         let mut number = 1;
         loop {
             if well {
-                self.worse.notified().await;
+                tokio::select! {
+                    () = self.worse.notified() => {}
+                    () = self.feel_the_pulse() => {}
+                }
             }
             let (connected, slow, was_well) = {
                 let current = lock(&self.current);
@@ -123,6 +131,26 @@ impl State {
         }
     }
 
+    /// Has Redis show that it is there, for as long as somebody waits for word. Who waits asks nothing, and would not notice that
+    /// Redis stands still.
+    async fn feel_the_pulse(self: &Arc<Self>) {
+        loop {
+            if lock(&self.waiting).is_empty() {
+                self.waits.notified().await;
+            }
+            let _: Option<Value> = Arc::clone(self).ask(redis::cmd("PING"), Patience::Short).await;
+            sleep(PULSE).await;
+        }
+    }
+
+    /// Has the connection looked after, and all who wait for word over it look for themselves.
+    fn has_got_worse(&self) {
+        self.worse.notify_one();
+        for told in lock(&self.waiting).values() {
+            told.notify_one();
+        }
+    }
+
     /// Whether a connection that was slow, or refused, is well again. One that does not answer at all is given up.
     async fn has_recovered(&self) -> bool {
         let (number, Some(mut connection)) = self.usable(Patience::Long) else { return false };
@@ -133,6 +161,7 @@ impl State {
             current.refuses = matches!(&found, Err(Fault::Error(error)) if is_an_answer(error));
             if found.is_err() && !current.refuses {
                 current.connection = None;
+                self.has_got_worse();
             }
         }
         matches!(found, Ok(Pace::Quick))
@@ -182,7 +211,7 @@ impl State {
     fn lose(&self, number: u64, cause: &str) {
         let mut current = lock(&self.current);
         if current.number == number && current.connection.take().is_some() {
-            self.worse.notify_one();
+            self.has_got_worse();
             log::warn!(cause; "Redis is lost; this replica's window is its own until it is back");
         }
     }
@@ -192,7 +221,7 @@ impl State {
         let mut current = lock(&self.current);
         if current.number == number && current.connection.is_some() && !current.refuses {
             current.refuses = true;
-            self.worse.notify_one();
+            self.has_got_worse();
             log::warn!(cause:%; "Redis refuses what it is asked; this replica's window is its own until it does not");
         }
     }
@@ -202,7 +231,7 @@ impl State {
         let mut current = lock(&self.current);
         if current.number == number && current.connection.is_some() && !current.slow {
             current.slow = true;
-            self.worse.notify_one();
+            self.has_got_worse();
             log::warn!("{SLOW}");
         }
     }
@@ -222,8 +251,9 @@ pub(in crate::window::shared) struct Listening {
 }
 
 impl Listening {
-    /// Done when somebody said something, or after `limit`.
+    /// Done when somebody said something, when Redis is of no use any more, or after `limit`.
     pub(in crate::window::shared) async fn heard_within(&self, limit: Duration) {
+        self.state.waits.notify_one();
         let _ = timeout(limit, self.told.notified()).await;
     }
 }

@@ -11,8 +11,6 @@ use tokio::time::timeout;
 /// What a command may take that a request waits for: more, and the request is better off without it. Counted in [`TICK`]s,
 /// each of which takes a little longer than it says.
 const SHORT: Duration = Duration::from_millis(35);
-/// The same of a command of a request that waits for another replica's call anyway.
-const LONGER: Duration = Duration::from_millis(250);
 /// What any other may take, and what connecting may take.
 pub(super) const LONG: Duration = Duration::from_secs(1);
 /// The unit of patience.
@@ -20,11 +18,9 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// How long a command may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::window::shared) enum Patience {
+pub(super) enum Patience {
     /// A request waits for it and could do without. Not even tried while Redis is slow.
     Short,
-    /// A request waits for it that waits for somebody else's call anyway.
-    Longer,
     /// Nobody waits for it.
     Long,
 }
@@ -33,7 +29,6 @@ impl Patience {
     pub(super) fn limit(self) -> Duration {
         match self {
             Self::Short => SHORT,
-            Self::Longer => LONGER,
             Self::Long => LONG,
         }
     }
