@@ -8,6 +8,7 @@ mod process;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ::metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -43,15 +44,15 @@ pub struct Metrics {
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 impl Registry {
-    /// With the process's own series, and no other.
+    /// With the series of a process that started then, and no other.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(started: SystemTime) -> Self {
         let durations = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(durations, BUCKETS);
         // Fails only without buckets; what is measured would be shown as quantiles then.
         let recorder = builder.unwrap_or_default().build_recorder();
         let mut registry = Self { recorder, watched: Vec::new() };
-        process::register(&mut registry);
+        process::register(&mut registry, started);
         registry
     }
 
@@ -104,12 +105,6 @@ impl Registry {
     }
 }
 
-impl Default for Registry {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
     /// What there is now, in Prometheus' text format (version 0.0.4).
     #[must_use]
@@ -144,11 +139,11 @@ fn key(name: &'static str, labels: Labels<'_>) -> Key {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn what_was_registered_is_there_before_anything_happened_and_two_registries_are_two() {
-        let (one, other) = (Registry::new(), Registry::new());
+        let (one, other) = (Registry::new(UNIX_EPOCH), Registry::new(UNIX_EPOCH));
         let counter = one.counter("a_total", "A.", &[("kind", "x")]);
         let duration = one.histogram("a_duration_seconds", "How long.", &[]);
         let _ = other.counter("a_total", "A.", &[("kind", "x")]);
@@ -176,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_watched_is_what_it_is_when_it_is_asked_for() {
-        let mut registry = Registry::new();
+        let mut registry = Registry::new(UNIX_EPOCH);
         let source = Arc::new(AtomicU64::new(1));
         let (gauge, counter) = (Arc::clone(&source), Arc::clone(&source));
         registry.watch("g", "G.", &[], move || if gauge.load(Ordering::SeqCst) > 1 { 0.5 } else { 0.0 });

@@ -138,7 +138,7 @@ impl Shared {
         let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
         let admissions = Admissions::start(revocations.clone(), clock.clone(), &background);
-        let mut registry = Registry::new();
+        let mut registry = Registry::new(clock.now());
         let layer = match &settings.shared_window {
             Some(url) => Some(share(url, settings, background, &mut registry).await?),
             None => None,

@@ -257,6 +257,19 @@ fn systemd_finds_nothing_wrong_with_the_unit_and_calls_it_hardened() {
     }
 }
 
+/// Else an alert or a metric is there on a developer's machine and never in production.
+#[test]
+fn the_server_reads_nothing_of_proc_that_the_unit_hides() {
+    assert_eq!(of_unit("ProcSubset"), "pid");
+    for file in files(&project().join("src")) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for rest in code.split("\"/proc/").skip(1) {
+            assert!(rest.starts_with("self/"), "{} reads /proc/{}", file.display(), rest.split('"').next().unwrap());
+        }
+    }
+}
+
 /// The instructions of the Dockerfile, one a line, without comments.
 fn instructions() -> Vec<String> {
     let text = text("Dockerfile").replace("\\\n", " ");

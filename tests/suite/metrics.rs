@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use proconf_app_server::routes::TABLE;
 use proconf_app_server::sandbox::Reply;
@@ -197,6 +197,9 @@ fn the_process_the_database_and_the_build_are_there() {
     ] {
         assert!(value(&page, series) > 0.0, "{series}");
     }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let running = now - value(&page, "process_start_time_seconds");
+    assert!((0.0..60.0).contains(&running), "{running}");
     let connections = |state: &str| value(&page, &format!("proconf_database_connections{{state=\"{state}\"}}"));
     assert!(connections("idle") + connections("in-use") > 0.0);
     assert_eq!(value(&page, &format!("proconf_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
