@@ -95,9 +95,24 @@ fn every_metric_that_the_handbook_names_is_one() {
     assert!(count > 5, "{named:?}");
 }
 
+/// The pages for people, in a folder and those below it.
+fn pages(folder: &str) -> Vec<String> {
+    let below = |entry: fs::DirEntry| {
+        let (path, name) = (entry.path(), format!("{folder}/{}", entry.file_name().to_str().unwrap()));
+        match path.extension() {
+            Some(extension) if extension == "md" => vec![name],
+            _ if path.is_dir() => pages(&name),
+            _ => Vec::new(),
+        }
+    };
+    fs::read_dir(project().join(folder)).unwrap().flat_map(|entry| below(entry.unwrap())).collect()
+}
+
 #[test]
-fn every_link_of_the_handbook_leads_somewhere() {
-    for page in ["docs/OPERATIONS.md", "README.md"] {
+fn every_link_of_a_page_leads_somewhere() {
+    let all = [pages("docs"), ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into()].concat();
+    assert!(all.len() > 15, "{all:?}");
+    for page in &all {
         let (text, folder) = (text(page), project().join(page).parent().unwrap().to_owned());
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
