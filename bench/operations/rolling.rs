@@ -2,20 +2,29 @@
 //! lost is counted.
 //!
 //! `cargo bench --bench rolling` does ten rounds with 200,000 requests at least: 64 clients without pause, half of them with a
-//! connection for each request, a quarter on a call of a third of a second. `-- --smoke` does a little of it. It ends with 1 if a
-//! request was lost.
+//! connection for each request, a quarter on a call of a third of a second. `-- --replicas` does it with three servers that share a
+//! PostgreSQL and a Redis, started from the installed binaries, and two of the clients log in again and again. `-- --smoke` does a
+//! little of it. It ends with 1 if a request was lost.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 #[expect(unreachable_pub, reason = "the suite's, which has it in a module of its own")]
 #[path = "../../tests/suite/support/balancing.rs"]
 mod balancing;
+#[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "without it there is nothing to measure")]
+#[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
+#[path = "../../tests/suite/support/database.rs"]
+mod database;
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "without it there is nothing to measure")]
+#[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
+#[path = "../../tests/suite/support/redis.rs"]
+mod redis;
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod rig;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +41,9 @@ struct Size {
 }
 
 const FULL: Size = Size { clients: 64, rounds: 10, requests: 200_000, drain_for: "2s" };
-const SMOKE: Size = Size { clients: 16, rounds: 1, requests: 1_000, drain_for: "1s" };
+const SMOKE: Size = Size { clients: 32, rounds: 1, requests: 1_000, drain_for: "1s" };
+
+const LOGIN: &str = r#"{"email":"ann@example.com","password":"correct horse battery staple"}"#;
 
 #[derive(Default)]
 struct Count {
@@ -45,6 +56,16 @@ struct Count {
 impl Count {
     fn of(number: &AtomicUsize) -> usize {
         number.load(Ordering::SeqCst)
+    }
+
+    /// Prints it; whether nothing was lost.
+    fn show(&self, restarts: usize) -> bool {
+        let (lost, not_200) = (Self::of(&self.lost), Self::of(&self.not_200));
+        println!("{:<52}{:>12}", "restarts", restarts);
+        println!("{:<52}{:>12}", "requests answered", Self::of(&self.answered));
+        println!("{:<52}{:>12}", "lost (reset, refused, cut off)", lost);
+        println!("{:<52}{:>12}", "answered with another status than 200", not_200);
+        lost + not_200 == 0
     }
 }
 
@@ -74,6 +95,31 @@ async fn ask_on_and_on(address: SocketAddr, request: Vec<u8>, keep_alive: bool, 
     }
 }
 
+/// What client `number` asks for; on replicas, two of 64 need the database for it.
+fn request_of(number: usize, server: &Server, replicated: bool) -> Vec<u8> {
+    match number % 32 {
+        31 if replicated => format!(
+            "POST /auth/login HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{LOGIN}",
+            LOGIN.len()
+        )
+        .into_bytes(),
+        place if place % 4 == 3 => server.get("/callCatchUp/slow-333"),
+        _ => server.get("/callCatchUp/r1"),
+    }
+}
+
+/// Adds who logs in.
+fn add_ann(database: &str) -> io::Result<()> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
+    command.args(["user", "add", "--email", "ann@example.com", "--name", "Ann", "--password-stdin"]);
+    command.current_dir("/").env_clear().env("APP_DATABASE__URL", database);
+    let mut adding = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    if let Some(mut input) = adding.stdin.take() {
+        input.write_all(b"correct horse battery staple\n")?;
+    }
+    if adding.wait()?.success() { Ok(()) } else { Err(io::Error::other("nobody is added")) }
+}
+
 /// Stops the server and starts another one in its place; gives how long nobody was there.
 async fn restart(server: &mut Server, base_url: &str, settings: &[(&str, &str)]) -> io::Result<Duration> {
     server.signal("TERM");
@@ -92,21 +138,29 @@ async fn restart(server: &mut Server, base_url: &str, settings: &[(&str, &str)])
 #[tokio::main]
 async fn main() -> io::Result<ExitCode> {
     let size = if smoke() { SMOKE } else { FULL };
-    println!("{}", heading("Rolling restart: two servers behind a load balancer's model, under load"));
+    let replicated = std::env::args().any(|argument| argument == "--replicas");
+    let what = if replicated { "three servers on one PostgreSQL and one Redis" } else { "two servers" };
+    println!("{}", heading(&format!("Rolling restart: {what} behind a load balancer's model, under load")));
     let base_url = stub(10_000, Duration::from_millis(1), 0).await?;
-    let settings = [("APP_SERVER__DRAIN_FOR", size.drain_for)];
-    let mut servers = [Server::start(&base_url, &settings).await?, Server::start(&base_url, &settings).await?];
+    // Both end with this program.
+    let shared = replicated.then(|| (database::Cluster::start(), redis::Redis::start()));
+    let urls = shared.as_ref().map(|(cluster, redis)| (cluster.new_database(), redis.url()));
+    let mut settings = vec![("APP_SERVER__DRAIN_FOR", size.drain_for)];
+    if let Some((database, redis)) = &urls {
+        settings.extend([("APP_DATABASE__URL", database.as_str()), ("APP_CATCH_UP__SHARED", redis)]);
+        add_ann(database)?;
+    }
+    let mut servers = Vec::new();
+    for _ in 0..if replicated { 3 } else { 2 } {
+        servers.push(Server::start(&base_url, &settings).await?);
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let balancer = tokio::spawn(balancing::balance(listener, servers.iter().map(|server| server.address).collect()));
     let count = Arc::new(Count::default());
     let clients: Vec<_> = (0..size.clients)
-        .map(|number| {
-            let room = if number % 4 == 3 { "slow-333" } else { "r1" };
-            let [server, ..] = &servers;
-            let request = server.get(&format!("/callCatchUp/{room}"));
-            tokio::spawn(ask_on_and_on(address, request, number % 2 == 0, Arc::clone(&count)))
-        })
+        .filter_map(|number| Some((number, request_of(number, servers.first()?, replicated))))
+        .map(|(number, request)| tokio::spawn(ask_on_and_on(address, request, number % 8 < 4, Arc::clone(&count))))
         .collect();
     let (started, restarts) = (Instant::now(), size.rounds * servers.len());
     let mut longest = Duration::ZERO;
@@ -115,9 +169,10 @@ async fn main() -> io::Result<ExitCode> {
         while Count::of(&count.answered) < size.requests * number / restarts {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let [one, other] = &mut servers;
-        let server = if number % 2 == 0 { one } else { other };
-        longest = longest.max(restart(server, &base_url, &settings).await?);
+        let turn = number % servers.len();
+        if let Some(server) = servers.get_mut(turn) {
+            longest = longest.max(restart(server, &base_url, &settings).await?);
+        }
     }
     while Count::of(&count.answered) < size.requests {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -127,12 +182,8 @@ async fn main() -> io::Result<ExitCode> {
         client.await.map_err(io::Error::other)?;
     }
     balancer.abort();
-    let (lost, not_200) = (Count::of(&count.lost), Count::of(&count.not_200));
-    println!("{:<52}{:>12}", "restarts", restarts);
-    println!("{:<52}{:>12}", "requests answered", Count::of(&count.answered));
-    println!("{:<52}{:>12}", "lost (reset, refused, cut off)", lost);
-    println!("{:<52}{:>12}", "answered with another status than 200", not_200);
+    let all_well = count.show(restarts);
     println!("{:<52}{:>9} ms", "from the end of a server to the next one's start, at most", longest.as_millis());
     println!("{:<52}{:>10.1} s", "in all", started.elapsed().as_secs_f64());
-    Ok(if lost + not_200 == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

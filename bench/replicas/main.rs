@@ -1,5 +1,5 @@
 //! Replicas and streams, measured: memory of idle watchers, how fast news reach the last one, what the shared window costs
-//! against the local one, and the CPU of a request on one, two and three replicas.
+//! against the local one, the CPU of a request on one, two and three replicas, and what waiting for another replica costs.
 //!
 //! `cargo bench --bench replicas` starts servers, a sandbox Admin Control and a Redis on loopback and prints a table, in some two
 //! minutes once it is built; `-- --smoke` does a little of everything in a few seconds, `-- --watchers 5000` does with fewer.
@@ -10,6 +10,8 @@
 
 #[path = "../set_up.rs"]
 mod set_up;
+
+mod waiting;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -28,10 +30,14 @@ struct Size {
     watchers: u32,
     rooms: u32,
     requests: u32,
+    /// How long a call takes that others wait for.
+    takes: Duration,
+    /// How often Redis stands still.
+    losses: usize,
 }
 
-const FULL: Size = Size { watchers: 10_000, rooms: 2_000, requests: 60_000 };
-const SMOKE: Size = Size { watchers: 200, rooms: 50, requests: 600 };
+const FULL: Size = Size { watchers: 10_000, rooms: 2_000, requests: 60_000, takes: Duration::from_secs(3), losses: 10 };
+const SMOKE: Size = Size { watchers: 200, rooms: 50, requests: 600, takes: Duration::from_secs(1), losses: 1 };
 
 /// The bound on the memory of 10,000 watchers, in KiB, for each of them.
 const MOST_EACH: u64 = 200 * 1024 / 10_000;
@@ -67,14 +73,14 @@ impl Stage {
     }
 }
 
-fn redis() -> io::Result<(String, Process)> {
+fn redis() -> io::Result<(SocketAddr, Process)> {
     let address = free_address()?;
     let port = address.port().to_string();
     let mut command = Command::new("redis-server");
     command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let process = Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
     wait_for(address)?;
-    Ok((format!("redis://{address}"), process))
+    Ok((address, process))
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -205,7 +211,8 @@ fn main() -> io::Result<()> {
     allow_open_files(size.watchers / 2 * 3 + OTHER_FILES)?;
     println!("| what | figures |\n|---|---|");
     watchers(size)?;
-    let (url, _redis) = redis()?;
+    let (address, redis) = redis()?;
+    let url = format!("redis://{address}");
     let shared = [("APP_CATCH_UP__SHARED", url.as_str())];
     for (what, settings) in [("local", &[] as &[(&str, &str)]), ("shared", &shared)] {
         let (middle, slow, cpu) = first_asks(settings, size)?;
@@ -218,5 +225,5 @@ fn main() -> io::Result<()> {
         let cpu = cpu_of_a_request(number, &shared, size)?;
         row(&format!("a request that the window answers, {number} replicas"), &format!("{cpu:.0} µs of CPU"));
     }
-    Ok(())
+    waiting::show((address, &redis), size.takes, size.losses)
 }

@@ -425,6 +425,18 @@ fn a_stream_is_no_request_that_is_stuck() {
 }
 
 #[test]
+fn fifteen_seconds_of_silence_are_broken_by_a_comment() {
+    let server = TestServer::start();
+    let mut events = watch(&server, "r1");
+    assert_eq!(events.next_block(), Some(Event { retry: Some(3_000), ..Event::default() }));
+    catch_up(&mut events);
+    let started = Instant::now();
+    assert_eq!(events.next_block(), Some(Event::default()));
+    let silent = started.elapsed();
+    assert!((14..18).contains(&silent.as_secs()), "{silent:?}");
+}
+
+#[test]
 fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
     let server = TestServer::with(&[OFTEN]);
     let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
