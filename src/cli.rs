@@ -192,6 +192,9 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
     let values = Values::load(&environment, config)?;
     let settings = values.settings()?;
     let dropped = start_log(&values, &environment)?;
+    for what in settings.doubts() {
+        log::warn!(what; "settings that are doubtful together");
+    }
     block_on(serve_until_told(&settings, dropped))
 }
 

@@ -32,7 +32,7 @@ const STANDING: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is taken, or not this machine's.
-    #[error("can't listen on {0}: {1}")]
+    #[error("can't listen on {0} (APP_SERVER__LISTEN): {1}")]
     Listen(SocketAddr, #[source] io::Error),
     /// The same of the management listener.
     #[error("can't listen on {0} (APP_MANAGEMENT__LISTEN): {1}")]

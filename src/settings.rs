@@ -3,6 +3,7 @@
 //! Layers, the later one wins: the defaults in `keys::KEYS`, the file given with `--config`, `.env`, the environment. This
 //! module reads no environment itself; [`crate::cli`] hands it in, so that a test can hand in another.
 
+mod doubts;
 mod keys;
 mod shown;
 mod values;

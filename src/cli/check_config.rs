@@ -20,6 +20,9 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     // With nobody left to read, the exit code still says what was found.
     super::tell(&effective(&values))?;
     let checks = super::block_on(async { Ok(check(&settings).await) })?;
+    for what in settings.doubts() {
+        super::tell(&format!("# doubtful: {what}\n"))?;
+    }
     let mut unreachable = Vec::new();
     for Check { what, setting, outcome } in checks {
         match outcome {

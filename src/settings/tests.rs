@@ -88,6 +88,21 @@ fn every_default_and_every_example_is_a_good_value() {
 }
 
 #[test]
+fn what_is_hardly_meant_is_doubted_and_the_defaults_are_not() {
+    assert_eq!(load_with("APP_SERVER__LISTEN", "").unwrap().doubts(), [""; 0]);
+    for (name, value, of) in [
+        ("APP_SERVER__REQUEST_TIMEOUT", "15s", "APP_ADMIN_CONTROL__TIMEOUT is not below APP_SERVER__REQUEST_TIMEOUT"),
+        ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "15s", "APP_ADMIN_CONTROL__CONNECT_TIMEOUT is not below"),
+        ("APP_SERVER__SHUTDOWN_TIMEOUT", "29s", "APP_SERVER__SHUTDOWN_TIMEOUT is below APP_SERVER__REQUEST_TIMEOUT"),
+        ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::/0", "APP_SERVER__TRUSTED_PROXIES is everybody"),
+        ("APP_GUESTS__ROLES", "member,owner", "APP_GUESTS__ROLES has owner"),
+    ] {
+        let doubts = load_with(name, value).unwrap().doubts();
+        assert!(matches!(doubts[..], [doubt] if doubt.starts_with(of)), "{name}: {doubts:?}");
+    }
+}
+
+#[test]
 fn an_empty_value_is_none() {
     assert_eq!(load_with("APP_SERVER__LISTEN", "").unwrap().server.listen.port(), 8080);
     assert!(load_with("APP_AUTH__JWT_SECRET", "").unwrap_err().contains("is required"));

@@ -166,7 +166,11 @@ fn serve_says_what_is_wrong_with_its_address_or_database() {
     ];
     let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
     assert_eq!(code, 1);
-    assert!(stderr.contains(&format!("can't listen on {address}")), "{stderr}");
+    assert!(stderr.contains(&format!("can't listen on {address} (APP_SERVER__LISTEN)")), "{stderr}");
+    assert!(!stderr.contains("doubtful"), "{stderr}");
+    environment.push(("APP_SERVER__TRUSTED_PROXIES", "0.0.0.0/0"));
+    let (_, _, stderr) = run(&folder, &["serve"], &environment, "");
+    assert!(stderr.contains("doubtful") && stderr.contains("APP_SERVER__TRUSTED_PROXIES is everybody"), "{stderr}");
 
     environment.push(("APP_DATABASE__URL", "sqlite:///proc/no/such/folder/app.db"));
     let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
@@ -429,7 +433,10 @@ fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_chan
     ] {
         assert!(stdout.lines().any(|there| there == line), "{line} is not in\n{stdout}");
     }
-    assert!(stdout.contains("\n# database: ok, "), "{stdout}");
+    assert!(stdout.contains("\n# database: ok, ") && !stdout.contains("doubtful"), "{stdout}");
+    let doubtful = [&environment[..], &[("APP_SERVER__REQUEST_TIMEOUT", "5s")]].concat();
+    let (code, said, _) = run(&folder, &["check-config"], &doubtful, "");
+    assert!(code == 0 && said.contains("\n# doubtful: APP_ADMIN_CONTROL__TIMEOUT is not below"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
 
     environment[0].1 = "http://127.0.0.1:1/api";
