@@ -369,6 +369,18 @@ fn the_tour_and_the_page_show_the_same_way_of_a_request() {
 }
 
 #[test]
+fn each_test_that_a_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/REPLICAS.md")).unwrap();
+    let named: Vec<_> = page.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for (module, name) in named {
+        let file = fs::read_to_string(root.join(format!("tests/suite/{module}.rs"))).unwrap_or_default();
+        assert!(file.contains(&format!("#[test]\nfn {name}() {{")), "{module}::{name}");
+    }
+}
+
+#[test]
 fn every_file_says_what_it_is_for_and_is_short_enough_to_read() {
     for source in src() {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path)).unwrap();

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::patience::{Fault, LONG, Pace, Patience, is_an_answer, pace, within};
 
 /// How often Redis has to show that it is there while somebody waits for word over it.
-const PULSE: Duration = Duration::from_millis(10);
+const PULSE: Duration = Duration::from_millis(5);
 /// How often a slow Redis is tried, and how often one that is gone.
 const WHILE_SLOW: Duration = Duration::from_millis(100);
 const WHILE_LOST: Duration = Duration::from_secs(1);
