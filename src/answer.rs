@@ -16,14 +16,14 @@ const END: &str = "}";
 /// texts of its own.
 #[must_use]
 pub fn etag_of(bytes: &[u8]) -> String {
-    format!("\"{}\"", URL_SAFE_NO_PAD.encode(xxh3_128(bytes).to_be_bytes()))
+    ["\"", &URL_SAFE_NO_PAD.encode(xxh3_128(bytes).to_be_bytes()), "\""].concat()
 }
 
 /// A success: `data`, wrapped in the envelope byte for byte. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     envelope: Bytes,
-    etag: String,
+    etag: Bytes,
 }
 
 impl Answer {
@@ -31,7 +31,7 @@ impl Answer {
     #[must_use]
     pub fn new(data: &RawValue) -> Self {
         let envelope = [START, data.get(), END].concat();
-        Self { etag: etag_of(envelope.as_bytes()), envelope: envelope.into() }
+        Self { etag: etag_of(envelope.as_bytes()).into(), envelope: envelope.into() }
     }
 
     /// The answer whose envelope these bytes are; `None` if they are not exactly one.
@@ -39,7 +39,7 @@ impl Answer {
     pub fn from_envelope(envelope: Bytes) -> Option<Self> {
         let data = envelope.strip_prefix(START.as_bytes())?.strip_suffix(END.as_bytes())?;
         serde_json::from_slice::<&RawValue>(data).ok()?;
-        Some(Self { etag: etag_of(&envelope), envelope })
+        Some(Self { etag: etag_of(&envelope).into(), envelope })
     }
 
     /// The `data` in it, as it came.
@@ -58,7 +58,13 @@ impl Answer {
     /// The strong entity tag, in its quotes.
     #[must_use]
     pub fn etag(&self) -> &str {
-        &self.etag
+        std::str::from_utf8(&self.etag).unwrap_or_default()
+    }
+
+    /// The same, to be shared and not copied.
+    #[must_use]
+    pub fn etag_bytes(&self) -> Bytes {
+        self.etag.clone()
     }
 
     /// What it takes in memory, in bytes.

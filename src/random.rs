@@ -15,13 +15,11 @@ pub fn secret() -> String {
     URL_SAFE_NO_PAD.encode(bytes::<32>())
 }
 
-/// The numbers of a trace and of a part of it: 128 and 64 random bits, asked for at once because every request needs them.
+/// The numbers of a trace and of a part of it: 128 and 64 random bits. They keep no secret, and every request needs them, so they
+/// come from the thread's own generator and not from the operating system.
 #[must_use]
 pub fn trace() -> (u128, u64) {
-    let bytes = bytes::<24>();
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |number: u128, byte| number << 8 | u128::from(*byte));
-    let (trace, span) = bytes.split_at(16);
-    (number(trace), u64::try_from(number(span)).unwrap_or(1))
+    rand::random()
 }
 
 /// Any byte.

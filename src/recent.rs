@@ -3,9 +3,9 @@
 //! One lock and no bookkeeping beside it: what is done under it takes less time than a cache without a lock spends on remembering
 //! what to do later.
 
-use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::quality::RandomState;
 use hashlink::LruCache;
 
 /// Values by key, the least recently used going first.
@@ -30,7 +30,7 @@ impl<V: Clone> Recent<V> {
     /// Nothing, and no more than `max_bytes` of it.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
-        let by_key = LruCache::with_hasher(usize::MAX, RandomState::new());
+        let by_key = LruCache::with_hasher(usize::MAX, RandomState::default());
         Self { entries: Mutex::new(Entries { by_key, bytes: 0 }), max_bytes }
     }
 

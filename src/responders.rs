@@ -81,8 +81,15 @@ const UNREACHABLE: HeaderName = HeaderName::from_static("x-admin-control-unreach
 /// Tells a client developer why there is no catch-up.
 pub const CATCH_UP_REASON: HeaderName = HeaderName::from_static("x-catch-up-reason");
 
-/// Marks a response whose body is an envelope, so that the error boundary knows which it still has to write.
+/// Marks a failure whose body is an envelope, so that the error boundary knows which it still has to write.
 pub struct Enveloped;
+
+/// Every envelope's.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Answers are about one caller's rooms and tokens: nobody in between keeps them.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// The client may keep it, and asks each time whether it is still true.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 #[derive(Serialize)]
 struct SuccessBody<T> {
@@ -115,18 +122,16 @@ impl Responder for Served {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let known = is_known(request, self.answer.etag());
+        let known = is_known(request, &self.answer.etag_bytes());
         let mut response = begun(known);
-        response
-            .insert_header((CACHE_CONTROL, "private, no-cache"))
-            .insert_header((ETAG, self.answer.etag()))
-            .insert_header((AGE, self.age.as_secs()));
+        response.insert_header((CACHE_CONTROL, PRIVATE)).insert_header((AGE, self.age.as_secs()));
+        if let Ok(etag) = HeaderValue::from_maybe_shared(self.answer.etag_bytes()) {
+            response.insert_header((ETAG, etag));
+        }
         if known {
             return response.finish();
         }
-        let mut response = response.content_type("application/json").body(self.answer.envelope());
-        response.extensions_mut().insert(Enveloped);
-        response
+        response.content_type(JSON).body(self.answer.envelope())
     }
 }
 
@@ -136,9 +141,9 @@ fn begun(known: bool) -> HttpResponseBuilder {
 }
 
 /// Whether the client has the answer with this tag: weak comparison, RFC 9110 section 13.1.2.
-fn is_known(request: &HttpRequest, etag: &str) -> bool {
+fn is_known(request: &HttpRequest, etag: &[u8]) -> bool {
     // Our own tags hold no comma, and `*` stands alone.
-    let matches = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == etag;
+    let matches = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).as_bytes() == etag;
     let mut known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     known.any(|value| value.trim() == "*" || value.split(',').any(matches))
 }
@@ -183,7 +188,9 @@ impl ResponseError for ApiError {
             Self::TooSlow | Self::PayloadTooLarge => response.force_close(),
             _ => &mut response,
         };
-        enveloped(&mut response, self.body())
+        let mut response = enveloped(&mut response, self.body());
+        response.extensions_mut().insert(Enveloped);
+        response
     }
 }
 
@@ -205,7 +212,7 @@ impl Responder for NotReady {
 /// 204: the answer is all in the headers.
 #[must_use]
 pub fn no_content() -> HttpResponse {
-    HttpResponse::NoContent().insert_header((CACHE_CONTROL, "no-store")).finish()
+    HttpResponse::NoContent().insert_header((CACHE_CONTROL, NO_STORE)).finish()
 }
 
 fn envelope(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
@@ -217,13 +224,7 @@ fn envelope(response: &mut HttpResponseBuilder, body: &impl Serialize) -> HttpRe
 }
 
 fn enveloped(response: &mut HttpResponseBuilder, body: String) -> HttpResponse {
-    let mut response = response
-        .content_type("application/json")
-        // Answers are about one caller's rooms and tokens: nobody in between keeps them.
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .body(body);
-    response.extensions_mut().insert(Enveloped);
-    response
+    response.content_type(JSON).insert_header((CACHE_CONTROL, NO_STORE)).body(body)
 }
 
 impl ApiError {

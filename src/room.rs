@@ -68,6 +68,12 @@ impl fmt::Display for RoomName {
 
 /// Decodes again until nothing changes. Each round that changes the name uses up escapes and adds none, so this ends.
 fn misleads_when_decoded_again(name: &str) -> bool {
+    if misleads(name) {
+        return true;
+    }
+    if !name.contains('%') {
+        return false;
+    }
     let mut name = name.as_bytes().to_vec();
     loop {
         // Bad UTF-8 in a later round is not in the contract's list. The bytes are kept: a next round may complete them.

@@ -20,6 +20,8 @@ use queue::Queue;
 /// Libraries that would write bodies, headers or SQL into the log at their lower levels, where our secrets are.
 const TALKATIVE: &[&str] =
     &["actix_web", "actix_server", "actix_tls", "awc", "h2", "rustls", "sqlx", "mio", "tokio_util", "tracing"];
+/// What we say ourselves is none of that.
+const OURS: &str = env!("CARGO_CRATE_NAME");
 /// A library that has an error for each malformed byte of a stranger.
 const SILENCED: &str = "actix_http";
 
@@ -81,6 +83,9 @@ impl Log for Telemetry {
 
 /// Decided here and not by filters: `RUST_LOG` may name a library's innermost module, and the longest name wins there.
 fn may_be_written(target: &str, level: Level) -> bool {
+    if target.starts_with(OURS) {
+        return true;
+    }
     let library = target.split("::").next().unwrap_or_default();
     library != SILENCED && (level <= Level::Warn || !TALKATIVE.contains(&library))
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use awc::http::Uri;
-use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use awc::{Client, ClientRequest, Connector};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -42,6 +42,13 @@ use socket::Target;
 use crate::asker::Asker;
 use crate::room::RoomName;
 use crate::secret::Secret;
+
+/// Who asks.
+const OURSELVES: HeaderValue = HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+/// As the vendor's sample asks.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A small compressed body can hold a huge one.
+const UNENCODED: HeaderValue = HeaderValue::from_static("identity");
 
 /// Where Admin Control is and how much is asked of it.
 #[derive(Debug, Clone)]
@@ -82,8 +89,8 @@ pub struct AdminControl {
     /// On a connection of its own for each call.
     fresh: Client,
     /// `http` also where the base URL is `https`: the connections see to that, and awc must not do it twice.
-    base: String,
-    rules: Rules,
+    base: Rc<str>,
+    rules: Rc<Rules>,
     permits: Permits,
     observer: Option<Arc<dyn Observer>>,
     asker: Option<Asker>,
@@ -96,12 +103,12 @@ impl AdminControl {
         let base_url = rules.base_url.parse().ok();
         let target = base_url.and_then(|url| Target::new(&url, rules.connect_timeout, &rules.authorities)).map(Rc::new);
         let (kept, fresh) = (Connections::kept(target.clone()), Connections::fresh(target));
-        let base = rules.base_url.replacen("https://", "http://", 1);
+        let base = rules.base_url.replacen("https://", "http://", 1).into();
         Self {
             client: (client(kept.clone(), &rules), kept),
             fresh: client(fresh, &rules),
             base,
-            rules,
+            rules: Rc::new(rules),
             permits,
             observer: None,
             asker: None,
@@ -270,10 +277,9 @@ impl AdminControl {
             }
         }
         let request = request
-            .insert_header((USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))))
-            .insert_header((CONTENT_TYPE, "application/json"))
-            // A small compressed body can hold a huge one.
-            .insert_header((ACCEPT_ENCODING, "identity"));
+            .insert_header((USER_AGENT, OURSELVES))
+            .insert_header((CONTENT_TYPE, JSON))
+            .insert_header((ACCEPT_ENCODING, UNENCODED));
         match &self.rules.authorization {
             Some(authorization) => request.insert_header((AUTHORIZATION, authorization.expose())),
             None => request,

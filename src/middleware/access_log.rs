@@ -148,6 +148,8 @@ impl Entry {
             None => (None, None),
         };
         let asker = &self.notes.asker;
+        let (client, trace_id) = (asker.client().to_string(), asker.trace().id());
+        let (client, trace_id) = (client.as_str(), trace_id.as_str());
         let is_news = self.http.is_some() && !(self.uri.path().starts_with(HEALTH) && status < 400);
         log::log!(
             if is_news { log::Level::Info } else { log::Level::Debug },
@@ -155,22 +157,22 @@ impl Entry {
             path = self.uri.path(),
             status = status,
             ms = milliseconds(took),
-            client:% = asker.client(),
+            client = client,
             user = user,
             guest = guest,
             request_id = asker.request_id(),
-            trace_id:% = asker.trace().id();
+            trace_id = trace_id;
             "request"
         );
         if let Some(reason) = self.notes.refused.get() {
             log::info!(
-                event = "token-refused", reason, client:% = asker.client(), user, guest, request_id = asker.request_id();
+                event = "token-refused", reason, client, user, guest, request_id = asker.request_id();
                 "a token was refused"
             );
         }
         if status == 403 {
             log::info!(
-                event = "scope-refused", client:% = asker.client(), user, guest, request_id = asker.request_id();
+                event = "scope-refused", client, user, guest, request_id = asker.request_id();
                 "a caller asked for what is not theirs"
             );
         }

@@ -51,11 +51,8 @@ pub async fn error_boundary<B: MessageBody + 'static>(
 
 /// Keeps an answer that is in the envelope, or is no failure; writes the contract's in place of any other.
 fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceResponse<BoxBody> {
-    if response.response().extensions().get::<Enveloped>().is_some() {
-        return response.map_into_boxed_body();
-    }
     match ApiError::of_status(response.status()) {
-        Some(error) => {
+        Some(error) if response.response().extensions().get::<Enveloped>().is_none() => {
             if let Some(cause) = response.response().error()
                 && error == ApiError::Internal
             {
@@ -63,7 +60,7 @@ fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceR
             }
             response.into_response(error.error_response())
         }
-        None => response.map_into_boxed_body(),
+        _ => response.map_into_boxed_body(),
     }
 }
 

@@ -35,7 +35,7 @@ impl Responder for File {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let known = is_known(request, &self.etag);
+        let known = is_known(request, self.etag.as_bytes());
         let mut response = begun(known);
         let caching = match self.caching {
             Caching::Asked => "no-cache",

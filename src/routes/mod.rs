@@ -47,7 +47,7 @@ pub enum Who {
 pub struct Row {
     /// The method. Any other one on the same path is 404.
     pub method: Method,
-    /// The paths, the first one being the documented one. `{roomName}` stands for one segment, which may be empty.
+    /// The paths, the first one being the documented one. `{roomName}` stands for one segment, the second, which may be empty.
     pub paths: &'static [&'static str],
     /// Who may call it.
     pub who: Who,

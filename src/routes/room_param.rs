@@ -41,16 +41,17 @@ fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
     }
 }
 
-/// The segment as it was sent that is a room in the route's pattern.
+/// The segment as it was sent that is a room in the route's pattern, which has it in the second place (`/callStatus/{roomName}`).
 fn raw_segment(request: &HttpRequest) -> Option<&str> {
     request.match_info().get(NAME)?;
-    // Counted from the end, where the pattern of the room itself, which has a slash, is not in the way.
-    let after = request.match_pattern().and_then(|pattern| pattern.rsplit('}').next().map(|rest| rest.matches('/').count()));
-    request.uri().path().rsplit('/').nth(after.unwrap_or(0))
+    request.uri().path().split('/').nth(2)
 }
 
 /// The value of `roomName` as it was sent. Given twice it is an error, whatever the values: two readers might pick two.
 fn raw_query_value(query: &str) -> Result<Option<&str>, ApiError> {
+    if query.is_empty() {
+        return Ok(None);
+    }
     let mut values = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -92,6 +93,16 @@ mod tests {
         assert_eq!(decode("%25%32%46").as_deref(), Some("%2F"));
         for malformed in ["%", "a%", "%2", "%zz", "%%32%66", "%2%46", "%u002f", "%FF", "%C0%AF", "%ED%A0%80", "%E2%82"] {
             assert_eq!(decode(malformed), None, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_room_is_the_second_segment_of_every_path_that_has_one() {
+        let paths = super::super::TABLE.iter().flat_map(|row| row.paths);
+        let with_room: Vec<_> = paths.filter(|path| path.contains("{roomName}")).collect();
+        assert!(!with_room.is_empty());
+        for path in with_room {
+            assert_eq!(path.split('/').nth(2), Some("{roomName}"), "{path}");
         }
     }
 

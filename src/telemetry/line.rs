@@ -135,8 +135,8 @@ impl<'a> Escaped<'a> {
         if self.full {
             return;
         }
-        // Nearly everything is plain, and then it is one copy.
-        if text.bytes().all(is_plain) && self.line.len() + text.len() <= self.end {
+        // Nearly everything is plain, and then it is one copy. Not `all`, which looks at one byte after the other.
+        if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) && self.line.len() + text.len() <= self.end {
             self.line.push_str(text);
             return;
         }
@@ -171,7 +171,8 @@ impl fmt::Write for Escaped<'_> {
 }
 
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+    // All of ASCII that can be seen, but `"` and `\`.
+    matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')
 }
 
 /// Separators that some readers take for line breaks, and marks that show text in another order than it has.
