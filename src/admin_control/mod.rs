@@ -1,4 +1,4 @@
-//! Admin Control, as this server calls it: one method an endpoint, each a whole call within one deadline.
+//! Admin Control, as this server calls it: one method an endpoint (`calls`), each a whole call within one deadline.
 //!
 //! Usable by itself: a team with a Rust server of its own needs this module and [`crate::room`], and nothing else of the crate.
 //! `examples/admin_control.rs` shows it. In the vendor's Node SDK the methods are called `getCallCatchUp(roomName)` and so on.
@@ -12,6 +12,7 @@
 mod authorities;
 mod breaker;
 mod budget;
+mod calls;
 mod connection;
 mod endpoint;
 mod error;
@@ -28,11 +29,11 @@ use std::time::{Duration, Instant};
 use awc::http::Uri;
 use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use awc::{Client, ClientRequest, Connector};
-use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 pub use authorities::{Authorities, BadAuthorities};
+pub use calls::TokenRequest;
 use connection::Connections;
 use endpoint::Endpoint;
 pub use endpoint::{Observer, Permits};
@@ -67,18 +68,6 @@ pub struct Rules {
     pub authorization: Option<Secret>,
     /// Whose certificates are accepted, where the base URL is `https`.
     pub authorities: Authorities,
-}
-
-/// What `POST proconf-token` is asked with.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TokenRequest<'a> {
-    /// What the participant may do; Admin Control knows the roles.
-    pub role: &'a str,
-    /// The room.
-    pub room: &'a str,
-    /// The name that others in the call see.
-    pub participant_name: &'a str,
 }
 
 /// A client of Admin Control. It and its clones belong to the worker (thread) that made it.
@@ -125,66 +114,6 @@ impl AdminControl {
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer: Some(observer), ..self }
-    }
-
-    /// `GET call-catchup/{room}`: what was said so far in a call that goes on. All methods give `data` byte for byte.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; all but [`Error::NotFound`] have been logged. So it is for every method here.
-    pub async fn call_catch_up(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
-        self.get(Endpoint::CallCatchup, Some(room)).await
-    }
-
-    /// `GET call-summary/{room}`: the record of an ended call's summary; its `file_url` is a key in the summary store.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub async fn call_summary(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
-        self.get(Endpoint::CallSummary, Some(room)).await
-    }
-
-    /// `GET sessions-status/{room}`: whether the call is transcribed and recorded.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub async fn sessions_status(&self, room: &RoomName) -> Result<Box<RawValue>, Error> {
-        self.get(Endpoint::SessionsStatus, Some(room)).await
-    }
-
-    /// `GET configuration`: the features that are turned on.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub async fn configuration(&self) -> Result<Box<RawValue>, Error> {
-        self.get(Endpoint::Configuration, None).await
-    }
-
-    /// `GET meetings`: the meetings that ended.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub async fn meetings(&self) -> Result<Box<RawValue>, Error> {
-        self.get(Endpoint::Meetings, None).await
-    }
-
-    /// `POST proconf-token`: a token to join a call with. Never tried twice: it may have been issued the first time.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub async fn proconf_token(&self, wanted: &TokenRequest<'_>) -> Result<Box<RawValue>, Error> {
-        let endpoint = Endpoint::ProconfToken;
-        self.call(endpoint, async {
-            let url = self.url(endpoint, None)?;
-            let request = self.prepared(self.fresh.post(url)).force_close();
-            response::read(request.send_json(wanted).await, self.rules.max_body_bytes).await
-        })
-        .await
     }
 
     /// Asks once, and once more on a fresh connection if that one broke before there was a response.
