@@ -15,7 +15,7 @@ pub struct Recent<V> {
 }
 
 struct Entries<V> {
-    // Hashed so that whoever chooses the keys can't choose where they go.
+    // Hashed with a seed that differs from start to start: only rooms that exist and tokens that are good get in here.
     by_key: LruCache<String, Entry<V>, RandomState>,
     /// What they all take.
     bytes: u64,

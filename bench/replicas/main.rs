@@ -8,6 +8,10 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "without it there is nothing to measure")]
+#[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
+#[path = "../../tests/suite/support/redis.rs"]
+mod redis;
 #[path = "../set_up.rs"]
 mod set_up;
 
@@ -16,7 +20,7 @@ mod waiting;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
@@ -71,16 +75,6 @@ impl Stage {
     fn request(&self, target: &str) -> String {
         set_up::get(target, &self.token)
     }
-}
-
-fn redis() -> io::Result<(SocketAddr, Process)> {
-    let address = free_address()?;
-    let port = address.port().to_string();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    let process = Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
-    wait_for(address)?;
-    Ok((address, process))
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -211,8 +205,8 @@ fn main() -> io::Result<()> {
     allow_open_files(size.watchers / 2 * 3 + OTHER_FILES)?;
     println!("| what | figures |\n|---|---|");
     watchers(size)?;
-    let (address, redis) = redis()?;
-    let url = format!("redis://{address}");
+    let redis = redis::Redis::start();
+    let url = redis.url();
     let shared = [("APP_CATCH_UP__SHARED", url.as_str())];
     for (what, settings) in [("local", &[] as &[(&str, &str)]), ("shared", &shared)] {
         let (middle, slow, cpu) = first_asks(settings, size)?;
@@ -225,5 +219,5 @@ fn main() -> io::Result<()> {
         let cpu = cpu_of_a_request(number, &shared, size)?;
         row(&format!("a request that the window answers, {number} replicas"), &format!("{cpu:.0} µs of CPU"));
     }
-    waiting::show((address, &redis), size.takes, size.losses)
+    waiting::show(&redis, size.takes, size.losses)
 }

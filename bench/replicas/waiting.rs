@@ -1,21 +1,20 @@
 //! What a call costs Redis that other replicas wait for, and how soon they help themselves when Redis stands still meanwhile.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::Reply;
 
-use super::{PATIENCE, Process, Stage, connect, read_until, row};
+use super::redis::Redis;
+use super::{PATIENCE, Stage, connect, read_until, row};
 
 /// How long what went wrong is left to come right again, between two rounds.
 const RECOVERY: Duration = Duration::from_secs(3);
 
 /// Three replicas; each but the one that calls waits for it.
-pub(super) fn show(redis: (SocketAddr, &Process), takes: Duration, rounds: usize) -> io::Result<()> {
-    let url = format!("redis://{}", redis.0);
-    let stage = Stage::set(3, &[("APP_CATCH_UP__SHARED", &url)])?;
+pub(super) fn show(redis: &Redis, takes: Duration, rounds: usize) -> io::Result<()> {
+    let stage = Stage::set(3, &[("APP_CATCH_UP__SHARED", &redis.url())])?;
     let calls = || stage.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
     let ask = |room: &str| -> io::Result<Vec<TcpStream>> {
         stage.script.catch_up(room, Reply::data("\"written\"").after(takes));
@@ -28,15 +27,15 @@ pub(super) fn show(redis: (SocketAddr, &Process), takes: Duration, rounds: usize
     };
     let are_answered = |asked: &mut Vec<TcpStream>| asked.iter_mut().try_for_each(|asked| read_until(asked, "\"written\"}"));
 
-    let commands = || Ok::<_, io::Error>((done(redis.0, "eval")?, done(redis.0, "ping")?));
-    let before = commands()?;
+    let commands = || (done(redis, "eval"), done(redis, "get"));
+    let before = commands();
     are_answered(&mut ask("waited-for")?)?;
     // What the call gave is told after the answer.
     std::thread::park_timeout(Duration::from_millis(100));
-    let after = commands()?;
+    let after = commands();
     row(
         &format!("what a call of {takes:?} costs Redis, for which two replicas wait"),
-        &format!("{} scripts, {} `PING`s", after.0 - before.0, after.1 - before.1),
+        &format!("{} scripts, {} `GET`s", after.0 - before.0, after.1 - before.1),
     );
 
     let mut took = Vec::new();
@@ -47,7 +46,7 @@ pub(super) fn show(redis: (SocketAddr, &Process), takes: Duration, rounds: usize
         if calls() != before + 1 {
             return Err(io::Error::other("more than one calls"));
         }
-        redis.1.signal("STOP")?;
+        redis.signal("STOP");
         let started = Instant::now();
         while calls() < before + 3 {
             if started.elapsed() > PATIENCE {
@@ -57,7 +56,7 @@ pub(super) fn show(redis: (SocketAddr, &Process), takes: Duration, rounds: usize
         }
         took.push(started.elapsed());
         are_answered(&mut asked)?;
-        redis.1.signal("CONT")?;
+        redis.signal("CONT");
         std::thread::park_timeout(RECOVERY);
     }
     took.sort_unstable();
@@ -69,17 +68,8 @@ pub(super) fn show(redis: (SocketAddr, &Process), takes: Duration, rounds: usize
 }
 
 /// How often Redis did that.
-fn done(redis: SocketAddr, command: &str) -> io::Result<u64> {
-    let mut stream = connect(redis)?;
-    stream.write_all(b"INFO commandstats\r\nQUIT\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
+fn done(redis: &Redis, command: &str) -> u64 {
+    let text = redis.ask(&["INFO", "commandstats"]);
     let calls = text.split(&format!("cmdstat_{command}:calls=")).nth(1).and_then(|rest| rest.split(',').next());
-    Ok(calls.and_then(|calls| calls.parse().ok()).unwrap_or(0))
-}
-
-impl Process {
-    fn signal(&self, name: &str) -> io::Result<()> {
-        Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().map(drop)
-    }
+    calls.and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }

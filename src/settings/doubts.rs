@@ -25,7 +25,7 @@ impl Settings {
                 "APP_SERVER__TRUSTED_PROXIES is everybody: a client can claim any address, and no limit on failed logins holds",
             ),
             (
-                self.roles.of_guests.iter().any(|role| role == "owner"),
+                self.jwt.guest_ttl.is_some() && self.roles.of_guests.iter().any(|role| role == "owner"),
                 "APP_GUESTS__ROLES has owner: whoever knows a room's name can be the owner of its call",
             ),
         ]

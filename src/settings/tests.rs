@@ -90,6 +90,9 @@ fn every_default_and_every_example_is_a_good_value() {
 #[test]
 fn what_is_hardly_meant_is_doubted_and_the_defaults_are_not() {
     assert_eq!(load_with("APP_SERVER__LISTEN", "").unwrap().doubts(), [""; 0]);
+    let needed = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
+    let nobody = load(&[&needed[..], &[("APP_GUESTS__ROLES", "owner"), ("APP_GUESTS__ENABLED", "false")]].concat());
+    assert_eq!(nobody.unwrap().doubts(), [""; 0], "there are no guests");
     for (name, value, of) in [
         ("APP_SERVER__REQUEST_TIMEOUT", "15s", "APP_ADMIN_CONTROL__TIMEOUT is not below APP_SERVER__REQUEST_TIMEOUT"),
         ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "15s", "APP_ADMIN_CONTROL__CONNECT_TIMEOUT is not below"),

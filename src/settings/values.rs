@@ -20,6 +20,8 @@ const MAX_WORKERS: usize = 512;
 const MIN_SECRET_BYTES: usize = 32;
 /// The fewest different characters of it: `aaaa…` and a row of blanks are long enough and still no secret.
 const MIN_DIFFERENT: usize = 10;
+/// As many decimal digits as are worth 32 bytes.
+const DIGITS_OF_256_BITS: usize = 78;
 
 /// One that is long enough, looks like none of the above, and is known to everybody: jwt.io's.
 const KNOWN: &str = "a-string-secret-at-least-256-bits-long";
@@ -174,8 +176,8 @@ pub(super) fn is_strong(text: &str) -> Result<(), &'static str> {
     if different.len() < MIN_DIFFERENT {
         return Err("must be random: too few different characters");
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("must be random: digits alone are not enough");
+    if text.len() < DIGITS_OF_256_BITS && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("must be random: so many digits alone are not enough");
     }
     if repeats_itself(text.as_bytes()) || is_a_row(text.as_bytes()) || text.eq_ignore_ascii_case(KNOWN) {
         return Err("must be random: it follows a pattern, or is an example that everybody knows");
@@ -196,7 +198,7 @@ fn is_a_row(bytes: &[u8]) -> bool {
     neighbours * 3 >= bytes.len() * 2
 }
 
-/// The check of secrets that signed tokens once: as strong as they had to be then.
+/// The check of secrets that signed tokens once, by the same rule: a token that anybody can make is worth nothing, however old.
 pub(super) fn are_strong(text: &str) -> Result<(), &'static str> {
     list(text).try_for_each(is_strong)
 }

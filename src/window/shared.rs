@@ -59,7 +59,7 @@ const SHORTEST: Duration = Duration::from_secs(2);
 /// The longest time: what is in Redis ends by itself.
 const LONGEST: Duration = Duration::from_hours(1);
 /// The largest answer that is stored, in bytes; of a larger one each replica gets its own.
-const LARGEST: usize = 1 << 20;
+const LARGEST: usize = 256 << 10;
 /// What those who wait are told of an answer that was not stored.
 const TOO_LARGE: &str = "too large";
 

@@ -58,6 +58,17 @@ impl Redis {
         self.try_to_ask(command).expect("Redis answers")
     }
 
+    /// A user with this password and the rights that the handbook says are enough, but for one of them.
+    pub fn user(&self, name: &str, password: &str, but: &str) {
+        let handbook = include_str!("../../../docs/OPERATIONS.md");
+        let rights = handbook.split("ACL SETUSER proconf on >PASSWORD ").nth(1).and_then(|rest| rest.split("\n\n").next());
+        let rights =
+            rights.expect("the handbook has them").split_whitespace().filter(|right| *right != "\\" && *right != but);
+        let password = format!(">{password}");
+        let command: Vec<&str> = ["ACL", "SETUSER", name, "on", &password].into_iter().chain(rights).collect();
+        assert_eq!(self.ask(&command), "+OK\r\n");
+    }
+
     /// The keys that match a pattern.
     pub fn keys(&self, pattern: &str) -> Vec<String> {
         let answer = self.ask(&["KEYS", pattern]);

@@ -36,6 +36,8 @@ pub(super) struct State {
     channel: String,
     /// What it answers with 1 if it can be used.
     proof: Cmd,
+    /// What costs it next to nothing, and needs no right beyond the proof's.
+    pulse: Cmd,
     current: Mutex<Current>,
     /// It has become slow, refuses what it is asked, or is lost.
     worse: Notify,
@@ -63,7 +65,9 @@ impl Current {
 impl State {
     pub(super) fn new(client: Client, channel: String, proof: Cmd) -> Self {
         let (current, waiting) = Default::default();
-        Self { client, channel, proof, current, worse: Notify::new(), waiting, waits: Notify::new() }
+        let mut pulse = redis::cmd("GET");
+        pulse.arg(format!("{channel}:pulse"));
+        Self { client, channel, proof, pulse, current, worse: Notify::new(), waiting, waits: Notify::new() }
     }
 
     /// Whether replicas share at the moment.
@@ -107,11 +111,13 @@ impl State {
     pub(super) async fn stay_connected(self: Arc<Self>, mut well: bool) {
         let mut number = 1;
         loop {
-            if well {
+            while well {
                 tokio::select! {
                     () = self.worse.notified() => {}
                     () = self.feel_the_pulse() => {}
                 }
+                // What was said may be of a weakness that is over.
+                well = self.is_well();
             }
             let (connected, slow, was_well) = {
                 let current = lock(&self.current);
@@ -138,7 +144,7 @@ impl State {
             if lock(&self.waiting).is_empty() {
                 self.waits.notified().await;
             }
-            let _: Option<Value> = Arc::clone(self).ask(redis::cmd("PING"), Patience::Short).await;
+            let _: Option<Value> = Arc::clone(self).ask(self.pulse.clone(), Patience::Short).await;
             sleep(PULSE).await;
         }
     }
