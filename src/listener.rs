@@ -18,7 +18,7 @@ use actix_web::dev::{AppConfig, ServiceResponse};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use crate::connection::{self, Answering, Connection, Connections, Room, Turn};
+use crate::connection::{self, Answering, Capacity, Connection, Connections, Turn};
 use crate::draining::Draining;
 
 /// How much of an answer is gathered before it is sent. Together with bodies that come in slices
@@ -31,7 +31,7 @@ pub struct Rules {
     /// Worker threads.
     pub workers: usize,
     /// For its connections, and for those beyond that are told so, or how the server is, and end.
-    pub room: Room,
+    pub capacity: Capacity,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// How long what is in flight may take to finish at the stop.
@@ -56,18 +56,18 @@ where
 {
     let (keep_alive, of_connection) = (rules.keep_alive, rules.connection);
     let (draining, address) = (draining.clone(), listener.local_addr()?);
-    let room = rules.room.clone();
+    let capacity = rules.capacity.clone();
     let builder = Server::build()
         .workers(rules.workers)
         // Never reached: of those that stand the oldest gives way before.
-        .max_concurrent_connections(room.more_than_one_has(rules.workers))
+        .max_concurrent_connections(capacity.more_than_one_has(rules.workers))
         // actix counts in seconds; rounded up, so that nothing is cut early.
         .shutdown_timeout(rules.shutdown_timeout.as_secs() + u64::from(rules.shutdown_timeout.subsec_nanos() > 0))
         // Signals are the command line's business.
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
-        let connections = Connections::start(of_connection, room.clone(), draining.clone());
+        let connections = Connections::start(of_connection, capacity.clone(), draining.clone());
         let served = apply_fn_factory(factory(), |request: Request, served: &S::Service| {
             let turn = request.conn_data::<Turn>().map(Turn::begin);
             let answer = served.call(request);

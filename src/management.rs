@@ -9,7 +9,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 
-use crate::connection::{self, Room};
+use crate::connection::{self, Capacity};
 use crate::listener::{self, Rules};
 use crate::metrics::Metrics;
 use crate::middleware::access_log::access_log;
@@ -51,7 +51,7 @@ impl Management {
         let shown = web::Data::new(metrics.clone());
         let rules = Rules {
             workers: 1,
-            room: Room::new(MAX_CONNECTIONS, STANDING, 1),
+            capacity: Capacity::new(MAX_CONNECTIONS, STANDING, 1),
             keep_alive: KEEP_ALIVE,
             shutdown_timeout: Duration::ZERO,
             connection: connection::Rules::new(REQUEST),

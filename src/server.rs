@@ -11,7 +11,7 @@ use actix_web::middleware::from_fn;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clock::Clock;
-use crate::connection::{self, Room};
+use crate::connection::{self, Capacity};
 use crate::descriptors;
 use crate::draining::Draining;
 use crate::listener::{self, Rules};
@@ -68,7 +68,7 @@ impl Server {
     /// See [`Error`].
     pub async fn bind(settings: &Settings, clock: &Clock, dropped: Dropped) -> Result<Self, Error> {
         let rules = rules(&settings.server);
-        let shared = Shared::open(settings, clock, dropped, &rules.room).await?;
+        let shared = Shared::open(settings, clock, dropped, &rules.capacity).await?;
         let management = Management::bind(settings.management, &shared);
         let management = management.map_err(|error| Error::Management(settings.management, error))?;
         let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
@@ -160,7 +160,7 @@ fn rules(settings: &ServerSettings) -> Rules {
     let (max_connections, standing) = connections(settings.max_connections);
     Rules {
         workers,
-        room: Room::new(max_connections, standing, workers),
+        capacity: Capacity::new(max_connections, standing, workers),
         keep_alive: settings.keep_alive,
         shutdown_timeout: settings.shutdown_timeout,
         connection: connection::Rules::new(settings.request_timeout),

@@ -20,7 +20,7 @@ use crate::catch_up::live::Live;
 use crate::catch_up::{self, CatchUp};
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
-use crate::connection::Room;
+use crate::connection::Capacity;
 use crate::db::{self, Database};
 use crate::draining::Draining;
 use crate::health::Health;
@@ -126,12 +126,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Opens what the workers share and puts it together; `room` is only looked at, for its number.
+    /// Opens what the workers share and puts it together; `capacity` is only looked at, for its number.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn open(settings: &Settings, clock: &Clock, dropped: Dropped, room: &Room) -> Result<Self, Error> {
+    pub async fn open(settings: &Settings, clock: &Clock, dropped: Dropped, capacity: &Capacity) -> Result<Self, Error> {
         let background = Background::start().map_err(db::Error::from)?;
         let summaries = Store::open(&settings.summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;
@@ -152,7 +152,7 @@ impl Shared {
         let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &permits));
         let counted = accounts::Counted::new(&registry);
         measured::watch(&mut registry, &permits, &database, &health, dropped);
-        measured::watch_connections(&mut registry, room);
+        measured::watch_connections(&mut registry, capacity);
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         let accounts = accounts.counted_by(counted);
         Ok(Self {

@@ -5,10 +5,10 @@
 //! What a request means it leaves to others; docs/LIMITS.md has every number.
 
 mod ahead;
+mod capacity;
 mod framing;
 mod handles;
 mod rules;
-mod seats;
 mod socket;
 mod sweeper;
 mod watch;
@@ -25,10 +25,10 @@ use tokio::net::TcpStream;
 
 use crate::draining::Draining;
 use ahead::Ahead;
+pub use capacity::Capacity;
 use framing::{Framing, Phase, Refused};
 pub use handles::{Announcement, Answering, Invitation, Revocable, Sending, Standing, Turn};
 pub use rules::Rules;
-pub use seats::Room;
 pub use socket::listen;
 use sweeper::Sweeper;
 use watch::Watch;
@@ -46,8 +46,8 @@ pub struct Connections(Rc<Sweeper>);
 impl Connections {
     /// Starts to look after this thread's connections; must be called in a `LocalSet`.
     #[must_use]
-    pub fn start(rules: Rules, room: Room, draining: Draining) -> Self {
-        Self(Sweeper::start(rules, room, draining))
+    pub fn start(rules: Rules, capacity: Capacity, draining: Draining) -> Self {
+        Self(Sweeper::start(rules, capacity, draining))
     }
 
     /// Takes on a connection.

@@ -10,14 +10,14 @@ use std::rc::{Rc, Weak};
 use tokio::time::MissedTickBehavior;
 
 use super::watch::{TICK, Tick, Watch, after};
-use super::{Room, Rules};
+use super::{Capacity, Rules};
 use crate::draining::Draining;
 
 /// Looks after the connections of one worker.
 #[derive(Debug)]
 pub(super) struct Sweeper {
     rules: Rules,
-    room: Room,
+    capacity: Capacity,
     now: Cell<Tick>,
     watches: RefCell<Vec<Rc<Watch>>>,
     /// Those without a seat, the oldest first.
@@ -26,9 +26,9 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     /// Starts on this thread, and goes on until the last of its connections is gone.
-    pub(super) fn start(rules: Rules, room: Room, draining: Draining) -> Rc<Self> {
+    pub(super) fn start(rules: Rules, capacity: Capacity, draining: Draining) -> Rc<Self> {
         let (now, watches, standing) = (Cell::new(0), RefCell::default(), RefCell::default());
-        let sweeper = Rc::new(Self { rules, room, now, watches, standing });
+        let sweeper = Rc::new(Self { rules, capacity, now, watches, standing });
         let weak = Rc::downgrade(&sweeper);
         tokio::task::spawn_local(async move {
             let mut ticks = tokio::time::interval(TICK);
@@ -77,7 +77,7 @@ impl Sweeper {
     pub(super) fn seat(&self, watch: &Watch) -> bool {
         let mut seat = watch.seat.borrow_mut();
         if seat.is_none() {
-            *seat = self.room.take_seat();
+            *seat = self.capacity.take_seat();
         }
         seat.is_some()
     }
@@ -85,14 +85,14 @@ impl Sweeper {
     /// One more without a seat: if they are too many, the oldest of them gives way.
     fn stand(&self, watch: &Rc<Watch>) {
         let mut standing = self.standing.borrow_mut();
-        if standing.len() >= self.room.standing {
+        if standing.len() >= self.capacity.standing {
             // One that is gone is only known here.
             standing.retain(|other| {
                 other.strong_count() > 1
                     && other.upgrade().is_some_and(|other| !other.is_over() && other.seat.borrow().is_none())
             });
         }
-        while standing.len() >= self.room.standing.max(1) {
+        while standing.len() >= self.capacity.standing.max(1) {
             if let Some(oldest) = standing.pop_front().and_then(|oldest| oldest.upgrade()) {
                 oldest.expire();
             }

@@ -33,7 +33,7 @@ fn connect_to(draining: &Draining, receive_buffer: usize) -> (Connection, Peer) 
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let stream = TcpStream::from_std(stream).unwrap();
-    (Connections::start(RULES, Room::new(1, 1, 1), draining.clone()).open(stream), socket.into())
+    (Connections::start(RULES, Capacity::new(1, 1, 1), draining.clone()).open(stream), socket.into())
 }
 
 fn run(work: impl Future<Output = ()>) {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Rules;
-use super::seats::Seat;
+use super::capacity::Seat;
 
 /// How often the sweeper looks, and so by how much an end may be late.
 pub(super) const TICK: Duration = Duration::from_millis(250);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin_control::{Error, Observer, Permits};
-use crate::connection::Room;
+use crate::connection::Capacity;
 use crate::db::{self, Database};
 use crate::health::{Health, Readiness};
 use crate::metrics::{Counter, Histogram, Http, Registry};
@@ -130,10 +130,10 @@ pub(super) fn watch_shared(registry: &mut Registry, name: &'static str, shared: 
     registry.watch("proconf_window_shared", help, &[("window", name)], move || f64::from(u8::from(shared.shares())));
 }
 
-pub(super) fn watch_connections(registry: &mut Registry, room: &Room) {
-    let seats = room.clone();
+pub(super) fn watch_connections(registry: &mut Registry, capacity: &Capacity) {
+    let seats = capacity.clone();
     registry.watch(CLIENTS, CLIENTS_HELP, &[], move || float(seats.taken() as u64));
-    registry.gauge(MAX_CLIENTS, MAX_CLIENTS_HELP, &[]).set(float(room.limit() as u64));
+    registry.gauge(MAX_CLIENTS, MAX_CLIENTS_HELP, &[]).set(float(capacity.limit() as u64));
 }
 
 fn watch_database(registry: &mut Registry, database: &Database) {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The connections that there may be, over all workers. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub struct Capacity {
     seats: Arc<Seats>,
     pub(super) standing: usize,
 }
 
-impl Room {
+impl Capacity {
     /// For so many connections in all, and for so many more that are only told that there is no room, spread over the workers.
     #[must_use]
     pub fn new(connections: usize, standing: usize, workers: usize) -> Self {
