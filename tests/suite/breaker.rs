@@ -2,7 +2,7 @@
 //! that it is back.
 
 use std::io::{Read as _, Write as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,22 +17,26 @@ const THRESHOLD: usize = 5;
 /// What is at once: no answer of Admin Control was waited for.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Takes calls and says nothing, until it is well. Those that it took before never hear anything.
-fn hangs_until(well: Arc<AtomicBool>) -> Peer {
-    Peer::serving(move |mut stream, _| {
+/// Takes calls and says nothing, until it is well. Those that it took before, and counts, never hear anything.
+fn hangs_until(well: Arc<AtomicBool>) -> (Peer, Arc<AtomicUsize>) {
+    let hung = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&hung);
+    let peer = Peer::serving(move |mut stream, _| {
         if read_head(&mut stream).is_some() && well.load(Ordering::SeqCst) {
             stream.write_all(http("200 OK", GOOD).as_bytes()).unwrap();
         } else {
+            counted.fetch_add(1, Ordering::SeqCst);
             let _ = stream.read(&mut [0; 1024]);
         }
-    })
+    });
+    (peer, hung)
 }
 
-/// Waits until so many calls have been made.
-fn called(peer: &Peer, times: usize) {
+/// Waits until so many calls hang.
+fn hang(hung: &AtomicUsize, times: usize) {
     let began = Instant::now();
-    while peer.connections() < times {
-        assert!(began.elapsed() < Duration::from_secs(20), "{} of {times} calls", peer.connections());
+    while hung.load(Ordering::SeqCst) < times {
+        assert!(began.elapsed() < Duration::from_secs(20), "{hung:?} of {times} calls");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
@@ -40,7 +44,7 @@ fn called(peer: &Peer, times: usize) {
 #[test]
 fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_outage_is_noticed_within_two_seconds() {
     let well = Arc::new(AtomicBool::new(false));
-    let peer = hangs_until(Arc::clone(&well));
+    let (peer, hung) = hangs_until(Arc::clone(&well));
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__REASON", "false")]);
     let ask = |room: String| {
         let asked = Instant::now();
@@ -75,7 +79,7 @@ fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_out
             });
         }
         // Probes hang, one after the other.
-        called(&peer, THRESHOLD + 3);
+        hang(&hung, THRESHOLD + 3);
         let probing = began.elapsed();
         assert!(probing > Duration::from_millis(4_500), "three probes after 1, 2 and 2 s, and not {probing:?}");
         stop.store(true, Ordering::SeqCst);
