@@ -154,6 +154,9 @@ fn a_secret_that_can_be_seen_not_to_be_random_signs_nothing() {
             assert_eq!(values::is_strong(&secret), Ok(()), "{secret}");
         }
     }
+    let digits = |length| (0..length).map(|_| char::from(b'0' + crate::random::byte() % 10)).collect::<String>();
+    assert!(values::is_strong(&digits(77)).is_err(), "fewer than 256 bits");
+    assert_eq!(values::is_strong(&digits(78)), Ok(()));
 }
 
 #[test]
