@@ -3,8 +3,10 @@
 //! awc reads answers; this only watches, for two things that awc has no idea of: interim responses, which are dropped here,
 //! and whether a connection has nothing left on it that could be taken for the answer to another call.
 
+use std::mem::MaybeUninit;
+
 use bytes::BytesMut;
-use httparse::{EMPTY_HEADER, Response, Status};
+use httparse::{ParserConfig, Response, Status};
 
 /// The longest head, in bytes; and the most that interim responses before it may take.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -46,9 +48,9 @@ pub(super) fn head(bytes: &[u8], scanned: &mut usize) -> Head {
     if !ends {
         return if bytes.len() > MAX_HEAD { Head::Refused } else { Head::Incomplete };
     }
-    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut response = Response::new(&mut headers);
-    let length = match response.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = Response::new(&mut []);
+    let length = match ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
         Ok(Status::Complete(length)) => length,
         // The blank line's own end is still to come.
         Ok(Status::Partial) if bytes.len() <= MAX_HEAD => {

@@ -46,7 +46,7 @@ impl Lent {
         Self { socket: Some(socket), home, state, held: BytesMut::new() }
     }
 
-    /// Reads and holds until the head of the answer is whole.
+    /// Reads until the head of the answer is whole: into `buf` if it comes at once, and holds it otherwise.
     fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while let State::Head { scanned, dropped } = &mut self.state {
             match framing::head(&self.held, scanned) {
@@ -55,6 +55,15 @@ impl Lent {
                     let start = buf.filled().len();
                     ready!(Pin::new(socket).poll_read(cx, buf))?;
                     let new = buf.filled().get(start..).unwrap_or_default();
+                    if self.held.is_empty()
+                        && let Head::Final(length, Body::Exactly(body)) = framing::head(new, &mut 0)
+                    {
+                        // Whole at once, as most are: it stays where it was read to.
+                        let came = new.len().saturating_sub(length);
+                        self.state = State::Body(body);
+                        self.came(came);
+                        break;
+                    }
                     if new.is_empty() {
                         // Half a head is no answer, and neither is an interim response.
                         self.socket = None;
@@ -104,14 +113,17 @@ impl Lent {
 impl AsyncRead for Lent {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let start = buf.filled().len();
         ready!(this.poll_head(cx, buf))?;
+        if buf.filled().len() > start {
+            return Poll::Ready(Ok(()));
+        }
         if !this.held.is_empty() {
             let length = this.held.len().min(buf.remaining());
             buf.put_slice(&this.held.split_to(length));
             return Poll::Ready(Ok(()));
         }
         let Some(socket) = &mut this.socket else { return Poll::Ready(Ok(())) };
-        let start = buf.filled().len();
         ready!(Pin::new(socket).poll_read(cx, buf))?;
         let new = buf.filled().len() - start;
         if new == 0 {

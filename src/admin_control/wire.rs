@@ -25,12 +25,12 @@ pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Err
     let envelope = serde_json::from_slice::<Object<Box<RawValue>>>(body);
     let error = envelope.as_ref().ok().and_then(|envelope| envelope.get("error")).map(|error| error.get());
     match error {
-        Some(error) if says_not_found(error) => Err(Error::NotFound),
-        _ if !is_whole_success(status) => Err(Error::Status(status.as_u16())),
-        Some("null") => {
+        Some("null") if is_whole_success(status) => {
             let data = envelope.ok().and_then(|mut envelope| envelope.remove("data"));
             data.filter(|data| is_flat(data.get())).ok_or(Error::NotTheEnvelope)
         }
+        Some(error) if says_not_found(error) => Err(Error::NotFound),
+        _ if !is_whole_success(status) => Err(Error::Status(status.as_u16())),
         Some(_) => Err(Error::ErrorInEnvelope),
         None => Err(Error::NotTheEnvelope),
     }
