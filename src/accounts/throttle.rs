@@ -146,34 +146,30 @@ impl Attempt {
     ///
     /// [`Error::Throttled`] if no password is to be checked now, [`Error::Overloaded`], [`Error::Database`].
     pub(super) async fn begin(database: &Database, email: &str, from: IpAddr, clock: &Clock) -> Result<Self, Error> {
-        let now = clock.unix_milliseconds();
         let address = network(from);
         // An e-mail holds no NUL: whatever it says, it names no other scope.
         let pair = refresh_token::hash(&format!("pair\0{address}\0{email}"));
         let account = refresh_token::hash(&format!("account\0{email}"));
-        let known = database.login_failures(pair.clone()).await?.succeeded_at;
-        let known_here = known > 0 && known > now - milliseconds(KNOWN_FOR);
-        let mut attempt = Self { begun: Vec::new(), pair: pair.clone(), known_here, clock: clock.clone() };
-        // The address first: one that is refused leaves no trace of the accounts that it asks for.
-        let mut scopes = vec![(refresh_token::hash(&format!("address\0{address}")), &ADDRESS), (pair, &PAIR)];
-        if !known_here {
-            scopes.push((account, &ACCOUNT));
-        }
-        refuse_while_blocked(database, &scopes, now).await?;
-        for (scope, limit) in scopes {
-            match begin_in(database, &scope, limit, clock).await {
-                Ok(()) => attempt.begun.push((scope, limit)),
-                Err(Error::Database(error)) => {
-                    attempt.withdrawn_later(database.clone());
-                    return Err(Error::Database(error));
-                }
-                Err(refused) => {
-                    attempt.withdrawn(database).await?;
-                    return Err(refused);
-                }
+        let address = refresh_token::hash(&format!("address\0{address}"));
+        let all = [(address, &ADDRESS), (pair, &PAIR), (account, &ACCOUNT)];
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            let known = database.login_failures(names(&all)).await?;
+            let now = clock.unix_milliseconds();
+            let succeeded_at = known.get(1).map_or(0, |pair| pair.succeeded_at);
+            let known_here = succeeded_at > 0 && succeeded_at > now - milliseconds(KNOWN_FOR);
+            let [address, pair, account] = &all;
+            let scopes = if known_here { vec![address, pair] } else { vec![address, pair, account] };
+            let scopes: Vec<_> = scopes.into_iter().cloned().collect();
+            if let Some(next) = begin_in_all(&scopes, &known, now)?
+                && database.replace_login_failures(next).await?
+            {
+                return Ok(Self { pair: pair.0.clone(), begun: scopes, known_here, clock: clock.clone() });
             }
+            // Not all at the same moment again.
+            tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
         }
-        Ok(attempt)
+        Err(Error::Overloaded)
     }
 
     /// Whether a login of this account succeeded at this address lately.
@@ -183,91 +179,82 @@ impl Attempt {
 
     /// The password was wrong.
     pub(super) async fn failed(self, database: &Database) -> Result<(), Error> {
-        for (scope, limit) in &self.begun {
-            rewrite(database, scope, |known| limit.failed(known, self.clock.unix_milliseconds())).await?;
-        }
-        Ok(())
+        self.rewrite(database, |_, limit, known| limit.failed(known, self.clock.unix_milliseconds())).await
     }
 
     /// The password was right: here there were no failures.
     pub(super) async fn succeeded(self, database: &Database) -> Result<(), Error> {
-        for (scope, _) in &self.begun {
-            let succeeded_at = self.clock.unix_milliseconds();
-            let clean = |known| LoginFailures { failures: 0, blocked_until: 0, succeeded_at, ..ended(known) };
-            rewrite(database, scope, |known| if *scope == self.pair { clean(known) } else { ended(known) }).await?;
-        }
-        Ok(())
+        let succeeded_at = self.clock.unix_milliseconds();
+        let clean = |known| LoginFailures { failures: 0, blocked_until: 0, succeeded_at, ..ended(known) };
+        self.rewrite(database, |scope, _, known| if *scope == self.pair { clean(known) } else { ended(known) }).await
     }
 
     /// No password was checked.
-    pub(super) async fn withdrawn(mut self, database: &Database) -> Result<(), Error> {
-        self.withdraw(database).await
+    pub(super) async fn withdrawn(self, database: &Database) -> Result<(), Error> {
+        self.rewrite(database, |_, _, known| ended(known)).await
     }
 
     /// Nobody knows what the password was: the database failed. It is withdrawn as soon as it can be, so that those who were
     /// caught by the failure are not in the way of those who come after it.
-    pub(super) fn withdrawn_later(mut self, database: Database) {
+    pub(super) fn withdrawn_later(self, database: Database) {
         tokio::task::spawn_local(async move {
             let started = Instant::now();
-            while self.withdraw(&database).await.is_err() && started.elapsed() < LEASE {
+            while self.rewrite(&database, |_, _, known| ended(known)).await.is_err() && started.elapsed() < LEASE {
                 tokio::time::sleep(RETRY).await;
             }
         });
     }
 
-    async fn withdraw(&mut self, database: &Database) -> Result<(), Error> {
-        while let Some((scope, _)) = self.begun.last() {
-            rewrite(database, scope, ended).await?;
-            self.begun.pop();
+    /// Reads, decides and writes, again if somebody else wrote in between.
+    async fn rewrite(
+        &self,
+        database: &Database,
+        decide: impl Fn(&String, &Limit, LoginFailures) -> LoginFailures,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let known = database.login_failures(names(&self.begun)).await?;
+            let next =
+                self.begun.iter().zip(known).map(|((scope, limit), known)| (scope.clone(), decide(scope, limit, known)));
+            if database.replace_login_failures(next.collect()).await? {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(Error::Overloaded)
     }
 }
 
-/// Says how long all of the scopes take together to let anybody through, before a word is written to any of them.
-async fn refuse_while_blocked(database: &Database, scopes: &[(String, &'static Limit)], now: i64) -> Result<(), Error> {
-    let mut longest = 0;
-    for (scope, limit) in scopes {
-        if let Begin::After(wait) = limit.begin(database.login_failures(scope.clone()).await?, now) {
-            longest = longest.max(wait);
+fn names(scopes: &[(String, &'static Limit)]) -> Vec<String> {
+    scopes.iter().map(|(scope, _)| scope.clone()).collect()
+}
+
+/// What is known of each scope once the attempt has begun in all of them; `None` while that depends on others that are being
+/// checked. One that is refused leaves no trace.
+///
+/// # Errors
+///
+/// [`Error::Throttled`], with how long it takes until all of them let anybody through.
+fn begin_in_all(
+    scopes: &[(String, &'static Limit)],
+    known: &[LoginFailures],
+    now: i64,
+) -> Result<Option<Vec<(String, LoginFailures)>>, Error> {
+    let (mut next, mut longest) = (Some(Vec::new()), 0);
+    for ((scope, limit), known) in scopes.iter().zip(known) {
+        match limit.begin(*known, now) {
+            Begin::After(wait) => longest = longest.max(wait),
+            Begin::Soon => next = None,
+            Begin::Now(begun) => {
+                if let Some(next) = &mut next {
+                    next.push((scope.clone(), begun));
+                }
+            }
         }
     }
-    if longest > 0 { Err(throttled(longest)) } else { Ok(()) }
+    if longest > 0 { Err(throttled(longest)) } else { Ok(next) }
 }
 
 fn throttled(milliseconds: i64) -> Error {
     Error::Throttled(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)))
-}
-
-/// Begins in one scope, after those that are being checked there if it depends on them.
-async fn begin_in(database: &Database, scope: &str, limit: &Limit, clock: &Clock) -> Result<(), Error> {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        let known = database.login_failures(scope.to_owned()).await?;
-        match limit.begin(known, clock.unix_milliseconds()) {
-            Begin::After(wait) => return Err(throttled(wait)),
-            Begin::Soon => {}
-            Begin::Now(next) => {
-                if database.replace_login_failures(scope.to_owned(), next).await? {
-                    return Ok(());
-                }
-            }
-        }
-        // Not all at the same moment again.
-        tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
-    }
-    Err(Error::Overloaded)
-}
-
-/// Reads, decides and writes, again if somebody else wrote in between.
-async fn rewrite(database: &Database, scope: &str, decide: impl Fn(LoginFailures) -> LoginFailures) -> Result<(), Error> {
-    for _ in 0..TRIES {
-        let next = decide(database.login_failures(scope.to_owned()).await?);
-        if database.replace_login_failures(scope.to_owned(), next).await? {
-            return Ok(());
-        }
-    }
-    Err(Error::Overloaded)
 }
 
 /// What counts as one address: an IPv6 customer has a whole /64, and an IPv4 address may be written as an IPv6 one.

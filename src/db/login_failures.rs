@@ -1,6 +1,9 @@
 //! The `login_failures` table: how often a login failed, by scope. What follows from it is decided in `accounts`.
 
+use std::collections::HashMap;
+
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::{Database, Error};
 
@@ -24,54 +27,60 @@ pub struct LoginFailures {
 }
 
 impl Database {
-    /// What is known of `scope`; nothing is all zeros.
+    /// What is known of each of `scopes`, in their order; nothing is all zeros.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn login_failures(&self, scope: String) -> Result<LoginFailures, Error> {
-        let sql = "SELECT version, failures, last_at, checking, began_at, blocked_until, succeeded_at FROM login_failures WHERE scope = $1";
+    pub async fn login_failures(&self, scopes: Vec<String>) -> Result<Vec<LoginFailures>, Error> {
+        let sql = "SELECT scope, version, failures, last_at, checking, began_at, blocked_until, succeeded_at FROM login_failures \
+             WHERE scope IN ($1, $2, $3)";
         self.run(|pool| async move {
-            let Some(row) = sqlx::query(sql).bind(scope).fetch_optional(&pool).await? else {
-                return Ok(LoginFailures::default());
-            };
-            Ok(LoginFailures {
-                version: row.try_get("version")?,
-                failures: row.try_get("failures")?,
-                last_at: row.try_get("last_at")?,
-                checking: row.try_get("checking")?,
-                began_at: row.try_get("began_at")?,
-                blocked_until: row.try_get("blocked_until")?,
-                succeeded_at: row.try_get("succeeded_at")?,
-            })
+            let mut known = HashMap::new();
+            for three in scopes.chunks(3) {
+                let nth = |number: usize| three.get(number).or(three.first());
+                for row in sqlx::query(sql).bind(nth(0)).bind(nth(1)).bind(nth(2)).fetch_all(&pool).await? {
+                    known.insert(row.try_get::<String, _>("scope")?, failures_of(&row)?);
+                }
+            }
+            Ok(scopes.iter().map(|scope| known.get(scope).copied().unwrap_or_default()).collect())
         })
         .await
     }
 
-    /// Writes what is known of `scope` from now on. `false`, and nothing is written, if somebody else wrote it since `next`
-    /// was read (its version tells).
+    /// Writes what is known of each scope from now on, all or nothing. `false`, and nothing is written, if somebody else wrote
+    /// one of them since it was read (its version tells). Those who write several name them in the same order: of two that
+    /// wait for each other neither would get on.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn replace_login_failures(&self, scope: String, next: LoginFailures) -> Result<bool, Error> {
+    pub async fn replace_login_failures(&self, all: Vec<(String, LoginFailures)>) -> Result<bool, Error> {
         let insert = "INSERT INTO login_failures (version, failures, last_at, checking, began_at, blocked_until, succeeded_at, scope) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (scope) DO NOTHING";
         let update = "UPDATE login_failures \
              SET version = $1, failures = $2, last_at = $3, checking = $4, began_at = $5, blocked_until = $6, succeeded_at = $7 \
              WHERE scope = $8 AND version = $9";
+        let begin = self.begin;
         self.run(move |pool| async move {
-            let query = sqlx::query(if next.version == 0 { insert } else { update })
-                .bind(next.version + 1)
-                .bind(next.failures)
-                .bind(next.last_at)
-                .bind(next.checking)
-                .bind(next.began_at)
-                .bind(next.blocked_until)
-                .bind(next.succeeded_at)
-                .bind(scope);
-            let query = if next.version == 0 { query } else { query.bind(next.version) };
-            Ok(query.execute(&pool).await?.rows_affected() > 0)
+            let mut transaction = pool.begin_with(begin).await?;
+            for (scope, next) in all {
+                let query = sqlx::query(if next.version == 0 { insert } else { update })
+                    .bind(next.version + 1)
+                    .bind(next.failures)
+                    .bind(next.last_at)
+                    .bind(next.checking)
+                    .bind(next.began_at)
+                    .bind(next.blocked_until)
+                    .bind(next.succeeded_at)
+                    .bind(scope);
+                let query = if next.version == 0 { query } else { query.bind(next.version) };
+                if query.execute(&mut *transaction).await?.rows_affected() == 0 {
+                    return Ok(false);
+                }
+            }
+            transaction.commit().await?;
+            Ok(true)
         })
         .await
     }
@@ -89,4 +98,16 @@ impl Database {
         .await?;
         Ok(())
     }
+}
+
+fn failures_of(row: &AnyRow) -> Result<LoginFailures, sqlx::Error> {
+    Ok(LoginFailures {
+        version: row.try_get("version")?,
+        failures: row.try_get("failures")?,
+        last_at: row.try_get("last_at")?,
+        checking: row.try_get("checking")?,
+        began_at: row.try_get("began_at")?,
+        blocked_until: row.try_get("blocked_until")?,
+        succeeded_at: row.try_get("succeeded_at")?,
+    })
 }
