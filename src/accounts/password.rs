@@ -7,7 +7,7 @@ use std::time::Duration;
 use argon2::password_hash::PasswordHasher as _;
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OnceCell, OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Error;
@@ -27,18 +27,25 @@ const NOBODYS: &str = "nobody has this password";
 /// Hashes and verifies.
 pub(super) struct Hasher {
     turns: Arc<Semaphore>,
-    /// One more, for those who signed in from the same place before: a storm of strangers must not keep them out.
-    reserved: Arc<Semaphore>,
+    /// Strangers wait here first, and those who signed in from the same place before do not: a storm of strangers must not keep
+    /// them out. Not by a turn of their own: two hashes on one core take longer together than one after the other.
+    strangers: Arc<Semaphore>,
     threads: OnceCell<Background>,
     memory: Memory,
     dummy: OnceCell<String>,
+}
+
+/// Leave to hash once; given back when it is dropped.
+struct Turn {
+    _stranger: Option<OwnedSemaphorePermit>,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Hasher {
     pub(super) fn new() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(cores())),
-            reserved: Arc::new(Semaphore::new(1)),
+            strangers: Arc::new(Semaphore::new(cores())),
             threads: OnceCell::new(),
             memory: Memory::default(),
             dummy: OnceCell::new(),
@@ -73,25 +80,23 @@ impl Hasher {
         .await
     }
 
-    async fn turn(&self, known: bool) -> Result<OwnedSemaphorePermit, Error> {
+    async fn turn(&self, known: bool) -> Result<Turn, Error> {
         let turn = async {
-            tokio::select! {
-                turn = Arc::clone(&self.reserved).acquire_owned(), if known => turn,
-                turn = Arc::clone(&self.turns).acquire_owned() => turn,
-            }
+            let stranger = if known { None } else { Some(Arc::clone(&self.strangers).acquire_owned().await?) };
+            Ok(Turn { _stranger: stranger, _turn: Arc::clone(&self.turns).acquire_owned().await? })
         };
         match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
+            Ok(turn) => turn.map_err(|_: AcquireError| Error::Overloaded),
+            Err(_) => Err(Error::Overloaded),
         }
     }
 
     async fn off_the_event_loop<T: Send + 'static>(
         &self,
-        turn: OwnedSemaphorePermit,
+        turn: Turn,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let start = || async { Background::for_blocking_work(cores() + 1).map_err(|_| Error::Hash) };
+        let start = || async { Background::for_blocking_work(cores()).map_err(|_| Error::Hash) };
         let threads = self.threads.get_or_try_init(start).await?;
         let work = threads.run_blocking(move || {
             let result = work();
@@ -162,6 +167,8 @@ pub(super) fn normalised(password: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
 
     #[actix_rt::test]
     async fn a_password_is_itself_to_the_last_byte_and_in_either_normal_form() {
@@ -184,6 +191,25 @@ mod tests {
     #[actix_rt::test]
     async fn where_there_is_no_account_no_password_is_right() {
         assert!(!Hasher::new().verify(NOBODYS, None, false).await.unwrap());
+    }
+
+    #[actix_rt::test]
+    async fn a_storm_of_strangers_does_not_keep_out_who_was_here_before() {
+        let hasher = Rc::new(Hasher::new());
+        let hash = hasher.hash("secret").await.unwrap();
+        assert!(hasher.verify("secret", Some(hash.clone()), true).await.unwrap());
+        let done = Rc::new(Cell::new(0));
+        for _ in 0..10 * cores() {
+            let (hasher, hash, done) = (Rc::clone(&hasher), hash.clone(), Rc::clone(&done));
+            actix_rt::spawn(async move {
+                let _ = hasher.verify("guess", Some(hash), false).await;
+                done.set(done.get() + 1);
+            });
+        }
+        // All of them wait by then, but for those that are being hashed.
+        tokio::task::yield_now().await;
+        assert!(hasher.verify("secret", Some(hash), true).await.unwrap());
+        assert!(done.get() <= 3 * cores(), "{} were before", done.get());
     }
 
     impl Hasher {
