@@ -98,7 +98,7 @@ impl PassThrough {
     /// Admin Control's; [`Error::NotFound`] if no call goes on there.
     pub async fn is_transcribed(&self, room: &RoomName, asker: &Asker) -> Result<bool, Error> {
         let served = self.status(room, asker).await?;
-        let status = serde_json::from_str::<Status>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
+        let status = serde_json::from_slice::<Status>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
         Ok(status.transcript_status)
     }
 
@@ -111,7 +111,8 @@ impl PassThrough {
         let served = self.meetings(asker).await?;
         let mut ended = self.ended.borrow_mut();
         if ended.of != served.answer.etag() {
-            let meetings = serde_json::from_str::<Vec<Meeting>>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
+            let meetings =
+                serde_json::from_slice::<Vec<Meeting>>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
             let rooms = meetings.into_iter().map(|meeting| meeting.room_name).collect();
             *ended = Ended { of: served.answer.etag().to_owned(), rooms };
         }

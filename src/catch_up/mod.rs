@@ -190,7 +190,7 @@ impl CatchUp {
 
 /// Whether a catch-up is `null` or an empty text. A blank one is a text: its author wrote it.
 fn says_nothing(answer: &Answer) -> bool {
-    matches!(answer.data(), "null" | "\"\"")
+    matches!(answer.data(), b"null" | b"\"\"")
 }
 
 #[cfg(test)]

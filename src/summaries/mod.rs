@@ -139,8 +139,8 @@ fn text_answer(text: &str) -> Result<Answer, Error> {
 }
 
 /// The key of the file, if the record is of `room` and so is the key: `r1_1718871014/summary.txt` for the room `r1`.
-fn key_in(record: &str, room: &RoomName) -> Result<String, Error> {
-    let record: Object = serde_json::from_str(record).map_err(|_| Error::BadRecord("it is not one object"))?;
+fn key_in(record: &[u8], room: &RoomName) -> Result<String, Error> {
+    let record: Object = serde_json::from_slice(record).map_err(|_| Error::BadRecord("it is not one object"))?;
     if record.text("room_name") != Some(room.as_str()) {
         return Err(Error::BadRecord("it is of another room"));
     }
@@ -162,7 +162,7 @@ mod tests {
 
     fn key(file_url: &str) -> Result<String, Error> {
         let record = serde_json::json!({"id": 1, "room_name": "r1", "file_url": file_url}).to_string();
-        key_in(&record, &RoomName::parse("r1").unwrap())
+        key_in(record.as_bytes(), &RoomName::parse("r1").unwrap())
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
             r#"{"room_name":"r1","file_url":["r1_17/summary.txt"]}"#,
             r#"{"room_name":"r1","file_url":"r1_17/a","file_url":"r1_17/b"}"#,
         ] {
-            assert!(matches!(key_in(record, &room), Err(Error::BadRecord(_))), "{record}");
+            assert!(matches!(key_in(record.as_bytes(), &room), Err(Error::BadRecord(_))), "{record}");
         }
     }
 }
