@@ -61,6 +61,9 @@ pub struct Row {
 /// Every route.
 #[rustfmt::skip]
 pub static TABLE: &[Row] = &[
+    Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
+          summary: "What was said so far in a call that is going on.",
+          document: call_catch_up::document, handler: |route| route.to(call_catch_up::show) },
     Row { method: Method::POST, paths: &["/auth/login"], who: Who::Anyone,
           summary: "Signs a user in with e-mail and password.",
           document: auth::log_in_document, handler: |route| route.to(auth::log_in) },
@@ -82,9 +85,6 @@ pub static TABLE: &[Row] = &[
     Row { method: Method::GET, paths: &["/callStatus", "/callStatus/{roomName}"], who: Who::Caller,
           summary: "Whether a call is transcribed and recorded.",
           document: call_status::document, handler: |route| route.to(call_status::show) },
-    Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
-          summary: "What was said so far in a call that is going on.",
-          document: call_catch_up::document, handler: |route| route.to(call_catch_up::show) },
     Row { method: Method::GET, paths: &["/callCatchUp/{roomName}/live"], who: Who::CallerOrTicket,
           summary: "What was said so far, and each new version of it as it appears.",
           document: call_catch_up_live::document, handler: |route| route.to(call_catch_up_live::follow) },

@@ -13,12 +13,9 @@ use crate::settings::LogFormat;
 const MAX_FIELD: usize = 1024;
 /// What stands for the rest of a field that was cut.
 const CUT: &str = "…";
-/// More than most lines have.
-const USUAL: usize = 512;
 
-/// The line, with its line break.
-pub(super) fn of(record: &Record<'_>, format: LogFormat, clock: &Clock) -> String {
-    let mut line = String::with_capacity(USUAL);
+/// Adds the line, with its line break.
+pub(super) fn add(line: &mut String, record: &Record<'_>, format: LogFormat, clock: &Clock) {
     let time = humantime::format_rfc3339_millis(clock.now());
     // Writing to a string can't fail, here and below.
     let _ = match format {
@@ -26,16 +23,15 @@ pub(super) fn of(record: &Record<'_>, format: LogFormat, clock: &Clock) -> Strin
         LogFormat::Json => write!(line, r#"{{"time":"{time}","level":"{}","message":""#, record.level()),
     };
     match record.args().as_str() {
-        Some(message) => Escaped::new(&mut line).push(message),
-        None => drop(write!(Escaped::new(&mut line), "{}", record.args())),
+        Some(message) => Escaped::new(line).push(message),
+        None => drop(write!(Escaped::new(line), "{}", record.args())),
     }
     if format == LogFormat::Json {
         line.push('"');
     }
     // Our visitor never fails.
-    let _ = record.key_values().visit(&mut Fields { line: &mut line, format });
+    let _ = record.key_values().visit(&mut Fields { line, format });
     line.push_str(if format == LogFormat::Json { "}\n" } else { "\n" });
-    line
 }
 
 struct Fields<'a> {
@@ -190,8 +186,10 @@ mod tests {
         let args = format_args!("{message}").to_string();
         let mut record = Record::builder();
         record.level(log::Level::Info).key_values(&fields);
+        let mut line = String::new();
         // One expression, because arguments live no longer.
-        of(&record.args(format_args!("{args}")).build(), format, &clock)
+        add(&mut line, &record.args(format_args!("{args}")).build(), format, &clock);
+        line
     }
 
     #[test]

@@ -11,7 +11,7 @@ const MAX_WAITING: usize = 4 << 20;
 /// The writer writes at most once in this time, so that a busy server's lines are few writes and few wakings.
 const GATHER: Duration = Duration::from_millis(10);
 /// From here on it does not wait any longer.
-const ENOUGH: usize = 64 << 10;
+const ENOUGH: usize = 256 << 10;
 /// How long a flush waits for a reader that may have stopped reading.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the writer waits before it tries again to write to what would block.
@@ -48,10 +48,21 @@ struct Waiting {
     bytes: Vec<u8>,
     /// How many lines that is.
     lines: u64,
-    /// Whether the writer is busy with what it took out before.
-    writing: bool,
+    writer: Writer,
     /// Somebody waits: nothing is to gather.
     flushing: bool,
+}
+
+/// What the writer does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Writer {
+    /// It waits for something to write.
+    #[default]
+    Idle,
+    /// It waits for more.
+    Gathering,
+    /// It is busy with what it took out before.
+    Writing,
 }
 
 /// Where lines go in, each with one write.
@@ -84,10 +95,17 @@ impl Queue {
         let before = waiting.bytes.len();
         waiting.bytes.extend_from_slice(line);
         waiting.lines += 1;
-        let after = waiting.bytes.len();
+        // To be woken costs the writer more than a line does.
+        let wakes = match waiting.writer {
+            Writer::Idle => true,
+            Writer::Gathering => before < ENOUGH && waiting.bytes.len() >= ENOUGH,
+            Writer::Writing => false,
+        };
+        if waiting.writer == Writer::Idle {
+            waiting.writer = Writer::Gathering;
+        }
         drop(waiting);
-        // The writer is woken once for many lines.
-        if before == 0 || (before < ENOUGH && after >= ENOUGH) {
+        if wakes {
             self.filled.notify_one();
         }
     }
@@ -97,7 +115,7 @@ impl Queue {
         let mut waiting = self.waiting();
         waiting.flushing = true;
         self.filled.notify_one();
-        let unwritten = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
+        let unwritten = |waiting: &mut Waiting| waiting.writer == Writer::Writing || !waiting.bytes.is_empty();
         let (mut waiting, _) =
             self.emptied.wait_timeout_while(waiting, FLUSH_PATIENCE, unwritten).unwrap_or_else(PoisonError::into_inner);
         waiting.flushing = false;
@@ -120,17 +138,18 @@ impl Queue {
     /// Waits for lines, the last of which were taken at `taken`, and takes them all.
     fn take(&self, batch: &mut Vec<u8>, taken: Option<Instant>) -> u64 {
         let mut waiting = self.waiting();
-        waiting.writing = false;
+        waiting.writer = Writer::Idle;
         if waiting.bytes.is_empty() {
             self.emptied.notify_all();
         }
-        let waiting =
+        let mut waiting =
             self.filled.wait_while(waiting, |waiting| waiting.bytes.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        waiting.writer = Writer::Gathering;
         let gather = taken.map_or(Duration::ZERO, |taken| GATHER.saturating_sub(taken.elapsed()));
         let little = |waiting: &mut Waiting| waiting.bytes.len() < ENOUGH && !waiting.flushing;
         let (mut waiting, _) =
             self.filled.wait_timeout_while(waiting, gather, little).unwrap_or_else(PoisonError::into_inner);
-        waiting.writing = true;
+        waiting.writer = Writer::Writing;
         std::mem::swap(&mut waiting.bytes, batch);
         std::mem::take(&mut waiting.lines)
     }
