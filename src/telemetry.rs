@@ -6,7 +6,6 @@
 mod line;
 mod queue;
 
-use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
@@ -26,11 +25,6 @@ const OURS: &str = env!("CARGO_CRATE_NAME");
 /// A library that has an error for each malformed byte of a stranger.
 const SILENCED: &str = "actix_http";
 
-thread_local! {
-    /// Where a thread's lines are put together, one after the other.
-    static LINE: Cell<String> = const { Cell::new(String::new()) };
-}
-
 /// Starts the log. `filter` is what `RUST_LOG` says; without it, `info`. Gives the count of lines that had to be dropped.
 ///
 /// A second call in one process changes nothing.
@@ -40,16 +34,7 @@ pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> Dropped {
     let logger = env_logger::Builder::new()
         .parse_filters(filter.unwrap_or("info"))
         .write_style(WriteStyle::Never)
-        .format(move |out, record| {
-            // Taken, not borrowed: what is said of a record may be a record by itself.
-            let mut line = LINE.try_with(Cell::take).unwrap_or_default();
-            line::add(&mut line, record, format, &clock);
-            let written = out.write_all(line.as_bytes());
-            line.clear();
-            // A thread that ends has none any more.
-            let _ = LINE.try_with(|kept| kept.set(line));
-            written
-        })
+        .format(move |out, record| out.write_all(line::of(record, format, &clock).as_bytes()))
         .target(Target::Pipe(Box::new(queue::Entrance(Arc::clone(&queue)))))
         .build();
     let level = logger.filter();

@@ -13,9 +13,12 @@ use crate::settings::LogFormat;
 const MAX_FIELD: usize = 1024;
 /// What stands for the rest of a field that was cut.
 const CUT: &str = "…";
+/// More than most lines have.
+const USUAL: usize = 512;
 
-/// Adds the line, with its line break.
-pub(super) fn add(line: &mut String, record: &Record<'_>, format: LogFormat, clock: &Clock) {
+/// The line, with its line break.
+pub(super) fn of(record: &Record<'_>, format: LogFormat, clock: &Clock) -> String {
+    let mut line = String::with_capacity(USUAL);
     let time = humantime::format_rfc3339_millis(clock.now());
     // Writing to a string can't fail, here and below.
     let _ = match format {
@@ -23,15 +26,16 @@ pub(super) fn add(line: &mut String, record: &Record<'_>, format: LogFormat, clo
         LogFormat::Json => write!(line, r#"{{"time":"{time}","level":"{}","message":""#, record.level()),
     };
     match record.args().as_str() {
-        Some(message) => Escaped::new(line).push(message),
-        None => drop(write!(Escaped::new(line), "{}", record.args())),
+        Some(message) => Escaped::new(&mut line).push(message),
+        None => drop(write!(Escaped::new(&mut line), "{}", record.args())),
     }
     if format == LogFormat::Json {
         line.push('"');
     }
     // Our visitor never fails.
-    let _ = record.key_values().visit(&mut Fields { line, format });
+    let _ = record.key_values().visit(&mut Fields { line: &mut line, format });
     line.push_str(if format == LogFormat::Json { "}\n" } else { "\n" });
+    line
 }
 
 struct Fields<'a> {
@@ -186,10 +190,8 @@ mod tests {
         let args = format_args!("{message}").to_string();
         let mut record = Record::builder();
         record.level(log::Level::Info).key_values(&fields);
-        let mut line = String::new();
         // One expression, because arguments live no longer.
-        add(&mut line, &record.args(format_args!("{args}")).build(), format, &clock);
-        line
+        of(&record.args(format_args!("{args}")).build(), format, &clock)
     }
 
     #[test]

@@ -244,7 +244,7 @@ fn who_waits_looks_twice_and_a_redis_that_is_a_little_late_costs_no_second_call(
     }
     wait_until("one calls", || replicas.calls() > 0);
     wait_until("all three looked", || looks(&redis) >= before + 3);
-    way.delay(Duration::from_millis(20));
+    way.delay(Duration::from_millis(5));
     for connection in &mut connections {
         connection.read().expect("an answer").is_success_with(r#""written""#);
     }
