@@ -32,15 +32,14 @@ impl Background {
         Ok(Self(Arc::new(Owned(Some(runtime)))))
     }
 
-    /// Starts a runtime for work that keeps a thread busy, with so many threads and no more. They give way to all others.
+    /// Starts a runtime for work that keeps a thread busy, with so many threads and no more.
     ///
     /// # Errors
     ///
     /// If the threads can't be started.
     pub fn for_blocking_work(threads: usize) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).max_blocking_threads(threads).thread_name("blocking").on_thread_start(give_way);
-        let runtime = builder.build()?;
+        let runtime = builder.worker_threads(1).max_blocking_threads(threads).thread_name("blocking").build()?;
         Ok(Self(Arc::new(Owned(Some(runtime)))))
     }
 
@@ -76,11 +75,4 @@ impl Drop for Owned {
             runtime.shutdown_background();
         }
     }
-}
-
-/// Has this thread give way to those of the usual priority: who waits on an event loop must not wait for its time slice to end.
-fn give_way() {
-    // Of no consequence where it is not allowed. Elsewhere it would be the whole process, and not the thread.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, 10);
 }

@@ -26,12 +26,6 @@ use super::socket::{Heard, Socket, Target, is_out_of_files};
 const SILENCE: Duration = Duration::from_millis(30);
 /// The same as long as no socket has been silent for so long: nothing is known yet of how Admin Control behaves.
 const FIRST_SILENCE: Duration = Duration::from_secs(1);
-/// The same for those beyond so many younger ones,
-const LEAST_SILENCE: Duration = Duration::from_millis(2);
-const PLENTY: usize = 128;
-/// once so many silences in a row have proven something. With 30,000 calls a second a thousand sockets would take turns
-/// otherwise, and their state would be in no processor's cache.
-const PROOFS: u32 = 10_000;
 /// How long nothing is used again after a byte that nobody asked for.
 const DISTRUST: Duration = Duration::from_mins(10);
 /// How long a socket may rest. Node, which Admin Control is thought to run on, closes it after five seconds.
@@ -51,83 +45,22 @@ pub(super) struct Home {
     target: Option<Rc<Target>>,
     /// The most sockets that rest.
     keeps: usize,
-    resting: RefCell<Resting<Socket>>,
+    /// The longest at rest first.
+    resting: RefCell<VecDeque<(Socket, Instant)>>,
     /// Whether somebody closes in time what rests.
     is_tidied: Cell<bool>,
     trust: Cell<Trust>,
 }
 
-/// What rests, the longest at rest first, and since when.
-struct Resting<S> {
-    /// Silent for as long as they must be.
-    silent: VecDeque<(S, Instant)>,
-    /// Not yet.
-    young: VecDeque<(S, Instant)>,
-}
-
 /// What is known of how Admin Control behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Trust {
     /// Nothing.
     Unknown,
-    /// A socket has been silent for long, and since then so many in a row for as long as they had to.
-    Earned(u32),
+    /// A socket has been silent for long.
+    Earned,
     /// It sent what nobody had asked for, at that time.
     Lost(Instant),
-}
-
-impl Trust {
-    /// How long a socket must have been silent, where so many have not been for longer.
-    fn silence(self, young: usize) -> Duration {
-        match self {
-            Self::Earned(PROOFS..) if young > PLENTY => LEAST_SILENCE,
-            Self::Earned(_) => SILENCE,
-            Self::Unknown | Self::Lost(_) => FIRST_SILENCE,
-        }
-    }
-
-    /// A socket has been silent for that long.
-    fn proven(self) -> Self {
-        match self {
-            Self::Earned(proofs) => Self::Earned(proofs.saturating_add(1)),
-            Self::Unknown | Self::Lost(_) => Self::Earned(0),
-        }
-    }
-}
-
-impl<S> Resting<S> {
-    /// Nothing.
-    const fn new() -> Self {
-        Self { silent: VecDeque::new(), young: VecDeque::new() }
-    }
-
-    /// The one to be lent next. Of the silent ones the youngest, which leaves those that are too many to be closed.
-    fn next(&mut self, trust: Trust, now: Instant) -> Option<(S, Instant)> {
-        while let Some((_, since)) = self.young.front()
-            && now - *since >= trust.silence(self.young.len())
-        {
-            self.silent.extend(self.young.pop_front());
-        }
-        self.silent.pop_back()
-    }
-
-    /// Closes what has rested for too long.
-    fn tidy(&mut self, now: Instant) {
-        for queue in [&mut self.silent, &mut self.young] {
-            while queue.front().is_some_and(|(_, since)| now - *since >= REST) {
-                queue.pop_front();
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.silent.clear();
-        self.young.clear();
-    }
-
-    fn len(&self) -> usize {
-        self.silent.len() + self.young.len()
-    }
 }
 
 impl Connections {
@@ -171,22 +104,20 @@ impl Service<ConnectInfo<Uri>> for Connections {
 
 impl Home {
     fn new(target: Option<Rc<Target>>, keeps: usize) -> Self {
-        Self {
-            target,
-            keeps,
-            resting: RefCell::new(Resting::new()),
-            is_tidied: Cell::new(false),
-            trust: Cell::new(Trust::Unknown),
-        }
+        Self { target, keeps, resting: RefCell::default(), is_tidied: Cell::default(), trust: Cell::new(Trust::Unknown) }
     }
 
     fn take(&self) -> Option<Socket> {
-        let (trust, now) = (self.trust.get(), Instant::now());
+        let now = Instant::now();
+        let silence = if matches!(self.trust.get(), Trust::Earned) { SILENCE } else { FIRST_SILENCE };
         let mut resting = self.resting.borrow_mut();
-        while let Some((mut socket, since)) = resting.next(trust, now) {
+        while let Some((_, since)) = resting.front()
+            && now - *since >= silence
+        {
+            let (mut socket, since) = resting.pop_front()?;
             match socket.heard() {
                 Heard::Nothing if now - since < REST && now - socket.opened < LIFETIME => {
-                    self.trust.set(trust.proven());
+                    self.trust.set(Trust::Earned);
                     return Some(socket);
                 }
                 Heard::Nothing | Heard::End => {}
@@ -203,7 +134,7 @@ impl Home {
     /// A fresh socket. If no file is left for it, those that rest are given up.
     async fn connect(&self, target: &Target) -> io::Result<Socket> {
         match target.connect().await {
-            Err(error) if is_out_of_files(&error) && self.resting.borrow().len() > 0 => {
+            Err(error) if is_out_of_files(&error) && !self.resting.borrow().is_empty() => {
                 self.resting.borrow_mut().clear();
                 target.connect().await
             }
@@ -225,7 +156,7 @@ impl Home {
         match self.trust.get() {
             Trust::Lost(when) if when.elapsed() < DISTRUST => return,
             Trust::Lost(_) => self.trust.set(Trust::Unknown),
-            Trust::Unknown | Trust::Earned(_) => {}
+            Trust::Unknown | Trust::Earned => {}
         }
         let mut resting = self.resting.borrow_mut();
         if resting.len() >= self.keeps {
@@ -234,7 +165,7 @@ impl Home {
         if !self.is_tidied.replace(true) {
             tokio::task::spawn_local(Rc::clone(self).tidy());
         }
-        resting.young.push_back((socket, Instant::now()));
+        resting.push_back((socket, Instant::now()));
     }
 
     /// Closes what has rested for too long, until nothing rests: nobody may ask for a while.
@@ -242,84 +173,13 @@ impl Home {
         loop {
             tokio::time::sleep(REST / 3).await;
             let mut resting = self.resting.borrow_mut();
-            resting.tidy(Instant::now());
-            if resting.len() == 0 {
+            while resting.front().is_some_and(|(_, since)| since.elapsed() >= REST) {
+                resting.pop_front();
+            }
+            if resting.is_empty() {
                 self.is_tidied.set(false);
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// So many that have rested for so long, numbered from the one that rests longest.
-    fn resting(count: usize, rested: Duration, now: Instant) -> Resting<usize> {
-        let since = now.checked_sub(rested).unwrap();
-        Resting { silent: VecDeque::new(), young: (0..count).map(|number| (number, since)).collect() }
-    }
-
-    /// The numbers of those that are lent, in their order.
-    fn lent(mut resting: Resting<usize>, trust: Trust, now: Instant) -> Vec<usize> {
-        std::iter::from_fn(|| resting.next(trust, now)).map(|(number, _)| number).collect()
-    }
-
-    #[test]
-    fn a_socket_is_lent_after_its_silence_and_the_first_of_all_after_a_longer_one() {
-        let (now, tick) = (Instant::now(), Duration::from_millis(1));
-        for (trust, silence) in [
-            (Trust::Unknown, FIRST_SILENCE),
-            (Trust::Lost(now), FIRST_SILENCE),
-            (Trust::Earned(0), SILENCE),
-            (Trust::Earned(PROOFS), SILENCE),
-        ] {
-            assert_eq!(lent(resting(2, silence, now), trust, now), [1, 0], "{trust:?}");
-            assert_eq!(lent(resting(2, silence - tick, now), trust, now), [] as [usize; 0], "{trust:?}");
-        }
-    }
-
-    #[test]
-    fn less_silence_does_only_beyond_plenty_and_after_many_silences() {
-        let (now, tick) = (Instant::now(), Duration::from_millis(1));
-        let count = PLENTY + 50;
-        let lent = |rested, trust| lent(resting(count, rested, now), trust, now).len();
-        assert_eq!(lent(LEAST_SILENCE, Trust::Earned(PROOFS)), 50);
-        assert_eq!(lent(LEAST_SILENCE - tick, Trust::Earned(PROOFS)), 0);
-        assert_eq!(lent(SILENCE - tick, Trust::Earned(PROOFS - 1)), 0);
-        assert_eq!(lent(SILENCE, Trust::Earned(PROOFS)), count);
-    }
-
-    #[test]
-    fn proofs_are_counted_and_one_word_too_many_begins_anew() {
-        let mut trust = Trust::Unknown;
-        for proofs in 0..3 {
-            trust = trust.proven();
-            assert_eq!(trust, Trust::Earned(proofs));
-        }
-        assert_eq!(Trust::Earned(u32::MAX).proven(), Trust::Earned(u32::MAX));
-        let home = Home::new(None, 1);
-        home.trust.set(Trust::Earned(PROOFS));
-        home.distrust();
-        assert!(matches!(home.trust.get(), Trust::Lost(_)));
-        assert_eq!(home.trust.get().proven(), Trust::Earned(0));
-    }
-
-    #[test]
-    fn those_that_are_too_many_are_left_and_closed_in_time() {
-        let start = Instant::now();
-        let mut resting = resting(10, SILENCE, start);
-        // One call after the other has the same one each time.
-        for round in 1..5 {
-            let now = start + SILENCE * round;
-            let (socket, _) = resting.next(Trust::Earned(0), now).unwrap();
-            assert_eq!(socket, 9);
-            resting.young.push_back((socket, now));
-        }
-        resting.tidy(start + REST);
-        assert_eq!(resting.len(), 1);
-        resting.tidy(start + REST + SILENCE * 4);
-        assert_eq!(resting.len(), 0);
     }
 }

@@ -41,6 +41,10 @@ const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 const SQLITE_PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
 
+/// Run on each new connection to PostgreSQL. A replica that froze in the middle of a transaction keeps rows locked that others
+/// wait for, all logins from one address for one; they get on before [`WORK_TIMEOUT`].
+const POSTGRESQL_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '4s'";
+
 /// Why the database gave no answer. For the log: the text may contain SQL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -174,9 +178,7 @@ async fn connect(url: &str, sqlite: bool, read_only: ReadOnly) -> Result<AnyPool
         })
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
-                if sqlite {
-                    connection.execute(SQLITE_PRAGMAS).await?;
-                }
+                connection.execute(if sqlite { SQLITE_PRAGMAS } else { POSTGRESQL_SETTINGS }).await?;
                 Ok(())
             })
         })

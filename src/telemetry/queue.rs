@@ -97,11 +97,12 @@ impl Queue {
         waiting.lines += 1;
         // To be woken costs the writer more than a line does.
         let wakes = match waiting.writer {
-            Writer::Idle => true,
+            Writer::Idle => !waiting.bytes.is_empty(),
             Writer::Gathering => before < ENOUGH && waiting.bytes.len() >= ENOUGH,
             Writer::Writing => false,
         };
-        if waiting.writer == Writer::Idle {
+        if wakes {
+            // Nobody wakes it once more for the same.
             waiting.writer = Writer::Gathering;
         }
         drop(waiting);

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::client::{Client, request};
 use crate::support::database::{Cluster, TestDatabase, on_postgres};
+use crate::support::process::ServerProcess;
 use crate::support::replicas::{metric, wait_until};
 use crate::support::writers::{Told, Writer, nothing_is_lost};
 use crate::support::{SandboxOnAThread, TestClock, TestServer, full_size, tokens};
@@ -340,4 +341,44 @@ fn whoever_hangs_up_at_once_is_still_logged_out_and_a_spent_token_still_ends_its
         });
         wait_until("its session has ended", || !opens());
     }
+}
+
+#[test]
+fn a_replica_that_froze_in_the_middle_of_a_login_keeps_nobody_out_for_long() {
+    if !on_postgres() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let url = cluster.new_database();
+    let database = Arc::new(TestDatabase::at(url.clone()));
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    let replica = TestServer::on(Arc::clone(&database), TestClock::default(), &[]);
+    replica.add_user(EMAIL, PASSWORD);
+    let freezes = ServerProcess::on(database, &sandbox.base_url, &[]);
+    let (done, client) = (AtomicBool::new(false), freezes.client());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    log_in(client);
+                }
+            });
+        }
+        wait_until("it freezes within a transaction", || {
+            std::thread::park_timeout(Duration::from_millis(5));
+            freezes.signal("STOP");
+            let locking = "SELECT COUNT(*) FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE state = 'idle in transaction' \
+                 AND relation = 'login_failures'::regclass AND mode = 'RowExclusiveLock'";
+            let frozen = cluster.sql(&url, locking).trim() != "0";
+            if !frozen {
+                freezes.signal("CONT");
+            }
+            frozen
+        });
+        let statuses: Vec<u16> = (0..3).map(|_| log_in(replica.client())).collect();
+        done.store(true, Ordering::SeqCst);
+        freezes.signal("CONT");
+        assert_eq!(statuses, [200; 3]);
+    });
+    wait_until("it gets on too", || log_in(client) == 200);
 }
