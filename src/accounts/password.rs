@@ -16,8 +16,8 @@ use crate::background::Background;
 /// How long a login waits for its turn; a person who waits longer has tried again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many strangers stand in line beside those who were here before, for each core. They would wait for ever behind a crowd of
-/// those otherwise, and those never wait for more than so many.
+/// How many strangers may stand in line among those who were here before, for each core: enough that a crowd of the latter leaves
+/// strangers their share, and few enough that a storm of strangers holds none of the latter up for long.
 const STRANGERS: usize = 8;
 
 /// OWASP's second choice for argon2id: 19 MiB, two passes, one lane. 15 to 20 ms on the machines we measured.
@@ -69,7 +69,7 @@ impl Hasher {
     }
 
     /// Whether `password` is the one of `hash`. With no hash the same work is done, for nothing.
-    /// `known` says that they get a turn before strangers.
+    /// `known` says that they stand in line at once, where a stranger may have to wait for a place in it.
     pub(super) async fn verify(&self, password: &str, hash: Option<String>, known: bool) -> Result<bool, Error> {
         // Made on first use, before the account is known to be there or not.
         let dummy = self.dummy.get_or_try_init(|| self.hash(NOBODYS)).await?;
