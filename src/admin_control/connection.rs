@@ -45,11 +45,45 @@ pub(super) struct Home {
     target: Option<Rc<Target>>,
     /// The most sockets that rest.
     keeps: usize,
-    /// The longest at rest first.
-    resting: RefCell<VecDeque<(Socket, Instant)>>,
+    resting: RefCell<Resting>,
     /// Whether somebody closes in time what rests.
     is_tidied: Cell<bool>,
     trust: Cell<Trust>,
+}
+
+/// Sockets that rest, each with the moment since when.
+#[derive(Default)]
+struct Resting {
+    /// Those that may still be spoken to; the longest at rest first.
+    listened_to: VecDeque<(Socket, Instant)>,
+    /// Those that have been silent for long enough when it was looked; the longest at rest first. The last of them is lent: what
+    /// is at the front is more than is needed, and is closed in the end.
+    silent: VecDeque<(Socket, Instant)>,
+}
+
+impl Resting {
+    fn len(&self) -> usize {
+        self.listened_to.len() + self.silent.len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The one that was last to have rested for `silence`.
+    fn pop(&mut self, now: Instant, silence: Duration) -> Option<(Socket, Instant)> {
+        while let Some(silent) = self.listened_to.pop_front_if(|(_, since)| now - *since >= silence) {
+            self.silent.push_back(silent);
+        }
+        self.silent.pop_back()
+    }
+
+    /// One that has rested for as long as anything may.
+    fn pop_expired(&mut self) -> Option<Socket> {
+        let is_over = |(_, since): &mut (Socket, Instant)| since.elapsed() >= REST;
+        let expired = self.silent.pop_front_if(is_over).or_else(|| self.listened_to.pop_front_if(is_over));
+        expired.map(|(socket, _)| socket)
+    }
 }
 
 /// What is known of how Admin Control behaves.
@@ -111,10 +145,7 @@ impl Home {
         let now = Instant::now();
         let silence = if matches!(self.trust.get(), Trust::Earned) { SILENCE } else { FIRST_SILENCE };
         let mut resting = self.resting.borrow_mut();
-        while let Some((_, since)) = resting.front()
-            && now - *since >= silence
-        {
-            let (mut socket, since) = resting.pop_front()?;
+        while let Some((mut socket, since)) = resting.pop(now, silence) {
             match socket.heard() {
                 Heard::Nothing if now - since < REST && now - socket.opened < LIFETIME => {
                     self.trust.set(Trust::Earned);
@@ -134,7 +165,7 @@ impl Home {
     /// A fresh socket. If no file is left for it, those that rest are given up.
     async fn connect(&self, target: &Target) -> io::Result<Socket> {
         match target.connect().await {
-            Err(error) if is_out_of_files(&error) && !self.resting.borrow().is_empty() => {
+            Err(error) if is_out_of_files(&error) && self.resting.borrow().len() > 0 => {
                 self.resting.borrow_mut().clear();
                 target.connect().await
             }
@@ -165,18 +196,21 @@ impl Home {
         if !self.is_tidied.replace(true) {
             tokio::task::spawn_local(Rc::clone(self).tidy());
         }
-        resting.push_back((socket, Instant::now()));
+        resting.listened_to.push_back((socket, Instant::now()));
     }
 
     /// Closes what has rested for too long, until nothing rests: nobody may ask for a while.
     async fn tidy(self: Rc<Self>) {
         loop {
             tokio::time::sleep(REST / 3).await;
-            let mut resting = self.resting.borrow_mut();
-            while resting.front().is_some_and(|(_, since)| since.elapsed() >= REST) {
-                resting.pop_front();
+            loop {
+                let expired = self.resting.borrow_mut().pop_expired();
+                let Some(mut socket) = expired else { break };
+                if socket.heard() == Heard::Something {
+                    self.distrust();
+                }
             }
-            if resting.is_empty() {
+            if self.resting.borrow().len() == 0 {
                 self.is_tidied.set(false);
                 return;
             }

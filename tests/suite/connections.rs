@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::answer::Answer;
 use crate::support::peers::{Peer, http, read_head};
@@ -78,6 +78,35 @@ fn a_connection_is_used_again_and_the_one_for_a_token_never() {
         server.client().post_with("/proconfToken", &tokens::user(), body).data();
         assert_eq!(peer.connections(), 1 + number, "a token's");
     }
+}
+
+#[test]
+fn what_a_rush_has_left_open_is_closed_however_steadily_somebody_asks() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let of_peer = Arc::clone(&open);
+    let peer = Peer::serving(move |mut stream, _| {
+        of_peer.fetch_add(1, Ordering::SeqCst);
+        while let Some(room) = room_asked_for(&mut stream) {
+            std::thread::park_timeout(Duration::from_millis(if room == "r" { 0 } else { 200 }));
+            let _ = stream.write_all(text_of(&room).as_bytes());
+        }
+        of_peer.fetch_sub(1, Ordering::SeqCst);
+    });
+    let server = in_front_of(&peer, &[("APP_SERVER__WORKERS", "1"), ("APP_CATCH_UP__FRESH_FOR", "0s")]);
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let server = &server;
+            scope.spawn(move || ask(server, &format!("r{number}")).data());
+        }
+    });
+    assert!(open.load(Ordering::SeqCst) >= 10, "in a rush");
+    // Longer than a connection may rest, and until that is looked at.
+    let rush = Instant::now();
+    while rush.elapsed() < Duration::from_millis(5_500) {
+        std::thread::park_timeout(SILENCE);
+        ask(&server, "r").is_success_with(r#""text of r""#);
+    }
+    assert_eq!(open.load(Ordering::SeqCst), 1);
 }
 
 #[test]
