@@ -36,6 +36,9 @@ const OVERHEAD: usize = 200;
 
 type Outcome<E> = Result<Kept, E>;
 
+/// Tells those who wait how a call ended.
+type Waiting<E> = watch::Sender<Option<Outcome<E>>>;
+
 /// An answer and when it arrived.
 #[derive(Clone)]
 struct Kept {
@@ -58,8 +61,8 @@ pub struct Window<E>(Arc<Shared<E>>);
 
 struct Shared<E> {
     kept: Recent<Kept>,
-    /// The calls under way; who finds one here waits for it.
-    in_flight: Mutex<HashMap<String, watch::Receiver<Option<Outcome<E>>>>>,
+    /// The calls under way. Who finds one here waits for it: the first who does makes the channel.
+    in_flight: Mutex<HashMap<String, Option<Waiting<E>>>>,
     rules: Rules,
     layer: Option<Arc<dyn Layer<E>>>,
     counted: Counted,
@@ -130,17 +133,16 @@ impl<E: CallError> Window<E> {
                 counted.hit.increment(1);
                 return Ok(kept.served());
             }
+            Joined::First(report) => {
+                let call = self.0.through_the_layer(key, max_age, call());
+                let call = tokio::task::spawn_local(async move {
+                    let outcome = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(E::given_up()));
+                    report.conclude(outcome)
+                });
+                return call.await.unwrap_or_else(|_| Err(E::given_up())).map(Kept::served);
+            }
             Joined::Waiting(outcome) => {
                 counted.coalesced.increment(1);
-                outcome
-            }
-            Joined::First(report) => {
-                let outcome = report.sender.subscribe();
-                let call = self.0.through_the_layer(key, max_age, call());
-                tokio::task::spawn_local(async move {
-                    let outcome = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(E::given_up()));
-                    report.conclude(outcome);
-                });
                 outcome
             }
         };
@@ -198,16 +200,15 @@ impl<E: CallError> Shared<E> {
 
     fn join(self: &Arc<Self>, key: &str, max_age: Duration) -> Joined<E> {
         let mut in_flight = self.in_flight();
-        if let Some(outcome) = in_flight.get(key) {
-            return Joined::Waiting(outcome.clone());
+        if let Some(waiting) = in_flight.get_mut(key) {
+            return Joined::Waiting(waiting.get_or_insert_with(|| watch::channel(None).0).subscribe());
         }
         // Looked at again under the lock: a call may have ended since.
         if let Some(kept) = self.fresh(key, max_age) {
             return Joined::Fresh(kept);
         }
-        let (sender, receiver) = watch::channel(None);
-        in_flight.insert(key.to_owned(), receiver);
-        Joined::First(Report { window: Arc::clone(self), key: key.to_owned(), sender })
+        in_flight.insert(key.to_owned(), None);
+        Joined::First(Report { window: Arc::clone(self), key: Some(key.to_owned()) })
     }
 
     /// What those who waited get, once a call has ended; and what is kept of it.
@@ -246,7 +247,7 @@ impl<E: CallError> Shared<E> {
         Err(error)
     }
 
-    fn in_flight(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Option<Outcome<E>>>>> {
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<String, Option<Waiting<E>>>> {
         // Nothing in here panics while it holds the lock.
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,23 +256,27 @@ impl<E: CallError> Shared<E> {
 /// The duty to say how a call ended. Dropped without a word (its worker is gone), those who wait are told so.
 struct Report<E: CallError> {
     window: Arc<Shared<E>>,
-    key: String,
-    sender: watch::Sender<Option<Outcome<E>>>,
+    /// `None` once it is said.
+    key: Option<String>,
 }
 
 impl<E: CallError> Report<E> {
-    fn conclude(self, outcome: Result<Found, E>) {
-        let outcome = self.window.settle(&self.key, outcome);
+    fn conclude(mut self, outcome: Result<Found, E>) -> Outcome<E> {
+        let key = self.key.take().unwrap_or_default();
+        let outcome = self.window.settle(&key, outcome);
         // First out of the way, then told: who comes in between finds the answer, or makes a call of its own.
-        self.window.in_flight().remove(&self.key);
-        self.sender.send_replace(Some(outcome));
+        let waiting = self.window.in_flight().remove(&key).flatten();
+        if let Some(waiting) = waiting {
+            waiting.send_replace(Some(outcome.clone()));
+        }
+        outcome
     }
 }
 
 impl<E: CallError> Drop for Report<E> {
     fn drop(&mut self) {
-        if self.sender.borrow().is_none() {
-            self.window.in_flight().remove(&self.key);
+        if let Some(key) = &self.key {
+            self.window.in_flight().remove(key);
         }
     }
 }

@@ -9,6 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
 use futures_util::FutureExt as _;
+use tokio::time::timeout_at;
 
 use crate::responders::{ApiError, Enveloped};
 
@@ -33,8 +34,10 @@ pub async fn error_boundary<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let limit = request.app_data::<web::Data<RequestTimeout>>().map_or(Duration::from_secs(30), |limit| limit.0);
-    request.extensions_mut().insert(Deadline(Instant::now() + limit));
-    let outcome = AssertUnwindSafe(tokio::time::timeout(limit + BODY_FIRST, next.call(request))).catch_unwind().await;
+    let deadline = Instant::now() + limit;
+    request.extensions_mut().insert(Deadline(deadline));
+    let answer = timeout_at((deadline + BODY_FIRST).into(), next.call(request));
+    let outcome = AssertUnwindSafe(answer).catch_unwind().await;
     match outcome {
         Ok(Ok(Ok(response))) => Ok(enveloped(response)),
         Ok(Ok(Err(error))) => Err(in_the_envelope(&error)),
