@@ -37,7 +37,7 @@ impl Connection {
     /// What says when an answer has been made.
     #[must_use]
     pub fn turn(&self) -> Turn {
-        Turn(Rc::clone(&self.watch))
+        Turn(Rc::clone(&self.watch), Rc::clone(&self.sweeper))
     }
 }
 
@@ -97,21 +97,23 @@ impl Standing {
 }
 
 /// Says when an answer has been made: until then no other request of its connection is begun.
-pub struct Turn(pub(super) Rc<Watch>);
+pub struct Turn(Rc<Watch>, Rc<Sweeper>);
 
 impl Turn {
     /// The answer to the request that has begun is being made until this is dropped.
     #[must_use]
     pub fn begin(&self) -> Answering {
-        Answering(Rc::clone(&self.0))
+        self.1.begins_an_answer();
+        Answering(Rc::clone(&self.0), Rc::clone(&self.1))
     }
 }
 
 /// An answer that is being made.
-pub struct Answering(Rc<Watch>);
+pub struct Answering(Rc<Watch>, Rc<Sweeper>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
+        self.1.has_made_an_answer();
         self.0.has_answered();
     }
 }

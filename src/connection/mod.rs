@@ -14,6 +14,7 @@ mod sweeper;
 mod watch;
 
 use std::io::{self, ErrorKind};
+use std::mem::replace;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -62,6 +63,7 @@ impl Connections {
             refused: false,
             asked: false,
             unflushed: false,
+            waited: false,
             portion: 0,
             ahead: Ahead::default(),
             closing: None,
@@ -83,6 +85,8 @@ pub struct Connection {
     asked: bool,
     /// What was written may not all have been taken.
     unflushed: bool,
+    /// What is to be written has let the others have their turn.
+    waited: bool,
     /// How much has been read since nothing was there, or since the last pause.
     portion: usize,
     /// What came together with a request and belongs to the next ones.
@@ -243,6 +247,11 @@ impl AsyncWrite for Connection {
             return this.give_up();
         }
         this.unflushed = true;
+        if !replace(&mut this.waited, true) && !this.sweeper.is_crowded() {
+            // Answers that are ready together are sent one after the other: whoever they go to is awake from the first one on.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         match outcome {
             Poll::Pending => this.watch.is_blocked(context, this.sweeper.now()),
@@ -256,6 +265,7 @@ impl AsyncWrite for Connection {
         // Only called once everything was taken.
         let this = self.get_mut();
         this.unflushed = false;
+        this.waited = false;
         this.watch.has_sent();
         if !this.refused && this.has_an_unread_body() {
             // The HTTP server would wait for its end.

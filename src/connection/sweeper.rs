@@ -13,6 +13,9 @@ use super::watch::{TICK, Tick, Watch, after};
 use super::{Capacity, Rules};
 use crate::draining::Draining;
 
+/// Where more answers than this are being made, none waits for the others.
+const CROWD: usize = 256;
+
 /// Looks after the connections of one worker.
 #[derive(Debug)]
 pub(super) struct Sweeper {
@@ -22,13 +25,15 @@ pub(super) struct Sweeper {
     watches: RefCell<Vec<Rc<Watch>>>,
     /// Those without a seat, the oldest first.
     standing: RefCell<VecDeque<Weak<Watch>>>,
+    /// How many answers are being made.
+    answers: Cell<usize>,
 }
 
 impl Sweeper {
     /// Starts on this thread, and goes on until the last of its connections is gone.
     pub(super) fn start(rules: Rules, capacity: Capacity, draining: Draining) -> Rc<Self> {
-        let (now, watches, standing) = (Cell::new(0), RefCell::default(), RefCell::default());
-        let sweeper = Rc::new(Self { rules, capacity, now, watches, standing });
+        let (now, watches, standing, answers) = Default::default();
+        let sweeper = Rc::new(Self { rules, capacity, now, watches, standing, answers });
         let weak = Rc::downgrade(&sweeper);
         tokio::task::spawn_local(async move {
             let mut ticks = tokio::time::interval(TICK);
@@ -98,6 +103,19 @@ impl Sweeper {
             }
         }
         standing.push_back(Rc::downgrade(watch));
+    }
+
+    pub(super) fn begins_an_answer(&self) {
+        self.answers.set(self.answers.get() + 1);
+    }
+
+    pub(super) fn has_made_an_answer(&self) {
+        self.answers.set(self.answers.get() - 1);
+    }
+
+    /// Whether so many answers are being made that to wait for all that are ready would take long.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.answers.get() > CROWD
     }
 
     pub(super) fn now(&self) -> Tick {

@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream as Peer;
+use std::task::Waker;
 use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
@@ -193,6 +194,28 @@ fn another_request_is_read_once_the_answer_before_it_has_been_made_and_taken() {
         let ((), next) = tokio::join!(woken, tokio::time::timeout(RULES.send_window, waiting));
         next.expect("who waits is woken").unwrap();
         assert_eq!(buffer.filled(), request);
+    });
+}
+
+#[test]
+fn an_answer_waits_for_those_that_are_ready_too_but_not_for_a_crowd() {
+    run(async {
+        let (mut connection, mut peer) = connect(&Draining::default());
+        let turn = connection.turn();
+        for (being_made, waits) in [(0, true), (256, true), (257, false), (0, true)] {
+            let answers: Vec<_> = (0..being_made).map(|_| turn.begin()).collect();
+            let mut context = Context::from_waker(Waker::noop());
+            let written = Pin::new(&mut connection).poll_write(&mut context, b"x");
+            assert_eq!(written.is_pending(), waits, "{being_made}");
+            // Whoever waits is woken, and does not wait twice for one answer.
+            if waits {
+                write(&mut connection, 1).await.unwrap();
+            } else {
+                poll_fn(|context| Pin::new(&mut connection).poll_flush(context)).await.unwrap();
+            }
+            peer.read_exact(&mut [0]).unwrap();
+            drop(answers);
+        }
     });
 }
 
