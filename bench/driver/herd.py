@@ -16,6 +16,8 @@ def ask(farm, server, room, count, token, before=None):
     askers = subprocess.Popen(command, env={"TOKEN": token}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if askers.stdout.readline() != "ready\n":
         raise RuntimeError(f"{count} askers could not connect to {server.name}")
+    # Connected means that the server has taken them on, and not only the kernel.
+    time.sleep(0.5)
     if before:
         before()
     calls = farm.calls()
