@@ -14,7 +14,6 @@ mod sweeper;
 mod watch;
 
 use std::io::{self, ErrorKind};
-use std::mem::replace;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -62,8 +61,7 @@ impl Connections {
             begun: 0,
             refused: false,
             asked: false,
-            unflushed: false,
-            waited: false,
+            output: Output::Done,
             portion: 0,
             ahead: Ahead::default(),
             closing: None,
@@ -83,16 +81,24 @@ pub struct Connection {
     refused: bool,
     /// The client waits to hear whether its body is wanted.
     asked: bool,
-    /// What was written may not all have been taken.
-    unflushed: bool,
-    /// What is to be written has let the others have their turn.
-    waited: bool,
+    output: Output,
     /// How much has been read since nothing was there, or since the last pause.
     portion: usize,
     /// What came together with a request and belongs to the next ones.
     ahead: Ahead,
     /// How much is still read for nothing, once our end is closed.
     closing: Option<usize>,
+}
+
+/// What has become of what was to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// All of it was taken.
+    Done,
+    /// It lets the others have their turn first.
+    Waits,
+    /// It may not all have been taken.
+    Begun,
 }
 
 impl Connection {
@@ -161,7 +167,7 @@ impl Connection {
 
     /// Says `100 Continue` to a client that asked, if its body is wanted, and nothing else is on its way to it.
     fn answer_expectation(&mut self, context: &mut Context<'_>) {
-        if !self.asked || self.unflushed || !self.watch.is_wanted() {
+        if !self.asked || self.output != Output::Done || !self.watch.is_wanted() {
             return;
         }
         self.asked = false;
@@ -178,7 +184,7 @@ impl Connection {
 
     /// Whether a request was answered, and the answer sent, before all of its body came. Nobody reads the rest of it.
     fn has_an_unread_body(&self) -> bool {
-        self.framing.phase() == Phase::Body && !self.watch.is_answering() && !self.unflushed
+        self.framing.phase() == Phase::Body && !self.watch.is_answering() && self.output == Output::Done
     }
 
     /// Between requests nothing more is on its way, as far as anybody knows.
@@ -214,7 +220,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Ok(()));
         }
         // One at a time, and none as long as its client does not take the answers that there are.
-        if this.framing.phase() == Phase::Between && (this.watch.is_answering() || this.unflushed) {
+        if this.framing.phase() == Phase::Between && (this.watch.is_answering() || this.output != Output::Done) {
             return this.wait_for_its_turn(context);
         }
         if this.portion >= PORTION {
@@ -246,12 +252,13 @@ impl AsyncWrite for Connection {
         if this.watch.is_over() {
             return this.give_up();
         }
-        this.unflushed = true;
-        if !replace(&mut this.waited, true) && !this.sweeper.is_crowded() {
+        if this.output == Output::Done && !this.sweeper.is_crowded() {
             // Answers that are ready together are sent one after the other: whoever they go to is awake from the first one on.
+            this.output = Output::Waits;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        this.output = Output::Begun;
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         match outcome {
             Poll::Pending => this.watch.is_blocked(context, this.sweeper.now()),
@@ -264,8 +271,7 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Only called once everything was taken.
         let this = self.get_mut();
-        this.unflushed = false;
-        this.waited = false;
+        this.output = Output::Done;
         this.watch.has_sent();
         if !this.refused && this.has_an_unread_body() {
             // The HTTP server would wait for its end.
