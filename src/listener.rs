@@ -14,7 +14,7 @@ use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
 };
-use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::dev::{AppConfig, Payload, ServiceResponse};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
@@ -68,8 +68,9 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
         let connections = Connections::start(of_connection, capacity.clone(), draining.clone());
-        let served = apply_fn_factory(factory(), |request: Request, served: &S::Service| {
-            let turn = request.conn_data::<Turn>().map(Turn::begin);
+        let served = apply_fn_factory(factory(), |mut request: Request, served: &S::Service| {
+            let bodiless = matches!(request.payload(), Payload::None);
+            let turn = request.conn_data::<Turn>().map(|turn| turn.begin(bodiless));
             let answer = served.call(request);
             async move {
                 let answer = answer.await?;

@@ -100,20 +100,25 @@ impl Standing {
 pub struct Turn(Rc<Watch>, Rc<Sweeper>);
 
 impl Turn {
-    /// The answer to the request that has begun is being made until this is dropped.
+    /// The answer to the request that has begun is being made until this is dropped. `bodiless`: the request has no body, so that
+    /// nothing can still go wrong with it once it has been answered, and its answer may be sent with others.
     #[must_use]
-    pub fn begin(&self) -> Answering {
+    pub fn begin(&self, bodiless: bool) -> Answering {
         self.1.begins_an_answer();
-        Answering(Rc::clone(&self.0), Rc::clone(&self.1))
+        Answering { watch: Rc::clone(&self.0), sweeper: Rc::clone(&self.1), bodiless }
     }
 }
 
 /// An answer that is being made.
-pub struct Answering(Rc<Watch>, Rc<Sweeper>);
+pub struct Answering {
+    watch: Rc<Watch>,
+    sweeper: Rc<Sweeper>,
+    bodiless: bool,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.1.has_made_an_answer();
-        self.0.has_answered();
+        self.sweeper.has_made_an_answer();
+        self.watch.has_answered(self.bodiless);
     }
 }

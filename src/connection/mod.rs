@@ -252,7 +252,7 @@ impl AsyncWrite for Connection {
         if this.watch.is_over() {
             return this.give_up();
         }
-        if this.output == Output::Done && !this.sweeper.is_crowded() {
+        if this.output == Output::Done && this.watch.is_patient() && !this.sweeper.is_crowded() {
             // Answers that are ready together are sent one after the other: whoever they go to is awake from the first one on.
             this.output = Output::Waits;
             context.waker().wake_by_ref();

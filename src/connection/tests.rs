@@ -148,7 +148,7 @@ fn a_head_and_a_body_have_their_times_and_a_connection_between_requests_has_none
             peer.write_all(sent.as_bytes()).unwrap();
             let mut got = read(&mut connection).await.unwrap();
             if got.len() < sent.len() {
-                drop(connection.turn().begin());
+                drop(connection.turn().begin(true));
                 got.extend(read(&mut connection).await.unwrap());
             }
             assert_eq!(got, sent.as_bytes());
@@ -175,12 +175,12 @@ fn another_request_is_read_once_the_answer_before_it_has_been_made_and_taken() {
         peer.write_all(&[request, request, &post, &request.repeat(1_000)].concat()).unwrap();
         for _ in 0..2 {
             assert_eq!(read(&mut connection).await.unwrap(), request);
-            let answering = turn.begin();
+            let answering = turn.begin(true);
             assert!(tokio::time::timeout(short, read(&mut connection)).await.is_err(), "it must wait");
             drop(answering);
         }
         // A body is read while its request is being answered.
-        let (answering, mut body) = (turn.begin(), Vec::new());
+        let (answering, mut body) = (turn.begin(false), Vec::new());
         while body.len() < post.len() {
             body.extend(read(&mut connection).await.unwrap());
         }
@@ -202,11 +202,14 @@ fn an_answer_waits_for_those_that_are_ready_too_but_not_for_a_crowd() {
     run(async {
         let (mut connection, mut peer) = connect(&Draining::default());
         let turn = connection.turn();
-        for (being_made, waits) in [(0, true), (256, true), (257, false), (0, true)] {
-            let answers: Vec<_> = (0..being_made).map(|_| turn.begin()).collect();
+        for (bodiless, being_made, waits) in
+            [(true, 0, true), (true, 256, true), (true, 257, false), (false, 0, false), (true, 0, true)]
+        {
+            let answers: Vec<_> = (0..being_made).map(|_| turn.begin(true)).collect();
+            drop(turn.begin(bodiless));
             let mut context = Context::from_waker(Waker::noop());
             let written = Pin::new(&mut connection).poll_write(&mut context, b"x");
-            assert_eq!(written.is_pending(), waits, "{being_made}");
+            assert_eq!(written.is_pending(), waits, "{bodiless} {being_made}");
             // Whoever waits is woken, and does not wait twice for one answer.
             if waits {
                 write(&mut connection, 1).await.unwrap();

@@ -38,6 +38,8 @@ pub(super) struct Watch {
     blocked: Cell<bool>,
     /// A request has begun whose answer has not been made yet.
     answering: Cell<bool>,
+    /// The answer that has been made may be sent a little later, with others.
+    patient: Cell<bool>,
     /// Something is there that is not read before that answer has been made and sent.
     more: Cell<bool>,
     /// Says that the client may not have any more what it is being sent.
@@ -129,6 +131,7 @@ impl Watch {
     pub(super) fn begins(&self) {
         self.wanted.set(false);
         self.answering.set(true);
+        self.patient.set(false);
         if self.made.get() {
             self.revoked.replace(None);
         }
@@ -139,12 +142,18 @@ impl Watch {
         self.answering.get()
     }
 
-    /// It has been made.
-    pub(super) fn has_answered(&self) {
+    /// It has been made; whether it may wait to be sent with others.
+    pub(super) fn has_answered(&self, patient: bool) {
         self.answering.set(false);
+        self.patient.set(patient);
         if self.more.take() {
             self.wake();
         }
+    }
+
+    /// Whether what is to be written now is an answer that may wait for others.
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient.get()
     }
 
     /// Something is there for later: who serves the connection must be woken for it.
