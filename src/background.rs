@@ -16,15 +16,6 @@ pub struct Background(Arc<Owned>);
 
 struct Owned(Option<Runtime>);
 
-/// When threads get a core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Priority {
-    /// As all others do.
-    Usual,
-    /// Whenever no other thread wants it, on Linux. That may be next to never.
-    Idle,
-}
-
 /// The task that did the work is gone: it panicked, or the process is ending.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the work was given up")]
@@ -46,13 +37,9 @@ impl Background {
     /// # Errors
     ///
     /// If the threads can't be started.
-    pub fn for_blocking_work(threads: usize, priority: Priority) -> io::Result<Self> {
+    pub fn for_blocking_work(threads: usize) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).max_blocking_threads(threads).thread_name("blocking");
-        if priority == Priority::Idle {
-            builder.on_thread_start(give_way);
-        }
-        let runtime = builder.build()?;
+        let runtime = builder.worker_threads(1).max_blocking_threads(threads).thread_name("blocking").build()?;
         Ok(Self(Arc::new(Owned(Some(runtime)))))
     }
 
@@ -87,17 +74,5 @@ impl Drop for Owned {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Has this thread give way at once to any other that wants its core: who waits on an event loop must not wait for the end of a
-/// time slice, some milliseconds away. Of no consequence where it is not allowed.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let _ =
-            thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), ThreadPriority::Min, idle);
     }
 }

@@ -25,6 +25,10 @@ use crate::draining::Draining;
 /// ([`crate::middleware::answer_headers`]) all that a slow reader holds of our memory.
 const WRITE_BUFFER: usize = 16 * 1024;
 
+/// actix takes the time for a connection that is kept from when an answer is made, by a clock that is half a second late, and ends
+/// it with whatever waits to be sent. With less than this, nothing waits.
+const LONG_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
 /// What the listener goes by.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -68,9 +72,10 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
         let connections = Connections::start(of_connection, capacity.clone(), draining.clone());
-        let served = apply_fn_factory(factory(), |mut request: Request, served: &S::Service| {
+        let served = apply_fn_factory(factory(), move |mut request: Request, served: &S::Service| {
+            // Once such a request has been answered, nothing can go wrong with it any more.
             let bodiless = matches!(request.payload(), Payload::None);
-            let turn = request.conn_data::<Turn>().map(|turn| turn.begin(bodiless));
+            let turn = request.conn_data::<Turn>().map(|turn| turn.begin(bodiless && keep_alive >= LONG_KEEP_ALIVE));
             let answer = served.call(request);
             async move {
                 let answer = answer.await?;

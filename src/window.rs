@@ -262,22 +262,24 @@ struct Report<E: CallError> {
 
 impl<E: CallError> Report<E> {
     fn conclude(mut self, outcome: Result<Found, E>) -> Outcome<E> {
-        let key = self.key.take().unwrap_or_default();
-        let outcome = self.window.settle(&key, outcome);
+        let outcome = self.window.settle(self.key.as_deref().unwrap_or_default(), outcome);
         // First out of the way, then told: who comes in between finds the answer, or makes a call of its own.
-        let waiting = self.window.in_flight().remove(&key).flatten();
-        if let Some(waiting) = waiting {
+        if let Some(waiting) = self.end() {
             waiting.send_replace(Some(outcome.clone()));
         }
         outcome
+    }
+
+    /// The call is under way no longer. Those who wait, if it was; dropped, they are told that nobody knows how it ended.
+    fn end(&mut self) -> Option<Waiting<E>> {
+        let key = self.key.take()?;
+        self.window.in_flight().remove(&key)?
     }
 }
 
 impl<E: CallError> Drop for Report<E> {
     fn drop(&mut self) {
-        if let Some(key) = &self.key {
-            self.window.in_flight().remove(key);
-        }
+        drop(self.end());
     }
 }
 

@@ -70,24 +70,24 @@ def one_megabyte(farm, loader, servers, scale):
 
 
 def cores(farm, loader, scale):
-    """The same load on one core and on both; server and load share them."""
-    both = [farm.server_core, farm.load_core]
-    one = farm.ours("ours-one-core", cores=[farm.server_core])
-    two = farm.ours("ours-two-cores", cores=both)
-    runs = []
-    for round in range(scale.rounds):
-        runs.append(loader.rooms("server and load on 1 core", one, connections=64, seconds=scale.seconds, round=round,
-                                 cores=[farm.server_core]))
-        runs.append(loader.rooms("server and load on 2 cores", two, connections=64, seconds=scale.seconds, round=round,
-                                 cores=both, threads=2))
-    farm.stop(one, two)
-    bar = ratio_bar("P5", "cores 1 → 2: requests/s", runs, "server and load on 2 cores", "server and load on 1 core", 64, rate,
-                    1.8, at_most=False)
+    """The same load on one core and on both; server and load share them. Beside it the framework alone, which has the same way to
+    go from core to core and nothing of ours in it."""
+    places = {"on 1 core": [farm.server_core], "on 2 cores": [farm.server_core, farm.load_core]}
+    kinds = {"server and load": lambda name, cores: farm.ours(name, cores=cores),
+             "actix-fixed-jwt and load": lambda name, cores: farm.rust(name, "actix_fixed", cores=cores, JWT="1")}
+    cells = [(f"{kind} {place}", start(f"{kind}-{place}".replace(" ", "-"), cores), cores)
+             for kind, start in kinds.items() for place, cores in places.items()]
+    runs = [loader.rooms(label, server, connections=64, seconds=scale.seconds, round=round, cores=cores, threads=len(cores))
+            for round in range(scale.rounds) for label, server, cores in cells]
+    farm.stop(*(server for _, server, _ in cells))
+    ours, framework = (ratio_bar("P5", "cores 1 → 2: requests/s", runs, f"{kind} on 2 cores", f"{kind} on 1 core", 64, rate,
+                                 1.8, at_most=False) for kind in kinds)
     found = pairs(runs, "server and load on 2 cores", "server and load on 1 core", 64)
-    if found and bar.passed is None:
+    if found and ours.passed is None:
         # Here the load is meant to take its part of the cores.
-        bar = Bar(bar.row, bar.what, bar.figure, bar.bar, float(bar.figure) >= 1.8, bar.remark.split(";")[0])
+        ours = Bar(ours.row, ours.what, ours.figure, ours.bar, float(ours.figure) >= 1.8, ours.remark.split(";")[0])
     if found:
         share = sum(two.busy for two, _ in found) / len(found) / 2
-        bar.remark += f"; the server had {share:.0%} of both cores, wrk the rest"
-    return runs, [bar]
+        ours.remark += (f"; the server had {share:.0%} of both cores, wrk the rest; actix-fixed-jwt, which writes no log and keeps"
+                        f" nothing: {framework.figure}")
+    return runs, [ours]

@@ -179,9 +179,9 @@ class Farm:
                 name, "proxy_cache kept; proxy_cache_valid 200 5s; proxy_cache_lock on;"
                       " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")
 
-    def rust(self, name, program, start=True, **env):
+    def rust(self, name, program, start=True, cores=None, **env):
         """A peer from the Rust crate."""
-        return self._peer(name, [self.tools / program], start, **env)
+        return self._peer(name, [self.tools / program], start, cores, **env)
 
     def nginx(self, name, cache=""):
         port, folder = free_port(), self.folder / name
@@ -201,10 +201,10 @@ class Farm:
             if server in self.running:
                 self.running.remove(server)
 
-    def _peer(self, name, command, start=True, **env):
+    def _peer(self, name, command, start=True, cores=None, **env):
         port = free_port()
         env = {"PORT": str(port), "SECRET": SECRET, "ADMIN_CONTROL_URL": self.admin_control, **env}
-        server = Server(name, self.folder, port, command, env, [self.server_core])
+        server = Server(name, self.folder, port, command, env, cores or [self.server_core])
         return self._start(server) if start else server
 
     def _start(self, server):

@@ -2,6 +2,7 @@
 
 mod admissions;
 mod events;
+mod giving_way;
 mod logged_in;
 mod login;
 pub mod management;

@@ -1,6 +1,6 @@
-//! Passwords: argon2id, off the event loop, one a core at a time, on threads that give way to all others. Where those leave no
-//! core any time, another one a core at a time, on threads that do not. Each hash takes 19 MiB; the memory is kept and used
-//! again, because an allocator that gets it back in pieces does not give it back to the system.
+//! Passwords: argon2id, off the event loop, at most one a core at a time, on threads that give way to all others as long as those
+//! leave them some time. Each hash takes 19 MiB; the memory is kept and used again, because an allocator that gets it back in
+//! pieces does not give it back to the system.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,14 +12,11 @@ use tokio::sync::{AcquireError, OnceCell, OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Error;
-use crate::background::{Background, Priority};
+use super::giving_way::GivingWay;
+use crate::background::Background;
 
 /// How long a login waits for its turn; a person who waits longer has tried again.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// For how long a login gives way to everything else, in the line and at its turn: as long as a few are hashed in on an idle core,
-/// and no longer than a person hardly notices.
-const GIVES_WAY_FOR: Duration = Duration::from_millis(250);
 
 /// How many strangers may stand in line among those who were here before, for each core: enough that a crowd of the latter leaves
 /// strangers their share, and few enough that a storm of strangers holds none of the latter up for long.
@@ -35,21 +32,17 @@ const NOBODYS: &str = "nobody has this password";
 
 /// Hashes and verifies.
 pub(super) struct Hasher {
-    giving_way: Line,
-    insisting: Line,
-    memory: Memory,
-    dummy: OnceCell<String>,
-}
-
-/// A line of logins, and the threads at the end of it.
-struct Line {
     turns: Arc<Semaphore>,
     /// Strangers wait for a place in that line first, and those who signed in from the same place before do not: a storm of
     /// strangers must not keep them out. Not by a turn of their own: two hashes on one core take longer together than one after
     /// the other.
     strangers: Arc<Semaphore>,
     threads: OnceCell<Background>,
-    priority: Priority,
+    memory: Memory,
+    giving_way: GivingWay,
+    /// That of threads that give way. Not shared, because its lock would be.
+    memory_there: Memory,
+    dummy: OnceCell<String>,
 }
 
 /// Leave to hash once; given back when it is dropped.
@@ -61,17 +54,21 @@ struct Turn {
 impl Hasher {
     pub(super) fn new() -> Self {
         Self {
-            giving_way: Line::new(Priority::Idle),
-            insisting: Line::new(Priority::Usual),
+            turns: Arc::new(Semaphore::new(cores())),
+            strangers: Arc::new(Semaphore::new(STRANGERS * cores())),
+            threads: OnceCell::new(),
             memory: Memory::default(),
+            giving_way: GivingWay::new(cores()),
+            memory_there: Memory::default(),
             dummy: OnceCell::new(),
         }
     }
 
     /// A new PHC string, with a salt of its own.
     pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
+        let turn = self.turn(false).await?;
         let password = normalised(password);
-        self.off_the_event_loop(false, move || {
+        self.off_the_event_loop(turn, move |_| {
             let hash = argon2()?.hash_password(password.as_bytes()).map_err(|_| Error::Hash)?;
             Ok(hash.to_string())
         })
@@ -86,35 +83,12 @@ impl Hasher {
         let has_hash = hash.is_some();
         let hash = hash.unwrap_or_else(|| dummy.clone());
         let password = normalised(password);
-        let memory = self.memory.clone();
-        self.off_the_event_loop(known, move || {
+        let turn = self.turn(known).await?;
+        self.off_the_event_loop(turn, move |memory| {
             let matches = memory.with(|blocks| matches(password.as_bytes(), &hash, blocks))?;
             Ok(matches && has_hash)
         })
         .await
-    }
-
-    /// Does `work`; once more where others leave no core any time for it. What was begun then ends whenever it can, for nothing.
-    async fn off_the_event_loop<T: Send + 'static>(
-        &self,
-        known: bool,
-        work: impl FnOnce() -> Result<T, Error> + Clone + Send + 'static,
-    ) -> Result<T, Error> {
-        match tokio::time::timeout(GIVES_WAY_FOR, self.giving_way.work(known, work.clone())).await {
-            Ok(done) => done,
-            Err(_) => self.insisting.work(known, work).await,
-        }
-    }
-}
-
-impl Line {
-    fn new(priority: Priority) -> Self {
-        Self {
-            turns: Arc::new(Semaphore::new(cores())),
-            strangers: Arc::new(Semaphore::new(STRANGERS * cores())),
-            threads: OnceCell::new(),
-            priority,
-        }
     }
 
     async fn turn(&self, known: bool) -> Result<Turn, Error> {
@@ -128,16 +102,17 @@ impl Line {
         }
     }
 
-    async fn work<T: Send + 'static>(
+    async fn off_the_event_loop<T: Send + 'static>(
         &self,
-        known: bool,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+        turn: Turn,
+        work: impl FnOnce(&Memory) -> Result<T, Error> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = self.turn(known).await?;
-        let start = || async { Background::for_blocking_work(cores(), self.priority).map_err(|_| Error::Hash) };
+        let start = || async { Background::for_blocking_work(cores()).map_err(|_| Error::Hash) };
         let threads = self.threads.get_or_try_init(start).await?;
+        let (giving_way, memory, memory_there) = (self.giving_way.clone(), self.memory.clone(), self.memory_there.clone());
         let work = threads.run_blocking(move || {
-            let result = work();
+            let there = work.clone();
+            let result = giving_way.wait_for(move || there(&memory_there)).unwrap_or_else(|| work(&memory));
             drop(turn);
             result
         });
@@ -207,7 +182,6 @@ mod tests {
     use super::*;
     use std::cell::Cell;
     use std::rc::Rc;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[actix_rt::test]
     async fn a_password_is_itself_to_the_last_byte_and_in_either_normal_form() {
@@ -250,21 +224,6 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(hasher.verify("secret", Some(hash), true).await.unwrap());
         assert!(done.get() <= (STRANGERS + 3) * cores(), "{} were before", done.get());
-    }
-
-    #[actix_rt::test]
-    async fn where_others_leave_no_core_any_time_a_password_is_checked_all_the_same() {
-        let hasher = Hasher::new();
-        let hash = hasher.hash("secret").await.unwrap();
-        let over = Arc::new(AtomicBool::new(false));
-        for _ in 0..3 * cores() {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || while !over.load(Ordering::Relaxed) {});
-        }
-        // A thread that only gets what they leave would take three times as long at least.
-        let checked = tokio::time::timeout(Duration::from_secs(5), hasher.verify("secret", Some(hash), false)).await;
-        over.store(true, Ordering::Relaxed);
-        assert!(checked.unwrap().unwrap());
     }
 
     impl Hasher {

@@ -100,12 +100,12 @@ impl Standing {
 pub struct Turn(Rc<Watch>, Rc<Sweeper>);
 
 impl Turn {
-    /// The answer to the request that has begun is being made until this is dropped. `bodiless`: the request has no body, so that
-    /// nothing can still go wrong with it once it has been answered, and its answer may be sent with others.
+    /// The answer to the request that has begun is being made until this is dropped. `patient`: it, or what of it is still to be
+    /// sent then, may wait for other answers that are ready.
     #[must_use]
-    pub fn begin(&self, bodiless: bool) -> Answering {
-        self.1.begins_an_answer();
-        Answering { watch: Rc::clone(&self.0), sweeper: Rc::clone(&self.1), bodiless }
+    pub fn begin(&self, patient: bool) -> Answering {
+        self.1.has_one_more();
+        Answering { watch: Rc::clone(&self.0), sweeper: Rc::clone(&self.1), patient }
     }
 }
 
@@ -113,12 +113,12 @@ impl Turn {
 pub struct Answering {
     watch: Rc<Watch>,
     sweeper: Rc<Sweeper>,
-    bodiless: bool,
+    patient: bool,
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.sweeper.has_made_an_answer();
-        self.watch.has_answered(self.bodiless);
+        self.sweeper.has_one_less();
+        self.watch.has_answered(self.patient);
     }
 }

@@ -175,6 +175,12 @@ impl Connection {
         let _ = Pin::new(&mut self.stream).poll_write(context, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
+    fn waits_no_longer(&self) {
+        if self.output == Output::Waits {
+            self.sweeper.has_one_less();
+        }
+    }
+
     /// Ends it at once, with whatever is still on its way.
     fn give_up<T>(&self) -> Poll<io::Result<T>> {
         // Else the kernel would go on for minutes. It only fails if there is no connection any more.
@@ -255,9 +261,11 @@ impl AsyncWrite for Connection {
         if this.output == Output::Done && this.watch.is_patient() && !this.sweeper.is_crowded() {
             // Answers that are ready together are sent one after the other: whoever they go to is awake from the first one on.
             this.output = Output::Waits;
+            this.sweeper.has_one_more();
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        this.waits_no_longer();
         this.output = Output::Begun;
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         match outcome {
@@ -296,6 +304,12 @@ impl AsyncWrite for Connection {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.waits_no_longer();
     }
 }
 

@@ -13,7 +13,7 @@ use super::watch::{TICK, Tick, Watch, after};
 use super::{Capacity, Rules};
 use crate::draining::Draining;
 
-/// Where more answers than this are being made, none waits for the others.
+/// Where more answers than this are being made or wait, no other one waits.
 const CROWD: usize = 256;
 
 /// Looks after the connections of one worker.
@@ -25,7 +25,7 @@ pub(super) struct Sweeper {
     watches: RefCell<Vec<Rc<Watch>>>,
     /// Those without a seat, the oldest first.
     standing: RefCell<VecDeque<Weak<Watch>>>,
-    /// How many answers are being made.
+    /// How many answers are being made, or wait for others.
     answers: Cell<usize>,
 }
 
@@ -105,15 +105,16 @@ impl Sweeper {
         standing.push_back(Rc::downgrade(watch));
     }
 
-    pub(super) fn begins_an_answer(&self) {
+    /// One more answer is being made or waits.
+    pub(super) fn has_one_more(&self) {
         self.answers.set(self.answers.get() + 1);
     }
 
-    pub(super) fn has_made_an_answer(&self) {
+    pub(super) fn has_one_less(&self) {
         self.answers.set(self.answers.get() - 1);
     }
 
-    /// Whether so many answers are being made that to wait for all that are ready would take long.
+    /// Whether they are so many that to wait for all that are ready would take long.
     pub(super) fn is_crowded(&self) -> bool {
         self.answers.get() > CROWD
     }

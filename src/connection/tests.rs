@@ -202,14 +202,14 @@ fn an_answer_waits_for_those_that_are_ready_too_but_not_for_a_crowd() {
     run(async {
         let (mut connection, mut peer) = connect(&Draining::default());
         let turn = connection.turn();
-        for (bodiless, being_made, waits) in
+        for (patient, being_made, waits) in
             [(true, 0, true), (true, 256, true), (true, 257, false), (false, 0, false), (true, 0, true)]
         {
             let answers: Vec<_> = (0..being_made).map(|_| turn.begin(true)).collect();
-            drop(turn.begin(bodiless));
+            drop(turn.begin(patient));
             let mut context = Context::from_waker(Waker::noop());
             let written = Pin::new(&mut connection).poll_write(&mut context, b"x");
-            assert_eq!(written.is_pending(), waits, "{bodiless} {being_made}");
+            assert_eq!(written.is_pending(), waits, "{patient} {being_made}");
             // Whoever waits is woken, and does not wait twice for one answer.
             if waits {
                 write(&mut connection, 1).await.unwrap();

@@ -151,9 +151,9 @@ impl Watch {
         }
     }
 
-    /// Whether what is to be written now is an answer that may wait for others.
+    /// Whether what is to be written now is an answer that may wait for others. Not without a seat: who stands may have to give way.
     pub(super) fn is_patient(&self) -> bool {
-        self.patient.get()
+        self.patient.get() && self.seat.borrow().is_some()
     }
 
     /// Something is there for later: who serves the connection must be woken for it.

@@ -264,6 +264,16 @@ fn a_thousand_requests_in_one_write_get_a_thousand_answers_in_their_order() {
 }
 
 #[test]
+fn an_answer_comes_however_short_a_connection_is_kept() {
+    let server = TestServer::with(&[("APP_SERVER__KEEP_ALIVE", "1ms")]);
+    let token = tokens::user();
+    for _ in 0..50 {
+        let answer = server.client().connect().ask(&request("GET", b"/callConfig", Some(&token)));
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[test]
 fn more_requests_than_are_worked_on_at_once_get_503_before_any_work_and_waiting_bodies_do_not_count() {
     let server = TestServer::with(&[("APP_SERVER__MAX_IN_FLIGHT", "1")]);
     server.script.catch_up("slow", Reply::silence());
