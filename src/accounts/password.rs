@@ -182,6 +182,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
     use std::rc::Rc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[actix_rt::test]
     async fn a_password_is_itself_to_the_last_byte_and_in_either_normal_form() {
@@ -224,6 +225,21 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(hasher.verify("secret", Some(hash), true).await.unwrap());
         assert!(done.get() <= (STRANGERS + 3) * cores(), "{} were before", done.get());
+    }
+
+    #[actix_rt::test]
+    async fn where_others_leave_no_core_any_time_a_password_is_checked_all_the_same() {
+        let hasher = Hasher::new();
+        let hash = hasher.hash("secret").await.unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        for _ in 0..3 * cores() {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || while !over.load(Ordering::Relaxed) {});
+        }
+        // A thread that only gets what they leave would take three times as long at least.
+        let checked = tokio::time::timeout(Duration::from_secs(5), hasher.verify("secret", Some(hash), false)).await;
+        over.store(true, Ordering::Relaxed);
+        assert!(checked.unwrap().unwrap());
     }
 
     impl Hasher {
