@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,17 +15,24 @@ const PATIENCE: Duration = Duration::from_millis(150);
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// So many threads that give way, from their first work on. Clones are the same.
+/// Threads that give way. They end with the last clone of this; where they may not give way, at once.
 #[derive(Clone)]
 pub(super) struct GivingWay {
-    threads: usize,
     free: Arc<Semaphore>,
-    way_in: Arc<OnceLock<Sender<Work>>>,
+    way_in: Sender<Work>,
 }
 
 impl GivingWay {
-    pub(super) fn new(threads: usize) -> Self {
-        Self { threads, free: Arc::new(Semaphore::new(threads)), way_in: Arc::default() }
+    /// Starts so many threads.
+    pub(super) fn start(threads: usize) -> Self {
+        let (way_in, way_out) = mpsc::channel();
+        let way_out = Arc::new(Mutex::new(way_out));
+        for _ in 0..threads {
+            let way_out = Arc::clone(&way_out);
+            // One that can't be started is no worse than one that may not give way.
+            let _ = thread::Builder::new().name("giving-way".to_owned()).spawn(move || work_off(&way_out));
+        }
+        Self { free: Arc::new(Semaphore::new(threads)), way_in }
     }
 
     /// Waits for what `work` gives. `None` if all threads are taken, none may give way here, or it took too long: then it still
@@ -42,29 +49,18 @@ impl GivingWay {
             drop(taken);
             let _ = done.send(result);
         };
-        self.way_in.get_or_init(|| start(self.threads)).send(Box::new(work)).ok()?;
+        self.way_in.send(Box::new(work)).ok()?;
         is_done.recv_timeout(PATIENCE).ok()
     }
 }
 
-/// Starts the threads. They end with the last that may send them work; where they may not give way, at once.
-fn start(threads: usize) -> Sender<Work> {
-    let (way_in, way_out) = mpsc::channel();
-    let way_out = Arc::new(Mutex::new(way_out));
-    for _ in 0..threads {
-        let way_out = Arc::clone(&way_out);
-        let work_off = move || {
-            if gives_way() {
-                while let Ok(work) = next(&way_out) {
-                    // A panic shows by the result that is missing.
-                    let _ = catch_unwind(AssertUnwindSafe(work));
-                }
-            }
-        };
-        // One that can't be started is no worse than one that may not give way.
-        let _ = thread::Builder::new().name("giving-way".to_owned()).spawn(work_off);
+fn work_off(way_out: &Mutex<Receiver<Work>>) {
+    if gives_way() {
+        while let Ok(work) = next(way_out) {
+            // A panic shows by the result that is missing.
+            let _ = catch_unwind(AssertUnwindSafe(work));
+        }
     }
-    way_in
 }
 
 fn next(way_out: &Mutex<Receiver<Work>>) -> Result<Work, mpsc::RecvError> {
@@ -93,7 +89,7 @@ mod tests {
 
     #[test]
     fn work_is_done_there_as_long_as_a_thread_is_free_and_its_time_is_not_over() {
-        let giving_way = GivingWay::new(1);
+        let giving_way = GivingWay::start(1);
         let Some(name) = giving_way.wait_for(|| thread::current().name().map(str::to_owned)) else {
             println!("no thread may give way here");
             return;

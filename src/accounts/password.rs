@@ -37,9 +37,8 @@ pub(super) struct Hasher {
     /// strangers must not keep them out. Not by a turn of their own: two hashes on one core take longer together than one after
     /// the other.
     strangers: Arc<Semaphore>,
-    threads: OnceCell<Background>,
+    threads: OnceCell<(Background, GivingWay)>,
     memory: Memory,
-    giving_way: GivingWay,
     /// That of threads that give way. Not shared, because its lock would be.
     memory_there: Memory,
     dummy: OnceCell<String>,
@@ -58,7 +57,6 @@ impl Hasher {
             strangers: Arc::new(Semaphore::new(STRANGERS * cores())),
             threads: OnceCell::new(),
             memory: Memory::default(),
-            giving_way: GivingWay::new(cores()),
             memory_there: Memory::default(),
             dummy: OnceCell::new(),
         }
@@ -107,9 +105,12 @@ impl Hasher {
         turn: Turn,
         work: impl FnOnce(&Memory) -> Result<T, Error> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let start = || async { Background::for_blocking_work(cores()).map_err(|_| Error::Hash) };
-        let threads = self.threads.get_or_try_init(start).await?;
-        let (giving_way, memory, memory_there) = (self.giving_way.clone(), self.memory.clone(), self.memory_there.clone());
+        let start = || async {
+            let threads = Background::for_blocking_work(cores()).map_err(|_| Error::Hash)?;
+            Ok::<_, Error>((threads, GivingWay::start(cores())))
+        };
+        let (threads, giving_way) = self.threads.get_or_try_init(start).await?;
+        let (giving_way, memory, memory_there) = (giving_way.clone(), self.memory.clone(), self.memory_there.clone());
         let work = threads.run_blocking(move || {
             let there = work.clone();
             let result = giving_way.wait_for(move || there(&memory_there)).unwrap_or_else(|| work(&memory));

@@ -8,6 +8,7 @@ mod ahead;
 mod capacity;
 mod framing;
 mod handles;
+mod output;
 mod rules;
 mod socket;
 mod sweeper;
@@ -28,6 +29,7 @@ use ahead::Ahead;
 pub use capacity::Capacity;
 use framing::{Framing, Phase, Refused};
 pub use handles::{Announcement, Answering, Invitation, Revocable, Sending, Standing, Turn};
+use output::Output;
 pub use rules::Rules;
 pub use socket::listen;
 use sweeper::Sweeper;
@@ -61,7 +63,7 @@ impl Connections {
             begun: 0,
             refused: false,
             asked: false,
-            output: Output::Done,
+            output: Output::new(Rc::clone(&self.0)),
             portion: 0,
             ahead: Ahead::default(),
             closing: None,
@@ -88,17 +90,6 @@ pub struct Connection {
     ahead: Ahead,
     /// How much is still read for nothing, once our end is closed.
     closing: Option<usize>,
-}
-
-/// What has become of what was to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Output {
-    /// All of it was taken.
-    Done,
-    /// It lets the others have their turn first.
-    Waits,
-    /// It may not all have been taken.
-    Begun,
 }
 
 impl Connection {
@@ -167,18 +158,12 @@ impl Connection {
 
     /// Says `100 Continue` to a client that asked, if its body is wanted, and nothing else is on its way to it.
     fn answer_expectation(&mut self, context: &mut Context<'_>) {
-        if !self.asked || self.output != Output::Done || !self.watch.is_wanted() {
+        if !self.asked || !self.output.is_done() || !self.watch.is_wanted() {
             return;
         }
         self.asked = false;
         // An idle connection takes 25 bytes; should it not, the client sends its body without a word after a while.
         let _ = Pin::new(&mut self.stream).poll_write(context, b"HTTP/1.1 100 Continue\r\n\r\n");
-    }
-
-    fn waits_no_longer(&self) {
-        if self.output == Output::Waits {
-            self.sweeper.has_one_less();
-        }
     }
 
     /// Ends it at once, with whatever is still on its way.
@@ -190,7 +175,7 @@ impl Connection {
 
     /// Whether a request was answered, and the answer sent, before all of its body came. Nobody reads the rest of it.
     fn has_an_unread_body(&self) -> bool {
-        self.framing.phase() == Phase::Body && !self.watch.is_answering() && self.output == Output::Done
+        self.framing.phase() == Phase::Body && !self.watch.is_answering() && self.output.is_done()
     }
 
     /// Between requests nothing more is on its way, as far as anybody knows.
@@ -226,7 +211,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Ok(()));
         }
         // One at a time, and none as long as its client does not take the answers that there are.
-        if this.framing.phase() == Phase::Between && (this.watch.is_answering() || this.output != Output::Done) {
+        if this.framing.phase() == Phase::Between && (this.watch.is_answering() || !this.output.is_done()) {
             return this.wait_for_its_turn(context);
         }
         if this.portion >= PORTION {
@@ -258,15 +243,7 @@ impl AsyncWrite for Connection {
         if this.watch.is_over() {
             return this.give_up();
         }
-        if this.output == Output::Done && this.watch.is_patient() && !this.sweeper.is_crowded() {
-            // Answers that are ready together are sent one after the other: whoever they go to is awake from the first one on.
-            this.output = Output::Waits;
-            this.sweeper.has_one_more();
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        this.waits_no_longer();
-        this.output = Output::Begun;
+        ready!(this.output.poll_turn(this.watch.is_patient(), context));
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         match outcome {
             Poll::Pending => this.watch.is_blocked(context, this.sweeper.now()),
@@ -279,7 +256,7 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Only called once everything was taken.
         let this = self.get_mut();
-        this.output = Output::Done;
+        this.output.has_been_sent();
         this.watch.has_sent();
         if !this.refused && this.has_an_unread_body() {
             // The HTTP server would wait for its end.
@@ -304,12 +281,6 @@ impl AsyncWrite for Connection {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.waits_no_longer();
     }
 }
 
