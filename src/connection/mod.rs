@@ -243,7 +243,7 @@ impl AsyncWrite for Connection {
         if this.watch.is_over() {
             return this.give_up();
         }
-        ready!(this.output.poll_turn(this.watch.is_patient(), context));
+        ready!(this.output.poll_turn(&this.watch, context));
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         match outcome {
             Poll::Pending => this.watch.is_blocked(context, this.sweeper.now()),

@@ -1,9 +1,14 @@
 //! How far what is to be written to one connection has come, and whether it lets others have their turn first. Knows no bytes.
+//!
+//! Answers that are ready together are sent one after the other, because whoever they go to is awake from the first one on. None
+//! waits that might be lost by it (`listener` knows which, and says `patient`), none on a connection that may have to give way,
+//! and none in a crowd.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::sweeper::Sweeper;
+use super::watch::Watch;
 
 /// What is to be written to one connection.
 pub(super) struct Output {
@@ -31,10 +36,9 @@ impl Output {
         self.stage == Stage::Done
     }
 
-    /// Ready when it may be written. Answers that are ready together are sent one after the other, if they are `patient`: whoever
-    /// they go to is awake from the first one on.
-    pub(super) fn poll_turn(&mut self, patient: bool, context: &Context<'_>) -> Poll<()> {
-        if self.is_done() && patient && !self.sweeper.is_crowded() {
+    /// Ready when it may be written.
+    pub(super) fn poll_turn(&mut self, watch: &Watch, context: &Context<'_>) -> Poll<()> {
+        if self.is_done() && watch.is_patient() && watch.has_seat() && !self.sweeper.is_crowded() {
             self.becomes(Stage::Waits);
             context.waker().wake_by_ref();
             return Poll::Pending;

@@ -151,9 +151,14 @@ impl Watch {
         }
     }
 
-    /// Whether what is to be written now is an answer that may wait for others. Not without a seat: who stands may have to give way.
+    /// Whether what is to be written now is an answer that may wait for others.
     pub(super) fn is_patient(&self) -> bool {
-        self.patient.get() && self.seat.borrow().is_some()
+        self.patient.get()
+    }
+
+    /// Whether it is one of those that there is room for.
+    pub(super) fn has_seat(&self) -> bool {
+        self.seat.borrow().is_some()
     }
 
     /// Something is there for later: who serves the connection must be woken for it.
