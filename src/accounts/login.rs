@@ -16,14 +16,10 @@ impl Accounts {
     ) -> Result<LoggedIn, Error> {
         // Begun before the password is looked at: fifty guesses at one instant are fifty.
         let attempt = throttle::Attempt::begin(&self.database, &email, asker.client(), &self.clock).await?;
-        let checked = self.check(email, password, attempt.known_here(), user).await;
+        let checked = self.check(email, password, &attempt, user).await;
         match &checked {
-            // The session is there; a count that could not be cleared is no reason to keep it from its owner.
-            Ok(_) => {
-                if let Err(error) = attempt.succeeded(&self.database).await {
-                    log::warn!(cause:% = error; "failed logins could not be cleared");
-                }
-            }
+            // It ended together with the session's start.
+            Ok(_) => {}
             Err(Error::WrongCredentials) => attempt.failed(&self.database).await?,
             // Nothing can be written just now.
             Err(Error::Database(_)) => attempt.withdrawn_later(self.database.clone()),
@@ -36,7 +32,7 @@ impl Accounts {
         &self,
         email: String,
         password: &str,
-        known_here: bool,
+        attempt: &throttle::Attempt,
         id: &mut Option<String>,
     ) -> Result<LoggedIn, Error> {
         // An account that changed since its password was checked is looked at once more: another login may have renewed its hash.
@@ -44,10 +40,10 @@ impl Accounts {
             let user = self.database.user_by_email(email.clone()).await?;
             *id = user.as_ref().map(|user| user.id.clone());
             let hash = user.as_ref().map(|user| user.password_hash.clone());
-            let matches = self.hasher.verify(password, hash, known_here).await?;
+            let matches = self.hasher.verify(password, hash, attempt.known_here()).await?;
             let user = user.filter(|user| matches && !user.disabled).ok_or(Error::WrongCredentials)?;
             let outdated = password::is_outdated(&user.password_hash).then(|| user.password_hash.clone());
-            if let Some(logged_in) = self.start_session(user).await? {
+            if let Some(logged_in) = self.start_session(user, attempt).await? {
                 if let (Some(outdated), Some(id)) = (outdated, id) {
                     self.renew_hash(id, outdated, password).await;
                 }
@@ -58,19 +54,20 @@ impl Accounts {
     }
 
     /// `None` if the account was disabled or got another password meanwhile.
-    async fn start_session(&self, user: User) -> Result<Option<LoggedIn>, Error> {
+    async fn start_session(&self, user: User, attempt: &throttle::Attempt) -> Result<Option<LoggedIn>, Error> {
         let refresh_token = random::secret();
         let now = self.clock.unix_milliseconds();
         let session = Session { id: random::id(), user_id: user.id, email: user.email, name: user.name };
-        let started = self.database.insert_session(NewSession {
+        let new = NewSession {
             id: session.id.clone(),
             user_id: session.user_id.clone(),
             password_hash: user.password_hash,
             refresh_token_hash: refresh_token::hash(&refresh_token),
             created_at: now,
             expires_at: now.saturating_add(milliseconds(self.rules.session_ttl)),
-        });
-        Ok(started.await?.then(|| self.logged_in(session, refresh_token)))
+        };
+        let started = self.database.insert_session(new, attempt.succeeded()).await?;
+        Ok(started.then(|| self.logged_in(session, refresh_token)))
     }
 
     /// Takes the place of a hash made in an older way. The session is there already, so that a failure is no reason to keep it.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Error, milliseconds, refresh_token};
 use crate::clock::Clock;
-use crate::db::{Database, LoginFailures};
+use crate::db::{Database, EndedAttempt, LoginFailures};
 use crate::random;
 
 /// How often a count is tried to be written when others write it too.
@@ -131,9 +131,15 @@ fn ended(known: LoginFailures) -> LoginFailures {
     LoginFailures { checking: (known.checking - 1).max(0), ..known }
 }
 
+/// A count's name, and what it allows.
+type Scope = (String, &'static Limit);
+
+/// What is known of each of some scopes.
+type Counts = Vec<(String, LoginFailures)>;
+
 /// One login that is being checked. Dropped without a word it is forgotten after [`LEASE`]: the client may have gone.
 pub(super) struct Attempt {
-    begun: Vec<(String, &'static Limit)>,
+    begun: Vec<Scope>,
     pair: String,
     known_here: bool,
     clock: Clock,
@@ -154,17 +160,10 @@ impl Attempt {
         let all = [(address, &ADDRESS), (pair, &PAIR), (account, &ACCOUNT)];
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
-            let known = database.login_failures(names(&all)).await?;
-            let now = clock.unix_milliseconds();
-            let succeeded_at = known.get(1).map_or(0, |pair| pair.succeeded_at);
-            let known_here = succeeded_at > 0 && succeeded_at > now - milliseconds(KNOWN_FOR);
-            let [address, pair, account] = &all;
-            let scopes = if known_here { vec![address, pair] } else { vec![address, pair, account] };
-            let scopes: Vec<_> = scopes.into_iter().cloned().collect();
-            if let Some(next) = begin_in_all(&scopes, &known, now)?
-                && database.replace_login_failures(next).await?
-            {
-                return Ok(Self { pair: pair.0.clone(), begun: scopes, known_here, clock: clock.clone() });
+            let (scopes, clock) = (all.clone(), clock.clone());
+            let begun = move |known: &[LoginFailures]| begin_in_all(&scopes, known, &clock);
+            if let Some(attempt) = database.rewrite_login_failures(names(&all), begun).await? {
+                return Ok(attempt);
             }
             // Not all at the same moment again.
             tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
@@ -179,19 +178,29 @@ impl Attempt {
 
     /// The password was wrong.
     pub(super) async fn failed(self, database: &Database) -> Result<(), Error> {
-        self.rewrite(database, |_, limit, known| limit.failed(known, self.clock.unix_milliseconds())).await
+        for _ in 0..TRIES {
+            let (begun, clock) = (self.begun.clone(), self.clock.clone());
+            let failed = move |known: &[LoginFailures]| {
+                let now = clock.unix_milliseconds();
+                let next = begun.into_iter().zip(known).map(|((scope, limit), known)| (scope, limit.failed(*known, now)));
+                Ok::<_, Error>(Some((next.collect(), ())))
+            };
+            // Again, if somebody else wrote in between.
+            if database.rewrite_login_failures(names(&self.begun), failed).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::Overloaded)
     }
 
-    /// The password was right: here there were no failures.
-    pub(super) async fn succeeded(self, database: &Database) -> Result<(), Error> {
-        let succeeded_at = self.clock.unix_milliseconds();
-        let clean = |known| LoginFailures { failures: 0, blocked_until: 0, succeeded_at, ..ended(known) };
-        self.rewrite(database, |scope, _, known| if *scope == self.pair { clean(known) } else { ended(known) }).await
+    /// How it ends if the password was right: here there were no failures.
+    pub(super) fn succeeded(&self) -> EndedAttempt {
+        EndedAttempt { succeeded: Some((self.pair.clone(), self.clock.unix_milliseconds())), ..self.ended() }
     }
 
     /// No password was checked.
     pub(super) async fn withdrawn(self, database: &Database) -> Result<(), Error> {
-        self.rewrite(database, |_, _, known| ended(known)).await
+        Ok(database.end_login_attempt(self.ended()).await?)
     }
 
     /// Nobody knows what the password was: the database failed. It is withdrawn as soon as it can be, so that those who were
@@ -199,45 +208,34 @@ impl Attempt {
     pub(super) fn withdrawn_later(self, database: Database) {
         tokio::task::spawn_local(async move {
             let started = Instant::now();
-            while self.rewrite(&database, |_, _, known| ended(known)).await.is_err() && started.elapsed() < LEASE {
+            while database.end_login_attempt(self.ended()).await.is_err() && started.elapsed() < LEASE {
                 tokio::time::sleep(RETRY).await;
             }
         });
     }
 
-    /// Reads, decides and writes, again if somebody else wrote in between.
-    async fn rewrite(
-        &self,
-        database: &Database,
-        decide: impl Fn(&String, &Limit, LoginFailures) -> LoginFailures,
-    ) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let known = database.login_failures(names(&self.begun)).await?;
-            let next =
-                self.begun.iter().zip(known).map(|((scope, limit), known)| (scope.clone(), decide(scope, limit, known)));
-            if database.replace_login_failures(next.collect()).await? {
-                return Ok(());
-            }
-        }
-        Err(Error::Overloaded)
+    fn ended(&self) -> EndedAttempt {
+        EndedAttempt { scopes: names(&self.begun), succeeded: None }
     }
 }
 
-fn names(scopes: &[(String, &'static Limit)]) -> Vec<String> {
+fn names(scopes: &[Scope]) -> Vec<String> {
     scopes.iter().map(|(scope, _)| scope.clone()).collect()
 }
 
-/// What is known of each scope once the attempt has begun in all of them; `None` while that depends on others that are being
-/// checked. One that is refused leaves no trace.
+/// What is known of each scope once the attempt has begun in all of them, and the attempt; `None` while that depends on others
+/// that are being checked. One that is refused leaves no trace.
 ///
 /// # Errors
 ///
 /// [`Error::Throttled`], with how long it takes until all of them let anybody through.
-fn begin_in_all(
-    scopes: &[(String, &'static Limit)],
-    known: &[LoginFailures],
-    now: i64,
-) -> Result<Option<Vec<(String, LoginFailures)>>, Error> {
+fn begin_in_all(all: &[Scope; 3], known: &[LoginFailures], clock: &Clock) -> Result<Option<(Counts, Attempt)>, Error> {
+    let now = clock.unix_milliseconds();
+    let [_, (pair, _), _] = all;
+    let succeeded_at = known.get(1).map_or(0, |pair| pair.succeeded_at);
+    let known_here = succeeded_at > 0 && succeeded_at > now - milliseconds(KNOWN_FOR);
+    // The account's, which comes last, does not matter then.
+    let scopes = if known_here { &all[..2] } else { all };
     let (mut next, mut longest) = (Some(Vec::new()), 0);
     for ((scope, limit), known) in scopes.iter().zip(known) {
         match limit.begin(*known, now) {
@@ -250,7 +248,11 @@ fn begin_in_all(
             }
         }
     }
-    if longest > 0 { Err(throttled(longest)) } else { Ok(next) }
+    if longest > 0 {
+        return Err(throttled(longest));
+    }
+    let attempt = Attempt { begun: scopes.to_vec(), pair: pair.clone(), known_here, clock: clock.clone() };
+    Ok(next.map(|next| (next, attempt)))
 }
 
 fn throttled(milliseconds: i64) -> Error {

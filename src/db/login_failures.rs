@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool, Row as _};
 
 use super::{Database, Error};
 
@@ -26,61 +26,57 @@ pub struct LoginFailures {
     pub succeeded_at: i64,
 }
 
+/// An attempt that ends, and not as a failure.
+#[derive(Debug, Clone)]
+pub struct EndedAttempt {
+    /// Where it was counted as being checked, in the order in which it was begun.
+    pub scopes: Vec<String>,
+    /// If it ended well: which of them has no failures from now on, and when that was (milliseconds since 1970-01-01 UTC).
+    pub succeeded: Option<(String, i64)>,
+}
+
 impl Database {
-    /// What is known of each of `scopes`, in their order; nothing is all zeros.
+    /// Reads what is known of each of `scopes` (nothing is all zeros) and writes what `decide` makes of it, all or nothing.
+    /// `None`, and nothing is written, if `decide` wants nothing written, or if somebody else wrote one of them since it was
+    /// read (its version tells). Those who write several name them in the same order: of two that wait for each other neither
+    /// would get on.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`].
-    pub async fn login_failures(&self, scopes: Vec<String>) -> Result<Vec<LoginFailures>, Error> {
-        let sql = "SELECT scope, version, failures, last_at, checking, began_at, blocked_until, succeeded_at FROM login_failures \
-             WHERE scope IN ($1, $2, $3)";
-        self.run(|pool| async move {
-            let mut known = HashMap::new();
-            for three in scopes.chunks(3) {
-                let nth = |number: usize| three.get(number).or(three.first());
-                for row in sqlx::query(sql).bind(nth(0)).bind(nth(1)).bind(nth(2)).fetch_all(&pool).await? {
-                    known.insert(row.try_get::<String, _>("scope")?, failures_of(&row)?);
-                }
+    /// Those of `decide`, or [`Error::Failed`] as one of them.
+    pub async fn rewrite_login_failures<T, E>(
+        &self,
+        scopes: Vec<String>,
+        decide: impl FnOnce(&[LoginFailures]) -> Result<Option<(Vec<(String, LoginFailures)>, T)>, E> + Send + 'static,
+    ) -> Result<Option<T>, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let begin = self.begin;
+        let rewritten = self.run(move |pools| async move {
+            // By a reader: who is refused has not waited for whoever writes.
+            let known = read(&pools.readers, &scopes).await?;
+            match decide(&known) {
+                Ok(Some((next, result))) => Ok(Ok(write(&pools.writers, begin, next).await?.then_some(result))),
+                Ok(None) => Ok(Ok(None)),
+                Err(error) => Ok(Err(error)),
             }
-            Ok(scopes.iter().map(|scope| known.get(scope).copied().unwrap_or_default()).collect())
-        })
-        .await
+        });
+        rewritten.await?
     }
 
-    /// Writes what is known of each scope from now on, all or nothing. `false`, and nothing is written, if somebody else wrote
-    /// one of them since it was read (its version tells). Those who write several name them in the same order: of two that
-    /// wait for each other neither would get on.
+    /// Ends an attempt for which no session was started.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn replace_login_failures(&self, all: Vec<(String, LoginFailures)>) -> Result<bool, Error> {
-        let insert = "INSERT INTO login_failures (version, failures, last_at, checking, began_at, blocked_until, succeeded_at, scope) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (scope) DO NOTHING";
-        let update = "UPDATE login_failures \
-             SET version = $1, failures = $2, last_at = $3, checking = $4, began_at = $5, blocked_until = $6, succeeded_at = $7 \
-             WHERE scope = $8 AND version = $9";
+    pub async fn end_login_attempt(&self, attempt: EndedAttempt) -> Result<(), Error> {
         let begin = self.begin;
-        self.run(move |pool| async move {
-            let mut transaction = pool.begin_with(begin).await?;
-            for (scope, next) in all {
-                let query = sqlx::query(if next.version == 0 { insert } else { update })
-                    .bind(next.version + 1)
-                    .bind(next.failures)
-                    .bind(next.last_at)
-                    .bind(next.checking)
-                    .bind(next.began_at)
-                    .bind(next.blocked_until)
-                    .bind(next.succeeded_at)
-                    .bind(scope);
-                let query = if next.version == 0 { query } else { query.bind(next.version) };
-                if query.execute(&mut *transaction).await?.rows_affected() == 0 {
-                    return Ok(false);
-                }
-            }
-            transaction.commit().await?;
-            Ok(true)
+        self.run(move |pools| async move {
+            let mut transaction = pools.writers.begin_with(begin).await?;
+            end(&mut transaction, &attempt).await?;
+            transaction.commit().await
         })
         .await
     }
@@ -92,12 +88,68 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn forget_login_failures(&self, attempts_before: i64, successes_before: i64) -> Result<(), Error> {
         let sql = "DELETE FROM login_failures WHERE began_at < $1 AND succeeded_at < $2";
-        self.run(
-            move |pool| async move { sqlx::query(sql).bind(attempts_before).bind(successes_before).execute(&pool).await },
-        )
+        self.run(move |pools| async move {
+            sqlx::query(sql).bind(attempts_before).bind(successes_before).execute(&pools.writers).await
+        })
         .await?;
         Ok(())
     }
+}
+
+async fn read(readers: &AnyPool, scopes: &[String]) -> Result<Vec<LoginFailures>, sqlx::Error> {
+    let sql = "SELECT scope, version, failures, last_at, checking, began_at, blocked_until, succeeded_at FROM login_failures \
+         WHERE scope IN ($1, $2, $3)";
+    let mut known = HashMap::new();
+    for three in scopes.chunks(3) {
+        let nth = |number: usize| three.get(number).or(three.first());
+        for row in sqlx::query(sql).bind(nth(0)).bind(nth(1)).bind(nth(2)).fetch_all(readers).await? {
+            known.insert(row.try_get::<String, _>("scope")?, failures_of(&row)?);
+        }
+    }
+    Ok(scopes.iter().map(|scope| known.get(scope).copied().unwrap_or_default()).collect())
+}
+
+/// `false` if somebody else wrote in between.
+async fn write(writers: &AnyPool, begin: &'static str, all: Vec<(String, LoginFailures)>) -> Result<bool, sqlx::Error> {
+    let insert = "INSERT INTO login_failures (version, failures, last_at, checking, began_at, blocked_until, succeeded_at, scope) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (scope) DO NOTHING";
+    let update = "UPDATE login_failures \
+         SET version = $1, failures = $2, last_at = $3, checking = $4, began_at = $5, blocked_until = $6, succeeded_at = $7 \
+         WHERE scope = $8 AND version = $9";
+    let mut transaction = writers.begin_with(begin).await?;
+    for (scope, next) in all {
+        let query = sqlx::query(if next.version == 0 { insert } else { update })
+            .bind(next.version + 1)
+            .bind(next.failures)
+            .bind(next.last_at)
+            .bind(next.checking)
+            .bind(next.began_at)
+            .bind(next.blocked_until)
+            .bind(next.succeeded_at)
+            .bind(scope);
+        let query = if next.version == 0 { query } else { query.bind(next.version) };
+        if query.execute(&mut *transaction).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// One fewer is being checked in each of the attempt's scopes. Whatever others wrote meanwhile stays as it is.
+pub(super) async fn end(transaction: &mut AnyConnection, attempt: &EndedAttempt) -> Result<(), sqlx::Error> {
+    let ended = "UPDATE login_failures SET version = version + 1, checking = CASE WHEN checking > 0 THEN checking - 1 ELSE 0 END \
+         WHERE scope = $1";
+    let succeeded = "UPDATE login_failures SET version = version + 1, checking = CASE WHEN checking > 0 THEN checking - 1 ELSE 0 END, \
+         failures = 0, blocked_until = 0, succeeded_at = $2 WHERE scope = $1";
+    for scope in &attempt.scopes {
+        let query = match &attempt.succeeded {
+            Some((here, at)) if here == scope => sqlx::query(succeeded).bind(scope).bind(at),
+            _ => sqlx::query(ended).bind(scope),
+        };
+        query.execute(&mut *transaction).await?;
+    }
+    Ok(())
 }
 
 fn failures_of(row: &AnyRow) -> Result<LoginFailures, sqlx::Error> {

@@ -15,7 +15,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
-pub use login_failures::LoginFailures;
+pub use login_failures::{EndedAttempt, LoginFailures};
 pub use reach::{accepts, reach};
 pub use sessions::{NewSession, Refresh, Session};
 pub use users::{NewUser, User};
@@ -28,6 +28,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for SQLite, where whoever has the connection may wait for another process for so long.
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one piece of work may take, a wait for SQLite's lock included: a connection that died without a word never answers.
 const WORK_TIMEOUT: Duration = Duration::from_secs(6);
 /// The most connections of one server.
@@ -77,13 +79,22 @@ pub enum Error {
 /// A handle on the database; clones share its connections.
 #[derive(Clone)]
 pub struct Database {
-    pool: AnyPool,
+    pools: Pools,
     background: Background,
     /// How a transaction that writes begins: SQLite must be told at once, or a reader can't become a writer later.
     begin: &'static str,
     /// SQLite's.
     file: Option<File>,
     read_only: ReadOnly,
+}
+
+/// Its connections. Clones are the same.
+#[derive(Clone)]
+struct Pools {
+    readers: AnyPool,
+    /// PostgreSQL's are the same. SQLite lets one write at a time: several would ask it again and again whether it is their turn,
+    /// where those who want this one stand in line; and each would read anew what another one has written.
+    writers: AnyPool,
 }
 
 impl Database {
@@ -101,15 +112,17 @@ impl Database {
         let read_only = ReadOnly::default();
         let seen = read_only.clone();
         let opened = background.run(async move {
-            let pool = connect(&url, sqlite, seen).await?;
-            migrate(&pool).await?;
-            if sqlite {
-                read_only::refuse(&pool).await?;
+            let writers = if sqlite { 1 } else { MAX_CONNECTIONS };
+            let writers = connect(&url, sqlite, writers, seen.clone()).await?;
+            migrate(&writers).await?;
+            if !sqlite {
+                return Ok(Pools { readers: writers.clone(), writers });
             }
-            Ok::<_, Error>(pool)
+            read_only::refuse(&writers).await?;
+            Ok::<_, Error>(Pools { readers: connect(&url, sqlite, MAX_CONNECTIONS - 1, seen).await?, writers })
         });
-        let pool = opened.await??;
-        Ok(Self { pool, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file, read_only })
+        let pools = opened.await??;
+        Ok(Self { pools, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file, read_only })
     }
 
     /// Whether the accounts can be read.
@@ -119,23 +132,24 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn ping(&self) -> Result<(), Error> {
         let sql = "SELECT id FROM users WHERE id = ''";
-        self.run(|pool| async move { sqlx::query(sql).fetch_optional(&pool).await }).await.map(|_| ())
+        self.run(|pools| async move { sqlx::query(sql).fetch_optional(&pools.readers).await }).await.map(|_| ())
     }
 
     /// Its connections: all, and those that nobody uses now.
     #[must_use]
     pub fn connections(&self) -> (u32, u32) {
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
-        (self.pool.size(), idle)
+        let of = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
+        let (readers, writers) = (of(&self.pools.readers), of(&self.pools.writers));
+        if self.file.is_some() { (readers.0 + writers.0, readers.1 + writers.1) } else { writers }
     }
 
     /// Does `work` to its end, even if nobody waits for it any more.
-    async fn run<T, F>(&self, work: impl FnOnce(AnyPool) -> F) -> Result<T, Error>
+    async fn run<T, F>(&self, work: impl FnOnce(Pools) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (work, file, read_only) = (work(self.pool.clone()), self.file.clone(), self.read_only.clone());
+        let (work, file, read_only) = (work(self.pools.clone()), self.file.clone(), self.read_only.clone());
         let work = async move {
             is_there(file.as_ref()).await?;
             let done = work.await;
@@ -165,12 +179,14 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-async fn connect(url: &str, sqlite: bool, read_only: ReadOnly) -> Result<AnyPool, sqlx::Error> {
+async fn connect(url: &str, sqlite: bool, most: u32, read_only: ReadOnly) -> Result<AnyPool, sqlx::Error> {
     // Not even a slow statement: SQL has no place in the log.
     let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
     AnyPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .max_connections(most)
+        .acquire_timeout(if sqlite { SQLITE_ACQUIRE_TIMEOUT } else { ACQUIRE_TIMEOUT })
+        // A connection to a server may have died while it rested; one to a file does not.
+        .test_before_acquire(!sqlite)
         // SQLite may end a transaction by itself (a full disk, for one), and sqlx does not notice: such a connection is done for.
         .before_acquire(move |connection: &mut AnyConnection, about| {
             let fit = !read_only.may_be(about.age);
@@ -209,11 +225,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/a%20folder/app.db", folder.path().display());
         let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
-        let read = database.run(|pool| async move {
+        let read = database.run(|pools| async move {
             let mut read = Vec::new();
             let mut connections = Vec::new();
             for _ in 0..4 {
-                let mut connection = pool.acquire().await?;
+                let mut connection = pools.readers.acquire().await?;
                 let journal: String = connection.fetch_one("PRAGMA journal_mode").await?.try_get(0)?;
                 let synchronous: i64 = connection.fetch_one("PRAGMA synchronous").await?.try_get(0)?;
                 let foreign_keys: i64 = connection.fetch_one("PRAGMA foreign_keys").await?.try_get(0)?;
@@ -225,5 +241,27 @@ mod tests {
         // 2 is FULL.
         assert_eq!(read.await.unwrap(), vec![("wal".to_owned(), 2, 1); 4]);
         assert!(folder.path().join("a folder/app.db").exists());
+    }
+
+    #[actix_rt::test]
+    async fn with_sqlite_whoever_writes_waits_for_another_writer_and_whoever_reads_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db", folder.path().display());
+        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let write = database.pools.writers.begin_with(database.begin).await.unwrap();
+        let mut waits = Box::pin(database.use_stream_ticket("one".into(), 1));
+        let meanwhile = async {
+            for _ in 0..100 {
+                database.ping().await.unwrap();
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut waits => panic!("two write at once"),
+            () = meanwhile => {}
+        }
+        write.rollback().await.unwrap();
+        assert!(waits.await.unwrap());
+        assert_eq!(database.connections().0, 2, "one that writes, and one that was enough for those who read");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Database, Error};
+use super::{Database, EndedAttempt, Error, login_failures};
 
 /// A session at its start, with its first refresh token.
 pub struct NewSession {
@@ -55,20 +55,21 @@ pub enum Refresh {
 }
 
 impl Database {
-    /// Adds a session and its first refresh token, both or neither. `false` if the account was disabled or got another
-    /// password since the password was checked; nothing was added then.
+    /// Adds a session and its first refresh token and ends the attempt that it comes of, all or nothing. `false` if the account
+    /// was disabled or got another password since the password was checked; nothing was done then.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn insert_session(&self, session: NewSession) -> Result<bool, Error> {
+    pub async fn insert_session(&self, session: NewSession, attempt: EndedAttempt) -> Result<bool, Error> {
         // Changes nothing, but waits for whoever is changing the account, and makes them wait for us.
-        let lock_user = "UPDATE users SET id = id WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";
+        let lock_user =
+            "UPDATE users SET disabled_at = disabled_at WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";
         let insert_session = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
         let insert_token = "INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)";
         let begin = self.begin;
-        self.run(|pool| async move {
-            let mut transaction = pool.begin_with(begin).await?;
+        self.run(|pools| async move {
+            let mut transaction = pools.writers.begin_with(begin).await?;
             let lock = sqlx::query(lock_user).bind(&session.user_id).bind(session.password_hash);
             if lock.execute(&mut *transaction).await?.rows_affected() == 0 {
                 return Ok(false);
@@ -86,6 +87,8 @@ impl Database {
                 .bind(session.created_at)
                 .execute(&mut *transaction)
                 .await?;
+            // Last, because other logins from the same address wait for these rows.
+            login_failures::end(&mut transaction, &attempt).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -113,12 +116,12 @@ impl Database {
         let insert = "INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)";
         let known = "SELECT hash FROM refresh_tokens WHERE hash = $1";
         let begin = self.begin;
-        self.run(move |pool| async move {
+        self.run(move |pools| async move {
             // Whatever anybody makes up costs a look, and keeps no writer waiting.
-            if sqlx::query(known).bind(&hash).fetch_optional(&pool).await?.is_none() {
+            if sqlx::query(known).bind(&hash).fetch_optional(&pools.readers).await?.is_none() {
                 return Ok(Refresh::Refused);
             }
-            let mut transaction = pool.begin_with(begin).await?;
+            let mut transaction = pools.writers.begin_with(begin).await?;
             let spent = sqlx::query(mark_spent).bind(now).bind(&hash).bind(not_before).execute(&mut *transaction).await?;
             let Some(row) = sqlx::query(select).bind(&hash).bind(now).fetch_optional(&mut *transaction).await? else {
                 return Ok(Refresh::Refused);
@@ -141,7 +144,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn session_of_refresh_token(&self, hash: String) -> Result<Option<(String, String)>, Error> {
         let sql = "SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
-        self.run(|pool| async move { sqlx::query_as(sql).bind(hash).fetch_optional(&pool).await }).await
+        self.run(|pools| async move { sqlx::query_as(sql).bind(hash).fetch_optional(&pools.readers).await }).await
     }
 
     /// Ends a session, if it has not ended before; whether that was so.
@@ -151,7 +154,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn revoke_session(&self, id: String, now: i64) -> Result<bool, Error> {
         let sql = "UPDATE sessions SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
-        let ended = self.run(move |pool| async move { sqlx::query(sql).bind(now).bind(id).execute(&pool).await }).await?;
+        let ended =
+            self.run(move |pools| async move { sqlx::query(sql).bind(now).bind(id).execute(&pools.writers).await }).await?;
         Ok(ended.rows_affected() > 0)
     }
 
@@ -162,7 +166,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn sessions_revoked_since(&self, since: i64) -> Result<Vec<(String, i64)>, Error> {
         let sql = "SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1";
-        self.run(move |pool| async move { sqlx::query_as(sql).bind(since).fetch_all(&pool).await }).await
+        self.run(move |pools| async move { sqlx::query_as(sql).bind(since).fetch_all(&pools.readers).await }).await
     }
 
     /// Forgets the sessions that expired before `before`, with their refresh tokens.
@@ -174,8 +178,8 @@ impl Database {
         let tokens = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1)";
         let sessions = "DELETE FROM sessions WHERE expires_at < $1";
         let begin = self.begin;
-        self.run(move |pool| async move {
-            let mut transaction = pool.begin_with(begin).await?;
+        self.run(move |pools| async move {
+            let mut transaction = pools.writers.begin_with(begin).await?;
             sqlx::query(tokens).bind(before).execute(&mut *transaction).await?;
             sqlx::query(sessions).bind(before).execute(&mut *transaction).await?;
             transaction.commit().await

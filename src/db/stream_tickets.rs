@@ -10,8 +10,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn use_stream_ticket(&self, id: String, expires_at: i64) -> Result<bool, Error> {
         let sql = "INSERT INTO stream_tickets (id, expires_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
-        self.run(move |pool| async move {
-            Ok(sqlx::query(sql).bind(id).bind(expires_at).execute(&pool).await?.rows_affected() > 0)
+        self.run(move |pools| async move {
+            Ok(sqlx::query(sql).bind(id).bind(expires_at).execute(&pools.writers).await?.rows_affected() > 0)
         })
         .await
     }
@@ -23,7 +23,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn forget_stream_tickets(&self, before: i64) -> Result<(), Error> {
         let sql = "DELETE FROM stream_tickets WHERE expires_at < $1";
-        self.run(move |pool| async move { sqlx::query(sql).bind(before).execute(&pool).await }).await?;
+        self.run(move |pools| async move { sqlx::query(sql).bind(before).execute(&pools.writers).await }).await?;
         Ok(())
     }
 }

@@ -57,14 +57,14 @@ impl Database {
     /// [`Error::Duplicate`] if the e-mail has one, [`Error::Failed`].
     pub async fn insert_user(&self, user: NewUser) -> Result<(), Error> {
         let sql = "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5)";
-        self.run(|pool| async move {
+        self.run(|pools| async move {
             sqlx::query(sql)
                 .bind(user.id)
                 .bind(user.email)
                 .bind(user.name)
                 .bind(user.password_hash)
                 .bind(user.created_at)
-                .execute(&pool)
+                .execute(&pools.writers)
                 .await
         })
         .await?;
@@ -78,8 +78,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn user_by_email(&self, email: String) -> Result<Option<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users WHERE email = $1";
-        self.run(|pool| async move {
-            let row = sqlx::query(sql).bind(email).fetch_optional(&pool).await?;
+        self.run(|pools| async move {
+            let row = sqlx::query(sql).bind(email).fetch_optional(&pools.readers).await?;
             row.as_ref().map(user_of).transpose()
         })
         .await
@@ -92,7 +92,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn users(&self) -> Result<Vec<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users ORDER BY email";
-        self.run(|pool| async move { sqlx::query(sql).fetch_all(&pool).await?.iter().map(user_of).collect() }).await
+        self.run(|pools| async move { sqlx::query(sql).fetch_all(&pools.readers).await?.iter().map(user_of).collect() })
+            .await
     }
 
     /// Disables the account and ends all its sessions, both or neither. `false` if there is no such account.
@@ -103,8 +104,8 @@ impl Database {
     pub async fn disable_user(&self, email: String, now: i64) -> Result<bool, Error> {
         let disable = "UPDATE users SET disabled_at = COALESCE(disabled_at, $1) WHERE email = $2";
         let begin = self.begin;
-        self.run(move |pool| async move {
-            let mut transaction = pool.begin_with(begin).await?;
+        self.run(move |pools| async move {
+            let mut transaction = pools.writers.begin_with(begin).await?;
             let disabled = sqlx::query(disable).bind(now).bind(&email).execute(&mut *transaction).await?;
             sqlx::query(REVOKE_ALL).bind(now).bind(email).execute(&mut *transaction).await?;
             transaction.commit().await?;
@@ -120,7 +121,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn enable_user(&self, email: String) -> Result<bool, Error> {
         let sql = "UPDATE users SET disabled_at = NULL WHERE email = $1";
-        let enabled = self.run(|pool| async move { sqlx::query(sql).bind(email).execute(&pool).await }).await?;
+        let enabled = self.run(|pools| async move { sqlx::query(sql).bind(email).execute(&pools.writers).await }).await?;
         Ok(enabled.rows_affected() > 0)
     }
 
@@ -132,8 +133,8 @@ impl Database {
     pub async fn set_password(&self, email: String, password_hash: String, now: i64) -> Result<bool, Error> {
         let set = "UPDATE users SET password_hash = $1 WHERE email = $2";
         let begin = self.begin;
-        self.run(move |pool| async move {
-            let mut transaction = pool.begin_with(begin).await?;
+        self.run(move |pools| async move {
+            let mut transaction = pools.writers.begin_with(begin).await?;
             let done = sqlx::query(set).bind(password_hash).bind(&email).execute(&mut *transaction).await?;
             sqlx::query(REVOKE_ALL).bind(now).bind(email).execute(&mut *transaction).await?;
             transaction.commit().await?;
@@ -149,7 +150,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn renew_password_hash(&self, id: String, outdated: String, hash: String) -> Result<(), Error> {
         let sql = "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
-        self.run(|pool| async move { sqlx::query(sql).bind(hash).bind(id).bind(outdated).execute(&pool).await }).await?;
+        self.run(|pools| async move { sqlx::query(sql).bind(hash).bind(id).bind(outdated).execute(&pools.writers).await })
+            .await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::answer::Answer;
-use crate::support::database::TestDatabase;
+use crate::support::database::{TestDatabase, on_postgres};
 use crate::support::{TestClock, TestServer};
 
 const EMAIL: &str = "ann@example.com";
@@ -240,4 +240,34 @@ fn malformed_input_costs_no_attempt() {
         );
     }
     log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+}
+
+#[test]
+fn a_login_whose_count_cannot_be_cleared_starts_no_session_and_is_not_believed_under_way() {
+    let server = server_with_ann();
+    let (refuse, allow): (&[&str], &str) = if on_postgres() {
+        (
+            &[
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+                "CREATE TRIGGER refuses BEFORE UPDATE ON login_failures FOR EACH ROW \
+                 WHEN (NEW.succeeded_at > OLD.succeeded_at) EXECUTE FUNCTION refuse()",
+            ],
+            "DROP TRIGGER refuses ON login_failures",
+        )
+    } else {
+        (
+            &["CREATE TRIGGER refuses BEFORE UPDATE ON login_failures WHEN NEW.succeeded_at > OLD.succeeded_at \
+               BEGIN SELECT RAISE(ABORT, 'no'); END"],
+            "DROP TRIGGER refuses",
+        )
+    };
+    refuse.iter().for_each(|sql| server.on_the_database_do(sql));
+    // More than may be under way at once: each is withdrawn.
+    for _ in 0..12 {
+        log_in(&server, EMAIL, PASSWORD, "192.0.2.1").is_error(500, "Internal server error", "its count");
+    }
+    assert_eq!((server.rows("sessions"), server.rows("refresh_tokens")), (0, 0));
+    server.on_the_database_do(allow);
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+    assert_eq!((server.rows("sessions"), server.rows("refresh_tokens")), (1, 1));
 }

@@ -36,7 +36,7 @@ use proconf_app_server::sandbox::{Reply, Sandbox, Script};
 use proconf_app_server::server::{Server, Stop};
 use proconf_app_server::settings::{Settings, Values};
 use proconf_app_server::telemetry::Dropped;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
@@ -208,6 +208,11 @@ impl TestServer {
         self.on_the_database(async |connection| {
             sqlx::query("UPDATE users SET password_hash = $1").bind(hash).execute(connection).await.unwrap();
         });
+    }
+
+    /// Does this statement on the database.
+    pub fn on_the_database_do(&self, sql: &'static str) {
+        self.on_the_database(async |connection| connection.execute(sql).await.map(drop).unwrap());
     }
 
     fn on_the_database<T>(&self, work: impl AsyncFnOnce(&mut sqlx::AnyConnection) -> T) -> T {
