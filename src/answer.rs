@@ -39,7 +39,9 @@ impl Answer {
     fn of(envelope: &[&[u8]]) -> Self {
         let length = envelope.iter().map(|part| part.len()).sum();
         let mut bytes = Vec::with_capacity(length + ETAG);
-        envelope.iter().for_each(|part| bytes.extend_from_slice(part));
+        for part in envelope {
+            bytes.extend_from_slice(part);
+        }
         let etag = etag_of(&bytes);
         bytes.extend_from_slice(etag.as_bytes());
         let mut envelope = Bytes::from(bytes);

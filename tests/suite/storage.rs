@@ -121,7 +121,7 @@ fn while_another_process_holds_sqlite_writes_wait_and_then_fail_and_nothing_else
         std::thread::scope(|scope| {
             let logins = [(); 6].map(|()| scope.spawn(|| log_in(&server)));
             let mut longest = Duration::ZERO;
-            while !logins.iter().all(|login| login.is_finished()) {
+            while !logins.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 let asked = Instant::now();
                 server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
                 assert_eq!(server.client().get("/health/ready", None).status, 200, "accounts can be read");

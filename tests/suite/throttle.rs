@@ -261,7 +261,9 @@ fn a_login_whose_count_cannot_be_cleared_starts_no_session_and_is_not_believed_u
             "DROP TRIGGER refuses",
         )
     };
-    refuse.iter().for_each(|sql| server.on_the_database_do(sql));
+    for sql in refuse {
+        server.on_the_database_do(sql);
+    }
     // More than may be under way at once: each is withdrawn.
     for _ in 0..12 {
         log_in(&server, EMAIL, PASSWORD, "192.0.2.1").is_error(500, "Internal server error", "its count");
