@@ -102,6 +102,7 @@ class Loader:
         server_used = self._accounts(server)[0] - used[0]
         known = self._accounts(server)[1] - used[1] + machine.cpu_seconds("self") - children
         all_busy, stolen = (now - then for now, then in zip(machine.busy_seconds(), everybody))
+        self._until_idle(server)
         after = self.last = self.farm.calibrate()
         server.cut_log()
         if self.farm.smoke and result["requests"] == 0:
@@ -112,6 +113,16 @@ class Loader:
                    # A smoke run judges nothing, so it need not be believed either.
                    busy=server_used / wall, strangers=0.0 if self.farm.smoke else strangers,
                    hops=(before["hop_ns"], after["hop_ns"]), spins=tuple(zip(before["spin_ns"], after["spin_ns"])))
+
+    @staticmethod
+    def _until_idle(server):
+        """Waits while it works on what nobody waits for any more: a slow server has some 300 ms of that, beside which the calibration
+        would find a slow core."""
+        for _ in range(40):
+            before = machine.cpu_seconds(server.process.pid)
+            time.sleep(0.05)
+            if machine.cpu_seconds(server.process.pid) == before:
+                return
 
     def _accounts(self, server):
         """CPU of the server, and of all servers that are running (the idle ones too)."""
