@@ -203,8 +203,8 @@ impl Attempt {
         Ok(database.end_login_attempt(self.ended()).await?)
     }
 
-    /// Nobody knows what the password was: the database failed. It is withdrawn as soon as it can be, so that those who were
-    /// caught by the failure are not in the way of those who come after it.
+    /// Nobody knows whether it ended: the database failed. It is withdrawn as soon as it can be, so that those who were caught by
+    /// the failure are not in the way of those who come after it. At worst it ends twice, and one more is checked at once.
     pub(super) fn withdrawn_later(self, database: Database) {
         tokio::task::spawn_local(async move {
             let started = Instant::now();

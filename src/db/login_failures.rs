@@ -136,7 +136,8 @@ async fn write(writers: &AnyPool, begin: &'static str, all: Vec<(String, LoginFa
     Ok(true)
 }
 
-/// One fewer is being checked in each of the attempt's scopes. Whatever others wrote meanwhile stays as it is.
+/// One fewer is being checked in each of the attempt's scopes. Whatever others wrote meanwhile stays as it is; the version goes
+/// up, so that none of them writes what it made of an earlier one.
 pub(super) async fn end(transaction: &mut AnyConnection, attempt: &EndedAttempt) -> Result<(), sqlx::Error> {
     let ended = "UPDATE login_failures SET version = version + 1, checking = CASE WHEN checking > 0 THEN checking - 1 ELSE 0 END \
          WHERE scope = $1";

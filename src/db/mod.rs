@@ -28,10 +28,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The same for SQLite, where whoever has the connection may wait for another process for so long.
+/// The same for SQLite: the one connection that writes may be held for so long by somebody who waits for another process.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one piece of work may take, a wait for SQLite's lock included: a connection that died without a word never answers.
 const WORK_TIMEOUT: Duration = Duration::from_secs(6);
+/// The same for SQLite: whoever gets the connection late does not begin to wait for another process anew.
+const SQLITE_WORK_TIMEOUT: Duration = Duration::from_millis(5250);
 /// The most connections of one server.
 pub const MAX_CONNECTIONS: u32 = 10;
 /// How often a migration is tried again when another process holds the database, and how long apart.
@@ -39,7 +41,7 @@ const MIGRATION_TRIES: u32 = 20;
 const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 
 /// Run on each new SQLite connection. A committed write survives a power cut (`FULL`), a reader never waits for a writer
-/// (`WAL`), and a writer waits 5 seconds for another one, which may be another process.
+/// (`WAL`), and a writer waits 5 seconds for another process's.
 const SQLITE_PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
 
@@ -157,8 +159,9 @@ impl Database {
             is_there(file.as_ref()).await?;
             Ok(done.inspect_err(|error| read_only.look_at(error))?)
         };
+        let patience = if self.file.is_some() { SQLITE_WORK_TIMEOUT } else { WORK_TIMEOUT };
         // The timer is the background's too: a worker's ends with the worker.
-        let work = async move { tokio::time::timeout(WORK_TIMEOUT, work).await };
+        let work = async move { tokio::time::timeout(patience, work).await };
         self.background.run(work).await?.map_err(|_| Error::TimedOut)?
     }
 }
@@ -228,8 +231,8 @@ mod tests {
         let read = database.run(|pools| async move {
             let mut read = Vec::new();
             let mut connections = Vec::new();
-            for _ in 0..4 {
-                let mut connection = pools.readers.acquire().await?;
+            for pool in [&pools.writers, &pools.readers, &pools.readers, &pools.readers] {
+                let mut connection = pool.acquire().await?;
                 let journal: String = connection.fetch_one("PRAGMA journal_mode").await?.try_get(0)?;
                 let synchronous: i64 = connection.fetch_one("PRAGMA synchronous").await?.try_get(0)?;
                 let foreign_keys: i64 = connection.fetch_one("PRAGMA foreign_keys").await?.try_get(0)?;
@@ -262,6 +265,6 @@ mod tests {
         }
         write.rollback().await.unwrap();
         assert!(waits.await.unwrap());
-        assert_eq!(database.connections().0, 2, "one that writes, and one that was enough for those who read");
+        assert_eq!(database.pools.writers.size(), 1, "it waited for the same connection, and opened none of its own");
     }
 }
