@@ -30,9 +30,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The same for SQLite: the one connection that writes may be held for so long by somebody who waits for another process.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one piece of work may take, a wait for SQLite's lock included: a connection that died without a word never answers.
+/// How long one piece of work may take: a connection that died without a word never answers.
 const WORK_TIMEOUT: Duration = Duration::from_secs(6);
-/// The same for SQLite: whoever gets the connection late does not begin to wait for another process anew.
+/// The same for SQLite, a wait for another process included: whoever gets the connection late does not begin it anew.
 const SQLITE_WORK_TIMEOUT: Duration = Duration::from_millis(5250);
 /// The most connections of one server.
 pub const MAX_CONNECTIONS: u32 = 10;
