@@ -16,14 +16,15 @@ HANDFUL = 200
 def ask(farm, server, room, count, token, before=None):
     """All ask at once; milliseconds to the last answer, answers that were right, calls that it cost."""
     until_gone(server)
+    if before:
+        # Not once they are connected: who has asked nothing within five seconds is sent away.
+        before()
     command = machine.pinned([farm.load_core], [farm.tools / "askers", server.port, f"/callCatchUp/{room}", count])
     askers = subprocess.Popen(command, env={"TOKEN": token}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if askers.stdout.readline() != "ready\n":
         raise RuntimeError(f"{count} askers could not connect to {server.name}")
     # Connected means that the server has taken them on, and not only the kernel.
     time.sleep(0.5)
-    if before:
-        before()
     calls = farm.calls()
     result, _ = askers.communicate("go\n", timeout=120)
     return {**json.loads(result), "calls": farm.calls() - calls}
