@@ -27,14 +27,18 @@ fn connect(draining: &Draining) -> (Connection, Peer) {
 
 /// A connection, and its other end, whose receive buffer has so many bytes.
 fn connect_to(draining: &Draining, receive_buffer: usize) -> (Connection, Peer) {
+    let (stream, peer) = pair(receive_buffer);
+    (Connections::start(RULES, Capacity::new(1, 1, 1), draining.clone()).open(stream), peer)
+}
+
+fn pair(receive_buffer: usize) -> (TcpStream, Peer) {
     let listener = listen("127.0.0.1:0".parse().unwrap(), &RULES).unwrap();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(receive_buffer).unwrap();
     socket.connect(&listener.local_addr().unwrap().into()).unwrap();
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
-    let stream = TcpStream::from_std(stream).unwrap();
-    (Connections::start(RULES, Capacity::new(1, 1, 1), draining.clone()).open(stream), socket.into())
+    (TcpStream::from_std(stream).unwrap(), socket.into())
 }
 
 fn run(work: impl Future<Output = ()>) {
@@ -240,4 +244,22 @@ fn a_closed_connection_reads_a_little_of_what_was_refused_and_waits_a_little() {
             assert_eq!(peer.read(&mut [0; 9]).unwrap(), 0, "its end is closed, not reset");
         });
     }
+}
+
+#[test]
+fn a_connection_that_is_gone_leaves_its_seat_to_the_next_one_at_once() {
+    run(async {
+        let capacity = Capacity::new(1, 1, 1);
+        let connections = Connections::start(RULES, capacity.clone(), Draining::default());
+        // Those who talk to its client may be there a little longer.
+        let mut handles = Vec::new();
+        for _ in 0..3 {
+            let (stream, _peer) = pair(4096);
+            let connection = connections.open(stream);
+            assert!(connection.standing().has_ended(), "nothing was waited for in between");
+            assert!(!connections.open(pair(4096).0).standing().has_ended(), "and no two have one");
+            handles.push(connection.turn());
+        }
+        assert_eq!(capacity.taken(), 0);
+    });
 }

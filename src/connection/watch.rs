@@ -161,6 +161,11 @@ impl Watch {
         self.seat.borrow().is_some()
     }
 
+    /// Its connection is gone: somebody else may have its seat.
+    pub(super) fn leaves(&self) {
+        self.seat.take();
+    }
+
     /// Something is there for later: who serves the connection must be woken for it.
     pub(super) fn has_more(&self) {
         self.more.set(true);
