@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool, Row as _};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row as _};
 
 use super::{Database, Error};
 
@@ -75,7 +76,7 @@ impl Database {
         let begin = self.begin;
         self.run(move |pools| async move {
             let mut transaction = pools.writers.begin_with(begin).await?;
-            end(&mut transaction, &attempt).await?;
+            end(&mut transaction, attempt).await?;
             transaction.commit().await
         })
         .await
@@ -111,26 +112,17 @@ async fn read(readers: &AnyPool, scopes: &[String]) -> Result<Vec<LoginFailures>
 
 /// `false` if somebody else wrote in between.
 async fn write(writers: &AnyPool, begin: &'static str, all: Vec<(String, LoginFailures)>) -> Result<bool, sqlx::Error> {
-    let insert = "INSERT INTO login_failures (version, failures, last_at, checking, began_at, blocked_until, succeeded_at, scope) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (scope) DO NOTHING";
-    let update = "UPDATE login_failures \
-         SET version = $1, failures = $2, last_at = $3, checking = $4, began_at = $5, blocked_until = $6, succeeded_at = $7 \
-         WHERE scope = $8 AND version = $9";
+    let scopes = all.len() as u64;
+    let next = all.into_iter().map(|(scope, known)| (scope, LoginFailures { version: known.version + 1, ..known }));
+    let rewrite = upsert(
+        next.collect(),
+        "version = excluded.version, failures = excluded.failures, last_at = excluded.last_at, checking = excluded.checking, \
+         began_at = excluded.began_at, blocked_until = excluded.blocked_until, succeeded_at = excluded.succeeded_at \
+         WHERE known.version = excluded.version - 1",
+    );
     let mut transaction = writers.begin_with(begin).await?;
-    for (scope, next) in all {
-        let query = sqlx::query(if next.version == 0 { insert } else { update })
-            .bind(next.version + 1)
-            .bind(next.failures)
-            .bind(next.last_at)
-            .bind(next.checking)
-            .bind(next.began_at)
-            .bind(next.blocked_until)
-            .bind(next.succeeded_at)
-            .bind(scope);
-        let query = if next.version == 0 { query } else { query.bind(next.version) };
-        if query.execute(&mut *transaction).await?.rows_affected() == 0 {
-            return Ok(false);
-        }
+    if rewrite.execute(&mut *transaction).await?.rows_affected() < scopes {
+        return Ok(false);
     }
     transaction.commit().await?;
     Ok(true)
@@ -138,19 +130,48 @@ async fn write(writers: &AnyPool, begin: &'static str, all: Vec<(String, LoginFa
 
 /// One fewer is being checked in each of the attempt's scopes. Whatever others wrote meanwhile stays as it is; the version goes
 /// up, so that none of them writes what it made of an earlier one.
-pub(super) async fn end(transaction: &mut AnyConnection, attempt: &EndedAttempt) -> Result<(), sqlx::Error> {
-    let ended = "UPDATE login_failures SET version = version + 1, checking = CASE WHEN checking > 0 THEN checking - 1 ELSE 0 END \
-         WHERE scope = $1";
-    let succeeded = "UPDATE login_failures SET version = version + 1, checking = CASE WHEN checking > 0 THEN checking - 1 ELSE 0 END, \
-         failures = 0, blocked_until = 0, succeeded_at = $2 WHERE scope = $1";
-    for scope in &attempt.scopes {
-        let query = match &attempt.succeeded {
-            Some((here, at)) if here == scope => sqlx::query(succeeded).bind(scope).bind(at),
-            _ => sqlx::query(ended).bind(scope),
-        };
-        query.execute(&mut *transaction).await?;
-    }
+pub(super) async fn end(transaction: &mut AnyConnection, attempt: EndedAttempt) -> Result<(), sqlx::Error> {
+    let EndedAttempt { scopes, succeeded } = attempt;
+    let ended = scopes.into_iter().map(|scope| {
+        let succeeded_at = succeeded.as_ref().filter(|(here, _)| *here == scope).map_or(0, |(_, at)| *at);
+        (scope, LoginFailures { version: 1, succeeded_at, ..LoginFailures::default() })
+    });
+    let end = upsert(
+        ended.collect(),
+        "version = known.version + 1, checking = CASE WHEN known.checking > 0 THEN known.checking - 1 ELSE 0 END, \
+         failures = CASE WHEN excluded.succeeded_at > 0 THEN 0 ELSE known.failures END, \
+         blocked_until = CASE WHEN excluded.succeeded_at > 0 THEN 0 ELSE known.blocked_until END, \
+         succeeded_at = CASE WHEN excluded.succeeded_at > 0 THEN excluded.succeeded_at ELSE known.succeeded_at END",
+    );
+    end.execute(transaction).await?;
     Ok(())
+}
+
+/// Adds these scopes, or makes `change` of those that are there. One statement, because each is a message to SQLite's thread and
+/// back; it takes them in their order.
+fn upsert(scopes: Vec<(String, LoginFailures)>, change: &str) -> Query<'static, Any, AnyArguments> {
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=8).map(|column| format!("${}", row * 8 + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<String> = (0..scopes.len()).map(row).collect();
+    // Made of what is written here and of numbers.
+    let query = sqlx::query(AssertSqlSafe(format!(
+        "INSERT INTO login_failures AS known (scope, version, failures, last_at, checking, began_at, blocked_until, succeeded_at) \
+         VALUES {} ON CONFLICT (scope) DO UPDATE SET {change}",
+        rows.join(", ")
+    )));
+    scopes.into_iter().fold(query, |query, (scope, known)| {
+        query
+            .bind(scope)
+            .bind(known.version)
+            .bind(known.failures)
+            .bind(known.last_at)
+            .bind(known.checking)
+            .bind(known.began_at)
+            .bind(known.blocked_until)
+            .bind(known.succeeded_at)
+    })
 }
 
 fn failures_of(row: &AnyRow) -> Result<LoginFailures, sqlx::Error> {

@@ -134,7 +134,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn ping(&self) -> Result<(), Error> {
         let sql = "SELECT id FROM users WHERE id = ''";
-        self.run(|pools| async move { sqlx::query(sql).fetch_optional(&pools.readers).await }).await.map(|_| ())
+        self.read(|readers| async move { sqlx::query(sql).fetch_optional(&readers).await }).await.map(|_| ())
     }
 
     /// Its connections: all, and those that nobody uses now.
@@ -145,17 +145,38 @@ impl Database {
         if self.file.is_some() { (readers.0 + writers.0, readers.1 + writers.1) } else { writers }
     }
 
-    /// Does `work` to its end, even if nobody waits for it any more.
+    /// Does `work`, which may write, to its end, even if nobody waits for it any more.
     async fn run<T, F>(&self, work: impl FnOnce(Pools) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (work, file, read_only) = (work(self.pools.clone()), self.file.clone(), self.read_only.clone());
+        let (work, file) = (work(self.pools.clone()), self.file.clone());
         let work = async move {
             is_there(file.as_ref()).await?;
-            let done = work.await;
-            // And after it: what was written while the file had its name is kept, whatever happens next.
+            Ok(work.await)
+        };
+        self.in_time(work).await
+    }
+
+    /// The same for what only reads: nothing can come of it where the file has no name any more.
+    async fn read<T, F>(&self, work: impl FnOnce(AnyPool) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let work = work(self.pools.readers.clone());
+        self.in_time(async move { Ok(work.await) }).await
+    }
+
+    async fn in_time<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<Result<T, sqlx::Error>, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (file, read_only) = (self.file.clone(), self.read_only.clone());
+        let work = async move {
+            let done = work.await?;
+            // What was written, or read, while the file had its name is kept, whatever happens next.
             is_there(file.as_ref()).await?;
             Ok(done.inspect_err(|error| read_only.look_at(error))?)
         };
