@@ -3,10 +3,12 @@
 //! One lock and no bookkeeping beside it: what is done under it takes less time than a cache without a lock spends on remembering
 //! what to do later.
 
+use std::hash::BuildHasher as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
-use hashlink::LruCache;
+use hashbrown::HashTable;
+use lru_slab::LruSlab;
 
 /// Values by key, the least recently used going first.
 pub struct Recent<V> {
@@ -15,13 +17,19 @@ pub struct Recent<V> {
 }
 
 struct Entries<V> {
-    // Hashed with a seed that differs from start to start: only rooms that exist and tokens that are good get in here.
-    by_key: LruCache<String, Entry<V>, RandomState>,
+    /// In the order of their use, which is kept beside them and not in them: those before and after one in it lie anywhere in
+    /// memory, and to touch them as well would take longer than all the rest.
+    used: LruSlab<Box<Entry<V>>>,
+    /// Where each is among those, by the hash of its key.
+    places: HashTable<u32>,
+    /// With a seed that differs from start to start: only rooms that exist and tokens that are good get in here.
+    hasher: RandomState,
     /// What they all take.
     bytes: u64,
 }
 
 struct Entry<V> {
+    key: String,
     value: V,
     bytes: u64,
 }
@@ -30,14 +38,14 @@ impl<V: Clone> Recent<V> {
     /// Nothing, and no more than `max_bytes` of it.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
-        let by_key = LruCache::with_hasher(usize::MAX, RandomState::default());
-        Self { entries: Mutex::new(Entries { by_key, bytes: 0 }), max_bytes }
+        let (used, places, hasher, bytes) = Default::default();
+        Self { entries: Mutex::new(Entries { used, places, hasher, bytes }), max_bytes }
     }
 
     /// The value of `key`, which counts as a use.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<V> {
-        self.entries().by_key.get(key).map(|entry| entry.value.clone())
+        self.entries().use_now(key).map(|entry| entry.value.clone())
     }
 
     /// Keeps a value that takes so many bytes, its key included; not if that is more than all may take.
@@ -47,13 +55,8 @@ impl<V: Clone> Recent<V> {
         if bytes > self.max_bytes {
             return;
         }
-        entries.by_key.insert(key, Entry { value, bytes });
-        entries.bytes = entries.bytes.saturating_add(bytes);
-        while entries.bytes > self.max_bytes
-            && let Some((_, gone)) = entries.by_key.remove_lru()
-        {
-            entries.bytes = entries.bytes.saturating_sub(gone.bytes);
-        }
+        entries.add(Entry { key, value, bytes });
+        while entries.bytes > self.max_bytes && entries.forget_one() {}
     }
 
     /// Forgets `key`.
@@ -65,7 +68,7 @@ impl<V: Clone> Recent<V> {
     #[must_use]
     pub fn held(&self) -> (u64, u64) {
         let entries = self.entries();
-        (entries.by_key.len() as u64, entries.bytes)
+        (entries.places.len() as u64, entries.bytes)
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries<V>> {
@@ -75,10 +78,38 @@ impl<V: Clone> Recent<V> {
 }
 
 impl<V> Entries<V> {
+    fn use_now(&mut self, key: &str) -> Option<&Entry<V>> {
+        let is_it = |place: &u32| self.used.peek(*place).key == key;
+        let place = *self.places.find(self.hasher.hash_one(key), is_it)?;
+        Some(self.used.get_mut(place))
+    }
+
+    /// One that is not there.
+    fn add(&mut self, entry: Entry<V>) {
+        self.bytes = self.bytes.saturating_add(entry.bytes);
+        let hash = self.hasher.hash_one(&*entry.key);
+        let place = self.used.insert(Box::new(entry));
+        let hash_of = |place: &u32| self.hasher.hash_one(&*self.used.peek(*place).key);
+        self.places.insert_unique(hash, place, hash_of);
+    }
+
     fn forget(&mut self, key: &str) {
-        if let Some(gone) = self.by_key.remove(key) {
+        let is_it = |place: &u32| self.used.peek(*place).key == key;
+        if let Ok(found) = self.places.find_entry(self.hasher.hash_one(key), is_it) {
+            let gone = self.used.remove(found.remove().0);
             self.bytes = self.bytes.saturating_sub(gone.bytes);
         }
+    }
+
+    /// The least recently used; whether there was one.
+    fn forget_one(&mut self) -> bool {
+        let Some(place) = self.used.lru() else { return false };
+        let gone = self.used.remove(place);
+        if let Ok(found) = self.places.find_entry(self.hasher.hash_one(&*gone.key), |other| *other == place) {
+            found.remove();
+        }
+        self.bytes = self.bytes.saturating_sub(gone.bytes);
+        true
     }
 }
 
