@@ -39,8 +39,8 @@ pub struct EndedAttempt {
 impl Database {
     /// Reads what is known of each of `scopes` (nothing is all zeros) and writes what `decide` makes of it, all or nothing.
     /// `None`, and nothing is written, if `decide` wants nothing written, or if somebody else wrote one of them since it was
-    /// read (its version tells). Those who write several name them in the same order: of two that wait for each other neither
-    /// would get on.
+    /// read (its version tells); one that was forgotten since is there again. Those who write several name them in the same
+    /// order: of two that wait for each other neither would get on.
     ///
     /// # Errors
     ///

@@ -134,7 +134,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn ping(&self) -> Result<(), Error> {
         let sql = "SELECT id FROM users WHERE id = ''";
-        self.read(|readers| async move { sqlx::query(sql).fetch_optional(&readers).await }).await.map(|_| ())
+        self.run(|pools| async move { sqlx::query(sql).fetch_optional(&pools.readers).await }).await.map(|_| ())
     }
 
     /// Its connections: all, and those that nobody uses now.
@@ -145,38 +145,18 @@ impl Database {
         if self.file.is_some() { (readers.0 + writers.0, readers.1 + writers.1) } else { writers }
     }
 
-    /// Does `work`, which may write, to its end, even if nobody waits for it any more.
+    /// Does `work` to its end, even if nobody waits for it any more.
     async fn run<T, F>(&self, work: impl FnOnce(Pools) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (work, file) = (work(self.pools.clone()), self.file.clone());
+        let (work, file, read_only) = (work(self.pools.clone()), self.file.clone(), self.read_only.clone());
         let work = async move {
+            // Before it, also where it only reads: a connection that is opened on another file is enough to spoil both.
             is_there(file.as_ref()).await?;
-            Ok(work.await)
-        };
-        self.in_time(work).await
-    }
-
-    /// The same for what only reads: nothing can come of it where the file has no name any more.
-    async fn read<T, F>(&self, work: impl FnOnce(AnyPool) -> F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-    {
-        let work = work(self.pools.readers.clone());
-        self.in_time(async move { Ok(work.await) }).await
-    }
-
-    async fn in_time<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<Result<T, sqlx::Error>, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (file, read_only) = (self.file.clone(), self.read_only.clone());
-        let work = async move {
-            let done = work.await?;
-            // What was written, or read, while the file had its name is kept, whatever happens next.
+            let done = work.await;
+            // And after it: what was written while the file had its name is kept, whatever happens next.
             is_there(file.as_ref()).await?;
             Ok(done.inspect_err(|error| read_only.look_at(error))?)
         };
@@ -287,5 +267,22 @@ mod tests {
         write.rollback().await.unwrap();
         assert!(waits.await.unwrap());
         assert_eq!(database.pools.writers.size(), 1, "it waited for the same connection, and opened none of its own");
+    }
+
+    #[actix_rt::test]
+    async fn no_connection_is_opened_on_a_file_that_took_the_place_of_sqlites_not_even_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
+        let database = Database::open(&format!("sqlite://{}", path.display()), Background::start().unwrap()).await.unwrap();
+        assert!(database.use_stream_ticket("one".into(), 1).await.unwrap());
+        // The next reader needs a connection of its own.
+        let busy = database.pools.readers.acquire().await.unwrap();
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(database.ping().await, Err(Error::Gone)));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "nothing was made of it");
+        std::fs::rename(&aside, &path).unwrap();
+        drop(busy);
+        assert!(!database.use_stream_ticket("one".into(), 1).await.unwrap(), "it was used, and is not forgotten");
     }
 }

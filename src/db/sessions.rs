@@ -144,7 +144,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn session_of_refresh_token(&self, hash: String) -> Result<Option<(String, String)>, Error> {
         let sql = "SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
-        self.read(|readers| async move { sqlx::query_as(sql).bind(hash).fetch_optional(&readers).await }).await
+        self.run(|pools| async move { sqlx::query_as(sql).bind(hash).fetch_optional(&pools.readers).await }).await
     }
 
     /// Ends a session, if it has not ended before; whether that was so.
@@ -166,7 +166,7 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn sessions_revoked_since(&self, since: i64) -> Result<Vec<(String, i64)>, Error> {
         let sql = "SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1";
-        self.read(move |readers| async move { sqlx::query_as(sql).bind(since).fetch_all(&readers).await }).await
+        self.run(move |pools| async move { sqlx::query_as(sql).bind(since).fetch_all(&pools.readers).await }).await
     }
 
     /// Forgets the sessions that expired before `before`, with their refresh tokens.

@@ -78,8 +78,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn user_by_email(&self, email: String) -> Result<Option<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users WHERE email = $1";
-        self.read(|readers| async move {
-            let row = sqlx::query(sql).bind(email).fetch_optional(&readers).await?;
+        self.run(|pools| async move {
+            let row = sqlx::query(sql).bind(email).fetch_optional(&pools.readers).await?;
             row.as_ref().map(user_of).transpose()
         })
         .await
@@ -92,7 +92,8 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn users(&self) -> Result<Vec<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users ORDER BY email";
-        self.read(|readers| async move { sqlx::query(sql).fetch_all(&readers).await?.iter().map(user_of).collect() }).await
+        self.run(|pools| async move { sqlx::query(sql).fetch_all(&pools.readers).await?.iter().map(user_of).collect() })
+            .await
     }
 
     /// Disables the account and ends all its sessions, both or neither. `false` if there is no such account.
