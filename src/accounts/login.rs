@@ -15,7 +15,7 @@ impl Accounts {
         user: &mut Option<String>,
     ) -> Result<LoggedIn, Error> {
         // Begun before the password is looked at: fifty guesses at one instant are fifty.
-        let attempt = throttle::Attempt::begin(&self.database, &email, asker.client(), &self.clock).await?;
+        let attempt = throttle::Attempt::begin(&self.database, &self.lines, &email, asker.client(), &self.clock).await?;
         let checked = self.check(email, password, &attempt, user).await;
         match &checked {
             // It ended together with the session's start.

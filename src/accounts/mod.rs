@@ -3,6 +3,7 @@
 mod admissions;
 mod events;
 mod giving_way;
+mod line;
 mod logged_in;
 mod login;
 pub mod management;
@@ -90,6 +91,7 @@ impl From<db::Error> for Error {
 pub struct Accounts {
     database: Database,
     hasher: password::Hasher,
+    lines: line::Lines,
     tokens: Arc<Tokens>,
     revocations: Revocations,
     successors: refresh_token::Successors,
@@ -103,8 +105,8 @@ impl Accounts {
     #[must_use]
     pub fn new(database: Database, tokens: Arc<Tokens>, revocations: Revocations, rules: Rules, clock: Clock) -> Self {
         let successors = refresh_token::Successors::new(&rules.secrets);
-        let (hasher, counted) = (password::Hasher::new(), Counted::default());
-        Self { database, hasher, tokens, revocations, successors, rules, clock, counted }
+        let (hasher, lines, counted) = (password::Hasher::new(), throttle::lines(), Counted::default());
+        Self { database, hasher, lines, tokens, revocations, successors, rules, clock, counted }
     }
 
     /// Counts logins and refreshes from here on.

@@ -7,15 +7,14 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use super::line::{Lines, Place};
 use super::{Error, milliseconds, refresh_token};
 use crate::clock::Clock;
 use crate::db::{Database, EndedAttempt, LoginFailures};
 use crate::random;
 
-/// How often a count is tried to be written when others write it too.
-const TRIES: u32 = 200;
 /// How far the clocks of replicas may be apart.
 const SKEW: Duration = Duration::from_mins(1);
 /// For so long an attempt is believed to be under way: longer than any is.
@@ -143,6 +142,13 @@ pub(super) struct Attempt {
     pair: String,
     known_here: bool,
     clock: Clock,
+    /// Given back with it.
+    _place: Option<Place>,
+}
+
+/// Where those who sign in from one address stand: as many as may be checked at once are checked, if none of them has failed.
+pub(super) fn lines() -> Lines {
+    Lines::new(usize::try_from(ADDRESS.free).unwrap_or(1))
 }
 
 impl Attempt {
@@ -151,20 +157,39 @@ impl Attempt {
     /// # Errors
     ///
     /// [`Error::Throttled`] if no password is to be checked now, [`Error::Overloaded`], [`Error::Database`].
-    pub(super) async fn begin(database: &Database, email: &str, from: IpAddr, clock: &Clock) -> Result<Self, Error> {
-        let address = network(from);
+    pub(super) async fn begin(
+        database: &Database,
+        lines: &Lines,
+        email: &str,
+        from: IpAddr,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        let network = network(from);
         // An e-mail holds no NUL: whatever it says, it names no other scope.
-        let pair = refresh_token::hash(&format!("pair\0{address}\0{email}"));
+        let pair = refresh_token::hash(&format!("pair\0{network}\0{email}"));
         let account = refresh_token::hash(&format!("account\0{email}"));
-        let address = refresh_token::hash(&format!("address\0{address}"));
+        let address = refresh_token::hash(&format!("address\0{network}"));
         let all = [(address, &ADDRESS), (pair, &PAIR), (account, &ACCOUNT)];
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
-            let (scopes, clock) = (all.clone(), clock.clone());
-            let begun = move |known: &[LoginFailures]| begin_in_all(&scopes, known, &clock);
-            if let Some(attempt) = database.rewrite_login_failures(names(&all), begun).await? {
-                return Ok(attempt);
+        let deciding = (all.clone(), clock.clone());
+        let begun = move |known: &[LoginFailures]| begin_in_all(&deciding.0, known, &deciding.1);
+        let line = lines.of(network);
+        let mut place = line.place_now();
+        if place.is_none() {
+            // Who is to come later need not stand in line to be told so.
+            let refused = begun.clone();
+            let nothing = move |known: &[LoginFailures]| refused(known).map(|_| None::<(Counts, ())>);
+            database.rewrite_login_failures(names(&all), nothing).await?;
+        }
+        let over = Instant::now() + PATIENCE;
+        while Instant::now() < over {
+            if place.is_none() {
+                place = timeout_at(over, line.place()).await.map_err(|_| Error::Overloaded)?;
             }
+            if let Some(attempt) = database.rewrite_login_failures(names(&all), begun.clone()).await? {
+                return Ok(Self { _place: place, ..attempt });
+            }
+            // It depends on others, of this account or at another replica: meanwhile those behind have their turn.
+            place = None;
             // Not all at the same moment again.
             tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
         }
@@ -178,19 +203,14 @@ impl Attempt {
 
     /// The password was wrong.
     pub(super) async fn failed(self, database: &Database) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let (begun, clock) = (self.begun.clone(), self.clock.clone());
-            let failed = move |known: &[LoginFailures]| {
-                let now = clock.unix_milliseconds();
-                let next = begun.into_iter().zip(known).map(|((scope, limit), known)| (scope, limit.failed(*known, now)));
-                Ok::<_, Error>(Some((next.collect(), ())))
-            };
-            // Again, if somebody else wrote in between.
-            if database.rewrite_login_failures(names(&self.begun), failed).await?.is_some() {
-                return Ok(());
-            }
-        }
-        Err(Error::Overloaded)
+        let (begun, clock) = (self.begun.clone(), self.clock.clone());
+        let failed = move |known: &[LoginFailures]| {
+            let now = clock.unix_milliseconds();
+            let counted = |((scope, limit), known): (&Scope, &LoginFailures)| (scope.clone(), limit.failed(*known, now));
+            Ok::<_, Error>(Some((begun.iter().zip(known).map(counted).collect(), ())))
+        };
+        database.rewrite_login_failures(names(&self.begun), failed).await?;
+        Ok(())
     }
 
     /// How it ends if the password was right: here there were no failures.
@@ -206,9 +226,10 @@ impl Attempt {
     /// Nobody knows whether it ended: the database failed. It is withdrawn as soon as it can be, so that those who were caught by
     /// the failure are not in the way of those who come after it. At worst it ends twice, and one more is checked at once.
     pub(super) fn withdrawn_later(self, database: Database) {
+        let ended = self.ended();
         tokio::task::spawn_local(async move {
             let started = Instant::now();
-            while database.end_login_attempt(self.ended()).await.is_err() && started.elapsed() < LEASE {
+            while database.end_login_attempt(ended.clone()).await.is_err() && started.elapsed() < LEASE {
                 tokio::time::sleep(RETRY).await;
             }
         });
@@ -251,7 +272,7 @@ fn begin_in_all(all: &[Scope; 3], known: &[LoginFailures], clock: &Clock) -> Res
     if longest > 0 {
         return Err(throttled(longest));
     }
-    let attempt = Attempt { begun: scopes.to_vec(), pair: pair.clone(), known_here, clock: clock.clone() };
+    let attempt = Attempt { begun: scopes.to_vec(), pair: pair.clone(), known_here, clock: clock.clone(), _place: None };
     Ok(next.map(|next| (next, attempt)))
 }
 

@@ -38,9 +38,9 @@ pub struct EndedAttempt {
 
 impl Database {
     /// Reads what is known of each of `scopes` (nothing is all zeros) and writes what `decide` makes of it, all or nothing.
-    /// `None`, and nothing is written, if `decide` wants nothing written, or if somebody else wrote one of them since it was
-    /// read (its version tells); one that was forgotten since is there again. Those who write several name them in the same
-    /// order: of two that wait for each other neither would get on.
+    /// `None`, and nothing is written, if `decide` wants nothing written. Asked once more if somebody else wrote one of them in
+    /// between, and then nobody can. Those who write several name them in the same order: of two that wait for each other neither
+    /// would get on.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Database {
     pub async fn rewrite_login_failures<T, E>(
         &self,
         scopes: Vec<String>,
-        decide: impl FnOnce(&[LoginFailures]) -> Result<Option<(Vec<(String, LoginFailures)>, T)>, E> + Send + 'static,
+        decide: impl Fn(&[LoginFailures]) -> Result<Option<(Vec<(String, LoginFailures)>, T)>, E> + Send + 'static,
     ) -> Result<Option<T>, E>
     where
         T: Send + 'static,
@@ -57,11 +57,26 @@ impl Database {
         let begin = self.begin;
         let rewritten = self.run(move |pools| async move {
             // By a reader: who is refused has not waited for whoever writes.
-            let known = read(&pools.readers, &scopes).await?;
-            match decide(&known) {
-                Ok(Some((next, result))) => Ok(Ok(write(&pools.writers, begin, next).await?.then_some(result))),
-                Ok(None) => Ok(Ok(None)),
-                Err(error) => Ok(Err(error)),
+            let mut known = read(&pools.readers, &scopes).await?;
+            let mut locked = None;
+            loop {
+                let (next, result) = match decide(&known) {
+                    Ok(Some(decided)) => decided,
+                    Ok(None) => return Ok(Ok(None)),
+                    Err(error) => return Ok(Err(error)),
+                };
+                let mut transaction = match locked.take() {
+                    Some(locked) => locked,
+                    None => pools.writers.begin_with(begin).await?,
+                };
+                if write(&mut transaction, next).await? {
+                    transaction.commit().await?;
+                    return Ok(Ok(Some(result)));
+                }
+                transaction.rollback().await?;
+                let mut transaction = pools.writers.begin_with(begin).await?;
+                known = lock(&mut transaction, &scopes).await?;
+                locked = Some(transaction);
             }
         });
         rewritten.await?
@@ -100,18 +115,33 @@ impl Database {
 async fn read(readers: &AnyPool, scopes: &[String]) -> Result<Vec<LoginFailures>, sqlx::Error> {
     let sql = "SELECT scope, version, failures, last_at, checking, began_at, blocked_until, succeeded_at FROM login_failures \
          WHERE scope IN ($1, $2, $3)";
-    let mut known = HashMap::new();
+    let mut rows = Vec::new();
     for three in scopes.chunks(3) {
         let nth = |number: usize| three.get(number).or(three.first());
-        for row in sqlx::query(sql).bind(nth(0)).bind(nth(1)).bind(nth(2)).fetch_all(readers).await? {
-            known.insert(row.try_get::<String, _>("scope")?, failures_of(&row)?);
-        }
+        rows.extend(sqlx::query(sql).bind(nth(0)).bind(nth(1)).bind(nth(2)).fetch_all(readers).await?);
     }
+    in_their_order(scopes, &rows)
+}
+
+/// The same, of what nobody else can write before the transaction ends.
+async fn lock(transaction: &mut AnyConnection, scopes: &[String]) -> Result<Vec<LoginFailures>, sqlx::Error> {
+    let new = scopes.iter().map(|scope| (scope.clone(), LoginFailures { version: 1, ..LoginFailures::default() }));
+    let lock = upsert(
+        new.collect(),
+        "version = known.version + 1 \
+         RETURNING scope, version, failures, last_at, checking, began_at, blocked_until, succeeded_at",
+    );
+    in_their_order(scopes, &lock.fetch_all(transaction).await?)
+}
+
+fn in_their_order(scopes: &[String], rows: &[AnyRow]) -> Result<Vec<LoginFailures>, sqlx::Error> {
+    let known = rows.iter().map(|row| Ok((row.try_get::<String, _>("scope")?, failures_of(row)?)));
+    let known = known.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
     Ok(scopes.iter().map(|scope| known.get(scope).copied().unwrap_or_default()).collect())
 }
 
-/// `false` if somebody else wrote in between.
-async fn write(writers: &AnyPool, begin: &'static str, all: Vec<(String, LoginFailures)>) -> Result<bool, sqlx::Error> {
+/// Writes what was made of what was known. `false` if somebody else wrote in between; what has been written then must not stay.
+async fn write(transaction: &mut AnyConnection, all: Vec<(String, LoginFailures)>) -> Result<bool, sqlx::Error> {
     let scopes = all.len() as u64;
     let next = all.into_iter().map(|(scope, known)| (scope, LoginFailures { version: known.version + 1, ..known }));
     let rewrite = upsert(
@@ -120,12 +150,7 @@ async fn write(writers: &AnyPool, begin: &'static str, all: Vec<(String, LoginFa
          began_at = excluded.began_at, blocked_until = excluded.blocked_until, succeeded_at = excluded.succeeded_at \
          WHERE known.version = excluded.version - 1",
     );
-    let mut transaction = writers.begin_with(begin).await?;
-    if rewrite.execute(&mut *transaction).await?.rows_affected() < scopes {
-        return Ok(false);
-    }
-    transaction.commit().await?;
-    Ok(true)
+    Ok(rewrite.execute(transaction).await?.rows_affected() == scopes)
 }
 
 /// One fewer is being checked in each of the attempt's scopes. Whatever others wrote meanwhile stays as it is; the version goes

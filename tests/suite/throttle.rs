@@ -193,6 +193,29 @@ fn right_passwords_at_once_are_all_let_in() {
 }
 
 #[test]
+fn of_many_who_sign_in_from_one_address_those_who_came_first_are_let_in_first() {
+    let server = server_with_ann();
+    // Known here, and nobody's password is hashed for the first time.
+    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let order: Vec<usize> = std::thread::scope(|scope| {
+        for number in 0..60 {
+            let (server, done) = (&server, done.clone());
+            scope.spawn(move || {
+                log_in(server, EMAIL, PASSWORD, "192.0.2.1").data();
+                done.send(number).unwrap();
+            });
+            // Several times as fast as passwords can be checked.
+            std::thread::park_timeout(Duration::from_millis(3));
+        }
+        is_done.iter().take(60).collect()
+    });
+    // Ten are checked at a time, and end as they happen to.
+    let overtaken = order.iter().enumerate().map(|(place, number)| place.abs_diff(*number)).max().unwrap();
+    assert!(overtaken <= 20, "{order:?}");
+}
+
+#[test]
 fn clients_that_hang_up_keep_nobody_from_signing_in() {
     let server = server_with_ann();
     let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
