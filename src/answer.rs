@@ -25,8 +25,8 @@ pub fn etag_of(bytes: &[u8]) -> String {
 /// of an answer which nobody asked for lately is in no processor's cache any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    envelope: Bytes,
-    etag: Bytes,
+    /// The envelope, and behind it its tag.
+    bytes: Bytes,
 }
 
 impl Answer {
@@ -37,15 +37,14 @@ impl Answer {
     }
 
     fn of(envelope: &[&[u8]]) -> Self {
-        let length = envelope.iter().map(|part| part.len()).sum();
+        let length: usize = envelope.iter().map(|part| part.len()).sum();
         let mut bytes = Vec::with_capacity(length + ETAG);
         for part in envelope {
             bytes.extend_from_slice(part);
         }
         let etag = etag_of(&bytes);
         bytes.extend_from_slice(etag.as_bytes());
-        let mut envelope = Bytes::from(bytes);
-        Self { etag: envelope.split_off(length), envelope }
+        Self { bytes: bytes.into() }
     }
 
     /// The answer whose envelope these bytes are; `None` if they are not exactly one.
@@ -59,31 +58,36 @@ impl Answer {
     /// The `data` in it, as it came. Not as text, which would have to be looked at from end to end to be one.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        self.envelope.get(START.len()..self.envelope.len() - END.len()).unwrap_or_default()
+        self.bytes.get(START.len()..self.length() - END.len()).unwrap_or_default()
     }
 
     /// The whole body.
     #[must_use]
     pub fn envelope(&self) -> Bytes {
-        self.envelope.clone()
+        self.bytes.slice(..self.length())
     }
 
     /// The strong entity tag, in its quotes.
     #[must_use]
     pub fn etag(&self) -> &str {
-        std::str::from_utf8(&self.etag).unwrap_or_default()
+        self.bytes.get(self.length()..).and_then(|etag| std::str::from_utf8(etag).ok()).unwrap_or_default()
     }
 
     /// The same, to be shared and not copied.
     #[must_use]
     pub fn etag_bytes(&self) -> Bytes {
-        self.etag.clone()
+        self.bytes.slice(self.length()..)
     }
 
     /// What it takes in memory, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.envelope.len() + self.etag.len()
+        self.bytes.len()
+    }
+
+    /// The envelope's, in bytes.
+    fn length(&self) -> usize {
+        self.bytes.len() - ETAG
     }
 }
 

@@ -29,7 +29,7 @@ struct Entries<V> {
 }
 
 struct Entry<V> {
-    key: String,
+    key: Box<str>,
     value: V,
     bytes: u64,
 }
@@ -49,13 +49,13 @@ impl<V: Clone> Recent<V> {
     }
 
     /// Keeps a value that takes so many bytes, its key included; not if that is more than all may take.
-    pub fn keep(&self, key: String, value: V, bytes: u64) {
+    pub fn keep(&self, key: &str, value: V, bytes: u64) {
         let mut entries = self.entries();
-        entries.forget(&key);
+        entries.forget(key);
         if bytes > self.max_bytes {
             return;
         }
-        entries.add(Entry { key, value, bytes });
+        entries.add(Entry { key: key.into(), value, bytes });
         while entries.bytes > self.max_bytes && entries.forget_one() {}
     }
 
@@ -79,7 +79,7 @@ impl<V: Clone> Recent<V> {
 
 impl<V> Entries<V> {
     fn use_now(&mut self, key: &str) -> Option<&Entry<V>> {
-        let is_it = |place: &u32| self.used.peek(*place).key == key;
+        let is_it = |place: &u32| *self.used.peek(*place).key == *key;
         let place = *self.places.find(self.hasher.hash_one(key), is_it)?;
         Some(self.used.get_mut(place))
     }
@@ -94,7 +94,7 @@ impl<V> Entries<V> {
     }
 
     fn forget(&mut self, key: &str) {
-        let is_it = |place: &u32| self.used.peek(*place).key == key;
+        let is_it = |place: &u32| *self.used.peek(*place).key == *key;
         if let Ok(found) = self.places.find_entry(self.hasher.hash_one(key), is_it) {
             let gone = self.used.remove(found.remove().0);
             self.bytes = self.bytes.saturating_sub(gone.bytes);
@@ -121,9 +121,9 @@ mod tests {
     fn the_least_recently_used_goes_first_and_the_bytes_are_never_more_than_they_may_be() {
         let recent = Recent::new(100);
         for number in 0..1_000_u64 {
-            recent.keep(format!("k{number}"), number, 1 + number % 40);
+            recent.keep(&format!("k{number}"), number, 1 + number % 40);
             assert!(recent.held().1 <= 100);
-            recent.keep("used".into(), number, 10);
+            recent.keep("used", number, 10);
             assert_eq!(recent.get("used"), Some(number));
         }
         assert_eq!(recent.get("k999"), Some(999), "the newest beside it");
@@ -133,12 +133,12 @@ mod tests {
     #[test]
     fn an_old_value_makes_way_for_the_new_one_and_its_bytes_with_it() {
         let recent = Recent::new(100);
-        recent.keep("other".into(), 0, 20);
+        recent.keep("other", 0, 20);
         for bytes in [80, 10, 80, 30] {
-            recent.keep("k".into(), bytes, bytes);
+            recent.keep("k", bytes, bytes);
             assert_eq!((recent.get("k"), recent.held()), (Some(bytes), (2, 20 + bytes)));
         }
-        recent.keep("k".into(), 1, 101);
+        recent.keep("k", 1, 101);
         assert_eq!((recent.get("k"), recent.held()), (None, (1, 20)), "too large, and the old value is not true any more");
         recent.forget("other");
         recent.forget("nobody");

@@ -227,7 +227,7 @@ impl<E: CallError> Shared<E> {
                 let kept = Kept { answer, arrived: now.checked_sub(age).unwrap_or(now) };
                 if !(self.rules.fresh_for + self.rules.stale_if_error).is_zero() {
                     let bytes = key.len() + kept.answer.size() + OVERHEAD;
-                    self.kept.keep(key.to_owned(), kept.clone(), bytes as u64);
+                    self.kept.keep(key, kept.clone(), bytes as u64);
                 }
                 return Ok(kept);
             }

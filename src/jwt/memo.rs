@@ -47,7 +47,7 @@ impl Memo {
 
     /// Remembers that `token` is good.
     pub(super) fn keep(&self, token: &str, good: Good) {
-        self.0.keep(token.to_owned(), Arc::new(good), (token.len() + OVERHEAD) as u64);
+        self.0.keep(token, Arc::new(good), (token.len() + OVERHEAD) as u64);
     }
 }
 
