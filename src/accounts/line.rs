@@ -1,6 +1,6 @@
-//! Logins from one address stand in line, and come to their turn in the order in which they came: so many may be checked at once,
-//! and the others would ask the database again and again whether it is their turn, some of them in vain until their time is over.
-//! Each replica has lines of its own. Must not know what is counted, or where.
+//! Logins from one address stand in line, and come to their turn in the order in which they came: only so many may be checked at
+//! once, and the others would ask the database again and again whether it is their turn, some of them in vain until their time is
+//! over. Each replica has lines of its own. Must not know what is counted, or where.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,19 +11,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A line for each address from which somebody signs in.
 pub(super) struct Lines {
     places: usize,
-    by_address: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
+    by_address: Mutex<HashMap<IpAddr, Weak<Semaphores>>>,
 }
 
 /// Those who sign in from one address.
-pub(super) struct Line(Arc<Semaphore>);
+pub(super) struct Line(Arc<Semaphores>);
 
-/// A place at the front of it, until it is dropped.
+struct Semaphores {
+    /// One: whoever is next, until they have gone in.
+    next: Arc<Semaphore>,
+    /// Those who have.
+    places: Arc<Semaphore>,
+}
+
+/// A place, until it is dropped.
 pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
+    next: Option<OwnedSemaphorePermit>,
+    _held: OwnedSemaphorePermit,
+    _line: Arc<Semaphores>,
 }
 
 impl Lines {
-    /// With so many places at the front of each.
+    /// With so many places in each.
     pub(super) fn new(places: usize) -> Self {
         Self { places, by_address: Mutex::default() }
     }
@@ -38,7 +47,8 @@ impl Lines {
             // Only here is it seen that nobody stands in one any more.
             lines.retain(|_, line| line.strong_count() > 0);
         }
-        let line = Arc::new(Semaphore::new(self.places));
+        let (next, places) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(self.places)));
+        let line = Arc::new(Semaphores { next, places });
         lines.insert(address, Arc::downgrade(&line));
         Line(line)
     }
@@ -47,12 +57,27 @@ impl Lines {
 impl Line {
     /// A place, if one is free and nobody waits for it.
     pub(super) fn place_now(&self) -> Option<Place> {
-        Arc::clone(&self.0).try_acquire_owned().ok().map(|permit| Place { _permit: permit })
+        let next = Arc::clone(&self.0.next).try_acquire_owned().ok()?;
+        let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+        Some(self.taken(next, place))
     }
 
-    /// A place, once it is one's turn.
+    /// A place, once it is one's turn. Who has it keeps the others waiting until they go in.
     pub(super) async fn place(&self) -> Option<Place> {
-        Arc::clone(&self.0).acquire_owned().await.ok().map(|permit| Place { _permit: permit })
+        let next = Arc::clone(&self.0.next).acquire_owned().await.ok()?;
+        let place = Arc::clone(&self.0.places).acquire_owned().await.ok()?;
+        Some(self.taken(next, place))
+    }
+
+    fn taken(&self, next: OwnedSemaphorePermit, place: OwnedSemaphorePermit) -> Place {
+        Place { next: Some(next), _held: place, _line: Arc::clone(&self.0) }
+    }
+}
+
+impl Place {
+    /// It is somebody else's turn.
+    pub(super) fn go_in(&mut self) {
+        self.next = None;
     }
 }
 
@@ -65,7 +90,11 @@ mod tests {
     fn who_came_first_gets_the_next_place_and_nobody_gets_in_between() {
         let lines = Lines::new(2);
         let line = || lines.of([192, 0, 2, 1].into());
-        let (one, _other) = (line().place_now().unwrap(), line().place_now().unwrap());
+        let mut one = line().place_now().unwrap();
+        assert!(line().place_now().is_none(), "it has not gone in yet");
+        one.go_in();
+        let mut other = line().place_now().unwrap();
+        other.go_in();
         let (kept, late) = (line(), line());
         let (mut first, mut second) = (Box::pin(kept.place()), Box::pin(late.place()));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());

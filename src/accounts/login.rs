@@ -1,7 +1,6 @@
 //! One attempt to sign in, from its count to its session.
 
 use super::{Accounts, Error, LoggedIn, milliseconds, password, refresh_token, throttle};
-use crate::asker::Asker;
 use crate::db::{NewSession, Session, User};
 use crate::random;
 
@@ -9,13 +8,13 @@ impl Accounts {
     /// `user` becomes the account's id, if there is such an account.
     pub(super) async fn attempt(
         &self,
+        applicant: throttle::Applicant,
         email: String,
         password: &str,
-        asker: &Asker,
         user: &mut Option<String>,
     ) -> Result<LoggedIn, Error> {
         // Begun before the password is looked at: fifty guesses at one instant are fifty.
-        let attempt = throttle::Attempt::begin(&self.database, &self.lines, &email, asker.client(), &self.clock).await?;
+        let attempt = applicant.begin(&self.database).await?;
         let checked = self.check(email, password, &attempt, user).await;
         match &checked {
             // It ended together with the session's start.

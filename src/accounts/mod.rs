@@ -125,11 +125,16 @@ impl Accounts {
     pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<LoggedIn, Error> {
         let email = mailbox(email)?;
         new_password::check_length(password)?;
+        let client = asker.client();
+        let applicant = throttle::Applicant::wait(&self.database, &self.lines, &email, client, &self.clock).await;
         // A task of its own: a client that hangs up must not leave an attempt that never ends.
         let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
         to_its_end(async move {
             let mut user = None;
-            let login = this.attempt(email, &password, &asker, &mut user).await;
+            let login = match applicant {
+                Ok(applicant) => this.attempt(applicant, email, &password, &mut user).await,
+                Err(error) => Err(error),
+            };
             events::login(&login, user.as_deref(), &asker, &this.counted);
             login
         })

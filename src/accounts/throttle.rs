@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::line::{Lines, Place};
+use super::line::{Line, Lines, Place};
 use super::{Error, milliseconds, refresh_token};
 use crate::clock::Clock;
 use crate::db::{Database, EndedAttempt, LoginFailures};
@@ -136,28 +136,28 @@ type Scope = (String, &'static Limit);
 /// What is known of each of some scopes.
 type Counts = Vec<(String, LoginFailures)>;
 
-/// One login that is being checked. Dropped without a word it is forgotten after [`LEASE`]: the client may have gone.
-pub(super) struct Attempt {
-    begun: Vec<Scope>,
-    pair: String,
-    known_here: bool,
-    clock: Clock,
-    /// Given back with it.
-    _place: Option<Place>,
-}
-
 /// Where those who sign in from one address stand: as many as may be checked at once are checked, if none of them has failed.
 pub(super) fn lines() -> Lines {
     Lines::new(usize::try_from(ADDRESS.free).unwrap_or(1))
 }
 
-impl Attempt {
-    /// Begins an attempt on the account `email` from an address.
+/// Somebody who wants to sign in, until the attempt has begun.
+pub(super) struct Applicant {
+    scopes: [Scope; 3],
+    came: Instant,
+    line: Line,
+    place: Option<Place>,
+    clock: Clock,
+}
+
+impl Applicant {
+    /// Waits for the turn of somebody who wants to sign in as `email` from an address. Nothing is written: who leaves while they
+    /// wait was never there.
     ///
     /// # Errors
     ///
-    /// [`Error::Throttled`] if no password is to be checked now, [`Error::Overloaded`], [`Error::Database`].
-    pub(super) async fn begin(
+    /// [`Error::Throttled`] if no password is to be checked now, [`Error::Database`].
+    pub(super) async fn wait(
         database: &Database,
         lines: &Lines,
         email: &str,
@@ -169,33 +169,73 @@ impl Attempt {
         let pair = refresh_token::hash(&format!("pair\0{network}\0{email}"));
         let account = refresh_token::hash(&format!("account\0{email}"));
         let address = refresh_token::hash(&format!("address\0{network}"));
-        let all = [(address, &ADDRESS), (pair, &PAIR), (account, &ACCOUNT)];
-        let deciding = (all.clone(), clock.clone());
-        let begun = move |known: &[LoginFailures]| begin_in_all(&deciding.0, known, &deciding.1);
+        let scopes = [(address, &ADDRESS), (pair, &PAIR), (account, &ACCOUNT)];
         let line = lines.of(network);
-        let mut place = line.place_now();
-        if place.is_none() {
+        let place = line.place_now();
+        let mut applicant = Self { scopes, came: Instant::now(), line, place, clock: clock.clone() };
+        if applicant.place.is_none() {
             // Who is to come later need not stand in line to be told so.
-            let refused = begun.clone();
-            let nothing = move |known: &[LoginFailures]| refused(known).map(|_| None::<(Counts, ())>);
-            database.rewrite_login_failures(names(&all), nothing).await?;
+            let (scopes, clock) = (applicant.scopes.clone(), clock.clone());
+            let refused = move |known: &[LoginFailures]| begin_in_all(&scopes, known, &clock).map(|_| (Vec::new(), ()));
+            database.rewrite_login_failures(names(&applicant.scopes), Duration::ZERO, refused).await?;
+            applicant.stand_in_line().await;
         }
-        let over = Instant::now() + PATIENCE;
-        while Instant::now() < over {
-            if place.is_none() {
-                place = timeout_at(over, line.place()).await.map_err(|_| Error::Overloaded)?;
-            }
-            if let Some(attempt) = database.rewrite_login_failures(names(&all), begun.clone()).await? {
-                return Ok(Self { _place: place, ..attempt });
-            }
-            // It depends on others, of this account or at another replica: meanwhile those behind have their turn.
-            place = None;
-            // Not all at the same moment again.
-            tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
-        }
-        Err(Error::Overloaded)
+        Ok(applicant)
     }
 
+    /// Whose time is over goes on without a place: it may be the database that all wait for, and then it says so.
+    async fn stand_in_line(&mut self) {
+        self.place = timeout_at(self.came + PATIENCE, self.line.place()).await.ok().flatten();
+    }
+
+    /// Begins the attempt, once it depends on no other one any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Throttled`] if no password is to be checked now, [`Error::Overloaded`], [`Error::Database`].
+    pub(super) async fn begin(mut self, database: &Database) -> Result<Attempt, Error> {
+        loop {
+            let (scopes, clock) = (self.scopes.clone(), self.clock.clone());
+            let begin = move |known: &[LoginFailures]| begin_in_all(&scopes, known, &clock);
+            match database.rewrite_login_failures(names(&self.scopes), self.came.elapsed(), begin).await? {
+                Begun::Now(attempt) => {
+                    self.place.iter_mut().for_each(Place::go_in);
+                    return Ok(Attempt { _place: self.place, ..attempt });
+                }
+                _ if self.came.elapsed() >= PATIENCE => return Err(Error::Overloaded),
+                Begun::AfterOthersHere => {}
+                // Those behind have their turn meanwhile.
+                Begun::AfterOthersOfTheAccount => self.place = None,
+            }
+            // Not all at the same moment again.
+            tokio::time::sleep(POLL + POLL * u32::from(random::byte()) / 128).await;
+            if self.place.is_none() {
+                self.stand_in_line().await;
+            }
+        }
+    }
+}
+
+/// Whether an attempt has begun.
+enum Begun {
+    Now(Attempt),
+    /// As many are being checked from its address as may still fail.
+    AfterOthersHere,
+    /// As many of its account, whatever else.
+    AfterOthersOfTheAccount,
+}
+
+/// One login that is being checked. Dropped without a word it is forgotten after [`LEASE`]: the client may have gone.
+pub(super) struct Attempt {
+    begun: Vec<Scope>,
+    pair: String,
+    known_here: bool,
+    clock: Clock,
+    /// Given back with it.
+    _place: Option<Place>,
+}
+
+impl Attempt {
     /// Whether a login of this account succeeded at this address lately.
     pub(super) fn known_here(&self) -> bool {
         self.known_here
@@ -207,10 +247,9 @@ impl Attempt {
         let failed = move |known: &[LoginFailures]| {
             let now = clock.unix_milliseconds();
             let counted = |((scope, limit), known): (&Scope, &LoginFailures)| (scope.clone(), limit.failed(*known, now));
-            Ok::<_, Error>(Some((begun.iter().zip(known).map(counted).collect(), ())))
+            Ok::<_, Error>((begun.iter().zip(known).map(counted).collect(), ()))
         };
-        database.rewrite_login_failures(names(&self.begun), failed).await?;
-        Ok(())
+        database.rewrite_login_failures(names(&self.begun), Duration::ZERO, failed).await
     }
 
     /// How it ends if the password was right: here there were no failures.
@@ -244,36 +283,35 @@ fn names(scopes: &[Scope]) -> Vec<String> {
     scopes.iter().map(|(scope, _)| scope.clone()).collect()
 }
 
-/// What is known of each scope once the attempt has begun in all of them, and the attempt; `None` while that depends on others
-/// that are being checked. One that is refused leaves no trace.
+/// What is known of each scope once the attempt has begun in all of them, if it has. One that has not leaves no trace.
 ///
 /// # Errors
 ///
 /// [`Error::Throttled`], with how long it takes until all of them let anybody through.
-fn begin_in_all(all: &[Scope; 3], known: &[LoginFailures], clock: &Clock) -> Result<Option<(Counts, Attempt)>, Error> {
+fn begin_in_all(all: &[Scope; 3], known: &[LoginFailures], clock: &Clock) -> Result<(Counts, Begun), Error> {
     let now = clock.unix_milliseconds();
-    let [_, (pair, _), _] = all;
+    let [(address, _), (pair, _), _] = all;
     let succeeded_at = known.get(1).map_or(0, |pair| pair.succeeded_at);
     let known_here = succeeded_at > 0 && succeeded_at > now - milliseconds(KNOWN_FOR);
     // The account's, which comes last, does not matter then.
     let scopes = if known_here { &all[..2] } else { all };
-    let (mut next, mut longest) = (Some(Vec::new()), 0);
+    let (mut next, mut waits, mut longest) = (Vec::new(), None, 0);
     for ((scope, limit), known) in scopes.iter().zip(known) {
         match limit.begin(*known, now) {
             Begin::After(wait) => longest = longest.max(wait),
-            Begin::Soon => next = None,
-            Begin::Now(begun) => {
-                if let Some(next) = &mut next {
-                    next.push((scope.clone(), begun));
-                }
-            }
+            Begin::Soon if scope == address => waits = Some(Begun::AfterOthersHere),
+            Begin::Soon => waits = Some(Begun::AfterOthersOfTheAccount),
+            Begin::Now(begun) => next.push((scope.clone(), begun)),
         }
     }
     if longest > 0 {
         return Err(throttled(longest));
     }
+    if let Some(waits) = waits {
+        return Ok((Vec::new(), waits));
+    }
     let attempt = Attempt { begun: scopes.to_vec(), pair: pair.clone(), known_here, clock: clock.clone(), _place: None };
-    Ok(next.map(|next| (next, attempt)))
+    Ok((next, Begun::Now(attempt)))
 }
 
 fn throttled(milliseconds: i64) -> Error {

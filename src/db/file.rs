@@ -1,4 +1,4 @@
-//! The file of a database of SQLite: made before it is opened, and looked at again after each piece of work. Knows no SQL.
+//! The file of a database of SQLite: made before it is opened, and looked at again before and after each piece of work. Knows no SQL.
 //!
 //! Who deletes the file of a running server, or puts another one in its place, leaves it with a file that has no name any more:
 //! what is written there is gone with the process. Such work must fail, and not be acknowledged.

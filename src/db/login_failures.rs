@@ -1,6 +1,7 @@
 //! The `login_failures` table: how often a login failed, by scope. What follows from it is decided in `accounts`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
@@ -38,9 +39,8 @@ pub struct EndedAttempt {
 
 impl Database {
     /// Reads what is known of each of `scopes` (nothing is all zeros) and writes what `decide` makes of it, all or nothing.
-    /// `None`, and nothing is written, if `decide` wants nothing written. Asked once more if somebody else wrote one of them in
-    /// between, and then nobody can. Those who write several name them in the same order: of two that wait for each other neither
-    /// would get on.
+    /// Asked once more if somebody else wrote one of them in between, and then nobody can. Those who write several name them in
+    /// the same order: of two that wait for each other neither would get on. It takes as much less time as was `waited` before.
     ///
     /// # Errors
     ///
@@ -48,30 +48,33 @@ impl Database {
     pub async fn rewrite_login_failures<T, E>(
         &self,
         scopes: Vec<String>,
-        decide: impl Fn(&[LoginFailures]) -> Result<Option<(Vec<(String, LoginFailures)>, T)>, E> + Send + 'static,
-    ) -> Result<Option<T>, E>
+        waited: Duration,
+        decide: impl Fn(&[LoginFailures]) -> Result<(Vec<(String, LoginFailures)>, T), E> + Send + 'static,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
         let begin = self.begin;
-        let rewritten = self.run(move |pools| async move {
+        let rewritten = self.run_after(waited, move |pools| async move {
             // By a reader: who is refused has not waited for whoever writes.
             let mut known = read(&pools.readers, &scopes).await?;
             let mut locked = None;
             loop {
                 let (next, result) = match decide(&known) {
-                    Ok(Some(decided)) => decided,
-                    Ok(None) => return Ok(Ok(None)),
+                    Ok(decided) => decided,
                     Err(error) => return Ok(Err(error)),
                 };
+                if next.is_empty() {
+                    return Ok(Ok(result));
+                }
                 let mut transaction = match locked.take() {
                     Some(locked) => locked,
                     None => pools.writers.begin_with(begin).await?,
                 };
                 if write(&mut transaction, next).await? {
                     transaction.commit().await?;
-                    return Ok(Ok(Some(result)));
+                    return Ok(Ok(result));
                 }
                 transaction.rollback().await?;
                 let mut transaction = pools.writers.begin_with(begin).await?;

@@ -151,6 +151,15 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
+        self.run_after(Duration::ZERO, work).await
+    }
+
+    /// The same for somebody who has `waited` so long already, which is taken off its time.
+    async fn run_after<T, F>(&self, waited: Duration, work: impl FnOnce(Pools) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
         let (work, file, read_only) = (work(self.pools.clone()), self.file.clone(), self.read_only.clone());
         let work = async move {
             // Before it, also where it only reads: a connection that is opened on another file is enough to spoil both.
@@ -162,7 +171,7 @@ impl Database {
         };
         let patience = if self.file.is_some() { SQLITE_WORK_TIMEOUT } else { WORK_TIMEOUT };
         // The timer is the background's too: a worker's ends with the worker.
-        let work = async move { tokio::time::timeout(patience, work).await };
+        let work = async move { tokio::time::timeout(patience.saturating_sub(waited), work).await };
         self.background.run(work).await?.map_err(|_| Error::TimedOut)?
     }
 }
