@@ -329,6 +329,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::background::Background;
     use proptest::prelude::*;
 
     /// Failures that are let through when somebody tries every `step` milliseconds, for `duration` milliseconds.
@@ -398,6 +399,24 @@ mod tests {
             };
             known = if second % 7 == 0 { ADDRESS.failed(next, now) } else { ended(next) };
         }
+    }
+
+    #[actix_rt::test]
+    async fn who_leaves_while_they_wait_for_their_turn_was_never_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db", folder.path().display());
+        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let (lines, address) = (Lines::new(1), IpAddr::from([192, 0, 2, 1]));
+        let place = lines.of(address).place_now();
+        let clock = Clock::system();
+        let waits = Applicant::wait(&database, &lines, "ann@example.com", address, &clock);
+        assert!(tokio::time::timeout(Duration::from_millis(200), waits).await.is_err(), "nobody has gone in");
+        drop(place);
+        let waits = Applicant::wait(&database, &lines, "ann@example.com", address, &clock);
+        let applicant = tokio::time::timeout(Duration::from_secs(2), waits).await.expect("it was nobody's turn").unwrap();
+        let known = |known: &[LoginFailures]| Ok::<_, Error>((Vec::new(), known.to_vec()));
+        let known = database.rewrite_login_failures(names(&applicant.scopes), Duration::ZERO, known).await.unwrap();
+        assert_eq!(known, [LoginFailures::default(); 3]);
     }
 
     #[test]

@@ -241,30 +241,6 @@ fn clients_that_hang_up_keep_nobody_from_signing_in() {
 }
 
 #[test]
-fn who_resets_a_connection_while_waiting_for_their_turn_has_left_the_line() {
-    let server = server_with_ann();
-    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
-    let request = format!(
-        "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let waiting: Vec<_> = (0..100)
-        .map(|_| {
-            let mut connection = server.client().connect();
-            connection.send(request.as_bytes());
-            connection
-        })
-        .collect();
-    for connection in waiting {
-        connection.reset();
-    }
-    log_in(&server, EMAIL, PASSWORD, "192.0.2.1").data();
-    // Those that had begun go on to their end.
-    let sessions = server.rows("sessions");
-    assert!(sessions < 60, "{sessions}");
-}
-
-#[test]
 fn a_refused_address_leaves_no_trace_of_the_accounts_it_asks_for() {
     let server = server_with_ann();
     let guesses = (0..200).map(|number| log_in(&server, &format!("user{number}@example.com"), "wrong", "192.0.2.1"));
