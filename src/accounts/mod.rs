@@ -3,6 +3,7 @@
 mod admissions;
 mod events;
 mod giving_way;
+mod limit;
 mod line;
 mod logged_in;
 mod login;
