@@ -18,9 +18,9 @@ use crate::random;
 
 /// How long an attempt waits for others to end, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(15);
 /// How often an attempt that the database failed is tried to be withdrawn.
 const RETRY: Duration = Duration::from_millis(500);
-const POLL: Duration = Duration::from_millis(15);
 /// For so long after a success, the account's failures elsewhere do not matter at this address.
 const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 
