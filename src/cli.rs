@@ -23,11 +23,13 @@ use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
 use crate::server::{self, Server, Stop};
 use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
-use crate::telemetry::{self, Dropped};
+use crate::telemetry::{self, Dropped, escape};
 use crate::{accounts, openapi};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
+/// The exit code for arguments that are not understood, as clap has it.
+const BAD_USAGE: u8 = 2;
 
 /// The application server between ProCONF clients and Admin Control.
 #[derive(Parser)]
@@ -144,7 +146,16 @@ impl From<Problem> for Error {
 /// Runs the command that the process was started with; its failure is one line or more on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // Clap quotes the arguments as they are.
+            let _ = write!(io::stderr(), "{}", escape::lines(&error.render().to_string()));
+            return ExitCode::from(BAD_USAGE);
+        }
+        // `--help` and `--version`.
+        Err(error) => error.exit(),
+    };
     let config = cli.config.as_deref();
     let outcome = match cli.command {
         None | Some(Command::Serve) => serve(config),
@@ -163,17 +174,17 @@ pub fn run() -> ExitCode {
         Err(error) => error,
     };
     // There is nobody left to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "{}", error.to_string().trim_end());
+    let _ = writeln!(io::stderr(), "{}", escape::lines(error.to_string().trim_end()));
     match error {
         Error::Settings(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
         _ => ExitCode::FAILURE,
     }
 }
 
-/// Writes to standard output what the command is for: with nobody left to read it, the command is over.
+/// Writes to standard output, with unsafe characters escaped; without a reader the command ends.
 fn say(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(escape::lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::NobodyReads),
         done => Ok(done?),
     }

@@ -3,6 +3,7 @@
 //! A thread that logs has `env_logger` format its line and put it into a queue; a thread of the log's own writes. Who reads the log may stop
 //! reading: then lines are dropped and counted, and no request waits.
 
+pub(crate) mod escape;
 mod line;
 mod queue;
 

@@ -1,6 +1,7 @@
 //! Accounts: who may sign in, how often one may try, and how long a session goes on. Knows neither HTTP nor SQL.
 
 mod admissions;
+mod email;
 mod events;
 mod giving_way;
 mod limit;
@@ -29,8 +30,6 @@ use crate::db::{self, Database, Refresh, Session};
 use crate::jwt::Tokens;
 use crate::secret::Secret;
 
-/// The longest e-mail address, in bytes (RFC 5321 section 4.5.3.1.3, less the angle brackets).
-const MAX_EMAIL_BYTES: usize = 254;
 /// For so long a spent refresh token answers with the very same successor: an answer that was lost must log nobody out.
 const GRACE: Duration = Duration::from_secs(10);
 /// A refresh token that nobody used for so long is dead.
@@ -124,7 +123,7 @@ impl Accounts {
     ///
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
     pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<LoggedIn, Error> {
-        let email = mailbox(email)?;
+        let email = email::normalise(email)?;
         new_password::check_length(password)?;
         let client = asker.client();
         let applicant = throttle::Applicant::wait(&self.database, &self.lines, &email, client, &self.clock).await;
@@ -245,16 +244,6 @@ async fn to_its_end<T: 'static>(work: impl Future<Output = Result<T, Error>> + '
 fn refused(asker: &Asker) -> Error {
     events::refresh_refused(asker);
     Error::WrongCredentials
-}
-
-/// One mailbox, one spelling: trimmed and in lower case.
-fn mailbox(email: &str) -> Result<String, Error> {
-    let email = email.trim().to_lowercase();
-    if email.len() > MAX_EMAIL_BYTES || email.contains(char::is_control) {
-        let problem = format!("must be at most {MAX_EMAIL_BYTES} bytes, without control characters.");
-        return Err(Error::Invalid { field: "email", problem });
-    }
-    Ok(email)
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -12,6 +12,7 @@ use crate::db;
 use crate::services;
 use crate::settings::{Settings, Values};
 use crate::summaries::Store;
+use crate::telemetry::escape;
 use crate::window::shared;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
@@ -28,7 +29,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         match outcome {
             Ok(state) => super::tell(&format!("# {what}: ok, {state}\n"))?,
             Err(why) => {
-                super::tell(&format!("# {what}: FAILED, {why}\n"))?;
+                super::tell(&format!("# {what}: FAILED, {}\n", escape::field(&why)))?;
                 unreachable.push(format!("{what} ({setting})"));
             }
         }
@@ -40,6 +41,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
 fn effective(values: &Values) -> String {
     let mut text = String::new();
     for (name, shown, given) in values.shown() {
+        let shown = shown.as_deref().map(escape::field);
         // Writing to a string can't fail.
         let _ = match (shown, given) {
             (Some(shown), true) => writeln!(text, "{name}={shown}"),
@@ -48,7 +50,7 @@ fn effective(values: &Values) -> String {
         };
     }
     for (name, value) in values.named_authorities() {
-        let _ = writeln!(text, "{name}={value}");
+        let _ = writeln!(text, "{name}={}", escape::field(value));
     }
     for name in values.aws_names() {
         let _ = writeln!(text, "{name}=[redacted]");

@@ -10,6 +10,7 @@ use crate::background::Background;
 use crate::clock::Clock;
 use crate::db::Database;
 use crate::settings::Values;
+use crate::telemetry::escape;
 
 /// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
 const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
@@ -30,7 +31,7 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
             let users = management::list(&database).await?;
             let line = |user: &crate::db::User| {
                 let state = if user.disabled { "disabled" } else { "enabled" };
-                format!("{}\t{}\t{state}\t{}\n", user.email, user.name, user.id)
+                format!("{}\t{}\t{state}\t{}\n", escape::field(&user.email), escape::field(&user.name), user.id)
             };
             Ok(users.iter().map(line).collect())
         }),

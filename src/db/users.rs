@@ -11,7 +11,7 @@ use super::{Database, Error};
 pub struct NewUser {
     /// Its id.
     pub id: String,
-    /// Its e-mail, in lower case.
+    /// Its e-mail, normalised.
     pub email: String,
     /// The name that others see.
     pub name: String,
@@ -32,7 +32,7 @@ impl fmt::Debug for NewUser {
 pub struct User {
     /// Its id.
     pub id: String,
-    /// Its e-mail, in lower case.
+    /// Its e-mail, normalised.
     pub email: String,
     /// The name that others see.
     pub name: String,
@@ -71,7 +71,7 @@ impl Database {
         Ok(())
     }
 
-    /// The account with this e-mail, in lower case.
+    /// The account with this e-mail, normalised.
     ///
     /// # Errors
     ///

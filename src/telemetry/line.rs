@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use log::Record;
 use log::kv::{Key, Value, VisitSource, VisitValue};
 
+use super::escape::{is_unsafe, push_escaped};
 use crate::clock::Clock;
 use crate::settings::LogFormat;
 
@@ -153,10 +154,7 @@ impl<'a> Escaped<'a> {
                 '\n' => self.line.push_str("\\n"),
                 '\r' => self.line.push_str("\\r"),
                 '\t' => self.line.push_str("\\t"),
-                c if c.is_control() || turns_text_round(c) => {
-                    // None of them is beyond the first plane.
-                    let _ = write!(self.line, "\\u{:04x}", u32::from(c));
-                }
+                c if is_unsafe(c) => push_escaped(self.line, c),
                 c => self.line.push(c),
             }
         }
@@ -173,11 +171,6 @@ impl fmt::Write for Escaped<'_> {
 fn is_plain(byte: u8) -> bool {
     // All of ASCII that can be seen, but `"` and `\`.
     matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')
-}
-
-/// Separators that some readers take for line breaks, and marks that show text in another order than it has.
-fn turns_text_round(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -215,12 +208,12 @@ mod tests {
 
     #[test]
     fn whatever_is_logged_is_one_line_and_in_json_comes_back_as_it_was() {
-        let hostile = "a\r\nERROR forged \"q\" \\ \u{1b}[2J\u{85}\u{2028}\u{202e}\0\u{7f} комната 🎥";
+        let hostile = "a\r\nERROR forged \"q\" \\ \u{1b}[2J\u{85}\u{2028}\u{202e}\u{61c}\0\u{7f} комната 🎥";
         for format in [LogFormat::Text, LogFormat::Json] {
             let line = line(format, hostile, &[("room", Value::from(hostile)), ("shown", Value::from_display(&hostile))]);
             let (inside, end) = line.split_at(line.len() - 1);
             assert_eq!(end, "\n");
-            assert!(!inside.contains(|c: char| c.is_control() || turns_text_round(c)), "{line}");
+            assert!(!inside.contains(is_unsafe), "{line}");
             if format == LogFormat::Json {
                 let object: serde_json::Value = serde_json::from_str(&line).unwrap();
                 for name in ["message", "room", "shown"] {

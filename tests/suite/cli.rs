@@ -321,6 +321,8 @@ fn user_add_refuses_what_can_t_be_an_account() {
         (EMAIL, PASSWORD, "there is an account with this e-mail already"),
         ("ANN@example.com", PASSWORD, "there is an account with this e-mail already"),
         ("bo", PASSWORD, "email is not an e-mail address."),
+        ("bo\u{200b}@example.com", PASSWORD, "email must not contain control or invisible characters."),
+        ("bo\u{202e}@example.com", PASSWORD, "email must not contain control or invisible characters."),
         ("bo@example.com", "fourteen chars", "password is too short: at least 15 characters."),
         ("bo@example.com", "", "password is too short: at least 15 characters."),
         ("bo@example.com", &"x".repeat(1025), "password is longer than 1024 bytes."),
@@ -329,6 +331,45 @@ fn user_add_refuses_what_can_t_be_an_account() {
         let (code, stdout, stderr) = user_add(&folder, email, password);
         assert_eq!((code, stdout.as_str(), stderr.trim()), (1, "", says));
     }
+}
+
+#[test]
+fn email_in_two_normal_forms_is_one_account() {
+    let folder = folder();
+    let (composed, decomposed) = ("caf\u{e9}@example.com", "CAFE\u{301}@example.com");
+    assert_eq!(user_add(&folder, decomposed, PASSWORD).0, 0);
+    let (code, _, stderr) = user_add(&folder, composed, PASSWORD);
+    assert_eq!((code, stderr.trim()), (1, "there is an account with this e-mail already"));
+    for email in [composed, decomposed] {
+        assert_eq!(run(&folder, &["user", "disable", "--email", email], &[], "").0, 0);
+    }
+    let list = run(&folder, &["user", "list"], &[], "").1;
+    assert!(list.starts_with(&format!("{composed}\tAnn\tdisabled\t")) && list.lines().count() == 1, "{list}");
+}
+
+#[test]
+fn terminal_output_escapes_control_and_bidirectional_characters() {
+    let folder = folder();
+    let hostile = "a\u{202e}b\u{2028}c\u{61c}d\u{2066}e";
+    let escaped = "a\\u202eb\\u2028c\\u061cd\\u2066e";
+    assert_eq!(run(&folder, &["user", "add", "--email", EMAIL, "--name", hostile, "--password-stdin"], &[], PASSWORD).0, 0);
+    let list = run(&folder, &["user", "list"], &[], "").1;
+    assert!(list.starts_with(&format!("{EMAIL}\t{escaped}\tenabled\t")), "{list}");
+    let hostile_line = format!("{hostile}\u{1b}[2J\r");
+    let escaped_line = format!("{escaped}\\u001b[2J\\u000d");
+    let unknown = run(&folder, &[&hostile_line], &[], "");
+    assert_eq!((unknown.0, unknown.1.as_str()), (2, ""));
+    assert!(unknown.2.contains(escaped), "clap drops ANSI sequences itself: {}", unknown.2);
+    let bad = run(&folder, &["user", "list"], &[(&format!("APP_{hostile_line}"), "1")], "");
+    assert!(bad.0 == 78 && bad.2.contains(&escaped_line), "{}", bad.2);
+    let issuer = format!("{hostile_line}\n# database: ok");
+    let environment = [
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_AUTH__ISSUER", issuer.as_str()),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+    ];
+    let (_, shown, _) = run(&folder, &["check-config"], &environment, "");
+    assert!(shown.contains(&format!("APP_AUTH__ISSUER={escaped_line}\\u000a# database: ok\n")), "{shown}");
 }
 
 #[test]
