@@ -165,7 +165,7 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig) => check_config::run(config),
         Some(Command::Healthcheck) => healthcheck::run(config),
         Some(Command::Migrate) => migrate(config),
-        Some(Command::Openapi) => say(&openapi::text()),
+        Some(Command::Openapi) => say(openapi::DOCUMENT),
     };
     telemetry::flush();
     let error = match outcome {

@@ -29,7 +29,6 @@ use crate::metrics::{Http, Metrics, Registry};
 use crate::middleware::admission::InFlight;
 use crate::middleware::answer_headers::Origins;
 use crate::middleware::error_boundary::RequestTimeout;
-use crate::openapi;
 use crate::pass_through::{self, PassThrough};
 use crate::responders::event_stream;
 use crate::secret::Secret;
@@ -112,7 +111,6 @@ pub struct Shared {
     request_timeout: web::Data<RequestTimeout>,
     roles: web::Data<Roles>,
     catch_up_reason: bool,
-    document: web::Data<openapi::Document>,
     draining: web::Data<Draining>,
     in_flight: web::Data<InFlight>,
     bodies: web::Data<Bodies>,
@@ -171,7 +169,6 @@ impl Shared {
             accounts: web::Data::new(accounts),
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
             roles: web::Data::new(settings.roles.clone()),
-            document: web::Data::new(openapi::Document::new()),
             draining: web::Data::new(draining),
             in_flight: web::Data::new(InFlight::new(settings.server.max_in_flight)),
             bodies: web::Data::new(Bodies::default()),
@@ -240,7 +237,6 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
-        .app_data(shared.document.clone())
         .app_data(shared.draining.clone())
         .app_data(shared.in_flight.clone())
         .app_data(shared.bodies.clone())

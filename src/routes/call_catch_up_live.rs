@@ -7,7 +7,6 @@ use crate::accounts::Admissions;
 use crate::caller::{Admitted, Caller};
 use crate::catch_up::CatchUp;
 use crate::draining::Draining;
-use crate::openapi::Operation;
 use crate::responders::ApiError;
 use crate::responders::event_stream::{EventStream, last_event_id};
 
@@ -23,18 +22,4 @@ pub(super) async fn follow(
     let watching = catch_up.watch(&caller, &room)?;
     let admission = admissions.admit(&caller, admitted.until);
     Ok(EventStream::new(watching, admission, draining.get_ref().clone(), last_event_id(&request)))
-}
-
-pub(super) fn document() -> Operation {
-    Operation::new("followCallCatchUp", "Calls")
-        .says(
-            "Server-sent events. An event without a name is a catch-up: its `id` is the `ETag`, its data the answer of \
-             `GET /callCatchUp/{roomName}`. `none`: there is none yet. `ended`: the meeting is over, and so is the stream. \
-             `failed`: Admin Control failed, and it is tried again. `Last-Event-ID` (or `?lastEventId=`) is not sent again. \
-             The stream ends when the token does. A browser's `EventSource` sends no header: `?ticket=` of \
-             `POST /auth/streamticket` stands in for the token.",
-        )
-        .of_room()
-        .streams()
-        .fails([ApiError::Forbidden])
 }

@@ -3,10 +3,8 @@
 
 use actix_web::web;
 use bytes::Bytes;
-use serde_json::json;
 
 use crate::answer::etag_of;
-use crate::openapi::Operation;
 use crate::responders::{ApiError, Caching, File};
 
 /// Scripts and styles come from here alone, and none of them is inline.
@@ -50,10 +48,4 @@ pub(super) async fn file(path: web::Path<(String, String)>) -> Result<File, ApiE
 fn edition() -> String {
     let all = [SCRIPT, env!("SWAGGER_UI_SCRIPT_TAG"), env!("SWAGGER_UI_STYLE_TAG")].concat();
     etag_of(all.as_bytes()).trim_matches('"').to_owned()
-}
-
-pub(super) fn document() -> Operation {
-    Operation::new("docs", "Server")
-        .says("Who signs in on the page has the token in place at once.")
-        .file("text/html", &json!({"type": "string"}))
 }

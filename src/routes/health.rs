@@ -3,11 +3,9 @@
 
 use actix_web::{Either, web};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::admin_control::Permits;
 use crate::health::{Health, Readiness};
-use crate::openapi::Operation;
 use crate::responders::{ApiError, NotReady, Success};
 
 #[derive(Serialize)]
@@ -52,27 +50,4 @@ pub(super) async fn ready_in_detail(
     };
     let unreachable = permits.breakers().filter(|(_, open)| *open).map(|(endpoint, _)| endpoint).collect();
     Either::Right(NotReady { what, unreachable })
-}
-
-pub(super) fn live_document() -> Operation {
-    Operation::new("live", "Server")
-        .says("Depends on nothing but the server itself. Answers HEAD too.")
-        .answers(&status(&["live"]), &json!({"status": "live"}))
-}
-
-pub(super) fn ready_document() -> Operation {
-    Operation::new("ready", "Server")
-        .says(
-            "503 while the database does not answer, and from the moment that the server is told to stop. Answers HEAD too.",
-        )
-        .answers(&status(&["ready"]), &json!({"status": "ready"}))
-}
-
-fn status(values: &[&str]) -> serde_json::Value {
-    json!({
-        "type": "object",
-        "required": ["status"],
-        "additionalProperties": false,
-        "properties": {"status": {"enum": values}},
-    })
 }

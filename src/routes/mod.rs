@@ -1,7 +1,7 @@
 //! THE TABLE: every route of the server, one row each.
 //!
-//! From a row follow the mounting, the 404 on other methods, the 401 check and the OpenAPI entry. A new route is a new file, its `mod` line
-//! and its row; CONTRIBUTING.md walks through one. Handlers name no other handler and no database.
+//! Mounting, the 404 on other methods and the 401 without a token follow from a row. A new route is a file, its `mod` line and
+//! its row; CONTRIBUTING.md walks through one. A test compares the table with the OpenAPI document.
 
 mod auth;
 mod body;
@@ -27,19 +27,18 @@ use actix_web::{Resource, Route, web};
 
 use crate::middleware::access_log::Answers;
 use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
-use crate::openapi::Operation;
 use crate::responders::ApiError;
 
-/// Who may call a route.
+/// Which credentials a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
-    /// Anybody, with no token.
-    Anyone,
-    /// The holder of a valid token, a user or a guest. What a guest may see is decided behind the handler.
-    Caller,
-    /// The same, or the holder of a ticket, who comes without a header.
-    CallerOrTicket,
-    /// A user; a guest is 403.
+pub enum Access {
+    /// None.
+    Public,
+    /// A valid token of a user or a guest. The handler's service decides which rooms it covers.
+    Token,
+    /// The same, or a stream ticket in the query.
+    TokenOrTicket,
+    /// A user's token; a guest's is 403.
     User,
 }
 
@@ -47,103 +46,61 @@ pub enum Who {
 pub struct Row {
     /// The method. Any other one on the same path is 404.
     pub method: Method,
-    /// The paths, the first one being the documented one. `{roomName}` stands for one segment, the second, which may be empty.
+    /// The paths. `{roomName}` is one segment, the second, and may be empty.
     pub paths: &'static [&'static str],
-    /// Who may call it.
-    pub who: Who,
-    /// What it does, in a sentence.
-    pub summary: &'static str,
-    /// Its piece of the OpenAPI document, said next to its handler.
-    pub document: fn() -> Operation,
+    /// The credentials that it requires.
+    pub access: Access,
     handler: fn(Route) -> Route,
 }
 
-/// Every route.
-#[rustfmt::skip]
+const fn get(paths: &'static [&'static str], access: Access, handler: fn(Route) -> Route) -> Row {
+    Row { method: Method::GET, paths, access, handler }
+}
+
+const fn head(paths: &'static [&'static str], access: Access, handler: fn(Route) -> Route) -> Row {
+    Row { method: Method::HEAD, paths, access, handler }
+}
+
+const fn post(paths: &'static [&'static str], access: Access, handler: fn(Route) -> Route) -> Row {
+    Row { method: Method::POST, paths, access, handler }
+}
+
+/// Every route of the main listener.
 pub static TABLE: &[Row] = &[
-    Row { method: Method::GET, paths: &["/callCatchUp/{roomName}", "/callCatchUp"], who: Who::Caller,
-          summary: "What was said so far in a call that is going on.",
-          document: call_catch_up::document, handler: |route| route.to(call_catch_up::show) },
-    Row { method: Method::POST, paths: &["/auth/login"], who: Who::Anyone,
-          summary: "Signs a user in with e-mail and password.",
-          document: auth::log_in_document, handler: |route| route.to(auth::log_in) },
-    Row { method: Method::POST, paths: &["/auth/refresh"], who: Who::Anyone,
-          summary: "Carries a session on with a new refresh token.",
-          document: auth::refresh_document, handler: |route| route.to(auth::refresh) },
-    Row { method: Method::POST, paths: &["/auth/logout"], who: Who::Anyone,
-          summary: "Ends a session.",
-          document: auth::log_out_document, handler: |route| route.to(auth::log_out) },
-    Row { method: Method::GET, paths: &["/auth/joinmember"], who: Who::Anyone,
-          summary: "Lets a guest into one room.",
-          document: join_member::document, handler: |route| route.to(join_member::create) },
-    Row { method: Method::POST, paths: &["/proconfToken"], who: Who::Caller,
-          summary: "Issues the token to join a call with.",
-          document: proconf_token::document, handler: |route| route.to(proconf_token::create) },
-    Row { method: Method::GET, paths: &["/callConfig"], who: Who::Caller,
-          summary: "The features that are turned on.",
-          document: call_config::document, handler: |route| route.to(call_config::show) },
-    Row { method: Method::GET, paths: &["/callStatus", "/callStatus/{roomName}"], who: Who::Caller,
-          summary: "Whether a call is transcribed and recorded.",
-          document: call_status::document, handler: |route| route.to(call_status::show) },
-    Row { method: Method::GET, paths: &["/callCatchUp/{roomName}/live"], who: Who::CallerOrTicket,
-          summary: "What was said so far, and each new version of it as it appears.",
-          document: call_catch_up_live::document, handler: |route| route.to(call_catch_up_live::follow) },
-    Row { method: Method::POST, paths: &["/auth/streamticket"], who: Who::Caller,
-          summary: "A ticket to follow one room's catch-up without a header.",
-          document: stream_ticket::document, handler: |route| route.to(stream_ticket::create) },
-    Row { method: Method::GET, paths: &["/callSummary/{roomName}", "/callSummary"], who: Who::Caller,
-          summary: "The summary of a call that ended.",
-          document: call_summary::document, handler: |route| route.to(call_summary::show) },
-    Row { method: Method::GET, paths: &["/meetings"], who: Who::User,
-          summary: "The meetings that ended.",
-          document: meetings::document, handler: |route| route.to(meetings::list) },
-    Row { method: Method::GET, paths: &["/openapi.json"], who: Who::Anyone,
-          summary: "This API as an OpenAPI document.",
-          document: openapi::document, handler: |route| route.to(openapi::show) },
-    Row { method: Method::GET, paths: &["/docs"], who: Who::Anyone,
-          summary: "A page to read this API and to try it.",
-          document: docs::document, handler: |route| route.to(docs::page) },
-    Row { method: Method::GET, paths: &["/docs/{edition}/{file}"], who: Who::Anyone,
-          summary: "What that page is made of.",
-          document: Operation::undocumented, handler: |route| route.to(docs::file) },
-    Row { method: Method::GET, paths: &["/"], who: Who::Anyone,
-          summary: "The console, a page for browsers.",
-          document: Operation::undocumented, handler: |route| route.to(console::page) },
-    Row { method: Method::GET, paths: &["/console/{edition}/{file}"], who: Who::Anyone,
-          summary: "The console's scripts, styles and pictures.",
-          document: Operation::undocumented, handler: |route| route.to(console::asset) },
-    Row { method: Method::GET, paths: &["/health/live"], who: Who::Anyone,
-          summary: "Whether the server is alive.",
-          document: health::live_document, handler: |route| route.to(health::live) },
-    Row { method: Method::GET, paths: &["/health/ready"], who: Who::Anyone,
-          summary: "Whether the server is ready for requests.",
-          document: health::ready_document, handler: |route| route.to(health::ready) },
-    Row { method: Method::HEAD, paths: &["/health/live"], who: Who::Anyone,
-          summary: "The same for those who want no body.",
-          document: Operation::undocumented, handler: |route| route.to(health::live) },
-    Row { method: Method::HEAD, paths: &["/health/ready"], who: Who::Anyone,
-          summary: "The same for those who want no body.",
-          document: Operation::undocumented, handler: |route| route.to(health::ready) },
+    // Calls
+    get(&["/callCatchUp/{roomName}", "/callCatchUp"], Access::Token, |route| route.to(call_catch_up::show)),
+    get(&["/callCatchUp/{roomName}/live"], Access::TokenOrTicket, |route| route.to(call_catch_up_live::follow)),
+    get(&["/callStatus/{roomName}", "/callStatus"], Access::Token, |route| route.to(call_status::show)),
+    get(&["/callSummary/{roomName}", "/callSummary"], Access::Token, |route| route.to(call_summary::show)),
+    get(&["/callConfig"], Access::Token, |route| route.to(call_config::show)),
+    get(&["/meetings"], Access::User, |route| route.to(meetings::list)),
+    post(&["/proconfToken"], Access::Token, |route| route.to(proconf_token::create)),
+    // Sessions and guests
+    post(&["/auth/login"], Access::Public, |route| route.to(auth::log_in)),
+    post(&["/auth/refresh"], Access::Public, |route| route.to(auth::refresh)),
+    post(&["/auth/logout"], Access::Public, |route| route.to(auth::log_out)),
+    get(&["/auth/joinmember"], Access::Public, |route| route.to(join_member::create)),
+    post(&["/auth/streamticket"], Access::Token, |route| route.to(stream_ticket::create)),
+    // The API's document, and the pages for browsers
+    get(&["/openapi.json"], Access::Public, |route| route.to(openapi::show)),
+    get(&["/docs"], Access::Public, |route| route.to(docs::page)),
+    get(&["/docs/{edition}/{file}"], Access::Public, |route| route.to(docs::file)),
+    get(&["/"], Access::Public, |route| route.to(console::page)),
+    get(&["/console/{edition}/{file}"], Access::Public, |route| route.to(console::asset)),
+    // Health
+    get(&["/health/live"], Access::Public, |route| route.to(health::live)),
+    get(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
+    head(&["/health/live"], Access::Public, |route| route.to(health::live)),
+    head(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
 ];
 
-/// What the management listener answers, and nobody else.
-#[rustfmt::skip]
+/// Every route of the management listener.
 pub static MANAGEMENT: &[Row] = &[
-    Row { method: Method::GET, paths: &["/metrics"], who: Who::Anyone,
-          summary: "What is counted and measured.",
-          document: Operation::undocumented, handler: |route| route.to(metrics::show) },
-    Row { method: Method::GET, paths: &["/health/live"], who: Who::Anyone,
-          summary: "Whether the server is alive.",
-          document: Operation::undocumented, handler: |route| route.to(health::live) },
-    Row { method: Method::GET, paths: &["/health/ready"], who: Who::Anyone,
-          summary: "Whether the server is ready for requests, and how Admin Control is.",
-          document: Operation::undocumented, handler: |route| route.to(health::ready_in_detail) },
-    Row { method: Method::HEAD, paths: &["/health/live"], who: Who::Anyone,
-          summary: "The same for those who want no body.",
-          document: Operation::undocumented, handler: |route| route.to(health::live) },
-    Row { method: Method::HEAD, paths: &["/health/ready"], who: Who::Anyone,
-          summary: "The same for those who want no body.",
-          document: Operation::undocumented, handler: |route| route.to(health::ready) },
+    get(&["/metrics"], Access::Public, |route| route.to(metrics::show)),
+    get(&["/health/live"], Access::Public, |route| route.to(health::live)),
+    get(&["/health/ready"], Access::Public, |route| route.to(health::ready_in_detail)),
+    head(&["/health/live"], Access::Public, |route| route.to(health::live)),
+    head(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
 ];
 
 /// Mounts the table.
@@ -180,15 +137,73 @@ fn route(place: usize, row: &Row) -> Route {
     // Guards are asked in their order: who gets to the second one is answered by this row.
     let route = web::route().method(row.method.clone()).guard(Answers(place));
     let route = (row.handler)(route);
-    match row.who {
-        Who::Anyone => route,
-        Who::Caller => route.wrap(from_fn(authenticate)),
-        Who::CallerOrTicket => route.wrap(from_fn(authenticate_stream)),
+    match row.access {
+        Access::Public => route,
+        Access::Token => route.wrap(from_fn(authenticate)),
+        Access::TokenOrTicket => route.wrap(from_fn(authenticate_stream)),
         // The last one is outermost.
-        Who::User => route.wrap(from_fn(users_only)).wrap(from_fn(authenticate)),
+        Access::User => route.wrap(from_fn(users_only)).wrap(from_fn(authenticate)),
     }
 }
 
 async fn not_found() -> Result<&'static str, ApiError> {
     Err(ApiError::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Routes for browsers, and the second method of a documented path.
+    fn is_undocumented(row: &Row, path: &str) -> bool {
+        row.method == Method::HEAD || path == "/" || path.ends_with("/{file}")
+    }
+
+    /// Every operation of the document, by method and path.
+    fn operations() -> BTreeMap<String, Value> {
+        let document: Value = serde_json::from_str(crate::openapi::DOCUMENT).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.iter().flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap();
+            methods.iter().map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone()))
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn every_route_is_documented_with_its_credentials() {
+        let mut operations = operations();
+        for row in TABLE {
+            for path in row.paths.iter().filter(|path| !is_undocumented(row, path)) {
+                let name = format!("{} {path}", row.method);
+                let operation = operations.remove(&name).unwrap_or_else(|| panic!("{name} is not in docs/openapi.json"));
+                let security = match row.access {
+                    Access::Public => json!([]),
+                    Access::Token | Access::User => json!([{"token": []}]),
+                    Access::TokenOrTicket => json!([{"token": []}, {"ticket": []}]),
+                };
+                assert_eq!(operation["security"], security, "{name}");
+                let statuses = &operation["responses"];
+                assert!(row.access == Access::Public || statuses["401"].is_object(), "{name}");
+                assert!(row.access != Access::User || statuses["403"].is_object(), "{name}");
+                assert!(statuses["500"].is_object() && statuses["503"].is_object(), "{name}");
+                assert_eq!(path.contains("{roomName}"), operation.to_string().contains("RoomInPath"), "{name}");
+            }
+        }
+        assert!(operations.is_empty(), "documented without a route: {:?}", operations.keys());
+    }
+
+    #[test]
+    fn operation_ids_are_unique_and_plain_for_the_path_form() {
+        let mut ids = BTreeMap::new();
+        for (name, operation) in operations() {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            assert!(!name.contains("{roomName}") || !id.contains("Query"), "{name}: {id}");
+            assert_eq!(ids.insert(id, name.clone()), None, "{name}");
+        }
+    }
 }

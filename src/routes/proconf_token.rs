@@ -1,14 +1,12 @@
 //! `POST /proconfToken`: the token to join a call with, issued by Admin Control for a role that the caller may have.
 
 use actix_web::web;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::body::Body;
 use crate::admin_control::{AdminControl, TokenRequest};
 use crate::asker::Asker;
 use crate::caller::{Caller, Roles};
-use crate::openapi::{self, Operation};
 use crate::responders::{ApiError, Success};
 
 pub(super) async fn create(
@@ -25,22 +23,4 @@ pub(super) async fn create(
     }
     let wanted = TokenRequest { role, room: room.as_str(), participant_name };
     Ok(Success(admin_control.asked_by(&asker).proconf_token(&wanted).await?))
-}
-
-pub(super) fn document() -> Operation {
-    let line = |about: &str| openapi::line("line", about);
-    let schema = json!({
-        "type": "object",
-        "required": ["role", "room", "participantName"],
-        "properties": {
-            "role": line("A role that this deployment allows its users, or its guests, by default `member`."),
-            "room": openapi::line("room-name", "The room; for a guest, its own."),
-            "participantName": line("The name that the others see."),
-        },
-    });
-    Operation::new("proconfToken", "Calls")
-        .says("The token is Admin Control's: it lets its holder into the call, and is good for nothing here.")
-        .takes(&schema, &json!({"role": "member", "room": "r1", "participantName": "Ann"}))
-        .answers(&json!({"description": "The token, a string."}), &json!("eyJhbGciOi….eyJyb29tIjoicjEi….signature"))
-        .fails([ApiError::Forbidden, ApiError::NotFound])
 }

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import unicodedata
 from urllib.parse import unquote_to_bytes
 
 import schemathesis
@@ -21,7 +22,8 @@ def misleads(name):
     data = name.encode()
     while True:
         text = data.decode("utf-8", "replace")
-        if text.split(";")[0] in (".", "..") or re.search(r"[\x00-\x1f\x7f-\x9f/\\]", text):
+        folded = unicodedata.normalize("NFKC", text)
+        if folded.split(";")[0] in (".", "..", "*") or re.search(r"[\x00-\x1f\x7f-\x9f/\\]", folded):
             return True
         again = unquote_to_bytes(data)
         if again == data:

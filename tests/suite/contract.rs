@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::client::request;
 use crate::support::{TestServer, tokens};
-use proconf_app_server::routes::{TABLE, Who};
+use proconf_app_server::routes::{Access, TABLE};
 use proconf_app_server::sandbox::Reply;
 
 /// Every path of the table as a client would ask for it, with the methods that it has.
@@ -47,11 +47,11 @@ fn a_route_that_needs_a_caller_is_401_without_one_and_403_for_a_guest_where_it_n
                 continue;
             }
             let ask = |token: Option<&str>| server.client().ask(&request(row.method.as_str(), target.as_bytes(), token));
-            match row.who {
-                Who::Anyone => assert_ne!(ask(None).status, 401, "{target}"),
-                Who::Caller | Who::CallerOrTicket | Who::User => ask(None).is_unauthorized(&target),
+            match row.access {
+                Access::Public => assert_ne!(ask(None).status, 401, "{target}"),
+                Access::Token | Access::TokenOrTicket | Access::User => ask(None).is_unauthorized(&target),
             }
-            if row.who == Who::User {
+            if row.access == Access::User {
                 ask(Some(&tokens::guest("r1"))).is_error(403, "Forbidden", &target);
             }
         }
@@ -66,7 +66,7 @@ fn every_documented_route_is_in_the_table() {
         "GET /auth/joinmember",
         "GET /callCatchUp/{roomName}",
         "GET /callConfig",
-        "GET /callStatus",
+        "GET /callStatus/{roomName}",
         "GET /callSummary/{roomName}",
         "GET /meetings",
         "POST /auth/login",

@@ -1,21 +1,12 @@
-//! The document: what is served, printed and checked in is one and the same, and it says what the server does.
+//! The OpenAPI document and the page that shows it.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::TestServer;
 use crate::support::client::request;
-use proconf_app_server::openapi;
 
 #[test]
-fn the_checked_in_copy_is_the_document() {
-    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
-    let copy = std::fs::read_to_string(copy).unwrap_or_default();
-    assert!(copy == openapi::text(), "the API has changed; renew the copy: cargo run -- openapi > docs/openapi.json");
-}
-
-#[test]
-fn the_command_prints_what_the_server_serves() {
+fn command_prints_the_served_document() {
     let server = TestServer::start();
     let shown = server.client().get("/openapi.json", None);
     assert_eq!((shown.status, shown.header("content-type")), (200, Some("application/json")));
@@ -25,7 +16,7 @@ fn the_command_prints_what_the_server_serves() {
 }
 
 #[test]
-fn who_has_the_document_gets_a_304() {
+fn document_with_matching_etag_is_304() {
     let server = TestServer::start();
     let first = server.client().get("/openapi.json", None);
     let etag = first.header("etag").unwrap();
@@ -37,7 +28,7 @@ fn who_has_the_document_gets_a_304() {
 }
 
 #[test]
-fn the_page_to_try_the_api_loads_what_is_its_own_and_allows_nothing_else() {
+fn docs_page_loads_only_its_own_files() {
     let server = TestServer::start();
     let page = server.client().get("/docs", None);
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
