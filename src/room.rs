@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// The longest name, in bytes of UTF-8.
 pub const MAX_BYTES: usize = 255;
@@ -24,7 +25,7 @@ pub enum Error {
     /// Empty, or spaces only.
     #[error("the room name is blank")]
     Blank,
-    /// Too long, or it could be taken for something else than one path segment.
+    /// Too long, or it could be taken for something else than one room: several path segments, none, or every room.
     #[error("the room name is not valid")]
     Invalid,
 }
@@ -35,13 +36,13 @@ impl RoomName {
     /// # Errors
     ///
     /// [`Error::Blank`] for an empty name or one of spaces only. [`Error::Invalid`] for more than [`MAX_BYTES`], a control
-    /// character, `/`, `\`, a dot segment, or a name that would become one of these if somebody on the way decoded it
-    /// again, however often.
+    /// character, `/`, `\`, the names `.`, `..` and `*` (for Jitsi, every room), or a name that would become one of these if a
+    /// component on the way decoded it again, however often, or NFKC-normalised it.
     pub fn parse(name: &str) -> Result<Self, Error> {
         if name.chars().all(|c| c == ' ') {
             return Err(Error::Blank);
         }
-        if name.len() > MAX_BYTES || misleads_when_decoded_again(name) {
+        if name.len() > MAX_BYTES || becomes_forbidden(name) {
             return Err(Error::Invalid);
         }
         Ok(Self(name.into()))
@@ -66,32 +67,53 @@ impl fmt::Display for RoomName {
     }
 }
 
-/// Decodes again until nothing changes. Each round that changes the name uses up escapes and adds none, so this ends.
-fn misleads_when_decoded_again(name: &str) -> bool {
-    if misleads(name) {
-        return true;
+/// Decodes once.
+type Decoder = fn(&[u8]) -> Vec<u8>;
+
+/// Whether a name is forbidden, or becomes so when it is decoded again, however often, or NFKC-normalised.
+fn becomes_forbidden(name: &str) -> bool {
+    if name.is_ascii() && !name.contains('%') {
+        return is_forbidden(name);
     }
-    if !name.contains('%') {
-        return false;
-    }
+    // Readers differ in whether they normalise before they decode: `％2f` takes the one, `%2f` and a combining dot the other.
+    let decoders: [Decoder; 2] = [percent_decoded, |name| percent_decoded(&normalized(name))];
+    decoders.into_iter().any(|decode| is_forbidden_in_any_round(name, decode))
+}
+
+/// Decodes until nothing changes. Each round that changes the name uses up escapes and adds none, so this ends.
+fn is_forbidden_in_any_round(name: &str, decode: Decoder) -> bool {
     let mut name = name.as_bytes().to_vec();
     loop {
-        // Bad UTF-8 in a later round is not in the contract's list. The bytes are kept: a next round may complete them.
-        if misleads(&String::from_utf8_lossy(&name)) {
+        // Bad UTF-8 in a later round is not in the contract's list. The bytes are kept: the next round may complete them.
+        if [&name, &normalized(&name)].into_iter().any(|name| is_forbidden(&String::from_utf8_lossy(name))) {
             return true;
         }
-        let again: Vec<u8> = percent_decode(&name).collect();
-        if again == name {
+        let decoded = decode(&name);
+        if decoded == name {
             return false;
         }
-        name = again;
+        name = decoded;
     }
 }
 
-fn misleads(name: &str) -> bool {
-    // Some servers cut a segment at `;` before they look for dot segments.
+fn percent_decoded(name: &[u8]) -> Vec<u8> {
+    percent_decode(name).collect()
+}
+
+/// The NFKC form; bytes that are not UTF-8 stay as they are.
+fn normalized(name: &[u8]) -> Vec<u8> {
+    let mut normalized = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        normalized.extend(chunk.valid().nfkc().collect::<String>().into_bytes());
+        normalized.extend(chunk.invalid());
+    }
+    normalized
+}
+
+fn is_forbidden(name: &str) -> bool {
+    // Some servers cut a segment at `;` before they look at it.
     let before_parameters = name.split(';').next().unwrap_or(name);
-    matches!(before_parameters, "." | "..") || name.chars().any(|c| c.is_control() || c == '/' || c == '\\')
+    matches!(before_parameters, "." | ".." | "*") || name.chars().any(|c| c.is_control() || c == '/' || c == '\\')
 }
 
 #[cfg(test)]
@@ -122,7 +144,17 @@ mod tests {
             "غرفة",
             "会議室",
             "🎥",
-            "．．",
+            "**",
+            "a*",
+            "*a",
+            " *",
+            "; *",
+            "．．．",
+            "…",
+            "½",
+            "a．b",
+            "％",
+            "％zz",
             "r\u{301}",
             "ŕ",
             "a:b@c",
@@ -130,7 +162,8 @@ mod tests {
             "\u{200b}",
             "null",
             "%u002f",
-            "%EF%BC%8F",
+            "%u002a",
+            "%25C3%25A9",
         ] {
             assert_eq!(RoomName::parse(name).map(|r| r.to_string()), Ok(name.to_owned()));
         }
@@ -171,6 +204,49 @@ mod tests {
             "%C2%2585",
             "a%C2%252585b",
             "%25C2%2580",
+        ] {
+            assert_eq!(RoomName::parse(name), Err(Error::Invalid), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn name_that_means_every_room_is_invalid() {
+        for name in ["*", "*;", "*;x=1", "%2a", "%252A", "*%3b"] {
+            assert_eq!(RoomName::parse(name), Err(Error::Invalid), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn name_that_is_forbidden_once_normalized_is_invalid() {
+        for name in [
+            "＊",
+            "﹡",
+            "*；x",
+            "*\u{37e}",
+            "．",
+            "．．",
+            "․",
+            "‥",
+            "︰",
+            "﹒.",
+            ".．;x",
+            "a／b",
+            "＼",
+            "﹨",
+            "℀",
+            "℅x",
+            "％2f",
+            "％２Ｆ",
+            "﹪2e",
+            "a%２F",
+            "%2f\u{307}",
+            "％25％32f",
+            "%EF%BC%8F",
+            "%EF%BC%8A",
+            "%25EF%25BC%258F",
+            "a%EF%BC%852fb",
+            "%E2%80%A5",
+            "%EF%BC%85%EF%BC%92f",
         ] {
             assert_eq!(RoomName::parse(name), Err(Error::Invalid), "{name:?}");
         }

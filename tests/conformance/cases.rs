@@ -124,7 +124,22 @@ pub mod call_catch_up {
     }
 
     pub fn a_hostile_room_name_is_400(target: &Target) -> Outcome {
-        for name in ["%2e%2e", "%2e%2e%2fconfiguration", "%252e%252e", "a%2fb", "a%5cb", "%00", "a%0d%0ab", "%ff", "%zz"] {
+        for name in [
+            "%2e%2e",
+            "%2e%2e%2fconfiguration",
+            "%252e%252e",
+            "a%2fb",
+            "a%5cb",
+            "%00",
+            "a%0d%0ab",
+            "%ff",
+            "%zz",
+            "*",
+            "%EF%BC%8A",
+            "%EF%BC%8E%EF%BC%8E",
+            "a%EF%BC%8Fb",
+            "%25EF%25BC%258F",
+        ] {
             target.get(&format!("/callCatchUp/{name}"), Some(&target.user()?)).fails_with(400)?;
         }
         PASSED
@@ -335,6 +350,14 @@ pub mod join_member {
     pub fn no_room_is_400(target: &Target) -> Outcome {
         let (status, message) = room_required();
         target.get("/auth/joinmember", None).fails(status, message)?;
+        PASSED
+    }
+
+    /// In a ProCONF token, the room `*` is every room.
+    pub fn a_name_that_means_every_room_is_400(target: &Target) -> Outcome {
+        for name in ["*", "%2A", "%252A", "%EF%BC%8A"] {
+            target.get(&format!("/auth/joinmember?roomName={name}"), None).fails_with(400)?;
+        }
         PASSED
     }
 }

@@ -91,6 +91,7 @@ pages! {
         a_guest_sees_its_own_room,
         a_guest_sees_no_other_room,
         no_room_is_400,
+        a_name_that_means_every_room_is_400,
     }
     proconf_token {
         sample_response,

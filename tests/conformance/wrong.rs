@@ -20,6 +20,7 @@ enum Wrong {
     UnsignedAccepted,
     GuestAnywhere,
     InnerErrorShown,
+    EveryRoomAccepted,
 }
 
 /// One request, as it came in.
@@ -105,6 +106,9 @@ fn answer(wrong: Wrong, mut request: Request) -> Vec<u8> {
         Wrong::InnerErrorShown if right.status == 500 => {
             (500, json!({"data": null, "error": {"code": 500, "message": "connect ECONNREFUSED 10.0.0.7:3000"}}))
         }
+        Wrong::EveryRoomAccepted if right.status == 400 && request.target.contains('*') => {
+            (200, json!({"error": null, "data": tokens::guest("*")}))
+        }
         _ => (right.status, body),
     };
     let headers: String = ["www-authenticate", "x-request-id"]
@@ -150,4 +154,12 @@ fn a_guest_in_another_room_is_seen() {
 #[test]
 fn an_inner_error_that_is_shown_is_seen() {
     assert_eq!(failing(&start(Wrong::InnerErrorShown)), ["call_catch_up::a_failure_behind_is_500_and_says_nothing"]);
+}
+
+#[test]
+fn the_room_that_means_every_room_is_seen_where_it_is_accepted() {
+    assert_eq!(
+        failing(&start(Wrong::EveryRoomAccepted)),
+        ["call_catch_up::a_hostile_room_name_is_400", "join_member::a_name_that_means_every_room_is_400"]
+    );
 }

@@ -7,6 +7,8 @@ use crate::support::client::{Connection, request};
 use crate::support::{TestServer, tokens};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Names as they stand in a path, that must not reach Admin Control under any name.
 const REFUSED: &[&str] = &[
@@ -105,6 +107,35 @@ const REFUSED: &[&str] = &[
     "a%25C2%25252585b",
     "%2525c2%252580",
     "%25%35%63",
+    "*",
+    "%2a",
+    "%2A",
+    "%252a",
+    "%25252A",
+    "*;",
+    "*;x=1",
+    "%2a%3bx",
+    "%EF%BC%8A",
+    "%25EF%25BC%258A",
+    "%EF%B9%A1",
+    "*%EF%BC%9Bx",
+    "%EF%BC%8E",
+    "%EF%BC%8E%EF%BC%8E",
+    "%E2%80%A4.",
+    "%E2%80%A5",
+    "%EF%B9%92",
+    "%EF%BC%8F",
+    "a%EF%BC%8Fb",
+    "%25EF%25BC%258F",
+    "%2525EF%2525BC%25258F",
+    "%EF%BC%BC",
+    "%EF%B9%A8",
+    "%E2%84%80",
+    "%E2%84%85",
+    "%EF%BC%852f",
+    "%EF%BC%85%EF%BC%92%EF%BC%A6",
+    "%EF%B9%AA2e",
+    "%252f%CC%87",
 ];
 
 /// Names as they stand in a path, with what they mean.
@@ -140,7 +171,10 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("a,b", "a,b"),
     ("$", "$"),
     ("!", "!"),
-    ("*", "*"),
+    ("**", "**"),
+    ("*a", "*a"),
+    ("a*", "a*"),
+    ("%20*", " *"),
     ("'", "'"),
     ("(a)", "(a)"),
     ("a~b", "a~b"),
@@ -168,8 +202,10 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("%E2%80%8F", "\u{200f}"),
     ("%F0%9F%8E%A5", "🎥"),
     ("%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7", "👩\u{200d}👧"),
-    ("%EF%BC%8E%EF%BC%8E", "．．"),
-    ("%EF%BC%8F", "／"),
+    ("%EF%BC%8E%EF%BC%8E%EF%BC%8E", "．．．"),
+    ("a%EF%BC%8E", "a．"),
+    ("%EF%BC%85", "％"),
+    ("%C2%BD", "½"),
     ("%E2%81%84", "⁄"),
     ("%C3%A9", "é"),
     ("e%CC%81", "e\u{301}"),
@@ -255,15 +291,17 @@ fn judge(outcome: &Outcome, meant: Option<&[u8]>) -> Result<(), String> {
     survives_decoding_again(sent)
 }
 
-/// What a proxy that decodes and normalises would make of it must still be one segment.
+/// What a proxy that decodes and normalises would make of it must still be one segment, and not every room.
 fn survives_decoding_again(mut name: Vec<u8>) -> Result<(), String> {
     for _ in 0..10 {
-        let until_parameter = name.split(|&byte| byte == b';').next().unwrap_or_default();
-        if until_parameter == b"."
-            || until_parameter == b".."
-            || String::from_utf8_lossy(&name).contains(|c: char| c == '/' || c == '\\' || c.is_control())
-        {
-            return Err(format!("becomes something else: {}", String::from_utf8_lossy(&name)));
+        let read = String::from_utf8_lossy(&name).into_owned();
+        for read in [read.nfkc().collect(), read] {
+            let until_parameter = read.split(';').next().unwrap_or_default();
+            if [".", "..", "*"].contains(&until_parameter)
+                || read.contains(|c: char| c == '/' || c == '\\' || c.is_control())
+            {
+                return Err(format!("becomes something else: {read}"));
+            }
         }
         name = leniently_decoded(&name);
     }
@@ -315,6 +353,56 @@ fn a_hostile_name_is_refused_and_reaches_nobody() {
             }
         }
     }
+}
+
+/// Names, decoded, that are forbidden wherever they stand.
+const FORBIDDEN: &[&str] =
+    &["*", "*;x", "＊", "%2a", "%252A", "%EF%BC%8A", "..", "．．", "‥", "a/b", "a／b", "a\\b", "a%2Fb", "％2f", "a\u{7f}"];
+
+/// Each place where a room is taken, asked for `room` with `token`.
+fn asked_everywhere(server: &TestServer, room: &str, token: &str) -> Vec<(String, Answer)> {
+    let raw: String = room.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let routes = ["/callCatchUp", "/callStatus", "/callSummary"];
+    let gets = routes.iter().flat_map(|route| [format!("{route}/{raw}"), format!("{route}?roomName={raw}")]);
+    let gets = gets.chain([format!("/callCatchUp/{raw}/live")]);
+    let body = json!({"room": room, "role": "member", "participantName": "Ann"}).to_string();
+    let posts = ["/proconfToken", "/auth/streamticket"];
+    let posts = posts.map(|path| (path.to_owned(), server.client().post_with(path, token, &body)));
+    gets.map(|target| (target.clone(), server.client().get(&target, Some(token)))).chain(posts).collect()
+}
+
+#[test]
+fn forbidden_name_is_400_wherever_a_room_is_taken() {
+    let server = TestServer::start();
+    for room in FORBIDDEN {
+        for (place, answer) in asked_everywhere(&server, room, &tokens::user()) {
+            answer.is_error(400, "Room name is not valid.", &format!("{room:?} at {place}"));
+        }
+        let raw: String = room.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = server.client().get(&format!("/auth/joinmember?roomName={raw}"), None);
+        answer.is_error(400, "Room name is not valid.", &format!("{room:?} for a guest"));
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
+    let server = TestServer::start();
+    for room in FORBIDDEN {
+        for asked in [room, "r1"] {
+            for (place, answer) in asked_everywhere(&server, asked, &tokens::guest(room)) {
+                answer.is_unauthorized(&format!("a guest of {room:?} at {place}"));
+            }
+        }
+        let mut claims = tokens::guest_claims(room);
+        claims["kind"] = "guest-ticket".into();
+        claims["jti"] = "t1".into();
+        claims["until"] = claims["exp"].clone();
+        let ticket = tokens::signed(tokens::HEADER, &claims.to_string());
+        let answer = server.client().get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None);
+        answer.is_unauthorized(&format!("a ticket of {room:?}"));
+    }
+    assert_eq!(server.calls(), 0);
 }
 
 #[test]
@@ -422,7 +510,8 @@ fn whatever_the_client_sends_at_most_one_segment_with_the_same_bytes_arrives() {
         2 => "%25|%25c2|%252585|%2e|%2f|%5c|%00|%0d%0a|%252e|%c2%85|%3b|%2[eEfF]",
         2 => "[a-zA-Z0-9._~;:@!$'()*,=+-]{1,4}",
         1 => "%|%[0-9a-g]|%u[0-9a-f]{4}",
-        1 => "\\.\\.|\\.|;|/",
+        1 => "\\.\\.|\\.|;|/|\\*",
+        1 => "[／＼．‥․＊﹡；％℀]|%EF%BC%(8F|8A|8E|85|9B|BC)|%25EF%25BC%258F",
         1 => "[\u{80}-\u{2ff}\u{400}-\u{4ff}\u{1f300}-\u{1f3ff}]{1,2}",
     ];
     let name = prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat());
