@@ -9,7 +9,7 @@ ARG BASE_IMAGE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock build.rs ./
+COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY migrations migrations
 COPY static static

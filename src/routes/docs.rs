@@ -14,6 +14,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const PAGE: &str = include_str!("docs/page.html");
 const SCRIPT: &str = include_str!("docs/page.js");
 
+/// The release of Swagger UI that is vendored.
+const VERSION: &str = include_str!("../../static/swagger-ui/version");
+
 /// What the page's addresses of its files begin with, in its source.
 const FOLDER: &str = "\"docs/";
 
@@ -26,26 +29,20 @@ pub(super) async fn page() -> File {
 /// The files that the page asks for, at addresses that have only ever meant these bytes.
 pub(super) async fn file(path: web::Path<(String, String)>) -> Result<File, ApiError> {
     let (of, name) = path.into_inner();
-    let (media_type, bytes, etag): (_, &'static [u8], _) = match name.as_str() {
+    let (media_type, bytes): (_, &'static [u8]) = match name.as_str() {
         _ if of != edition() => return Err(ApiError::NotFound),
-        "page.js" => ("text/javascript; charset=utf-8", SCRIPT.as_bytes(), etag_of(SCRIPT.as_bytes())),
-        "swagger-ui-bundle.js" => (
-            "text/javascript; charset=utf-8",
-            include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js")),
-            env!("SWAGGER_UI_SCRIPT_TAG").to_owned(),
-        ),
-        "swagger-ui.css" => (
-            "text/css; charset=utf-8",
-            include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css")),
-            env!("SWAGGER_UI_STYLE_TAG").to_owned(),
-        ),
+        "page.js" => ("text/javascript; charset=utf-8", SCRIPT.as_bytes()),
+        "swagger-ui-bundle.js" => {
+            ("text/javascript; charset=utf-8", include_bytes!("../../static/swagger-ui/swagger-ui-bundle.js"))
+        }
+        "swagger-ui.css" => ("text/css; charset=utf-8", include_bytes!("../../static/swagger-ui/swagger-ui.css")),
         _ => return Err(ApiError::NotFound),
     };
-    Ok(File { media_type, bytes: Bytes::from_static(bytes), etag, policy: None, caching: Caching::ForEver })
+    let (bytes, etag) = (Bytes::from_static(bytes), format!("\"{of}\""));
+    Ok(File { media_type, bytes, etag, policy: None, caching: Caching::ForEver })
 }
 
-/// Names the three files as they are.
+/// Names the three files: changes with the page's script and with the release of Swagger UI.
 fn edition() -> String {
-    let all = [SCRIPT, env!("SWAGGER_UI_SCRIPT_TAG"), env!("SWAGGER_UI_STYLE_TAG")].concat();
-    etag_of(all.as_bytes()).trim_matches('"').to_owned()
+    etag_of([SCRIPT, VERSION].concat().as_bytes()).trim_matches('"').to_owned()
 }

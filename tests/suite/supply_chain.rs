@@ -91,3 +91,16 @@ fn ci_asks_cargo_deny_for_licences_bans_and_sources() {
     let pinned = tools.lines().filter(|line| line.contains("==")).count();
     assert!(pinned >= 1 && tools.matches("--hash=sha256:").count() >= pinned, "pinned to the byte");
 }
+
+#[test]
+fn vendored_swagger_ui_is_the_pinned_release_with_its_licence() {
+    let version = project_file("static/swagger-ui/version");
+    let script = project_file("static/swagger-ui/swagger-ui-bundle.js");
+    assert!(script.contains(&format!("PACKAGE_VERSION:\"{}\"", version.trim())), "run static/swagger-ui/update");
+    let numbers: Vec<u32> = version.trim().split('.').map(|number| number.parse().unwrap()).collect();
+    assert!(numbers >= vec![5, 35, 0], "{version}");
+    assert!(project_file("static/swagger-ui/LICENSE").contains("Apache License"));
+    assert!(project_file("deny.toml").contains("static/swagger-ui/update --check"), "says how it is kept current");
+    let manifest = project_file("Cargo.toml");
+    assert!(!manifest.contains("[build-dependencies]") && !manifest.contains("swagger-ui"), "no build downloads anything");
+}
