@@ -1,7 +1,8 @@
 //! Whether the server is ready for requests: its database answers, and it is not on its way out. Admin Control and the summary
 //! store do not count: without them there is still something to answer with, and no other replica would have them either.
 //!
-//! Knows no HTTP. The database is asked at most once a second, however many ask here.
+//! Knows no HTTP. The database is asked at most twice a second, however many ask here. A SQLite
+//! file that was deleted or replaced counts as a database that fails.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::db::Database;
 use crate::draining::Draining;
 
 /// How long the database's answer is believed.
-const BELIEVED_FOR: Duration = Duration::from_secs(1);
+const BELIEVED_FOR: Duration = Duration::from_millis(500);
 /// How long the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 

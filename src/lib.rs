@@ -68,7 +68,7 @@ pub mod bodies;
 pub mod clock;
 pub mod descriptors;
 pub mod draining;
-pub mod folder;
+pub mod files;
 pub mod health;
 pub mod metrics;
 pub mod random;

@@ -10,6 +10,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use config::{Config, ConfigError, File, FileFormat, ValueKind};
 use crate::admin_control::Authorities;
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
+use crate::files;
 use crate::secret::Secret;
 use crate::{accounts, admin_control, jwt, summaries, window};
 use keys::KEYS;
@@ -266,6 +268,13 @@ impl Values {
             let what = "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role's AWS_… variables";
             return Err(Problem::bad("APP_SUMMARIES__URL", what, ""));
         }
+        for (name, file) in self.aws.iter().filter(|(name, _)| name.ends_with("_TOKEN_FILE") && url.starts_with("s3://")) {
+            if let Err(error) = files::require_regular(Path::new(file.expose()))
+                && error.kind() != ErrorKind::NotFound
+            {
+                return Err(Problem::bad(name, format!("can't be read: {error}"), ""));
+            }
+        }
         let endpoints = self.aws.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT"));
         for (name, endpoint) in endpoints.filter(|_| url.starts_with("s3://")) {
             if values::BaseUrl::parse(endpoint.expose()).is_err() {
@@ -337,7 +346,7 @@ fn merge(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<
         .source(Some(known));
     let mut layers = Config::builder();
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|error| Problem::of_file(path, &error.kind().to_string()))?;
+        let text = files::read_regular(path).map_err(|error| Problem::of_file(path, &error.to_string()))?;
         layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
     }
     // Of an error the first line alone: the others quote the file, and a secret may stand there.

@@ -10,6 +10,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 
+use crate::files;
+
 /// A list of authorities; clones are the same list.
 #[derive(Debug, Clone)]
 pub struct Authorities {
@@ -61,6 +63,8 @@ impl Authorities {
     pub fn named(file: Option<&str>, folders: Option<&str>) -> Result<Self, BadAuthorities> {
         let (mut roots, mut named) = (RootCertStore::empty(), Vec::new());
         if let Some(file) = file {
+            files::require_regular(Path::new(file))
+                .map_err(|error| BadAuthorities { place: Self::FILE, what: error.to_string() })?;
             let found = load_certs_from_paths(Some(Path::new(file)), None);
             // A file that breaks off may have lost the very one that it was named for.
             if let Some(error) = found.errors.first() {

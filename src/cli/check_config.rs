@@ -67,7 +67,7 @@ struct Check {
 }
 
 async fn check(settings: &Settings) -> Vec<Check> {
-    let database = db::reach(settings.database_url.expose()).await.map_err(|error| error.to_string());
+    let database = db::preflight(settings.database_url.expose()).await.map_err(|error| error.to_string());
     let admin_control = admin_control(&settings.admin_control).await;
     let summaries = match Background::start() {
         Ok(background) => Store::reach(&settings.summaries, background).await,

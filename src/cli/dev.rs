@@ -12,6 +12,7 @@ use crate::asker::Asker;
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::db::Database;
+use crate::files;
 use crate::jwt::Tokens;
 use crate::random;
 use crate::server::Server;
@@ -77,7 +78,7 @@ async fn demo_token(settings: &Settings) -> Result<String, Error> {
 fn write_sample_summary() -> io::Result<()> {
     let (key, text) = crate::sandbox::SAMPLE_SUMMARY;
     let path = Path::new(SUMMARIES).join(key);
-    std::fs::create_dir_all(path.parent().unwrap_or(Path::new(SUMMARIES)))?;
+    files::create_private_folder(path.parent().unwrap_or(Path::new(SUMMARIES)))?;
     std::fs::write(path, text)
 }
 

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
+use crate::files;
 use crate::settings::Problem;
 
 const FILE: &str = ".env";
 
 /// Both layers, merged. An empty value is none, so that it hides nothing in the layer below.
 pub(super) fn read() -> Result<BTreeMap<String, String>, Problem> {
-    let mut environment = match std::fs::read_to_string(FILE) {
+    let mut environment = match files::read_regular(Path::new(FILE)) {
         Ok(text) => parse(&text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-        Err(error) => return Err(Problem::of_environment(FILE, &format!("can't be read: {}", error.kind()))),
+        Err(error) => return Err(Problem::of_environment(FILE, &format!("can't be read: {error}"))),
     };
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else { continue };

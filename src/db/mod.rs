@@ -2,10 +2,10 @@
 
 mod file;
 mod login_failures;
-mod reach;
-mod read_only;
+mod preflight;
 mod sessions;
 mod stream_tickets;
+mod url;
 mod users;
 
 use std::future::Future;
@@ -15,14 +15,15 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
+pub use self::url::accepts;
+pub use file::is_exposed;
 pub use login_failures::{EndedAttempt, LoginFailures};
-pub use reach::{accepts, reach};
+pub use preflight::preflight;
 pub use sessions::{NewSession, Refresh, Session};
 pub use users::{NewUser, User};
 
 use crate::background::{Background, GivenUp};
 use file::File;
-use read_only::ReadOnly;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -67,9 +68,6 @@ pub enum Error {
     /// SQLite's file was deleted or replaced after it was opened; nothing that was written since is kept.
     #[error("its file was deleted, or another one was put in its place")]
     Gone,
-    /// PostgreSQL would refuse what this server has to do.
-    #[error("{0}")]
-    Unfit(&'static str),
     /// It did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
@@ -87,7 +85,6 @@ pub struct Database {
     begin: &'static str,
     /// SQLite's.
     file: Option<File>,
-    read_only: ReadOnly,
 }
 
 /// Its connections. Clones are the same.
@@ -109,30 +106,36 @@ impl Database {
     pub async fn open(url: &str, background: Background) -> Result<Self, Error> {
         install_default_drivers();
         let sqlite = url.starts_with("sqlite:");
-        let file = if sqlite { Some(File::make(url)?) } else { None };
-        let url = if sqlite { file::of_a_file_that_is_there(url) } else { url.to_owned() };
-        let read_only = ReadOnly::default();
-        let seen = read_only.clone();
+        let file = if sqlite { Some(File::create(url)?) } else { None };
+        // One that was deleted must not come back empty.
+        let url = if sqlite { url.replace("mode=rwc", "mode=rw") } else { url.to_owned() };
         let opened = background.run(async move {
-            let writers = if sqlite { 1 } else { MAX_CONNECTIONS };
-            let writers = connect(&url, sqlite, writers, seen.clone()).await?;
-            migrate(&writers).await?;
             if !sqlite {
+                let writers = connect(&url, Kind::PostgreSql, MAX_CONNECTIONS).await?;
+                migrate(&writers).await?;
                 return Ok(Pools { readers: writers.clone(), writers });
             }
-            read_only::refuse(&writers).await?;
-            Ok::<_, Error>(Pools { readers: connect(&url, sqlite, MAX_CONNECTIONS - 1, seen).await?, writers })
+            // By itself, because a pool would try again for seconds.
+            require_writable(&mut AnyConnection::connect(&url).await?).await?;
+            let writers = connect(&url, Kind::SqliteWriter, 1).await?;
+            migrate(&writers).await?;
+            Ok::<_, Error>(Pools { readers: connect(&url, Kind::SqliteReader, MAX_CONNECTIONS - 1).await?, writers })
         });
         let pools = opened.await??;
-        Ok(Self { pools, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file, read_only })
+        Ok(Self { pools, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file })
     }
 
-    /// Whether the accounts can be read.
+    /// Whether the accounts can be read, and SQLite's file is still the one that was opened.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`].
+    /// [`Error::Failed`], [`Error::Gone`].
     pub async fn ping(&self) -> Result<(), Error> {
+        if let Some(file) = self.file.clone()
+            && !self.background.run_blocking(move || file.is_in_place()).await?
+        {
+            return Err(Error::Gone);
+        }
         let sql = "SELECT id FROM users WHERE id = ''";
         self.run(|pools| async move { sqlx::query(sql).fetch_optional(&pools.readers).await }).await.map(|_| ())
     }
@@ -160,26 +163,11 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (work, file, read_only) = (work(self.pools.clone()), self.file.clone(), self.read_only.clone());
-        let work = async move {
-            // Before it, also where it only reads: a connection that is opened on another file is enough to spoil both.
-            is_there(file.as_ref()).await?;
-            let done = work.await;
-            // And after it: what was written while the file had its name is kept, whatever happens next.
-            is_there(file.as_ref()).await?;
-            Ok(done.inspect_err(|error| read_only.look_at(error))?)
-        };
+        let work = work(self.pools.clone());
         let patience = if self.file.is_some() { SQLITE_WORK_TIMEOUT } else { WORK_TIMEOUT };
         // The timer is the background's too: a worker's ends with the worker.
         let work = async move { tokio::time::timeout(patience.saturating_sub(waited), work).await };
-        self.background.run(work).await?.map_err(|_| Error::TimedOut)?
-    }
-}
-
-async fn is_there(file: Option<&File>) -> Result<(), Error> {
-    match file {
-        Some(file) if !file.is_in_its_place().await => Err(Error::Gone),
-        _ => Ok(()),
+        Ok(self.background.run(work).await?.map_err(|_| Error::TimedOut)??)
     }
 }
 
@@ -192,7 +180,16 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-async fn connect(url: &str, sqlite: bool, most: u32, read_only: ReadOnly) -> Result<AnyPool, sqlx::Error> {
+/// What the connections of a pool are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    PostgreSql,
+    SqliteReader,
+    SqliteWriter,
+}
+
+async fn connect(url: &str, kind: Kind, most: u32) -> Result<AnyPool, sqlx::Error> {
+    let sqlite = kind != Kind::PostgreSql;
     // Not even a slow statement: SQL has no place in the log.
     let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
     AnyPoolOptions::new()
@@ -201,18 +198,30 @@ async fn connect(url: &str, sqlite: bool, most: u32, read_only: ReadOnly) -> Res
         // A connection to a server may have died while it rested; one to a file does not.
         .test_before_acquire(!sqlite)
         // SQLite may end a transaction by itself (a full disk, for one), and sqlx does not notice: such a connection is done for.
-        .before_acquire(move |connection: &mut AnyConnection, about| {
-            let fit = !read_only.may_be(about.age);
-            Box::pin(async move { Ok(fit && !connection.is_in_transaction()) })
-        })
+        .before_acquire(|connection: &mut AnyConnection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 connection.execute(if sqlite { SQLITE_PRAGMAS } else { POSTGRESQL_SETTINGS }).await?;
-                Ok(())
+                if kind == Kind::SqliteWriter { require_writable(connection).await } else { Ok(()) }
             })
         })
         .connect_with(options)
         .await
+}
+
+/// Fails on a read-only connection: SQLite opens one in silence where the file can't be written, and it stays one.
+async fn require_writable(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    // To begin a transaction would succeed. Any other failure than `SQLITE_READONLY` may pass.
+    match connection.execute("DELETE FROM users WHERE FALSE").await {
+        Err(error) if sqlite_code(&error) == Some(8) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// SQLite's primary result code; the higher bits of an extended one say why.
+fn sqlite_code(error: &sqlx::Error) -> Option<u8> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    code.to_le_bytes().first().copied()
 }
 
 /// Several replicas may start at once. PostgreSQL makes the others wait; SQLite lets them fail, and they try again.
@@ -279,11 +288,10 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn no_connection_is_opened_on_a_file_that_took_the_place_of_sqlites_not_even_to_read() {
+    async fn ping_fails_while_the_file_is_replaced_and_opens_no_connection_on_the_other_one() {
         let folder = tempfile::tempdir().unwrap();
         let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
         let database = Database::open(&format!("sqlite://{}", path.display()), Background::start().unwrap()).await.unwrap();
-        assert!(database.use_stream_ticket("one".into(), 1).await.unwrap());
         // The next reader needs a connection of its own.
         let busy = database.pools.readers.acquire().await.unwrap();
         std::fs::rename(&path, &aside).unwrap();
@@ -292,6 +300,6 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "nothing was made of it");
         std::fs::rename(&aside, &path).unwrap();
         drop(busy);
-        assert!(!database.use_stream_ticket("one".into(), 1).await.unwrap(), "it was used, and is not forgotten");
+        database.ping().await.unwrap();
     }
 }

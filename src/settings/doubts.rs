@@ -1,6 +1,7 @@
 //! Settings that are good one by one and hardly meant together. The server runs by them, and says so.
 
 use super::Settings;
+use crate::db;
 
 impl Settings {
     /// What an operator may not have meant: a sentence each, which names the settings and no value.
@@ -27,6 +28,10 @@ impl Settings {
             (
                 self.jwt.guest_ttl.is_some() && self.roles.of_guests.iter().any(|role| role == "owner"),
                 "APP_GUESTS__ROLES has owner: whoever knows a room's name can be the owner of its call",
+            ),
+            (
+                db::is_exposed(self.database_url.expose()),
+                "APP_DATABASE__URL is a file that other users can read, with hashes of passwords in it: chmod 600",
             ),
         ]
         .into_iter()

@@ -17,7 +17,7 @@ use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt as _,
 
 use super::Error;
 use crate::background::Background;
-use crate::folder;
+use crate::files;
 use crate::secret::Secret;
 
 /// The longest summary, in bytes.
@@ -71,7 +71,7 @@ impl Store {
     /// A sentence on why not.
     pub async fn reach(rules: &Rules, background: Background) -> Result<&'static str, String> {
         if let Some(folder) = rules.url.strip_prefix("file://") {
-            folder::can_be_written(std::path::Path::new(folder)).map_err(|error| error.to_string())?;
+            files::can_be_written(std::path::Path::new(folder)).map_err(|error| error.to_string())?;
             return Ok("the folder can be used");
         }
         let files = Self::open(rules, background.clone())?.files;
@@ -182,7 +182,8 @@ fn check_file(folder: &std::path::Path, key: &str) -> Result<(), Error> {
 }
 
 fn in_folder(folder: &str) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("the folder can't be made: {error}"))?;
+    files::create_private_folder(std::path::Path::new(folder))
+        .map_err(|error| format!("the folder can't be made: {error}"))?;
     let folder = std::path::Path::new(folder).canonicalize().map_err(|error| error.to_string())?;
     let files = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
     Ok((Arc::new(files), folder))

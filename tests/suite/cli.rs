@@ -1,5 +1,7 @@
 //! The commands, run as a user runs them: the built binary, in a folder of its own.
 
+mod files;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

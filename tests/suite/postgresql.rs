@@ -250,21 +250,21 @@ fn check_config_foresees_what_postgresql_would_refuse_and_changes_nothing() {
         assert!(ended == code && line.contains(says), "{ended}: {line}, not {code}: {says}");
         assert_eq!(cluster.sql(&url, everything), before, "nothing is made");
     };
-    check(78, "FAILED, its role may not make tables");
+    check(78, "permission denied for schema public");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "which is true");
     cluster.sql(&url, "GRANT CREATE ON SCHEMA public TO app");
     check(0, "ok, it answers, and its schema will be made");
     // By somebody else, as after a restore.
     assert_eq!(run("migrate", &url, &sandbox.base_url).0, 0);
-    check(78, "FAILED, its role may not read and write all of the tables");
+    check(78, "permission denied for table");
     cluster.sql(&url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app");
     check(0, "ok, it answers");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "which is true");
     cluster.sql(&url, "ALTER ROLE app SET default_transaction_read_only = on");
-    check(78, "FAILED, it takes no writes");
+    check(78, "in a read-only transaction");
     cluster.sql(&url, "ALTER ROLE app RESET default_transaction_read_only");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM app");
-    check(78, "FAILED, its role may not make tables");
+    check(78, "permission denied for schema public");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "which is true even though there is nothing to migrate");
     cluster.sql(&url, "GRANT CREATE ON SCHEMA public TO app");
     cluster.sql(&url, "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1");

@@ -1,0 +1,102 @@
+//! Preflight check of a database: reachable, of a usable schema version, and writable. Changes nothing.
+
+use std::path::Path;
+
+use sqlx::any::install_default_drivers;
+use sqlx::migrate::{Migrate as _, MigrateError};
+use sqlx::{AnyConnection, Connection as _, Executor as _};
+
+use super::url::{creates_file, path_of};
+use super::{Error, MIGRATIONS, WORK_TIMEOUT};
+use crate::files;
+
+/// sqlx's own table of applied migrations.
+const APPLIED: &str = "_sqlx_migrations";
+/// Deletes nothing, and fails where a row could not be deleted.
+const WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WHERE FALSE; DELETE FROM refresh_tokens WHERE FALSE; \
+     DELETE FROM login_failures WHERE FALSE; DELETE FROM stream_tickets WHERE FALSE; DELETE FROM _sqlx_migrations WHERE FALSE";
+
+/// Whether the database at `url` can be reached, and used by this version. Creates no file, and migrates nothing.
+///
+/// # Errors
+///
+/// [`Error::File`], [`Error::Failed`], [`Error::TimedOut`], [`Error::Migration`].
+pub async fn preflight(url: &str) -> Result<&'static str, Error> {
+    install_default_drivers();
+    if url.starts_with("sqlite:") {
+        let path = path_of(url);
+        // SQLite keeps files beside it as long as it is open.
+        files::can_be_written(path.parent().unwrap_or(Path::new(".")))?;
+        if !path.exists() && creates_file(url) {
+            return Ok("its file will be made");
+        }
+        files::require_regular(&path)?;
+    }
+    tokio::time::timeout(WORK_TIMEOUT, check(url)).await.map_err(|_| Error::TimedOut)?
+}
+
+/// Does what the start does, in a transaction that is rolled back.
+async fn check(url: &str) -> Result<&'static str, Error> {
+    let mut connection = AnyConnection::connect(url).await?;
+    let mut transaction = connection.begin().await?;
+    transaction.ensure_migrations_table(APPLIED).await?;
+    if let Some(version) = transaction.dirty_version(APPLIED).await? {
+        return Err(MigrateError::Dirty(version).into());
+    }
+    let applied = transaction.list_applied_migrations(APPLIED).await?;
+    for migration in &applied {
+        match MIGRATIONS.iter().find(|known| known.version == migration.version) {
+            // Of a later version of this server.
+            None => return Err(MigrateError::VersionMissing(migration.version).into()),
+            Some(known) if known.checksum != migration.checksum => {
+                return Err(MigrateError::VersionMismatch(migration.version).into());
+            }
+            Some(_) => {}
+        }
+    }
+    let is_current = applied.len() == MIGRATIONS.iter().count();
+    transaction.execute(if is_current { WRITES } else { "DELETE FROM _sqlx_migrations WHERE FALSE" }).await?;
+    transaction.rollback().await?;
+    connection.close().await?;
+    Ok(if is_current {
+        "it answers"
+    } else if applied.is_empty() {
+        "it answers, and its schema will be made"
+    } else {
+        "it answers, and its schema will be brought up to date"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn database_of_another_version_fails_the_preflight() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db", folder.path().display());
+        assert_eq!(preflight(&url).await.unwrap(), "its file will be made");
+        assert!(preflight(&format!("{url}?mode=rw")).await.is_err(), "which would make none");
+        let background = crate::background::Background::start().unwrap();
+        drop(super::super::Database::open(&url, background).await.unwrap());
+        assert_eq!(preflight(&url).await.unwrap(), "it answers");
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        let mut tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+        tables.retain(|table| !WRITES.contains(&format!("DELETE FROM {table} WHERE FALSE")));
+        assert_eq!(tables, [""; 0], "each table is tried");
+        connection.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
+        assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be brought up to date");
+        connection.execute("UPDATE _sqlx_migrations SET checksum = X'00' WHERE version = 1").await.unwrap();
+        let why = preflight(&url).await.unwrap_err().to_string();
+        assert_eq!(why, "the migration failed: migration 1 was previously applied but has been modified");
+        connection.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 1").await.unwrap();
+        assert!(preflight(&url).await.unwrap_err().to_string().contains("migration 1 is partially applied"));
+        connection.execute("UPDATE _sqlx_migrations SET version = 99999999999999 WHERE version = 1").await.unwrap();
+        assert!(matches!(preflight(&url).await, Err(Error::Migration(_))));
+        connection.execute("DELETE FROM _sqlx_migrations").await.unwrap();
+        assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be made");
+        connection.execute("DROP TABLE _sqlx_migrations").await.unwrap();
+        assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be made");
+    }
+}
