@@ -203,10 +203,14 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
     let values = Values::load(&environment, config)?;
     let settings = values.settings()?;
     let dropped = start_log(&values, &environment)?;
+    warn_of_doubts(&settings);
+    block_on(serve_until_told(&settings, dropped))
+}
+
+fn warn_of_doubts(settings: &Settings) {
     for what in settings.doubts() {
         log::warn!(what; "settings that are doubtful together");
     }
-    block_on(serve_until_told(&settings, dropped))
 }
 
 async fn serve_until_told(settings: &Settings, dropped: Dropped) -> Result<(), Error> {

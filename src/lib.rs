@@ -70,6 +70,7 @@ pub mod descriptors;
 pub mod draining;
 pub mod files;
 pub mod health;
+pub mod loopback;
 pub mod metrics;
 pub mod random;
 pub mod secret;

@@ -6,15 +6,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, web};
 
 use crate::connection::{self, Capacity};
 use crate::listener::{self, Rules};
+use crate::loopback::AcceptedHosts;
 use crate::metrics::Metrics;
 use crate::middleware::access_log::access_log;
 use crate::middleware::answer_headers::answer_headers;
 use crate::middleware::error_boundary::error_boundary;
+use crate::middleware::loopback_host::loopback_host;
 use crate::routes;
 use crate::services::{self, Shared};
 
@@ -46,7 +48,7 @@ impl Management {
     /// # Errors
     ///
     /// If the address is taken, or not this machine's.
-    pub fn bind(address: SocketAddr, shared: &Shared) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, hosts: AcceptedHosts, shared: &Shared) -> io::Result<Self> {
         let (metrics, shared) = (shared.metrics(), shared.clone());
         let shown = web::Data::new(metrics.clone());
         let rules = Rules {
@@ -64,6 +66,7 @@ impl Management {
                 .app_data(shown.clone())
                 .configure(|config| services::register_for_management(&shared, config))
                 .configure(routes::mount_management)
+                .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_boundary))
                 .wrap(from_fn(answer_headers))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::App;
 use actix_web::dev::{Server as ActixServer, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clock::Clock;
@@ -15,11 +15,13 @@ use crate::connection::{self, Capacity};
 use crate::descriptors;
 use crate::draining::Draining;
 use crate::listener::{self, Rules};
+use crate::loopback::AcceptedHosts;
 use crate::management::Management;
 use crate::middleware::access_log::access_log;
 use crate::middleware::admission::admission;
 use crate::middleware::answer_headers::answer_headers;
 use crate::middleware::error_boundary::error_boundary;
+use crate::middleware::loopback_host::loopback_host;
 use crate::routes;
 use crate::services::{self, Shared};
 use crate::settings::{ServerSettings, Settings};
@@ -69,7 +71,8 @@ impl Server {
     pub async fn bind(settings: &Settings, clock: &Clock, dropped: Dropped) -> Result<Self, Error> {
         let rules = rules(&settings.server);
         let shared = Shared::open(settings, clock, dropped, &rules.capacity).await?;
-        let management = Management::bind(settings.management, &shared);
+        let hosts = settings.server.accepted_hosts;
+        let management = Management::bind(settings.management, hosts, &shared);
         let management = management.map_err(|error| Error::Management(settings.management, error))?;
         let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
         let failed = |error| Error::Listen(settings.server.listen, error);
@@ -79,6 +82,7 @@ impl Server {
             App::new()
                 .configure(|config| services::register(&shared, config))
                 .configure(routes::mount)
+                .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_boundary))
                 .wrap(from_fn(admission))

@@ -21,6 +21,7 @@ use crate::admin_control::Authorities;
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
 use crate::files;
+use crate::loopback::AcceptedHosts;
 use crate::secret::Secret;
 use crate::{accounts, admin_control, jwt, summaries, window};
 use keys::KEYS;
@@ -61,6 +62,8 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The names that both listeners answer to. No setting: `dev` narrows it.
+    pub accepted_hosts: AcceptedHosts,
     /// Its worker threads; `None` for one a core.
     pub workers: Option<usize>,
     /// Whose `X-Forwarded-For` is believed.
@@ -156,6 +159,12 @@ impl Values {
         if missing.is_empty() { self.complete().map_err(|problem| Problems(vec![problem])) } else { Err(Problems(missing)) }
     }
 
+    /// Whether a layer gives a value for the setting called `name`.
+    #[must_use]
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(&name)
+    }
+
     /// The database, for commands that need nothing else.
     ///
     /// # Errors
@@ -229,6 +238,7 @@ impl Values {
         let workers = self.text("APP_SERVER__WORKERS");
         Ok(ServerSettings {
             listen: self.listen()?,
+            accepted_hosts: AcceptedHosts::Any,
             workers: if workers.is_empty() { None } else { Some(self.get("APP_SERVER__WORKERS")?) },
             trusted_proxies: TrustedProxies(self.all("APP_SERVER__TRUSTED_PROXIES")?),
             max_connections: self.get("APP_SERVER__MAX_CONNECTIONS")?,

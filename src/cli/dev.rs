@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::db::Database;
 use crate::files;
 use crate::jwt::Tokens;
+use crate::loopback::AcceptedHosts;
 use crate::random;
 use crate::server::Server;
 use crate::settings::{Problem, Settings, Values};
@@ -25,17 +26,26 @@ const PASSWORD: &str = "demo of a late joiner";
 const DATABASE: &str = "sqlite://var/dev/app.db";
 const SUMMARIES: &str = "var/dev/summaries";
 const ROOM: &str = "testRoom";
+/// How many ports are tried, where no setting names one.
+const PORTS_TRIED: u16 = 20;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let environment = super::environment::read()?;
     super::block_on(async move {
         let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let values = Values::load(&over(environment.clone(), sandbox.base_url()), config)?;
-        let settings = values.settings()?;
-        if !settings.server.listen.ip().is_loopback() {
-            return Err(Problem::only_loopback_in_dev().into());
+        let mut settings = values.settings()?;
+        let addresses = [("APP_SERVER__LISTEN", settings.server.listen), ("APP_MANAGEMENT__LISTEN", settings.management)];
+        if let Some((key, _)) = addresses.iter().find(|(_, address)| !address.ip().is_loopback()) {
+            return Err(Problem::only_loopback_in_dev(key).into());
         }
+        let usual = settings.server.listen;
+        if !values.is_given("APP_SERVER__LISTEN") {
+            settings.server.listen = free_address(usual, settings.management);
+        }
+        settings.server.accepted_hosts = AcceptedHosts::Loopback;
         let dropped = super::start_log(&values, &environment)?;
+        super::warn_of_doubts(&settings);
         write_sample_summary()?;
         let token = demo_token(&settings).await?;
         let control = sandbox.control_url();
@@ -43,9 +53,21 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         actix_rt::spawn(sandbox.run());
         // Before the greeting: who reads it may stop us at once.
         let told = super::told_to_stop()?;
-        greet((server.addr(), server.management_addr()), &token, &control)?;
+        let note = if settings.server.listen == usual {
+            String::new()
+        } else {
+            format!("Port {} is in use, so it took the next free one.\n", usual.port())
+        };
+        greet((server.addr(), server.management_addr()), &note, &token, &control)?;
         Ok(server.run(told).await?)
     })
+}
+
+/// The first address from `usual` on, by its port, that can be listened on; `usual` if there is none among the next ones.
+fn free_address(usual: SocketAddr, management: SocketAddr) -> SocketAddr {
+    let ports = usual.port()..usual.port().saturating_add(PORTS_TRIED);
+    let mut addresses = ports.map(|port| SocketAddr::new(usual.ip(), port)).filter(|address| *address != management);
+    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap_or(usual)
 }
 
 /// What `dev` decides by itself, whatever a `.env` beside it was written for.
@@ -82,11 +104,11 @@ fn write_sample_summary() -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-fn greet((address, management): (SocketAddr, SocketAddr), token: &str, control: &str) -> Result<(), Error> {
+fn greet((address, management): (SocketAddr, SocketAddr), note: &str, token: &str, control: &str) -> Result<(), Error> {
     super::tell(&format!(
         "\
 The server is on http://{address}, with a sandbox Admin Control behind it.
-
+{note}
 Console:       http://{address}/
 Demo login:    {EMAIL} / {PASSWORD}
 Sample rooms:  {rooms}

@@ -1,6 +1,7 @@
 //! `/sandbox/…`: what a sandbox answers, changed from outside while it runs, and what it was asked. For QA and for people
 //! who write clients; `docs/QA.md` shows its use. Knows no HTTP framework.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::record::Asked;
 use super::reply::Reply;
-use super::script::Script;
+use super::script::{MAX_REPLIES, Script};
+use crate::loopback::{is_local, is_own_origin};
 
 /// Where it is, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";
@@ -80,6 +82,24 @@ pub(super) fn answer(script: &Script, method: &str, path: &str, body: &[u8]) -> 
 /// The answer where a body is larger, or does not arrive.
 pub(super) fn too_large() -> (u16, String) {
     failed((413, format!("A reply of at most {} MiB is taken.", MAX_BODY / 1024 / 1024)))
+}
+
+/// The refusal of a request that a web page may have sent: by a name that is not loopback's or `listen`, or from a foreign origin.
+pub(super) fn refusal<'a>(
+    hosts: impl Iterator<Item = &'a str>,
+    mut origins: impl Iterator<Item = &'a str>,
+    listen: IpAddr,
+) -> Option<(u16, String)> {
+    let hosts: Vec<&str> = hosts.collect();
+    let host = hosts.first().filter(|_| hosts.iter().all(|host| is_local(host, listen)));
+    let Some(host) = host else {
+        return Some(failed((
+            421,
+            "Host must be localhost, a loopback address, or the address that the sandbox listens on.".into(),
+        )));
+    };
+    let foreign = origins.any(|origin| !is_own_origin(origin, host, listen));
+    foreign.then(|| failed((403, "A page of another origin may not change or read the sandbox.".into())))
 }
 
 /// The answer where an address is this interface's own only in another spelling.
@@ -160,8 +180,10 @@ fn reply(script: &Script, method: &str, (endpoint, room): (&str, Option<&str>), 
             if times == Some(0) {
                 return Err(bad("times must be 1 or more."));
             }
-            script.plan(endpoint, room, wanted.reply()?, times);
-            Ok(Value::Null)
+            if script.try_plan(endpoint, room, wanted.reply()?, times) {
+                return Ok(Value::Null);
+            }
+            Err((507, format!("All replies together may take {} MiB: DELETE some.", MAX_REPLIES / 1024 / 1024)))
         }
         "DELETE" if script.take_back(endpoint, room) => Ok(Value::Null),
         "DELETE" => Err((404, "No reply is set there.".to_owned())),

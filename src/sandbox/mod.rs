@@ -14,10 +14,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use actix_web::body::SizedStream;
+use actix_web::body::{BoxBody, MessageBody, SizedStream};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use actix_web::http::uri::Authority;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::{StreamExt as _, stream};
 
 pub use meeting::{SAMPLE_ROOMS, SAMPLE_SUMMARY};
@@ -41,7 +44,7 @@ impl Sandbox {
         let script = web::Data::new(script);
         let http = HttpServer::new(move || {
             let control = web::scope(control::PATH).app_data(web::PayloadConfig::new(control::MAX_BODY));
-            let control = control.default_service(web::to(control_answer));
+            let control = control.default_service(web::to(control_answer)).wrap(from_fn(refuse_foreign_pages));
             App::new().app_data(script.clone()).service(control).default_service(web::to(answer))
         })
         .workers(1)
@@ -72,6 +75,21 @@ impl Sandbox {
     /// What ended it.
     pub async fn run(self) -> io::Result<()> {
         self.running.await
+    }
+}
+
+/// Refuses web pages, which could reach the control interface by DNS rebinding, before a body is read.
+async fn refuse_foreign_pages<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let listen = request.app_config().local_addr().ip();
+    let all = |name: HeaderName| request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default());
+    let named = request.uri().authority().map(Authority::as_str);
+    let refusal = control::refusal(all(HOST).chain(named), all(ORIGIN), listen);
+    match refusal {
+        Some((status, body)) => Ok(request.into_response(json(status, body, false))),
+        None => Ok(next.call(request).await?.map_into_boxed_body()),
     }
 }
 

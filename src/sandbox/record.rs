@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How many requests a sandbox remembers that may run for days, and how many bytes of each one's parts.
+/// How many requests a sandbox remembers that may run for days, how many bytes of each one's parts, and of all together.
 const KEPT: usize = 1000;
 const KEPT_BYTES: usize = 4096;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// One request that a sandbox got.
 #[derive(Debug, Clone)]
@@ -36,11 +37,19 @@ impl Asked {
     /// The same, cut to what may be remembered for days.
     fn cut(mut self) -> Self {
         self.body.truncate(KEPT_BYTES);
+        self.body.shrink_to_fit();
         self.headers.truncate(64);
-        for text in [&mut self.method, &mut self.target].into_iter().chain(self.headers.iter_mut().map(|(_, value)| value)) {
-            *text = text.chars().take(KEPT_BYTES).collect();
+        let headers = self.headers.iter_mut().flat_map(|(name, value)| [name, value]);
+        for text in [&mut self.method, &mut self.target].into_iter().chain(headers) {
+            text.truncate(text.floor_char_boundary(KEPT_BYTES));
+            text.shrink_to_fit();
         }
         self
+    }
+
+    fn len(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>());
+        self.method.len() + self.target.len() + self.body.len() + headers.sum::<usize>()
     }
 }
 
@@ -49,12 +58,14 @@ pub(super) struct Record {
     started: Instant,
     asked: VecDeque<Asked>,
     total: u64,
+    /// The lengths of those that are remembered.
+    bytes: usize,
     bounded: bool,
 }
 
 impl Record {
     pub(super) fn of_everything() -> Self {
-        Self { started: Instant::now(), asked: VecDeque::new(), total: 0, bounded: false }
+        Self { started: Instant::now(), asked: VecDeque::new(), total: 0, bytes: 0, bounded: false }
     }
 
     pub(super) fn of_the_last() -> Self {
@@ -68,10 +79,12 @@ impl Record {
             self.asked.push_back(asked);
             return;
         }
-        if self.asked.len() >= KEPT {
-            self.asked.pop_front();
+        let asked = asked.cut();
+        self.bytes += asked.len();
+        self.asked.push_back(asked);
+        while self.asked.len() > KEPT || self.bytes > MAX_BYTES {
+            self.bytes -= self.asked.pop_front().map_or(0, |oldest| oldest.len());
         }
-        self.asked.push_back(asked.cut());
     }
 
     pub(super) fn asked(&self) -> Vec<Asked> {
@@ -84,7 +97,7 @@ impl Record {
 
     pub(super) fn forget(&mut self) {
         self.asked.clear();
-        self.total = 0;
+        (self.total, self.bytes) = (0, 0);
     }
 }
 
@@ -103,5 +116,20 @@ mod tests {
         assert_eq!((asked[0].target.as_str(), asked[0].body.len()), ("/api/call-catchup/500", 4096));
         record.forget();
         assert_eq!((record.total(), record.asked().len()), (0, 0));
+    }
+
+    #[test]
+    fn requests_with_many_long_headers_take_sixteen_megabytes_at_most() {
+        let mut record = Record::of_the_last();
+        let headers = || (0..64).map(|number| (format!("x-{number}"), "é".repeat(1500)));
+        for number in 0..200 {
+            record.add(Asked::new("GET", &format!("/{number}"), headers(), &[]));
+        }
+        let asked = record.asked();
+        assert!(asked.iter().map(Asked::len).sum::<usize>() <= MAX_BYTES && asked.len() > 50, "{}", asked.len());
+        assert_eq!((record.total(), asked.last().unwrap().target.as_str()), (200, "/199"));
+        record.forget();
+        record.add(Asked::new("GET", "/", headers(), &[]));
+        assert_eq!(record.bytes, record.asked()[0].len());
     }
 }

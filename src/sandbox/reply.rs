@@ -76,6 +76,14 @@ impl Reply {
         self.delay
     }
 
+    /// The length of its body, in bytes.
+    pub(super) fn len(&self) -> usize {
+        match &self.what {
+            What::Body { body, .. } => body.len(),
+            What::Silence | What::Usual => 0,
+        }
+    }
+
     pub(super) fn is_silence(&self) -> bool {
         matches!(self.what, What::Silence)
     }

@@ -11,6 +11,11 @@ use super::record::{Asked, Record};
 use super::reply::Reply;
 use crate::clock::Clock;
 
+/// How many bytes all replies that are set over HTTP may take together.
+pub(super) const MAX_REPLIES: usize = 64 * 1024 * 1024;
+/// What one takes beside its room and its body; about a kilobyte, so that there are never many to add up.
+const OVERHEAD: usize = 1024;
+
 /// What to answer. Clones are the same script, so that it can be changed under a running sandbox.
 #[derive(Clone)]
 pub struct Script(Arc<Mutex<State>>);
@@ -68,6 +73,21 @@ impl Script {
     /// room that has no reply of its own.
     pub fn plan(&self, endpoint: &str, room: Option<&str>, reply: Reply, times: Option<u64>) {
         self.state().set.insert((endpoint.to_owned(), room.map(str::to_owned)), Planned { reply, times });
+    }
+
+    /// The same, if all replies together take no more than [`MAX_REPLIES`]; says whether it was set.
+    pub(super) fn try_plan(&self, endpoint: &str, room: Option<&str>, reply: Reply, times: Option<u64>) -> bool {
+        let mut state = self.state();
+        let key = (endpoint.to_owned(), room.map(str::to_owned));
+        let size = |(_, room): &(String, Option<String>), reply: &Reply| {
+            OVERHEAD + room.as_ref().map_or(0, String::len) + reply.len()
+        };
+        let others = state.set.iter().filter(|(other, _)| **other != key);
+        let total = size(&key, &reply) + others.map(|(key, planned)| size(key, &planned.reply)).sum::<usize>();
+        if total <= MAX_REPLIES {
+            state.set.insert(key, Planned { reply, times });
+        }
+        total <= MAX_REPLIES
     }
 
     /// Takes back what was set for `endpoint` and `room`, and says whether anything was.

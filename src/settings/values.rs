@@ -58,10 +58,10 @@ impl Problem {
         Self { key: place.to_owned(), what: what.to_owned(), example: "" }
     }
 
-    /// `dev` has a password that everybody knows.
+    /// The setting `key` of `dev`, whose password is public, is not a loopback address.
     #[must_use]
-    pub fn only_loopback_in_dev() -> Self {
-        Self::bad("APP_SERVER__LISTEN", "must be a loopback address with dev", "127.0.0.1:8080")
+    pub fn only_loopback_in_dev(key: &str) -> Self {
+        Self::bad(key, "must be a loopback address with dev", "127.0.0.1:8080")
     }
 
     pub(super) fn of_file(file: &Path, what: &str) -> Self {

@@ -23,7 +23,8 @@ impl Pair {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        let request = format!("{method} /sandbox{path} HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let request =
+            format!("{method} /sandbox{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         Client::new(self.sandbox.address).ask(request.as_bytes())
     }
 
@@ -199,4 +200,66 @@ fn the_interface_is_no_part_of_admin_controls_and_its_use_is_not_on_the_record()
     pair.control("DELETE", "/asked", "");
     pair.control("GET", "/replies", "");
     assert_eq!(pair.control("GET", "/asked", "")["total"], 0);
+}
+
+#[test]
+fn control_interface_refuses_a_foreign_host_or_origin_and_plants_nothing() {
+    let pair = Pair::start();
+    let body = r#"{"data": "planted"}"#;
+    let put = |headers: &str| {
+        let request = format!(
+            "PUT /sandbox/replies/call-catchup HTTP/1.1\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        Client::new(pair.sandbox.address).ask(request.as_bytes()).status
+    };
+    let own = pair.sandbox.address;
+    for host in ["rebind.example", "rebind.example:80", "localhost.rebind.example", "0.0.0.0", "192.0.2.1:8081", ""] {
+        assert_eq!(put(&format!("Host: {host}\r\n")), 421, "{host}");
+    }
+    for origin in ["http://evil.example", "null", "http://localhost:1", "http://rebind.example"] {
+        assert_eq!(put(&format!("Host: {own}\r\nOrigin: {origin}\r\n")), 403, "{origin}");
+    }
+    assert_eq!(put(&format!("Host: {own}\r\nOrigin: http://{own}\r\nOrigin: http://evil.example\r\n")), 403, "one of two");
+    let absolute = b"GET http://rebind.example/sandbox/asked HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(Client::new(own).ask(absolute).status, 421);
+    let read = b"GET /sandbox/asked HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
+    let refused: Value = serde_json::from_slice(&Client::new(own).ask(read).body).unwrap();
+    assert_eq!((&refused["data"], &refused["error"]["code"]), (&Value::Null, &json!(421)));
+    assert_eq!(pair.control("GET", "/replies", ""), json!([]), "nothing was planted");
+
+    let port = own.port();
+    for host in ["localhost", "127.0.0.1", "127.0.0.2:80", "[::1]:8081", "app.localhost", &format!("LocalHost:{port}")] {
+        assert_eq!(put(&format!("Host: {host}\r\n")), 200, "{host}");
+    }
+    assert_eq!(put(&format!("Host: localhost:{port}\r\nOrigin: http://{own}\r\n")), 200, "its own page");
+    let api = b"GET /api/configuration HTTP/1.1\r\nHost: admin.example\r\n\r\n";
+    assert_eq!(Client::new(own).ask(api).status, 200, "Admin Control's own part has any name");
+}
+
+#[test]
+fn body_of_a_foreign_page_is_not_waited_for() {
+    let pair = Pair::start();
+    let head = b"PUT /sandbox/replies/call-catchup HTTP/1.1\r\nHost: rebind.example\r\nContent-Length: 8000000\r\n\r\n";
+    assert_eq!(Client::new(pair.sandbox.address).ask(head).status, 421);
+}
+
+#[test]
+fn replies_beyond_64_mib_together_are_refused_and_those_that_are_set_stay() {
+    let pair = Pair::start();
+    let large = format!(r#"{{"body": "{}"}}"#, "x".repeat(7 * 1024 * 1024));
+    for number in 0..9 {
+        pair.control("PUT", &format!("/replies/call-catchup/large{number}"), &large);
+    }
+    for target in ["/replies/call-catchup/large9", "/replies/meetings"] {
+        let refused = pair.refused("PUT", target, &large);
+        assert_eq!(refused, (507, "All replies together may take 64 MiB: DELETE some.".to_owned()), "{target}");
+    }
+    pair.control("PUT", "/replies/call-catchup/large0", &large);
+    pair.control("PUT", "/replies/call-catchup/small", r#"{"data": "a small one"}"#);
+    let first = Client::new(pair.sandbox.address).get("/api/call-catchup/large0", None);
+    assert_eq!((first.status, first.body.len()), (200, 7 * 1024 * 1024), "it was not evicted");
+    pair.control("DELETE", "/replies/call-catchup/large8", "");
+    pair.control("PUT", "/replies/call-catchup/large9", &large);
+    assert!(include_str!("../../docs/QA.md").contains("64 MiB"), "the guide says so");
 }

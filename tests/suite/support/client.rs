@@ -49,7 +49,7 @@ impl Client {
 
     /// `POST target` with these header lines and this body.
     pub fn post_as(&self, target: &str, headers: &str, body: &[u8]) -> Answer {
-        let head = format!("POST {target} HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         self.ask(&[head.as_bytes(), body].concat())
     }
 
@@ -64,7 +64,7 @@ pub fn request(method: &str, target: &[u8], token: Option<&str>) -> Vec<u8> {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let mut bytes = format!("{method} ").into_bytes();
     bytes.extend_from_slice(target);
-    bytes.extend_from_slice(format!(" HTTP/1.1\r\nHost: t\r\n{authorization}\r\n").as_bytes());
+    bytes.extend_from_slice(format!(" HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n").as_bytes());
     bytes
 }
 

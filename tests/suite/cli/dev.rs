@@ -1,0 +1,82 @@
+//! Where `dev` listens, and the names that it answers to.
+
+use std::net::{SocketAddr, TcpListener};
+
+use super::{Running, command, folder, run};
+use crate::support::client::Client;
+
+#[test]
+fn dev_with_an_address_that_is_not_loopback_exits_78() {
+    for name in ["APP_SERVER__LISTEN", "APP_MANAGEMENT__LISTEN"] {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+            let environment = [("APP_SERVER__LISTEN", "127.0.0.1:0"), (name, address)];
+            let (code, stdout, stderr) = run(&folder(), &["dev"], &environment, "");
+            assert_eq!((code, stdout.as_str()), (78, ""));
+            assert!(stderr.starts_with(&format!("{name} must be a loopback address")), "{stderr}");
+        }
+    }
+}
+
+fn status(address: SocketAddr, target: &str, host: &str) -> u16 {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    Client::new(address).ask(request.as_bytes()).status
+}
+
+/// The address in a line of the banner.
+fn address_in(line: &str) -> SocketAddr {
+    let address = line.split("http://").nth(1).unwrap();
+    address.split(|c: char| c == '/' || c == ',' || c.is_whitespace()).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn dev_answers_to_loopback_names_only_on_all_its_listeners() {
+    let place = folder();
+    let mut dev = Running::start(command(&place, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let server = address_in(&dev.line_with("The server is on"));
+    let management = address_in(&dev.line_with("Metrics:"));
+    let sandbox = address_in(&dev.line_with("Sandbox:"));
+    for (address, target, refused) in
+        [(server, "/health/live", 400), (server, "/", 400), (management, "/metrics", 400), (sandbox, "/sandbox", 421)]
+    {
+        for host in ["rebind.example", &format!("rebind.example:{}", address.port()), "192.0.2.1", "0.0.0.0"] {
+            assert_eq!(status(address, target, host), refused, "{target} {host}");
+        }
+        for host in ["localhost", "console.localhost:8080", "[::1]", &address.to_string()] {
+            assert_eq!(status(address, target, host), 200, "{target} {host}");
+        }
+    }
+    let request = b"GET /callConfig HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
+    let refused = Client::new(server).ask(request);
+    refused.is_error(400, "Host must be localhost or a loopback address.", "in the envelope");
+    assert!(refused.header("x-request-id").is_some());
+    assert_eq!(dev.stop().0, 0);
+}
+
+#[test]
+fn dev_takes_the_next_free_port_where_the_usual_one_is_in_use_and_says_so() {
+    // Taken by this test, or by another program.
+    let _taken = TcpListener::bind("127.0.0.1:8080");
+    let place = folder();
+    let mut dev = Running::start(command(&place, &["dev"], &[]));
+    let address = address_in(&dev.line_with("The server is on"));
+    assert!((8081..8100).contains(&address.port()), "{address}");
+    assert_eq!(dev.line_with("Port"), "Port 8080 is in use, so it took the next free one.\n");
+    assert!(dev.line_with("curl ").contains(&format!(" http://{address}/callCatchUp/")));
+    assert_eq!(status(address, "/health/live", "localhost"), 200);
+    assert_eq!(dev.stop().0, 0);
+}
+
+#[test]
+fn dev_on_an_explicit_address_that_is_in_use_fails_and_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let place = folder();
+    std::fs::write(place.path().join("dev.toml"), format!("[server]\nlisten = \"{address}\"\n")).unwrap();
+    for (arguments, environment) in
+        [(vec!["dev"], vec![("APP_SERVER__LISTEN", &*address)]), (vec!["dev", "--config", "dev.toml"], vec![])]
+    {
+        let (code, stdout, stderr) = run(&place, &arguments, &environment, "");
+        assert_eq!((code, stdout.as_str()), (1, ""));
+        assert!(stderr.contains(&format!("can't listen on {address} (APP_SERVER__LISTEN)")), "{stderr}");
+    }
+}
