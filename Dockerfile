@@ -10,6 +10,7 @@ ARG BASE_IMAGE=debian:trixie-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY docs/openapi.json docs/openapi.json
 COPY src src
 COPY migrations migrations
 COPY static static
