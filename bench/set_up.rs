@@ -53,6 +53,8 @@ pub(crate) fn start(address: SocketAddr, base_url: &str, folder: &Path, settings
         ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
         ("APP_ADMIN_CONTROL__BASE_URL", base_url),
         ("APP_AUTH__JWT_SECRET", SECRET),
+        // All streams come with one token.
+        ("APP_LIVE__MAX_PER_CALLER", "1000000"),
         // A line a request would be most of what is measured.
         ("RUST_LOG", "warn"),
     ]);

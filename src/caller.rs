@@ -48,15 +48,26 @@ impl Caller {
 pub struct Admitted {
     /// When the token ends, in seconds since 1970-01-01 UTC.
     pub until: i64,
-    /// The one room that a ticket is for; `None` for a token, which covers what its caller may enter.
-    pub only: Option<RoomName>,
+    /// The ticket that stood in for the token; `None` for a token, which covers what its caller may enter.
+    pub ticket: Option<StreamTicket>,
+}
+
+/// Opens one stream of one room, once. Whether it was used before is in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamTicket {
+    /// Distinguishes it from all other tickets.
+    pub id: String,
+    /// The one room.
+    pub room: RoomName,
+    /// When it is too late to use it, in seconds since 1970-01-01 UTC.
+    pub expires_at: i64,
 }
 
 impl Admitted {
     /// Whether what the caller came with covers `room`.
     #[must_use]
     pub fn covers(&self, room: &RoomName) -> bool {
-        self.only.as_ref().is_none_or(|only| only == room)
+        self.ticket.as_ref().is_none_or(|ticket| ticket.room == *room)
     }
 }
 

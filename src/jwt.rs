@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use memo::{Good, Memo};
 use serde::Serialize;
 
-use crate::caller::{Admitted, Caller};
+use crate::caller::{Admitted, Caller, StreamTicket};
 use crate::clock::Clock;
 use crate::json::Object;
 use crate::random;
@@ -76,19 +76,6 @@ struct Claims<'a> {
     /// Of a ticket: when the token ends that it was given for.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<i64>,
-}
-
-/// What opens one stream of one room, once. That it was not used before is for somebody else to find out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ticket {
-    /// What tells it from all others.
-    pub id: String,
-    /// When it is too late to use it, in seconds since 1970-01-01 UTC.
-    pub expires: i64,
-    /// Who it was given to.
-    pub caller: Caller,
-    /// How far it lets in.
-    pub admitted: Admitted,
 }
 
 impl Tokens {
@@ -178,15 +165,15 @@ impl Tokens {
         let expires = claims.integer("exp").ok_or(Invalid)?;
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
         self.memo.keep(token, Good { holder: holder.clone(), not_before, expires });
-        Ok((holder, Admitted { until: expires, only: None }))
+        Ok((holder, Admitted { until: expires, ticket: None }))
     }
 
-    /// What `ticket` opens.
+    /// Who holds `ticket`, and what it opens. That it was not used before is checked elsewhere.
     ///
     /// # Errors
     ///
     /// [`Invalid`], whatever is wrong with it.
-    pub fn verify_ticket(&self, ticket: &str) -> Result<Ticket, Invalid> {
+    pub fn admit_by_ticket(&self, ticket: &str) -> Result<(Caller, Admitted), Invalid> {
         let claims = self.verified(ticket)?;
         self.check_claims(&claims)?;
         let (id, holder) = (non_empty(&claims, "jti")?, non_empty(&claims, "sub")?);
@@ -196,8 +183,9 @@ impl Tokens {
             Some("guest-ticket") if self.rules.guest_ttl.is_some() => Caller::Guest { id: holder, room: room.clone() },
             _ => return Err(Invalid),
         };
-        let (expires, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
-        Ok(Ticket { id: id.to_string(), expires, caller, admitted: Admitted { until, only: Some(room) } })
+        let (expires_at, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
+        let ticket = StreamTicket { id: id.to_string(), room, expires_at };
+        Ok((caller, Admitted { until, ticket: Some(ticket) }))
     }
 
     /// The claims of a token that was signed here, and not yet looked at.
@@ -346,17 +334,21 @@ mod tests {
         let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
         for caller in [user, guest] {
             let ticket = tokens.ticket(&caller, &room, 1_000_100);
-            let good = tokens.verify_ticket(&ticket).unwrap();
-            assert_eq!((&good.caller, good.expires), (&caller, 1_000_030));
-            assert_eq!(good.admitted, Admitted { until: 1_000_100, only: Some(room.clone()) });
-            assert_ne!(tokens.verify_ticket(&tokens.ticket(&caller, &room, 1_000_100)).unwrap().id, good.id);
+            let admit = |ticket: &str| {
+                let (holder, admitted) = tokens.admit_by_ticket(ticket).unwrap();
+                assert_eq!((&holder, admitted.until), (&caller, 1_000_100));
+                admitted.ticket.unwrap()
+            };
+            let good = admit(&ticket);
+            assert_eq!((&good.room, good.expires_at), (&room, 1_000_030));
+            assert_ne!(admit(&tokens.ticket(&caller, &room, 1_000_100)).id, good.id);
             assert_eq!(tokens.verify(&ticket), Err(Invalid));
             seconds.store(1_000_030, Ordering::SeqCst);
-            assert_eq!(tokens.verify_ticket(&ticket), Err(Invalid));
+            assert_eq!(tokens.admit_by_ticket(&ticket), Err(Invalid));
             seconds.store(1_000_000, Ordering::SeqCst);
         }
-        assert_eq!(tokens.verify_ticket(&tokens.for_user("u1", "s1")), Err(Invalid));
-        assert_eq!(tokens.verify_ticket(&tokens.for_new_guest(&room).unwrap()), Err(Invalid));
+        assert_eq!(tokens.admit_by_ticket(&tokens.for_user("u1", "s1")), Err(Invalid));
+        assert_eq!(tokens.admit_by_ticket(&tokens.for_new_guest(&room).unwrap()), Err(Invalid));
     }
 
     #[test]

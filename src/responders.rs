@@ -56,6 +56,9 @@ pub enum ApiError {
     /// Throttled; to be tried again after this time.
     #[error("Too many requests")]
     Throttled(Duration),
+    /// The caller has as many event streams open as it may.
+    #[error("Too many requests")]
+    TooManyStreams,
     /// Any failure on the server's side, every failure of Admin Control included.
     #[error("Internal server error")]
     Internal,
@@ -83,6 +86,9 @@ pub const CATCH_UP_REASON: HeaderName = HeaderName::from_static("x-catch-up-reas
 
 /// Marks a failure whose body is an envelope, so that the error boundary knows which it still has to write.
 pub struct Enveloped;
+
+/// When to try again to open a stream, in seconds: one may have ended by then.
+const RETRY_STREAM: &str = "10";
 
 /// Every envelope's.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -170,7 +176,7 @@ impl ResponseError for ApiError {
             Self::NotFound | Self::NoCatchUp(_) => StatusCode::NOT_FOUND,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled(_) | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -184,6 +190,8 @@ impl ResponseError for ApiError {
             Self::Overloaded => response.insert_header((RETRY_AFTER, "1")),
             // Rounded up: who comes back on the second must not be early.
             Self::Throttled(wait) => response.insert_header((RETRY_AFTER, wait.as_secs() + 1)),
+            // The connection would only be used for the next attempt, and counts against the limit on connections.
+            Self::TooManyStreams => response.insert_header((RETRY_AFTER, RETRY_STREAM)).force_close(),
             // The rest of the body may still be on its way, and must not be read as the next request.
             Self::TooSlow | Self::PayloadTooLarge => response.force_close(),
             _ => &mut response,

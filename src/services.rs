@@ -17,6 +17,7 @@ use crate::background::Background;
 use crate::bodies::Bodies;
 use crate::caller::Roles;
 use crate::catch_up::live::Live;
+use crate::catch_up::stream_limit::StreamLimit;
 use crate::catch_up::{self, CatchUp};
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
@@ -105,6 +106,7 @@ pub struct Shared {
     revocations: web::Data<Revocations>,
     admissions: web::Data<Admissions>,
     live: Live,
+    stream_limit: web::Data<StreamLimit>,
     trusted_proxies: web::Data<TrustedProxies>,
     // Goes on as long as any worker does.
     _watch: Arc<Watch>,
@@ -142,17 +144,16 @@ impl Shared {
             None => None,
         };
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
-        let rules = settings.accounts.clone();
         let draining = Draining::default();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
         let permits = admin_control::Permits::new(&settings.admin_control);
         let windows = Windows::new(settings.catch_up, layer, &mut registry);
         let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &permits));
-        let counted = accounts::Counted::new(&registry);
         measured::watch(&mut registry, &permits, &database, &health, dropped);
         measured::watch_connections(&mut registry, capacity);
+        let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
-        let accounts = accounts.counted_by(counted);
+        let accounts = accounts.counted_by(accounts::Counted::new(&registry));
         Ok(Self {
             windows,
             calls,
@@ -164,6 +165,7 @@ impl Shared {
             revocations: web::Data::new(revocations),
             admissions: web::Data::new(admissions),
             live: Live::new(settings.live_every, event_stream::form),
+            stream_limit: web::Data::new(StreamLimit::new(settings.live_max_per_caller)),
             trusted_proxies: web::Data::new(settings.server.trusted_proxies.clone()),
             tokens: tokens.into(),
             accounts: web::Data::new(accounts),
@@ -234,6 +236,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.accounts.clone())
         .app_data(shared.revocations.clone())
         .app_data(shared.admissions.clone())
+        .app_data(shared.stream_limit.clone())
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())

@@ -49,6 +49,8 @@ pub struct Settings {
     pub shared_window: Option<Secret>,
     /// How often a watched room is asked for its catch-up.
     pub live_every: Duration,
+    /// The most streams that one caller may have open at once.
+    pub live_max_per_caller: usize,
     /// The summary files.
     pub summaries: summaries::Rules,
     /// The database.
@@ -228,6 +230,7 @@ impl Values {
             catch_up_reason: self.get("APP_CATCH_UP__REASON")?,
             shared_window: Some(self.text("APP_CATCH_UP__SHARED")).filter(|url| !url.is_empty()).map(Secret::new),
             live_every: self.get("APP_LIVE__EVERY")?,
+            live_max_per_caller: self.get("APP_LIVE__MAX_PER_CALLER")?,
             summaries: self.summaries()?,
             database_url: self.database_url()?,
             management: self.management()?,

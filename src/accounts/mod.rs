@@ -25,6 +25,7 @@ pub use revocations::{Revocations, Watch};
 
 use crate::asker::Asker;
 use crate::background::GivenUp;
+use crate::caller::StreamTicket;
 use crate::clock::Clock;
 use crate::db::{self, Database, Refresh, Session};
 use crate::jwt::Tokens;
@@ -205,13 +206,13 @@ impl Accounts {
         .await
     }
 
-    /// Uses a ticket up. `false` if it was used before, here or on another replica.
+    /// Uses up a ticket. `false` if it was used before, here or on another replica.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn use_ticket(&self, id: String, expires: i64) -> Result<bool, Error> {
-        Ok(self.database.use_stream_ticket(id, expires.saturating_mul(1000)).await?)
+    pub async fn redeem_ticket(&self, ticket: &StreamTicket) -> Result<bool, Error> {
+        Ok(self.database.use_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?)
     }
 
     /// `false` if it had been revoked before.

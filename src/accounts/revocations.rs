@@ -25,8 +25,11 @@ const SKEW: Duration = Duration::from_mins(5);
 const HOUSEKEEPING: u64 = 1200;
 /// How long after its end a session is deleted.
 const KEPT_AFTER_ITS_END: Duration = Duration::from_hours(24);
-/// How long after its end a used ticket is deleted: another replica's clock may be behind.
-const TICKETS_KEPT: Duration = Duration::from_hours(1);
+/// How often used stream tickets are pruned, in rounds of [`EVERY`]. While a step finds as many as it may delete, the next
+/// round has another step: that is 4,000 rows a second, more than clients can make.
+const PRUNE_INTERVAL: u64 = 20;
+/// The most rows that one step deletes.
+const PRUNE_LIMIT: u32 = 2_000;
 /// How long a count of failed logins is kept, and how long the memory of a success.
 const FAILURES_KEPT: Duration = Duration::from_hours(24);
 const SUCCESSES_KEPT: Duration = Duration::from_hours(30 * 24);
@@ -85,17 +88,21 @@ impl Watch {
         let task = background.spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
             let (mut failing, mut round, mut set) = (false, 0_u64, ClockSet::new(&watcher.clock));
+            let mut more_to_prune = false;
             loop {
                 ticks.tick().await;
                 if set.since_last_time(&watcher.clock) {
                     // All of it, however it is dated; and nothing is deleted by a clock that may be wrong for a moment.
-                    (latest, round) = (0, 1);
+                    (latest, round, more_to_prune) = (0, 1, false);
                 }
                 let read = watcher.read(latest).await;
                 log_change(&mut failing, &read);
                 latest = read.unwrap_or(latest);
                 if round % HOUSEKEEPING == 0 {
                     watcher.delete_what_is_over().await;
+                }
+                if more_to_prune || round % PRUNE_INTERVAL == 0 {
+                    more_to_prune = watcher.prune_stream_tickets().await;
                 }
                 round += 1;
             }
@@ -130,11 +137,22 @@ impl Watcher {
         let done = async {
             let expired = KEPT_AFTER_ITS_END.max(self.relevant);
             self.database.forget_sessions_expired_before(before(expired)).await?;
-            self.database.forget_stream_tickets(before(TICKETS_KEPT)).await?;
             self.database.forget_login_failures(before(FAILURES_KEPT), before(SUCCESSES_KEPT)).await
         };
         if let Err(error) = done.await {
             log::warn!(cause:% = error; "old sessions could not be deleted");
+        }
+    }
+
+    /// Deletes used tickets that no replica accepts any more, and says whether there may be more of them.
+    async fn prune_stream_tickets(&self) -> bool {
+        let before = self.clock.unix_milliseconds().saturating_sub(milliseconds(SKEW));
+        match self.database.prune_stream_tickets(before, PRUNE_LIMIT).await {
+            Ok(deleted) => deleted >= u64::from(PRUNE_LIMIT),
+            Err(error) => {
+                log::warn!(cause:% = error; "used stream tickets could not be deleted");
+                false
+            }
         }
     }
 }

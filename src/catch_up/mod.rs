@@ -2,6 +2,7 @@
 //! catch-up comes from is a [`CatchUpSource`], and how many calls that costs is the [`Window`]'s business.
 
 pub mod live;
+pub mod stream_limit;
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -16,14 +16,19 @@ impl Database {
         .await
     }
 
-    /// Forgets the tickets that expired before `before` (milliseconds since 1970-01-01 UTC).
+    /// Deletes tickets that expired before `before` (milliseconds since 1970-01-01 UTC), and returns how many.
+    ///
+    /// At most `limit` at a time: other writers need not wait long for one step.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn forget_stream_tickets(&self, before: i64) -> Result<(), Error> {
-        let sql = "DELETE FROM stream_tickets WHERE expires_at < $1";
-        self.run(move |pools| async move { sqlx::query(sql).bind(before).execute(&pools.writers).await }).await?;
-        Ok(())
+    pub async fn prune_stream_tickets(&self, before: i64, limit: u32) -> Result<u64, Error> {
+        let sql = "DELETE FROM stream_tickets WHERE id IN \
+                   (SELECT id FROM stream_tickets WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+        self.run(move |pools| async move {
+            Ok(sqlx::query(sql).bind(before).bind(i64::from(limit)).execute(&pools.writers).await?.rows_affected())
+        })
+        .await
     }
 }

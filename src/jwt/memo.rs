@@ -25,7 +25,7 @@ pub(super) struct Good {
 impl Good {
     fn at(&self, now: i64) -> Result<(Caller, Admitted), Invalid> {
         if self.not_before <= now && now < self.expires {
-            Ok((self.holder.clone(), Admitted { until: self.expires, only: None }))
+            Ok((self.holder.clone(), Admitted { until: self.expires, ticket: None }))
         } else {
             Err(Invalid)
         }

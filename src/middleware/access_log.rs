@@ -78,7 +78,7 @@ impl Notes {
 
     /// Those of a request, which every request has.
     #[must_use]
-    pub fn of(request: &ServiceRequest) -> Option<Rc<Self>> {
+    pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.extensions().get::<Rc<Self>>().map(Rc::clone)
     }
 }

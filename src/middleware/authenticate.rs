@@ -27,19 +27,21 @@ pub async fn authenticate<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     // No token is no token refused.
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let (caller, admitted) = tokens.admit(token).map_err(|_| refused(&request, "not valid"))?;
+    let (caller, admitted) = tokens.admit(token).map_err(|_| refused(request.request(), "not valid"))?;
     let_in(&request, &revocations, caller, admitted)?;
     next.call(request).await
 }
 
-/// The same, where a ticket in the query may stand in for the token: each works once. Both at once are refused.
+/// The same, where a ticket in the query may stand in for the token. Both at once are rejected.
+///
+/// The ticket is not used up here: [`redeem_ticket`] does that once room and permission have been checked.
 ///
 /// # Errors
 ///
-/// As [`authenticate`], and those of the database, where it is written down that the ticket was used.
+/// As [`authenticate`].
 pub async fn authenticate_stream<B: MessageBody>(
     tokens: web::Data<Tokens>,
-    (revocations, accounts): (web::Data<Revocations>, web::Data<Accounts>),
+    revocations: web::Data<Revocations>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
@@ -49,21 +51,32 @@ pub async fn authenticate_stream<B: MessageBody>(
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    let ticket = tokens.verify_ticket(ticket).map_err(|_| refused(&request, "not valid"))?;
-    if !accounts.use_ticket(ticket.id, ticket.expires).await.map_err(ApiError::from)? {
-        return Err(refused(&request, "used before").into());
-    }
-    let_in(&request, &revocations, ticket.caller, ticket.admitted)?;
+    let (caller, admitted) = tokens.admit_by_ticket(ticket).map_err(|_| refused(request.request(), "not valid"))?;
+    let_in(&request, &revocations, caller, admitted)?;
     next.call(request).await
+}
+
+/// Uses up the ticket that the request came with, if there is one.
+///
+/// To be called last: a request that is refused must leave no row in the database.
+///
+/// # Errors
+///
+/// [`ApiError::Unauthorized`] if it was used before, here or on another replica, and those of the database.
+pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted: &Admitted) -> Result<(), ApiError> {
+    match &admitted.ticket {
+        Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(refused(request, "used before")),
+        _ => Ok(()),
+    }
 }
 
 /// Leaves the caller for the handler, unless its session was revoked.
 fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
-    if let Some(notes) = Notes::of(request) {
+    if let Some(notes) = Notes::of(request.request()) {
         notes.caller(&caller);
     }
     if caller.session().is_some_and(|session| revocations.contain(session)) {
-        return Err(refused(request, "revoked"));
+        return Err(refused(request.request(), "revoked"));
     }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(admitted);
@@ -71,7 +84,7 @@ fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, a
 }
 
 /// 401, and why, in the log.
-fn refused(request: &ServiceRequest, why: &'static str) -> ApiError {
+fn refused(request: &HttpRequest, why: &'static str) -> ApiError {
     if let Some(notes) = Notes::of(request) {
         notes.refused(why);
     }

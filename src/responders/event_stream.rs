@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::ApiError;
 use crate::accounts::Admission;
 use crate::catch_up::live::{News, Told, Watching};
+use crate::catch_up::stream_limit::StreamPermit;
 use crate::connection::{Revocable, Sending};
 use crate::draining::Draining;
 use crate::random;
@@ -36,6 +37,8 @@ const SLICE: usize = 16 * 1024;
 pub struct EventStream {
     watching: Watching,
     admission: Admission,
+    /// Released when the stream is dropped.
+    _permit: StreamPermit,
     draining: Draining,
     /// What the client has already.
     last: Option<String>,
@@ -56,8 +59,15 @@ enum Next {
 impl EventStream {
     /// What `watching` tells, for as long as `admission` holds and the server is not on its way out.
     #[must_use]
-    pub fn new(watching: Watching, admission: Admission, draining: Draining, last: Option<String>) -> Self {
-        Self { watching, admission, draining, last, rest: Bytes::new(), next: Next::Greeting, revocable: None }
+    pub fn new(
+        watching: Watching,
+        admission: Admission,
+        permit: StreamPermit,
+        draining: Draining,
+        last: Option<String>,
+    ) -> Self {
+        let next = Next::Greeting;
+        Self { watching, admission, _permit: permit, draining, last, rest: Bytes::new(), next, revocable: None }
     }
 
     fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {

@@ -3,23 +3,27 @@
 use actix_web::{HttpRequest, web};
 
 use super::room_param::RoomParam;
-use crate::accounts::Admissions;
+use crate::accounts::{Accounts, Admissions};
 use crate::caller::{Admitted, Caller};
 use crate::catch_up::CatchUp;
+use crate::catch_up::stream_limit::StreamLimit;
 use crate::draining::Draining;
+use crate::middleware::authenticate::redeem_ticket;
 use crate::responders::ApiError;
 use crate::responders::event_stream::{EventStream, last_event_id};
 
 pub(super) async fn follow(
     request: HttpRequest,
     (caller, admitted, RoomParam(room)): (Caller, Admitted, RoomParam),
-    catch_up: web::Data<CatchUp>,
-    (admissions, draining): (web::Data<Admissions>, web::Data<Draining>),
+    (catch_up, limit): (web::Data<CatchUp>, web::Data<StreamLimit>),
+    (accounts, admissions, draining): (web::Data<Accounts>, web::Data<Admissions>, web::Data<Draining>),
 ) -> Result<EventStream, ApiError> {
-    if !admitted.covers(&room) {
+    if !admitted.covers(&room) || !caller.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
+    let permit = limit.acquire(&caller).ok_or(ApiError::TooManyStreams)?;
+    redeem_ticket(&request, &accounts, &admitted).await?;
     let watching = catch_up.watch(&caller, &room)?;
     let admission = admissions.admit(&caller, admitted.until);
-    Ok(EventStream::new(watching, admission, draining.get_ref().clone(), last_event_id(&request)))
+    Ok(EventStream::new(watching, admission, permit, draining.get_ref().clone(), last_event_id(&request)))
 }

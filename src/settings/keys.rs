@@ -99,6 +99,7 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_CATCH_UP__REASON", "true", is::<bool>),
     shown(Shown::Url, without_default("APP_CATCH_UP__SHARED", "redis://127.0.0.1:6379", is::<SharedUrl>)),
     optional("APP_LIVE__EVERY", "15s", is::<Duration>),
+    optional("APP_LIVE__MAX_PER_CALLER", "10", is::<usize>),
     optional("APP_SUMMARIES__URL", "file://var/summaries", |text| is_url_of(&["file://", "s3://"], text)),
     optional("APP_LOG__FORMAT", "text", is::<LogFormat>),
 ];

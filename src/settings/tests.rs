@@ -41,6 +41,7 @@ fn a_value_that_does_not_parse_is_named_and_never_quoted() {
         ("APP_SERVER__WORKERS", "-1"),
         ("APP_SERVER__WORKERS", "513"),
         ("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "18446744073709551615"),
+        ("APP_LIVE__MAX_PER_CALLER", "0"),
         ("APP_SERVER__REQUEST_TIMEOUT", "30"),
         ("APP_SERVER__REQUEST_TIMEOUT", "0s"),
         ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/33"),

@@ -25,7 +25,8 @@ fn what_is_sent_ahead_of_a_slow_answer_or_a_stream_takes_no_memory_here() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
     let sandbox = SandboxOnAThread::start(script);
-    let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "30s"), QUIET]);
+    let settings = [("APP_ADMIN_CONTROL__TIMEOUT", "30s"), ("APP_LIVE__MAX_PER_CALLER", "400"), QUIET];
+    let server = ServerProcess::start(&sandbox.base_url, &settings);
     let token = tokens::user();
     let ahead = SHORT.repeat(MUCH / SHORT.len());
     for (target, how_many) in [(SLOW, 400), (LIVE, 400)] {

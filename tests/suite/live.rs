@@ -1,4 +1,4 @@
-//! `GET /callCatchUp/R/live` and `POST /auth/streamticket`: a catch-up that keeps coming, for as long as one may see it.
+//! `GET /callCatchUp/R/live`: a catch-up that keeps coming, for as long as one may see it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,6 +15,8 @@ use crate::support::{SandboxOnAThread, TestServer, tokens};
 
 /// Polls that a test can wait for.
 const OFTEN: (&str, &str) = ("APP_LIVE__EVERY", "100ms");
+/// For tests whose streams all come with one token.
+const MANY_STREAMS: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "1000");
 /// What the contract allows until a revocation is known.
 const HERE: Duration = Duration::from_secs(2);
 const NOT_FOUND: &str = r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#;
@@ -211,7 +213,7 @@ fn what_the_client_had_comes_again_after_it_was_told_that_there_is_none() {
 
 #[test]
 fn all_who_watch_a_room_share_one_poll_and_nobody_costs_none() {
-    let server = TestServer::with(&[("APP_LIVE__EVERY", "500ms")]);
+    let server = TestServer::with(&[("APP_LIVE__EVERY", "500ms"), MANY_STREAMS]);
     let started = Instant::now();
     let mut watching: Vec<Events> = (0..100).map(|_| watch(&server, "r1")).collect();
     for events in &mut watching {
@@ -343,72 +345,6 @@ fn a_slow_reader_is_cut_off_too_when_its_session_is_revoked() {
     });
 }
 
-fn ticket_of(server: &TestServer, token: &str, room: &str) -> String {
-    let answer = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
-    answer.data().as_str().unwrap().to_owned()
-}
-
-#[test]
-fn a_ticket_opens_one_stream_once_on_any_replica() {
-    let server = TestServer::with(&[OFTEN]);
-    let replica = server.replica(&[OFTEN]);
-    for (number, token) in [tokens::user(), tokens::guest("r1")].iter().enumerate() {
-        let ticket = ticket_of(&server, token, "r1");
-        let target = format!("/callCatchUp/r1/live?x=y&ticket={ticket}");
-        let (first, second) = if number == 0 { (&server, &replica) } else { (&replica, &server) };
-        assert_eq!(catch_up(&mut Events::open(first.address, &target, "")).0, success("\"r1\""));
-        for server in [first, second] {
-            server.client().get(&target, None).is_unauthorized("used");
-        }
-    }
-    let ticket = ticket_of(&server, &tokens::user(), "r1");
-    let target = format!("/callCatchUp/r1/live?ticket={ticket}");
-    let opened = std::thread::scope(|scope| {
-        let opening: Vec<_> = (0..20)
-            .map(|number| {
-                let (server, target) = (if number % 2 == 0 { &server } else { &replica }, &target);
-                scope.spawn(move || {
-                    let mut connection = server.client().connect();
-                    connection.send(&request("GET", target.as_bytes(), None));
-                    connection.read().unwrap().status == 200
-                })
-            })
-            .collect();
-        opening.into_iter().map(|opening| opening.join().unwrap()).filter(|opened| *opened).count()
-    });
-    assert_eq!(opened, 1, "of twenty at once");
-}
-
-#[test]
-fn a_ticket_is_for_one_room_for_half_a_minute_and_for_nothing_else() {
-    let server = TestServer::with(&[OFTEN]);
-    let (client, user) = (server.client(), tokens::user());
-    let live = |room: &str, ticket: &str| format!("/callCatchUp/{room}/live?ticket={ticket}");
-    let ticket = ticket_of(&server, &user, "r1");
-    client.get(&live("r2", &ticket), None).is_error(403, "Forbidden", "another room");
-    client.get(&live("r1", &ticket), None).is_unauthorized("and it was used for that");
-    let ticket = ticket_of(&server, &user, "r1");
-    client.get(&live("r1", &ticket), Some(&user)).is_unauthorized("a token and a ticket");
-    client.get("/callCatchUp/r1", Some(&ticket)).is_unauthorized("a ticket as a token");
-    client.get(&format!("/callCatchUp/r1?ticket={ticket}"), None).is_unauthorized("on another route");
-    client.get(&live("r1", &user), None).is_unauthorized("a token as a ticket");
-    client.get(&format!("{}&ticket={ticket}", live("r1", &ticket)), None).is_unauthorized("twice");
-    client.get(&live("r1", ""), None).is_unauthorized("empty");
-    client.get(&live("r1", &format!("{ticket}x")), None).is_unauthorized("changed");
-    server.clock.put_forward(Duration::from_secs(31));
-    client.get(&live("r1", &ticket), None).is_unauthorized("too late");
-    for (token, room, status, message) in [
-        (&tokens::guest("r1"), "r2", 403, "Forbidden"),
-        (&user, "", 400, "Room name required in query param."),
-        (&user, "..", 400, "Room name is not valid."),
-    ] {
-        let body = json!({"room": room}).to_string();
-        client.post_with("/auth/streamticket", token, &body).is_error(status, message, room);
-    }
-    client.post("/auth/streamticket", r#"{"room":"r1"}"#).is_unauthorized("nobody");
-    assert_eq!(server.calls(), 0);
-}
-
 #[test]
 fn a_stream_is_no_request_that_is_stuck() {
     let server = TestServer::with(&[OFTEN, ("APP_SERVER__REQUEST_TIMEOUT", "300ms"), ("APP_SERVER__MAX_IN_FLIGHT", "2")]);
@@ -462,7 +398,7 @@ fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
 fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
     let script = proconf_app_server::sandbox::Script::echo();
     let sandbox = SandboxOnAThread::start(script.clone());
-    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "50ms")]);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "50ms"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data("0"));
     let mut quick = Events::of(server.address, "r1", &tokens::user());
     let mut slow: Vec<Events> = (0..20).map(|_| Events::of(server.address, "r1", &tokens::user())).collect();
@@ -485,7 +421,7 @@ fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
 fn slow_readers_hold_no_copies_of_a_large_event() {
     let script = proconf_app_server::sandbox::Script::echo();
     let sandbox = SandboxOnAThread::start(script.clone());
-    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "1h")]);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "1h"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
     catch_up(&mut Events::of(server.address, "r1", &tokens::user()));
     let memory = server.memory();

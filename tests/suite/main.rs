@@ -52,6 +52,8 @@ mod shared_window;
 mod splitting;
 mod stopping;
 mod storage;
+mod stream_limit;
+mod stream_tickets;
 mod supply_chain;
 mod support;
 mod throttle;

@@ -36,6 +36,13 @@ pub fn user() -> String {
     signed(HEADER, &user_claims().to_string())
 }
 
+/// A good token of the user with this id.
+pub fn user_with_id(id: &str) -> String {
+    let mut claims = user_claims();
+    claims["sub"] = id.into();
+    signed(HEADER, &claims.to_string())
+}
+
 /// A good token for a guest of `room`.
 pub fn guest(room: &str) -> String {
     signed(HEADER, &guest_claims(room).to_string())

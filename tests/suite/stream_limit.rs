@@ -1,0 +1,141 @@
+//! `APP_LIVE__MAX_PER_CALLER`: how many streams one user or one guest may have open at once.
+
+use std::time::{Duration, Instant};
+
+use proconf_app_server::sandbox::Reply;
+use serde_json::json;
+
+use crate::support::client::{Connection, request};
+use crate::support::events::Events;
+use crate::support::{TestServer, tokens};
+
+const ONE: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "1");
+const TWO: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "2");
+const OFTEN: (&str, &str) = ("APP_LIVE__EVERY", "100ms");
+const LIVE: &str = "/callCatchUp/r1/live";
+
+fn open(server: &TestServer, token: &str) -> Events {
+    let mut events = Events::of(server.address, "r1", token);
+    assert!(events.next().is_some_and(|event| event.data.is_some()));
+    events
+}
+
+/// The status of one more stream; it is closed at once if it opens.
+fn status(server: &TestServer, token: &str) -> u16 {
+    let mut connection = server.client().connect();
+    connection.send(&request("GET", LIVE.as_bytes(), Some(token)));
+    let text = connection.read_raw(|text| text.contains("\r\n\r\n"));
+    text[9..12].parse().unwrap()
+}
+
+/// Waits until the caller may open a stream again.
+#[track_caller]
+fn is_released(server: &TestServer, token: &str, of: &str) {
+    let started = Instant::now();
+    while status(server, token) == 429 {
+        assert!(started.elapsed() < Duration::from_secs(5), "{of}");
+    }
+}
+
+#[test]
+fn stream_over_the_limit_is_refused_with_429_and_close() {
+    let server = TestServer::with(&[TWO]);
+    let user = tokens::user();
+    // The server has two workers, and a connection to each.
+    let _open = [open(&server, &user), open(&server, &user)];
+    let mut connection = server.client().connect();
+    connection.send(&request("GET", b"/callCatchUp/unwatched/live", Some(&user)));
+    let answer = connection.read().unwrap();
+    answer.is_error(429, "Too many requests", "the third");
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("10"), Some("close")));
+    assert!(connection.read().is_none(), "the connection ends");
+    let asked = server.script.asked();
+    assert!(!asked.iter().any(|asked| asked.target.contains("unwatched")), "a refused stream costs no call: {asked:?}");
+    let mut claims = tokens::user_claims();
+    claims["sid"] = "another".into();
+    assert_eq!(
+        status(&server, &tokens::signed(tokens::HEADER, &claims.to_string())),
+        429,
+        "another session of the same user"
+    );
+    let metrics = server.operator().get("/metrics", None).text().to_owned();
+    let series = r#"proconf_http_requests_total{route="/callCatchUp/{roomName}/live",method="GET",status="429"} 2"#;
+    assert!(metrics.lines().any(|line| line == series), "{metrics}");
+    assert_eq!(status(&server, &tokens::user_with_id("another")), 200);
+    assert_eq!(status(&server, &tokens::guest("r1")), 200);
+    server.client().get("/callCatchUp/r1", Some(&user)).is_success_with(r#""r1""#);
+}
+
+#[test]
+fn request_that_may_not_open_a_stream_is_answered_as_without_the_limit() {
+    let server = TestServer::with(&[ONE]);
+    let guest = tokens::guest("r1");
+    let _open = open(&server, &guest);
+    server.client().get("/callCatchUp/r2/live", Some(&guest)).is_error(403, "Forbidden", "another room");
+    server.client().get("/callCatchUp/%2e%2e/live", Some(&guest)).is_error(400, "Room name is not valid.", "no room");
+    server.client().get(LIVE, None).is_unauthorized("no token");
+    server.client().get(LIVE, Some(&guest)).is_error(429, "Too many requests", "a second one");
+}
+
+#[test]
+fn stream_that_ends_in_any_way_is_no_longer_counted() {
+    let server = TestServer::with(&[ONE, OFTEN]);
+    let user = tokens::user();
+    drop(open(&server, &user));
+    is_released(&server, &user, "closed by the client");
+
+    let stream = |token: &str| -> Connection {
+        let mut connection = server.client().connect();
+        connection.send(&request("GET", LIVE.as_bytes(), Some(token)));
+        connection.read_raw(|text| text.contains("data: "));
+        connection
+    };
+    is_released(&server, &user, "closed by the client, again");
+    let reset = tokens::user_with_id("reset");
+    stream(&reset).reset();
+    is_released(&server, &reset, "reset by the client");
+
+    let expiring = |lifetime: i64| {
+        let mut claims = tokens::user_claims();
+        (claims["sub"], claims["exp"]) = ("expiring".into(), (tokens::now() + lifetime).into());
+        tokens::signed(tokens::HEADER, &claims.to_string())
+    };
+    let mut events = open(&server, &expiring(60));
+    server.clock.put_forward(Duration::from_secs(61));
+    assert_eq!(events.next(), None);
+    is_released(&server, &expiring(600), "its token expired");
+
+    let ending = tokens::user_with_id("ending");
+    let mut events = open(&server, &ending);
+    let meeting = json!([{"room_name": "r1", "unique_id": "x", "created_at": "2024-06-20T08:10:14.000Z", "destroyed_at": "2024-06-20T08:10:34.000Z"}]);
+    server.script.set("meetings", "", Reply::data(&meeting.to_string()));
+    server.script.catch_up("r1", Reply::not_found());
+    while events.next().is_some() {}
+    is_released(&server, &ending, "its meeting is over");
+}
+
+#[test]
+fn ticket_counts_for_its_holder_and_a_429_does_not_use_it_up() {
+    let server = TestServer::with(&[ONE]);
+    let guest = tokens::guest("r1");
+    let body = json!({"room": "r1"}).to_string();
+    let ticket = || server.client().post_with("/auth/streamticket", &guest, &body).data().as_str().unwrap().to_owned();
+    let (first, second) = (format!("{LIVE}?ticket={}", ticket()), format!("{LIVE}?ticket={}", ticket()));
+    let events = Events::open(server.address, &first, "");
+    server.client().get(&second, None).is_error(429, "Too many requests", "a ticket of the same guest");
+    server.client().get(LIVE, Some(&guest)).is_error(429, "Too many requests", "the guest's token");
+    assert_eq!(server.rows("stream_tickets"), 1);
+    drop(events);
+    is_released(&server, &guest, "closed by the client");
+    let started = Instant::now();
+    loop {
+        let mut connection = server.client().connect();
+        connection.send(&request("GET", second.as_bytes(), None));
+        let text = connection.read_raw(|text| text.contains("\r\n\r\n"));
+        if !text.starts_with("HTTP/1.1 429") {
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{text}");
+    }
+}

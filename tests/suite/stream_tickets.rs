@@ -1,0 +1,169 @@
+//! `POST /auth/streamticket`: opens one stream of one room, once, and costs nothing where it opens none.
+
+use std::time::{Duration, Instant};
+
+use proconf_app_server::background::Background;
+use proconf_app_server::db::Database;
+use serde_json::json;
+
+use crate::support::client::request;
+use crate::support::database::TestDatabase;
+use crate::support::events::Events;
+use crate::support::{TestServer, tokens};
+
+const EMAIL: &str = "ann@example.com";
+const PASSWORD: &str = "correct horse battery 🐎";
+const USED: &str = "stream_tickets";
+
+fn ticket_of(server: &TestServer, token: &str, room: &str) -> String {
+    let answer = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
+    answer.data().as_str().unwrap().to_owned()
+}
+
+fn live(room: &str, ticket: &str) -> String {
+    format!("/callCatchUp/{room}/live?ticket={ticket}")
+}
+
+/// Opens a stream, and waits for its first event.
+fn open(server: &TestServer, target: &str) -> Events {
+    let mut events = Events::open(server.address, target, "");
+    assert_eq!(events.next().unwrap().data.as_deref(), Some(r#"{"error":null,"data":"r1"}"#));
+    events
+}
+
+#[test]
+fn ticket_opens_one_stream_once_on_any_replica() {
+    let server = TestServer::start();
+    let replica = server.replica(&[]);
+    for (number, token) in [tokens::user(), tokens::guest("r1")].iter().enumerate() {
+        let ticket = ticket_of(&server, token, "r1");
+        let target = format!("/callCatchUp/r1/live?x=y&ticket={ticket}");
+        let (first, second) = if number == 0 { (&server, &replica) } else { (&replica, &server) };
+        open(first, &target);
+        for server in [first, second] {
+            server.client().get(&target, None).is_unauthorized("used");
+        }
+    }
+}
+
+#[test]
+fn ticket_used_twenty_times_at_once_opens_one_stream() {
+    let server = TestServer::start();
+    let replica = server.replica(&[]);
+    let target = live("r1", &ticket_of(&server, &tokens::user(), "r1"));
+    let mut statuses = std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..20)
+            .map(|number| {
+                let (server, target) = (if number % 2 == 0 { &server } else { &replica }, &target);
+                scope.spawn(move || {
+                    let mut connection = server.client().connect();
+                    connection.send(&request("GET", target.as_bytes(), None));
+                    connection.read().unwrap().status
+                })
+            })
+            .collect();
+        opening.into_iter().map(|opening| opening.join().unwrap()).collect::<Vec<_>>()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 19, "{statuses:?}");
+    assert_eq!(server.rows(USED), 1);
+}
+
+#[test]
+fn ticket_is_for_one_room_for_thirty_seconds_and_for_nothing_else() {
+    let server = TestServer::start();
+    let (client, user) = (server.client(), tokens::user());
+    let ticket = ticket_of(&server, &user, "r1");
+    client.get(&live("r1", &ticket), Some(&user)).is_unauthorized("a token and a ticket");
+    client.get("/callCatchUp/r1", Some(&ticket)).is_unauthorized("a ticket as a token");
+    client.get(&format!("/callCatchUp/r1?ticket={ticket}"), None).is_unauthorized("on another route");
+    client.get(&live("r1", &user), None).is_unauthorized("a token as a ticket");
+    client.get(&format!("{}&ticket={ticket}", live("r1", &ticket)), None).is_unauthorized("twice");
+    client.get(&live("r1", ""), None).is_unauthorized("empty");
+    client.get(&live("r1", &format!("{ticket}x")), None).is_unauthorized("changed");
+    server.clock.put_forward(Duration::from_secs(31));
+    client.get(&live("r1", &ticket), None).is_unauthorized("too late");
+    for (token, room, status, message) in [
+        (&tokens::guest("r1"), "r2", 403, "Forbidden"),
+        (&user, "", 400, "Room name required in query param."),
+        (&user, "..", 400, "Room name is not valid."),
+    ] {
+        let body = json!({"room": room}).to_string();
+        client.post_with("/auth/streamticket", token, &body).is_error(status, message, room);
+    }
+    client.post("/auth/streamticket", r#"{"room":"r1"}"#).is_unauthorized("no token");
+    assert_eq!((server.calls(), server.rows(USED)), (0, 0));
+}
+
+#[test]
+fn refused_ticket_leaves_no_row_and_can_still_be_used() {
+    let server = TestServer::start();
+    let client = server.client();
+    for (at, token) in [tokens::user(), tokens::guest("r1")].iter().enumerate() {
+        let ticket = ticket_of(&server, token, "r1");
+        client.get(&live("r2", &ticket), None).is_error(403, "Forbidden", "another room");
+        for (room, sentence) in [("%2e%2e", "Room name is not valid."), ("", "Room name required in query param.")] {
+            client.get(&live(room, &ticket), None).is_error(400, sentence, room);
+        }
+        let two = "The room in the path and roomName in the query differ.";
+        client.get(&format!("{}&roomName=r2", live("r1", &ticket)), None).is_error(400, two, "two rooms");
+        client.post(&live("r1", &ticket), "{}").is_error(404, "Not found", "another method");
+        client.get(&live("r1", &ticket), Some(token)).is_unauthorized("a token and a ticket");
+        assert_eq!(server.rows(USED), at as i64);
+        open(&server, &live("r1", &ticket));
+        assert_eq!(server.rows(USED), at as i64 + 1);
+    }
+}
+
+#[test]
+fn ticket_of_a_revoked_session_is_rejected_and_leaves_no_row() {
+    let server = TestServer::start();
+    server.add_user(EMAIL, PASSWORD);
+    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    let login = server.client().post("/auth/login", &body).data();
+    let ticket = ticket_of(&server, login["token"].as_str().unwrap(), "r1");
+    server
+        .client()
+        .post("/auth/logout", &json!({"refreshToken": login["refreshToken"]}).to_string())
+        .is_success_with("null");
+    server.client().get(&live("r1", &ticket), None).is_unauthorized("revoked");
+    server.client().get(&live("r2", &ticket), None).is_unauthorized("revoked, before the room is looked at");
+    assert_eq!((server.calls(), server.rows(USED)), (0, 0));
+}
+
+#[test]
+fn used_tickets_are_pruned_once_no_replica_accepts_them() {
+    let server = TestServer::start();
+    let target = live("r1", &ticket_of(&server, &tokens::user(), "r1"));
+    open(&server, &target);
+    // More than four steps delete.
+    let expired = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9000) \
+                   INSERT INTO stream_tickets (id, expires_at) SELECT 'expired-' || n, n FROM numbers";
+    server.on_the_database_do(expired);
+    // A server that starts prunes at once, and goes on until nothing is left to prune.
+    let replica = server.replica(&[]);
+    let started = Instant::now();
+    while server.rows(USED) > 1 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{} are left", server.rows(USED));
+    }
+    replica.client().get(&target, None).is_unauthorized("used, and its row is still there");
+}
+
+#[test]
+fn prune_step_deletes_the_oldest_expired_rows_up_to_its_limit() {
+    let database = TestDatabase::new();
+    actix_rt::System::new().block_on(async {
+        let database = Database::open(&database.url, Background::start().unwrap()).await.unwrap();
+        for expires_at in [50, 10, 40, 20, 30] {
+            assert!(database.use_stream_ticket(expires_at.to_string(), expires_at).await.unwrap());
+        }
+        assert_eq!(database.prune_stream_tickets(41, 2).await.unwrap(), 2);
+        assert!(database.use_stream_ticket("10".into(), 10).await.unwrap(), "its row was deleted");
+        assert!(!database.use_stream_ticket("30".into(), 30).await.unwrap(), "it is not among the oldest two");
+        for deleted in [2, 1, 0] {
+            assert_eq!(database.prune_stream_tickets(41, 2).await.unwrap(), deleted);
+        }
+        assert!(!database.use_stream_ticket("50".into(), 50).await.unwrap(), "it has not expired");
+    });
+}
