@@ -89,6 +89,8 @@ pub struct Enveloped;
 
 /// When to try again to open a stream, in seconds: one may have ended by then.
 const RETRY_STREAM: &str = "10";
+/// The content codings whose names a proxy appends to the entity tag of what it compresses.
+const TAG_SUFFIXES: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
 /// Every envelope's.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -149,9 +151,18 @@ fn begun(known: bool) -> HttpResponseBuilder {
 /// Whether the client has the answer with this tag: weak comparison, RFC 9110 section 13.1.2.
 fn is_known(request: &HttpRequest, etag: &[u8]) -> bool {
     // Our own tags hold no comma, and `*` stands alone.
-    let matches = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).as_bytes() == etag;
+    let matches = |tag: &str| is_tag_of(tag.trim(), etag);
     let mut known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     known.any(|value| value.trim() == "*" || value.split(',').any(matches))
+}
+
+/// Whether `tag` is `etag`, with what a proxy that compresses made of it: nginx and `HAProxy` make it weak, Apache
+/// (`mod_deflate`, `mod_brotli`) and Caddy append the coding (`"x"` becomes `"x-gzip"`).
+fn is_tag_of(tag: &str, etag: &[u8]) -> bool {
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    let without = |suffix: &&str| tag.strip_suffix('"')?.strip_suffix(*suffix);
+    let plain = || TAG_SUFFIXES.iter().find_map(without).map(str::as_bytes);
+    tag.as_bytes() == etag || (plain().is_some() && plain() == etag.strip_suffix(b"\""))
 }
 
 /// As any other answer of a window, with the reason in a header where it says nothing.

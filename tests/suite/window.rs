@@ -117,12 +117,52 @@ fn an_answer_in_the_window_is_for_those_who_may_see_it_only() {
     };
     ask(&tokens::guest("r2"), &etag).is_error(403, "Forbidden", "a guest of another room");
     ask("forged", &etag).is_unauthorized("a forged token");
+    let gzip = etag.replace("\"", "") + "-gzip";
+    ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).is_error(403, "Forbidden", "a guest, by way of a proxy");
     for matching in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
         let known = ask(&tokens::guest("r1"), &matching);
         assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())), "{matching}");
     }
     for other in ["\"another\"", "\"a,*,b\"", ""] {
         ask(&tokens::guest("r1"), other).is_success_with(r#""r1""#);
+    }
+    assert_eq!(server.calls(), 1);
+}
+
+#[test]
+fn entity_tag_changed_by_a_proxy_is_still_known() {
+    let server = TestServer::with(&ON);
+    let etag = get(&server, "r1").header("etag").unwrap().to_owned();
+    let (tag, token) = (etag.trim_matches('"'), tokens::user());
+    let file = server.client().get("/openapi.json", None).header("etag").unwrap().trim_matches('"').to_owned();
+    let status = |target: &str, known: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n");
+        server.client().ask(format!("{head}If-None-Match: {known}\r\n\r\n").as_bytes()).status
+    };
+    for known in [
+        format!("\"{tag}-gzip\""),
+        format!("\"{tag}-br\""),
+        format!("\"{tag}-zstd\""),
+        format!("W/\"{tag}\""),
+        format!("W/\"{tag}-gzip\""),
+        format!("\"another\", \"{tag}-gzip\""),
+        format!("\"{tag}-gzip\",W/\"another\""),
+    ] {
+        assert_eq!(status("/callCatchUp/r1", &known), 304, "{known}");
+        assert_eq!(status("/openapi.json", &known.replace(tag, &file)), 304, "{known}");
+    }
+    for other in [
+        format!("\"{tag}-gzi\""),
+        format!("\"{tag}-identity\""),
+        format!("\"{tag}gzip\""),
+        format!("\"{tag}-gzip-gzip\""),
+        format!("\"{tag}\"-gzip"),
+        format!("{tag}-gzip"),
+        format!("\"{}-gzip\"", &tag[1..]),
+        "\"-gzip\"".to_owned(),
+        "-gzip\"".to_owned(),
+    ] {
+        assert_eq!(status("/callCatchUp/r1", &other), 200, "{other}");
     }
     assert_eq!(server.calls(), 1);
 }
