@@ -100,8 +100,8 @@ fn ticket_is_for_one_room_for_thirty_seconds_and_for_nothing_else() {
 fn refused_ticket_leaves_no_row_and_can_still_be_used() {
     let server = TestServer::start();
     let client = server.client();
-    for (at, token) in [tokens::user(), tokens::guest("r1")].iter().enumerate() {
-        let ticket = ticket_of(&server, token, "r1");
+    for (used, token) in [(0, tokens::user()), (1, tokens::guest("r1"))] {
+        let ticket = ticket_of(&server, &token, "r1");
         client.get(&live("r2", &ticket), None).is_error(403, "Forbidden", "another room");
         for (room, sentence) in [("%2e%2e", "Room name is not valid."), ("", "Room name required in query param.")] {
             client.get(&live(room, &ticket), None).is_error(400, sentence, room);
@@ -109,10 +109,10 @@ fn refused_ticket_leaves_no_row_and_can_still_be_used() {
         let two = "The room in the path and roomName in the query differ.";
         client.get(&format!("{}&roomName=r2", live("r1", &ticket)), None).is_error(400, two, "two rooms");
         client.post(&live("r1", &ticket), "{}").is_error(404, "Not found", "another method");
-        client.get(&live("r1", &ticket), Some(token)).is_unauthorized("a token and a ticket");
-        assert_eq!(server.rows(USED), at as i64);
+        client.get(&live("r1", &ticket), Some(&token)).is_unauthorized("a token and a ticket");
+        assert_eq!(server.rows(USED), used);
         open(&server, &live("r1", &ticket));
-        assert_eq!(server.rows(USED), at as i64 + 1);
+        assert_eq!(server.rows(USED), used + 1);
     }
 }
 

@@ -117,7 +117,7 @@ fn an_answer_in_the_window_is_for_those_who_may_see_it_only() {
     };
     ask(&tokens::guest("r2"), &etag).is_error(403, "Forbidden", "a guest of another room");
     ask("forged", &etag).is_unauthorized("a forged token");
-    let gzip = etag.replace("\"", "") + "-gzip";
+    let gzip = etag.replace('"', "") + "-gzip";
     ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).is_error(403, "Forbidden", "a guest, by way of a proxy");
     for matching in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
         let known = ask(&tokens::guest("r1"), &matching);
