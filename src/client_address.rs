@@ -1,6 +1,6 @@
 //! Which address a request came from, where proxies stand in between. Knows no HTTP framework.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -21,7 +21,7 @@ impl TrustedProxies {
         let mut client = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_canonical();
         let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).map(str::trim);
         for hop in hops {
-            let (true, Ok(address)) = (self.trusts(client), hop.parse::<IpAddr>()) else {
+            let (true, Some(address)) = (self.trusts(client), parse_hop(hop)) else {
                 break;
             };
             client = address.to_canonical();
@@ -33,6 +33,21 @@ impl TrustedProxies {
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Parses an element of `X-Forwarded-For`: an address, which may have brackets and a port.
+///
+/// Some load balancers add the port, Azure Application Gateway among them. Zone ids are refused: they name an interface of
+/// another machine.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    if hop.contains('%') {
+        return None;
+    }
+    let bracketed = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => hop.parse().or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip())).ok(),
     }
 }
 
@@ -54,6 +69,11 @@ mod tests {
             ("10.0.0.1", vec!["192.0.2.7, "], "10.0.0.1"),
             ("::ffff:10.0.0.1", vec!["::ffff:192.0.2.7"], "192.0.2.7"),
             ("fd00::1", vec!["2001:db8::1"], "2001:db8::1"),
+            ("10.0.0.1", vec!["203.0.113.77:51234"], "203.0.113.77"),
+            ("10.0.0.1", vec!["1.1.1.1, 203.0.113.77:51234, 10.0.0.2:443"], "203.0.113.77"),
+            ("10.0.0.1", vec!["[2001:db8::1]:443"], "2001:db8::1"),
+            ("10.0.0.1", vec!["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", vec!["[::ffff:192.0.2.7]:80"], "192.0.2.7"),
         ] {
             let client = proxies.client(Some(peer.parse().unwrap()), forwarded.iter().copied());
             assert_eq!(client, ClientAddress(expected.parse().unwrap()), "{peer} {forwarded:?}");
@@ -62,5 +82,46 @@ mod tests {
             TrustedProxies::default().client(None, ["1.1.1.1"].into_iter()),
             ClientAddress(Ipv4Addr::UNSPECIFIED.into())
         );
+    }
+
+    #[test]
+    fn hop_that_is_no_address_means_the_proxy() {
+        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        for hop in [
+            "",
+            "unknown",
+            "_hidden",
+            "192.0.2.7:",
+            "192.0.2.7:http",
+            "192.0.2.7:65536",
+            "192.0.2.7:80:80",
+            "192.0.2.7 80",
+            "192.0.2.7/32",
+            "192.0.2",
+            "192.0.2.07",
+            "0xc0000207",
+            "[192.0.2.7]",
+            "[192.0.2.7]:80",
+            "[2001:db8::1",
+            "2001:db8::1]",
+            "[2001:db8::1]:",
+            "[2001:db8::1]:65536",
+            "[2001:db8::1]443",
+            "[[2001:db8::1]]",
+            "[]",
+            "[]:80",
+            ":80",
+            "fe80::1%eth0",
+            "fe80::1%1",
+            "[fe80::1%1]",
+            "[fe80::1%1]:443",
+            "for=192.0.2.7",
+            "for=\"[2001:db8::1]:443\"",
+            "\"192.0.2.7\"",
+            "\"[2001:db8::1]\"",
+        ] {
+            let client = proxies.client("10.0.0.1".parse().ok(), ["192.0.2.9", hop].into_iter());
+            assert_eq!(client, ClientAddress("10.0.0.1".parse().unwrap()), "{hop}");
+        }
     }
 }
