@@ -107,7 +107,8 @@ export class CatchUp extends EventTarget {
   async #readStatus() {
     try {
       const { data } = await this.#session.ask({ path: ofRoom("/callStatus", this.#room) });
-      this.status = { transcription: data?.transcript_status ?? null, recording: data?.recording_status ?? null };
+      const known = (value) => (typeof value === "boolean" ? value : null);
+      this.status = { transcription: known(data?.transcript_status), recording: known(data?.recording_status) };
     } catch {
       // The catch-up is what matters; the status says that it is not known.
       this.status = { transcription: null, recording: null };

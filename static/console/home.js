@@ -1,11 +1,12 @@
 // A user's start: a room to open, and the meetings that ended, with their summaries.
 
 import { element, foreign, fromTemplate, setText, show } from "./dom.js";
+import { malformed } from "./http.js";
 import { offers } from "./offers.js";
 import { Repeated } from "./repeat.js";
 import { problemNotice } from "./stopped.js";
 import { summary } from "./summary.js";
-import { count, dateTime, duration } from "./words.js";
+import { count, dateTime, duration, instant } from "./words.js";
 
 /** So many rooms are listed at a time. */
 const PAGE = 20;
@@ -67,18 +68,28 @@ export function opens(form, to) {
   });
 }
 
-/** The meetings by their room, the room first whose last meeting ended last. A summary is of a room, so a room is one entry. */
+/**
+ * Groups meetings by room; the room with the latest end comes first. A summary is of a room, so a room is one entry. Meetings
+ * without a readable room name are one entry, whose `room` is `null`.
+ */
 function byRoom(data) {
-  const meetings = (Array.isArray(data) ? data : []).filter((meeting) => typeof meeting?.room_name === "string");
-  const ended = (meeting) => Date.parse(meeting.destroyed_at) || 0;
+  if (data !== null && !Array.isArray(data)) throw malformed();
+  const meetings = (data ?? []).filter((meeting) => typeof meeting === "object" && meeting !== null);
+  const ended = (meeting) => instant(meeting.destroyed_at) || 0;
   const groups = new Map();
   for (const meeting of meetings.sort((one, other) => ended(other) - ended(one))) {
-    groups.set(meeting.room_name, [...(groups.get(meeting.room_name) ?? []), meeting]);
+    const room = typeof meeting.room_name === "string" ? meeting.room_name : null;
+    if (!groups.has(room)) groups.set(room, []);
+    groups.get(room).push(meeting);
   }
   return [...groups].map(([room, of]) => ({ room, last: of[0], earlier: of.slice(1) }));
 }
 
 function item(session, { room, last, earlier }, to, open) {
+  const before = earlier.length > 0 ? earlierMeetings(earlier) : null;
+  if (room === null) {
+    return element("li", {}, element("div", { class: "meeting" }, element("h3", {}, "Unknown room"), time(last)), before);
+  }
   const place = element("div", { class: "place", hidden: true });
   let read = null;
   const toggle = element("button", { type: "button", "aria-expanded": "false" }, "Summary");
@@ -95,26 +106,27 @@ function item(session, { room, last, earlier }, to, open) {
   return element(
     "li",
     {},
-    element("div", { class: "meeting" }, element("h3", {}, foreign(room)), element("p", { class: "when" }, when(last)), toggle),
-    earlier.length > 0 ? before(earlier) : null,
+    element("div", { class: "meeting" }, element("h3", {}, foreign(room)), time(last), toggle),
+    before,
     place,
   );
 }
 
-function before(earlier) {
-  const times = earlier.map((meeting) => element("li", {}, when(meeting)));
-  return element(
-    "details",
-    { class: "before" },
-    element("summary", {}, `${count(earlier.length, "meeting")} before that`),
-    element("ul", {}, ...times),
-  );
+function time(meeting) {
+  return element("p", { class: "when" }, when(meeting));
+}
+
+function earlierMeetings(earlier) {
+  const list = element("ul");
+  // One by one: a call takes only so many arguments.
+  for (const meeting of earlier) list.append(element("li", {}, when(meeting)));
+  return element("details", { class: "before" }, element("summary", {}, `${count(earlier.length, "meeting")} before that`), list);
 }
 
 /** `20 Jun 2024, 08:10 · 30 minutes`, as far as it is known. */
 function when({ created_at: from, destroyed_at: to }) {
   const start = dateTime(from);
-  const lasted = (Date.parse(to) - Date.parse(from)) / 1000;
+  const lasted = (instant(to) - instant(from)) / 1000;
   const parts = [start ?? "at an unknown time", lasted > 0 ? duration(lasted) : null];
   return parts.filter((part) => part !== null).join(" · ");
 }

@@ -19,9 +19,21 @@ export class Problem extends Error {
   }
 }
 
+/** The problem of an answer whose JSON is not what the contract says. */
+export function malformed() {
+  return new Problem("failed", "The server’s answer does not have the expected form.");
+}
+
 /** `/route/room`. Dots alone would be taken as steps by the browser, so that they travel in the query. */
 export function ofRoom(route, room) {
-  return /^\.{1,2}$/.test(room) ? `${route}?roomName=${encodeURIComponent(room)}` : `${route}/${encodeURIComponent(room)}`;
+  let name;
+  try {
+    name = encodeURIComponent(room);
+  } catch {
+    // JSON may hold half of a surrogate pair; UTF-8 may not.
+    throw new Problem("wrong", "Room name is not valid.");
+  }
+  return /^\.{1,2}$/.test(room) ? `${route}?roomName=${name}` : `${route}/${name}`;
 }
 
 /**
@@ -61,24 +73,41 @@ function answer(response, text) {
   const about = {
     status: response.status,
     etag: header("ETag"),
-    age: Number(header("Age") ?? 0),
+    age: seconds(header("Age")) ?? 0,
     reason: header("X-Catch-Up-Reason"),
   };
   if (response.status === 304) {
     return about;
   }
-  let envelope = null;
-  try {
-    envelope = JSON.parse(text);
-  } catch {
-    // Something between us and the server has answered.
-  }
-  if (response.ok && envelope?.error === null) {
+  const envelope = parsed(text);
+  if (response.ok) {
+    // A proxy or a portal may answer with a page of its own.
+    if (envelope?.error !== null || envelope.data === undefined) throw malformed();
     const start = '{"error":null,"data":';
-    const raw = text.startsWith(start) ? text.slice(start.length, -1) : JSON.stringify(envelope.data);
+    const raw = text.startsWith(start) ? text.slice(start.length, -1) : printed(envelope.data);
     return { ...about, data: envelope.data, raw };
   }
-  throw problem(response.status, envelope?.error?.message, retryAfter(header("Retry-After")), about.reason);
+  const message = envelope?.error?.message;
+  const sentence = typeof message === "string" ? message : undefined;
+  throw problem(response.status, sentence, retryAfter(header("Retry-After")), about.reason);
+}
+
+/** The value of a JSON text; `null` if it is none. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** A value as JSON text; `…` if it is nested too deeply. */
+export function printed(value) {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return "…";
+  }
 }
 
 function problem(status, message, wait, reason) {
@@ -109,6 +138,11 @@ function retryAfter(value) {
   if (!value) {
     return null;
   }
-  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
+  const wait = seconds(value) ?? (Date.parse(value) - Date.now()) / 1000;
+  return Number.isFinite(wait) ? Math.max(0, wait) : null;
+}
+
+/** Seconds, of up to nine digits; `null` for anything else. */
+function seconds(value) {
+  return /^\d{1,9}$/.test(value) ? Number(value) : null;
 }

@@ -1,6 +1,6 @@
 // A room's stream: says that there is news, for as long as it is open. Knows how to get in, and not what the news are.
 
-import { ofRoom } from "./http.js";
+import { malformed, ofRoom } from "./http.js";
 import { record } from "./requests.js";
 import { place } from "./tabs.js";
 
@@ -66,6 +66,7 @@ export class Live {
     try {
       await place(ending.signal);
       const answer = await this.#session.ask({ method: "POST", path: "/auth/streamticket", body: { room: this.#room } });
+      if (typeof answer.data !== "string") throw malformed();
       if (!ending.signal.aborted) this.#listen(answer.data, ending.signal);
     } catch {
       if (!ending.signal.aborted) this.#ended(true);
@@ -74,9 +75,9 @@ export class Live {
 
   #listen(ticket, ending) {
     const path = `${ofRoom("/callCatchUp", this.#room)}/live`;
+    const source = new EventSource(`${path}?ticket=${encodeURIComponent(ticket)}`);
     // Shown with a token, as a terminal would ask: a ticket works only once.
     const done = record({ method: "GET", path, withToken: true, streams: true });
-    const source = new EventSource(`${path}?ticket=${encodeURIComponent(ticket)}`);
     ending.addEventListener("abort", () => {
       source.close();
       done("ended");

@@ -1,6 +1,7 @@
 // What this deployment offers: the features of /callConfig.
 
 import { element, fromTemplate, setText, show } from "./dom.js";
+import { printed } from "./http.js";
 import { Repeated } from "./repeat.js";
 import { featureName } from "./words.js";
 
@@ -9,8 +10,11 @@ export function offers(session) {
   const { root, parts } = fromTemplate("part-offers");
   const work = new Repeated(async () => {
     const { data } = await session.ask({ path: "/callConfig" });
-    const features = Object.entries(data?.features ?? {});
-    parts.list.replaceChildren(...features.map(([key, value]) => feature(key, value)));
+    const isObject = typeof data?.features === "object" && !Array.isArray(data.features);
+    const features = Object.entries((isObject && data.features) || {});
+    parts.list.replaceChildren();
+    // One by one: a call takes only so many arguments.
+    for (const [key, value] of features) parts.list.append(feature(key, value));
     show(parts.list, features.length > 0);
     setText(parts.problem, features.length > 0 ? "" : "It does not say.");
   });
@@ -29,5 +33,5 @@ function feature(key, value) {
   if (typeof value === "boolean") {
     return element("li", { class: value ? "on" : "off" }, name, element("span", { class: "state" }, value ? "on" : "off"));
   }
-  return element("li", { class: "other" }, name, element("span", { class: "state" }, JSON.stringify(value)));
+  return element("li", { class: "other" }, name, element("span", { class: "state" }, printed(value)));
 }

@@ -1,6 +1,6 @@
 // Work that is done again: every so often if it went well, later and later if it did not. It rests while nobody looks.
 
-import { Problem } from "./http.js";
+import { Problem, malformed } from "./http.js";
 
 /** Milliseconds before the first and at most before any further try. */
 const FIRST_RETRY = 2_000;
@@ -67,10 +67,10 @@ export class Repeated extends EventTarget {
       this.#failures = 0;
       this.succeededAt = Date.now();
       this.every = this.#every;
-    } catch (problem) {
-      if (!(problem instanceof Problem)) {
-        throw problem;
-      }
+    } catch (error) {
+      const problem = error instanceof Problem ? error : malformed();
+      // An error of another kind is a defect of this page: shown to developers, and the page goes on.
+      if (problem !== error) console.error(error);
       this.problem = problem;
       this.#due = problem.passes ? Date.now() + this.#wait(problem) : null;
       this.#failures += 1;

@@ -1,7 +1,7 @@
 // Who is at the console, and the tokens that say so. They live in memory. What outlives a reload of the tab is the refresh
 // token, or the name of the room that a guest came in by, in the tab's own storage.
 
-import { Problem, ask } from "./http.js";
+import { Problem, ask, malformed } from "./http.js";
 import { Tabs, oneTabAtATime } from "./tabs.js";
 
 const REFRESH_TOKEN = "refreshToken";
@@ -175,26 +175,39 @@ export class Session extends EventTarget {
   }
 }
 
-function userLogin({ token, refreshToken, user }) {
-  return { token, refreshToken, user, ...life(token) };
+function userLogin(data) {
+  const { token, refreshToken, user } = data ?? {};
+  if (![token, refreshToken, user?.id].every(isText)) throw malformed();
+  const { id, name, email } = user;
+  return { token, refreshToken, user: { id, name: textOf(name), email: textOf(email) }, ...life(token) };
 }
 
 function guestLogin(token, room) {
+  if (!isText(token)) throw malformed();
   return { token, room, ...life(token) };
+}
+
+function isText(value) {
+  return typeof value === "string" && value !== "";
+}
+
+function textOf(value) {
+  return isText(value) ? value : "";
 }
 
 /** When to renew a token, by its own claims and this machine's clock: how long it lives, not until when. */
 function life(token) {
   const { iat, exp, sid } = claims(token);
-  const lifetime = Number.isFinite(exp - iat) ? (exp - iat) * 1000 : Infinity;
+  const lifetime = Number.isFinite(iat) && Number.isFinite(exp) ? (exp - iat) * 1000 : Infinity;
   const now = Date.now();
-  return { renewAt: now + lifetime - Math.min(MARGIN, lifetime / 4), expiresAt: now + lifetime, issuedAt: iat ?? 0, sid };
+  const issuedAt = Number.isFinite(iat) ? iat : 0;
+  return { renewAt: now + lifetime - Math.min(MARGIN, lifetime / 4), expiresAt: now + lifetime, issuedAt, sid: textOf(sid) };
 }
 
 function claims(token) {
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    return JSON.parse(atob(payload));
+    return JSON.parse(atob(payload)) ?? {};
   } catch {
     return {};
   }

@@ -14,7 +14,7 @@ export function summary(session, room) {
   const root = element("div", { class: "summary" }, loading, notice, text);
   const work = new Repeated(async () => {
     const { data, raw } = await session.ask({ path: ofRoom("/callSummary", room) });
-    const words = typeof data === "string" ? data : raw;
+    const words = typeof data === "string" ? data : data === null ? "" : raw;
     render(text, words.trim() === "" ? "The summary is empty." : words);
   });
   const update = problemNotice(notice, work, (problem) =>

@@ -8,9 +8,14 @@ export function clockTime(at) {
   return time.format(at);
 }
 
-/** `20 Jun 2024, 08:10`, of an RFC 3339 text; `null` if it is none. */
-export function dateTime(text) {
-  const at = typeof text === "string" ? Date.parse(text) : NaN;
+/** Milliseconds since 1970, of an RFC 3339 text; `NaN` for any other value. */
+export function instant(value) {
+  return typeof value === "string" ? Date.parse(value) : NaN;
+}
+
+/** `20 Jun 2024, 08:10`, of an RFC 3339 text; `null` for any other value. */
+export function dateTime(value) {
+  const at = instant(value);
   return Number.isNaN(at) ? null : dayAndTime.format(at);
 }
 

@@ -1,6 +1,7 @@
 //! The console: what is served of it, and (in `browser`) what it does.
 
 mod browser;
+mod hostile;
 mod looks;
 mod tabs;
 

@@ -490,7 +490,7 @@ fn percent(text: &str) -> String {
 }
 
 /// What the browser's log has, but for failed requests, which each test brings about itself.
-fn objections(browser: &Browser) -> Vec<Value> {
+pub(super) fn objections(browser: &Browser) -> Vec<Value> {
     browser.log().into_iter().filter(|entry| entry["source"] != "network").collect()
 }
 

@@ -1,0 +1,252 @@
+//! Answers of any JSON: no uncaught error, and what can be read is shown.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::browser::objections;
+use crate::support::TestServer;
+use crate::support::browser::Browser;
+
+/// A route, the page that asks it, what the tab's storage has at the start, and what makes the page ask: called again until
+/// it does, the first time with `first`.
+const ROUTES: [(&str, &str, &str, &str); 8] = [
+    (
+        "/auth/login",
+        "/",
+        "",
+        "if (leave()) return;
+         for (const field of document.querySelectorAll('#email, #password')) field.value = 'ann@example.com';
+         document.querySelector('[data-part=signIn]')?.requestSubmit();",
+    ),
+    (
+        "/auth/joinmember",
+        "/?room=r1",
+        "",
+        "if (!leave()) document.querySelector('[data-part=invitation]')?.requestSubmit();",
+    ),
+    ("/meetings", "/", "refreshToken", "if (first) rebuild();"),
+    ("/callConfig", "/", "refreshToken", "if (first) rebuild();"),
+    ("/callStatus", "/?room=r1", "refreshToken", "if (first) rebuild();"),
+    ("/callCatchUp", "/?room=r1", "refreshToken", "if (first) rebuild();"),
+    ("/callSummary", "/", "refreshToken", "if (first) rebuild(); else document.querySelector('.meetings button')?.click();"),
+    (
+        "/auth/streamticket",
+        "/?room=r1",
+        "refreshToken",
+        "if (first) rebuild(); else document.querySelector('[data-part=keep]:not(:checked)')?.click();",
+    ),
+];
+
+/// Answers in place of the server's, and notes each error that nothing catches.
+const STUBS: &str = r#"
+    window.failures = [];
+    addEventListener("error", (event) => failures.push(`error: ${event.message}`));
+    addEventListener("unhandledrejection", (event) => failures.push(`unhandledrejection: ${event.reason}`));
+    window.asked = [];
+    window.EventSource = class extends EventTarget { close() {} };
+    window.fetch = async (path) => {
+        const route = path.split("?")[0].replace(/^(\/call(?:CatchUp|Status|Summary))\/.*/, "$1");
+        asked.push(route);
+        const [status, body] = answers[route];
+        return new Response(body, { status, headers: { "Content-Type": "application/json" } });
+    };
+    sessionStorage.clear();
+    if (stored) sessionStorage.setItem(stored, "r1");
+    /** Makes the page show its view anew. */
+    window.rebuild = () => dispatchEvent(new PopStateEvent("popstate"));
+    /** Signs out; whether that was to be done. */
+    window.leave = () => {
+        const button = document.getElementById("sign-out");
+        if (button.hidden) return false;
+        button.click();
+        return true;
+    };
+    window.pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+    /** Waits until the page asks nothing more. */
+    window.settle = async () => {
+        for (let quiet = 0, seen = asked.length; quiet < 4; quiet = seen === asked.length ? quiet + 1 : 0) {
+            seen = asked.length;
+            await pause();
+        }
+    };
+"#;
+
+/// Makes the page ask for each of `tried`: what was not caught, and the text of the page.
+const TRY_ALL: &str = r#"
+    const done = arguments[arguments.length - 1];
+    (async () => {
+        while (!document.querySelector("main h1")) await pause();
+        await settle();
+        const results = [];
+        for (const answer of tried) {
+            answers[route] = answer;
+            failures.length = asked.length = 0;
+            for (let first = true; !asked.includes(route); first = false) {
+                act(first);
+                await pause();
+            }
+            await settle();
+            // WebDriver refuses half of a surrogate pair.
+            results.push([...failures, document.querySelector("main").innerText].map((text) => text.toWellFormed()));
+        }
+        done(results);
+    })().catch((error) => done(String(error)));
+"#;
+
+/// JSON texts that a careless page trips over.
+fn values() -> Vec<String> {
+    let texts = [
+        "null",
+        "true",
+        "-0.5",
+        "1e400",
+        r#""""#,
+        r#"" \u0000\ud800""#,
+        r#""2024-06-20T08:10:14.000Z""#,
+        r#""<img src=x>""#,
+        "[]",
+        "[null,7,[[]]]",
+        "{}",
+        r#"{"toString":1,"valueOf":1,"then":1,"length":-1}"#,
+        r#"{"__proto__":null,"constructor":{"prototype":1}}"#,
+    ];
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    texts.map(str::to_owned).into_iter().chain([deep]).collect()
+}
+
+/// Answers of a route: a status, and a body made of the hostile values.
+fn answers_of(route: &str) -> Vec<(u16, String)> {
+    let mut answers = Vec::new();
+    for value in values() {
+        answers.push((200, envelope(&value)));
+        answers.push((200, value.clone()));
+        answers.push((400, format!(r#"{{"data":null,"error":{{"code":400,"message":{value}}}}}"#)));
+        let nested: &[&str] = match route {
+            "/callConfig" => &[r#"{"features":VALUE}"#, r#"{"features":{"audio_call":VALUE,"__proto__":VALUE}}"#],
+            "/callStatus" => &[r#"{"transcript_status":VALUE,"recording_status":VALUE}"#],
+            "/meetings" => &["[VALUE]", r#"[{"room_name":VALUE}]"#],
+            "/auth/login" => &[
+                r#"{"token":VALUE,"refreshToken":"r","user":{"id":"u","name":"Ann"}}"#,
+                r#"{"token":"t","refreshToken":VALUE,"user":{"id":"u","name":"Ann"}}"#,
+                r#"{"token":"t","refreshToken":"r","user":VALUE}"#,
+                r#"{"token":"t","refreshToken":"r","user":{"id":VALUE,"name":"Ann"}}"#,
+                r#"{"token":"t","refreshToken":"r","user":{"id":"u","name":VALUE,"email":VALUE}}"#,
+                r#"{"token":"TOKEN","refreshToken":"r","user":{"id":"u","name":"Ann"}}"#,
+                r#"{"token":"CLAIMS","refreshToken":"r","user":{"id":"u","name":"Ann"}}"#,
+            ],
+            "/auth/joinmember" => &[r#""TOKEN""#, r#""CLAIMS""#],
+            _ => &[],
+        };
+        let token = |claims: &str| format!("a.{}.c", URL_SAFE_NO_PAD.encode(claims));
+        let claims = format!(r#"{{"iat":{value},"exp":{value},"sid":{value}}}"#);
+        for text in nested {
+            let text = text.replace("VALUE", &value).replace("TOKEN", &token(&value)).replace("CLAIMS", &token(&claims));
+            answers.push((200, envelope(&text)));
+        }
+    }
+    answers.push((200, String::new()));
+    answers.push((200, "<!doctype html>".to_owned()));
+    answers
+}
+
+fn envelope(data: &str) -> String {
+    format!(r#"{{"error":null,"data":{data}}}"#)
+}
+
+/// A good answer of every route.
+fn good_answers() -> Value {
+    let login = r#"{"token":"t","refreshToken":"r","user":{"id":"u","email":"ann@example.com","name":"Ann"}}"#;
+    let answers = [
+        ("/auth/login", login),
+        ("/auth/refresh", login),
+        ("/auth/logout", "null"),
+        ("/auth/joinmember", r#""t""#),
+        ("/auth/streamticket", r#""ticket""#),
+        ("/meetings", r#"[{"room_name":"r1"}]"#),
+        ("/callConfig", r#"{"features":{"audio_call":true}}"#),
+        ("/callStatus", r#"{"transcript_status":true,"recording_status":false}"#),
+        ("/callCatchUp", r#""Ann opened the call.""#),
+        ("/callSummary", r#""Four bugs were closed.""#),
+    ];
+    answers.iter().map(|(route, data)| ((*route).to_owned(), json!([200, envelope(data)]))).collect()
+}
+
+/// Tries these answers to a route on its page. For each: errors that nothing caught, then the text of the page.
+fn try_all(browser: &Browser, server: &TestServer, route: &str, tried: &[(u16, String)]) -> Vec<Vec<String>> {
+    let (_, page, stored, action) = ROUTES.iter().find(|(name, ..)| *name == route).unwrap();
+    load(browser, server, page, stored, &good_answers());
+    // Few at a time: a script may take so long and no longer.
+    let run = |tried: &[(u16, String)]| {
+        let (route, tried) = (json!(route), json!(tried));
+        let script = format!("const route = {route}, tried = {tried}; const act = (first) => {{ {action} }};{TRY_ALL}");
+        serde_json::from_value::<Vec<Vec<String>>>(browser.run_async(&script)).unwrap()
+    };
+    tried.chunks(20).flat_map(run).collect()
+}
+
+/// Opens a page that gets these answers.
+fn load(browser: &Browser, server: &TestServer, page: &str, stored: &str, answers: &Value) {
+    let script = format!("window.answers = {answers}; const stored = {};{STUBS}", json!(stored));
+    let added = browser.command("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
+    browser.open(&format!("http://{}{page}", server.address));
+    browser.command("Page.removeScriptToEvaluateOnNewDocument", &added);
+}
+
+#[test]
+fn answer_of_any_json_causes_no_uncaught_error() {
+    let (browser, server) = (Browser::start(), TestServer::start());
+    for (route, ..) in ROUTES {
+        let tried = answers_of(route);
+        let results = try_all(&browser, &server, route, &tried);
+        assert_eq!(results.len(), tried.len());
+        for (result, (status, body)) in results.iter().zip(&tried) {
+            let [text] = &result[..] else { panic!("{route}, {status} {body:.200}: {result:?}") };
+            assert!(!text.trim().is_empty(), "{route}, {status} {body:.200}: the page is empty");
+        }
+        assert_eq!(objections(&browser), Vec::<Value>::new(), "{route}");
+    }
+}
+
+#[test]
+fn resumed_session_survives_an_answer_of_any_json() {
+    let (browser, server) = (Browser::start(), TestServer::start());
+    for (route, page, stored) in [("/auth/refresh", "/", "refreshToken"), ("/auth/joinmember", "/?room=r1", "guestOf")] {
+        for value in values() {
+            let mut answers = good_answers();
+            answers[route] = json!([200, envelope(&value)]);
+            load(&browser, &server, page, stored, &answers);
+            let script = "const done = arguments[0];
+                 (async () => {
+                     while (asked.length === 0) await pause();
+                     await settle();
+                     done(failures);
+                 })();";
+            assert_eq!(browser.run_async(script), json!([]), "{route}: {value:.200}");
+        }
+        assert_eq!(objections(&browser), Vec::<Value>::new(), "{route}");
+    }
+}
+
+#[test]
+fn odd_meeting_is_shown_and_hides_no_other() {
+    let (browser, server) = (Browser::start(), TestServer::start());
+    let times = r#""created_at":"2024-06-20T08:10:14.000Z","destroyed_at":"2024-06-20T08:40:14.000Z""#;
+    let meetings = |value: &String| {
+        let meetings = format!(
+            r#"[{{"room_name":"first",{times}}},{{"room_name":"odd-start","created_at":{value}}},
+                {{"room_name":"odd-end","destroyed_at":{value}}},{{"room_name":"odd-id","unique_id":{value},{times}}},
+                {{"room_name":{value},{times}}},{value},{{"room_name":"last",{times}}}]"#
+        );
+        (200, envelope(&meetings))
+    };
+    let tried: Vec<(u16, String)> = values().iter().map(meetings).collect();
+    for (value, result) in values().iter().zip(try_all(&browser, &server, "/meetings", &tried)) {
+        let [text] = &result[..] else { panic!("{value:.200}: {result:?}") };
+        for room in ["first", "odd-start", "odd-end", "odd-id", "last"] {
+            assert!(text.contains(&format!("{room}\n")), "{room} with {value:.200}: {text}");
+        }
+        assert_eq!(text.contains("Unknown room"), !value.starts_with('"'), "{value:.200}: {text}");
+        assert_eq!(text.matches("30 minutes").count(), 4, "{value:.200}: {text}");
+    }
+}
