@@ -110,7 +110,8 @@ fn pages(folder: &str) -> Vec<String> {
 
 #[test]
 fn every_link_of_a_page_leads_somewhere() {
-    let all = [pages("docs"), ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into()].concat();
+    let all =
+        [pages("docs"), ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(str::to_owned).into()].concat();
     assert!(all.len() > 15, "{all:?}");
     for page in &all {
         let (text, folder) = (text(page), project().join(page).parent().unwrap().to_owned());
@@ -489,34 +490,33 @@ fn a_command_that_does_not_exist_is_found() {
 }
 
 #[test]
-fn nginx_takes_the_example() {
-    let Ok(_) = Command::new("nginx").arg("-v").output() else {
-        println!("there is no nginx here");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    // Without the certificate, which is yours.
-    let log = format!("_log {}/", folder.path().display());
-    let site = text("deploy/nginx.conf").replace("listen 443 ssl;", "listen 127.0.0.1:8443;");
-    let site = site.replace("_log /var/log/nginx/", &log);
-    let site: Vec<&str> = site.lines().filter(|line| !line.trim_start().starts_with("ssl_")).collect();
-    let home = folder.path().display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {home}/{name};\n"))
-        .concat();
-    let whole = format!(
-        "pid {home}/pid;\nerror_log {home}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{}\n}}\n",
-        site.join("\n")
-    );
-    let path = folder.path().join("nginx.conf");
-    fs::write(&path, whole).unwrap();
-    let output = Command::new("nginx").arg("-t").arg("-c").arg(&path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // The times of the two fit.
+fn nginx_timeouts_fit_those_of_the_server() {
     let example = text("deploy/nginx.conf");
     let given =
         |key: &str| duration(example.split(&format!("{key} ")).nth(1).and_then(|rest| rest.split(';').next()).unwrap());
     let of_server = |name: &str| effective(&Yaml::Null, name);
     assert!(given("    keepalive_timeout") < of_server("APP_SERVER__KEEP_ALIVE"));
     assert!(given("proxy_read_timeout") > of_server("APP_SERVER__REQUEST_TIMEOUT"));
+}
+
+#[test]
+fn ci_workflow_runs_the_ci_script_with_the_rust_of_the_image() {
+    let workflow = documents(".github/workflows/ci.yml");
+    let job = &workflow[0]["jobs"]["ci"];
+    let steps: Vec<&str> = job["steps"].as_vec().unwrap().iter().filter_map(|step| step["run"].as_str()).collect();
+    assert_eq!(steps.last(), Some(&".ci/run"));
+    let of_image = text("Dockerfile").split("RUST_IMAGE=rust:").nth(1).unwrap().split('-').next().unwrap().to_owned();
+    assert!(job["container"].as_str().unwrap().starts_with(&format!("rust:{of_image}-")), "{of_image}");
+}
+
+#[test]
+fn justfile_runs_what_exists() {
+    let recipes = text("justfile");
+    for name in ["dev", "test", "lint", "openapi", "bench"] {
+        assert!(recipes.lines().any(|line| line.split([' ', ':']).next() == Some(name)), "{name}");
+    }
+    for program in ["tests/run", "bench/run", "examples/postman.rs", "docs/clients/proconf.postman_collection.json"] {
+        assert!(recipes.contains(program.trim_start_matches("examples/").trim_end_matches(".rs")), "{program} is not used");
+        assert!(project().join(program).exists(), "{program} does not exist");
+    }
 }
