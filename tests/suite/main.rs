@@ -43,6 +43,7 @@ mod openapi;
 mod pass_through;
 mod postgresql;
 mod proconf_token;
+mod proxies;
 mod recipes;
 mod replicas;
 mod room_names;

@@ -90,7 +90,7 @@ impl Connection {
     /// The next answer; `None` if the connection ends without one.
     pub fn read(&mut self) -> Option<Answer> {
         loop {
-            if let Some(answer) = self.parse() {
+            if let Some(answer) = parse_answer(&mut self.unread) {
                 return Some(answer);
             }
             if !self.fill().unwrap_or_else(|error| panic!("no answer: {error}")) {
@@ -104,7 +104,7 @@ impl Connection {
         self.stream.set_read_timeout(Some(pause)).unwrap();
         let started = Instant::now();
         let answer = loop {
-            if let Some(answer) = self.parse() {
+            if let Some(answer) = parse_answer(&mut self.unread) {
                 break Some(answer);
             }
             match self.fill() {
@@ -161,24 +161,24 @@ impl Connection {
             assert!(self.fill().unwrap(), "the connection ended after {text}");
         }
     }
+}
 
-    fn parse(&mut self) -> Option<Answer> {
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut response = httparse::Response::new(&mut headers);
-        let httparse::Status::Complete(head) = response.parse(&self.unread).expect("the answer is HTTP") else {
-            return None;
-        };
-        let headers: Vec<(String, String)> = response
-            .headers
-            .iter()
-            .map(|header| (header.name.to_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
-            .collect();
-        let status = response.code.unwrap();
-        let length =
-            headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
-        let body = self.unread.get(head..head + length)?.to_vec();
-        self.unread.drain(..head + length);
-        secrets::received(&body);
-        Some(Answer { status, headers, body })
-    }
+/// Takes one answer off the front of these bytes; `None` if it is not complete.
+pub fn parse_answer(unread: &mut Vec<u8>) -> Option<Answer> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(unread).expect("the answer is HTTP") else {
+        return None;
+    };
+    let headers: Vec<(String, String)> = response
+        .headers
+        .iter()
+        .map(|header| (header.name.to_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
+        .collect();
+    let status = response.code.unwrap();
+    let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+    let body = unread.get(head..head + length)?.to_vec();
+    unread.drain(..head + length);
+    secrets::received(&body);
+    Some(Answer { status, headers, body })
 }

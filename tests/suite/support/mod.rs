@@ -8,6 +8,7 @@ pub mod client;
 pub mod database;
 pub mod events;
 pub mod framing;
+pub mod nginx;
 pub mod peers;
 pub mod process;
 pub mod redis;

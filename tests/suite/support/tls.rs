@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     date_time_ymd,
@@ -97,6 +99,17 @@ impl Certificate {
         let key = KeyPair::generate().unwrap();
         let certificate = of_a_server(names).self_signed(&key).unwrap();
         Self { chain: vec![certificate.der().clone()], key }
+    }
+
+    /// The certificate and its key as PEM, for another program.
+    pub fn pem(&self) -> (String, String) {
+        let lines = |der: &CertificateDer<'_>| {
+            let text = STANDARD.encode(der);
+            let lines: String =
+                text.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect();
+            format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
+        };
+        (self.chain.iter().map(lines).collect(), self.key.serialize_pem())
     }
 
     /// A server's side of TLS with it.
