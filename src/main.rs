@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// Chosen by measurement: docs/PERFORMANCE.md says what it gave.
+/// Replaces the system's allocator: docs/adr/0005.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
