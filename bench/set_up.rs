@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use proconf_app_server::clock::Clock;
 use proconf_app_server::jwt::{Rules, Tokens};
+use proconf_app_server::room::NameComparison;
 use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::secret::Secret;
 
@@ -96,7 +97,15 @@ pub(crate) fn sandbox(script: Script) -> io::Result<String> {
 pub(crate) fn token() -> String {
     let name = || "proconf-app-server".to_owned();
     let (user_ttl, secret) = (Duration::from_hours(1), Secret::new(SECRET));
-    let rules = Rules { secret, previous_secrets: Vec::new(), issuer: name(), audience: name(), user_ttl, guest_ttl: None };
+    let rules = Rules {
+        secret,
+        previous_secrets: Vec::new(),
+        issuer: name(),
+        audience: name(),
+        user_ttl,
+        guest_ttl: None,
+        room_names: NameComparison::Exact,
+    };
     Tokens::new(rules, Clock::system()).for_user("u1", "s1")
 }
 

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use proconf_app_server::admin_control::{AdminControl, Authorities, Error, Permits, Rules};
-use proconf_app_server::room::RoomName;
+use proconf_app_server::room::NameComparison;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         authorization: None,
         authorities: Authorities::of_the_machine(),
     };
-    let room = RoomName::parse(&room)?;
+    let room = NameComparison::Exact.parse(&room)?;
     actix_rt::System::new().block_on(async {
         // One client for each worker thread; the permits are shared by all of them.
         let admin_control = AdminControl::new(rules.clone(), Permits::new(&rules));

@@ -33,7 +33,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may see anything of `room`. Names are compared byte for byte.
+    /// Whether the caller may see anything of `room`.
     #[must_use]
     pub fn may_enter(&self, room: &RoomName) -> bool {
         match self {

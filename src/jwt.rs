@@ -18,7 +18,7 @@ use crate::caller::{Admitted, Caller, StreamTicket};
 use crate::clock::Clock;
 use crate::json::Object;
 use crate::random;
-use crate::room::RoomName;
+use crate::room::{NameComparison, RoomName};
 use crate::secret::Secret;
 
 /// The longest token that is looked at, in bytes; ours have about 400.
@@ -42,6 +42,8 @@ pub struct Rules {
     pub user_ttl: Duration,
     /// How long a guest token is good for; `None` where guests are turned off.
     pub guest_ttl: Option<Duration>,
+    /// How the rooms of guests and tickets are compared.
+    pub room_names: NameComparison,
 }
 
 /// The token is not one of ours, or not any more. Which rule it broke is nobody's business, so it is not said.
@@ -177,7 +179,7 @@ impl Tokens {
         let claims = self.verified(ticket)?;
         self.check_claims(&claims)?;
         let (id, holder) = (non_empty(&claims, "jti")?, non_empty(&claims, "sub")?);
-        let room = room_of(&claims)?;
+        let room = self.room_of(&claims)?;
         let caller = match claims.text("kind") {
             Some("user-ticket") => Caller::User { id: holder, session: non_empty(&claims, "sid")? },
             Some("guest-ticket") if self.rules.guest_ttl.is_some() => Caller::Guest { id: holder, room: room.clone() },
@@ -219,10 +221,14 @@ impl Tokens {
             // Where guests are turned off, those that were let in before are none any more.
             Some("guest") if self.rules.guest_ttl.is_some() => {
                 non_empty(claims, "userId")?;
-                Ok(Caller::Guest { id, room: room_of(claims)? })
+                Ok(Caller::Guest { id, room: self.room_of(claims)? })
             }
             _ => Err(Invalid),
         }
+    }
+
+    fn room_of(&self, claims: &Object) -> Result<RoomName, Invalid> {
+        self.rules.room_names.parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)
     }
 
     fn check_dates(&self, claims: &Object) -> Result<(), Invalid> {
@@ -261,10 +267,6 @@ fn is_for(claim: Option<&serde_json::Value>, audience: &str) -> bool {
     }
 }
 
-fn room_of(claims: &Object) -> Result<RoomName, Invalid> {
-    RoomName::parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)
-}
-
 fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, Invalid> {
     match claims.text(name) {
         Some(text) if !text.is_empty() => Ok(text.into()),
@@ -293,6 +295,7 @@ mod tests {
             audience: "us too".into(),
             user_ttl: Duration::from_secs(2),
             guest_ttl: Some(Duration::from_secs(4)),
+            room_names: NameComparison::Exact,
         };
         Tokens::new(rules, Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst))))
     }
@@ -314,7 +317,7 @@ mod tests {
     #[test]
     fn a_guest_token_names_its_room_and_a_guest_of_its_own() {
         let tokens = tokens("first secret", &[], &Arc::default());
-        let room = RoomName::parse("комната 1").unwrap();
+        let room = NameComparison::Exact.parse("комната 1").unwrap();
         let (one, two) = (tokens.for_new_guest(&room).unwrap(), tokens.for_new_guest(&room).unwrap());
         let (Ok(Caller::Guest { id: one, room: of_one }), Ok(Caller::Guest { id: two, .. })) =
             (tokens.verify(&one), tokens.verify(&two))
@@ -329,7 +332,7 @@ mod tests {
     fn a_ticket_is_good_for_half_a_minute_and_is_no_token_nor_is_a_token_a_ticket() {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
-        let room = RoomName::parse("r1").unwrap();
+        let room = NameComparison::Exact.parse("r1").unwrap();
         let user = Caller::User { id: "u1".into(), session: "s1".into() };
         let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
         for caller in [user, guest] {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::admin_control::{AdminControl, Error};
 use crate::answer::{Answer, Served};
 use crate::asker::Asker;
-use crate::room::RoomName;
+use crate::room::{NameComparison, RoomName};
 use crate::window::Window;
 
 /// The windows, one for each endpoint.
@@ -27,10 +27,11 @@ pub struct Windows {
 pub struct PassThrough {
     admin_control: AdminControl,
     windows: Windows,
+    room_names: NameComparison,
     ended: RefCell<Ended>,
 }
 
-/// The rooms of the meetings that ended, read once for each answer: the list may be long.
+/// The keys of the rooms whose meetings ended, read once for each answer: the list may be long.
 #[derive(Default)]
 struct Ended {
     /// The answer's entity tag.
@@ -52,10 +53,10 @@ struct Meeting {
 const ONLY: &str = "";
 
 impl PassThrough {
-    /// Asks `admin_control`, by way of `windows`.
+    /// Asks `admin_control`, by way of `windows`; `room_names` is how it finds a room among the ended meetings.
     #[must_use]
-    pub fn new(admin_control: AdminControl, windows: Windows) -> Self {
-        Self { admin_control, windows, ended: RefCell::default() }
+    pub fn new(admin_control: AdminControl, windows: Windows, room_names: NameComparison) -> Self {
+        Self { admin_control, windows, room_names, ended: RefCell::default() }
     }
 
     /// The features that are turned on.
@@ -77,7 +78,7 @@ impl PassThrough {
     pub async fn status(&self, room: &RoomName, asker: &Asker) -> Result<Served, Error> {
         let (client, of) = (self.admin_control.asked_by(asker), room.clone());
         let call = || async move { client.sessions_status(&of).await.map(|data| Answer::new(&data)) };
-        self.windows.status.read(room.as_str(), call).await
+        self.windows.status.read(room.key(), call).await
     }
 
     /// The meetings that ended.
@@ -113,9 +114,9 @@ impl PassThrough {
         if ended.of != served.answer.etag() {
             let meetings =
                 serde_json::from_slice::<Vec<Meeting>>(served.answer.data()).map_err(|_| Error::NotTheEnvelope)?;
-            let rooms = meetings.into_iter().map(|meeting| meeting.room_name).collect();
+            let rooms = meetings.iter().map(|meeting| self.room_names.key(&meeting.room_name).into_owned()).collect();
             *ended = Ended { of: served.answer.etag().to_owned(), rooms };
         }
-        Ok(ended.rooms.contains(room.as_str()))
+        Ok(ended.rooms.contains(room.key()))
     }
 }

@@ -1,9 +1,12 @@
 //! Room names: parsed once, and from then on known to be one path segment and nothing else.
 //!
 //! The rule is the contract's section "Room names". How a name is spelled on the wire (percent-encoding, query or JSON) is
-//! the business of `routes::room_param`; this module gets the decoded string.
+//! the business of `routes::room_param`; this module gets the decoded string. A name is made by a [`NameComparison`] alone, so
+//! that no comparison and no key of a cache can forget how names are compared in this deployment.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
@@ -15,9 +18,21 @@ pub const MAX_BYTES: usize = 255;
 /// Everything but RFC 3986's *unreserved* characters is encoded on the way to Admin Control.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The name of a room, taken literally: no case folding, no normalisation, no trimming.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RoomName(Arc<str>);
+/// How names of rooms are compared (`APP_ROOMS__NAMES`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameComparison {
+    /// Byte for byte.
+    Exact,
+    /// Folded, as Jitsi does: `TestRoom` and `testroom` are one room.
+    Jitsi,
+}
+
+/// The name of a room, taken literally: forwarded as it came. Equality and hash are those of its [`key`](Self::key).
+#[derive(Debug, Clone)]
+pub struct RoomName {
+    name: Arc<str>,
+    key: Arc<str>,
+}
 
 /// Why a string is not a room name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +45,7 @@ pub enum Error {
     Invalid,
 }
 
-impl RoomName {
+impl NameComparison {
     /// Takes a decoded name.
     ///
     /// # Errors
@@ -38,33 +53,83 @@ impl RoomName {
     /// [`Error::Blank`] for an empty name or one of spaces only. [`Error::Invalid`] for more than [`MAX_BYTES`], a control
     /// character, `/`, `\`, the names `.`, `..` and `*` (for Jitsi, every room), or a name that would become one of these if a
     /// component on the way decoded it again, however often, or NFKC-normalised it.
-    pub fn parse(name: &str) -> Result<Self, Error> {
+    pub fn parse(self, name: &str) -> Result<RoomName, Error> {
         if name.chars().all(|c| c == ' ') {
             return Err(Error::Blank);
         }
         if name.len() > MAX_BYTES || becomes_forbidden(name) {
             return Err(Error::Invalid);
         }
-        Ok(Self(name.into()))
+        let name: Arc<str> = name.into();
+        let key = match self.key(&name) {
+            Cow::Borrowed(_) => Arc::clone(&name),
+            Cow::Owned(key) => key.into(),
+        };
+        Ok(RoomName { name, key })
     }
 
-    /// The name itself.
+    /// What `name` is compared by: two names with equal keys are one room.
+    #[must_use]
+    pub fn key(self, name: &str) -> Cow<'_, str> {
+        match self {
+            Self::Exact => Cow::Borrowed(name),
+            Self::Jitsi => Cow::Owned(folded(name)),
+        }
+    }
+}
+
+impl RoomName {
+    /// The name itself, for Admin Control and for people; not for comparisons, nor as a key.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// What the name is compared by, and the room's key in every cache.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether `name` is this one after folding, however names are compared otherwise.
+    #[must_use]
+    pub fn matches_folded(&self, name: &str) -> bool {
+        *self.name == *name || folded(&self.name) == folded(name)
     }
 
     /// The name as one segment of a URL's path: only `A-Z a-z 0-9 - _ . ~ %XX`, and decoding it once gives the name.
     #[must_use]
     pub fn path_segment(&self) -> impl fmt::Display + '_ {
-        utf8_percent_encode(&self.0, RESERVED)
+        utf8_percent_encode(&self.name, RESERVED)
+    }
+}
+
+impl PartialEq for RoomName {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for RoomName {}
+
+impl Hash for RoomName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 
 impl fmt::Display for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
+}
+
+/// NFKC of the lower-cased NFKC form.
+fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 
 /// Decodes once.
@@ -165,7 +230,7 @@ mod tests {
             "%u002a",
             "%25C3%25A9",
         ] {
-            assert_eq!(RoomName::parse(name).map(|r| r.to_string()), Ok(name.to_owned()));
+            assert_eq!(NameComparison::Exact.parse(name).map(|r| r.to_string()), Ok(name.to_owned()));
         }
     }
 
@@ -205,14 +270,14 @@ mod tests {
             "a%C2%252585b",
             "%25C2%2580",
         ] {
-            assert_eq!(RoomName::parse(name), Err(Error::Invalid), "{name:?}");
+            assert_eq!(NameComparison::Exact.parse(name), Err(Error::Invalid), "{name:?}");
         }
     }
 
     #[test]
     fn name_that_means_every_room_is_invalid() {
         for name in ["*", "*;", "*;x=1", "%2a", "%252A", "*%3b"] {
-            assert_eq!(RoomName::parse(name), Err(Error::Invalid), "{name:?}");
+            assert_eq!(NameComparison::Exact.parse(name), Err(Error::Invalid), "{name:?}");
         }
     }
 
@@ -248,23 +313,70 @@ mod tests {
             "%E2%80%A5",
             "%EF%BC%85%EF%BC%92f",
         ] {
-            assert_eq!(RoomName::parse(name), Err(Error::Invalid), "{name:?}");
+            assert_eq!(NameComparison::Exact.parse(name), Err(Error::Invalid), "{name:?}");
         }
     }
 
     #[test]
     fn a_blank_name_is_blank_and_not_invalid() {
         for name in ["", " ", "     ", &" ".repeat(300)] {
-            assert_eq!(RoomName::parse(name), Err(Error::Blank));
+            assert_eq!(NameComparison::Exact.parse(name), Err(Error::Blank));
+        }
+    }
+
+    /// Pairs of spellings, and whether they are one room where names are folded.
+    const SPELLINGS: &[(&str, &str, bool)] = &[
+        ("r1", "r2", false),
+        ("r1", "r1 ", false),
+        ("r1", "r1\u{200b}", false),
+        ("straße", "strasse", false),
+        ("комната", "komnata", false),
+        ("ı", "i", false),
+        ("testRoom", "testroom", true),
+        ("КОМНАТА", "комната", true),
+        ("r１", "R1", true),
+        ("é", "e\u{301}", true),
+        ("É", "e\u{301}", true),
+        ("ﬁn", "FIN", true),
+        ("Ⅳ", "iv", true),
+        ("ẞ", "ß", true),
+        ("\u{1d400}", "a", true),
+    ];
+
+    #[test]
+    fn exact_comparison_tells_every_spelling_apart() {
+        for (one, other, _) in SPELLINGS {
+            let names = [one, other].map(|name| NameComparison::Exact.parse(name).unwrap());
+            assert!(names[0] != names[1] && names[0].key() == *one, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn jitsi_comparison_folds_names_and_keeps_their_spelling() {
+        for (one, other, same) in SPELLINGS {
+            let names = [one, other].map(|name| NameComparison::Jitsi.parse(name).unwrap());
+            assert_eq!(names[0] == names[1], *same, "{one} {other}");
+            assert_eq!(names[0].key() == names[1].key(), *same, "{one} {other}");
+            assert_eq!(names.map(|name| name.to_string()), [*one, *other]);
+        }
+    }
+
+    #[test]
+    fn folded_match_is_the_same_for_both_comparisons() {
+        for comparison in [NameComparison::Exact, NameComparison::Jitsi] {
+            for (one, other, same) in SPELLINGS {
+                assert_eq!(comparison.parse(one).unwrap().matches_folded(other), *same, "{one} {other}");
+                assert_eq!(comparison.parse(other).unwrap().matches_folded(one), *same, "{other} {one}");
+            }
         }
     }
 
     #[test]
     fn the_limit_counts_bytes() {
-        assert!(RoomName::parse(&"a".repeat(255)).is_ok());
-        assert!(RoomName::parse(&"a".repeat(256)).is_err());
-        assert!(RoomName::parse(&"é".repeat(127)).is_ok());
-        assert!(RoomName::parse(&"é".repeat(128)).is_err());
+        assert!(NameComparison::Exact.parse(&"a".repeat(255)).is_ok());
+        assert!(NameComparison::Exact.parse(&"a".repeat(256)).is_err());
+        assert!(NameComparison::Exact.parse(&"é".repeat(127)).is_ok());
+        assert!(NameComparison::Exact.parse(&"é".repeat(128)).is_err());
     }
 
     proptest! {
@@ -272,7 +384,7 @@ mod tests {
 
         #[test]
         fn whatever_is_accepted_is_one_segment_that_decodes_to_the_same_bytes(name in r"([%./\\;2eEfF5cC0a-z é]|\PC){0,20}") {
-            if let Ok(room) = RoomName::parse(&name) {
+            if let Ok(room) = NameComparison::Exact.parse(&name) {
                 let segment = room.path_segment().to_string();
                 prop_assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~%".contains(&b)));
                 prop_assert!(segment != "." && segment != "..");

@@ -32,6 +32,7 @@ use crate::middleware::answer_headers::Origins;
 use crate::middleware::error_boundary::RequestTimeout;
 use crate::pass_through::{self, PassThrough};
 use crate::responders::event_stream;
+use crate::room::NameComparison;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
@@ -112,6 +113,7 @@ pub struct Shared {
     _watch: Arc<Watch>,
     request_timeout: web::Data<RequestTimeout>,
     roles: web::Data<Roles>,
+    room_names: NameComparison,
     catch_up_reason: bool,
     draining: web::Data<Draining>,
     in_flight: web::Data<InFlight>,
@@ -171,6 +173,7 @@ impl Shared {
             accounts: web::Data::new(accounts),
             request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
             roles: web::Data::new(settings.roles.clone()),
+            room_names: settings.room_names,
             draining: web::Data::new(draining),
             in_flight: web::Data::new(InFlight::new(settings.server.max_in_flight)),
             bodies: web::Data::new(Bodies::default()),
@@ -213,7 +216,8 @@ async fn share(
 pub fn sharing(url: &Secret, settings: &Settings) -> shared::Rules {
     shared::Rules {
         url: url.clone(),
-        deployment: format!("{}\n{}", settings.admin_control.base_url, settings.jwt.issuer),
+        // Replicas that compare names differently have different ideas of what one room is.
+        deployment: format!("{}\n{}\n{:?}", settings.admin_control.base_url, settings.jwt.issuer, settings.room_names),
         endpoint: SHARED_WINDOW,
         secrets: settings.accounts.secrets.clone(),
         window: settings.catch_up,
@@ -228,7 +232,8 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
     let admin_control =
         AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.get_ref().clone())
             .observed_by(shared.calls.clone());
-    let pass_through = web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone()));
+    let pass_through =
+        web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone(), shared.room_names));
     let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone().into_inner() };
     let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.live.clone(), shared.catch_up_reason);
     config
@@ -240,6 +245,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())
         .app_data(shared.roles.clone())
+        .app_data(web::Data::new(shared.room_names))
         .app_data(shared.draining.clone())
         .app_data(shared.in_flight.clone())
         .app_data(shared.bodies.clone())

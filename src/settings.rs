@@ -22,6 +22,7 @@ use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
 use crate::files;
 use crate::loopback::AcceptedHosts;
+use crate::room::NameComparison;
 use crate::secret::Secret;
 use crate::{accounts, admin_control, jwt, summaries, window};
 use keys::KEYS;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub admin_control: admin_control::Rules,
     /// The tokens.
     pub jwt: jwt::Rules,
+    /// How names of rooms are compared.
+    pub room_names: NameComparison,
     /// The roles that a call may be joined with.
     pub roles: Roles,
     /// The accounts.
@@ -208,6 +211,7 @@ impl Values {
         let guest_ttl = self.get("APP_GUESTS__TOKEN_TTL")?;
         let secret: Secret = self.get("APP_AUTH__JWT_SECRET")?;
         let previous_secrets: Vec<Secret> = self.all("APP_AUTH__PREVIOUS_JWT_SECRETS")?;
+        let room_names = self.get("APP_ROOMS__NAMES")?;
         let secrets = std::iter::once(&secret).chain(&previous_secrets).cloned().collect();
         Ok(Settings {
             server: self.server()?,
@@ -219,7 +223,9 @@ impl Values {
                 audience: self.get("APP_AUTH__AUDIENCE")?,
                 user_ttl: self.get("APP_AUTH__TOKEN_TTL")?,
                 guest_ttl: guests_enabled.then_some(guest_ttl),
+                room_names,
             },
+            room_names,
             roles: Roles { of_users: self.all("APP_USERS__ROLES")?, of_guests: self.all("APP_GUESTS__ROLES")? },
             accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
             catch_up: window::Rules {

@@ -138,7 +138,7 @@ impl Poll {
         let every = self.live.0.every.max(self.window.fresh_for());
         let read = self
             .window
-            .read_within(every, self.room.as_str(), || self.source.catch_up(self.room.clone(), Asker::nobody()))
+            .read_within(every, self.room.key(), || self.source.catch_up(self.room.clone(), Asker::nobody()))
             .await;
         let after = |pause: Duration| Instant::now() + pause.max(SHORTEST);
         match read {

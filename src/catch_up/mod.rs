@@ -164,7 +164,7 @@ impl CatchUp {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        match self.window.read(room.as_str(), || self.source.catch_up(room.clone(), asker.clone())).await {
+        match self.window.read(room.key(), || self.source.catch_up(room.clone(), asker.clone())).await {
             Ok(served) => {
                 let reason = if says_nothing(&served.answer) { self.reason(room, asker).await } else { None };
                 Ok(CaughtUp { served, reason })
@@ -197,6 +197,7 @@ fn says_nothing(answer: &Answer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::NameComparison;
     use crate::window::Rules;
     use serde_json::value::RawValue;
     use std::cell::RefCell;
@@ -254,7 +255,7 @@ mod tests {
     }
 
     async fn reason_of(silent: Silent, says_why: bool) -> Option<Reason> {
-        let room = RoomName::parse("r1").unwrap();
+        let room = NameComparison::Exact.parse("r1").unwrap();
         let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
         let rules = Rules { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, max_bytes: 1 << 20 };
         match CatchUp::new(Rc::new(silent), Window::new(rules), live(), says_why).read(&guest, &room, &Asker::nobody()).await
@@ -306,16 +307,16 @@ mod tests {
         let minute = Duration::from_mins(1);
         let window = Window::new(Rules { fresh_for: minute, stale_if_error: minute, max_bytes: 1 << 20 });
         let catch_up = CatchUp::new(source.clone(), window, live(), true);
-        let own = RoomName::parse("r1").unwrap();
+        let own = NameComparison::Exact.parse("r1").unwrap();
         let guest = Caller::Guest { id: "g1".into(), room: own.clone() };
         for other in ["r2", "R1", "r1 ", " r1", "r１", "r1\u{200b}"] {
-            let other = RoomName::parse(other).unwrap();
+            let other = NameComparison::Exact.parse(other).unwrap();
             assert_eq!(catch_up.read(&guest, &other, &Asker::nobody()).await.unwrap_err(), Error::Forbidden);
             assert_eq!(catch_up.watch(&guest, &other).err(), Some(Error::Forbidden));
         }
         assert!(catch_up.read(&guest, &own, &Asker::nobody()).await.is_ok());
         assert_eq!(*source.0.borrow(), ["r1"]);
-        let other_guest = Caller::Guest { id: "g2".into(), room: RoomName::parse("r2").unwrap() };
+        let other_guest = Caller::Guest { id: "g2".into(), room: NameComparison::Exact.parse("r2").unwrap() };
         assert_eq!(
             catch_up.read(&other_guest, &own, &Asker::nobody()).await.unwrap_err(),
             Error::Forbidden,

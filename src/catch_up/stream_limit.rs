@@ -75,7 +75,7 @@ impl Drop for StreamPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::RoomName;
+    use crate::room::NameComparison;
 
     fn user(id: &str, session: &str) -> Caller {
         Caller::User { id: id.into(), session: session.into() }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn other_caller_has_its_own_count() {
         let limit = StreamLimit::new(1);
-        let guest = Caller::Guest { id: "a".into(), room: RoomName::parse("r1").unwrap() };
+        let guest = Caller::Guest { id: "a".into(), room: NameComparison::Exact.parse("r1").unwrap() };
         let permits = [limit.acquire(&user("a", "s")), limit.acquire(&user("b", "s")), limit.acquire(&guest)];
         assert!(permits.iter().all(Option::is_some), "a guest is no user, whatever its id");
         assert!(limit.acquire(&guest).is_none());

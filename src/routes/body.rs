@@ -9,13 +9,14 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 
+use super::room_param;
 use crate::bodies::{Bodies, Held};
 use crate::connection::{Announcement, Invitation};
 use crate::json::Object;
 use crate::middleware::admission::{InFlight, Permit};
 use crate::middleware::error_boundary::Deadline;
 use crate::responders::ApiError;
-use crate::room::{self, RoomName};
+use crate::room::{self, NameComparison, RoomName};
 
 /// The longest body, in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
@@ -23,6 +24,7 @@ pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// The members of a request's body.
 pub(super) struct Body {
     members: Object,
+    room_names: NameComparison,
     /// Both kept while the request is worked on.
     _permit: Option<Permit>,
     _held: Option<Held>,
@@ -58,7 +60,7 @@ impl Body {
     pub(super) fn room(&self, name: &'static str) -> Result<RoomName, ApiError> {
         match self.members.get(name) {
             None | Some(serde_json::Value::Null) => Err(ApiError::RoomRequired),
-            Some(serde_json::Value::String(room)) => Ok(RoomName::parse(room)?),
+            Some(serde_json::Value::String(room)) => Ok(self.room_names.parse(room)?),
             Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
         }
     }
@@ -69,7 +71,7 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request);
+        let checked = check_head(request).and_then(|()| room_param::comparison(request));
         let deadline = request.extensions().get::<Deadline>().copied();
         let payload = payload.take();
         // While its client takes its time, a request is not being worked on, and keeps nobody else out.
@@ -83,7 +85,7 @@ impl FromRequest for Body {
             invitation.send();
         }
         Box::pin(async move {
-            checked?;
+            let room_names = checked?;
             let reading = read_unless_announced(announcement, payload, held.as_mut());
             let bytes = match deadline {
                 Some(Deadline(at)) => tokio::time::timeout_at(at.into(), reading).await.unwrap_or(Err(ApiError::TooSlow))?,
@@ -95,7 +97,7 @@ impl FromRequest for Body {
             };
             let members = serde_json::from_slice(&bytes)
                 .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
-            Ok(Self { members, _permit: permit, _held: held })
+            Ok(Self { members, room_names, _permit: permit, _held: held })
         })
     }
 }

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpRequest, web};
 use percent_encoding::percent_decode_str;
 
 use crate::responders::ApiError;
-use crate::room::{self, RoomName};
+use crate::room::{self, NameComparison, RoomName};
 
 /// The name of the room, in the path's pattern and in the query.
 const NAME: &str = "roomName";
@@ -28,7 +28,14 @@ impl FromRequest for RoomParam {
     }
 }
 
+/// How this deployment compares names. A server that was put together without it must not guess.
+pub(super) fn comparison(request: &HttpRequest) -> Result<NameComparison, ApiError> {
+    request.app_data::<web::Data<NameComparison>>().map(|names| ***names).ok_or(ApiError::Internal)
+}
+
 fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
+    let names = comparison(request)?;
+    let parse = |raw: &str| parse(raw, names);
     // An empty segment (`/callCatchUp/`) is no room given.
     let in_path = raw_segment(request).filter(|segment| !segment.is_empty()).map(parse).transpose()?;
     let in_query = raw_query_value(request.query_string())?.map(|value| parse(&value.replace('+', " "))).transpose()?;
@@ -64,9 +71,9 @@ fn raw_query_value(query: &str) -> Result<Option<&str>, ApiError> {
     }
 }
 
-fn parse(raw: &str) -> Result<RoomName, ApiError> {
+fn parse(raw: &str, names: NameComparison) -> Result<RoomName, ApiError> {
     let name = decode(raw).ok_or(room::Error::Invalid)?;
-    Ok(RoomName::parse(&name)?)
+    Ok(names.parse(&name)?)
 }
 
 /// Decodes each `%XX` once; `None` for a `%` without two hexadecimal digits, and for bytes that are not UTF-8.

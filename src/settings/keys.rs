@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::room::NameComparison;
+
 use super::values::{
-    BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, SharedUrl, are, are_strong, is, is_seconds, is_strong, is_url_of,
-    is_workers,
+    BaseUrl, DatabaseUrl, LogFormat, Origin, PossiblyNone, Setting, SharedUrl, are, are_strong, is, is_seconds, is_strong,
+    is_url_of, is_workers,
 };
 
 /// One setting.
@@ -92,6 +94,7 @@ pub(super) const KEYS: &[Key] = &[
     many(optional("APP_GUESTS__ROLES", "member", are::<String>)),
     optional("APP_USERS__MIN_PASSWORD", "15", is::<usize>),
     many(optional("APP_USERS__ROLES", "owner,moderator,member", are::<String>)),
+    optional("APP_ROOMS__NAMES", "exact", is::<NameComparison>),
     shown(Shown::Url, optional("APP_DATABASE__URL", "sqlite://var/app.db", is::<DatabaseUrl>)),
     optional("APP_CATCH_UP__FRESH_FOR", "5s", is::<PossiblyNone>),
     optional("APP_CATCH_UP__STALE_IF_ERROR", "60s", is::<PossiblyNone>),
@@ -103,6 +106,16 @@ pub(super) const KEYS: &[Key] = &[
     optional("APP_SUMMARIES__URL", "file://var/summaries", |text| is_url_of(&["file://", "s3://"], text)),
     optional("APP_LOG__FORMAT", "text", is::<LogFormat>),
 ];
+
+impl Setting for NameComparison {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "jitsi" => Ok(Self::Jitsi),
+            _ => Err("must be exact or jitsi"),
+        }
+    }
+}
 
 /// What can stand in a header without ending it.
 fn is_header_value(text: &str) -> Result<(), &'static str> {

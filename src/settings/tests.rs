@@ -66,6 +66,8 @@ fn a_value_that_does_not_parse_is_named_and_never_quoted() {
         ("APP_DATABASE__URL", "sqlite://:memory:"),
         ("APP_DATABASE__URL", "sqlite://x.db?mode=memory"),
         ("APP_SUMMARIES__URL", "https://canary"),
+        ("APP_ROOMS__NAMES", "folded"),
+        ("APP_ROOMS__NAMES", "Jitsi"),
         ("APP_LOG__FORMAT", "xml"),
     ] {
         let problem = load_with(name, value).unwrap_err();

@@ -111,7 +111,7 @@ impl Summaries {
                 Ok(record)
             }
         };
-        let record = self.windows.records.read(room.as_str(), call).await?;
+        let record = self.windows.records.read(room.key(), call).await?;
         let key = key_in(record.answer.data(), room)?;
         let (store, of, left) = (self.store.clone(), key.clone(), self.timeout.saturating_sub(began.elapsed()));
         let call = || async move { store.read(&of, left).await.and_then(|text| text_answer(&text)).map_err(logged) };
@@ -127,9 +127,11 @@ fn logged(error: Error) -> Error {
     error
 }
 
-/// A meeting's time, in the documented form: without this, a room could claim the files of another whose name goes on after `_`.
-fn is_number(time: &str) -> bool {
-    !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit())
+/// Whether `meeting` has the documented form, `<room>_<digits>`, and this room. The last `_` counts: a room must not claim the files
+/// of another whose name goes on after it.
+fn is_meeting_of(meeting: &str, room: &RoomName) -> bool {
+    let is_time = |time: &str| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
+    meeting.rsplit_once('_').is_some_and(|(name, time)| is_time(time) && room.matches_folded(name))
 }
 
 /// A text as an answer: a JSON string.
@@ -139,30 +141,29 @@ fn text_answer(text: &str) -> Result<Answer, Error> {
 }
 
 /// The key of the file, if the record is of `room` and so is the key: `r1_1718871014/summary.txt` for the room `r1`.
+///
+/// Admin Control lower-cases names, so both are compared folded; the key is read as it is.
 fn key_in(record: &[u8], room: &RoomName) -> Result<String, Error> {
     let record: Object = serde_json::from_slice(record).map_err(|_| Error::BadRecord("it is not one object"))?;
-    if record.text("room_name") != Some(room.as_str()) {
+    if !record.text("room_name").is_some_and(|name| room.matches_folded(name)) {
         return Err(Error::BadRecord("it is of another room"));
     }
     let key = record.text("file_url").ok_or(Error::BadRecord("it has no file_url"))?;
-    let of_room = key.strip_prefix(room.as_str()).and_then(|rest| rest.strip_prefix('_'));
-    match of_room.and_then(|rest| rest.split_once('/')) {
-        Some((time, file))
-            if !file.is_empty() && is_number(time) && key.len() <= MAX_KEY_BYTES && !key.contains(char::is_control) =>
-        {
-            Ok(key.to_owned())
-        }
-        _ => Err(Error::BadRecord("its file_url is not of this room")),
+    let of_room = key.split_once('/').is_some_and(|(meeting, file)| !file.is_empty() && is_meeting_of(meeting, room));
+    if of_room && key.len() <= MAX_KEY_BYTES && !key.contains(char::is_control) {
+        return Ok(key.to_owned());
     }
+    Err(Error::BadRecord("its file_url is not of this room"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::NameComparison;
 
     fn key(file_url: &str) -> Result<String, Error> {
         let record = serde_json::json!({"id": 1, "room_name": "r1", "file_url": file_url}).to_string();
-        key_in(record.as_bytes(), &RoomName::parse("r1").unwrap())
+        key_in(record.as_bytes(), &NameComparison::Exact.parse("r1").unwrap())
     }
 
     #[test]
@@ -176,7 +177,10 @@ mod tests {
             "r1_1718871014",
             "r1_1718871014/",
             "r2_17/summary.txt",
-            "R1_17/summary.txt",
+            "R2_17/summary.txt",
+            "r1_2_17/summary.txt",
+            "r1_１７/summary.txt",
+            "r1\u{200b}_17/summary.txt",
             "r12_17/summary.txt",
             "r1_x_17/summary.txt",
             "r1_/summary.txt",
@@ -196,8 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn record_in_another_spelling_of_the_name_is_of_the_room() {
+        for (asked, room_name, file_url) in [
+            ("TestRoom", "testroom", "testroom_17/summary.txt"),
+            ("testroom", "TestRoom", "TESTROOM_17/Summary.TXT"),
+            ("Комната", "комната", "КОМНАТА_17/x"),
+            ("a_1", "A_1", "A_1_17/x"),
+            ("é", "e\u{301}", "É_17/x"),
+        ] {
+            let record = serde_json::json!({"room_name": room_name, "file_url": file_url}).to_string();
+            for comparison in [NameComparison::Exact, NameComparison::Jitsi] {
+                let room = comparison.parse(asked).unwrap();
+                assert_eq!(key_in(record.as_bytes(), &room).unwrap(), file_url, "the key is read unfolded");
+            }
+        }
+    }
+
+    #[test]
     fn a_record_is_of_the_room_or_it_is_none() {
-        let room = RoomName::parse("r1").unwrap();
+        let room = NameComparison::Exact.parse("r1").unwrap();
         for record in [
             "null",
             "[]",

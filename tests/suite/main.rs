@@ -38,6 +38,7 @@ mod login;
 mod logs;
 mod metrics;
 mod mutations;
+mod name_comparison;
 mod names;
 mod openapi;
 mod pass_through;

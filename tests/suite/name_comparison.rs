@@ -1,0 +1,226 @@
+//! `APP_ROOMS__NAMES`: whether two spellings of a name are one room, wherever names are compared or are keys.
+
+use std::net::SocketAddr;
+
+use proconf_app_server::sandbox::Reply;
+use serde_json::{Value, json};
+
+use crate::room_names::{asked_everywhere, percent_encoded};
+use crate::support::answer::Answer;
+use crate::support::events::Events;
+use crate::support::redis::Redis;
+use crate::support::replicas::{Replicas, calls_of, get, wait_until_stored};
+use crate::support::{TestServer, tokens};
+
+const JITSI: (&str, &str) = ("APP_ROOMS__NAMES", "jitsi");
+const KEPT: (&str, &str) = ("APP_CATCH_UP__FRESH_FOR", "60s");
+const STALE: (&str, &str) = ("APP_CATCH_UP__STALE_IF_ERROR", "60s");
+/// A poll, and then none for as long as a test takes.
+const ONE_POLL: (&str, &str) = ("APP_LIVE__EVERY", "60s");
+
+/// Two spellings each.
+const SPELLINGS: [(&str, &str); 4] = [("testRoom", "TESTROOM"), ("комната", "КОМНАТА"), ("r1", "r１"), ("é", "e\u{301}")];
+
+/// Other rooms in every mode, two each.
+const OTHERS: [(&str, &str); 4] = [("testRoom", "testRooms"), ("testRoom", "testRoom "), ("r1", "r1\u{200b}"), ("ı", "i")];
+
+fn asked(server: &TestServer, route: &str, room: &str, token: &str) -> Answer {
+    server.client().get(&format!("{route}/{}", percent_encoded(room)), Some(token))
+}
+
+fn ticket(server: &TestServer, room: &str, token: &str) -> String {
+    let answer = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
+    answer.data().as_str().unwrap().to_owned()
+}
+
+fn live(room: &str, ticket: &str) -> String {
+    format!("/callCatchUp/{}/live?ticket={ticket}", percent_encoded(room))
+}
+
+fn first_event(address: SocketAddr, room: &str) -> Value {
+    let event = Events::of(address, &percent_encoded(room), &tokens::user()).next().expect("an event");
+    serde_json::from_str(&event.data.unwrap()).unwrap()
+}
+
+/// Puts a summary of `room` into the store, under the name that the sandbox's record has for it.
+fn put_summary(server: &TestServer, room: &str) {
+    server.put_summary(&format!("{room}_1718871014/summary.txt"), room);
+}
+
+/// Asks for `one`, then, while Admin Control fails, for `other`, on each route that has a cache.
+fn asked_while_admin_control_fails(server: &TestServer, one: &str, other: &str) -> [Answer; 3] {
+    let endpoints = ["call-catchup", "sessions-status", "call-summary"];
+    let routes = ["/callCatchUp", "/callStatus", "/callSummary"];
+    put_summary(server, one);
+    for endpoint in endpoints {
+        server.script.plan(endpoint, None, Reply::usual(), None);
+    }
+    for route in routes {
+        asked(server, route, one, &tokens::user()).data();
+    }
+    for endpoint in endpoints {
+        server.script.plan(endpoint, None, Reply::body(500, "{}"), None);
+    }
+    routes.map(|route| asked(server, route, other, &tokens::user()))
+}
+
+#[track_caller]
+fn guest_is_kept_out(server: &TestServer, one: &str, other: &str) {
+    for (place, answer) in asked_everywhere(server, other, &tokens::guest(one)) {
+        answer.is_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
+    }
+    let ticket = ticket(server, one, &tokens::user());
+    server.client().get(&live(other, &ticket), None).is_error(403, "Forbidden", "a ticket of another room");
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn another_room_is_another_room_in_both_modes() {
+    for settings in [&[][..], &[JITSI]] {
+        let server = TestServer::with(settings);
+        for (one, other) in OTHERS {
+            guest_is_kept_out(&server, one, other);
+        }
+    }
+}
+
+#[test]
+fn another_spelling_is_another_room_by_default() {
+    let server = TestServer::with(&[KEPT, STALE]);
+    for (one, other) in SPELLINGS {
+        guest_is_kept_out(&server, one, other);
+        let both = format!("/callCatchUp/{}?roomName={}", percent_encoded(one), percent_encoded(other));
+        server.client().get(&both, Some(&tokens::user())).is_error(
+            400,
+            "The room in the path and roomName in the query differ.",
+            one,
+        );
+    }
+    for (one, other) in SPELLINGS {
+        for answer in asked_while_admin_control_fails(&server, one, other) {
+            answer.is_error(500, "Internal server error", other);
+        }
+    }
+}
+
+#[test]
+fn guest_enters_its_room_in_any_spelling_and_the_name_is_forwarded_as_it_came() {
+    let server = TestServer::with(&[JITSI]);
+    for (one, other) in SPELLINGS {
+        let (guest, before) = (tokens::guest(one), server.calls());
+        put_summary(&server, other);
+        assert_eq!(asked(&server, "/callCatchUp", other, &guest).data(), other);
+        asked(&server, "/callStatus", other, &guest).data();
+        assert_eq!(asked(&server, "/callSummary", other, &guest).data(), other);
+        let both = format!("/callCatchUp/{}?roomName={}", percent_encoded(other), percent_encoded(one));
+        assert_eq!(server.client().get(&both, Some(&guest)).data(), other, "the path's spelling");
+        let body = json!({"role": "member", "room": other, "participantName": "Ann"}).to_string();
+        server.client().post_with("/proconfToken", &guest, &body).data();
+        for asked in &server.script.asked()[before..] {
+            let raw = asked.target.rsplit('/').next().unwrap();
+            let forwarded = match serde_json::from_slice::<Value>(&asked.body) {
+                Ok(body) => body["room"].as_str().unwrap().to_owned(),
+                Err(_) => percent_encoding::percent_decode_str(raw).decode_utf8().unwrap().into_owned(),
+            };
+            assert_eq!(forwarded, other, "{asked:?}");
+        }
+    }
+}
+
+#[test]
+fn ticket_opens_the_stream_of_its_room_in_any_spelling() {
+    let server = TestServer::with(&[JITSI, ONE_POLL]);
+    for (one, other) in SPELLINGS {
+        let ticket = ticket(&server, other, &tokens::guest(one));
+        let event = Events::open(server.address, &live(one, &ticket), "").next().expect("an event");
+        assert!(event.data.unwrap().contains(one));
+    }
+}
+
+#[test]
+fn spellings_of_one_room_share_their_cache_entries() {
+    let server = TestServer::with(&[JITSI, KEPT, STALE]);
+    for (one, other) in SPELLINGS {
+        let [catch_up, status, summary] = asked_while_admin_control_fails(&server, one, other);
+        assert_eq!((catch_up.data(), summary.data()), (one.into(), one.into()));
+        assert_eq!(status.status, 200);
+    }
+}
+
+#[test]
+fn spellings_of_one_room_share_one_poll() {
+    for (settings, shown) in [(&[ONE_POLL][..], "TESTROOM"), (&[ONE_POLL, JITSI], "testRoom")] {
+        let server = TestServer::with(settings);
+        let mut watching = Events::of(server.address, "testRoom", &tokens::user());
+        watching.next().expect("an event");
+        assert_eq!(first_event(server.address, "TESTROOM")["data"], shown);
+        drop(watching);
+    }
+}
+
+#[test]
+fn ended_meeting_is_found_by_the_folded_name_with_jitsi_only() {
+    for (settings, reason) in [(&[][..], "none-yet"), (&[JITSI], "meeting-ended")] {
+        let server = TestServer::with(settings);
+        for endpoint in ["call-catchup", "sessions-status"] {
+            server.script.plan(endpoint, None, Reply::not_found(), None);
+        }
+        server.script.set("meetings", "", Reply::data(r#"[{"room_name":"TestRoom"}, {"room_name":"other"}]"#));
+        let answer = asked(&server, "/callCatchUp", "testrOOM", &tokens::user());
+        assert_eq!((answer.status, answer.header("x-catch-up-reason")), (404, Some(reason)));
+        assert_eq!(asked(&server, "/callCatchUp", "testrOO", &tokens::user()).header("x-catch-up-reason"), Some("none-yet"));
+    }
+}
+
+#[test]
+fn replicas_share_spellings_of_one_room_with_jitsi_only() {
+    for (settings, calls) in [(&[][..], 2), (&[JITSI], 1)] {
+        let redis = Redis::start();
+        let replicas = Replicas::with(2, &redis.url(), settings);
+        get(replicas.client(0), "testRoom").is_success_with(r#""testRoom""#);
+        wait_until_stored(&redis, 1);
+        assert_eq!(get(replicas.client(1), "TESTROOM").status, 200);
+        assert_eq!(replicas.calls(), calls);
+    }
+}
+
+#[test]
+fn replicas_that_compare_names_differently_share_nothing() {
+    let redis = Redis::start();
+    let exact = Replicas::with(1, &redis.url(), &[]);
+    let jitsi = Replicas::with(1, &redis.url(), &[JITSI, ("APP_ADMIN_CONTROL__BASE_URL", &exact.sandbox.base_url)]);
+    get(jitsi.client(0), "TESTROOM").is_success_with(r#""TESTROOM""#);
+    wait_until_stored(&redis, 1);
+    get(exact.client(0), "testroom").is_success_with(r#""testroom""#);
+    assert_eq!(calls_of(&exact.script), 2);
+}
+
+#[test]
+fn summary_record_in_another_spelling_is_of_the_room_in_both_modes() {
+    for settings in [&[][..], &[JITSI]] {
+        let server = TestServer::with(settings);
+        let record = |room_name: &str, file_url: &str| {
+            let record = json!({"id": 1, "room_name": room_name, "file_url": file_url}).to_string();
+            server.script.set("call-summary", "TestRoom", Reply::data(&record));
+            asked(&server, "/callSummary", "TestRoom", &tokens::guest("TestRoom"))
+        };
+        server.put_summary("testroom_17/s.txt", "lower case");
+        server.put_summary("TESTROOM_17/s.txt", "upper case");
+        server.put_summary("testroom_2_17/s.txt", "another room's");
+        for (room_name, file_url) in [
+            ("testrooms", "testroom_17/s.txt"),
+            ("testroom_2", "testroom_2_17/s.txt"),
+            ("testroom", "testroom_2_17/s.txt"),
+            ("testroom", "testroom/s.txt"),
+            ("testroom", "testroom_/s.txt"),
+            ("testroom", "_17/s.txt"),
+            ("", "testroom_17/s.txt"),
+        ] {
+            record(room_name, file_url).is_error(500, "Internal server error", &format!("{room_name:?} {file_url}"));
+        }
+        assert_eq!(record("testroom", "testroom_17/s.txt").data(), "lower case");
+        assert_eq!(record("TESTROOM", "testroom_17/s.txt").data(), "lower case");
+        assert_eq!(record("testroom", "TESTROOM_17/s.txt").data(), "upper case", "the key is read unfolded");
+        record("testroom", "TestRoom_17/s.txt").is_error(404, "Not found", "the key is read unfolded");
+    }
+}
