@@ -10,19 +10,8 @@ use url::Url;
 use crate::files;
 
 /// What a URL of PostgreSQL may say behind its `?`. sqlx ignores any other one, and writes it into the log, with its value.
-const OF_POSTGRESQL: &[&str] = &[
-    "sslmode",
-    "ssl-mode",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
+const OF_POSTGRESQL: &str =
+    "sslmode ssl-mode statement-cache-capacity host hostaddr port dbname user password application_name options";
 /// Those of them that name a file.
 const FILES: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
@@ -48,7 +37,9 @@ pub fn accepts(url: &str) -> Result<(), &'static str> {
         |_| "must be a URL: a port is a number up to 65535, and what is special in a password is percent-encoded",
     )?;
     let known = |name: &str| {
-        OF_POSTGRESQL.contains(&name) || FILES.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
+        OF_POSTGRESQL.split(' ').any(|known| known == name)
+            || FILES.contains(&name)
+            || (name.starts_with("options[") && name.ends_with(']'))
     };
     if !parsed.query_pairs().all(|(name, _)| known(&name)) || PgConnectOptions::from_str(url).is_err() {
         return Err("must have no parameter that PostgreSQL's URLs have not, and none with another value, sslmode for one");

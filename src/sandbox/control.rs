@@ -11,18 +11,13 @@ use serde_json::{Value, json};
 
 use super::record::Asked;
 use super::reply::Reply;
-use super::script::{MAX_REPLIES, Script};
+use super::script::{ENDPOINTS, MAX_REPLIES, Script, Takes};
 use crate::loopback::{is_local, is_own_origin};
 
 /// Where it is, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";
 /// So many bytes may a reply be set with: more than the 4 MiB that an app server takes by default, so that this can be tried.
 pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
-
-const ENDPOINTS: &[&str] =
-    &["call-catchup", "call-summary", "sessions-status", "configuration", "meetings", "proconf-token"];
-/// The endpoints that have a room in their path.
-const OF_A_ROOM: &[&str] = &["call-catchup", "call-summary", "sessions-status"];
 
 /// A reply as it is set over HTTP. What is left out is as usual.
 #[derive(Deserialize)]
@@ -121,9 +116,13 @@ fn bad(message: impl Into<String>) -> (u16, String) {
     (400, message.into())
 }
 
+fn names() -> Vec<&'static str> {
+    ENDPOINTS.iter().map(|(name, _)| *name).collect()
+}
+
 fn about() -> Value {
     json!({
-        "endpoints": ENDPOINTS,
+        "endpoints": names(),
         "routes": [
             "GET /sandbox/replies: what is set",
             "PUT /sandbox/replies/{endpoint}/{room}, or /sandbox/replies/{endpoint} for every room: sets a reply",
@@ -164,13 +163,13 @@ fn replies(script: &Script, method: &str) -> Outcome {
 }
 
 fn reply(script: &Script, method: &str, (endpoint, room): (&str, Option<&str>), body: &[u8]) -> Outcome {
-    if !ENDPOINTS.contains(&endpoint) {
-        return Err((404, format!("The endpoints are {}.", ENDPOINTS.join(", "))));
-    }
+    let Some((_, takes)) = ENDPOINTS.iter().find(|(name, _)| *name == endpoint) else {
+        return Err((404, format!("The endpoints are {}.", names().join(", "))));
+    };
     let room =
         room.map(|room| percent_decode_str(room).decode_utf8()).transpose().map_err(|_| bad("The room is not UTF-8."))?;
     let room = room.as_deref().filter(|room| !room.is_empty());
-    if room.is_some() && !OF_A_ROOM.contains(&endpoint) {
+    if room.is_some() && *takes != Takes::Room {
         return Err(bad(format!("{endpoint} has no room.")));
     }
     match method {

@@ -11,6 +11,29 @@ use super::record::{Asked, Record};
 use super::reply::Reply;
 use crate::clock::Clock;
 
+/// What a request to an endpoint carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Room,
+    Nothing,
+    Body,
+}
+
+/// The endpoints of the contract. Any other one is answered for `GET`, with a room or without.
+pub(super) const ENDPOINTS: &[(&str, Takes)] = &[
+    ("call-catchup", Takes::Room),
+    ("call-summary", Takes::Room),
+    ("sessions-status", Takes::Room),
+    ("configuration", Takes::Nothing),
+    ("meetings", Takes::Nothing),
+    ("proconf-token", Takes::Body),
+];
+
+fn takes(endpoint: &str, what: Takes) -> bool {
+    let plain = !endpoint.is_empty() && endpoint.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    ENDPOINTS.iter().find(|(name, _)| *name == endpoint).map_or(plain, |(_, takes)| *takes == what)
+}
+
 /// How many bytes all replies that are set over HTTP may take together.
 pub(super) const MAX_REPLIES: usize = 64 * 1024 * 1024;
 /// What one takes beside its room and its body; about a kilobyte, so that there are never many to add up.
@@ -144,23 +167,28 @@ impl State {
         let path = asked.target.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (asked.method.as_str(), segments.as_slice()) {
-            ("GET", ["api", endpoint @ "configuration"]) => self.set_or(endpoint, "", |_| data(&meeting::configuration())),
-            ("GET", ["api", endpoint @ "meetings"]) => self.set_or(endpoint, "", |state| data(&state.meetings())),
             ("POST", ["api", endpoint @ "proconf-token"]) => self.set_or(endpoint, "", |_| proconf_token(&asked.body)),
-            ("GET", ["api", endpoint, room]) => match percent_decode_str(room).decode_utf8() {
-                Ok(room) if !room.is_empty() => self.set_or(endpoint, &room, |state| state.of_room(endpoint, &room)),
+            ("GET", ["api", endpoint]) if takes(endpoint, Takes::Nothing) => {
+                self.set_or(endpoint, "", |state| state.usual(endpoint, ""))
+            }
+            ("GET", ["api", endpoint, room]) if takes(endpoint, Takes::Room) => match percent_decode_str(room).decode_utf8()
+            {
+                Ok(room) if !room.is_empty() => self.set_or(endpoint, &room, |state| state.usual(endpoint, &room)),
                 _ => Reply::not_found(),
             },
             _ => Reply::not_found(),
         }
     }
 
-    fn of_room(&self, endpoint: &str, room: &str) -> Reply {
+    fn usual(&self, endpoint: &str, room: &str) -> Reply {
         let found = match endpoint {
+            "configuration" => Some(meeting::configuration()),
+            "meetings" => Some(self.meetings()),
             "call-catchup" => self.catch_up(room),
             "sessions-status" => self.status(room),
             "call-summary" => self.summary(room),
-            _ => None,
+            // Of an endpoint that a new pass-through asks: what it was asked for, where its room exists.
+            _ => (room.is_empty() || self.status(room).is_some()).then(|| json!({"endpoint": endpoint, "room": room})),
         };
         found.as_ref().map_or_else(Reply::not_found, data)
     }
@@ -274,7 +302,11 @@ mod tests {
             "/api/call-catchup/",
             "/api/call-catchup",
             "/api/call-catchup/testRoom/",
-            "/api/nothing/testRoom",
+            "/api/configuration/testRoom",
+            "/api/proconf-token",
+            "/api/call-topics/nowhere",
+            "/api/No%20name",
+            "/api/",
             "/call-catchup/testRoom",
             "/api/call-catchup/%FF",
             "/",
@@ -282,6 +314,17 @@ mod tests {
             assert_eq!(body_of(&script, "GET", target, b"").0, 404, "{target}");
         }
         assert_eq!(body_of(&script, "POST", "/api/configuration", b"").0, 404);
+    }
+
+    #[test]
+    fn endpoint_that_a_new_pass_through_asks_answers_with_what_it_was_asked_for() {
+        for script in [Script::samples(Clock::system()), Script::echo()] {
+            let of_room = data_of(&script, "/api/call-topics/testRoom");
+            assert_eq!(of_room, json!({"endpoint": "call-topics", "room": "testRoom"}));
+            assert_eq!(data_of(&script, "/api/languages"), json!({"endpoint": "languages", "room": ""}));
+            script.set("call-topics", "testRoom", Reply::data("[1]"));
+            assert_eq!(data_of(&script, "/api/call-topics/testRoom"), json!([1]));
+        }
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn what_can_not_be_set_is_refused_with_a_sentence_and_sets_nothing() {
 #[test]
 fn the_interface_is_no_part_of_admin_controls_and_its_use_is_not_on_the_record() {
     let pair = Pair::start();
-    for target in ["/api/sandbox/asked", "/api/replies", "/sandboxes", "/sandbox2/asked"] {
+    for target in ["/api/sandbox/asked", "/api/replies/testRooms", "/sandboxes", "/sandbox2/asked"] {
         let answer = Client::new(pair.sandbox.address).get(target, None);
         assert_eq!(answer.status, 404, "{target}");
     }
