@@ -1,6 +1,5 @@
 //! The store of summary files: a folder, or a bucket of S3 and its kin. The only module that knows `object_store`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +43,8 @@ pub struct Rules {
 #[derive(Clone)]
 pub struct Store {
     files: Arc<dyn ObjectStore>,
-    /// The folder, without links in its own path; none for a bucket.
-    folder: Option<PathBuf>,
+    /// The same where it is a folder; none for a bucket.
+    folder: Option<Arc<LocalFileSystem>>,
     background: Background,
 }
 
@@ -57,7 +56,10 @@ impl Store {
     /// A sentence on what can't be opened.
     pub fn open(rules: &Rules, background: Background) -> Result<Self, String> {
         let (files, folder) = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
-            (Some(folder), _) => in_folder(folder).map(|(files, folder)| (files, Some(folder)))?,
+            (Some(folder), _) => {
+                let folder = Arc::new(in_folder(folder)?);
+                (Arc::clone(&folder) as Arc<dyn ObjectStore>, Some(folder))
+            }
             (None, Some(bucket)) => (in_bucket(bucket, rules)?, None),
             (None, None) => return Err("it is neither file:// nor s3://".to_owned()),
         };
@@ -103,10 +105,10 @@ impl Store {
         if path.as_ref() != key {
             return Err(Error::BadRecord("its file_url is no key"));
         }
-        let (files, folder, key) = (Arc::clone(&self.files), self.folder.clone(), key.to_owned());
+        let (files, folder) = (Arc::clone(&self.files), self.folder.clone());
         let reading = async move {
             if let Some(folder) = folder {
-                check_file(&folder, &key)?;
+                check_file(&folder, &path)?;
             }
             tokio::time::timeout(within.min(TIMEOUT), read(&*files, &path))
                 .await
@@ -170,23 +172,27 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     Some(format!("status {status}"))
 }
 
-/// A file itself, at the very place that the key names: no link to another room's, no device to wait for.
-fn check_file(folder: &std::path::Path, key: &str) -> Result<(), Error> {
-    let place = folder.join(key);
+/// A file itself, at the very place that the key names: no link to another room's, no device to wait for. What a folder can't hold
+/// as a file, a bucket has not got either: both are not found.
+fn check_file(folder: &LocalFileSystem, path: &Path) -> Result<(), Error> {
+    use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    // `object_store` keeps such names for its own temporary files.
+    let refused = |_| Error::StoreFailed("a folder does not serve a name that ends in # and digits".to_owned());
+    let place = folder.path_to_filesystem(path).map_err(refused)?;
     match place.canonicalize() {
         Ok(real) if real == place && real.is_file() => Ok(()),
+        Ok(real) if real == place && real.is_dir() => Err(Error::NotFound),
         Ok(_) => Err(Error::StoreFailed("the file is a link, or no file".to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NotFound),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Err(Error::NotFound),
         Err(error) => Err(Error::StoreFailed(error.kind().to_string())),
     }
 }
 
-fn in_folder(folder: &str) -> Result<(Arc<dyn ObjectStore>, PathBuf), String> {
+fn in_folder(folder: &str) -> Result<LocalFileSystem, String> {
     files::create_private_folder(std::path::Path::new(folder))
         .map_err(|error| format!("the folder can't be made: {error}"))?;
     let folder = std::path::Path::new(folder).canonicalize().map_err(|error| error.to_string())?;
-    let files = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
-    Ok((Arc::new(files), folder))
+    LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())
 }
 
 fn in_bucket(bucket: &str, rules: &Rules) -> Result<Arc<dyn ObjectStore>, String> {
