@@ -23,7 +23,8 @@ use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
 use crate::server::{self, Server, Stop};
 use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
-use crate::telemetry::{self, Dropped, escape};
+use crate::telemetry::escape;
+use crate::telemetry::logging::{self, DroppedLines};
 use crate::{accounts, openapi};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
@@ -167,7 +168,7 @@ pub fn run() -> ExitCode {
         Some(Command::Migrate) => migrate(config),
         Some(Command::Openapi) => say(openapi::DOCUMENT),
     };
-    telemetry::flush();
+    logging::flush();
     let error = match outcome {
         // Whoever read it has read enough, as `head` does.
         Ok(()) | Err(Error::NobodyReads) => return ExitCode::SUCCESS,
@@ -213,7 +214,7 @@ fn warn_of_doubts(settings: &Settings) {
     }
 }
 
-async fn serve_until_told(settings: &Settings, dropped: Dropped) -> Result<(), Error> {
+async fn serve_until_told(settings: &Settings, dropped: DroppedLines) -> Result<(), Error> {
     // A terminal that closes is no reason to end. Listened for and never looked at: it has no effect.
     let _hang_up = signal(SignalKind::hangup())?;
     // Before it listens: whoever is let in is answered, also if it is told to stop right then.
@@ -223,7 +224,7 @@ async fn serve_until_told(settings: &Settings, dropped: Dropped) -> Result<(), E
 }
 
 fn sandbox(listen: SocketAddr) -> Result<(), Error> {
-    let _ = telemetry::start(LogFormat::Text, None, Clock::system());
+    let _ = logging::start(LogFormat::Text, None, Clock::system());
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
         let mut told = told_to_stop()?;
@@ -251,9 +252,9 @@ fn migrate(config: Option<&Path>) -> Result<(), Error> {
     })
 }
 
-fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<Dropped, Error> {
+fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<DroppedLines, Error> {
     let filter = environment.get("RUST_LOG").map(String::as_str);
-    Ok(telemetry::start(values.log_format()?, filter, Clock::system()))
+    Ok(logging::start(values.log_format()?, filter, Clock::system()))
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -25,7 +25,7 @@ use crate::middleware::loopback_host::loopback_host;
 use crate::routes;
 use crate::services::{self, Shared};
 use crate::settings::{ServerSettings, Settings};
-use crate::telemetry::Dropped;
+use crate::telemetry::logging::DroppedLines;
 
 /// Enough for all probes of health at once, should there be no room.
 const STANDING: usize = 64;
@@ -68,7 +68,7 @@ impl Server {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn bind(settings: &Settings, clock: &Clock, dropped: Dropped) -> Result<Self, Error> {
+    pub async fn bind(settings: &Settings, clock: &Clock, dropped: DroppedLines) -> Result<Self, Error> {
         let rules = rules(&settings.server);
         let shared = Shared::open(settings, clock, dropped, &rules.capacity).await?;
         let hosts = settings.server.accepted_hosts;

@@ -36,7 +36,7 @@ use crate::room::NameComparison;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
-use crate::telemetry::Dropped;
+use crate::telemetry::logging::DroppedLines;
 use crate::window::shared::{self, Failures, SharedWindow};
 use crate::window::{self, Layer, Window};
 use from_admin_control::FromAdminControl;
@@ -133,7 +133,12 @@ impl Shared {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn open(settings: &Settings, clock: &Clock, dropped: Dropped, capacity: &Capacity) -> Result<Self, Error> {
+    pub async fn open(
+        settings: &Settings,
+        clock: &Clock,
+        dropped: DroppedLines,
+        capacity: &Capacity,
+    ) -> Result<Self, Error> {
         let background = Background::start().map_err(db::Error::from)?;
         let summaries = Store::open(&settings.summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;

@@ -9,7 +9,7 @@ use crate::db::{self, Database};
 use crate::health::{Health, Readiness};
 use crate::metrics::{Counter, Histogram, Http, Registry};
 use crate::routes::TABLE;
-use crate::telemetry::Dropped;
+use crate::telemetry::logging::DroppedLines;
 use crate::window::shared::SharedWindow;
 use crate::window::{CallError, Counted, Layer, Rules, Window};
 
@@ -94,7 +94,7 @@ pub(super) fn watch(
     permits: &Permits,
     database: &Database,
     health: &Arc<Health>,
-    dropped: Dropped,
+    dropped: DroppedLines,
 ) {
     watch_breakers(registry, permits);
     watch_database(registry, database);
@@ -157,9 +157,9 @@ fn watch_health(registry: &mut Registry, health: &Arc<Health>) {
     registry.watch("proconf_draining", "1 while the server is on its way out.", &[], draining);
 }
 
-fn watch_log(registry: &mut Registry, dropped: Dropped) {
+fn watch_log(registry: &mut Registry, dropped: DroppedLines) {
     let help = "Log lines that were dropped because nobody read the log fast enough.";
-    registry.watch_count("proconf_log_lines_dropped_total", help, &[], move || dropped.lines());
+    registry.watch_count("proconf_log_lines_dropped_total", help, &[], move || dropped.count());
 }
 
 /// Exact up to 2⁵³, which is more than there will be.

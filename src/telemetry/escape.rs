@@ -20,7 +20,7 @@ pub(crate) fn is_unsafe(c: char) -> bool {
 }
 
 /// Appends `c` as a JSON escape, such as `\u202e`. All unsafe characters have at most four hexadecimal digits.
-pub(crate) fn push_escaped(out: &mut String, c: char) {
+fn push_escaped(out: &mut String, c: char) {
     // Writing to a string can't fail.
     let _ = write!(out, "\\u{:04x}", u32::from(c));
 }

@@ -75,7 +75,16 @@ const DOORS: &[OnlyIn] = &[
         places: &["metrics.rs"],
         sentence: "rule 2: metrics has one door, metrics.rs",
     },
-    OnlyIn { name: "env_logger", places: &["telemetry.rs"], sentence: "rule 2: env_logger has one door, telemetry.rs" },
+    OnlyIn {
+        name: "env_logger",
+        places: &["telemetry/logging.rs"],
+        sentence: "rule 2: env_logger has one door, telemetry/logging.rs",
+    },
+    OnlyIn {
+        name: "tracing_appender",
+        places: &["telemetry/logging.rs"],
+        sentence: "rule 2: tracing-appender has one door, telemetry/logging.rs",
+    },
     OnlyIn { name: "clap", places: &["cli.rs"], sentence: "rule 2: clap has one door, cli.rs" },
     OnlyIn {
         name: "sandbox",

@@ -315,6 +315,17 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
     }
 }
 
+#[test]
+fn lines_logged_right_before_exit_are_written() {
+    let sandbox = SandboxOnAThread::start(Script::echo());
+    for _ in 0..5 {
+        let mut server = ServerProcess::start(&sandbox.base_url, &[]);
+        server.signal("INT");
+        assert_eq!(server.exit().0, 0);
+        server.line(0, |line| line["message"] == "stopping");
+    }
+}
+
 /// A `user` command beside a running server, and what it says on standard error.
 fn manage(database: &TestDatabase, arguments: &[&str], password: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));

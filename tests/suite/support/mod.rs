@@ -36,7 +36,7 @@ use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Reply, Sandbox, Script};
 use proconf_app_server::server::{Server, Stop};
 use proconf_app_server::settings::{Settings, Values};
-use proconf_app_server::telemetry::Dropped;
+use proconf_app_server::telemetry::logging::DroppedLines;
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
@@ -268,7 +268,7 @@ impl SandboxOnAThread {
 
 fn start_server(settings: Settings, clock: Clock) -> ((SocketAddr, SocketAddr), OnAThread) {
     OnAThread::start(move |started, stopped| async move {
-        let server = Server::bind(&settings, &clock, Dropped::default()).await.unwrap();
+        let server = Server::bind(&settings, &clock, DroppedLines::default()).await.unwrap();
         started.send((server.addr(), server.management_addr())).unwrap();
         let (tell, told) = unbounded_channel();
         actix_rt::spawn(async move {

@@ -1,0 +1,219 @@
+//! Formats a log record as one line of text or JSON.
+//!
+//! Control and bidirectional characters are escaped, and fields are cut: a client can neither begin a line nor act on a terminal.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use log::Record;
+use log::kv::{Key, Value, VisitSource, VisitValue};
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+use super::escape::is_unsafe;
+use crate::clock::Clock;
+use crate::settings::LogFormat;
+
+/// The most bytes of one field, before it is escaped.
+const MAX_FIELD: usize = 1024;
+/// Replaces the rest of a field that was cut.
+const CUT: &str = "…";
+/// More bytes than most lines have.
+const USUAL: usize = 512;
+
+/// Formats one line, with its line break.
+pub(super) fn format(record: &Record<'_>, format: LogFormat, clock: &Clock) -> Vec<u8> {
+    let mut line = Vec::with_capacity(USUAL);
+    let (time, level) = (humantime::format_rfc3339_millis(clock.now()), record.level());
+    let message = record.args().as_str().map_or_else(|| Cow::Owned(record.args().to_string()), Cow::Borrowed);
+    // Writing to a vector can't fail, here and below.
+    let _ = match format {
+        LogFormat::Text => write!(line, "{time} {level:5} "),
+        LogFormat::Json => write!(line, r#"{{"time":"{time}","level":"{level}","message":"#),
+    };
+    let start = line.len();
+    push_json(&mut line, &cut(&message));
+    if format == LogFormat::Text {
+        // The message stands without its quotes.
+        line.pop();
+        line.remove(start);
+    }
+    // Our visitor never fails.
+    let _ = record.key_values().visit(&mut Fields { line: &mut line, format });
+    line.extend_from_slice(if format == LogFormat::Json { b"}\n" } else { b"\n" });
+    line
+}
+
+struct Fields<'a> {
+    line: &'a mut Vec<u8>,
+    format: LogFormat,
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        value.visit(Field { key: key.as_str(), line: self.line, format: self.format })
+    }
+}
+
+/// Writes one field, whose value is JSON in both formats.
+struct Field<'a> {
+    key: &'a str,
+    line: &'a mut Vec<u8>,
+    format: LogFormat,
+}
+
+impl Field<'_> {
+    #[expect(clippy::unnecessary_wraps, reason = "what each method of the visitor returns")]
+    fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), log::kv::Error> {
+        // Keys are ours, and plain.
+        let (before, after) = if self.format == LogFormat::Text { (" ", "=") } else { (",\"", "\":") };
+        for part in [before, self.key, after] {
+            self.line.extend_from_slice(part.as_bytes());
+        }
+        push_json(self.line, value);
+        Ok(())
+    }
+}
+
+impl VisitValue<'_> for Field<'_> {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
+        self.push(&cut(&value.to_string()))
+    }
+
+    /// An absent value has no field.
+    fn visit_null(&mut self) -> Result<(), log::kv::Error> {
+        Ok(())
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), log::kv::Error> {
+        self.push(&cut(value))
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), log::kv::Error> {
+        self.push(&value)
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), log::kv::Error> {
+        self.push(&value)
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), log::kv::Error> {
+        self.push(&value)
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), log::kv::Error> {
+        self.push(&value)
+    }
+}
+
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_FIELD {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(MAX_FIELD - CUT.len());
+    [text.get(..end).unwrap_or_default(), CUT].concat().into()
+}
+
+fn push_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Texts, numbers and truth values can always be serialised.
+    let _ = value.serialize(&mut Serializer::with_formatter(line, Escaping));
+}
+
+/// Escapes what JSON leaves as it is and a terminal does not.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: Write + ?Sized>(&mut self, line: &mut W, fragment: &str) -> io::Result<()> {
+        // Most fragments are plain, and JSON has escaped the other control characters.
+        if fragment.is_ascii() && !fragment.contains('\u{7f}') {
+            return line.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some((plain, c, after)) = split_at_unsafe(rest) {
+            // All unsafe characters have at most four hexadecimal digits.
+            write!(line, "{plain}\\u{:04x}", u32::from(c))?;
+            rest = after;
+        }
+        line.write_all(rest.as_bytes())
+    }
+}
+
+fn split_at_unsafe(text: &str) -> Option<(&str, char, &str)> {
+    let (at, c) = text.char_indices().find(|(_, c)| is_unsafe(*c))?;
+    Some((text.get(..at)?, c, text.get(at + c.len_utf8()..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn line(format: LogFormat, message: &str, fields: &[(&str, Value<'_>)]) -> String {
+        let clock = Clock::from_fn(|| UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
+        let args = format_args!("{message}").to_string();
+        let mut record = Record::builder();
+        record.level(log::Level::Info).key_values(&fields);
+        // One expression, because arguments live no longer.
+        String::from_utf8(super::format(&record.args(format_args!("{args}")).build(), format, &clock)).unwrap()
+    }
+
+    #[test]
+    fn line_has_time_level_message_and_fields() {
+        let fields = [
+            ("status", Value::from(200_u64)),
+            ("ms", Value::from(1.25)),
+            ("ok", Value::from(true)),
+            ("room", Value::from("r 1")),
+        ];
+        assert_eq!(
+            line(LogFormat::Text, "request", &fields),
+            "2023-11-14T22:13:20.123Z INFO  request status=200 ms=1.25 ok=true room=\"r 1\"\n"
+        );
+        assert_eq!(
+            line(LogFormat::Json, "request", &fields),
+            "{\"time\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"message\":\"request\",\
+             \"status\":200,\"ms\":1.25,\"ok\":true,\"room\":\"r 1\"}\n"
+        );
+    }
+
+    #[test]
+    fn hostile_text_is_one_line_and_unchanged_when_parsed() {
+        let hostile = "a\r\nERROR forged \"q\" \\ \u{1b}[2J\u{85}\u{2028}\u{202e}\u{61c}\0\u{7f} комната 🎥";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let line = line(format, hostile, &[("room", Value::from(hostile)), ("shown", Value::from_display(&hostile))]);
+            let (inside, end) = line.split_at(line.len() - 1);
+            assert_eq!(end, "\n");
+            assert!(!inside.contains(is_unsafe), "{line}");
+            if format == LogFormat::Json {
+                let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+                for name in ["message", "room", "shown"] {
+                    assert_eq!(object[name], hostile, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_field_is_cut_at_one_kilobyte_whatever_it_is_made_of() {
+        for piece in ["x", "é", "🎥", "\0", "\"", "\u{202e}"] {
+            let text = piece.repeat(1_000_000);
+            let line = line(LogFormat::Json, &text, &[("a", Value::from(text.as_str())), ("b", Value::from_display(&text))]);
+            let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+            for name in ["message", "a", "b"] {
+                let field = object[name].as_str().unwrap();
+                let (kept, cut) = field.split_at(field.len() - CUT.len());
+                assert!((MAX_FIELD - 8..=MAX_FIELD).contains(&field.len()) && cut == CUT, "{} of {piece:?}", field.len());
+                assert!(text.starts_with(kept), "{piece:?}");
+            }
+        }
+        let longest = "x".repeat(MAX_FIELD);
+        assert!(line(LogFormat::Text, &longest, &[]).ends_with(&format!(" {longest}\n")));
+    }
+
+    #[test]
+    fn absent_value_has_no_field() {
+        let fields = [("user", Value::null()), ("guest", Value::from("g1"))];
+        assert!(line(LogFormat::Text, "m", &fields).ends_with(" m guest=\"g1\"\n"));
+        assert!(line(LogFormat::Json, "m", &fields).ends_with(",\"message\":\"m\",\"guest\":\"g1\"}\n"));
+    }
+}

@@ -1,0 +1,195 @@
+//! The log: one line per record on standard error, as text or JSON.
+//!
+//! A thread that logs formats its line and puts it into a bounded queue; the queue's own thread writes. If the reader of the
+//! log stalls, lines are dropped and counted, and no request waits.
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use env_logger::{Logger, Target, WriteStyle};
+use log::{Level, Log, Metadata, Record};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+
+use super::log_line;
+use crate::clock::Clock;
+use crate::settings::LogFormat;
+
+/// Libraries that would write bodies, headers or SQL into the log at their lower levels, where our secrets are.
+const NOISY_TARGETS: &[&str] =
+    &["actix_web", "actix_server", "actix_tls", "awc", "h2", "rustls", "sqlx", "mio", "tokio_util", "tracing"];
+/// Our own records are always written.
+const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
+/// A library that logs an error for each malformed byte of a client.
+const SILENCED_TARGET: &str = "actix_http";
+
+/// The most lines that wait to be written: what a busy server logs in a second.
+const QUEUE_LINES: usize = 8_192;
+/// The most bytes of one write.
+const BATCH_BYTES: usize = 64 << 10;
+/// The pause after each batch: a busy server's lines become few writes, and the writing thread is rarely woken.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Counts the lines that were dropped. Clones share the count.
+#[derive(Debug, Clone, Default)]
+pub struct DroppedLines {
+    queue: Option<ErrorCounter>,
+    unwritten: Arc<AtomicU64>,
+}
+
+impl DroppedLines {
+    /// Lines that found the queue full, and lines that could not be written.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let queue = self.queue.as_ref().map_or(0, ErrorCounter::dropped_lines);
+        u64::try_from(queue).unwrap_or(u64::MAX).saturating_add(self.unwritten.load(Ordering::Relaxed))
+    }
+}
+
+/// Starts the log. `filter` is the value of `RUST_LOG`; without it, `info`.
+///
+/// A second call in one process changes nothing.
+#[must_use]
+pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> DroppedLines {
+    let unwritten = Arc::<AtomicU64>::default();
+    let output = CountingWriter { inner: io::stderr(), unwritten: Arc::clone(&unwritten) };
+    let (queue, writer) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUE_LINES)
+        .thread_name("log")
+        .finish(BufWriter::with_capacity(BATCH_BYTES, output));
+    let dropped = DroppedLines { queue: Some(queue.error_counter()), unwritten };
+    let logger = env_logger::Builder::new()
+        .parse_filters(filter.unwrap_or("info"))
+        .write_style(WriteStyle::Never)
+        .format(move |out, record| out.write_all(&log_line::format(record, format, &clock)))
+        .target(Target::Pipe(Box::new(queue)))
+        .build();
+    let level = logger.filter();
+    // Fails only if a log was started before.
+    if log::set_boxed_logger(Box::new(QueueLogger { logger, writer: Mutex::new(Some(writer)) })).is_ok() {
+        log::set_max_level(level);
+        // The default hook writes several lines, with the panic's message.
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            log::error!(place = place.as_str(); "panicked");
+        }));
+    }
+    dropped
+}
+
+/// Writes all waiting lines, for a second at most, and ends the log. To be called last in a process.
+pub fn flush() {
+    log::logger().flush();
+}
+
+/// The `log` facade's logger.
+struct QueueLogger {
+    logger: Logger,
+    /// Writes the waiting lines when it is dropped.
+    writer: Mutex<Option<WorkerGuard>>,
+}
+
+impl Log for QueueLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_allowed(metadata.target(), metadata.level()) && self.logger.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if is_allowed(record.target(), record.level()) {
+            self.logger.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Decided here and not by filters: `RUST_LOG` may name a library's innermost module, and the longest name wins there.
+fn is_allowed(target: &str, level: Level) -> bool {
+    if target.starts_with(OWN_TARGET) {
+        return true;
+    }
+    let library = target.split("::").next().unwrap_or_default();
+    library != SILENCED_TARGET && (level <= Level::Warn || !NOISY_TARGETS.contains(&library))
+}
+
+/// Never fails: counts the lines that can't be written.
+struct CountingWriter<W> {
+    inner: W,
+    unwritten: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for CountingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.inner.write(bytes) {
+            Ok(written @ 1..) => Ok(written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            // Another process made it non-blocking; this thread may wait.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                thread::sleep(FLUSH_INTERVAL);
+                Err(ErrorKind::Interrupted.into())
+            }
+            Ok(0) | Err(_) => {
+                let lines = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
+                self.unwritten.fetch_add(lines as u64, Ordering::Relaxed);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    /// Called after each batch.
+    fn flush(&mut self) -> io::Result<()> {
+        thread::sleep(FLUSH_INTERVAL);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives these results, one per write.
+    struct Scripted(Vec<io::Result<usize>>, Vec<u8>);
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let written = self.0.remove(0)?.min(bytes.len());
+            self.1.extend_from_slice(&bytes[..written]);
+            Ok(written)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn library_below_warning_is_not_logged_whatever_the_filter() {
+        assert!(!is_allowed("sqlx::query", Level::Info) && !is_allowed("actix_http::h1::dispatcher", Level::Error));
+        assert!(is_allowed("sqlx", Level::Warn) && is_allowed("proconf_app_server::cli", Level::Trace));
+    }
+
+    #[test]
+    fn failed_write_drops_and_counts_its_lines_and_the_next_one_is_written() {
+        let results = vec![Err(ErrorKind::BrokenPipe.into()), Ok(0), Ok(100)];
+        let unwritten = Arc::default();
+        let mut writer = CountingWriter { inner: Scripted(results, Vec::new()), unwritten: Arc::clone(&unwritten) };
+        for lines in ["a\nb\n", "c\n", "d\n"] {
+            writer.write_all(lines.as_bytes()).unwrap();
+        }
+        assert_eq!((writer.inner.1, unwritten.load(Ordering::Relaxed)), (b"d\n".to_vec(), 3));
+    }
+
+    #[test]
+    fn interrupted_blocked_or_partial_write_is_continued() {
+        let results = vec![Err(ErrorKind::Interrupted.into()), Err(ErrorKind::WouldBlock.into()), Ok(3), Ok(100)];
+        let unwritten = Arc::default();
+        let mut writer = CountingWriter { inner: Scripted(results, Vec::new()), unwritten: Arc::clone(&unwritten) };
+        writer.write_all(b"a\nb\nc\n").unwrap();
+        assert_eq!((writer.inner.1, unwritten.load(Ordering::Relaxed)), (b"a\nb\nc\n".to_vec(), 0));
+    }
+}
