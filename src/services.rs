@@ -160,7 +160,7 @@ impl Shared {
         measured::watch_connections(&mut registry, capacity);
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
-        let accounts = accounts.counted_by(accounts::Counted::new(&registry));
+        let accounts = accounts.with_metrics(accounts::AccountMetrics::new(&registry));
         Ok(Self {
             windows,
             calls,

@@ -43,7 +43,7 @@ pub struct Settings {
     /// The roles that a call may be joined with.
     pub roles: Roles,
     /// The accounts.
-    pub accounts: accounts::Rules,
+    pub accounts: accounts::SessionConfig,
     /// The catch-up's window.
     pub catch_up: window::Rules,
     /// Whether an answer without a catch-up says why.
@@ -227,7 +227,7 @@ impl Values {
             },
             room_names,
             roles: Roles { of_users: self.all("APP_USERS__ROLES")?, of_guests: self.all("APP_GUESTS__ROLES")? },
-            accounts: accounts::Rules { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
+            accounts: accounts::SessionConfig { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
             catch_up: window::Rules {
                 fresh_for: self.get::<PossiblyNone>("APP_CATCH_UP__FRESH_FOR")?.0,
                 stale_if_error: self.get::<PossiblyNone>("APP_CATCH_UP__STALE_IF_ERROR")?.0,

@@ -1,9 +1,9 @@
-//! What happens to accounts, in the log and in numbers: each event once, with the request, the address and the account behind it,
-//! and never with what was typed.
+//! Security events of accounts, in the log and in the metrics. Each has the request, the address and the account, and never what
+//! was typed.
 
-use super::{Error, LoggedIn};
+use super::{Error, Session};
 use crate::asker::Asker;
-use crate::db::Session;
+use crate::db::SessionRecord;
 use crate::metrics::{Counter, Registry};
 
 const LOGINS: &str = "proconf_logins_total";
@@ -12,89 +12,118 @@ const REFRESHES: &str = "proconf_refreshes_total";
 const REFRESHES_HELP: &str =
     "Refresh tokens that were handed in, by outcome (reused: spent before, its session is revoked).";
 
-/// How logins and refreshes ended. Clones count together; the default counts nothing.
+/// Counts how logins and refreshes ended. Clones count together.
 #[derive(Clone)]
-pub struct Counted {
-    logins: [Counter; 5],
-    refreshes: [Counter; 4],
+pub struct AccountMetrics {
+    logins: LoginCounters,
+    refreshes: RefreshCounters,
 }
 
-impl Counted {
-    /// In `registry`.
+#[derive(Clone)]
+struct LoginCounters {
+    ok: Counter,
+    failed: Counter,
+    throttled: Counter,
+    overloaded: Counter,
+    error: Counter,
+}
+
+#[derive(Clone)]
+struct RefreshCounters {
+    ok: Counter,
+    refused: Counter,
+    reused: Counter,
+    error: Counter,
+}
+
+impl AccountMetrics {
+    /// Registers the counters in `registry`.
     #[must_use]
     pub fn new(registry: &Registry) -> Self {
-        let login = |outcome| registry.counter(LOGINS, LOGINS_HELP, &[("outcome", outcome)]);
-        let refresh = |outcome| registry.counter(REFRESHES, REFRESHES_HELP, &[("outcome", outcome)]);
+        Self::with(|name, help, outcome| registry.counter(name, help, &[("outcome", outcome)]))
+    }
+
+    /// Returns counters that count nothing.
+    pub(super) fn noop() -> Self {
+        Self::with(|_, _, _| Counter::noop())
+    }
+
+    fn with(counter: impl Fn(&'static str, &'static str, &'static str) -> Counter) -> Self {
+        let login = |outcome| counter(LOGINS, LOGINS_HELP, outcome);
+        let refresh = |outcome| counter(REFRESHES, REFRESHES_HELP, outcome);
         Self {
-            logins: ["ok", "failed", "throttled", "overloaded", "error"].map(login),
-            refreshes: ["ok", "refused", "reused", "error"].map(refresh),
+            logins: LoginCounters {
+                ok: login("ok"),
+                failed: login("failed"),
+                throttled: login("throttled"),
+                overloaded: login("overloaded"),
+                error: login("error"),
+            },
+            refreshes: RefreshCounters {
+                ok: refresh("ok"),
+                refused: refresh("refused"),
+                reused: refresh("reused"),
+                error: refresh("error"),
+            },
         }
     }
 }
 
-impl Default for Counted {
-    fn default() -> Self {
-        Self { logins: std::array::from_fn(|_| Counter::noop()), refreshes: std::array::from_fn(|_| Counter::noop()) }
-    }
-}
-
-pub(super) fn login(login: &Result<LoggedIn, Error>, user: Option<&str>, asker: &Asker, counted: &Counted) {
+pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, asker: &Asker, metrics: &AccountMetrics) {
     let (client, request_id) = (asker.client(), asker.request_id());
-    let [ok, failed, throttled, overloaded, error] = &counted.logins;
-    let ended = match login {
+    let logins = &metrics.logins;
+    let counter = match login {
         Ok(_) => {
-            log::info!(event = "login", client:%, user, request_id; "somebody signed in");
-            ok
+            log::info!(event = "login", client:%, user, request_id; "login succeeded");
+            &logins.ok
         }
         Err(Error::WrongCredentials) => {
             log::info!(event = "login-failed", client:%, user, request_id; "login failed");
-            failed
+            &logins.failed
         }
         Err(Error::Throttled(_)) => {
-            log::warn!(event = "login-limited", client:%, user, request_id; "a limit on failed logins is reached");
-            throttled
+            log::warn!(event = "login-limited", client:%, user, request_id; "login throttled: too many failures");
+            &logins.throttled
         }
-        Err(Error::Overloaded) => overloaded,
-        Err(_) => error,
+        Err(Error::Overloaded) => &logins.overloaded,
+        Err(_) => &logins.error,
     };
-    ended.increment(1);
+    counter.increment(1);
 }
 
-pub(super) fn refresh(refreshed: &Result<LoggedIn, Error>, counted: &Counted) {
-    let [ok, refused, _reused, error] = &counted.refreshes;
-    let ended = match refreshed {
-        Ok(_) => ok,
-        Err(Error::WrongCredentials) => refused,
-        Err(_) => error,
+pub(super) fn refresh(refreshed: &Result<Session, Error>, metrics: &AccountMetrics) {
+    let counter = match refreshed {
+        Ok(_) => &metrics.refreshes.ok,
+        Err(Error::WrongCredentials) => &metrics.refreshes.refused,
+        Err(_) => &metrics.refreshes.error,
     };
-    ended.increment(1);
+    counter.increment(1);
 }
 
-/// A refresh token that is no session's, or no longer: the account is not known then.
+/// Logs a refresh token without a session. The account is not known.
 pub(super) fn refresh_refused(asker: &Asker) {
     log::info!(
         event = "token-refused",
         reason = "no refresh token in force",
         client:% = asker.client(),
         request_id = asker.request_id();
-        "a refresh token was refused"
+        "refresh token rejected"
     );
 }
 
-/// Counted here over and above the refusal that it is too.
-pub(super) fn reused(session: &Session, asker: &Asker, counted: &Counted) {
-    let [_, _, reused, _] = &counted.refreshes;
-    reused.increment(1);
+/// Logs and counts a reused token. It is counted as refused too.
+pub(super) fn reused(session: &SessionRecord, asker: &Asker, metrics: &AccountMetrics) {
+    metrics.refreshes.reused.increment(1);
     log::warn!(
         event = "refresh-reused",
         client:% = asker.client(),
         user = session.user_id.as_str(),
         session = session.id.as_str(),
         request_id = asker.request_id();
-        "a spent refresh token was used; its session is revoked"
+        "refresh token reused; session revoked"
     );
 }
 
 pub(super) fn logout(user: &str, asker: &Asker) {
-    log::info!(event = "logout", client:% = asker.client(), user, request_id = asker.request_id(); "somebody signed out");
+    log::info!(event = "logout", client:% = asker.client(), user, request_id = asker.request_id(); "logout");
 }

@@ -1,75 +1,113 @@
-//! One attempt to sign in, from its count to its session.
+//! Logging in: from the limit on failed logins to the session.
 
-use super::{Accounts, Error, LoggedIn, milliseconds, password, refresh_token, throttle};
-use crate::db::{NewSession, Session, User};
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::login_limit::LoginAttempt;
+use super::{Accounts, Error, Session, email, events, milliseconds, new_password, password, refresh_token, run_detached};
+use crate::asker::Asker;
+use crate::db::{NewSession, SessionRecord, User};
 use crate::random;
 
 impl Accounts {
-    /// `user` becomes the account's id, if there is such an account.
-    pub(super) async fn attempt(
-        &self,
-        applicant: throttle::Applicant,
-        email: String,
-        password: &str,
-        user: &mut Option<String>,
-    ) -> Result<LoggedIn, Error> {
-        // Begun before the password is looked at: fifty guesses at one instant are fifty.
-        let attempt = applicant.begin(&self.database).await?;
-        let checked = self.check(email, password, &attempt, user).await;
-        match &checked {
-            // It ended together with the session's start.
-            Ok(_) => {}
-            Err(Error::WrongCredentials) => attempt.failed(&self.database).await?,
-            // Nothing can be written just now.
-            Err(Error::Database(_)) => attempt.withdrawn_later(self.database.clone()),
-            Err(_) => attempt.withdrawn(&self.database).await?,
-        }
-        checked
+    /// Starts a session for `asker`.
+    ///
+    /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same answer.
+    ///
+    /// # Errors
+    ///
+    /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
+    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<Session, Error> {
+        let email = email::normalise(email)?;
+        new_password::check_length(password)?;
+        let attempt = LoginAttempt::new(&email, asker.client());
+        // Cancelling a queued login has no side effects.
+        let permit = self.wait_for_permit(&attempt).await;
+        // A task of its own: a password that was checked is counted, also if the client has gone.
+        let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
+        run_detached(async move {
+            let mut user_id = None;
+            let login = match permit {
+                Ok(permit) => this.authenticate(&attempt, permit, &email, &password, &mut user_id).await,
+                Err(error) => Err(error),
+            };
+            events::login(&login, user_id.as_deref(), &asker, &this.metrics);
+            login
+        })
+        .await
     }
 
-    async fn check(
+    /// Waits for leave to hash. Throttled clients and a failing database take no place in the queue.
+    async fn wait_for_permit(&self, attempt: &LoginAttempt) -> Result<OwnedSemaphorePermit, Error> {
+        attempt.check(&self.database, self.clock.unix_milliseconds()).await?;
+        self.hasher.acquire().await
+    }
+
+    /// Checks the password and starts a session. `user_id` becomes the account's id, if there is such an account.
+    async fn authenticate(
         &self,
-        email: String,
+        attempt: &LoginAttempt,
+        permit: OwnedSemaphorePermit,
+        email: &str,
         password: &str,
-        attempt: &throttle::Attempt,
-        id: &mut Option<String>,
-    ) -> Result<LoggedIn, Error> {
-        // An account that changed since its password was checked is looked at once more: another login may have renewed its hash.
-        for _ in 0..2 {
-            let user = self.database.user_by_email(email.clone()).await?;
-            *id = user.as_ref().map(|user| user.id.clone());
-            let hash = user.as_ref().map(|user| user.password_hash.clone());
-            let matches = self.hasher.verify(password, hash, attempt.known_here()).await?;
-            let user = user.filter(|user| matches && !user.disabled).ok_or(Error::WrongCredentials)?;
-            let outdated = password::is_outdated(&user.password_hash).then(|| user.password_hash.clone());
-            if let Some(logged_in) = self.start_session(user, attempt).await? {
-                if let (Some(outdated), Some(id)) = (outdated, id) {
-                    self.renew_hash(id, outdated, password).await;
-                }
-                return Ok(logged_in);
-            }
+        user_id: &mut Option<String>,
+    ) -> Result<Session, Error> {
+        let user = self.verify(attempt, permit, email, password, user_id).await?;
+        if let Some(session) = self.start_session(attempt, user, password).await? {
+            return Ok(session);
         }
+        // The account changed since its password was checked: another login may have renewed its hash.
+        let permit = self.hasher.acquire().await?;
+        let user = self.verify(attempt, permit, email, password, user_id).await?;
+        self.start_session(attempt, user, password).await?.ok_or(Error::WrongCredentials)
+    }
+
+    /// Checks the limit and then the password. A failure is counted before `_permit` is released, so that the limit is exceeded
+    /// by no more failures than there are permits.
+    async fn verify(
+        &self,
+        attempt: &LoginAttempt,
+        _permit: OwnedSemaphorePermit,
+        email: &str,
+        password: &str,
+        user_id: &mut Option<String>,
+    ) -> Result<User, Error> {
+        attempt.check(&self.database, self.clock.unix_milliseconds()).await?;
+        let user = self.database.user_by_email(email.to_owned()).await?;
+        *user_id = user.as_ref().map(|user| user.id.clone());
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let is_right = self.hasher.verify(password, hash).await?;
+        if let Some(user) = user.filter(|user| is_right && !user.disabled) {
+            return Ok(user);
+        }
+        attempt.record_failure(&self.database, self.clock.unix_milliseconds()).await?;
         Err(Error::WrongCredentials)
     }
 
     /// `None` if the account was disabled or got another password meanwhile.
-    async fn start_session(&self, user: User, attempt: &throttle::Attempt) -> Result<Option<LoggedIn>, Error> {
+    async fn start_session(&self, attempt: &LoginAttempt, user: User, password: &str) -> Result<Option<Session>, Error> {
         let refresh_token = random::secret();
         let now = self.clock.unix_milliseconds();
-        let session = Session { id: random::id(), user_id: user.id, email: user.email, name: user.name };
+        let record = SessionRecord { id: random::id(), user_id: user.id, email: user.email, name: user.name };
         let new = NewSession {
-            id: session.id.clone(),
-            user_id: session.user_id.clone(),
-            password_hash: user.password_hash,
+            id: record.id.clone(),
+            user_id: record.user_id.clone(),
+            password_hash: user.password_hash.clone(),
             refresh_token_hash: refresh_token::hash(&refresh_token),
             created_at: now,
-            expires_at: now.saturating_add(milliseconds(self.rules.session_ttl)),
+            expires_at: now.saturating_add(milliseconds(self.config.session_ttl)),
         };
-        let started = self.database.insert_session(new, attempt.succeeded()).await?;
-        Ok(started.then(|| self.logged_in(session, refresh_token)))
+        if !self.database.insert_session(new, attempt.account_and_address()).await? {
+            return Ok(None);
+        }
+        if password::is_outdated(&user.password_hash) {
+            self.renew_hash(&record.user_id, user.password_hash, password).await;
+        }
+        Ok(Some(self.session(record, refresh_token)))
     }
 
-    /// Takes the place of a hash made in an older way. The session is there already, so that a failure is no reason to keep it.
+    /// Replaces a hash made with other parameters. The session exists already, so that a failure is only logged.
     async fn renew_hash(&self, id: &str, outdated: String, password: &str) {
         let renewed = async {
             let hash = self.hasher.hash(password).await?;
@@ -78,5 +116,58 @@ impl Accounts {
         if let Err(error) = renewed.await {
             log::warn!(user = id, cause:% = error; "a password's hash could not be renewed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::accounts::{Revocations, SessionConfig};
+    use crate::background::Background;
+    use crate::clock::Clock;
+    use crate::db::Database;
+    use crate::jwt::{Rules, Tokens};
+    use crate::secret::Secret;
+
+    #[actix_rt::test]
+    async fn cancelled_login_in_the_queue_has_no_side_effects() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db", folder.path().display());
+        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let (secret, ttl) = (Secret::new("a secret of thirty-two bytes or more"), Duration::from_hours(1));
+        let config = SessionConfig { session_ttl: ttl, secrets: vec![secret.clone()] };
+        let rules = Rules {
+            secret,
+            previous_secrets: Vec::new(),
+            issuer: "i".into(),
+            audience: "a".into(),
+            user_ttl: ttl,
+            guest_ttl: None,
+            room_names: crate::room::NameComparison::Exact,
+        };
+        let tokens = Arc::new(Tokens::new(rules, Clock::system()));
+        let accounts = Accounts::new(database.clone(), tokens, Revocations::default(), config, Clock::system());
+        let accounts = Arc::new(accounts);
+        let mut busy = Vec::new();
+        for _ in 0..std::thread::available_parallelism().unwrap().get() {
+            busy.push(accounts.hasher.acquire().await.unwrap());
+        }
+        let asker = Asker::nobody();
+        for _ in 0..20 {
+            let queued = accounts.log_in("ann@example.com", "guess", &asker);
+            assert!(tokio::time::timeout(Duration::from_millis(50), queued).await.is_err(), "no permit is free");
+        }
+        drop(busy);
+        let attempt = LoginAttempt::new("ann@example.com", asker.client());
+        let now = Clock::system().unix_milliseconds();
+        attempt.check(&database, now).await.unwrap();
+        for _ in 0..10 {
+            let failed = accounts.log_in("ann@example.com", "guess", &asker).await;
+            assert!(matches!(failed, Err(Error::WrongCredentials)), "{failed:?}");
+        }
+        let throttled = accounts.log_in("ann@example.com", "guess", &asker).await;
+        assert!(matches!(throttled, Err(Error::Throttled(_))), "{throttled:?}");
     }
 }

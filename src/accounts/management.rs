@@ -22,7 +22,7 @@ pub async fn add(
 ) -> Result<(), Error> {
     let (email, name) = (email::validate_new(email)?, display_name(name)?);
     new_password::check(password, min_password, &[&email, &name])?;
-    let password_hash = password::Hasher::new().hash(password).await?;
+    let password_hash = password::hash(password)?;
     let user = NewUser { id: random::id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
     Ok(database.insert_user(user).await?)
 }
@@ -69,7 +69,7 @@ pub async fn set_password(
     let email = email::normalise(email)?;
     let user = database.user_by_email(email.clone()).await?.ok_or(Error::NoSuchAccount)?;
     new_password::check(password, min_password, &[&email, &user.name])?;
-    let hash = password::Hasher::new().hash(password).await?;
+    let hash = password::hash(password)?;
     found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
 }
 

@@ -1,33 +1,30 @@
-//! Accounts: who may sign in, how often one may try, and how long a session goes on. Knows neither HTTP nor SQL.
+//! Accounts: logins, the limit on failed ones, and sessions.
 
 mod admissions;
 mod email;
 mod events;
-mod giving_way;
-mod limit;
-mod line;
-mod logged_in;
 mod login;
+mod login_limit;
 pub mod management;
 mod new_password;
 mod password;
 mod refresh_token;
 mod revocations;
-mod throttle;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use admissions::{Admission, Admissions};
-pub use events::Counted;
-pub use logged_in::LoggedIn;
+pub use events::AccountMetrics;
 pub use revocations::{Revocations, Watch};
+pub use session::Session;
 
 use crate::asker::Asker;
 use crate::background::GivenUp;
 use crate::caller::StreamTicket;
 use crate::clock::Clock;
-use crate::db::{self, Database, Refresh, Session};
+use crate::db::{self, Database, Refresh, SessionRecord};
 use crate::jwt::Tokens;
 use crate::secret::Secret;
 
@@ -36,9 +33,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A refresh token that nobody used for so long is dead.
 const IDLE: Duration = Duration::from_hours(7 * 24);
 
-/// What sessions are held to.
+/// Settings of sessions.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct SessionConfig {
     /// How long a session lasts from its login (`APP_AUTH__REFRESH_TTL`).
     pub session_ttl: Duration,
     /// The secrets that refresh tokens' successors are derived under, the one in force first.
@@ -59,7 +56,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Too many failures; a password will be checked again after this time.
+    /// Too many failures; a password is checked again after this time.
     #[error("too many failed logins")]
     Throttled(Duration),
     /// The e-mail has an account already.
@@ -88,88 +85,67 @@ impl From<db::Error> for Error {
     }
 }
 
-/// Signs users in, carries their sessions on, and ends them.
+/// Starts, refreshes and ends sessions.
 pub struct Accounts {
     database: Database,
     hasher: password::Hasher,
-    lines: line::Lines,
     tokens: Arc<Tokens>,
     revocations: Revocations,
-    successors: refresh_token::Successors,
-    rules: Rules,
+    rotation_keys: refresh_token::RotationKeys,
+    config: SessionConfig,
     clock: Clock,
-    counted: Counted,
+    metrics: AccountMetrics,
 }
 
 impl Accounts {
     /// The accounts in `database`. Sessions that end are ended in `revocations` at once.
     #[must_use]
-    pub fn new(database: Database, tokens: Arc<Tokens>, revocations: Revocations, rules: Rules, clock: Clock) -> Self {
-        let successors = refresh_token::Successors::new(&rules.secrets);
-        let (hasher, lines, counted) = (password::Hasher::new(), throttle::lines(), Counted::default());
-        Self { database, hasher, lines, tokens, revocations, successors, rules, clock, counted }
+    pub fn new(
+        database: Database,
+        tokens: Arc<Tokens>,
+        revocations: Revocations,
+        config: SessionConfig,
+        clock: Clock,
+    ) -> Self {
+        let rotation_keys = refresh_token::RotationKeys::new(&config.secrets);
+        let (hasher, metrics) = (password::Hasher::new(), AccountMetrics::noop());
+        Self { database, hasher, tokens, revocations, rotation_keys, config, clock, metrics }
     }
 
-    /// Counts logins and refreshes from here on.
+    /// Counts logins and refreshes in `metrics`.
     #[must_use]
-    pub fn counted_by(self, counted: Counted) -> Self {
-        Self { counted, ..self }
+    pub fn with_metrics(self, metrics: AccountMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
-    /// Starts a session for `asker`.
-    ///
-    /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same answer.
-    ///
-    /// # Errors
-    ///
-    /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
-    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<LoggedIn, Error> {
-        let email = email::normalise(email)?;
-        new_password::check_length(password)?;
-        let client = asker.client();
-        let applicant = throttle::Applicant::wait(&self.database, &self.lines, &email, client, &self.clock).await;
-        // A task of its own: a client that hangs up must not leave an attempt that never ends.
-        let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
-        to_its_end(async move {
-            let mut user = None;
-            let login = match applicant {
-                Ok(applicant) => this.attempt(applicant, email, &password, &mut user).await,
-                Err(error) => Err(error),
-            };
-            events::login(&login, user.as_deref(), &asker, &this.counted);
-            login
-        })
-        .await
-    }
-
-    /// Carries a session on: a new user token, and a new refresh token in place of this one.
+    /// Refreshes a session: a new user token, and a new refresh token in place of `token`.
     ///
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
-    pub async fn refresh(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
-        // A task of its own: whoever hands in a spent token and hangs up must not keep its session alive.
+    pub async fn refresh(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<Session, Error> {
+        // A task of its own: a client that sends a reused token and disconnects must not keep its session alive.
         let (this, token, asker) = (Arc::clone(self), token.to_owned(), asker.clone());
-        to_its_end(async move {
-            let refreshed = this.carry_on(&token, &asker).await;
-            events::refresh(&refreshed, &this.counted);
+        run_detached(async move {
+            let refreshed = this.rotate(&token, &asker).await;
+            events::refresh(&refreshed, &this.metrics);
             refreshed
         })
         .await
     }
 
-    async fn carry_on(&self, token: &str, asker: &Asker) -> Result<LoggedIn, Error> {
+    async fn rotate(&self, token: &str, asker: &Asker) -> Result<Session, Error> {
         let now = self.clock.unix_milliseconds();
-        let successor = self.successors.of(token);
+        let successor = self.rotation_keys.successor_of(token);
         let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
         match self.database.spend_refresh_token(hash, next, now, now - milliseconds(IDLE)).await? {
-            Refresh::Rotated(session) => Ok(self.logged_in(session, successor)),
-            Refresh::SpentAt(at, session) if now - at < milliseconds(GRACE) => {
+            Refresh::Rotated(session) => Ok(self.session(session, successor)),
+            Refresh::Reused(at, session) if now - at < milliseconds(GRACE) => {
                 let successor = self.stored_successor(token).await?.ok_or_else(|| refused(asker))?;
-                Ok(self.logged_in(session, successor))
+                Ok(self.session(session, successor))
             }
-            Refresh::SpentAt(_, session) => {
-                events::reused(&session, asker, &self.counted);
+            Refresh::Reused(_, session) => {
+                events::reused(&session, asker, &self.metrics);
                 self.revoke(session.id).await?;
                 Err(Error::WrongCredentials)
             }
@@ -179,7 +155,7 @@ impl Accounts {
 
     /// The successor that `token` was spent for. The secret in force may have changed since.
     async fn stored_successor(&self, token: &str) -> Result<Option<String>, Error> {
-        for successor in self.successors.all_of(token) {
+        for successor in self.rotation_keys.all_successors_of(token) {
             if self.database.session_of_refresh_token(refresh_token::hash(&successor)).await?.is_some() {
                 return Ok(Some(successor));
             }
@@ -193,9 +169,9 @@ impl Accounts {
     ///
     /// [`Error::Database`].
     pub async fn log_out(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<(), Error> {
-        // A task of its own: a page that is closed says goodbye and hangs up, and means it.
+        // A task of its own: a page that is closed logs out and disconnects.
         let (this, hash, asker) = (Arc::clone(self), refresh_token::hash(token), asker.clone());
-        to_its_end(async move {
+        run_detached(async move {
             if let Some((session, user)) = this.database.session_of_refresh_token(hash).await?
                 && this.revoke(session).await?
             {
@@ -223,25 +199,25 @@ impl Accounts {
         Ok(revoked)
     }
 
-    fn logged_in(&self, session: Session, refresh_token: String) -> LoggedIn {
-        LoggedIn {
-            token: self.tokens.for_user(&session.user_id, &session.id),
+    fn session(&self, record: SessionRecord, refresh_token: String) -> Session {
+        Session {
+            token: self.tokens.for_user(&record.user_id, &record.id),
             expires_in: self.tokens.user_ttl(),
             refresh_token,
-            id: session.user_id,
-            email: session.email,
-            name: session.name,
+            id: record.user_id,
+            email: record.email,
+            name: record.name,
         }
     }
 }
 
-/// Does `work` on this worker to its end, even if nobody waits for it any more.
-async fn to_its_end<T: 'static>(work: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
+/// Runs `work` to its end on this worker, even if the caller is cancelled.
+async fn run_detached<T: 'static>(work: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
     let task = tokio::task::spawn_local(work);
     task.await.unwrap_or(Err(Error::Database(db::Error::GivenUp(GivenUp))))
 }
 
-/// Says in the log what is 401 to `asker`.
+/// Logs why `asker` gets a 401.
 fn refused(asker: &Asker) -> Error {
     events::refresh_refused(asker);
     Error::WrongCredentials

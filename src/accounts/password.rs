@@ -1,6 +1,4 @@
-//! Passwords: argon2id, off the event loop, at most one a core at a time, on threads that give way to all others as long as those
-//! leave them some time. Each hash takes 19 MiB; the memory is kept and used again, because an allocator that gets it back in
-//! pieces does not give it back to the system.
+//! Passwords: argon2id on a low-priority thread pool, at most one hash a core at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,120 +6,85 @@ use std::time::Duration;
 use argon2::password_hash::PasswordHasher as _;
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use tokio::sync::{AcquireError, OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Error;
-use super::giving_way::GivingWay;
-use crate::background::Background;
+use crate::background::LowPriorityPool;
 
-/// How long a login waits for its turn; a person who waits longer has tried again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a login waits for a permit.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// How many strangers may stand in line among those who were here before, for each core: enough that a crowd of the latter leaves
-/// strangers their share, and few enough that a storm of strangers holds none of the latter up for long.
-const STRANGERS: usize = 8;
-
-/// OWASP's second choice for argon2id: 19 MiB, two passes, one lane. 15 to 20 ms on the machines we measured.
+/// OWASP's second choice for argon2id: 19 MiB, two passes, one lane. It takes 15 to 20 ms.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// A password that nobody has; its hash stands in where there is no account.
-const NOBODYS: &str = "nobody has this password";
+/// A password of no account; its hash stands in where there is no account.
+const DUMMY: &str = "the password of no account";
 
-/// Hashes and verifies.
+/// Verifies and hashes passwords off the event loop.
 pub(super) struct Hasher {
-    turns: Arc<Semaphore>,
-    /// Strangers wait for a place in that line first, and those who signed in from the same place before do not: a storm of
-    /// strangers must not keep them out. Not by a turn of their own: two hashes on one core take longer together than one after
-    /// the other.
-    strangers: Arc<Semaphore>,
-    threads: OnceCell<(Background, GivingWay)>,
+    /// One a core. Waiters are served in their order.
+    permits: Arc<Semaphore>,
+    pool: LowPriorityPool,
     memory: Memory,
-    /// That of threads that give way. Not shared, because its lock would be.
-    memory_there: Memory,
     dummy: OnceCell<String>,
-}
-
-/// Leave to hash once; given back when it is dropped.
-struct Turn {
-    _stranger: Option<OwnedSemaphorePermit>,
-    _turn: OwnedSemaphorePermit,
 }
 
 impl Hasher {
     pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            turns: Arc::new(Semaphore::new(cores())),
-            strangers: Arc::new(Semaphore::new(STRANGERS * cores())),
-            threads: OnceCell::new(),
+            permits: Arc::new(Semaphore::new(cores)),
+            pool: LowPriorityPool::new(cores),
             memory: Memory::default(),
-            memory_there: Memory::default(),
             dummy: OnceCell::new(),
         }
     }
 
-    /// A new PHC string, with a salt of its own.
-    pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
-        let turn = self.turn(false).await?;
-        let password = normalised(password);
-        self.off_the_event_loop(turn, move |_| {
-            let hash = argon2()?.hash_password(password.as_bytes()).map_err(|_| Error::Hash)?;
-            Ok(hash.to_string())
-        })
-        .await
-    }
-
-    /// Whether `password` is the one of `hash`. With no hash the same work is done, for nothing.
-    /// `known` says that they stand in line at once, where a stranger may have to wait for a place in it.
-    pub(super) async fn verify(&self, password: &str, hash: Option<String>, known: bool) -> Result<bool, Error> {
-        // Made on first use, before the account is known to be there or not.
-        let dummy = self.dummy.get_or_try_init(|| self.hash(NOBODYS)).await?;
-        let has_hash = hash.is_some();
-        let hash = hash.unwrap_or_else(|| dummy.clone());
-        let password = normalised(password);
-        let turn = self.turn(known).await?;
-        self.off_the_event_loop(turn, move |memory| {
-            let matches = memory.with(|blocks| matches(password.as_bytes(), &hash, blocks))?;
-            Ok(matches && has_hash)
-        })
-        .await
-    }
-
-    async fn turn(&self, known: bool) -> Result<Turn, Error> {
-        let turn = async {
-            let stranger = if known { None } else { Some(Arc::clone(&self.strangers).acquire_owned().await?) };
-            Ok(Turn { _stranger: stranger, _turn: Arc::clone(&self.turns).acquire_owned().await? })
-        };
-        match tokio::time::timeout(PATIENCE, turn).await {
-            Ok(turn) => turn.map_err(|_: AcquireError| Error::Overloaded),
-            Err(_) => Err(Error::Overloaded),
+    /// Waits for leave to verify one password. Released when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overloaded`] if the queue is longer than can be served in two seconds.
+    pub(super) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Error> {
+        match timeout(MAX_WAIT, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // Too late; it is never closed.
+            _ => Err(Error::Overloaded),
         }
     }
 
-    async fn off_the_event_loop<T: Send + 'static>(
-        &self,
-        turn: Turn,
-        work: impl FnOnce(&Memory) -> Result<T, Error> + Clone + Send + 'static,
-    ) -> Result<T, Error> {
-        let start = || async {
-            let threads = Background::for_blocking_work(cores()).map_err(|_| Error::Hash)?;
-            Ok::<_, Error>((threads, GivingWay::start(cores())))
-        };
-        let (threads, giving_way) = self.threads.get_or_try_init(start).await?;
-        let (giving_way, memory, memory_there) = (giving_way.clone(), self.memory.clone(), self.memory_there.clone());
-        let work = threads.run_blocking(move || {
-            let there = work.clone();
-            let result = giving_way.wait_for(move || there(&memory_there)).unwrap_or_else(|| work(&memory));
-            drop(turn);
-            result
-        });
-        work.await.unwrap_or(Err(Error::Hash))
+    /// Returns whether `password` is the one of `hash`. Without a hash the same work is done, and the result is `false`.
+    pub(super) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, Error> {
+        // Made on first use, whether there is an account or not.
+        let dummy = self.dummy.get_or_try_init(|| self.hash(DUMMY)).await?;
+        let has_hash = hash.is_some();
+        let (hash, password) = (hash.unwrap_or_else(|| dummy.clone()), normalised(password));
+        let memory = self.memory.clone();
+        let verify = move || memory.with(|blocks| matches(password.as_bytes(), &hash, blocks));
+        Ok(self.pool.run(verify).await.unwrap_or(Err(Error::Hash))? && has_hash)
+    }
+
+    /// Returns a new PHC string, as [`hash`] does.
+    pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
+        let password = password.to_owned();
+        self.pool.run(move || hash(&password)).await.unwrap_or(Err(Error::Hash))
     }
 }
 
-/// The memory of earlier hashes, as many as were ever made at once.
+/// Returns a new PHC string, with a salt of its own. Blocks the thread for as long as it takes.
+pub(super) fn hash(password: &str) -> Result<String, Error> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| Error::Hash)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password(normalised(password).as_bytes()).map_err(|_| Error::Hash)?;
+    Ok(hash.to_string())
+}
+
+/// Buffers of earlier hashes, as many as were ever in use at once. An allocator that gets 19 MiB back in pieces does not
+/// return them to the system.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
 
@@ -164,15 +127,6 @@ pub(super) fn is_outdated(hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| is_new(&hash) != Some(true))
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn argon2() -> Result<Argon2<'static>, Error> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| Error::Hash)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
 /// The same characters typed on two keyboards are the same password (NIST SP 800-63B-4 section 3.1.1.2).
 pub(super) fn normalised(password: &str) -> String {
     password.nfc().collect()
@@ -181,76 +135,46 @@ pub(super) fn normalised(password: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    /// For tests that keep all cores busy, and for those that would fail beside them.
-    static CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
     #[actix_rt::test]
-    async fn a_password_is_itself_to_the_last_byte_and_in_either_normal_form() {
+    async fn password_is_compared_to_the_last_byte_and_in_either_normal_form() {
         let hasher = Hasher::new();
         let password = format!("{}\0 é🎥", "x".repeat(200));
         let hash = hasher.hash(&password).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(!is_outdated(&hash));
         assert_ne!(hash, hasher.hash(&password).await.unwrap(), "each hash has a salt of its own");
-        let verify = |password: String| hasher.verify_owned(password, hash.clone());
-        assert!(verify(password.clone()).await);
-        assert!(verify(password.replace('é', "e\u{301}")).await);
+        let verify = async |password: &str| hasher.verify(password, Some(hash.clone())).await.unwrap();
+        assert!(verify(&password).await);
+        assert!(verify(&password.replace('é', "e\u{301}")).await);
         for other in
             [password.replace("x\0", "y\0"), password.to_uppercase(), format!("{password} "), password[1..].to_owned()]
         {
-            assert!(!verify(other).await);
+            assert!(!verify(&other).await);
         }
     }
 
     #[actix_rt::test]
-    async fn where_there_is_no_account_no_password_is_right() {
-        assert!(!Hasher::new().verify(NOBODYS, None, false).await.unwrap());
+    async fn no_password_is_right_without_an_account() {
+        assert!(!Hasher::new().verify(DUMMY, None).await.unwrap());
     }
 
     #[actix_rt::test]
-    async fn a_storm_of_strangers_does_not_keep_out_who_was_here_before() {
-        let _cores = CORES.lock().await;
-        let hasher = Rc::new(Hasher::new());
-        let hash = hasher.hash("secret").await.unwrap();
-        assert!(hasher.verify("secret", Some(hash.clone()), true).await.unwrap());
-        let done = Rc::new(Cell::new(0));
-        for _ in 0..3 * STRANGERS * cores() {
-            let (hasher, hash, done) = (Rc::clone(&hasher), hash.clone(), Rc::clone(&done));
-            actix_rt::spawn(async move {
-                if hasher.verify("guess", Some(hash), false).await.is_ok() {
-                    done.set(done.get() + 1);
-                }
-            });
-        }
-        // All of them wait by then, but for those that are being hashed.
-        tokio::task::yield_now().await;
-        assert!(hasher.verify("secret", Some(hash), true).await.unwrap());
-        assert!(done.get() <= (STRANGERS + 3) * cores(), "{} were before", done.get());
-    }
-
-    #[actix_rt::test]
-    async fn where_others_leave_no_core_any_time_a_password_is_checked_all_the_same() {
-        let _cores = CORES.lock().await;
+    async fn waiters_are_served_in_order_and_cancelled_or_late_ones_leave_the_queue() {
         let hasher = Hasher::new();
-        let hash = hasher.hash("secret").await.unwrap();
-        let over = Arc::new(AtomicBool::new(false));
-        for _ in 0..3 * cores() {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || while !over.load(Ordering::Relaxed) {});
-        }
-        // A thread that only gets what they leave would take three times as long at least.
-        let checked = tokio::time::timeout(Duration::from_secs(5), hasher.verify("secret", Some(hash), false)).await;
-        over.store(true, Ordering::Relaxed);
-        assert!(checked.unwrap().unwrap());
-    }
-
-    impl Hasher {
-        async fn verify_owned(&self, password: String, hash: String) -> bool {
-            self.verify(&password, Some(hash), true).await.unwrap()
-        }
+        let all = u32::try_from(hasher.permits.available_permits()).unwrap();
+        let busy = Arc::clone(&hasher.permits).acquire_many_owned(all).await.unwrap();
+        assert!(matches!(hasher.acquire().await, Err(Error::Overloaded)), "after {MAX_WAIT:?}");
+        let mut cancelled = Box::pin(hasher.acquire());
+        assert!(futures_util::poll!(&mut cancelled).is_pending());
+        let mut first = Box::pin(Arc::clone(&hasher.permits).acquire_many_owned(all));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let mut second = Box::pin(hasher.acquire());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop((cancelled, busy));
+        let first = first.await.unwrap();
+        assert!(futures_util::poll!(&mut second).is_pending(), "the first one has them all");
+        drop(first);
+        assert!(second.await.is_ok());
     }
 }

@@ -23,13 +23,13 @@ pub(super) fn hash(token: &str) -> String {
     hex
 }
 
-/// Derives successors.
-pub(super) struct Successors {
+/// The keys that derive a refresh token's successor.
+pub(super) struct RotationKeys {
     in_force: Key,
     previous: Vec<Key>,
 }
 
-impl Successors {
+impl RotationKeys {
     /// Under keys derived from `secrets`, the one in force first.
     pub(super) fn new(secrets: &[Secret]) -> Self {
         let mut keys = secrets.iter().map(|secret| {
@@ -41,12 +41,12 @@ impl Successors {
     }
 
     /// The token that follows on `token`.
-    pub(super) fn of(&self, token: &str) -> String {
+    pub(super) fn successor_of(&self, token: &str) -> String {
         successor(&self.in_force, token)
     }
 
     /// The same, under each secret that may have been in force.
-    pub(super) fn all_of(&self, token: &str) -> Vec<String> {
+    pub(super) fn all_successors_of(&self, token: &str) -> Vec<String> {
         std::iter::once(&self.in_force).chain(&self.previous).map(|key| successor(key, token)).collect()
     }
 }
@@ -68,12 +68,12 @@ mod tests {
     #[test]
     fn a_successor_is_always_the_same_and_found_after_the_secret_changed() {
         let (old, new) = (Secret::new("old"), Secret::new("new"));
-        let before = Successors::new(std::slice::from_ref(&old));
-        let after = Successors::new(&[new, old]);
-        assert_eq!(before.of("token"), before.of("token"));
-        assert_ne!(before.of("token"), before.of("tokem"));
-        assert_ne!(before.of("token"), after.of("token"));
-        assert!(after.all_of("token").contains(&before.of("token")));
-        assert!(before.of("token").len() >= 43);
+        let before = RotationKeys::new(std::slice::from_ref(&old));
+        let after = RotationKeys::new(&[new, old]);
+        assert_eq!(before.successor_of("token"), before.successor_of("token"));
+        assert_ne!(before.successor_of("token"), before.successor_of("tokem"));
+        assert_ne!(before.successor_of("token"), after.successor_of("token"));
+        assert!(after.all_successors_of("token").contains(&before.successor_of("token")));
+        assert!(before.successor_of("token").len() >= 43);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::login_limit::KNOWN_FOR;
 use super::milliseconds;
 use crate::background::Background;
 use crate::clock::Clock;
@@ -30,9 +31,6 @@ const KEPT_AFTER_ITS_END: Duration = Duration::from_hours(24);
 const PRUNE_INTERVAL: u64 = 20;
 /// The most rows that one step deletes.
 const PRUNE_LIMIT: u32 = 2_000;
-/// How long a count of failed logins is kept, and how long the memory of a success.
-const FAILURES_KEPT: Duration = Duration::from_hours(24);
-const SUCCESSES_KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// The sessions that were revoked not so long ago that one of their tokens could still be good, and since when that is known:
 /// by a timer, so that a clock that is set makes no token good again. Clones share them.
@@ -137,7 +135,7 @@ impl Watcher {
         let done = async {
             let expired = KEPT_AFTER_ITS_END.max(self.relevant);
             self.database.forget_sessions_expired_before(before(expired)).await?;
-            self.database.forget_login_failures(before(FAILURES_KEPT), before(SUCCESSES_KEPT)).await
+            self.database.delete_login_failures(before(SKEW), before(KNOWN_FOR)).await
         };
         if let Err(error) = done.await {
             log::warn!(cause:% = error; "old sessions could not be deleted");

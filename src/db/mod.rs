@@ -17,9 +17,9 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 
 pub use self::url::accepts;
 pub use file::is_exposed;
-pub use login_failures::{EndedAttempt, LoginFailures};
+pub use login_failures::LoginFailures;
 pub use preflight::preflight;
-pub use sessions::{NewSession, Refresh, Session};
+pub use sessions::{NewSession, Refresh, SessionRecord};
 pub use users::{NewUser, User};
 
 use crate::background::{Background, GivenUp};
@@ -46,8 +46,8 @@ const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 const SQLITE_PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
 
-/// Run on each new connection to PostgreSQL. A replica that froze in the middle of a transaction keeps rows locked that others
-/// wait for, all logins from one address for one; they get on before [`WORK_TIMEOUT`].
+/// Run on each new connection to PostgreSQL. A replica that freezes within a transaction keeps rows locked, those of an account
+/// for example. The others continue before [`WORK_TIMEOUT`].
 const POSTGRESQL_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
 /// Why the database gave no answer. For the log: the text may contain SQL.
@@ -154,19 +154,10 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        self.run_after(Duration::ZERO, work).await
-    }
-
-    /// The same for somebody who has `waited` so long already, which is taken off its time.
-    async fn run_after<T, F>(&self, waited: Duration, work: impl FnOnce(Pools) -> F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-    {
         let work = work(self.pools.clone());
         let patience = if self.file.is_some() { SQLITE_WORK_TIMEOUT } else { WORK_TIMEOUT };
         // The timer is the background's too: a worker's ends with the worker.
-        let work = async move { tokio::time::timeout(patience.saturating_sub(waited), work).await };
+        let work = async move { tokio::time::timeout(patience, work).await };
         Ok(self.background.run(work).await?.map_err(|_| Error::TimedOut)??)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Database, EndedAttempt, Error, login_failures};
+use super::{Database, Error, login_failures};
 
 /// A session at its start, with its first refresh token.
 pub struct NewSession {
@@ -32,7 +32,7 @@ impl fmt::Debug for NewSession {
 
 /// A session that goes on, and whose it is.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub struct SessionRecord {
     /// The session's id.
     pub id: String,
     /// The account.
@@ -47,21 +47,21 @@ pub struct Session {
 #[derive(Debug)]
 pub enum Refresh {
     /// It was good; it is spent now, and its successor is stored.
-    Rotated(Session),
+    Rotated(SessionRecord),
     /// It had been spent before, at this time; nothing was changed.
-    SpentAt(i64, Session),
+    Reused(i64, SessionRecord),
     /// It is unknown, too old, or its session or account has ended; nothing was changed.
     Refused,
 }
 
 impl Database {
-    /// Adds a session and its first refresh token and ends the attempt that it comes of, all or nothing. `false` if the account
-    /// was disabled or got another password since the password was checked; nothing was done then.
+    /// Adds a session with its first refresh token, and resets the counter of failed logins `scope`, all or nothing. `false` if
+    /// the account was disabled or got another password since the password was checked; nothing was done then.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn insert_session(&self, session: NewSession, attempt: EndedAttempt) -> Result<bool, Error> {
+    pub async fn insert_session(&self, session: NewSession, scope: String) -> Result<bool, Error> {
         // Changes nothing, but waits for whoever is changing the account, and makes them wait for us.
         let lock_user =
             "UPDATE users SET disabled_at = disabled_at WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";
@@ -87,8 +87,7 @@ impl Database {
                 .bind(session.created_at)
                 .execute(&mut *transaction)
                 .await?;
-            // Last, because other logins from the same address wait for these rows.
-            login_failures::end(&mut transaction, attempt).await?;
+            login_failures::reset(&mut transaction, scope, session.created_at).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -128,7 +127,7 @@ impl Database {
             };
             let session = session_of(&row)?;
             if spent.rows_affected() == 0 {
-                return Ok(Refresh::SpentAt(row.try_get("spent_at")?, session));
+                return Ok(Refresh::Reused(row.try_get("spent_at")?, session));
             }
             sqlx::query(insert).bind(successor).bind(&session.id).bind(now).execute(&mut *transaction).await?;
             transaction.commit().await?;
@@ -188,8 +187,8 @@ impl Database {
     }
 }
 
-fn session_of(row: &AnyRow) -> Result<Session, sqlx::Error> {
-    Ok(Session {
+fn session_of(row: &AnyRow) -> Result<SessionRecord, sqlx::Error> {
+    Ok(SessionRecord {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
         email: row.try_get("email")?,

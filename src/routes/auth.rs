@@ -4,7 +4,7 @@ use actix_web::web;
 use serde::Serialize;
 
 use super::body::Body;
-use crate::accounts::{Accounts, LoggedIn};
+use crate::accounts::{Accounts, Session};
 use crate::asker::Asker;
 use crate::responders::{ApiError, Success};
 
@@ -27,13 +27,13 @@ struct User {
 }
 
 pub(super) async fn log_in(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
-    let logged_in = accounts.log_in(body.text("email")?, body.text("password")?, &asker).await?;
-    Ok(Success(Login::from(logged_in)))
+    let session = accounts.log_in(body.text("email")?, body.text("password")?, &asker).await?;
+    Ok(Success(Login::from(session)))
 }
 
 pub(super) async fn refresh(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
-    let logged_in = accounts.refresh(body.text("refreshToken")?, &asker).await?;
-    Ok(Success(Login::from(logged_in)))
+    let session = accounts.refresh(body.text("refreshToken")?, &asker).await?;
+    Ok(Success(Login::from(session)))
 }
 
 pub(super) async fn log_out(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<()>, ApiError> {
@@ -41,8 +41,8 @@ pub(super) async fn log_out(body: Body, asker: Asker, accounts: web::Data<Accoun
     Ok(Success(()))
 }
 
-impl From<LoggedIn> for Login {
-    fn from(login: LoggedIn) -> Self {
+impl From<Session> for Login {
+    fn from(login: Session) -> Self {
         Self {
             token: login.token,
             token_type: "Bearer",

@@ -1,6 +1,6 @@
 //! Several servers as one: the catch-up window that they share through Redis, and what becomes of it when one of them fails.
 //!
-//! What becomes of it when Redis fails is in `shared_window`; what they share through the database in `sessions`, `throttle` and
+//! What becomes of it when Redis fails is in `shared_window`; what they share through the database in `sessions`, `login_limit` and
 //! `storage`.
 
 use std::sync::Arc;

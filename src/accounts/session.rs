@@ -1,15 +1,15 @@
-//! What a login comes to: the tokens, and whose they are.
+//! A session, as a login or a refresh returns it.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A session that was started or carried on.
-pub struct LoggedIn {
+/// The tokens of a session, and its account.
+pub struct Session {
     /// The user token.
     pub token: String,
-    /// How long it is good for.
+    /// The lifetime of the user token.
     pub expires_in: Duration,
-    /// The refresh token to carry on with.
+    /// The refresh token.
     pub refresh_token: String,
     /// The account's id.
     pub id: String,
@@ -20,8 +20,8 @@ pub struct LoggedIn {
 }
 
 /// Without the secrets in it.
-impl fmt::Debug for LoggedIn {
+impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoggedIn").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,216 @@
+//! Limits failed logins by address, by account and address, and by account (`docs/adr/0002`).
+//!
+//! The counters are in the database, so that all replicas count together. Unknown accounts count exactly like known ones.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use super::{Error, milliseconds, refresh_token};
+use crate::db::{Database, LoginFailures};
+
+/// How far the clocks of replicas may be apart.
+const SKEW: Duration = Duration::from_mins(1);
+/// How long a success makes an address a known one of its account.
+pub(super) const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// What a scope allows.
+struct Policy {
+    /// Failures that cost no pause.
+    burst: u32,
+    /// The pause after the last of them. Each further failure doubles it, up to `decay`.
+    first_pause: Duration,
+    /// The longest pause, and how long one failure counts. Failures are forgotten one after the other (leaky bucket).
+    decay: Duration,
+}
+
+/// Against one password tried on many accounts: at most twenty failures in any minute.
+const ADDRESS: Policy = Policy { burst: 10, first_pause: Duration::from_secs(6), decay: Duration::from_secs(6) };
+/// Against guessing one account. It locks out the guesser's address only.
+const ACCOUNT_AND_ADDRESS: Policy =
+    Policy { burst: 10, first_pause: Duration::from_secs(30), decay: Duration::from_mins(15) };
+/// Against guessing one account from many addresses (NIST SP 800-63B-4 section 3.2.2: at most 100 failures).
+const ACCOUNT: Policy = Policy { burst: 100, first_pause: Duration::from_mins(15), decay: Duration::from_mins(15) };
+
+/// Who logs in from where, as the names of its three counters.
+#[derive(Clone)]
+pub(super) struct LoginAttempt {
+    address: String,
+    account_and_address: String,
+    account: String,
+}
+
+impl LoginAttempt {
+    pub(super) fn new(email: &str, client: IpAddr) -> Self {
+        let network = network_of(client);
+        // An e-mail holds no NUL, so that none names another scope.
+        let account_and_address = refresh_token::hash(&format!("pair\0{network}\0{email}"));
+        let account = refresh_token::hash(&format!("account\0{email}"));
+        Self { address: refresh_token::hash(&format!("address\0{network}")), account_and_address, account }
+    }
+
+    /// The counter that a success resets.
+    pub(super) fn account_and_address(&self) -> String {
+        self.account_and_address.clone()
+    }
+
+    /// Checks that a password may be tried at `now`, in milliseconds since 1970-01-01 UTC. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Throttled`] with the longest pause of its scopes, [`Error::Database`].
+    pub(super) async fn check(&self, database: &Database, now: i64) -> Result<(), Error> {
+        let Self { address, account_and_address, account } = self.clone();
+        let [of_address, of_both, of_account] = database.login_failures([address, account_and_address, account]).await?;
+        let is_known_address = of_both.succeeded_at > now - milliseconds(KNOWN_FOR);
+        let mut pause = ADDRESS.pause(of_address, now).max(ACCOUNT_AND_ADDRESS.pause(of_both, now));
+        // Guesses from elsewhere do not lock out the account's owner.
+        if !is_known_address {
+            pause = pause.max(ACCOUNT.pause(of_account, now));
+        }
+        if pause.is_zero() { Ok(()) } else { Err(Error::Throttled(pause)) }
+    }
+
+    /// Counts a failure in all scopes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub(super) async fn record_failure(&self, database: &Database, now: i64) -> Result<(), Error> {
+        let Self { address, account_and_address, account } = self.clone();
+        let scopes = [(address, &ADDRESS), (account_and_address, &ACCOUNT_AND_ADDRESS), (account, &ACCOUNT)];
+        let scopes = scopes.map(|(scope, policy)| (scope, milliseconds(policy.decay)));
+        Ok(database.count_login_failure(scopes, now).await?)
+    }
+}
+
+impl Policy {
+    /// Returns how long no password may be tried.
+    fn pause(&self, known: LoginFailures, now: i64) -> Duration {
+        let decay = milliseconds(self.decay);
+        // As many as counted at the last failure, the last one included.
+        let failures = (known.forgotten_at - known.failed_at + decay - 1) / decay;
+        let Ok(doublings) = u32::try_from(failures - i64::from(self.burst)) else {
+            return Duration::ZERO;
+        };
+        let pause = self.first_pause.saturating_mul(1 << doublings.min(20)).min(self.decay);
+        let wait = known.failed_at.saturating_add(milliseconds(pause)) - now;
+        // A longer wait than there is means that the clock was set back.
+        if wait > milliseconds(pause + SKEW) {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(pause)
+    }
+}
+
+/// Returns what counts as one address: an IPv6 client has a whole /64, and IPv4 may be written as IPv6.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::background::Background;
+
+    const START: i64 = 1_800_000_000_000;
+
+    /// A database and the folder that it is in.
+    async fn database() -> (Database, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db", folder.path().display());
+        (Database::open(&url, Background::start().unwrap()).await.unwrap(), folder)
+    }
+
+    /// Fails a login whenever one is allowed, every `step` milliseconds; returns the times of the failures.
+    async fn failures(emails: usize, addresses: usize, step: i64, duration: i64) -> Vec<i64> {
+        let (database, _folder) = database().await;
+        let mut times = Vec::new();
+        for (number, now) in (0_usize..).zip((0..duration).step_by(usize::try_from(step).unwrap())) {
+            let address = IpAddr::from(u32::try_from(number % addresses).unwrap().to_be_bytes());
+            let attempt = LoginAttempt::new(&format!("user{}@b.c", number % emails), address);
+            if attempt.check(&database, START + now).await.is_ok() {
+                attempt.record_failure(&database, START + now).await.unwrap();
+                times.push(now);
+            }
+        }
+        times
+    }
+
+    #[actix_rt::test]
+    async fn account_and_address_pause_after_ten_failures_and_longer_each_time() {
+        let times = failures(1, 1, 10_000, 3 * 3600 * 1000).await;
+        let pauses: Vec<i64> = times.windows(2).skip(9).map(|pair| (pair[1] - pair[0]) / 1000).collect();
+        assert_eq!(times[9], 90_000);
+        assert_eq!(pauses[..4], [30, 60, 120, 240]);
+        assert!(pauses.is_sorted() && pauses.last() == Some(&900), "{pauses:?}");
+    }
+
+    #[actix_rt::test]
+    async fn address_gets_at_most_twenty_failures_in_any_minute() {
+        let times = failures(1000, 1, 100, 180_000).await;
+        for &start in &times {
+            let within = times.iter().filter(|&&at| (start..start + 60_000).contains(&at)).count();
+            assert!(within <= 20, "{within}");
+        }
+        assert!(times.len() >= 35, "further failures are allowed: {}", times.len());
+    }
+
+    #[actix_rt::test]
+    async fn failures_slower_than_the_decay_never_pause_an_address() {
+        let times = failures(1000, 1, 7_000, 600 * 7_000).await;
+        assert_eq!(times.len(), 600);
+    }
+
+    #[actix_rt::test]
+    async fn account_pauses_after_a_hundred_failures_from_anywhere() {
+        let times = failures(1, 10_000, 1_000, 3600 * 1000).await;
+        assert_eq!(times.iter().filter(|&&at| at < 100_000).count(), 100);
+        assert!(times.len() > 100 && times.windows(2).skip(99).all(|pair| pair[1] - pair[0] >= 900_000));
+    }
+
+    #[actix_rt::test]
+    async fn pause_is_never_longer_than_the_longest_whatever_the_clock_does() {
+        let (database, _folder) = database().await;
+        let attempt = LoginAttempt::new("ann@b.c", [192, 0, 2, 1].into());
+        let mut now = START;
+        let jumps = [0, 40_000, -400_000_000, 1, -1, 30_000, 400_000_000, -100, -59_000, 900_000, -900_000, 5_000];
+        for jump in jumps.iter().cycle().take(300) {
+            now += jump;
+            match attempt.check(&database, now).await {
+                Ok(()) => attempt.record_failure(&database, now).await.unwrap(),
+                Err(Error::Throttled(pause)) => assert!(pause <= ACCOUNT.decay, "{pause:?}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // A clock that is put right forgets everything in time.
+        attempt.check(&database, now + 1_000_000_000).await.unwrap();
+    }
+
+    #[actix_rt::test]
+    async fn checking_writes_nothing_and_forgotten_counters_are_deleted() {
+        let (database, _folder) = database().await;
+        let attempt = LoginAttempt::new("ann@b.c", [192, 0, 2, 1].into());
+        let counters = async || {
+            let scopes = [attempt.address.clone(), attempt.account_and_address.clone(), attempt.account.clone()];
+            database.login_failures(scopes).await.unwrap()
+        };
+        attempt.check(&database, START).await.unwrap();
+        assert_eq!(counters().await, [LoginFailures::default(); 3]);
+        attempt.record_failure(&database, START).await.unwrap();
+        let counted = counters().await;
+        assert!(counted.iter().all(|counter| counter.failed_at == START), "{counted:?}");
+        database.delete_login_failures(START + 7_000, START).await.unwrap();
+        assert_eq!(counters().await, [LoginFailures::default(), counted[1], counted[2]], "the address's is forgotten first");
+    }
+
+    #[test]
+    fn address_is_the_same_however_it_is_written() {
+        let network_of = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(network_of("::ffff:10.0.0.1"), network_of("10.0.0.1"));
+        assert_eq!(network_of("2001:db8::1"), network_of("2001:db8::ffff:0:0:2"));
+        assert_ne!(network_of("2001:db8::1"), network_of("2001:db8:0:1::1"));
+    }
+}
