@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::FutureExt as _;
-use proconf_app_server::answer::Answer;
-use proconf_app_server::catch_up;
+use proconf_app_server::admin_control;
+use proconf_app_server::cache::{CacheConfig, Envelope, FetchError as _, ResponseCache};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::json::Object;
 use proconf_app_server::jwt::{Rules, Tokens};
 use proconf_app_server::room::NameComparison;
 use proconf_app_server::secret::Secret;
-use proconf_app_server::window::{self, Window};
 use serde_json::value::RawValue;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -22,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     token_check(&mut criterion)?;
     room_parsing(&mut criterion);
     envelope(&mut criterion);
-    window_hit(&mut criterion)?;
+    cache_hit(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }
@@ -73,7 +72,7 @@ fn envelope(criterion: &mut Criterion) {
                 || body.clone(),
                 |body: String| {
                     let members = serde_json::from_str::<Object<Box<RawValue>>>(&body).ok();
-                    members.and_then(|mut members| members.remove("data")).map(|data| Answer::new(&data))
+                    members.and_then(|mut members| members.remove("data")).map(|data| Envelope::new(&data))
                 },
                 BatchSize::LargeInput,
             );
@@ -81,16 +80,16 @@ fn envelope(criterion: &mut Criterion) {
     }
 }
 
-fn window_hit(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+fn cache_hit(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
     let hour = Duration::from_hours(1);
-    let window: Window<catch_up::Error> =
-        Window::new(window::Rules { fresh_for: hour, stale_if_error: hour, max_bytes: 1 << 30 });
-    let answer = Answer::new(&RawValue::from_string(format!("\"{}\"", "a".repeat(2048)))?);
-    actix_rt::System::new().block_on(window.read("testRoom", || ready(Ok(answer))))?;
-    let hit = || window.read(black_box("testRoom"), || ready(Err(catch_up::Error::SourceFailed))).now_or_never();
+    let cache: ResponseCache<admin_control::Error> =
+        ResponseCache::new(CacheConfig { fresh_for: hour, stale_if_error: hour, max_bytes: 1 << 30 });
+    let envelope = Envelope::new(&RawValue::from_string(format!("\"{}\"", "a".repeat(2048)))?);
+    actix_rt::System::new().block_on(cache.get("testRoom", || ready(Ok(envelope))))?;
+    let hit = || cache.get(black_box("testRoom"), || ready(Err(admin_control::Error::aborted()))).now_or_never();
     if !matches!(hit(), Some(Ok(_))) {
-        return Err("what was asked for once is not in the window".into());
+        return Err("the entry is not in the cache".into());
     }
-    criterion.bench_function("window hit", |bencher| bencher.iter(hit));
+    criterion.bench_function("cache hit", |bencher| bencher.iter(hit));
     Ok(())
 }

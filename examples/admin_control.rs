@@ -8,7 +8,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use proconf_app_server::admin_control::{AdminControl, Authorities, Error, Permits, Rules};
+use proconf_app_server::admin_control::{AdminControl, Authorities, Endpoint, Error, Permits, Rules};
 use proconf_app_server::room::NameComparison;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     actix_rt::System::new().block_on(async {
         // One client for each worker thread; the permits are shared by all of them.
         let admin_control = AdminControl::new(rules.clone(), Permits::new(&rules));
-        let answer = match admin_control.call_catch_up(&room).await {
+        let answer = match admin_control.get(Endpoint::CallCatchUp, Some(&room)).await {
             Ok(catch_up) => catch_up.get().to_owned(),
             Err(Error::NotFound) => format!("there is no room {room}"),
             Err(error) => return Err(error.into()),

@@ -3,7 +3,7 @@
 //! jsonwebtoken does the signature alone; its claim checks leave gaps (60 seconds of leeway, `crit` and a wrongly typed `aud`
 //! accepted) and read the system's clock, so they are made here.
 
-mod memo;
+mod token_cache;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
-use memo::{Good, Memo};
 use serde::Serialize;
+use token_cache::{CachedClaims, TokenCache};
 
 use crate::caller::{Admitted, Caller, StreamTicket};
 use crate::clock::Clock;
@@ -57,7 +57,7 @@ pub struct Tokens {
     accepted_keys: Vec<DecodingKey>,
     rules: Rules,
     clock: Clock,
-    memo: Memo,
+    verified: TokenCache,
 }
 
 #[derive(Serialize)]
@@ -89,7 +89,7 @@ impl Tokens {
             .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()))
             .collect();
         let signing_key = EncodingKey::from_secret(rules.secret.expose().as_bytes());
-        Self { signing_key, accepted_keys, rules, clock, memo: Memo::new() }
+        Self { signing_key, accepted_keys, rules, clock, verified: TokenCache::new() }
     }
 
     /// How long a user token is good for.
@@ -159,14 +159,14 @@ impl Tokens {
     ///
     /// [`Invalid`], whatever is wrong with it.
     pub fn admit(&self, token: &str) -> Result<(Caller, Admitted), Invalid> {
-        if let Some(known) = self.memo.get(token, self.clock.unix_seconds()) {
+        if let Some(known) = self.verified.get(token, self.clock.unix_seconds()) {
             return known;
         }
         let claims = self.verified(token)?;
         let holder = self.caller(&claims)?;
         let expires = claims.integer("exp").ok_or(Invalid)?;
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
-        self.memo.keep(token, Good { holder: holder.clone(), not_before, expires });
+        self.verified.insert(token, CachedClaims { holder: holder.clone(), not_before, expires });
         Ok((holder, Admitted { until: expires, ticket: None }))
     }
 

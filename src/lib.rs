@@ -13,10 +13,10 @@
 //!   → middleware/authenticate     on rows that need a caller: 401, or leaves a Caller
 //!   → routes/<endpoint>           parse in, call one service, name the answer
 //!   → catch_up | summaries | accounts     the decision; knows no HTTP framework, no SQL, no awc
-//!   → window                      an answer that is there already, or one call for everybody who asks
+//!   → cache                       single-flight, fresh or stale, bounded; through Redis for all replicas
 //!   → admin_control | db | summaries/store    the outside world
 //!   ← Result<T, that module's Error>
-//!   ← responders                  Success<T>, Served or ApiError: the whole envelope, on one page
+//!   ← responders                  Success<T>, CachedResponse or ApiError: the whole envelope, on one page
 //! response
 //! ```
 //!
@@ -49,14 +49,11 @@ pub mod jwt;
 pub mod room;
 pub mod trace;
 
-// What is decided, or only passed on, and the answers that are kept.
+// Decisions, and the response cache.
 pub mod accounts;
-pub mod answer;
+pub mod cache;
 pub mod catch_up;
-pub mod pass_through;
-pub mod recent;
 pub mod summaries;
-pub mod window;
 
 // The outside world.
 pub mod admin_control;

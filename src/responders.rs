@@ -18,7 +18,7 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError};
 use serde::Serialize;
 
-use crate::answer::Served;
+use crate::cache::CachedResponse;
 use crate::catch_up::{CaughtUp, Reason};
 pub use file::{Caching, File};
 
@@ -125,21 +125,21 @@ impl<T: Serialize> Responder for Success<T> {
     }
 }
 
-/// 200 with the answer as it is kept, or 304 if the client has it already. Who may see it was decided before this.
-impl Responder for Served {
+/// 200 with the cached envelope, or 304 if the client has it already.
+impl Responder for CachedResponse {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let known = is_known(request, &self.answer.etag_bytes());
+        let known = is_known(request, &self.envelope.etag_bytes());
         let mut response = begun(known);
         response.insert_header((CACHE_CONTROL, PRIVATE)).insert_header((AGE, self.age.as_secs()));
-        if let Ok(etag) = HeaderValue::from_maybe_shared(self.answer.etag_bytes()) {
+        if let Ok(etag) = HeaderValue::from_maybe_shared(self.envelope.etag_bytes()) {
             response.insert_header((ETAG, etag));
         }
         if known {
             return response.finish();
         }
-        response.content_type(JSON).body(self.answer.envelope())
+        response.content_type(JSON).body(self.envelope.bytes())
     }
 }
 
@@ -170,7 +170,7 @@ impl Responder for CaughtUp {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let mut response = self.served.respond_to(request);
+        let mut response = self.response.respond_to(request);
         if let Some(reason) = self.reason {
             response.headers_mut().insert(CATCH_UP_REASON, HeaderValue::from_static(reason.name()));
         }

@@ -2,23 +2,22 @@
 //!
 //! The only place where a domain module meets the adapter that serves it.
 
-mod from_admin_control;
 mod measured;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
 
 use crate::accounts::{self, Accounts, Admissions, Revocations, Watch};
-use crate::admin_control::{self, AdminControl};
+use crate::admin_control::{self, AdminControl, Endpoint};
 use crate::background::Background;
 use crate::bodies::Bodies;
+use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
 use crate::caller::Roles;
+use crate::catch_up::CatchUp;
 use crate::catch_up::live::Live;
 use crate::catch_up::stream_limit::StreamLimit;
-use crate::catch_up::{self, CatchUp};
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
 use crate::connection::Capacity;
@@ -30,58 +29,16 @@ use crate::metrics::{Http, Metrics, Registry};
 use crate::middleware::admission::InFlight;
 use crate::middleware::answer_headers::Origins;
 use crate::middleware::error_boundary::RequestTimeout;
-use crate::pass_through::{self, PassThrough};
 use crate::responders::event_stream;
 use crate::room::NameComparison;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::logging::DroppedLines;
-use crate::window::shared::{self, Failures, SharedWindow};
-use crate::window::{self, Layer, Window};
-use from_admin_control::FromAdminControl;
 
-/// How long an answer serves everybody, and how much memory each of these windows may take, in bytes.
-const CONFIGURATION_FRESH_FOR: Duration = Duration::from_secs(30);
-const STATUS_FRESH_FOR: Duration = Duration::from_secs(1);
-const MEETINGS_FRESH_FOR: Duration = Duration::from_secs(5);
-const RECORD_FRESH_FOR: Duration = Duration::from_secs(5);
+/// The configuration of the cache of summary texts, which never change.
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
-/// The window that replicas share.
-const SHARED_WINDOW: &str = "catch-up";
-const SMALL: u64 = 8 << 20;
-const LARGE: u64 = 32 << 20;
-
-/// One mechanism, several windows.
-#[derive(Clone)]
-struct Windows {
-    catch_up: Window<catch_up::Error>,
-    pass_through: pass_through::Windows,
-    summaries: summaries::Windows,
-}
-
-impl Windows {
-    /// The catch-up's by its settings. They turn the others off too, where they turn it off, and say how long any answer may
-    /// stand in for a failure. Each has its name in the metrics.
-    fn new(catch_up: window::Rules, layer: Option<Arc<dyn Layer<catch_up::Error>>>, registry: &mut Registry) -> Self {
-        let rules = |fresh_for, max_bytes| {
-            let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
-            window::Rules { fresh_for, max_bytes, ..catch_up }
-        };
-        Self {
-            catch_up: measured::window(registry, SHARED_WINDOW, catch_up, layer),
-            pass_through: pass_through::Windows {
-                configuration: measured::window(registry, "configuration", rules(CONFIGURATION_FRESH_FOR, SMALL), None),
-                status: measured::window(registry, "status", rules(STATUS_FRESH_FOR, SMALL), None),
-                meetings: measured::window(registry, "meetings", rules(MEETINGS_FRESH_FOR, LARGE), None),
-            },
-            summaries: summaries::Windows {
-                records: measured::window(registry, "summary-records", rules(RECORD_FRESH_FOR, SMALL), None),
-                texts: measured::window(registry, "summary-texts", rules(TEXT_FRESH_FOR, LARGE), None),
-            },
-        }
-    }
-}
+const TEXT_BYTES: u64 = 32 << 20;
 
 /// What could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +49,9 @@ pub enum Error {
     /// The summary store.
     #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
     Summaries(String),
-    /// Where replicas share the window. Its URL is not shown: it may hold a password.
+    /// The shared cache. Its URL is not shown: it may hold a password.
     #[error("can't use APP_CATCH_UP__SHARED: {0}")]
-    SharedWindow(#[from] shared::BadUrl),
+    SharedCache(#[from] cache::redis::BadUrl),
 }
 
 /// Made once.
@@ -102,7 +59,8 @@ pub enum Error {
 pub struct Shared {
     tokens: web::Data<Tokens>,
     accounts: web::Data<Accounts>,
-    windows: Windows,
+    caches: Caches,
+    texts: ResponseCache<summaries::Error>,
     summaries: Store,
     revocations: web::Data<Revocations>,
     admissions: web::Data<Admissions>,
@@ -146,15 +104,13 @@ impl Shared {
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
         let admissions = Admissions::start(revocations.clone(), clock.clone(), &background);
         let mut registry = Registry::new(clock.now());
-        let layer = match &settings.shared_window {
-            Some(url) => Some(share(url, settings, background, &mut registry).await?),
-            None => None,
-        };
+        let redis = open_redis(settings, background, &registry).await?;
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
         let draining = Draining::default();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
         let permits = admin_control::Permits::new(&settings.admin_control);
-        let windows = Windows::new(settings.catch_up, layer, &mut registry);
+        let caches = Caches::new(settings.catch_up, redis, &mut registry);
+        let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(settings.catch_up), None);
         let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &permits));
         measured::watch(&mut registry, &permits, &database, &health, dropped);
         measured::watch_connections(&mut registry, capacity);
@@ -162,7 +118,8 @@ impl Shared {
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         let accounts = accounts.with_metrics(accounts::AccountMetrics::new(&registry));
         Ok(Self {
-            windows,
+            caches,
+            texts,
             calls,
             health: health.into(),
             http: web::Data::new(http),
@@ -202,45 +159,45 @@ impl Shared {
     }
 }
 
-/// The layer that replicas share the catch-up's window by. The other windows are not worth it: what they hold costs Admin
-/// Control a look-up, not a language model.
-async fn share(
-    url: &Secret,
+async fn open_redis(
     settings: &Settings,
     background: Background,
-    registry: &mut Registry,
-) -> Result<Arc<dyn Layer<catch_up::Error>>, shared::BadUrl> {
-    let failures = Failures::new(registry, SHARED_WINDOW);
-    let layer = Arc::new(SharedWindow::open(sharing(url, settings), background, failures).await?);
-    measured::watch_shared(registry, SHARED_WINDOW, &layer);
-    Ok(layer)
+    registry: &Registry,
+) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
+    let Some(url) = &settings.redis_url else { return Ok(None) };
+    Ok(Some(Arc::new(RedisCache::open(&redis_config(url, settings), background, registry).await?)))
 }
 
-/// How replicas with these settings share the catch-up's window.
+/// Summary texts never change; their cache is turned off with that of the catch-ups.
+fn text_config(catch_up: CacheConfig) -> CacheConfig {
+    let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { TEXT_FRESH_FOR };
+    CacheConfig { fresh_for, ..catch_up.with_bytes(TEXT_BYTES) }
+}
+
+/// Returns the Redis that replicas with these settings share. Catch-ups only: what the other caches hold costs Admin Control a
+/// look-up, no language model.
 #[must_use]
-pub fn sharing(url: &Secret, settings: &Settings) -> shared::Rules {
-    shared::Rules {
+pub fn redis_config(url: &Secret, settings: &Settings) -> RedisConfig {
+    RedisConfig {
         url: url.clone(),
         // Replicas that compare names differently have different ideas of what one room is.
         deployment: format!("{}\n{}\n{:?}", settings.admin_control.base_url, settings.jwt.issuer, settings.room_names),
-        endpoint: SHARED_WINDOW,
+        cache: Endpoint::CallCatchUp.name(),
         secrets: settings.accounts.secrets.clone(),
-        window: settings.catch_up,
-        watched_every: settings.live_every,
-        deadline: settings.admin_control.timeout,
+        local: settings.catch_up,
+        poll_interval: settings.live_every,
+        call_timeout: settings.admin_control.timeout,
     }
 }
 
 /// Registers what a worker's handlers take; called on each worker's own thread.
 pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
-    let windows = &shared.windows;
     let admin_control =
         AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.get_ref().clone())
             .observed_by(shared.calls.clone());
-    let pass_through =
-        web::Data::new(PassThrough::new(admin_control.clone(), windows.pass_through.clone(), shared.room_names));
-    let source = FromAdminControl { admin_control: admin_control.clone(), pass_through: pass_through.clone().into_inner() };
-    let catch_up = CatchUp::new(Rc::new(source), windows.catch_up.clone(), shared.live.clone(), shared.catch_up_reason);
+    let responses = Responses::new(admin_control.clone(), shared.caches.clone());
+    let (live, explain) = (shared.live.clone(), shared.catch_up_reason);
+    let catch_up = CatchUp::new(responses.clone(), shared.room_names, live, explain);
     config
         .app_data(shared.tokens.clone())
         .app_data(shared.accounts.clone())
@@ -259,12 +216,12 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.http.clone())
         .app_data(web::Data::new(catch_up))
         .app_data(web::Data::new(Summaries::new(
-            Rc::new(admin_control.clone()),
+            responses.clone(),
             shared.summaries.clone(),
-            windows.summaries.clone(),
+            shared.texts.clone(),
             shared.admin_control_rules.timeout,
         )))
-        .app_data(pass_through)
+        .app_data(web::Data::new(responses))
         .app_data(web::Data::new(admin_control));
 }
 

@@ -18,13 +18,14 @@ use std::time::Duration;
 use config::{Config, ConfigError, File, FileFormat, ValueKind};
 
 use crate::admin_control::Authorities;
+use crate::cache::CacheConfig;
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
 use crate::files;
 use crate::loopback::AcceptedHosts;
 use crate::room::NameComparison;
 use crate::secret::Secret;
-use crate::{accounts, admin_control, jwt, summaries, window};
+use crate::{accounts, admin_control, jwt, summaries};
 use keys::KEYS;
 pub use values::{LogFormat, Problem};
 use values::{PossiblyNone, Setting, list};
@@ -44,12 +45,12 @@ pub struct Settings {
     pub roles: Roles,
     /// The accounts.
     pub accounts: accounts::SessionConfig,
-    /// The catch-up's window.
-    pub catch_up: window::Rules,
+    /// The cache of catch-ups.
+    pub catch_up: CacheConfig,
     /// Whether an answer without a catch-up says why.
     pub catch_up_reason: bool,
-    /// Where replicas share the catch-up's window, if they do. A secret, because it may hold a password.
-    pub shared_window: Option<Secret>,
+    /// The Redis by which replicas share the cache, if they do. A secret, because it may hold a password.
+    pub redis_url: Option<Secret>,
     /// How often a watched room is asked for its catch-up.
     pub live_every: Duration,
     /// The most streams that one caller may have open at once.
@@ -228,13 +229,13 @@ impl Values {
             room_names,
             roles: Roles { of_users: self.all("APP_USERS__ROLES")?, of_guests: self.all("APP_GUESTS__ROLES")? },
             accounts: accounts::SessionConfig { session_ttl: self.get("APP_AUTH__REFRESH_TTL")?, secrets },
-            catch_up: window::Rules {
+            catch_up: CacheConfig {
                 fresh_for: self.get::<PossiblyNone>("APP_CATCH_UP__FRESH_FOR")?.0,
                 stale_if_error: self.get::<PossiblyNone>("APP_CATCH_UP__STALE_IF_ERROR")?.0,
                 max_bytes: self.get::<usize>("APP_CATCH_UP__MAX_BYTES")? as u64,
             },
             catch_up_reason: self.get("APP_CATCH_UP__REASON")?,
-            shared_window: Some(self.text("APP_CATCH_UP__SHARED")).filter(|url| !url.is_empty()).map(Secret::new),
+            redis_url: Some(self.text("APP_CATCH_UP__SHARED")).filter(|url| !url.is_empty()).map(Secret::new),
             live_every: self.get("APP_LIVE__EVERY")?,
             live_max_per_caller: self.get("APP_LIVE__MAX_PER_CALLER")?,
             summaries: self.summaries()?,

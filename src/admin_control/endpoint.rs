@@ -1,4 +1,4 @@
-//! The endpoints of Admin Control, and what is known of each over all calls.
+//! The endpoints of Admin Control, one row each, and what all calls share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,41 +9,57 @@ use super::breaker::Breaker;
 use super::budget::Budget;
 use super::{Error, Rules};
 
-/// An endpoint of Admin Control. Its number is its place in [`Permits`].
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Endpoint {
-    CallCatchup,
-    CallSummary,
-    SessionsStatus,
-    Configuration,
-    Meetings,
-    ProconfToken,
+/// How long a response of an endpoint is fresh in the response cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// As the settings say (`APP_CATCH_UP__FRESH_FOR`).
+    Configured,
+    /// This long.
+    FreshFor(Duration),
+    /// Not cached.
+    Never,
 }
 
-impl Endpoint {
-    /// In the order of their numbers.
-    const ALL: [Self; 6] = [
-        Self::CallCatchup,
-        Self::CallSummary,
-        Self::SessionsStatus,
-        Self::Configuration,
-        Self::Meetings,
-        Self::ProconfToken,
-    ];
+/// Declares [`Endpoint`] from one row per endpoint: variant, first segment of the path, caching.
+macro_rules! endpoints {
+    ($($(#[$doc:meta])* $variant:ident: $name:literal, $caching:expr;)+) => {
+        /// An endpoint of Admin Control.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Endpoint { $($(#[$doc])* $variant),+ }
 
-    /// The first segment of its path, and its name in logs.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::CallCatchup => "call-catchup",
-            Self::CallSummary => "call-summary",
-            Self::SessionsStatus => "sessions-status",
-            Self::Configuration => "configuration",
-            Self::Meetings => "meetings",
-            Self::ProconfToken => "proconf-token",
+        impl Endpoint {
+            /// Every endpoint; each one's place is its number.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Returns the first segment of its path, which is its name in logs and metrics.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// Returns how long its responses are fresh.
+            #[must_use]
+            pub fn caching(self) -> Caching {
+                match self { $(Self::$variant => $caching),+ }
+            }
         }
-    }
+    };
 }
 
+endpoints! {
+    /// `GET call-catchup/{room}`: what was said so far in a call that goes on.
+    CallCatchUp: "call-catchup", Caching::Configured;
+    /// `GET call-summary/{room}`: the record of an ended call's summary; `file_url` is a key in the summary store.
+    CallSummary: "call-summary", Caching::FreshFor(Duration::from_secs(5));
+    /// `GET sessions-status/{room}`: whether the call is transcribed and recorded.
+    SessionsStatus: "sessions-status", Caching::FreshFor(Duration::from_secs(1));
+    /// `GET configuration`: the features that are turned on.
+    Configuration: "configuration", Caching::FreshFor(Duration::from_secs(30));
+    /// `GET meetings`: the meetings that ended.
+    Meetings: "meetings", Caching::FreshFor(Duration::from_secs(5));
+    /// `POST proconf-token`: a token to join a call with.
+    ProconfToken: "proconf-token", Caching::Never;
+}
 /// How many calls may be in flight at once, and which endpoints are not to be called for now; for each endpoint by itself, and
 /// over all clones (that is, all workers).
 #[derive(Debug, Clone)]

@@ -1,10 +1,5 @@
 //! What can go wrong with a call to Admin Control. The text is for the log; no client ever sees it.
 
-use crate::window::{CallError, Kind};
-
-/// The status of what was there once.
-const GONE: u16 = 410;
-
 /// Why a call gave no data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -108,20 +103,6 @@ impl Error {
             Self::NotTheEnvelope => "not-the-envelope",
             Self::ErrorInEnvelope => "error-in-envelope",
         }
-    }
-}
-
-impl CallError for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::NotFound | Self::Status(GONE) => Kind::Absence,
-            Self::TooManyCalls | Self::OutOfFiles => Kind::Refusal,
-            _ => Kind::Failure,
-        }
-    }
-
-    fn given_up() -> Self {
-        Self::NotConnected("the call was given up".to_owned())
     }
 }
 

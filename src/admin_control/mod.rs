@@ -1,7 +1,7 @@
-//! Admin Control, as this server calls it: one method an endpoint (`calls`), each a whole call within one deadline.
+//! Admin Control, as this server calls it: [`AdminControl::get`] for every GET endpoint, each a whole call within one deadline.
 //!
 //! Usable by itself: a team with a Rust server of its own needs this module and [`crate::room`], and nothing else of the crate.
-//! `examples/admin_control.rs` shows it. In the vendor's Node SDK the methods are called `getCallCatchUp(roomName)` and so on.
+//! `examples/admin_control.rs` shows it.
 //!
 //! The contract's section "Admin Control" is the rule. The client is awc, and what awc leaves open is closed here: its
 //! time-out ends with the response's head, it follows redirects, and it takes a body that was cut short for a whole one.
@@ -35,8 +35,7 @@ use tokio::sync::Semaphore;
 pub use authorities::{Authorities, BadAuthorities};
 pub use calls::TokenRequest;
 use connection::Connections;
-use endpoint::Endpoint;
-pub use endpoint::{Observer, Permits};
+pub use endpoint::{Caching, Endpoint, Observer, Permits};
 pub use error::Error;
 use socket::Target;
 
@@ -116,8 +115,14 @@ impl AdminControl {
         Self { observer: Some(observer), ..self }
     }
 
+    /// Gets the `data` of an endpoint, byte for byte; `room` where the endpoint is of a room.
+    ///
     /// Asks once, and once more on a fresh connection if that one broke before there was a response.
-    async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Box<RawValue>, Error> {
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; all but [`Error::NotFound`] have been logged.
+    pub async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Box<RawValue>, Error> {
         self.call(endpoint, async {
             let url = self.url(endpoint, room)?;
             match self.get_once(&url).await {

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CatchUpSource, Error};
-use crate::answer::Answer;
+use super::reason::Rooms;
+use crate::admin_control::{Endpoint, Error};
 use crate::asker::Asker;
+use crate::cache::Envelope;
 use crate::room::RoomName;
-use crate::window::Window;
 
 /// The shortest time between two polls of a room, whatever the age of what the first one found.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -27,12 +27,12 @@ const ENDED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// Its catch-up.
-    CatchUp(Answer),
+    CatchUp(Envelope),
     /// There is none, and the room is not among the meetings that ended.
     NoneYet,
     /// The meeting is over. Nothing comes after this.
     Ended,
-    /// The source failed before there was anything to show.
+    /// Admin Control failed before there was anything to show.
     Failed(Error),
 }
 
@@ -85,18 +85,17 @@ impl Live {
     }
 
     /// Watches `room` from now on. The first watcher's worker polls for all of them.
-    pub(super) fn watch(&self, room: &RoomName, source: &Rc<dyn CatchUpSource>, window: &Window<Error>) -> Watching {
-        let mut rooms = self.rooms();
-        if let Some(sender) = rooms.get(room) {
+    pub(super) fn watch(&self, room: &RoomName, rooms: &Rc<Rooms>) -> Watching {
+        let mut watched = self.rooms();
+        if let Some(sender) = watched.get(room) {
             let mut receiver = sender.subscribe();
             receiver.mark_changed();
             return Watching(receiver);
         }
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
-        rooms.insert(room.clone(), Arc::clone(&sender));
-        let poll =
-            Poll { live: self.clone(), room: room.clone(), source: Rc::clone(source), window: window.clone(), sender };
+        watched.insert(room.clone(), Arc::clone(&sender));
+        let poll = Poll { live: self.clone(), room: room.clone(), source: Rc::clone(rooms), sender };
         tokio::task::spawn_local(poll.go_on());
         Watching(receiver)
     }
@@ -111,8 +110,7 @@ impl Live {
 struct Poll {
     live: Live,
     room: RoomName,
-    source: Rc<dyn CatchUpSource>,
-    window: Window<Error>,
+    source: Rc<Rooms>,
     sender: Arc<Sender>,
 }
 
@@ -135,26 +133,24 @@ impl Poll {
     /// Asks once, tells what is new, and says when to ask again.
     async fn ask(&self) -> Instant {
         // What is fresh for everybody is fresh for watchers too, and as they ask rarely, so is what others got in between.
-        let every = self.live.0.every.max(self.window.fresh_for());
-        let read = self
-            .window
-            .read_within(every, self.room.key(), || self.source.catch_up(self.room.clone(), Asker::nobody()))
-            .await;
+        let responses = &self.source.responses;
+        let every = self.live.0.every.max(responses.fresh_for(Endpoint::CallCatchUp));
+        let read = responses.get_within(every, Endpoint::CallCatchUp, Some(&self.room), &Asker::nobody()).await;
         let after = |pause: Duration| Instant::now() + pause.max(SHORTEST);
         match read {
-            Ok(served) => {
+            Ok(response) => {
                 // As old as that, it stands in for a failure: then the next poll is due when it always is.
-                let left = every.checked_sub(served.age).filter(|left| !left.is_zero());
+                let left = every.checked_sub(response.age).filter(|left| !left.is_zero());
                 let due = after(left.unwrap_or(every));
                 let shown = self.shows_something();
-                let is_new = self.tell(News::CatchUp(served.answer));
+                let is_new = self.tell(News::CatchUp(response.envelope));
                 // Admin Control may go on giving the last catch-up of a meeting that is over. One that grows goes on.
                 if !(shown && is_new) && self.nothing_goes_on().await && self.has_ended().await {
                     self.tell(News::Ended);
                 }
                 due
             }
-            Err(Error::UnknownRoom(_)) => {
+            Err(Error::NotFound) => {
                 let due = after(every);
                 self.tell(if self.has_ended().await { News::Ended } else { News::NoneYet });
                 due
@@ -170,12 +166,12 @@ impl Poll {
 
     /// Whether no call goes on in the room. Not to find out means that one does.
     async fn nothing_goes_on(&self) -> bool {
-        let status = timeout(ENDED_WITHIN, self.source.is_transcribed(self.room.clone(), Asker::nobody())).await;
-        matches!(status, Ok(Err(Error::UnknownRoom(_))))
+        let status = timeout(ENDED_WITHIN, self.source.is_transcribed(&self.room, &Asker::nobody())).await;
+        matches!(status, Ok(Err(Error::NotFound)))
     }
 
     async fn has_ended(&self) -> bool {
-        timeout(ENDED_WITHIN, self.source.has_ended(self.room.clone(), Asker::nobody())).await == Ok(Ok(true))
+        timeout(ENDED_WITHIN, self.source.has_ended(&self.room, &Asker::nobody())).await == Ok(Ok(true))
     }
 
     fn shows_something(&self) -> bool {

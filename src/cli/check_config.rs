@@ -6,14 +6,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Error;
-use crate::admin_control::{self, AdminControl, Permits};
+use crate::admin_control::{self, AdminControl, Endpoint, Permits};
 use crate::background::Background;
+use crate::cache::redis;
 use crate::db;
 use crate::services;
 use crate::settings::{Settings, Values};
 use crate::summaries::Store;
 use crate::telemetry::escape;
-use crate::window::shared;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let values = Values::load(&super::environment::read()?, config)?;
@@ -80,9 +80,9 @@ async fn check(settings: &Settings) -> Vec<Check> {
         Check { what: "Admin Control", setting: "APP_ADMIN_CONTROL__BASE_URL", outcome: admin_control },
         Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries.map(str::to_owned) },
     ];
-    if let Some(url) = &settings.shared_window {
-        let outcome = shared::reach(&services::sharing(url, settings)).await.map(str::to_owned).map_err(str::to_owned);
-        checks.push(Check { what: "shared window", setting: "APP_CATCH_UP__SHARED", outcome });
+    if let Some(url) = &settings.redis_url {
+        let outcome = redis::check(&services::redis_config(url, settings)).await.map(|()| "it can be used".to_owned());
+        checks.push(Check { what: "shared cache", setting: "APP_CATCH_UP__SHARED", outcome });
     }
     checks
 }
@@ -90,7 +90,7 @@ async fn check(settings: &Settings) -> Vec<Check> {
 /// Whether it answers, and whose word it is that it is the right one.
 async fn admin_control(rules: &admin_control::Rules) -> Result<String, String> {
     // The cheapest of its endpoints, which proves the base URL and the credentials too.
-    let asked = AdminControl::new(rules.clone(), Permits::new(rules)).configuration().await;
+    let asked = AdminControl::new(rules.clone(), Permits::new(rules)).get(Endpoint::Configuration, None).await;
     let authorities = rules.authorities.found_in();
     match asked {
         Ok(_) if rules.base_url.starts_with("https://") => Ok(format!("it answers, with a certificate of {authorities}")),

@@ -110,8 +110,8 @@ impl EventStream {
     /// What to send of these news; nothing if the client has them already.
     fn unless_known(&mut self, told: &Arc<Told>) -> Option<Bytes> {
         match &told.news {
-            News::CatchUp(answer) => {
-                let known = self.last.replace(answer.etag().to_owned()).is_some_and(|last| last == answer.etag());
+            News::CatchUp(envelope) => {
+                let known = self.last.replace(envelope.etag().to_owned()).is_some_and(|last| last == envelope.etag());
                 (!known).then(|| told.form.clone())
             }
             News::Ended => {
@@ -145,10 +145,10 @@ impl Responder for EventStream {
 #[must_use]
 pub fn form(news: &News) -> Bytes {
     match news {
-        News::CatchUp(answer) => event(&format!("id: {}", answer.etag()), &answer.envelope()),
+        News::CatchUp(envelope) => event(&format!("id: {}", envelope.etag()), &envelope.bytes()),
         News::NoneYet => event("event: none", ApiError::NotFound.body().as_bytes()),
         News::Ended => event("event: ended", ApiError::NotFound.body().as_bytes()),
-        News::Failed(error) => event("event: failed", ApiError::from(*error).body().as_bytes()),
+        News::Failed(error) => event("event: failed", ApiError::from(error.clone()).body().as_bytes()),
     }
 }
 
@@ -184,15 +184,15 @@ pub fn last_event_id(request: &HttpRequest) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Answer;
+    use crate::cache::Envelope;
     use serde_json::value::RawValue;
 
     #[test]
     fn an_event_is_its_id_and_the_envelope_line_by_line() {
-        let answer = Answer::new(&RawValue::from_string("{\n  \"a\":\r\n\"b\\nc\"}".into()).unwrap());
+        let envelope = Envelope::new(&RawValue::from_string("{\n  \"a\":\r\n\"b\\nc\"}".into()).unwrap());
         let expected =
-            format!("id: {}\ndata: {{\"error\":null,\"data\":{{\ndata:   \"a\":\ndata: \"b\\nc\"}}}}\n\n", answer.etag());
-        assert_eq!(form(&News::CatchUp(answer)), expected);
+            format!("id: {}\ndata: {{\"error\":null,\"data\":{{\ndata:   \"a\":\ndata: \"b\\nc\"}}}}\n\n", envelope.etag());
+        assert_eq!(form(&News::CatchUp(envelope)), expected);
         assert_eq!(
             form(&News::Ended),
             "event: ended\ndata: {\"data\":null,\"error\":{\"code\":404,\"message\":\"Not found\"}}\n\n"

@@ -27,10 +27,8 @@ impl From<catch_up::Error> for ApiError {
     fn from(error: catch_up::Error) -> Self {
         match error {
             catch_up::Error::Forbidden => Self::Forbidden,
-            catch_up::Error::UnknownRoom(reason) => reason.map_or(Self::NotFound, Self::NoCatchUp),
-            catch_up::Error::Overloaded => Self::Overloaded,
-            // The source has logged why.
-            catch_up::Error::SourceFailed | catch_up::Error::NotAsked | catch_up::Error::Gone => Self::Internal,
+            catch_up::Error::NoCatchUp(reason) => reason.map_or(Self::NotFound, Self::NoCatchUp),
+            catch_up::Error::AdminControl(error) => error.into(),
         }
     }
 }
@@ -39,13 +37,10 @@ impl From<summaries::Error> for ApiError {
     fn from(error: summaries::Error) -> Self {
         match error {
             summaries::Error::Forbidden => Self::Forbidden,
-            summaries::Error::NotFound => Self::NotFound,
-            summaries::Error::Overloaded => Self::Overloaded,
+            summaries::Error::NoFile => Self::NotFound,
+            summaries::Error::AdminControl(error) => error.into(),
             // It has been logged why.
-            summaries::Error::SourceFailed
-            | summaries::Error::Gone
-            | summaries::Error::BadRecord(_)
-            | summaries::Error::StoreFailed(_) => Self::Internal,
+            summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => Self::Internal,
         }
     }
 }

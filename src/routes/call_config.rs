@@ -2,11 +2,11 @@
 
 use actix_web::web;
 
-use crate::answer::Served;
+use crate::admin_control::Endpoint;
 use crate::asker::Asker;
-use crate::pass_through::PassThrough;
+use crate::cache::{CachedResponse, Responses};
 use crate::responders::ApiError;
 
-pub(super) async fn show(asker: Asker, pass_through: web::Data<PassThrough>) -> Result<Served, ApiError> {
-    Ok(pass_through.configuration(&asker).await?)
+pub(super) async fn show(asker: Asker, responses: web::Data<Responses>) -> Result<CachedResponse, ApiError> {
+    Ok(responses.get(Endpoint::Configuration, None, &asker).await?)
 }

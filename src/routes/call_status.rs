@@ -3,20 +3,20 @@
 use actix_web::web;
 
 use super::room_param::RoomParam;
-use crate::answer::Served;
+use crate::admin_control::Endpoint;
 use crate::asker::Asker;
+use crate::cache::{CachedResponse, Responses};
 use crate::caller::Caller;
-use crate::pass_through::PassThrough;
 use crate::responders::ApiError;
 
 pub(super) async fn show(
     asker: Asker,
     caller: Caller,
     RoomParam(room): RoomParam,
-    pass_through: web::Data<PassThrough>,
-) -> Result<Served, ApiError> {
+    responses: web::Data<Responses>,
+) -> Result<CachedResponse, ApiError> {
     if !caller.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
-    Ok(pass_through.status(&room, &asker).await?)
+    Ok(responses.get(Endpoint::SessionsStatus, Some(&room), &asker).await?)
 }

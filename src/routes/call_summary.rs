@@ -3,8 +3,8 @@
 use actix_web::web;
 
 use super::room_param::RoomParam;
-use crate::answer::Served;
 use crate::asker::Asker;
+use crate::cache::CachedResponse;
 use crate::caller::Caller;
 use crate::responders::ApiError;
 use crate::summaries::Summaries;
@@ -14,6 +14,6 @@ pub(super) async fn show(
     caller: Caller,
     RoomParam(room): RoomParam,
     summaries: web::Data<Summaries>,
-) -> Result<Served, ApiError> {
+) -> Result<CachedResponse, ApiError> {
     Ok(summaries.read(&caller, &room, &asker).await?)
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use rust_embed::RustEmbed;
 
-use crate::answer::etag_of;
+use crate::cache::etag_of;
 use crate::responders::{ApiError, Caching, File};
 
 /// Everything the page is made of. What is not in here does not exist, whatever a path says.

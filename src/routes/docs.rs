@@ -4,7 +4,7 @@
 use actix_web::web;
 use bytes::Bytes;
 
-use crate::answer::etag_of;
+use crate::cache::etag_of;
 use crate::responders::{ApiError, Caching, File};
 
 /// Scripts and styles come from here alone, and none of them is inline.

@@ -1,6 +1,6 @@
 //! `GET /openapi.json`: the API as an OpenAPI document.
 
-use crate::answer::etag_of;
+use crate::cache::etag_of;
 use crate::openapi::DOCUMENT;
 use crate::responders::{Caching, File};
 

@@ -10,8 +10,6 @@ use crate::health::{Health, Readiness};
 use crate::metrics::{Counter, Histogram, Http, Registry};
 use crate::routes::TABLE;
 use crate::telemetry::logging::DroppedLines;
-use crate::window::shared::SharedWindow;
-use crate::window::{CallError, Counted, Layer, Rules, Window};
 
 const CALLS: &str = "proconf_admin_control_calls_total";
 const CALLS_HELP: &str = "Calls to Admin Control, by endpoint and outcome: ok, or the true reason why not.";
@@ -21,10 +19,6 @@ const RETRIES: &str = "proconf_admin_control_retries_total";
 const RETRIES_HELP: &str = "Calls to Admin Control whose connection broke, by what followed: tried once more, or withheld.";
 const BREAKER: &str = "proconf_admin_control_breaker_open";
 const BREAKER_HELP: &str = "1 while calls to the endpoint fail at once because it could not be reached.";
-const HELD: &str = "proconf_window_entries";
-const HELD_HELP: &str = "Answers that a window holds.";
-const HELD_BYTES: &str = "proconf_window_bytes";
-const HELD_BYTES_HELP: &str = "Memory that a window's answers take, in bytes.";
 const CLIENTS: &str = "proconf_http_connections";
 const CLIENTS_HELP: &str = "Connections of clients; those beyond the limit, which are only told so, do not count.";
 const MAX_CLIENTS: &str = "proconf_http_connections_max";
@@ -109,25 +103,6 @@ fn watch_breakers(registry: &mut Registry, permits: &Permits) {
         let open = move || permits.breakers().any(|(endpoint, open)| endpoint == name && open);
         registry.watch(BREAKER, BREAKER_HELP, &[("endpoint", name)], move || f64::from(u8::from(open())));
     }
-}
-
-/// A window that is counted and watched under this name.
-pub(super) fn window<E: CallError>(
-    registry: &mut Registry,
-    name: &'static str,
-    rules: Rules,
-    layer: Option<Arc<dyn Layer<E>>>,
-) -> Window<E> {
-    let window = Window::over(rules, layer, Counted::new(registry, name));
-    let (entries, bytes) = (window.clone(), window.clone());
-    registry.watch(HELD, HELD_HELP, &[("window", name)], move || float(entries.held().0));
-    registry.watch(HELD_BYTES, HELD_BYTES_HELP, &[("window", name)], move || float(bytes.held().1));
-    window
-}
-
-pub(super) fn watch_shared(registry: &mut Registry, name: &'static str, shared: &Arc<SharedWindow>) {
-    let (shared, help) = (Arc::clone(shared), "1 while replicas share the window, 0 while this one is on its own.");
-    registry.watch("proconf_window_shared", help, &[("window", name)], move || f64::from(u8::from(shared.shares())));
 }
 
 pub(super) fn watch_connections(registry: &mut Registry, capacity: &Capacity) {

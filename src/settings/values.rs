@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::cache::redis;
 use crate::db;
 use crate::secret::Secret;
-use crate::window::shared;
 
 /// The largest number that means anything here.
 const MAX_NUMBER: usize = u32::MAX as usize;
@@ -238,13 +238,15 @@ impl Setting for DatabaseUrl {
     }
 }
 
-/// Where replicas share the catch-up's window.
+/// The Redis by which replicas share the cache.
 pub(super) struct SharedUrl;
 
 impl Setting for SharedUrl {
     fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Secret::new(text);
-        shared::accepts(&url).map(|()| Self).map_err(|_| "must be a URL like redis://[user:password@]host:port[/database]")
+        redis::check_url(&url)
+            .map(|()| Self)
+            .map_err(|_| "must be a URL like redis://[user:password@]host:port[/database], or rediss:// for TLS")
     }
 }
 

@@ -1,21 +1,19 @@
-//! Summaries of ended calls: the text of a file, for those who may enter the room. Knows neither HTTP nor Admin Control;
-//! which file it is says a [`SummarySource`], and what that says is not trusted.
+//! Summaries of ended calls: the text of a file, for callers that may enter the room.
+//!
+//! Admin Control's record says which file it is. The record is not trusted: the file has to be one of the room.
 
 mod store;
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use futures_util::future::LocalBoxFuture;
 
 pub use store::{Rules, Store};
 
-use crate::answer::{Answer, Served};
+use crate::admin_control::{self, Endpoint};
 use crate::asker::Asker;
+use crate::cache::{CachedResponse, Envelope, FailureKind, FetchError, ResponseCache, Responses};
 use crate::caller::Caller;
 use crate::json::Object;
 use crate::room::RoomName;
-use crate::window::{CallError, Kind, Window};
 
 /// The longest key of a file, in bytes; S3's own limit.
 const MAX_KEY_BYTES: usize = 1024;
@@ -26,100 +24,76 @@ pub enum Error {
     /// The caller may not enter the room.
     #[error("the caller may not enter this room")]
     Forbidden,
-    /// The source knows no such room, or the store has no such file.
-    #[error("there is no summary")]
-    NotFound,
-    /// The source is busy with as many calls as it may have.
-    #[error("too many calls at once")]
-    Overloaded,
-    /// The source failed, and has logged why, but what it said of the room before is not true any more.
-    #[error("the room is gone")]
-    Gone,
-    /// The source failed; it has logged why.
-    #[error("the source of summaries failed")]
-    SourceFailed,
+    /// The store has no such file.
+    #[error("there is no such file")]
+    NoFile,
     /// The record is not one of this room's summary.
     #[error("the record can't be used: {0}")]
     BadRecord(&'static str),
     /// The store failed, or the file is too large or not a text.
     #[error("the store failed: {0}")]
     StoreFailed(String),
+    /// Admin Control failed, or knows no such room.
+    #[error(transparent)]
+    AdminControl(#[from] admin_control::Error),
 }
 
-impl CallError for Error {
-    fn kind(&self) -> Kind {
+impl FetchError for Error {
+    fn kind(&self) -> FailureKind {
         match self {
-            Self::NotFound | Self::Gone => Kind::Absence,
-            Self::Forbidden | Self::Overloaded => Kind::Refusal,
-            Self::SourceFailed | Self::BadRecord(_) | Self::StoreFailed(_) => Kind::Failure,
+            Self::NoFile => FailureKind::NotFound,
+            Self::AdminControl(error) => error.kind(),
+            Self::Forbidden | Self::BadRecord(_) | Self::StoreFailed(_) => FailureKind::Failed,
         }
     }
 
-    fn given_up() -> Self {
-        Self::StoreFailed("the reading was given up".to_owned())
+    fn from_kind(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::NotFound | FailureKind::Gone => Self::NoFile,
+            FailureKind::NotAttempted | FailureKind::Failed => Self::StoreFailed("the read was aborted".to_owned()),
+        }
     }
 }
 
-/// Where the records come from.
-pub trait SummarySource {
-    /// The record of the summary of `room`.
-    fn call_summary(&self, room: RoomName, asker: Asker) -> LocalBoxFuture<'static, Result<Answer, Error>>;
-}
-
-/// Answers with summaries.
+/// Reads summaries.
 pub struct Summaries {
-    source: Rc<dyn SummarySource>,
+    responses: Responses,
     store: Store,
-    windows: Windows,
+    /// The texts by key; they never change.
+    texts: ResponseCache<Error>,
     /// For the record and the file together.
     timeout: Duration,
 }
 
-/// What all workers share: records by room, texts by their key.
-#[derive(Clone)]
-pub struct Windows {
-    /// The records, which may change.
-    pub records: Window<Error>,
-    /// The texts, which do not.
-    pub texts: Window<Error>,
-}
-
 impl Summaries {
-    /// Takes records from `source` and files from `store`, by way of `windows`, both within `timeout`; the source keeps to it by
-    /// itself.
+    /// Reads records from `responses` and files from `store` through `texts`, both within `timeout`.
     #[must_use]
-    pub fn new(source: Rc<dyn SummarySource>, store: Store, windows: Windows, timeout: Duration) -> Self {
-        Self { source, store, windows, timeout }
+    pub fn new(responses: Responses, store: Store, texts: ResponseCache<Error>, timeout: Duration) -> Self {
+        Self { responses, store, texts, timeout }
     }
 
-    /// The text of the summary of `room`. The caller's right to it is decided first.
+    /// Reads the text of the summary of `room`. The caller's right to it is decided first.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName, asker: &Asker) -> Result<Served, Error> {
+    pub async fn read(&self, caller: &Caller, room: &RoomName, asker: &Asker) -> Result<CachedResponse, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
         let began = Instant::now();
-        let call = || {
-            let (record, room) = (self.source.call_summary(room.clone(), asker.clone()), room.clone());
-            async move {
-                let record = record.await?;
-                // Here already, so that a bad one is kept by nobody, and the log has it once and not for each asker.
-                key_in(record.data(), &room).map_err(logged)?;
-                Ok(record)
-            }
-        };
-        let record = self.windows.records.read(room.key(), call).await?;
-        let key = key_in(record.answer.data(), room)?;
-        let (store, of, left) = (self.store.clone(), key.clone(), self.timeout.saturating_sub(began.elapsed()));
-        let call = || async move { store.read(&of, left).await.and_then(|text| text_answer(&text)).map_err(logged) };
-        self.windows.texts.read(&key, call).await
+        let record = self.responses.get(Endpoint::CallSummary, Some(room), asker).await?;
+        let key = key_in(record.envelope.data(), room).map_err(|error| {
+            self.responses.remove(Endpoint::CallSummary, Some(room));
+            logged(error)
+        })?;
+        let (store, file, left) = (self.store.clone(), key.clone(), self.timeout.saturating_sub(began.elapsed()));
+        let fetch = || async move { store.read(&file, left).await.and_then(|text| text_envelope(&text)).map_err(logged) };
+        self.texts.get(&key, fetch).await
     }
 }
 
-/// Says in the log why a summary could not be read, where nobody else has.
+/// Logs why a summary could not be read, unless Admin Control's client has.
 fn logged(error: Error) -> Error {
     if matches!(error, Error::BadRecord(_) | Error::StoreFailed(_)) {
         log::error!(cause:% = error; "a summary could not be read");
@@ -134,10 +108,10 @@ fn is_meeting_of(meeting: &str, room: &RoomName) -> bool {
     meeting.rsplit_once('_').is_some_and(|(name, time)| is_time(time) && room.matches_folded(name))
 }
 
-/// A text as an answer: a JSON string.
-fn text_answer(text: &str) -> Result<Answer, Error> {
+/// Wraps a text as a JSON string.
+fn text_envelope(text: &str) -> Result<Envelope, Error> {
     let json = serde_json::value::to_raw_value(text).map_err(|error| Error::StoreFailed(error.to_string()))?;
-    Ok(Answer::new(&json))
+    Ok(Envelope::new(&json))
 }
 
 /// The key of the file, if the record is of `room` and so is the key: `r1_1718871014/summary.txt` for the room `r1`.

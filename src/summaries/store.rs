@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::BadRecord`] for a key that no store could have, [`Error::StoreFailed`].
+    /// [`Error::NoFile`], [`Error::BadRecord`] for a key that no store could have, [`Error::StoreFailed`].
     pub async fn read(&self, key: &str, within: Duration) -> Result<String, Error> {
         let path = Path::parse(key).map_err(|_| Error::BadRecord("its file_url is no key"))?;
         if path.as_ref() != key {
@@ -143,7 +143,7 @@ async fn missing(files: &dyn ObjectStore, path: &Path) -> Error {
         Some(Err(error)) if format!("{error:?}").contains("NoSuchBucket") => {
             Error::StoreFailed("there is no such bucket".to_owned())
         }
-        _ => Error::NotFound,
+        _ => Error::NoFile,
     }
 }
 
@@ -181,9 +181,9 @@ fn check_file(folder: &LocalFileSystem, path: &Path) -> Result<(), Error> {
     let place = folder.path_to_filesystem(path).map_err(refused)?;
     match place.canonicalize() {
         Ok(real) if real == place && real.is_file() => Ok(()),
-        Ok(real) if real == place && real.is_dir() => Err(Error::NotFound),
+        Ok(real) if real == place && real.is_dir() => Err(Error::NoFile),
         Ok(_) => Err(Error::StoreFailed("the file is a link, or no file".to_owned())),
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Err(Error::NotFound),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Err(Error::NoFile),
         Err(error) => Err(Error::StoreFailed(error.kind().to_string())),
     }
 }

@@ -532,7 +532,7 @@ fn whatever_serve_refuses_check_config_refuses_too_with_78_and_one_line_that_nam
 }
 
 #[test]
-fn check_config_looks_for_redis_where_replicas_share_the_window_and_for_a_place_to_listen() {
+fn check_config_probes_redis_and_the_listen_addresses() {
     let folder = folder();
     let sandbox = crate::support::SandboxOnAThread::start(Script::echo());
     let redis = crate::support::redis::Redis::start();
@@ -542,18 +542,18 @@ fn check_config_looks_for_redis_where_replicas_share_the_window_and_for_a_place_
         redis.user(name, "canary", but);
         of(&format!("{name}:canary@"))
     };
-    let (enough, deaf) = (user("enough", ""), user("deaf", "&proconf:*"));
-    let (dumb, no_set) = (user("dumb", "+publish"), user("no-set", "+set"));
+    let (enough, no_keys) = (user("enough", ""), user("no-keys", "~proconf:*"));
+    let (no_renewal, no_set) = (user("no-renewal", "+pexpire"), user("no-set", "+set"));
     redis.ask(&["CONFIG", "SET", "requirepass", "canary"]);
     for (shared, listen, code, says) in [
         (right.as_str(), "127.0.0.1:0", 0, ""),
         (&enough, "127.0.0.1:0", 0, ""),
-        (&deaf, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
-        (&dumb, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
-        (&no_set, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
-        (&wrong, "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
-        (&of(""), "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
-        ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared window (APP_CATCH_UP__SHARED)"),
+        (&no_keys, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
+        (&no_renewal, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
+        (&no_set, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
+        (&wrong, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
+        (&of(""), "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
+        ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
         // An address of nobody's (RFC 5737).
         (&right, "192.0.2.1:80", 78, "can't be reached: address (APP_SERVER__LISTEN)"),
     ] {

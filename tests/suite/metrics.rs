@@ -133,25 +133,25 @@ fn a_breaker_that_opens_is_seen_and_calls_that_were_not_made_are_not_measured() 
 }
 
 #[test]
-fn a_window_counts_the_calls_that_it_saved_and_what_it_holds() {
+fn cache_counts_its_reads_by_outcome_and_its_entries() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "60s"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
     for _ in 0..5 {
         server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
     }
     let page = scrape(&server);
     let reads =
-        |outcome: &str| value(&page, &format!("proconf_window_reads_total{{window=\"catch-up\",outcome=\"{outcome}\"}}"));
-    assert_eq!(["call", "hit", "coalesced"].map(reads), [1.0, 4.0, 0.0]);
-    assert_eq!(value(&page, "proconf_window_entries{window=\"catch-up\"}"), 1.0);
-    assert!(value(&page, "proconf_window_bytes{window=\"catch-up\"}") > 200.0);
+        |outcome: &str| value(&page, &format!("proconf_cache_reads_total{{cache=\"call-catchup\",outcome=\"{outcome}\"}}"));
+    assert_eq!(["miss", "hit", "coalesced"].map(reads), [1.0, 4.0, 0.0]);
+    assert_eq!(value(&page, "proconf_cache_entries{cache=\"call-catchup\"}"), 1.0);
+    assert!(value(&page, "proconf_cache_bytes{cache=\"call-catchup\"}") > 200.0);
 }
 
 #[test]
-fn an_answer_that_stands_in_for_a_failure_is_counted_as_that() {
+fn stale_response_is_counted() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
     server.script.catch_up("r1", Reply::body(500, "{}"));
-    let stale = "proconf_window_stale_total{window=\"catch-up\"}";
+    let stale = "proconf_cache_stale_total{cache=\"call-catchup\"}";
     while value(&scrape(&server), stale) < 1.0 {
         server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
     }

@@ -12,13 +12,13 @@ pub mod nginx;
 pub mod peers;
 pub mod process;
 pub mod redis;
+pub mod redis_proxy;
 pub mod replicas;
 pub mod s3;
 pub mod secrets;
 pub mod small_disk;
 pub mod tls;
 pub mod tokens;
-pub mod way_to_redis;
 pub mod writers;
 
 use std::collections::BTreeMap;

@@ -13,8 +13,10 @@ use super::{SandboxOnAThread, TestClock, TestServer, tokens};
 
 /// How long a catch-up takes to be written.
 pub const WRITING: Duration = Duration::from_millis(1_500);
-/// What the loss of Redis may cost a request.
+/// What a request may take longer without Redis, beside the one time-out.
 pub const EXTRA: Duration = Duration::from_millis(50);
+/// The time-out of a command to Redis, which one request may wait for.
+pub const REDIS_TIMEOUT: Duration = Duration::from_millis(250);
 /// The whole deadline of a call in these tests.
 const DEADLINE: (&str, &str) = ("APP_ADMIN_CONTROL__TIMEOUT", "5s");
 
@@ -87,11 +89,11 @@ pub fn wait_until(what: &str, done: impl Fn() -> bool) {
 
 /// Waits until what one replica got is known to Redis, so that the next one finds it.
 pub fn wait_until_stored(redis: &Redis, rooms: usize) {
-    wait_until("it is stored", || redis.keys("*:answer").len() == rooms);
+    wait_until("it is stored", || redis.keys("*:response").len() == rooms);
 }
 
 /// Asks `client` and, for comparison, a server that shares nothing, for rooms that nobody asked for yet, in turn: each is
-/// answered, and not so much later that anybody would notice.
+/// answered, all but one without waiting for Redis.
 #[track_caller]
 pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
     let ask = |client: Client, room: &str| {
@@ -104,6 +106,6 @@ pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
     took.sort_unstable();
     usual.sort_unstable();
     assert!(took[10] < usual[10] + EXTRA, "the median: {took:?}, usually {usual:?}");
-    // The machine may be busy.
-    assert!(took[19] < usual[19] + 4 * EXTRA, "the slowest: {took:?}, usually {usual:?}");
+    // One waits for the time-out, and the machine may be busy.
+    assert!(took[19] < usual[19] + REDIS_TIMEOUT + 4 * EXTRA, "the slowest: {took:?}, usually {usual:?}");
 }

@@ -1,4 +1,4 @@
-//! What stands between a server and its Redis: passes everything on, late, or says something else in its place.
+//! A proxy between a server and its Redis: passes everything on, late, or answers something else.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::OnAThread;
 
-/// The way; ends when it is dropped, its connections with it.
-pub struct WayToRedis {
+/// The proxy; ends when it is dropped, its connections with it.
+pub struct RedisProxy {
     port: u16,
     mode: Arc<Mutex<Mode>>,
     _thread: OnAThread,
@@ -28,7 +28,7 @@ enum Mode {
 /// Bytes for the server, and when they are due.
 type Due = (Instant, Vec<u8>);
 
-impl WayToRedis {
+impl RedisProxy {
     pub fn to(redis: u16) -> Self {
         let mode = Arc::new(Mutex::new(Mode::Late(Duration::ZERO)));
         let shared = Arc::clone(&mode);

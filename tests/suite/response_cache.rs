@@ -1,4 +1,4 @@
-//! The window, over real sockets: many askers, one call; and an old answer when Admin Control fails.
+//! The response cache over real sockets: single-flight, and stale responses when Admin Control fails.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::client::request;
 use crate::support::peers::Peer;
 use crate::support::{TestServer, tokens};
 
-/// The default window; the tests' own servers turn it off.
+/// The cache as by default; the tests' own servers turn it off.
 const ON: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "5s"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
 /// How long a catch-up takes to be written.
 const WRITING: Duration = Duration::from_millis(1_500);
@@ -29,7 +29,7 @@ fn ask_at_once(server: &TestServer, askers: usize, room: impl Fn(usize) -> Strin
 }
 
 #[test]
-fn two_thousand_askers_of_one_room_cost_one_call() {
+fn two_thousand_requests_of_one_room_cost_one_call() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
     for answer in ask_at_once(&server, 2_000, |_| "r1".to_owned()) {
@@ -39,7 +39,7 @@ fn two_thousand_askers_of_one_room_cost_one_call() {
 }
 
 #[test]
-fn a_thousand_askers_of_a_hundred_rooms_cost_a_hundred_calls_and_each_gets_its_own() {
+fn requests_of_a_hundred_rooms_cost_a_hundred_calls_and_never_mix() {
     let server = TestServer::with(&ON);
     let answers = ask_at_once(&server, 1_000, |number| format!("room{}", number % 100));
     for (number, answer) in answers.iter().enumerate() {
@@ -49,7 +49,7 @@ fn a_thousand_askers_of_a_hundred_rooms_cost_a_hundred_calls_and_each_gets_its_o
 }
 
 #[test]
-fn the_first_asker_may_reset_its_connection_and_the_others_are_answered_by_its_call() {
+fn reset_of_the_first_client_does_not_end_its_call() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
     let user = tokens::user();
@@ -70,7 +70,7 @@ fn the_first_asker_may_reset_its_connection_and_the_others_are_answered_by_its_c
 }
 
 #[test]
-fn a_failure_is_one_call_for_all_who_wait_and_the_next_asker_tries_again() {
+fn failure_is_shared_by_waiting_requests_and_not_cached() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::body(500, "the inside").after(Duration::from_millis(500)));
     for answer in ask_at_once(&server, 200, |_| "r1".to_owned()) {
@@ -82,7 +82,7 @@ fn a_failure_is_one_call_for_all_who_wait_and_the_next_asker_tries_again() {
 }
 
 #[test]
-fn an_old_answer_stands_in_for_a_failure_with_its_age_and_not_for_a_404() {
+fn stale_response_is_served_after_a_failure_but_not_a_404() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
     server.script.catch_up("r1", Reply::data(r#""old""#));
     get(&server, "r1").is_success_with(r#""old""#);
@@ -106,7 +106,7 @@ fn an_old_answer_stands_in_for_a_failure_with_its_age_and_not_for_a_404() {
 }
 
 #[test]
-fn an_answer_in_the_window_is_for_those_who_may_see_it_only() {
+fn cached_response_is_authorised_on_each_request() {
     let server = TestServer::with(&ON);
     let etag = get(&server, "r1").header("etag").unwrap().to_owned();
     let ask = |token: &str, etag: &str| {
@@ -168,7 +168,7 @@ fn entity_tag_changed_by_a_proxy_is_still_known() {
 }
 
 #[test]
-fn every_window_says_how_old_its_answer_is_and_every_other_answer_that_nobody_keeps_it() {
+fn cached_routes_send_age_and_etag_and_others_no_store() {
     let server = TestServer::with(&ON);
     server.put_summary("r1_1718871014/summary.txt", "text");
     for target in ["/callCatchUp/r1", "/callStatus/r1", "/callConfig", "/meetings", "/callSummary/r1"] {
@@ -186,7 +186,7 @@ fn every_window_says_how_old_its_answer_is_and_every_other_answer_that_nobody_ke
 }
 
 #[test]
-fn after_five_failures_in_a_row_nobody_waits_until_a_probe_gets_through() {
+fn open_circuit_fails_requests_at_once() {
     let silent = Peer::serving(|mut stream, _| while crate::support::peers::read_head(&mut stream).is_some() {});
     let server =
         TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &silent.base_url()), ("APP_ADMIN_CONTROL__TIMEOUT", "200ms")]);
@@ -201,7 +201,7 @@ fn after_five_failures_in_a_row_nobody_waits_until_a_probe_gets_through() {
 }
 
 #[test]
-fn an_admin_control_that_is_not_reached_is_no_overload_even_while_the_probe_takes_the_last_permit() {
+fn unreachable_admin_control_is_500_while_the_probe_takes_the_last_permit() {
     let silent = Peer::serving(|mut stream, _| while crate::support::peers::read_head(&mut stream).is_some() {});
     let server = TestServer::with(&[
         ("APP_ADMIN_CONTROL__BASE_URL", &silent.base_url()),
@@ -223,7 +223,7 @@ fn an_admin_control_that_is_not_reached_is_no_overload_even_while_the_probe_take
 }
 
 #[test]
-fn a_room_that_admin_control_fails_at_does_not_shut_the_others_out() {
+fn failing_room_does_not_open_the_circuit() {
     let server = TestServer::start();
     server.script.catch_up("poison", Reply::body(500, "x"));
     for number in 0..50 {

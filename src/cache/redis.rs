@@ -1,0 +1,294 @@
+//! The shared cache: one response for several replicas, through Redis or Valkey.
+//!
+//! The replica that takes the lease of a key, the leader, makes the call; the others, its followers, poll for the result. A
+//! lease is short and renewed while the call goes on, so that followers wait 2 s at most for a leader that died. A leader
+//! that lost its lease stores nothing.
+//!
+//! While Redis is slow, refuses or is gone, each replica uses its local cache only.
+//!
+//! A value is stored with a fixed time to live, and its age is what has passed of that by Redis's clock.
+
+mod connection;
+mod record;
+mod scripts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub use connection::{BadUrl, check_url};
+
+use super::entry::{Entry, Envelope};
+use super::fetch_error::{FailureKind, FetchError};
+use super::response_cache::{CacheConfig, Outcome};
+use crate::background::Background;
+use crate::metrics::{Counter, Registry};
+use crate::random;
+use crate::secret::Secret;
+use connection::Connection;
+use record::{MacKeys, fingerprint};
+use scripts::{LOOK_UP, PROBE, RELEASE, RENEW, milliseconds, script};
+
+/// The time to live of a lease, and how often it is renewed.
+const LEASE: Duration = Duration::from_secs(2);
+const RENEWAL_INTERVAL: Duration = Duration::from_millis(400);
+/// The times between two polls of a follower: each is half as long again as the one before.
+const FIRST_POLL: Duration = Duration::from_millis(10);
+const LONGEST_POLL: Duration = Duration::from_millis(250);
+/// The bounds of a response's time to live: followers find it, and Redis forgets it.
+const SHORTEST_TTL: Duration = Duration::from_secs(2);
+const LONGEST_TTL: Duration = Duration::from_hours(1);
+/// The time to live of a failure, which followers alone read.
+const FAILURE_TTL: Duration = Duration::from_secs(2);
+/// What waiting and a call of its own may take beyond one call.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Which Redis the replicas of a deployment share, and for how long.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// The URL.
+    pub url: Secret,
+    /// The name of the deployment: two deployments never share a response.
+    pub deployment: String,
+    /// The name of the cache.
+    pub cache: &'static str,
+    /// The secrets of the MAC, the current one first.
+    pub secrets: Vec<Secret>,
+    /// The configuration of the local cache.
+    pub local: CacheConfig,
+    /// How often a followed room is polled; its streams on all replicas share a response for that long.
+    pub poll_interval: Duration,
+    /// How long one call may take.
+    pub call_timeout: Duration,
+}
+
+impl RedisConfig {
+    fn prefix(&self) -> String {
+        format!("proconf:{}:{}", fingerprint(&self.deployment), self.cache)
+    }
+
+    fn probe(&self) -> ::redis::Cmd {
+        // Of its own, or two replicas would delete each other's.
+        script(PROBE, &[format!("{}:probe:{}", self.prefix(), random::id())])
+    }
+}
+
+/// The shared cache behind one local cache.
+pub struct RedisCache {
+    connection: Arc<Connection>,
+    mac: MacKeys,
+    prefix: String,
+    name: &'static str,
+    ttl: Duration,
+    call_timeout: Duration,
+    background: Background,
+    leader_failed: Counter,
+    leader_late: Counter,
+}
+
+/// The Redis keys of one cache key.
+#[derive(Clone)]
+struct Keys {
+    lease: String,
+    response: String,
+    failure: String,
+}
+
+/// How a lookup ends.
+enum Lookup {
+    /// A response of another replica.
+    Hit(Entry),
+    /// This replica is the leader: it makes the call, and serves the stale response if that fails.
+    Leader(Option<Entry>),
+    /// The leader that this replica followed failed, or was late; the stale response may be served.
+    Failed(FailureKind, Option<Entry>),
+    /// Redis is not available.
+    Unavailable,
+}
+
+/// The answer of [`LOOK_UP`]: the holder of the lease, the response and its time left in ms, the failure.
+type Found = (String, Option<Vec<u8>>, i64, Option<Vec<u8>>);
+
+/// This replica, in one lookup.
+struct Follower<'a> {
+    keys: &'a Keys,
+    owner: &'a str,
+    max_age: Duration,
+    /// The owner of the lease that it waits for; empty at first.
+    leader: String,
+    stale: Option<Entry>,
+}
+
+/// A task that ends with its guard.
+struct Guarded(Option<JoinHandle<()>>);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Checks that Redis can be reached and used. Leaves nothing behind.
+///
+/// # Errors
+///
+/// Why not.
+pub async fn check(config: &RedisConfig) -> Result<(), String> {
+    let client = connection::client(&config.url).map_err(|error| error.to_string())?;
+    connection::connect(&client, &config.probe()).await.map(drop).map_err(|error| error.to_string())
+}
+
+impl RedisCache {
+    /// Connects, or goes on trying in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`BadUrl`] if the URL is not one of Redis.
+    pub async fn open(config: &RedisConfig, background: Background, registry: &Registry) -> Result<Self, BadUrl> {
+        let connection = Connection::open(connection::client(&config.url)?, config.probe(), background.clone()).await;
+        let help = "Reads that failed because of another replica, by reason.";
+        let failures =
+            |reason| registry.counter("proconf_cache_failures_total", help, &[("cache", config.cache), ("reason", reason)]);
+        let fresh_for = config.local.fresh_for.max(config.poll_interval);
+        Ok(Self {
+            connection,
+            mac: MacKeys::new(&config.secrets),
+            prefix: config.prefix(),
+            name: config.cache,
+            ttl: (fresh_for + config.local.stale_if_error).clamp(SHORTEST_TTL, LONGEST_TTL),
+            call_timeout: config.call_timeout,
+            background,
+            leader_failed: failures("leader-failed"),
+            leader_late: failures("leader-late"),
+        })
+    }
+
+    /// Whether the replicas share the cache at the moment.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.connection.is_available()
+    }
+
+    /// Returns a response of another replica that is no older than `max_age`, or the result of `fetch`.
+    pub(super) async fn get_or_fetch<E: FetchError>(
+        self: &Arc<Self>,
+        key: &str,
+        max_age: Duration,
+        fetch: impl Future<Output = Result<Envelope, E>>,
+    ) -> Outcome<E> {
+        let (keys, owner) = (self.keys(key), random::id());
+        let deadline = Instant::now() + self.call_timeout + GRACE;
+        let follower = Follower { keys: &keys, owner: &owner, max_age, leader: String::new(), stale: None };
+        let stale = match self.look_up(follower, key, deadline).await {
+            Lookup::Hit(entry) => return Outcome { result: Ok(entry), stale: None, shared: true },
+            Lookup::Failed(kind, stale) => return Outcome { result: Err(E::from_kind(kind)), stale, shared: true },
+            Lookup::Leader(stale) => stale,
+            Lookup::Unavailable => None,
+        };
+        let renewal = self.renew_until_dropped(&keys, &owner);
+        let result = timeout_at(deadline, fetch).await.unwrap_or_else(|_| Err(E::aborted()));
+        drop(renewal);
+        self.release(&keys, &owner, result.as_ref().map_err(FetchError::kind));
+        Outcome { stale, ..Outcome::fetched(result) }
+    }
+
+    /// The braces keep the keys on one node of a cluster.
+    fn keys(&self, key: &str) -> Keys {
+        let of = |what| format!("{}:{{{}}}:{what}", self.prefix, fingerprint(key));
+        Keys { lease: of("lease"), response: of("response"), failure: of("failure") }
+    }
+
+    /// Polls until there is a response, a failure of the leader, or a lease for this replica.
+    async fn look_up(&self, mut follower: Follower<'_>, key: &str, deadline: Instant) -> Lookup {
+        let Keys { lease, response, failure } = follower.keys;
+        let mut pause = FIRST_POLL;
+        loop {
+            let mut command = script(LOOK_UP, &[lease, response, failure]);
+            command.arg(follower.owner).arg(milliseconds(LEASE)).arg(&follower.leader);
+            let Some(found) = self.connection.query::<Found>(command).await else { return Lookup::Unavailable };
+            if found.0 != follower.leader
+                && let Some(lookup) = self.evaluate(&mut follower, found, key)
+            {
+                return lookup;
+            }
+            if Instant::now() + pause > deadline {
+                self.report(&self.leader_late, "leader-late", key);
+                return Lookup::Failed(FailureKind::Failed, follower.stale);
+            }
+            sleep(pause).await;
+            pause = LONGEST_POLL.min(pause * 3 / 2);
+        }
+    }
+
+    /// Ends the lookup, or follows the holder of the lease.
+    fn evaluate(&self, follower: &mut Follower<'_>, found: Found, key: &str) -> Option<Lookup> {
+        let (holder, response, left, failure) = found;
+        let is_leader = holder == follower.owner;
+        let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
+        let name = &follower.keys.response;
+        let record = response.as_deref().zip(left).and_then(|(value, left)| self.mac.open(name, value, left));
+        // What the leader got is good for its followers even where nothing is fresh for long.
+        let is_fresh = record.as_ref().is_some_and(|it| it.age < follower.max_age || it.writer == follower.leader);
+        let entry = record.and_then(|record| Some(Entry::with_age(Envelope::from_bytes(record.body)?, record.age)));
+        let failure = failure.as_deref().and_then(|value| self.mac.open(&follower.keys.failure, value, FAILURE_TTL));
+        let failed =
+            failure.filter(|record| record.writer == follower.leader).and_then(|record| FailureKind::from_name(record.body));
+        let lookup = match (entry, failed) {
+            (Some(entry), _) if is_fresh => Lookup::Hit(entry),
+            (stale, Some(kind)) => {
+                if kind == FailureKind::Failed {
+                    self.report(&self.leader_failed, "leader-failed", key);
+                }
+                Lookup::Failed(kind, stale)
+            }
+            (stale, None) if is_leader => return Some(Lookup::Leader(stale)),
+            (stale, None) => {
+                (follower.leader, follower.stale) = (holder, stale);
+                return None;
+            }
+        };
+        if is_leader {
+            self.release(follower.keys, follower.owner, Err(FailureKind::NotAttempted));
+        }
+        Some(lookup)
+    }
+
+    /// Renews the lease for as long as the guard lives, however busy the worker is.
+    fn renew_until_dropped(&self, keys: &Keys, owner: &str) -> Guarded {
+        let (connection, mut command) = (Arc::clone(&self.connection), script(RENEW, &[&keys.lease]));
+        command.arg(owner).arg(milliseconds(LEASE));
+        Guarded(self.background.spawn(async move {
+            loop {
+                sleep(RENEWAL_INTERVAL).await;
+                let _: Option<i64> = connection.query(command.clone()).await;
+            }
+        }))
+    }
+
+    /// Releases the lease and shares the result, in the background.
+    fn release(&self, keys: &Keys, owner: &str, result: Result<&Envelope, FailureKind>) {
+        let Keys { lease, response, failure } = keys;
+        let (keys, ttl, body) = match result {
+            Ok(envelope) => (&[lease, response][..], self.ttl, envelope.bytes()),
+            Err(FailureKind::NotAttempted) => (&[lease][..], Duration::ZERO, Bytes::new()),
+            Err(kind @ FailureKind::Failed) => (&[lease, failure][..], FAILURE_TTL, kind.name().into()),
+            Err(kind) => (&[lease, failure, response][..], FAILURE_TTL, kind.name().into()),
+        };
+        let value = keys.get(1).map_or_else(Vec::new, |name| self.mac.seal(name, owner, ttl, &body));
+        let mut command = script(RELEASE, keys);
+        command.arg(owner).arg(value).arg(milliseconds(ttl));
+        let connection = Arc::clone(&self.connection);
+        self.background.spawn(async move { connection.query::<i64>(command).await });
+    }
+
+    /// Reports a failure that no call of this replica explains.
+    fn report(&self, counter: &Counter, reason: &'static str, key: &str) {
+        counter.increment(1);
+        log::warn!(cache = self.name, room = key, reason; "shared read failed");
+    }
+}

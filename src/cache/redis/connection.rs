@@ -1,0 +1,139 @@
+//! The connection to Redis and its circuit breaker. The first failure opens it; a task closes it when a probe succeeds.
+//!
+//! All of it runs on the background runtime: a busy HTTP worker must not take its own delay for one of Redis.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use ::redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, RedisError};
+use tokio::time::{sleep, timeout};
+
+use crate::background::Background;
+use crate::secret::Secret;
+
+/// How long a command may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long connecting may take, which no request waits for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time between two probes while the circuit is open.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// The most commands that wait to be sent.
+const PIPELINE_BUFFER: usize = 1_000;
+
+/// The URL is not one of Redis.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it is not a URL like redis://[user:password@]host:port[/database]")]
+pub struct BadUrl;
+
+/// A connection that is used while its circuit is closed.
+pub(super) struct Connection {
+    client: Client,
+    probe: Cmd,
+    /// `None` while the circuit is open.
+    manager: Mutex<Option<ConnectionManager>>,
+    background: Background,
+}
+
+/// Checks the form of a URL.
+///
+/// # Errors
+///
+/// [`BadUrl`] if it is not one of Redis.
+pub fn check_url(url: &Secret) -> Result<(), BadUrl> {
+    client(url).map(drop)
+}
+
+/// Reads the URL.
+pub(super) fn client(url: &Secret) -> Result<Client, BadUrl> {
+    if !["redis://", "rediss://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
+        return Err(BadUrl);
+    }
+    let info = url.expose().into_connection_info().map_err(|_| BadUrl)?;
+    // By RESP3 a connection that Redis closes is noticed, and made again, before the next command.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    // Or a command waits until the one before it is acknowledged.
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| BadUrl)
+}
+
+/// Connects, and succeeds if `probe` does.
+pub(super) async fn connect(client: &Client, probe: &Cmd) -> Result<ConnectionManager, RedisError> {
+    // One attempt, so that the error is the true one. A manager that could not connect is of no use any more: it tries again
+    // after input and output errors only.
+    let config = ConnectionManagerConfig::new()
+        .set_number_of_retries(0)
+        .set_pipeline_buffer_size(PIPELINE_BUFFER)
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(None);
+    let connecting = ConnectionManager::new_with_config(client.clone(), config);
+    let mut manager = timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))?;
+    let _: ::redis::Value = query(&mut manager, probe).await?;
+    Ok(manager)
+}
+
+async fn query<T: FromRedisValue>(manager: &mut ConnectionManager, command: &Cmd) -> Result<T, RedisError> {
+    timeout(COMMAND_TIMEOUT, command.query_async(manager)).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> RedisError {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into()
+}
+
+impl Connection {
+    /// Connects once; if that fails, in the background from now on. `probe` succeeds on a Redis that can be used.
+    pub(super) async fn open(client: Client, probe: Cmd, background: Background) -> Arc<Self> {
+        let connection = Arc::new(Self { client, probe, manager: Mutex::default(), background: background.clone() });
+        let first = Arc::clone(&connection);
+        let connected = background.run(async move { connect(&first.client, &first.probe).await }).await;
+        match connected {
+            Ok(Ok(manager)) => *connection.manager() = Some(manager),
+            Ok(Err(error)) => connection.recover_from(&error),
+            Err(_) => {}
+        }
+        connection
+    }
+
+    /// Whether the circuit is closed.
+    pub(super) fn is_available(&self) -> bool {
+        self.manager().is_some()
+    }
+
+    /// Sends a command; `None` if the circuit is open, or opens because of it.
+    pub(super) async fn query<T: FromRedisValue + Send + 'static>(self: &Arc<Self>, command: Cmd) -> Option<T> {
+        let mut manager = self.manager().clone()?;
+        let connection = Arc::clone(self);
+        let answer = self.background.run(async move {
+            let answer = query(&mut manager, &command).await;
+            if let Err(error) = &answer
+                && connection.manager().take().is_some()
+            {
+                connection.recover_from(error);
+            }
+            answer
+        });
+        answer.await.ok()?.ok()
+    }
+
+    /// Probes until Redis can be used again. By then, all commands of the failed connection have ended.
+    fn recover_from(self: &Arc<Self>, error: &RedisError) {
+        log::warn!(cause:% = error; "Redis unavailable; using the local cache only");
+        let connection = Arc::clone(self);
+        self.background.spawn(async move {
+            loop {
+                sleep(PROBE_INTERVAL).await;
+                if let Ok(manager) = connect(&connection.client, &connection.probe).await {
+                    *connection.manager() = Some(manager);
+                    log::info!("Redis available; replicas share the cache");
+                    return;
+                }
+            }
+        });
+    }
+
+    fn manager(&self) -> MutexGuard<'_, Option<ConnectionManager>> {
+        // Nothing panics while it holds the lock.
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,44 @@
+//! The scripts that Redis runs, each in one step.
+
+use std::time::Duration;
+
+/// Takes the lease, if it is free, and reads the rest, unless the holder is the one that is waited for.
+/// Keys: lease, response, failure. Arguments: owner, lease in ms, holder that is waited for.
+pub(super) const LOOK_UP: &str = r"
+local holder = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and ARGV[1] or redis.call('GET', KEYS[1])
+if holder == ARGV[3] then return {holder, false, 0, false} end
+return {holder, redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), redis.call('GET', KEYS[3])}";
+
+/// Renews the lease of its owner. Keys: lease. Arguments: owner, lease in ms.
+pub(super) const RENEW: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
+
+/// Releases the lease of its owner and stores the result. Keys: lease, what to write (optional), what to delete (optional).
+/// Arguments: owner, value, its time to live in ms.
+pub(super) const RELEASE: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if KEYS[2] then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
+if KEYS[3] then redis.call('DEL', KEYS[3]) end
+return 1";
+
+/// Does what the others do, on one key, and leaves nothing behind.
+pub(super) const PROBE: &str = r"
+redis.call('SET', KEYS[1], 'x', 'NX', 'PX', 1000)
+redis.call('PEXPIRE', KEYS[1], redis.call('PTTL', KEYS[1]) + 1000)
+redis.call('GET', KEYS[1])
+return redis.call('DEL', KEYS[1])";
+
+/// Makes the command that runs a script.
+pub(super) fn script(text: &str, keys: &[impl AsRef<str>]) -> ::redis::Cmd {
+    let mut command = ::redis::cmd("EVAL");
+    command.arg(text).arg(keys.len());
+    for key in keys {
+        command.arg(key.as_ref());
+    }
+    command
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

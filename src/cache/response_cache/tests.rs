@@ -1,0 +1,373 @@
+//! Unit tests of the response cache. Time is paused and advanced, never waited for.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{advance, pause};
+
+use super::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Error(FailureKind);
+
+impl FetchError for Error {
+    fn kind(&self) -> FailureKind {
+        self.0
+    }
+
+    fn from_kind(kind: FailureKind) -> Self {
+        Self(kind)
+    }
+}
+
+const FRESH_FOR: Duration = Duration::from_secs(5);
+const STALE_IF_ERROR: Duration = Duration::from_mins(1);
+const ALMOST_FRESH_FOR: Duration = Duration::from_millis(4_999);
+const ALMOST_STALE_IF_ERROR: Duration = Duration::from_millis(59_999);
+const CONFIG: CacheConfig = CacheConfig { fresh_for: FRESH_FOR, stale_if_error: STALE_IF_ERROR, max_bytes: 1 << 20 };
+
+fn envelope(text: &str) -> Envelope {
+    Envelope::new(&RawValue::from_string(format!("{text:?}")).unwrap())
+}
+
+/// A call's key, and the way to end it.
+type OpenCall = (String, oneshot::Sender<Result<Envelope, Error>>);
+
+/// A fetches whose calls end when the test says so.
+#[derive(Clone, Default)]
+struct FakeFetches {
+    calls: Rc<Cell<usize>>,
+    open: Rc<RefCell<Vec<OpenCall>>>,
+}
+
+impl FakeFetches {
+    fn call(&self, key: &str) -> impl Future<Output = Result<Envelope, Error>> + use<> {
+        self.calls.set(self.calls.get() + 1);
+        let (sender, receiver) = oneshot::channel();
+        self.open.borrow_mut().push((key.to_owned(), sender));
+        async move { receiver.await.expect("the test ends each call") }
+    }
+
+    /// Ends the oldest call.
+    fn end(&self, outcome: Result<Envelope, Error>) {
+        let (_, sender) = self.open.borrow_mut().remove(0);
+        sender.send(outcome).unwrap();
+    }
+}
+
+fn read(
+    cache: &ResponseCache<Error>,
+    fetches: &FakeFetches,
+    key: &'static str,
+) -> JoinHandle<Result<CachedResponse, Error>> {
+    let (cache, fetches) = (cache.clone(), fetches.clone());
+    tokio::task::spawn_local(async move { cache.get(key, || fetches.call(key)).await })
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn in_paused_time(test: impl AsyncFnOnce(ResponseCache<Error>, FakeFetches)) {
+    pause();
+    LocalSet::new().run_until(test(ResponseCache::new(CONFIG), FakeFetches::default())).await;
+}
+
+/// Fills the cache with `text` for `r1`.
+async fn filled(cache: &ResponseCache<Error>, fetches: &FakeFetches, text: &str) {
+    let reader = read(cache, fetches, "r1");
+    settle().await;
+    fetches.end(Ok(envelope(text)));
+    assert_eq!(reader.await.unwrap().unwrap().envelope, envelope(text));
+}
+
+#[tokio::test]
+async fn concurrent_readers_share_one_fetch_per_key() {
+    in_paused_time(async |cache, fetches| {
+        let waiting: Vec<_> = (0..100).map(|_| read(&cache, &fetches, "r1")).collect();
+        let other = read(&cache, &fetches, "r2");
+        settle().await;
+        assert_eq!(fetches.calls.get(), 2);
+        let (_, second) = fetches.open.borrow_mut().pop().unwrap();
+        second.send(Ok(envelope("two"))).unwrap();
+        assert_eq!(other.await.unwrap().unwrap().envelope, envelope("two"));
+        fetches.end(Ok(envelope("one")));
+        for reader in waiting {
+            assert_eq!(reader.await.unwrap().unwrap().envelope, envelope("one"));
+        }
+        assert_eq!(fetches.calls.get(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn expired_entry_makes_readers_wait_for_a_new_one() {
+    in_paused_time(async |cache, fetches| {
+        filled(&cache, &fetches, "old").await;
+        advance(ALMOST_FRESH_FOR).await;
+        let response = read(&cache, &fetches, "r1").await.unwrap().unwrap();
+        assert_eq!((response.envelope, response.age), (envelope("old"), ALMOST_FRESH_FOR));
+        assert_eq!(fetches.calls.get(), 1);
+        advance(Duration::from_millis(1)).await;
+        let reader = read(&cache, &fetches, "r1");
+        settle().await;
+        assert!(!reader.is_finished(), "it waits for the new one");
+        fetches.end(Ok(envelope("new")));
+        let response = reader.await.unwrap().unwrap();
+        assert_eq!((response.envelope, response.age), (envelope("new"), Duration::ZERO));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stale_entry_is_served_after_a_failure_until_its_limit() {
+    in_paused_time(async |cache, fetches| {
+        filled(&cache, &fetches, "old").await;
+        for wait in [FRESH_FOR, ALMOST_STALE_IF_ERROR] {
+            advance(wait).await;
+            let waiting: Vec<_> = (0..3).map(|_| read(&cache, &fetches, "r1")).collect();
+            settle().await;
+            fetches.end(Err(Error(FailureKind::Failed)));
+            for reader in waiting {
+                assert_eq!(reader.await.unwrap().unwrap().envelope, envelope("old"));
+            }
+        }
+        advance(Duration::from_millis(1)).await;
+        let reader = read(&cache, &fetches, "r1");
+        settle().await;
+        fetches.end(Err(Error(FailureKind::Failed)));
+        assert_eq!(reader.await.unwrap(), Err(Error(FailureKind::Failed)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn younger_stale_entry_is_response_of_own_and_of_another_replica() {
+    pause();
+    let cache: ResponseCache<Error> = ResponseCache::new(CONFIG);
+    cache.0.entries.insert("r1".into(), Entry::with_age(envelope("own"), Duration::from_secs(20)));
+    let failed = |theirs| {
+        let stale = Some(Entry::with_age(envelope("theirs"), Duration::from_secs(theirs)));
+        let outcome = Outcome { result: Err(Error(FailureKind::Failed)), stale, shared: false };
+        cache.0.store_or_serve_stale("r1", outcome).unwrap().envelope
+    };
+    assert_eq!((failed(40), failed(10)), (envelope("own"), envelope("theirs")));
+}
+
+#[tokio::test]
+async fn failure_is_shared_by_waiting_readers_and_not_stored() {
+    in_paused_time(async |cache, fetches| {
+        let waiting: Vec<_> = (0..10).map(|_| read(&cache, &fetches, "r1")).collect();
+        settle().await;
+        fetches.end(Err(Error(FailureKind::Failed)));
+        for reader in waiting {
+            assert_eq!(reader.await.unwrap(), Err(Error(FailureKind::Failed)));
+        }
+        assert_eq!(fetches.calls.get(), 1);
+        filled(&cache, &fetches, "good").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn not_found_removes_the_entry_and_other_failures_do_not() {
+    in_paused_time(async |cache, fetches| {
+        filled(&cache, &fetches, "old").await;
+        advance(FRESH_FOR).await;
+        for (outcome, expected) in [
+            (Err(Error(FailureKind::NotAttempted)), Ok(envelope("old"))),
+            (Err(Error(FailureKind::Failed)), Ok(envelope("old"))),
+            (Err(Error(FailureKind::NotFound)), Err(Error(FailureKind::NotFound))),
+            (Err(Error(FailureKind::Failed)), Err(Error(FailureKind::Failed))),
+        ] {
+            let reader = read(&cache, &fetches, "r1");
+            settle().await;
+            fetches.end(outcome);
+            assert_eq!(reader.await.unwrap().map(|response| response.envelope), expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn first_reader_leaving_neither_cancels_nor_repeats_the_fetch() {
+    in_paused_time(async |cache, fetches| {
+        let first = read(&cache, &fetches, "r1");
+        settle().await;
+        let second = read(&cache, &fetches, "r1");
+        settle().await;
+        first.abort();
+        settle().await;
+        fetches.end(Ok(envelope("one")));
+        assert_eq!(second.await.unwrap().unwrap().envelope, envelope("one"));
+        assert_eq!(fetches.calls.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn panic_in_the_fetch_is_an_error_for_all_readers() {
+    in_paused_time(async |cache, fetches| {
+        let panicking = cache.get("r1", || async { panic!("a bug") }).await;
+        assert_eq!(panicking.map(|_| ()), Err(Error::aborted()));
+        filled(&cache, &fetches, "good").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn worker_that_ends_fails_its_flight_and_the_next_reader_fetches() {
+    pause();
+    let (cache, fetches) = (ResponseCache::new(CONFIG), FakeFetches::default());
+    let gone = LocalSet::new();
+    gone.run_until(async {
+        drop(read(&cache, &fetches, "r1"));
+        settle().await;
+    })
+    .await;
+    LocalSet::new()
+        .run_until(async {
+            let waiting = read(&cache, &fetches, "r1");
+            settle().await;
+            drop(gone);
+            assert_eq!(waiting.await.unwrap().map(|_| ()), Err(Error::aborted()));
+            fetches.open.borrow_mut().clear();
+            filled(&cache, &fetches, "good").await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn zero_freshness_keeps_the_single_flight() {
+    pause();
+    let rules = CacheConfig { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, ..CONFIG };
+    let (cache, fetches) = (ResponseCache::new(rules), FakeFetches::default());
+    LocalSet::new()
+        .run_until(async {
+            for round in 1..3 {
+                let waiting = [read(&cache, &fetches, "r1"), read(&cache, &fetches, "r1")];
+                settle().await;
+                assert_eq!(fetches.calls.get(), round);
+                fetches.end(Ok(envelope("x")));
+                for reader in waiting {
+                    reader.await.unwrap().unwrap();
+                }
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_the_used_entry_stays() {
+    let cache: ResponseCache<Error> = ResponseCache::new(CacheConfig { max_bytes: 100_000, ..CONFIG });
+    LocalSet::new()
+        .run_until(async {
+            for number in 0..10_000 {
+                let key = format!("room {number}");
+                cache.get(&key, || async { Ok(envelope(&"x".repeat(1000))) }).await.unwrap();
+                let hottest = cache.get("hottest", || async { Ok(envelope("hot")) }).await.unwrap();
+                assert_eq!(hottest.envelope, envelope("hot"));
+            }
+            assert!((90_000..=100_000).contains(&cache.usage().1), "{:?}", cache.usage());
+            assert!(cache.0.entries.get("hottest").is_some());
+            assert!(cache.0.flights().is_empty());
+        })
+        .await;
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Ask(usize),
+    /// The oldest call of a room ends.
+    Answer(usize),
+    Fail(usize, FailureKind),
+    /// The oldest waiting reader leaves.
+    Leave,
+    Pass(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0_usize..3).prop_map(Event::Ask),
+        3 => (0_usize..3).prop_map(Event::Answer),
+        2 => (0_usize..3, prop_oneof![Just(FailureKind::Failed), Just(FailureKind::NotFound), Just(FailureKind::NotAttempted)]).prop_map(|(room, kind)| Event::Fail(room, kind)),
+        1 => Just(Event::Leave),
+        2 => prop_oneof![0_u64..7_000, 0_u64..80_000].prop_map(Event::Pass),
+    ]
+}
+
+const ROOMS: [&str; 3] = ["r0", "r1", "r2"];
+
+/// Plays the events and checks what must hold after each one.
+#[expect(clippy::too_many_lines, reason = "one story, told once")]
+async fn play(cache: ResponseCache<Error>, fetches: FakeFetches, events: Vec<Event>) {
+    let mut waiting: Vec<(usize, JoinHandle<Result<CachedResponse, Error>>)> = Vec::new();
+    let mut number = 0;
+    let end = |room: usize, outcome: Result<Envelope, Error>| {
+        let at = fetches.open.borrow().iter().position(|(key, _)| key == ROOMS[room]);
+        if let Some(at) = at {
+            let (_, sender) = fetches.open.borrow_mut().remove(at);
+            sender.send(outcome).unwrap();
+        }
+    };
+    for event in events {
+        let mut failing = false;
+        match event {
+            Event::Ask(room) => waiting.push((room, read(&cache, &fetches, ROOMS[room]))),
+            Event::Answer(room) => {
+                number += 1;
+                end(room, Ok(envelope(&format!("{} {number}", ROOMS[room]))));
+            }
+            Event::Fail(room, kind) => {
+                failing = true;
+                end(room, Err(Error(kind)));
+            }
+            Event::Leave if !waiting.is_empty() => waiting.remove(0).1.abort(),
+            Event::Leave => {}
+            Event::Pass(milliseconds) => advance(Duration::from_millis(milliseconds)).await,
+        }
+        settle().await;
+        for room in ROOMS {
+            let open = fetches.open.borrow().iter().filter(|(key, _)| key == room).count();
+            assert!(open <= 1, "{open} calls in flight for {room}");
+        }
+        let (done, still): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, reader)| reader.is_finished());
+        waiting = still;
+        for (room, reader) in done {
+            if let Ok(Ok(response)) = reader.await {
+                let text = String::from_utf8(response.envelope.bytes().to_vec()).unwrap();
+                assert!(text.contains(ROOMS[room]), "{} got {text}", ROOMS[room]);
+                let limit = if failing { FRESH_FOR + STALE_IF_ERROR } else { FRESH_FOR };
+                assert!(response.age < limit, "{:?} old", response.age);
+            }
+        }
+        for (room, _) in &waiting {
+            let open = fetches.open.borrow().iter().any(|(key, _)| key == ROOMS[*room]);
+            assert!(open, "somebody waits for {} and nothing is under way", ROOMS[*room]);
+        }
+    }
+    // Everybody who still waits is waiting for a call, and gets its end.
+    while !fetches.open.borrow().is_empty() {
+        fetches.end(Err(Error(FailureKind::Failed)));
+        settle().await;
+    }
+    assert!(waiting.iter().all(|(_, reader)| reader.is_finished()));
+    assert!(cache.0.flights().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn invariants_hold_in_any_interleaving(events in prop::collection::vec(event(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(LocalSet::new().run_until(play(ResponseCache::new(CONFIG), FakeFetches::default(), events)));
+    }
+}
