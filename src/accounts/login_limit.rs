@@ -185,8 +185,20 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
-        // A clock that is put right forgets everything in time.
         attempt.check(&database, now + 1_000_000_000).await.unwrap();
+    }
+
+    #[actix_rt::test]
+    async fn clock_that_is_set_back_ends_a_pause() {
+        let (database, _folder) = database().await;
+        let attempt = LoginAttempt::new("ann@b.c", [192, 0, 2, 1].into());
+        for _ in 0..20 {
+            attempt.record_failure(&database, START).await.unwrap();
+        }
+        assert!(matches!(attempt.check(&database, START).await, Err(Error::Throttled(_))));
+        let behind = attempt.check(&database, START - 30_000).await;
+        assert!(matches!(behind, Err(Error::Throttled(_))), "another replica's clock may be behind");
+        attempt.check(&database, START - 3_600_000).await.unwrap();
     }
 
     #[actix_rt::test]
