@@ -12,7 +12,7 @@ use crate::support::{SECRET, secrets};
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
 
 /// A command of the binary that `program` and its first arguments become.
-fn by(program: &str, first: &[&str], place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(super) fn by(program: &str, first: &[&str], place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     command.args(first).arg(BINARY).args(arguments).current_dir(place.path()).env_clear().env("PATH", "/usr/bin:/bin");
     command.envs([
