@@ -267,8 +267,9 @@ fn while_the_file_can_only_be_read_writes_are_500_and_no_server_starts_on_it() {
     client.get("/health/ready", None).data();
     server.line(from, |line| line["message"] == "an account request failed");
     for command in ["serve", "check-config"] {
-        let mut another = Command::new(BINARY);
-        another.arg(command).current_dir(folder.path()).env_clear();
+        // One that starts is ended with 124.
+        let mut another = Command::new("timeout");
+        another.args(["20", BINARY, command]).current_dir(folder.path()).env_clear().env("PATH", "/usr/bin:/bin");
         another.envs([
             ("APP_SERVER__LISTEN", "127.0.0.1:0"),
             ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
