@@ -5,10 +5,12 @@
 //! ```text
 //! request
 //!   → connection                  deadlines and limits on bytes, whatever they mean; then actix's parser (listener)
-//!   → middleware/access_log       request id, trace, clock starts; one log line and one metric at the end
-//!   → middleware/answer_headers   what every answer carries: security headers, CORS, the end of the connection in a drain
+//!   → middleware/request_log      request id, trace, client address; one log line and the metrics at the end
+//!   → middleware/security_headers  headers for browsers, on every response
+//!   → middleware/keep_alive       closes the connection while draining; large bodies in slices
+//!   → middleware/cors             if origins are configured
 //!   → middleware/admission        503 beyond so many requests at once, before any work
-//!   → middleware/error_boundary   a panic, a time-out or a framework-made error leaves as the envelope
+//!   → middleware/error_envelope   panics, time-outs and framework errors become the envelope
 //!   → routes (THE TABLE)          path → row; no row, or the wrong method → 404
 //!   → middleware/authenticate     on rows that need a caller: 401, or leaves a Caller
 //!   → routes/<endpoint>           parse in, call one service, name the answer

@@ -22,7 +22,7 @@ use crate::connection::{self, Answering, Capacity, Connection, Connections, Turn
 use crate::draining::Draining;
 
 /// How much of an answer is gathered before it is sent. Together with bodies that come in slices
-/// ([`crate::middleware::answer_headers`]) all that a slow reader holds of our memory.
+/// ([`crate::middleware::keep_alive`]) all that a slow reader holds of our memory.
 const WRITE_BUFFER: usize = 16 * 1024;
 
 /// actix takes the time for a connection that is kept from when an answer is made, by a clock that is half a second late, and ends

@@ -13,10 +13,11 @@ use crate::connection::{self, Capacity};
 use crate::listener::{self, Rules};
 use crate::loopback::AcceptedHosts;
 use crate::metrics::Metrics;
-use crate::middleware::access_log::access_log;
-use crate::middleware::answer_headers::answer_headers;
-use crate::middleware::error_boundary::error_boundary;
+use crate::middleware::error_envelope::error_envelope;
+use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::loopback_host::loopback_host;
+use crate::middleware::request_log::request_log;
+use crate::middleware::security_headers::security_headers;
 use crate::routes;
 use crate::services::{self, Shared};
 
@@ -68,9 +69,10 @@ impl Management {
                 .configure(routes::mount_management)
                 .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
-                .wrap(from_fn(error_boundary))
-                .wrap(from_fn(answer_headers))
-                .wrap(from_fn(access_log))
+                .wrap(from_fn(error_envelope))
+                .wrap(from_fn(keep_alive))
+                .wrap(from_fn(security_headers))
+                .wrap(from_fn(request_log))
         })?;
         Ok(Self { address, running, metrics })
     }

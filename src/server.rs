@@ -17,11 +17,13 @@ use crate::draining::Draining;
 use crate::listener::{self, Rules};
 use crate::loopback::AcceptedHosts;
 use crate::management::Management;
-use crate::middleware::access_log::access_log;
 use crate::middleware::admission::admission;
-use crate::middleware::answer_headers::answer_headers;
-use crate::middleware::error_boundary::error_boundary;
+use crate::middleware::cors::cors;
+use crate::middleware::error_envelope::error_envelope;
+use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::loopback_host::loopback_host;
+use crate::middleware::request_log::request_log;
+use crate::middleware::security_headers::security_headers;
 use crate::routes;
 use crate::services::{self, Shared};
 use crate::settings::{ServerSettings, Settings};
@@ -71,7 +73,7 @@ impl Server {
     pub async fn bind(settings: &Settings, clock: &Clock, dropped: DroppedLines) -> Result<Self, Error> {
         let rules = rules(&settings.server);
         let shared = Shared::open(settings, clock, dropped, &rules.capacity).await?;
-        let hosts = settings.server.accepted_hosts;
+        let (hosts, any_origin) = (settings.server.accepted_hosts, !settings.server.cors_origins.is_empty());
         let management = Management::bind(settings.management, hosts, &shared);
         let management = management.map_err(|error| Error::Management(settings.management, error))?;
         let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
@@ -84,10 +86,12 @@ impl Server {
                 .configure(routes::mount)
                 .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
-                .wrap(from_fn(error_boundary))
+                .wrap(from_fn(error_envelope))
                 .wrap(from_fn(admission))
-                .wrap(from_fn(answer_headers))
-                .wrap(from_fn(access_log))
+                .wrap(Condition::new(any_origin, from_fn(cors)))
+                .wrap(from_fn(keep_alive))
+                .wrap(from_fn(security_headers))
+                .wrap(from_fn(request_log))
         });
         Ok(Self { address, running: running.map_err(failed)?, draining, drain_for, management })
     }

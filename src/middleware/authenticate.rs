@@ -11,7 +11,7 @@ use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 use crate::accounts::{Accounts, Revocations};
 use crate::caller::{Admitted, Caller};
 use crate::jwt::Tokens;
-use crate::middleware::access_log::Notes;
+use crate::middleware::request_log::RequestLog;
 use crate::responders::ApiError;
 
 /// Rejects with 401, or calls on with a [`Caller`] in the request.
@@ -72,8 +72,8 @@ pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted:
 
 /// Leaves the caller for the handler, unless its session was revoked.
 fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
-    if let Some(notes) = Notes::of(request.request()) {
-        notes.caller(&caller);
+    if let Some(log) = RequestLog::of(request.request()) {
+        log.set_caller(&caller);
     }
     if caller.session().is_some_and(|session| revocations.contain(session)) {
         return Err(refused(request.request(), "revoked"));
@@ -83,10 +83,10 @@ fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, a
     Ok(())
 }
 
-/// 401, and why, in the log.
-fn refused(request: &HttpRequest, why: &'static str) -> ApiError {
-    if let Some(notes) = Notes::of(request) {
-        notes.refused(why);
+/// Records why a token is rejected, and returns the 401.
+fn refused(request: &HttpRequest, reason: &'static str) -> ApiError {
+    if let Some(log) = RequestLog::of(request) {
+        log.set_rejection(reason);
     }
     ApiError::Unauthorized
 }

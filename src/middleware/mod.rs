@@ -1,15 +1,37 @@
-//! What every request passes on its way in and every answer on its way out.
+//! Middleware, from the outside in: [`request_log`], [`security_headers`], [`keep_alive`], [`cors`], [`admission`],
+//! [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::server`] puts them in this order.
 //!
-//! The order is made in [`crate::server`]: [`access_log`] is outermost, so that it sees every answer, also one that
-//! [`error_boundary`] had to write; then [`answer_headers`], for the same reason; then [`admission`], before any work is done.
-//! In `dev`, [`loopback_host`] is innermost.
-//! [`authenticate`] is not on the whole server but on each route whose row in the table
-//! needs a caller: an unknown URL or a wrong method is 404 before anybody asks for a token.
+//! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is looked at.
 
-pub mod access_log;
 pub mod admission;
-pub mod answer_headers;
 pub mod authenticate;
-pub mod error_boundary;
+pub mod cors;
+pub mod error_envelope;
+pub mod keep_alive;
 pub mod loopback_host;
+pub mod request_log;
+pub mod security_headers;
 mod slices;
+
+use actix_web::Error;
+use actix_web::dev::{ResponseHead, ServiceResponse};
+
+/// Changes the head of a response, or of the response that an error becomes.
+fn map_head<B>(
+    outcome: Result<ServiceResponse<B>, Error>,
+    change: impl Fn(&mut ResponseHead) + 'static,
+) -> Result<ServiceResponse<B>, Error> {
+    match outcome {
+        Ok(mut response) => {
+            change(response.response_mut().head_mut());
+            Ok(response)
+        }
+        Err(mut error) => {
+            error.add_response_mapper(move |mut response| {
+                change(response.head_mut());
+                response
+            });
+            Err(error)
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::bodies::{Bodies, Held};
 use crate::connection::{Announcement, Invitation};
 use crate::json::Object;
 use crate::middleware::admission::{InFlight, Permit};
-use crate::middleware::error_boundary::Deadline;
+use crate::middleware::error_envelope::Deadline;
 use crate::responders::ApiError;
 use crate::room::{self, NameComparison, RoomName};
 

@@ -25,8 +25,8 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::access_log::Answers;
 use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
+use crate::middleware::request_log::record_route;
 use crate::responders::ApiError;
 
 /// Which credentials a route requires.
@@ -130,12 +130,12 @@ fn resource(table: &'static [Row], path: &str) -> Resource {
     let rows = table.iter().enumerate().filter(|(_, row)| row.paths.contains(&path));
     // Without a default of its own, a resource answers a wrong method with 405.
     let resource = web::resource(pattern).default_service(web::to(not_found));
-    rows.fold(resource, |resource, (place, row)| resource.route(route(place, row)))
+    rows.fold(resource, |resource, (index, row)| resource.route(route(index, row)))
 }
 
-fn route(place: usize, row: &Row) -> Route {
-    // Guards are asked in their order: who gets to the second one is answered by this row.
-    let route = web::route().method(row.method.clone()).guard(Answers(place));
+fn route(index: usize, row: &Row) -> Route {
+    // Guards run in their order: a request that reaches the second one is answered by this row.
+    let route = web::route().method(row.method.clone()).guard(record_route(index));
     let route = (row.handler)(route);
     match row.access {
         Access::Public => route,

@@ -1,5 +1,4 @@
-//! Whatever goes wrong inside, the client gets the envelope: a panic, a request that takes too long, an error that the
-//! framework made. Must not know which routes there are.
+//! Answers with the envelope whatever goes wrong inside: a panic, a time-out, an error that the framework made.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -13,53 +12,53 @@ use tokio::time::timeout_at;
 
 use crate::responders::{ApiError, Enveloped};
 
-/// How long one whole request may take, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
+/// The longest time of a request, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTimeout(pub Duration);
 
-/// When a request's time is over. Whoever waits for the client's body gives up then, and says that it was the client.
+/// When a request's time is over. The reader of a request body gives up then, with 408.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub Instant);
 
-/// How much later the boundary itself gives up.
-const BODY_FIRST: Duration = Duration::from_millis(100);
+/// How much later the whole request is given up, so that a slow body is reported as such.
+const GRACE: Duration = Duration::from_millis(100);
 
-/// Wraps the whole server, inside the access log.
+/// Wraps the whole server, inside the request log.
 ///
 /// # Errors
 ///
-/// Always an [`ApiError`]: whatever else the inner services fail with has become one here.
-pub async fn error_boundary<B: MessageBody + 'static>(
+/// Always an [`ApiError`], which any other error of the inner services becomes.
+pub async fn error_envelope<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let limit = request.app_data::<web::Data<RequestTimeout>>().map_or(Duration::from_secs(30), |limit| limit.0);
     let deadline = Instant::now() + limit;
     request.extensions_mut().insert(Deadline(deadline));
-    let answer = timeout_at((deadline + BODY_FIRST).into(), next.call(request));
+    let answer = timeout_at((deadline + GRACE).into(), next.call(request));
     let outcome = AssertUnwindSafe(answer).catch_unwind().await;
     match outcome {
         Ok(Ok(Ok(response))) => Ok(enveloped(response)),
-        Ok(Ok(Err(error))) => Err(in_the_envelope(&error)),
+        Ok(Ok(Err(error))) => Err(to_api_error(&error)),
         Ok(Err(_elapsed)) => {
-            log::error!(limit:? = limit; "a request was still being worked on at its time limit");
+            log::error!(limit:? = limit; "request timed out");
             Err(ApiError::Internal.into())
         }
         Err(_panic) => {
-            log::error!("a handler panicked");
+            log::error!("handler panicked");
             Err(ApiError::Internal.into())
         }
     }
 }
 
-/// Keeps an answer that is in the envelope, or is no failure; writes the contract's in place of any other.
+/// Replaces a failure that is not in the envelope.
 fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceResponse<BoxBody> {
     match ApiError::of_status(response.status()) {
         Some(error) if response.response().extensions().get::<Enveloped>().is_none() => {
             if let Some(cause) = response.response().error()
                 && error == ApiError::Internal
             {
-                log::error!(cause:% = cause; "the framework failed");
+                log::error!(cause:% = cause; "framework error");
             }
             response.into_response(error.error_response())
         }
@@ -67,7 +66,7 @@ fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceR
     }
 }
 
-fn in_the_envelope(error: &Error) -> Error {
+fn to_api_error(error: &Error) -> Error {
     let error = match error.as_error::<ApiError>() {
         Some(error) => error.clone(),
         None => ApiError::of_status(error.as_response_error().status_code()).unwrap_or(ApiError::Internal),
@@ -78,7 +77,7 @@ fn in_the_envelope(error: &Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::middleware::access_log::access_log;
+    use crate::middleware::request_log::request_log;
     use actix_web::middleware::from_fn;
     use actix_web::{App, HttpResponse, HttpServer};
 
@@ -99,12 +98,12 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn whatever_goes_wrong_the_answer_is_the_envelope_and_the_server_lives_on() {
+    async fn failure_of_any_kind_is_answered_in_the_envelope() {
         let server = HttpServer::new(|| {
             App::new()
                 .app_data(web::Data::new(RequestTimeout(Duration::from_millis(50))))
-                .wrap(from_fn(error_boundary))
-                .wrap(from_fn(access_log))
+                .wrap(from_fn(error_envelope))
+                .wrap(from_fn(request_log))
                 .route("/panics", web::get().to(panics))
                 .route("/error", web::get().to(framework_error))
                 .route("/sleeps", web::get().to(sleeps))

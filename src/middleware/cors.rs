@@ -1,0 +1,61 @@
+//! CORS: lets pages of the configured origins read responses, and answers their preflight requests.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+use actix_web::middleware::Next;
+use actix_web::{Error, web};
+
+use super::map_head;
+use crate::responders::no_content;
+
+/// The origins whose pages may read responses (`APP_SERVER__CORS_ORIGINS`), compared byte for byte.
+#[derive(Debug, Clone, Default)]
+pub struct Origins(pub Vec<String>);
+
+const RESPONSE: &[(HeaderName, &str)] =
+    &[(ACCESS_CONTROL_EXPOSE_HEADERS, "ETag, Age, Retry-After, X-Request-Id, X-Catch-Up-Reason")];
+const PREFLIGHT: &[(HeaderName, &str)] = &[
+    (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+    (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id"),
+    (ACCESS_CONTROL_MAX_AGE, "7200"),
+];
+
+/// Wraps the whole server if any origin is configured. A preflight request of another origin is not answered here.
+///
+/// # Errors
+///
+/// Those of the inner services.
+pub async fn cors<B: MessageBody + 'static>(
+    origins: web::Data<Origins>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let headers = request.headers();
+    let origin = headers.get(ORIGIN).filter(|origin| origins.0.iter().any(|known| known.as_bytes() == origin.as_bytes()));
+    let origin = origin.cloned();
+    let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if origin.is_some() && is_preflight {
+        let response = Ok(request.into_response(no_content()));
+        return map_head(response, move |head| {
+            insert_headers(head.headers_mut(), origin.as_ref(), &[RESPONSE, PREFLIGHT].concat());
+        });
+    }
+    let response = next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    map_head(response, move |head| insert_headers(head.headers_mut(), origin.as_ref(), RESPONSE))
+}
+
+fn insert_headers(headers: &mut HeaderMap, origin: Option<&HeaderValue>, values: &[(HeaderName, &'static str)]) {
+    // Responses differ by the origin, also for origins that are not allowed.
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        for (name, value) in values {
+            headers.insert(name.clone(), HeaderValue::from_static(value));
+        }
+    }
+}
