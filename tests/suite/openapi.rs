@@ -1,9 +1,43 @@
 //! The OpenAPI document and the page that shows it.
 
 use std::process::Command;
+use std::sync::LazyLock;
+
+use proconf_app_server::openapi::DOCUMENT;
+use proconf_app_server::room::NameComparison;
+use proptest::prelude::*;
+use regex::Regex;
 
 use crate::support::TestServer;
 use crate::support::client::request;
+
+/// The pattern of a room's name.
+static ROOM_PATTERN: LazyLock<Regex> = LazyLock::new(|| {
+    let document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
+    Regex::new(document["components"]["schemas"]["RoomName"]["pattern"].as_str().unwrap()).unwrap()
+});
+
+#[test]
+fn room_pattern_refuses_forbidden_names() {
+    let refused = ["", " ", "   ", ".", "..", "*", "*;x", "..;", "a/b", "a\\b", "a\n", "＊", "．．", "‥", ".․", "℀", "a／b"];
+    for name in refused {
+        assert!(!ROOM_PATTERN.is_match(name), "{name:?}");
+    }
+    for name in ["r1", " a", "...", "**", "*a", ".a", "..a", ";..", " *", "100%", "комната", "🎥", "…", "‥.", "．．．"]
+    {
+        assert!(ROOM_PATTERN.is_match(name), "{name:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// What no pattern can say is left out: escapes, and the length in bytes.
+    #[test]
+    fn room_pattern_admits_what_the_server_admits(name in r"([.．․﹒‥︰…*﹡＊;；﹔ /／＼℅a\u{0}\u{85}\u{338}]|[^%％﹪]){0,6}") {
+        prop_assert_eq!(ROOM_PATTERN.is_match(&name), NameComparison::Exact.parse(&name).is_ok(), "{:?}", name);
+    }
+}
 
 #[test]
 fn command_prints_the_served_document() {
