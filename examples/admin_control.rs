@@ -8,7 +8,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use proconf_app_server::admin_control::{AdminControl, Authorities, Endpoint, Error, Permits, Rules};
+use proconf_app_server::admin_control::{AdminControl, Config, Endpoint, EndpointLimits, Error, RootCertificates};
 use proconf_app_server::room::NameComparison;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,19 +16,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(base_url), Some(room)) = (arguments.next(), arguments.next()) else {
         return Err("usage: admin_control BASE_URL ROOM".into());
     };
-    let rules = Rules {
+    let config = Config {
         base_url,
         timeout: Duration::from_secs(15),
         connect_timeout: Duration::from_secs(1),
         max_body_bytes: 4 * 1024 * 1024,
         max_in_flight: 512,
         authorization: None,
-        authorities: Authorities::of_the_machine(),
+        root_certificates: Some(RootCertificates::system()),
     };
     let room = NameComparison::Exact.parse(&room)?;
     actix_rt::System::new().block_on(async {
-        // One client for each worker thread; the permits are shared by all of them.
-        let admin_control = AdminControl::new(rules.clone(), Permits::new(&rules));
+        // One client for each worker thread; the limits are shared by all of them.
+        let admin_control = AdminControl::new(config.clone(), EndpointLimits::new(&config));
         let answer = match admin_control.get(Endpoint::CallCatchUp, Some(&room)).await {
             Ok(catch_up) => catch_up.get().to_owned(),
             Err(Error::NotFound) => format!("there is no room {room}"),

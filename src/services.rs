@@ -77,8 +77,8 @@ pub struct Shared {
     in_flight: web::Data<InFlight>,
     bodies: web::Data<Bodies>,
     origins: web::Data<Origins>,
-    admin_control_rules: admin_control::Rules,
-    admin_control_permits: web::Data<admin_control::Permits>,
+    admin_control_config: admin_control::Config,
+    admin_control_limits: web::Data<admin_control::EndpointLimits>,
     calls: Arc<measured::Calls>,
     health: web::Data<Health>,
     http: web::Data<Http>,
@@ -108,11 +108,11 @@ impl Shared {
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
         let draining = Draining::default();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
-        let permits = admin_control::Permits::new(&settings.admin_control);
+        let limits = admin_control::EndpointLimits::new(&settings.admin_control);
         let caches = Caches::new(settings.catch_up, redis, &mut registry);
         let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(settings.catch_up), None);
-        let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &permits));
-        measured::watch(&mut registry, &permits, &database, &health, dropped);
+        let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &limits));
+        measured::watch(&mut registry, &limits, &database, &health, dropped);
         measured::watch_connections(&mut registry, capacity);
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
@@ -141,8 +141,8 @@ impl Shared {
             bodies: web::Data::new(Bodies::default()),
             origins: web::Data::new(Origins(settings.server.cors_origins.clone())),
             catch_up_reason: settings.catch_up_reason,
-            admin_control_rules: settings.admin_control.clone(),
-            admin_control_permits: web::Data::new(permits),
+            admin_control_config: settings.admin_control.clone(),
+            admin_control_limits: web::Data::new(limits),
         })
     }
 
@@ -193,8 +193,8 @@ pub fn redis_config(url: &Secret, settings: &Settings) -> RedisConfig {
 /// Registers what a worker's handlers take; called on each worker's own thread.
 pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
     let admin_control =
-        AdminControl::new(shared.admin_control_rules.clone(), shared.admin_control_permits.get_ref().clone())
-            .observed_by(shared.calls.clone());
+        AdminControl::new(shared.admin_control_config.clone(), shared.admin_control_limits.get_ref().clone())
+            .with_metrics(shared.calls.clone());
     let responses = Responses::new(admin_control.clone(), shared.caches.clone());
     let (live, explain) = (shared.live.clone(), shared.catch_up_reason);
     let catch_up = CatchUp::new(responses.clone(), shared.room_names, live, explain);
@@ -219,7 +219,7 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
             responses.clone(),
             shared.summaries.clone(),
             shared.texts.clone(),
-            shared.admin_control_rules.timeout,
+            shared.admin_control_config.timeout,
         )))
         .app_data(web::Data::new(responses))
         .app_data(web::Data::new(admin_control));
@@ -227,5 +227,5 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
 
 /// Registers what the handlers of the management listener take.
 pub fn register_for_management(shared: &Shared, config: &mut web::ServiceConfig) {
-    config.app_data(shared.health.clone()).app_data(shared.admin_control_permits.clone()).app_data(shared.draining.clone());
+    config.app_data(shared.health.clone()).app_data(shared.admin_control_limits.clone()).app_data(shared.draining.clone());
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use config::{Config, ConfigError, File, FileFormat, ValueKind};
 
-use crate::admin_control::Authorities;
+use crate::admin_control::RootCertificates;
 use crate::cache::CacheConfig;
 use crate::caller::Roles;
 use crate::client_address::TrustedProxies;
@@ -36,7 +36,7 @@ pub struct Settings {
     /// The HTTP server.
     pub server: ServerSettings,
     /// Admin Control, and how it is called.
-    pub admin_control: admin_control::Rules,
+    pub admin_control: admin_control::Config,
     /// The tokens.
     pub jwt: jwt::Rules,
     /// How names of rooms are compared.
@@ -147,7 +147,7 @@ impl Values {
         }
         let aws = environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
         let aws = aws.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect();
-        let authorities = [Authorities::FILE, Authorities::FOLDERS].map(|name| environment.get(name).cloned());
+        let authorities = [RootCertificates::FILE, RootCertificates::DIRECTORIES].map(|name| environment.get(name).cloned());
         if problems.is_empty() { Ok(Self { texts, given, aws, authorities }) } else { Err(Problems(problems)) }
     }
 
@@ -304,29 +304,34 @@ impl Values {
         let authorities = match &self.authorities {
             [None, None] => Vec::new(),
             _ if !url.starts_with("s3://") => Vec::new(),
-            _ => self.authorities()?.in_der().map(<[u8]>::to_vec).collect(),
+            _ => self.root_certificates()?.configured().map(<[u8]>::to_vec).collect(),
         };
         Ok(summaries::Rules { url, aws: self.aws.clone(), authorities })
     }
 
-    /// Whose certificates are accepted. What nothing is needed of is not looked at.
-    fn authorities(&self) -> Result<Authorities, Problem> {
-        let [file, folders] = &self.authorities;
-        if file.is_none() && folders.is_none() {
-            return Ok(Authorities::of_the_machine());
-        }
-        Authorities::named(file.as_deref(), folders.as_deref()).map_err(|bad| {
-            let what = format!("must lead to certificates in PEM: {}", bad.what);
-            Problem::bad(bad.place, what, "")
-        })
+    /// Loads trusted root certificates.
+    fn root_certificates(&self) -> Result<RootCertificates, Problem> {
+        let [file, directories] = &self.authorities;
+        let regular = file.as_ref().map_or(Ok(()), |file| files::require_regular(Path::new(file)));
+        let names = match (file, directories) {
+            (None, None) => return Ok(RootCertificates::system()),
+            (Some(_), None) => RootCertificates::FILE,
+            (None, Some(_)) => RootCertificates::DIRECTORIES,
+            (Some(_), Some(_)) => "SSL_CERT_FILE and SSL_CERT_DIR",
+        };
+        regular
+            .map_err(|error| error.to_string())
+            .and_then(|()| RootCertificates::load(file.as_deref(), directories.as_deref()))
+            .map_err(|error| Problem::bad(names, format!("must lead to certificates in PEM: {error}"), ""))
     }
 
-    fn admin_control(&self) -> Result<admin_control::Rules, Problem> {
+    fn admin_control(&self) -> Result<admin_control::Config, Problem> {
         let authorization = self.text("APP_ADMIN_CONTROL__AUTHORIZATION");
         let base_url = self.get::<values::BaseUrl>("APP_ADMIN_CONTROL__BASE_URL")?.0;
         let tls = base_url.starts_with("https://");
-        Ok(admin_control::Rules {
-            authorities: if tls { self.authorities()? } else { Authorities::built_in() },
+        Ok(admin_control::Config {
+            // Unused certificate paths are not validated.
+            root_certificates: tls.then(|| self.root_certificates()).transpose()?,
             base_url,
             timeout: self.get("APP_ADMIN_CONTROL__TIMEOUT")?,
             connect_timeout: self.get("APP_ADMIN_CONTROL__CONNECT_TIMEOUT")?,

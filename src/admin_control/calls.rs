@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::endpoint::Endpoint;
-use super::{AdminControl, Error, response};
+use super::{AdminControl, Error};
 
 /// The body of `POST proconf-token`.
 #[derive(Debug, Clone, Serialize)]
@@ -25,12 +25,6 @@ impl AdminControl {
     ///
     /// See [`Error`].
     pub async fn proconf_token(&self, wanted: &TokenRequest<'_>) -> Result<Box<RawValue>, Error> {
-        let endpoint = Endpoint::ProconfToken;
-        self.call(endpoint, async {
-            let url = self.url(endpoint, None)?;
-            let request = self.prepared(self.fresh.post(url)).force_close();
-            response::read(request.send_json(wanted).await, self.rules.max_body_bytes).await
-        })
-        .await
+        self.post(Endpoint::ProconfToken, wanted).await
     }
 }

@@ -1,13 +1,6 @@
-//! The endpoints of Admin Control, one row each, and what all calls share.
+//! The endpoints of Admin Control, one row each.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::Semaphore;
-
-use super::breaker::Breaker;
-use super::budget::Budget;
-use super::{Error, Rules};
 
 /// How long a response of an endpoint is fresh in the response cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +21,7 @@ macro_rules! endpoints {
         pub enum Endpoint { $($(#[$doc])* $variant),+ }
 
         impl Endpoint {
-            /// Every endpoint; each one's place is its number.
+            /// Every endpoint; each one's index is its number.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// Returns the first segment of its path, which is its name in logs and metrics.
@@ -59,31 +52,4 @@ endpoints! {
     Meetings: "meetings", Caching::FreshFor(Duration::from_secs(5));
     /// `POST proconf-token`: a token to join a call with.
     ProconfToken: "proconf-token", Caching::Never;
-}
-/// How many calls may be in flight at once, and which endpoints are not to be called for now; for each endpoint by itself, and
-/// over all clones (that is, all workers).
-#[derive(Debug, Clone)]
-pub struct Permits(pub(super) [(Arc<Semaphore>, Breaker, Budget); Endpoint::ALL.len()]);
-
-impl Permits {
-    /// As many for each endpoint as `rules` say.
-    #[must_use]
-    pub fn new(rules: &Rules) -> Self {
-        let permits = || Arc::new(Semaphore::new(rules.max_in_flight));
-        Self(std::array::from_fn(|_| (permits(), Breaker::default(), Budget::default())))
-    }
-
-    /// Each endpoint's name, and whether its breaker is open.
-    pub fn breakers(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        Endpoint::ALL.iter().zip(&self.0).map(|(endpoint, (_, breaker, _))| (endpoint.name(), breaker.is_open()))
-    }
-}
-
-/// Is told of each call how it ended.
-pub trait Observer {
-    /// A call to the endpoint of this name ended, well or with an error, after so long.
-    fn called(&self, endpoint: &'static str, error: Option<&Error>, took: Duration);
-
-    /// A call's connection broke before there was an answer, and it was tried once more, or not because too many are.
-    fn broke(&self, endpoint: &'static str, retried: bool);
 }

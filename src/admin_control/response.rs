@@ -1,16 +1,19 @@
-//! Reads a response whole, or says what was wrong with it. That a body was cut short is seen by the connection.
+//! Reads a whole response, or classifies why there is none.
+
+use std::error::Error as _;
+use std::io;
 
 use awc::ClientResponse;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use awc::http::header::CONTENT_ENCODING;
 use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::value::RawValue;
 
-use super::socket::{is_out_of_files, of_tls};
-use super::{Error, wire};
+use super::stream::StaleConnection;
+use super::{Error, envelope};
 
-/// The data of a response: all of it, or nothing.
+/// Returns the `data` of a complete response.
 pub(super) async fn read<S>(
     response: Result<ClientResponse<S>, SendRequestError>,
     max_bytes: usize,
@@ -18,66 +21,66 @@ pub(super) async fn read<S>(
 where
     S: Stream<Item = Result<Bytes, PayloadError>>,
 {
-    let mut response = response.map_err(not_sent)?;
-    // Where the status says it all, it does not matter what becomes of the body.
-    if let Some(failure) = wire::failure(response.status()) {
-        return Err(failure);
+    let mut response = response.map_err(|error| classify(&error))?;
+    // For these statuses the body does not matter.
+    if let Some(error) = envelope::status_error(response.status()) {
+        return Err(error);
     }
-    check_head(response.headers())?;
-    let body = response.body().limit(max_bytes).await.map_err(not_read)?;
-    wire::data(response.status(), &body)
-}
-
-/// Sorts what went wrong before a response began: what may be tried again on another connection, and what may not.
-fn not_sent(error: SendRequestError) -> Error {
-    use std::error::Error as _;
-    use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, Other, TimedOut, UnexpectedEof,
-    };
-
-    let broken = |error: &std::io::Error| {
-        matches!(
-            error.kind(),
-            BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected | UnexpectedEof
-        )
-    };
-    match error {
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Error::TimedOut,
-        SendRequestError::Connect(ConnectError::Disconnected) => Error::Connection("closed before an answer".to_owned()),
-        SendRequestError::Connect(ConnectError::Io(error)) if is_out_of_files(&error) => Error::OutOfFiles,
-        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == TimedOut => Error::TimedOut,
-        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) if broken(&error) => {
-            Error::Connection(error.to_string())
-        }
-        SendRequestError::Response(error) => match error.source().and_then(|source| source.downcast_ref()) {
-            // awc says `Other` when the connection ends within the head.
-            Some(source) if broken(source) || source.kind() == Other => Error::Connection(source.to_string()),
-            _ => Error::NotHttp(error.to_string()),
-        },
-        SendRequestError::Connect(ConnectError::Io(error)) => match of_tls(&error) {
-            Some((true, why)) => Error::Certificate(why),
-            Some((false, why)) => Error::NotConnected(format!("TLS: {why}")),
-            None => Error::NotConnected(error.to_string()),
-        },
-        other => Error::NotConnected(other.to_string()),
-    }
-}
-
-fn not_read(error: PayloadError) -> Error {
-    match error {
-        PayloadError::Overflow => Error::TooLarge,
-        other => Error::CutShort(other.to_string()),
-    }
-}
-
-/// What a body is not believed for, however whole it is: nobody was asked to encode it, and two ways to tell its end are one
-/// too many.
-fn check_head(headers: &HeaderMap) -> Result<(), Error> {
-    if headers.get_all(CONTENT_ENCODING).any(|encoding| encoding != "identity") {
+    if response.headers().get_all(CONTENT_ENCODING).any(|encoding| encoding != "identity") {
         return Err(Error::Encoded);
     }
-    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Error::CutShort("its end is announced in two ways".to_owned()));
+    let body = response.body().limit(max_bytes).await.map_err(|error| match error {
+        PayloadError::Overflow => Error::TooLarge,
+        other => Error::CutShort(other.to_string()),
+    })?;
+    envelope::data(response.status(), &body)
+}
+
+/// Whether a reused connection failed before the first byte of a response.
+pub(super) fn is_stale_connection(error: &SendRequestError) -> bool {
+    io_error(error).and_then(io::Error::get_ref).is_some_and(<dyn std::error::Error + Send + Sync>::is::<StaleConnection>)
+}
+
+/// The I/O error below awc's error.
+fn io_error(error: &SendRequestError) -> Option<&io::Error> {
+    match error {
+        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) => Some(error),
+        SendRequestError::Response(error) => error.source()?.downcast_ref(),
+        _ => None,
     }
-    Ok(())
+}
+
+/// Classifies a failure before the end of the response's head.
+fn classify(error: &SendRequestError) -> Error {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, NotConnected, TimedOut,
+        UnexpectedEof,
+    };
+
+    let Some(io) = io_error(error) else {
+        return match error {
+            SendRequestError::Response(error) => Error::NotHttp(error.to_string()),
+            other => Error::NotConnected(other.to_string()),
+        };
+    };
+    // EMFILE and ENFILE.
+    if matches!(io.raw_os_error(), Some(24 | 23)) {
+        return Error::OutOfFiles;
+    }
+    if let Some(tls) = io.get_ref().and_then(|error| error.downcast_ref()) {
+        return match tls {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                Error::Certificate(tls.to_string())
+            }
+            _ => Error::NotConnected(format!("TLS: {tls}")),
+        };
+    }
+    match io.kind() {
+        TimedOut => Error::TimedOut,
+        InvalidData => Error::NotHttp(io.to_string()),
+        BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected | UnexpectedEof => {
+            Error::Connection(io.to_string())
+        }
+        _ => Error::NotConnected(io.to_string()),
+    }
 }

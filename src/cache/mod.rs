@@ -86,7 +86,7 @@ impl Responses {
         asker: &Asker,
     ) -> Result<CachedResponse, Error> {
         let fetch = || {
-            let (admin_control, room) = (self.admin_control.asked_by(asker), room.cloned());
+            let (admin_control, room) = (self.admin_control.with_context(asker), room.cloned());
             async move { admin_control.get(endpoint, room.as_ref()).await.map(|data| Envelope::new(&data)) }
         };
         match self.cache(endpoint) {

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::Error;
-use crate::admin_control::{self, AdminControl, Endpoint, Permits};
+use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits, RootCertificates};
 use crate::background::Background;
 use crate::cache::redis;
 use crate::db;
@@ -88,14 +88,15 @@ async fn check(settings: &Settings) -> Vec<Check> {
 }
 
 /// Whether it answers, and whose word it is that it is the right one.
-async fn admin_control(rules: &admin_control::Rules) -> Result<String, String> {
+async fn admin_control(config: &admin_control::Config) -> Result<String, String> {
     // The cheapest of its endpoints, which proves the base URL and the credentials too.
-    let asked = AdminControl::new(rules.clone(), Permits::new(rules)).get(Endpoint::Configuration, None).await;
-    let authorities = rules.authorities.found_in();
+    let client = AdminControl::new(config.clone(), EndpointLimits::new(config));
+    let asked = client.get(Endpoint::Configuration, None).await;
+    let roots = config.root_certificates.as_ref().map_or("no list", RootCertificates::source);
     match asked {
-        Ok(_) if rules.base_url.starts_with("https://") => Ok(format!("it answers, with a certificate of {authorities}")),
+        Ok(_) if config.base_url.starts_with("https://") => Ok(format!("it answers, with a certificate of {roots}")),
         Ok(_) => Ok("it answers".to_owned()),
-        Err(error @ admin_control::Error::Certificate(_)) => Err(format!("{error}; looked for in {authorities}")),
+        Err(error @ admin_control::Error::Certificate(_)) => Err(format!("{error}; looked for in {roots}")),
         Err(error) => Err(error.to_string()),
     }
 }

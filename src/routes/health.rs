@@ -4,7 +4,7 @@
 use actix_web::{Either, web};
 use serde::Serialize;
 
-use crate::admin_control::Permits;
+use crate::admin_control::EndpointLimits;
 use crate::health::{Health, Readiness};
 use crate::responders::{ApiError, NotReady, Success};
 
@@ -36,18 +36,18 @@ pub(super) async fn ready(health: web::Data<Health>) -> Result<Success<Status>, 
 
 pub(super) async fn ready_in_detail(
     health: web::Data<Health>,
-    permits: web::Data<Permits>,
+    limits: web::Data<EndpointLimits>,
 ) -> Either<Success<Detail>, NotReady> {
     let what = match health.readiness().await {
         Readiness::Ready => {
             let state = |open| if open { "unreachable" } else { "reachable" };
             let admin_control =
-                permits.breakers().map(|(endpoint, open)| (endpoint.to_owned(), state(open).into())).collect();
+                limits.breakers().map(|(endpoint, open)| (endpoint.to_owned(), state(open).into())).collect();
             return Either::Left(Success(Detail { status: "ready", database: "answers", admin_control }));
         }
         Readiness::Draining => "draining",
         Readiness::NoDatabase => "database",
     };
-    let unreachable = permits.breakers().filter(|(_, open)| *open).map(|(endpoint, _)| endpoint).collect();
+    let unreachable = limits.breakers().filter(|(_, open)| *open).map(|(endpoint, _)| endpoint).collect();
     Either::Right(NotReady { what, unreachable })
 }

@@ -22,5 +22,5 @@ pub(super) async fn create(
         return Err(ApiError::Forbidden);
     }
     let wanted = TokenRequest { role, room: room.as_str(), participant_name };
-    Ok(Success(admin_control.asked_by(&asker).proconf_token(&wanted).await?))
+    Ok(Success(admin_control.with_context(&asker).proconf_token(&wanted).await?))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin_control::{Error, Observer, Permits};
+use crate::admin_control::{CallMetrics, EndpointLimits, Error};
 use crate::connection::Capacity;
 use crate::db::{self, Database};
 use crate::health::{Health, Readiness};
@@ -16,7 +16,7 @@ const CALLS_HELP: &str = "Calls to Admin Control, by endpoint and outcome: ok, o
 const CALL_DURATION: &str = "proconf_admin_control_call_duration_seconds";
 const CALL_DURATION_HELP: &str = "Time of a whole call to Admin Control; calls that were not made do not count.";
 const RETRIES: &str = "proconf_admin_control_retries_total";
-const RETRIES_HELP: &str = "Calls to Admin Control whose connection broke, by what followed: tried once more, or withheld.";
+const RETRIES_HELP: &str = "Calls to Admin Control that were retried because a reused connection failed before a response.";
 const BREAKER: &str = "proconf_admin_control_breaker_open";
 const BREAKER_HELP: &str = "1 while calls to the endpoint fail at once because it could not be reached.";
 const CLIENTS: &str = "proconf_http_connections";
@@ -40,11 +40,11 @@ struct Endpoint {
     ok: Counter,
     reasons: Vec<(&'static str, Counter)>,
     duration: Histogram,
-    retries: [Counter; 2],
+    retries: Counter,
 }
 
 impl Calls {
-    pub(super) fn new(registry: &Registry, permits: &Permits) -> Arc<Self> {
+    pub(super) fn new(registry: &Registry, limits: &EndpointLimits) -> Arc<Self> {
         let endpoint = |(name, _open)| {
             let outcome = |outcome| registry.counter(CALLS, CALLS_HELP, &[("endpoint", name), ("outcome", outcome)]);
             Endpoint {
@@ -52,16 +52,15 @@ impl Calls {
                 ok: outcome("ok"),
                 reasons: Error::REASONS.iter().map(|reason| (*reason, outcome(*reason))).collect(),
                 duration: registry.histogram(CALL_DURATION, CALL_DURATION_HELP, &[("endpoint", name)]),
-                retries: ["made", "withheld"]
-                    .map(|outcome| registry.counter(RETRIES, RETRIES_HELP, &[("endpoint", name), ("outcome", outcome)])),
+                retries: registry.counter(RETRIES, RETRIES_HELP, &[("endpoint", name)]),
             }
         };
-        Arc::new(Self(permits.breakers().map(endpoint).collect()))
+        Arc::new(Self(limits.breakers().map(endpoint).collect()))
     }
 }
 
-impl Observer for Calls {
-    fn called(&self, endpoint: &'static str, error: Option<&Error>, took: Duration) {
+impl CallMetrics for Calls {
+    fn on_call(&self, endpoint: &'static str, error: Option<&Error>, duration: Duration) {
         let Some(endpoint) = self.0.iter().find(|known| known.name == endpoint) else { return };
         let counter = match error {
             None => Some(&endpoint.ok),
@@ -71,36 +70,36 @@ impl Observer for Calls {
             counter.increment(1);
         }
         if !matches!(error, Some(Error::TooManyCalls | Error::OutOfFiles | Error::BreakerOpen)) {
-            endpoint.duration.record(took);
+            endpoint.duration.record(duration);
         }
     }
 
-    fn broke(&self, endpoint: &'static str, retried: bool) {
-        let Some(endpoint) = self.0.iter().find(|known| known.name == endpoint) else { return };
-        let [made, withheld] = &endpoint.retries;
-        if retried { made } else { withheld }.increment(1);
+    fn on_retry(&self, endpoint: &'static str) {
+        if let Some(endpoint) = self.0.iter().find(|known| known.name == endpoint) {
+            endpoint.retries.increment(1);
+        }
     }
 }
 
 /// What is looked up when somebody asks.
 pub(super) fn watch(
     registry: &mut Registry,
-    permits: &Permits,
+    limits: &EndpointLimits,
     database: &Database,
     health: &Arc<Health>,
     dropped: DroppedLines,
 ) {
-    watch_breakers(registry, permits);
+    watch_breakers(registry, limits);
     watch_database(registry, database);
     watch_health(registry, health);
     watch_log(registry, dropped);
 }
 
-fn watch_breakers(registry: &mut Registry, permits: &Permits) {
-    let endpoints: Vec<&'static str> = permits.breakers().map(|(name, _)| name).collect();
+fn watch_breakers(registry: &mut Registry, limits: &EndpointLimits) {
+    let endpoints: Vec<&'static str> = limits.breakers().map(|(name, _)| name).collect();
     for name in endpoints {
-        let permits = permits.clone();
-        let open = move || permits.breakers().any(|(endpoint, open)| endpoint == name && open);
+        let limits = limits.clone();
+        let open = move || limits.breakers().any(|(endpoint, open)| endpoint == name && open);
         registry.watch(BREAKER, BREAKER_HELP, &[("endpoint", name)], move || f64::from(u8::from(open())));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Values;
 use super::keys::{KEYS, Shown};
-use crate::admin_control::Authorities;
+use crate::admin_control::RootCertificates;
 
 /// What stands for a secret.
 const REDACTED: &str = "[redacted]";
@@ -22,7 +22,7 @@ impl Values {
 
     /// The variables that name the authorities of certificates, where they are set.
     pub fn named_authorities(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let names = [Authorities::FILE, Authorities::FOLDERS];
+        let names = [RootCertificates::FILE, RootCertificates::DIRECTORIES];
         names.into_iter().zip(&self.authorities).filter_map(|(name, path)| path.as_deref().map(|path| (name, path)))
     }
 

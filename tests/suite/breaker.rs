@@ -1,5 +1,4 @@
-//! An endpoint of Admin Control that can't be reached: nobody waits for it in vain but one now and then, and it is soon noticed
-//! that it is back.
+//! The circuit breaker: calls to an unreachable endpoint fail at once, and its recovery is noticed soon.
 
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,10 +13,10 @@ const GOOD: &str = r#"{"error":null,"data":"good"}"#;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Failures in a row that open it.
 const THRESHOLD: usize = 5;
-/// What is at once: no answer of Admin Control was waited for.
+/// The longest that an answer without a call takes.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Takes calls and says nothing, until it is well. Those that it took before, and counts, never hear anything.
+/// An upstream that counts calls and never answers them until `well`.
 fn hangs_until(well: Arc<AtomicBool>) -> (Peer, Arc<AtomicUsize>) {
     let hung = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&hung);
@@ -32,6 +31,15 @@ fn hangs_until(well: Arc<AtomicBool>) -> (Peer, Arc<AtomicUsize>) {
     (peer, hung)
 }
 
+/// Ends the client threads, also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Waits until so many calls hang.
 fn hang(hung: &AtomicUsize, times: usize) {
     let began = Instant::now();
@@ -42,7 +50,7 @@ fn hang(hung: &AtomicUsize, times: usize) {
 }
 
 #[test]
-fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_outage_is_noticed_within_two_seconds() {
+fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
     let well = Arc::new(AtomicBool::new(false));
     let (peer, hung) = hangs_until(Arc::clone(&well));
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__REASON", "false")]);
@@ -64,6 +72,7 @@ fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_out
 
     let (began, stop, took) = (Instant::now(), AtomicBool::new(false), Mutex::new(Vec::new()));
     let recovered = std::thread::scope(|scope| {
+        let stopped = StopOnDrop(&stop);
         for asker in 0..8 {
             let (stop, took) = (&stop, &took);
             scope.spawn(move || {
@@ -78,11 +87,10 @@ fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_out
                 }
             });
         }
-        // Probes hang, one after the other.
         hang(&hung, THRESHOLD + 3);
         let probing = began.elapsed();
-        assert!(probing > Duration::from_millis(4_500), "three probes after 1, 2 and 2 s, and not {probing:?}");
-        stop.store(true, Ordering::SeqCst);
+        assert!(probing > Duration::from_millis(2_700), "three probes after 1 s each, and not {probing:?}");
+        drop(stopped);
         // The third one has just begun to wait for its deadline.
         well.store(true, Ordering::SeqCst);
         let healed = Instant::now();
@@ -91,13 +99,13 @@ fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_out
             if answer.status == 200 {
                 break healed.elapsed();
             }
-            assert!(healed.elapsed() < 5 * TIMEOUT, "it is not noticed at all");
+            assert!(healed.elapsed() < 5 * TIMEOUT, "recovery is not noticed");
             std::thread::park_timeout(Duration::from_millis(20));
         }
     });
     let took = took.into_inner().unwrap();
     let waited = took.iter().filter(|took| **took > AT_ONCE).count();
-    assert!(took.len() > 500 && waited <= 3 + took.len() / 50, "{waited} of {} waited", took.len());
+    assert!(took.len() > 100 && waited <= 3 + took.len() / 50, "{waited} of {} waited", took.len());
     assert!(took.iter().all(|took| *took < TIMEOUT + Duration::from_secs(1)));
     assert!(recovered < Duration::from_millis(2_700), "noticed after {recovered:?}");
     for number in 0..20 {
@@ -106,7 +114,7 @@ fn while_a_probe_hangs_everybody_else_is_answered_at_once_and_the_end_of_the_out
 }
 
 #[test]
-fn an_endpoint_that_hangs_shuts_no_other_one_out() {
+fn hanging_endpoint_does_not_affect_others() {
     let peer = Peer::serving(|mut stream, _| {
         while let Some(head) = read_head(&mut stream) {
             if head.contains("/call-catchup/") {

@@ -1,5 +1,5 @@
-//! What Admin Control can do wrong, one row each: what every route answers then, how soon, what the log says was the true
-//! reason, and that the very next good answer is served at once.
+//! Faults of Admin Control, one row each: the answer of every route, the time it takes, the reason in the log, and that the
+//! next good answer is served at once.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,12 +16,12 @@ use crate::support::tokens;
 
 /// `APP_ADMIN_CONTROL__TIMEOUT` here.
 const DEADLINE: Duration = Duration::from_millis(600);
-/// What may come on top.
+/// What may be added to it on a busy machine.
 const GRACE: Duration = Duration::from_secs(1);
-/// What no client may ever see.
+/// Must not reach a client.
 const INSIDE: &str = "the inside of Admin Control";
 
-/// The routes that ask Admin Control, what each gets from it when nothing is wrong, and what its client gets then.
+/// The endpoints, their good `data`, and the client's `data` for it.
 const ROUTES: [(&str, &str, &str); 6] = [
     ("call-catchup", r#""text""#, r#""text""#),
     ("call-summary", r#"{"room_name":"r1","file_url":"r1_17/summary.txt"}"#, r#""text of the file""#),
@@ -45,7 +45,7 @@ fn ask(client: &Client, endpoint: &str) -> Answer {
 
 type Serve = fn(&mut TcpStream, &str);
 
-/// Answers well with `good`, or by `fault` while there is one.
+/// Answers well, or by `fault` while there is one.
 fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> Peer {
     Peer::serving(move |mut stream, _| {
         while let Some(endpoint) = read_request(&mut stream) {
@@ -69,12 +69,12 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     head.split(' ').nth(1)?.split('/').nth(2).map(str::to_owned)
 }
 
-/// Waits until the other side has had enough.
+/// Waits for the end of the connection.
 fn hang(stream: &mut TcpStream) {
     let _ = stream.read(&mut [0; 1024]);
 }
 
-/// Sends `again` every 100 ms until the other side has had enough.
+/// Sends `again` every 100 ms until the connection ends.
 fn drip(stream: &mut TcpStream, again: &[u8]) {
     while stream.write_all(again).is_ok() {
         std::thread::park_timeout(Duration::from_millis(100));
@@ -90,7 +90,7 @@ fn answer(stream: &mut TcpStream, status: &str, body: &str) {
     hang(stream);
 }
 
-/// One row: what is done, the status that every route answers with, and the reason in the log ("" for none).
+/// One row: the fault, the status of every route, and the reason in the log ("" for none).
 struct Fault(&'static str, u16, &'static str, Serve);
 
 const GOOD: &str = r#"{"error":null,"data":"text"}"#;
@@ -116,7 +116,18 @@ const FAULTS: &[Fault] = &[
     Fault("close between chunks", 500, "cut-short", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{GOOD}\r\n");
     }),
-    Fault("drip the head", 500, "timed-out", |s, _| drip(s, b"H")),
+    Fault("close after a body without a length", 500, "not-the-envelope", |s, _| { let _ = write!(s, "HTTP/1.1 200 OK\r\n\r\n{GOOD}"); }),
+    Fault("a byte more than announced", 500, "not-http", |s, _| { let _ = s.write_all((http("200 OK", GOOD) + "x").as_bytes()); hang(s); }),
+    Fault("two lengths", 500, "not-http", |s, _| {
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Length: 5\r\n\r\n{GOOD}", GOOD.len());
+        hang(s);
+    }),
+    Fault("a length, and chunked", 500, "not-http", |s, _| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length";
+        let _ = write!(s, "{head}: {0}\r\n\r\n{0:x}\r\n{GOOD}\r\n0\r\n\r\n", GOOD.len());
+        hang(s);
+    }),
+    Fault("drip the head", 500, "timed-out", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nX: "); drip(s, b"x"); }),
     Fault("drip the body", 500, "timed-out", |s, _| {
         let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
         drip(s, b" ");
@@ -132,6 +143,8 @@ const FAULTS: &[Fault] = &[
     }),
     Fault("garbage", 500, "not-http", |s, _| { let _ = s.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"); hang(s); }),
     Fault("TLS instead of HTTP", 500, "not-http", |s, _| { let _ = s.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n"); hang(s); }),
+    Fault("HTTP/0.9", 500, "not-http", |s, _| { let _ = s.write_all(b"HTTP/0.9 200\r\n\r\n"); hang(s); }),
+    Fault("a body without a head", 500, "not-http", |s, _| { let _ = s.write_all(GOOD.as_bytes()); hang(s); }),
     Fault("lines that end in a line feed alone", 500, "not-http", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\nContent-Length: {}\n\n{GOOD}", GOOD.len());
         hang(s);
@@ -193,7 +206,7 @@ const FAULTS: &[Fault] = &[
     Fault("an error in a success", 500, "error-in-envelope", |s, _| answer(s, "200 OK", &failure(401))),
     Fault("404 in a success", 404, "", |s, _| answer(s, "200 OK", &failure(404))),
     Fault("bad UTF-8", 500, "not-the-envelope", |s, _| {
-        let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n{\"error\":null,\"data\":\"\xff\xfe\xff\"}");
+        let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"error\":null,\"data\":\"\xff\xfe\xff\"}");
         hang(s);
     }),
     Fault("200,000 levels of nesting", 500, "not-the-envelope", |s, _| {
@@ -206,11 +219,11 @@ fn failure(code: u16) -> String {
 }
 
 fn settings() -> [(&'static str, &'static str); 2] {
-    // What it has when nothing is there is another test's business, and would be more calls here.
+    // The reason of an absence would take more calls.
     [("APP_ADMIN_CONTROL__TIMEOUT", "600ms"), ("APP_CATCH_UP__REASON", "false")]
 }
 
-/// Asks every route at once; each answers with `status`, and in time. Gives how long the slowest one took.
+/// Requests every route at once and checks status and time. Returns the time of the slowest one.
 fn all_answer(server: &ServerProcess, status: u16, of: &str) -> Duration {
     let message = if status == 404 { "Not found" } else { "Internal server error" };
     let ask = |endpoint: &'static str| {
@@ -237,15 +250,15 @@ fn all_are_well(server: &ServerProcess, after: &str) {
     }
 }
 
-/// Prints the table of `docs/FAULTS.md` as it goes; `cargo test --test suite every_fault -- --nocapture` shows it.
+/// Prints the table of `docs/FAULTS.md`: `cargo test --test suite faults:: -- --nocapture`.
 #[test]
-fn every_fault_has_the_contracts_answer_in_time_and_its_reason_in_one_line_of_the_log() {
+fn fault_has_the_contracts_answer_in_time_and_one_log_line() {
     let fault = Arc::new(Mutex::new(None));
     let peer = admin_control(Arc::clone(&fault));
     let server = ServerProcess::start(&peer.base_url(), &settings());
     server.put_summary("r1_17/summary.txt", "text of the file");
     all_are_well(&server, "nothing");
-    // The log comes after the answers: what is counted from here on must not begin with a line of these.
+    // The log lags behind the answers: lines of these must not be counted below.
     server.line(0, is_the_last_good_answer);
     let (memory, descriptors) = (server.memory(), server.descriptors());
     for Fault(name, status, reason, serve) in FAULTS {
@@ -263,8 +276,8 @@ fn every_fault_has_the_contracts_answer_in_time_and_its_reason_in_one_line_of_th
 }
 
 #[test]
-fn an_admin_control_that_is_not_there_at_all_is_a_500_on_every_route_with_its_reason() {
-    // Bound and dropped: a port that nobody else gets while the test runs, most likely.
+fn absent_admin_control_is_a_500_with_its_reason() {
+    // Bound and dropped: most likely no other process gets this port during the test.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (base_url, reason) in
         [(format!("http://127.0.0.1:{port}/api"), "connection"), ("http://admin.invalid/api".to_owned(), "not-connected")]
@@ -279,7 +292,7 @@ fn an_admin_control_that_is_not_there_at_all_is_a_500_on_every_route_with_its_re
 }
 
 #[test]
-fn an_admin_control_that_hangs_costs_no_thread_and_little_memory_and_holds_up_nobody_who_does_not_ask_it() {
+fn hanging_admin_control_costs_no_thread_and_little_memory() {
     let peer = Peer::serving(|mut stream, _| {
         read_head(&mut stream);
         hang(&mut stream);
@@ -291,7 +304,7 @@ fn an_admin_control_that_hangs_costs_no_thread_and_little_memory_and_holds_up_no
     let mut waiting: Vec<_> = (0..500).map(|_| server.client().connect()).collect();
     for (number, connection) in waiting.iter_mut().enumerate() {
         connection.send(&request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&user)));
-        // One by one: a listener's queue that overflows is another fault.
+        // One by one: an overflow of the listen queue is another fault.
         let asked = Instant::now();
         while peer.connections() <= number {
             assert!(asked.elapsed() < GRACE, "{number} are waiting");
@@ -305,7 +318,7 @@ fn an_admin_control_that_hangs_costs_no_thread_and_little_memory_and_holds_up_no
         assert!(started.elapsed() < GRACE);
     }
     let (more_threads, more_memory) = (server.threads().saturating_sub(threads), server.memory().saturating_sub(memory));
-    // Names are looked up on threads that come and go.
+    // Name lookups use short-lived threads.
     assert!(more_threads <= 4 && more_memory < 50 * 1024, "{more_threads} threads, {more_memory} KiB");
 }
 
@@ -313,9 +326,9 @@ fn is_the_last_good_answer(line: &Value) -> bool {
     line["path"] == "/proconfToken" && line["status"] == 200
 }
 
-/// Each route said once why it failed, and nobody else said anything of it.
+/// Each route has logged its failure once.
 fn has_reasons(server: &ServerProcess, logged: usize, name: &str, reason: &str) {
-    // The line of the last good answer is there: so are those before it.
+    // Once the line of the last good answer is there, all lines before it are.
     server.line(logged, is_the_last_good_answer);
     let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
     let expected = if reason.is_empty() { 0 } else { ROUTES.len() };

@@ -19,7 +19,7 @@ mod breaker;
 mod call_catch_up;
 mod call_summary;
 mod cli;
-mod connections;
+mod connection_pool;
 mod console;
 mod contract;
 mod crashes;

@@ -1,4 +1,4 @@
-//! Admin Control's envelope, read strictly: what is not certainly a success is a failure.
+//! Parses Admin Control's envelope strictly: anything but a certain success is an error.
 
 use awc::http::StatusCode;
 use serde_json::value::RawValue;
@@ -6,43 +6,43 @@ use serde_json::value::RawValue;
 use super::Error;
 use crate::json::Object;
 
-/// As deep as `serde_json` itself reads by default.
+/// The depth that `serde_json` parses by default.
 const MAX_DEPTH: usize = 128;
 
-/// What a status alone says, if it does. Of the other ones, a success and a 4xx, the envelope may say more.
-pub(super) fn failure(status: StatusCode) -> Option<Error> {
+/// The error that a status alone means. For the others, 2xx and 4xx, the envelope decides.
+pub(super) fn status_error(status: StatusCode) -> Option<Error> {
     match status {
         StatusCode::NOT_FOUND => Some(Error::NotFound),
-        // By definition without a body: bytes that follow are not this answer's, whatever length was announced.
+        // Without a body by definition: bytes that follow do not belong to this response.
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => Some(Error::Status(status.as_u16())),
         _ if status.is_success() || status.is_client_error() => None,
         _ => Some(Error::Status(status.as_u16())),
     }
 }
 
-/// The `data` of a response, as the bytes it was sent in. Its status alone says nothing against it.
+/// Extracts `data`, byte for byte. `status` must have no [`status_error`].
 pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Error> {
     let envelope = serde_json::from_slice::<Object<Box<RawValue>>>(body);
     let error = envelope.as_ref().ok().and_then(|envelope| envelope.get("error")).map(|error| error.get());
     match error {
-        Some("null") if is_whole_success(status) => {
+        Some("null") if is_complete_success(status) => {
             let data = envelope.ok().and_then(|mut envelope| envelope.remove("data"));
-            data.filter(|data| is_flat(data.get())).ok_or(Error::NotTheEnvelope)
+            data.filter(|data| is_shallow(data.get())).ok_or(Error::NotTheEnvelope)
         }
-        Some(error) if says_not_found(error) => Err(Error::NotFound),
-        _ if !is_whole_success(status) => Err(Error::Status(status.as_u16())),
+        Some(error) if is_not_found(error) => Err(Error::NotFound),
+        _ if !is_complete_success(status) => Err(Error::Status(status.as_u16())),
         Some(_) => Err(Error::ErrorInEnvelope),
         None => Err(Error::NotTheEnvelope),
     }
 }
 
-/// Whether a status may carry an envelope that is believed. 206 is by definition a part of something.
-fn is_whole_success(status: StatusCode) -> bool {
+/// Whether a status may carry a complete envelope. 206 is a part by definition.
+fn is_complete_success(status: StatusCode) -> bool {
     status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }
 
-/// Whether arrays and objects lie in one another no deeper than a client's parser can be trusted with. The JSON is well-formed.
-fn is_flat(json: &str) -> bool {
+/// Whether the nesting of well-formed JSON is shallow enough for any client's parser.
+fn is_shallow(json: &str) -> bool {
     if !json.starts_with(['[', '{']) {
         return true;
     }
@@ -60,7 +60,7 @@ fn is_flat(json: &str) -> bool {
     })
 }
 
-fn says_not_found(error: &str) -> bool {
+fn is_not_found(error: &str) -> bool {
     serde_json::from_str::<Object>(error).is_ok_and(|error| error.integer("code") == Some(404))
 }
 
@@ -70,11 +70,11 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Result<String, Error> {
         let status = StatusCode::from_u16(status).unwrap();
-        failure(status).map_or_else(|| data(status, body.as_bytes()), Err).map(|data| data.get().to_owned())
+        status_error(status).map_or_else(|| data(status, body.as_bytes()), Err).map(|data| data.get().to_owned())
     }
 
     #[test]
-    fn the_data_of_a_success_is_passed_on_byte_for_byte() {
+    fn data_of_a_success_is_returned_byte_for_byte() {
         for data in [
             r#""text""#,
             "null",
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_nested_only_so_deep() {
+    fn data_nested_too_deep_is_rejected() {
         let nested = |depth: usize| format!(r#"{{"error":null,"data":{}"[\\\"["{}}}"#, "[".repeat(depth), "]".repeat(depth));
         assert!(read(200, &nested(0)).is_ok() && read(200, &nested(MAX_DEPTH)).is_ok());
         assert_eq!(read(200, &nested(MAX_DEPTH + 1)), Err(Error::NotTheEnvelope));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn not_found_is_a_404_or_an_envelope_that_says_so() {
+    fn status_or_envelope_code_404_is_not_found() {
         assert_eq!(read(404, "<html>"), Err(Error::NotFound));
         for status in [200, 400, 422] {
             assert_eq!(read(status, r#"{"error":{"code":404},"data":null}"#), Err(Error::NotFound));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_certainly_a_success_is_a_failure() {
+    fn anything_but_a_certain_success_is_an_error() {
         for status in [100, 101, 199, 204, 205, 301, 302, 304, 400, 401, 403, 429, 500, 503, 600, 999, 206] {
             assert_eq!(read(status, r#"{"error":null,"data":"x"}"#), Err(Error::Status(status)));
         }

@@ -1,0 +1,263 @@
+//! Connection pool for Admin Control, behind awc's connector interface.
+//!
+//! awc's own pool stays empty: it cannot see unread bytes on an idle connection (the reasons are in `docs/adr/`). The order
+//! is LIFO, so that connections beyond the current load time out.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::http::Uri;
+use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
+
+use super::stream::{Origin, PooledStream};
+use super::transport::{Probe, Target, Transport};
+
+/// Node.js, which Admin Control is assumed to run on, closes an idle connection after 5 s.
+const MAX_IDLE: Duration = Duration::from_secs(3);
+/// Bounds how long a changed DNS record goes unnoticed.
+const MAX_LIFETIME: Duration = Duration::from_secs(25);
+/// How often idle connections are probed and expired.
+const REAP_INTERVAL: Duration = Duration::from_millis(500);
+/// How long no connection is reused after a surplus byte.
+const SUSPENSION: Duration = Duration::from_mins(10);
+
+/// Idle connections of one worker.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// `None` if the base URL names no host.
+    target: Option<Target>,
+    /// The most recently released connection is last.
+    idle: RefCell<Vec<Idle>>,
+    suspension: ReuseSuspension,
+    is_reaper_running: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    transport: Transport,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(target: Option<Target>, suspension: ReuseSuspension) -> Rc<Self> {
+        Rc::new(Self { target, idle: RefCell::default(), suspension, is_reaper_running: Cell::default() })
+    }
+
+    /// Takes the most recently released connection on which nothing has arrived.
+    fn take_idle(&self) -> Option<Transport> {
+        if self.suspension.is_active() {
+            self.idle.borrow_mut().clear();
+        }
+        loop {
+            let Idle { mut transport, since } = self.idle.borrow_mut().pop()?;
+            match transport.probe() {
+                Probe::Quiet if since.elapsed() < MAX_IDLE && transport.age() < MAX_LIFETIME => return Some(transport),
+                Probe::Quiet | Probe::Closed => {}
+                Probe::Surplus => self.suspend_reuse(),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Transport, ConnectError> {
+        let target = self.target.as_ref().ok_or(ConnectError::Unresolved)?;
+        target.connect().await.map_err(ConnectError::Io)
+    }
+
+    /// Makes a connection idle. Its response must have ended where its length said.
+    pub(super) fn release(self: &Rc<Self>, transport: Transport) {
+        if self.suspension.is_active() {
+            return;
+        }
+        self.idle.borrow_mut().push(Idle { transport, since: Instant::now() });
+        if !self.is_reaper_running.replace(true) {
+            tokio::task::spawn_local(Rc::clone(self).reap());
+        }
+    }
+
+    /// Closes all idle connections and reuses none for ten minutes, on all workers.
+    pub(super) fn suspend_reuse(&self) {
+        if self.suspension.start() {
+            log::warn!("Admin Control sent bytes that belong to no request; connection reuse is suspended for 10 minutes");
+        }
+        self.idle.borrow_mut().clear();
+    }
+
+    /// Closes connections that were closed by the peer, idle for too long or suspended; ends when none is left.
+    async fn reap(self: Rc<Self>) {
+        while !self.idle.borrow().is_empty() {
+            tokio::time::sleep(REAP_INTERVAL).await;
+            let mut has_surplus = self.suspension.is_active();
+            self.idle.borrow_mut().retain_mut(|idle| {
+                let probe = idle.transport.probe();
+                has_surplus |= probe == Probe::Surplus;
+                probe == Probe::Quiet && idle.since.elapsed() < MAX_IDLE
+            });
+            if has_surplus {
+                self.suspend_reuse();
+            }
+        }
+        self.is_reaper_running.set(false);
+    }
+}
+
+/// Hands connections to awc.
+#[derive(Clone)]
+pub(super) enum PoolConnector {
+    /// Takes an idle connection if there is one, and releases it afterwards.
+    Pooled(Rc<Pool>),
+    /// Opens a connection for each request and closes it afterwards.
+    Unpooled(Rc<Pool>),
+}
+
+impl Service<ConnectInfo<Uri>> for PoolConnector {
+    type Response = Connection<Uri, PooledStream>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&self, _: ConnectInfo<Uri>) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let stream = match connector {
+                Self::Unpooled(pool) => PooledStream::new(pool.connect().await?, pool, Origin::Unpooled),
+                Self::Pooled(pool) => match pool.take_idle() {
+                    Some(transport) => PooledStream::new(transport, pool, Origin::Idle),
+                    None => PooledStream::new(pool.connect().await?, pool, Origin::New),
+                },
+            };
+            Ok(Connection::new(Uri::default(), stream))
+        })
+    }
+}
+
+/// The time until which no connection is reused. Clones share it, so that it holds for all workers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReuseSuspension(Arc<Mutex<Option<Instant>>>);
+
+impl ReuseSuspension {
+    fn is_active(&self) -> bool {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Starts or extends the suspension. Returns whether it was not active before.
+    fn start(&self) -> bool {
+        let until = Instant::now() + SUSPENSION;
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(until);
+        before.is_none_or(|before| before <= Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::advance;
+    use tokio_util::either::Either;
+
+    fn pool(suspension: &ReuseSuspension) -> Rc<Pool> {
+        // Without the reaper, which needs a runtime of its own.
+        let pool = Pool::new(None, suspension.clone());
+        pool.is_reaper_running.set(true);
+        pool
+    }
+
+    async fn release_one(pool: &Rc<Pool>) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        pool.release(Transport::new(Either::Left(near.unwrap())));
+        far.unwrap().0
+    }
+
+    /// The local port, which identifies the connection.
+    fn port(transport: &mut Transport) -> u16 {
+        match transport.io() {
+            Either::Left(tcp) => tcp.local_addr().unwrap().port(),
+            Either::Right(_) => unreachable!("a plain connection"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_released_connection_is_taken_first() {
+        let pool = pool(&ReuseSuspension::default());
+        let (first, second) = (release_one(&pool).await, release_one(&pool).await);
+        for far in [second, first] {
+            assert_eq!(port(&mut pool.take_idle().unwrap()), far.peer_addr().unwrap().port());
+        }
+        assert!(pool.take_idle().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_not_reused_when_idle_or_open_for_too_long() {
+        let pool = pool(&ReuseSuspension::default());
+        let mut fars = vec![release_one(&pool).await];
+        advance(MAX_IDLE).await;
+        assert!(pool.take_idle().is_none(), "idle for too long");
+        fars.push(release_one(&pool).await);
+        for _ in 0..12 {
+            advance(Duration::from_secs(2)).await;
+            let transport = pool.take_idle().expect("neither idle nor open for too long");
+            pool.release(transport);
+        }
+        advance(Duration::from_secs(1)).await;
+        assert!(pool.take_idle().is_none(), "open for too long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn surplus_byte_suspends_reuse_for_ten_minutes_on_all_workers() {
+        let suspension = ReuseSuspension::default();
+        let (pool, other) = (pool(&suspension), pool(&suspension));
+        let (_far, _of_other) = (release_one(&pool).await, release_one(&other).await);
+        let mut hostile = release_one(&pool).await;
+        hostile.write_all(b"x").await.unwrap();
+        assert!(pool.take_idle().is_none() && other.take_idle().is_none());
+        for _ in 0..299 {
+            let _far = (release_one(&pool).await, release_one(&other).await);
+            assert!(pool.take_idle().is_none() && other.take_idle().is_none());
+            advance(Duration::from_secs(2)).await;
+        }
+        advance(Duration::from_secs(2)).await;
+        let _far = (release_one(&pool).await, release_one(&other).await);
+        assert!(pool.take_idle().is_some() && other.take_idle().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closed_connection_is_discarded_without_suspicion() {
+        let suspension = ReuseSuspension::default();
+        let pool = pool(&suspension);
+        let quiet = release_one(&pool).await;
+        drop(release_one(&pool).await);
+        assert_eq!(port(&mut pool.take_idle().unwrap()), quiet.peer_addr().unwrap().port());
+        assert!(!suspension.is_active());
+    }
+
+    #[actix_rt::test]
+    async fn reaper_closes_what_is_closed_or_suspicious_and_ends() {
+        let suspension = ReuseSuspension::default();
+        let pool = Pool::new(None, suspension.clone());
+        drop(release_one(&pool).await);
+        let ends = async || {
+            while pool.is_reaper_running.get() {
+                tokio::task::yield_now().await;
+            }
+            assert!(pool.idle.borrow().is_empty());
+        };
+        ends().await;
+        assert!(!suspension.is_active());
+        let mut hostile = release_one(&pool).await;
+        hostile.write_all(b"x").await.unwrap();
+        let _quiet = release_one(&pool).await;
+        ends().await;
+        assert!(suspension.is_active());
+    }
+}

@@ -1,0 +1,221 @@
+//! TCP or TLS transport to the host of the base URL. Knows nothing of HTTP.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::http::Uri;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use super::Config;
+
+pub(super) type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// The address of Admin Control.
+#[derive(Debug)]
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    connect_timeout: Duration,
+}
+
+impl Target {
+    /// Reads the host of `base_url`; `None` if there is none, or no root certificate for `https`.
+    pub(super) fn new(base_url: &Uri, config: &Config) -> Option<Self> {
+        // An IPv6 literal is resolved without its brackets.
+        let host = base_url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_https = base_url.scheme_str() == Some("https");
+        let port = base_url.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let tls = match &config.root_certificates {
+            Some(roots) if is_https => Some((roots.client_config()?, ServerName::try_from(host.clone()).ok()?)),
+            None if is_https => return None,
+            _ => None,
+        };
+        Some(Self { host, port, tls, connect_timeout: config.connect_timeout })
+    }
+
+    /// Opens a connection: name lookup, TCP and TLS handshakes, all within the connect timeout.
+    pub(super) async fn connect(&self) -> io::Result<Transport> {
+        timeout(self.connect_timeout, self.open()).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    async fn open(&self) -> io::Result<Transport> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        tcp.set_nodelay(true)?;
+        Ok(Transport::new(match &self.tls {
+            None => Either::Left(tcp),
+            Some((config, name)) => {
+                let connector = TlsConnector::from(Arc::clone(config));
+                Either::Right(Box::new(connector.connect(name.clone(), tcp).await?))
+            }
+        }))
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(super) struct Transport {
+    io: Io,
+    opened_at: Instant,
+}
+
+/// What has arrived on an idle connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// Nothing.
+    Quiet,
+    /// It was closed or reset.
+    Closed,
+    /// Bytes that belong to no request.
+    Surplus,
+}
+
+impl Transport {
+    pub(super) fn new(io: Io) -> Self {
+        Self { io, opened_at: Instant::now() }
+    }
+
+    pub(super) fn io(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.opened_at.elapsed()
+    }
+
+    /// Checks without waiting whether anything has arrived. Asks the kernel: the runtime learns of a byte later.
+    pub(super) fn probe(&mut self) -> Probe {
+        let (received, plaintext) = match &mut self.io {
+            Either::Left(tcp) => {
+                let received = SockRef::from(&*tcp).peek(&mut [MaybeUninit::uninit()]);
+                let bytes = *received.as_ref().unwrap_or(&0);
+                (received, bytes)
+            }
+            Either::Right(tls) => {
+                let (tcp, session) = tls.get_mut();
+                let received = session.read_tls(&mut &*SockRef::from(&*tcp));
+                // Some may have been decrypted together with the response.
+                let Ok(state) = session.process_new_packets() else { return Probe::Closed };
+                (received, state.plaintext_bytes_to_read())
+            }
+        };
+        match received {
+            _ if plaintext > 0 => Probe::Surplus,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Probe::Quiet,
+            // End of input, or a TLS message of its own, such as a session ticket: discarded without suspicion.
+            Ok(_) | Err(_) => Probe::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    /// Self-signed, for `localhost`; used in these tests only.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBkjCCATigAwIBAgIUT5ppeKQxALNOYzNTt5+dfsPqR6EwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDIyMzEyMVoYDzIxMjYxMDMx
+MjIzMTIxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQ3sv4m/NbsTOtB4blNfgvjSDz/UvVT2RIdOr25wKSLSUattMw5fZjJ
+NL4REkiFGtEXDOjsPNHTV3Acmpt1AoJvo2YwZDAdBgNVHQ4EFgQUt0ebr3EQhY3U
+cBs+WTw0yFcAkv8wHwYDVR0jBBgwFoAUt0ebr3EQhY3UcBs+WTw0yFcAkv8wFAYD
+VR0RBA0wC4IJbG9jYWxob3N0MAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0EAwIDSAAw
+RQIhAKjD/qnfhbPFdZ/sdtb0bl8lXGPupTC5o7DM3YJkxKXQAiAi4gE9s4zBrWM7
+tQNhl1tcjg9Pu5gc8KXNcihIOVqG1w==
+-----END CERTIFICATE-----
+";
+    const KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgR7bqDwsGcZD2L/3+
+7hOGM/NTl8b+JM7wO1H47kiHdmuhRANCAAQ3sv4m/NbsTOtB4blNfgvjSDz/UvVT
+2RIdOr25wKSLSUattMw5fZjJNL4REkiFGtEXDOjsPNHTV3Acmpt1AoJv
+-----END PRIVATE KEY-----
+";
+
+    /// A plain connection and its other end.
+    async fn tcp_pair() -> (Transport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Transport::new(Either::Left(near.unwrap())), far.unwrap().0)
+    }
+
+    /// A connection with TLS and its other end.
+    async fn tls_pair() -> (Transport, tokio_rustls::server::TlsStream<TcpStream>) {
+        let provider = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let server = server.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let client = Arc::new(client.with_root_certificates(roots).with_no_client_auth());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            tls: Some((client, ServerName::try_from("localhost").unwrap())),
+            connect_timeout: Duration::from_secs(5),
+        };
+        let accept = async { TlsAcceptor::from(Arc::new(server)).accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let (near, far) = tokio::join!(target.connect(), accept);
+        (near.unwrap(), far)
+    }
+
+    #[actix_rt::test]
+    async fn plaintext_decrypted_with_an_answer_is_surplus() {
+        let (mut near, mut far) = tls_pair().await;
+        for (sent, probe) in [(&b"answer"[..], Probe::Quiet), (b"answer, and another one", Probe::Surplus)] {
+            far.write_all(sent).await.unwrap();
+            far.flush().await.unwrap();
+            let mut answer = [0; 6];
+            near.io.read_exact(&mut answer).await.unwrap();
+            assert_eq!(near.probe(), probe, "{sent:?}");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn closed_connection_is_not_surplus_with_and_without_tls() {
+        let ((mut plain, mut plain_far), (mut tls, mut tls_far)) = (tcp_pair().await, tls_pair().await);
+        // Session tickets are read together with the first answer.
+        tls_far.write_all(b"x").await.unwrap();
+        tls.io.read_exact(&mut [0]).await.unwrap();
+        assert_eq!((plain.probe(), tls.probe()), (Probe::Quiet, Probe::Quiet));
+        plain_far.shutdown().await.unwrap();
+        tls_far.shutdown().await.unwrap();
+        while plain.probe() == Probe::Quiet || tls.probe() == Probe::Quiet {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((plain.probe(), tls.probe()), (Probe::Closed, Probe::Closed));
+    }
+
+    #[actix_rt::test]
+    async fn byte_on_an_idle_connection_is_surplus_with_and_without_tls() {
+        let ((mut plain, mut plain_far), (mut tls, mut tls_far)) = (tcp_pair().await, tls_pair().await);
+        tls_far.get_ref().0.set_nodelay(true).unwrap();
+        // Session tickets are read together with the first answer.
+        tls_far.write_all(b"x").await.unwrap();
+        tls.io.read_exact(&mut [0]).await.unwrap();
+        plain_far.write_all(b"x").await.unwrap();
+        tls_far.write_all(b"x").await.unwrap();
+        tls_far.flush().await.unwrap();
+        assert_eq!((plain.probe(), tls.probe()), (Probe::Surplus, Probe::Surplus));
+    }
+}

@@ -1,0 +1,430 @@
+//! The connection pool for Admin Control: connections are reused, and no answer ever reaches another request.
+
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::support::answer::Answer;
+use crate::support::peers::{Peer, http, read_head};
+use crate::support::{TestServer, tokens};
+
+/// Another request's answer.
+const FOREIGN: &str = r#"{"error":null,"data":"foreign"}"#;
+const ONE_WORKER: (&str, &str) = ("APP_SERVER__WORKERS", "1");
+const IN_TIME: Duration = Duration::from_secs(10);
+
+fn in_front_of(peer: &Peer, settings: &[(&str, &str)]) -> TestServer {
+    let base_url = peer.base_url();
+    let settings: Vec<_> =
+        [("APP_ADMIN_CONTROL__BASE_URL", base_url.as_str())].into_iter().chain(settings.iter().copied()).collect();
+    TestServer::with(&settings)
+}
+
+fn ask(server: &TestServer, room: &str) -> Answer {
+    server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
+}
+
+fn is_own(answer: &Answer, room: &str) {
+    answer.is_success_with(&format!(r#""text of {room}""#));
+}
+
+/// The room of the next request, or `None` at the end of the connection.
+fn requested_room(stream: &mut TcpStream) -> Option<String> {
+    read_head(stream)?.split(' ').nth(1)?.rsplit('/').next().map(str::to_owned)
+}
+
+fn body_of(room: &str) -> String {
+    format!(r#"{{"error":null,"data":"text of {room}"}}"#)
+}
+
+fn text_of(room: &str) -> String {
+    http("200 OK", &body_of(room))
+}
+
+/// Requests so many rooms, four at a time. Each answer is the room's own, or a failure; returns how many were answered.
+fn request_rooms(server: &TestServer, rooms: usize) -> usize {
+    let (next, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let number @ 0.. = next.fetch_add(1, Ordering::SeqCst)
+                    && number < rooms
+                {
+                    let (room, answer) = (format!("r{number}"), ask(server, &format!("r{number}")));
+                    if answer.status == 200 {
+                        is_own(&answer, &room);
+                        succeeded.fetch_add(1, Ordering::SeqCst);
+                    } else {
+                        answer.is_error(500, "Internal server error", &room);
+                    }
+                }
+            });
+        }
+    });
+    succeeded.into_inner()
+}
+
+fn wait_until(condition: impl Fn() -> bool, what: &str) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < IN_TIME, "{what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn connection_is_reused_for_a_get_and_never_for_a_token() {
+    let peer = Peer::serving(|mut stream, _| {
+        while let Some(head) = read_head(&mut stream) {
+            let _ = stream.write_all(text_of("r").as_bytes());
+            assert!(!head.starts_with("POST") || head.to_lowercase().contains("connection: close"), "{head}");
+        }
+    });
+    let server = in_front_of(&peer, &[ONE_WORKER]);
+    let body = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
+    for tokens_issued in 0..3 {
+        for number in 0..10 {
+            ask(&server, &format!("r{tokens_issued}-{number}")).is_success_with(r#""text of r""#);
+        }
+        assert_eq!(peer.connections(), 1 + tokens_issued);
+        server.client().post_with("/proconfToken", &tokens::user(), body).data();
+        assert_eq!(peer.connections(), 2 + tokens_issued, "a token's connection");
+    }
+}
+
+#[test]
+fn surplus_connections_time_out_while_one_is_in_use() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let (of_peer, (entered, all_here)) = (Arc::clone(&open), mpsc::channel::<()>());
+    let entered = Mutex::new(entered);
+    let barrier = Arc::new(std::sync::Barrier::new(20));
+    let peer = Peer::serving(move |mut stream, _| {
+        of_peer.fetch_add(1, Ordering::SeqCst);
+        while let Some(room) = requested_room(&mut stream) {
+            if room != "steady" {
+                barrier.wait();
+                let _ = entered.lock().unwrap().send(());
+            }
+            let _ = stream.write_all(text_of(&room).as_bytes());
+        }
+        of_peer.fetch_sub(1, Ordering::SeqCst);
+    });
+    let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__FRESH_FOR", "0s")]);
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let server = &server;
+            scope.spawn(move || is_own(&ask(server, &format!("r{number}")), &format!("r{number}")));
+        }
+    });
+    assert_eq!((all_here.try_iter().count(), open.load(Ordering::SeqCst)), (20, 20), "all at once");
+    wait_until(
+        || {
+            is_own(&ask(&server, "steady"), "steady");
+            open.load(Ordering::SeqCst) == 1
+        },
+        "idle connections are closed",
+    );
+    assert_eq!(peer.connections(), 20, "no new one was opened");
+}
+
+#[test]
+fn closed_connection_costs_no_answer() {
+    // Each second connection is closed right after an answer, or when the next request arrives.
+    for is_late in [false, true] {
+        let peer = Peer::serving(move |mut stream, number| {
+            while let Some(room) = requested_room(&mut stream) {
+                if stream.write_all(text_of(&room).as_bytes()).is_err() {
+                    return;
+                }
+                if number % 2 == 1 {
+                    let _ = if is_late { read_head(&mut stream) } else { None };
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return;
+                }
+            }
+        });
+        let server = in_front_of(&peer, &[ONE_WORKER]);
+        assert_eq!(request_rooms(&server, 1_000), 1_000, "late: {is_late}");
+        assert!(peer.connections() > 2, "{}", peer.connections());
+    }
+}
+
+/// Each of these upstreams misbehaves for every fourth room, so that the circuit breaker stays closed.
+#[test]
+fn misframed_answer_never_reaches_another_request() {
+    type Misbehave = fn(&mut TcpStream, &str);
+    let foreign = || http("200 OK", FOREIGN);
+    let cases: &[(&str, Misbehave)] = &[
+        ("a second answer behind the first", |s, room| {
+            let _ = s.write_all((text_of(room) + &http("200 OK", FOREIGN)).as_bytes());
+        }),
+        ("a second answer right after the first", |s, room| {
+            let _ = s.write_all(text_of(room).as_bytes());
+            let _ = s.write_all(http("200 OK", FOREIGN).as_bytes());
+        }),
+        ("a length shorter than the body", |s, room| {
+            let _ = s.write_all((text_of(room) + " ").as_bytes());
+            let _ = s.write_all(http("200 OK", FOREIGN).as_bytes());
+        }),
+        ("two lengths", |s, room| {
+            let body = body_of(room);
+            let lengths = format!("Content-Length: {}\r\nContent-Length: {}", body.len(), body.len() + 5);
+            let _ = write!(s, "HTTP/1.1 200 OK\r\n{lengths}\r\n\r\n{body}{}", http("200 OK", FOREIGN));
+        }),
+        ("a length, and chunked", |s, room| {
+            let body = body_of(room);
+            let head = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", body.len());
+            let foreign = http("200 OK", FOREIGN);
+            let _ = write!(s, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n{foreign}", body.len());
+        }),
+        ("bytes behind the last chunk", |s, room| {
+            let (body, foreign) = (body_of(room), http("200 OK", FOREIGN));
+            let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n{foreign}", body.len());
+            let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        }),
+        ("a body behind 204", |s, _| {
+            let _ = s.write_all(http("204 No Content", FOREIGN).as_bytes());
+        }),
+        ("a body behind 304", |s, _| {
+            let _ = s.write_all(http("304 Not Modified", FOREIGN).as_bytes());
+        }),
+        ("an answer without a length, then another", |s, _| {
+            let _ = s.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{}", http("200 OK", FOREIGN)).as_bytes());
+        }),
+        ("interim responses, then two answers", |s, room| {
+            let interim = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+            let _ = s.write_all((interim.to_owned() + &text_of(room) + &http("200 OK", FOREIGN)).as_bytes());
+        }),
+        ("an interim response behind the answer", |s, room| {
+            let _ = s.write_all((text_of(room) + "HTTP/1.1 103 Early Hints\r\n\r\n").as_bytes());
+        }),
+        ("the end in the middle of the body", |s, room| {
+            let _ = s.write_all(&text_of(room).as_bytes()[..text_of(room).len() - 3]);
+            let _ = s.shutdown(Shutdown::Both);
+        }),
+        ("the end in the middle of the head", |s, room| {
+            let _ = s.write_all(&text_of(room).as_bytes()[..20]);
+            let _ = s.shutdown(Shutdown::Both);
+        }),
+        ("a greeting instead of an answer", |s, _| {
+            let _ = s.write_all(b"220 ready\r\n\r\n");
+        }),
+    ];
+    assert!(foreign().contains("foreign"));
+    for (of, misbehave) in cases {
+        let misbehave = *misbehave;
+        let peer = Peer::serving(move |mut stream, _| {
+            while let Some(room) = requested_room(&mut stream) {
+                if room[1..].parse::<usize>().unwrap() % 4 == 0 {
+                    misbehave(&mut stream, &room);
+                } else if stream.write_all(text_of(&room).as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        let succeeded = request_rooms(&in_front_of(&peer, &[("APP_CATCH_UP__REASON", "false")]), 200);
+        assert!(succeeded >= 150, "{of}: {succeeded} of 200");
+    }
+}
+
+#[test]
+fn unsolicited_answer_on_an_idle_connection_suspends_reuse() {
+    let (sent, is_sent) = mpsc::channel();
+    let (received, is_received) = mpsc::channel();
+    let channels = Mutex::new((sent, is_received));
+    let peer = Peer::serving(move |mut stream, number| {
+        while let Some(room) = requested_room(&mut stream) {
+            let _ = stream.write_all(text_of(&room).as_bytes());
+            if number == 0 {
+                let (sent, is_received) = &*channels.lock().unwrap();
+                is_received.recv_timeout(IN_TIME).unwrap();
+                let _ = stream.write_all(http("200 OK", FOREIGN).as_bytes());
+                sent.send(()).unwrap();
+            }
+        }
+    });
+    let server = in_front_of(&peer, &[ONE_WORKER]);
+    is_own(&ask(&server, "r0"), "r0");
+    received.send(()).unwrap();
+    is_sent.recv_timeout(IN_TIME).unwrap();
+    for number in 1..50 {
+        let room = format!("r{number}");
+        is_own(&ask(&server, &room), &room);
+        assert_eq!(peer.connections(), 1 + number, "a connection for each call");
+    }
+}
+
+#[test]
+fn second_answer_that_arrives_late_on_an_idle_connection_is_never_used() {
+    for delay in [1, 2, 5, 10, 20, 35, 50] {
+        let (sent, is_sent) = mpsc::channel();
+        let sent = Mutex::new(sent);
+        let peer = Peer::serving(move |mut stream, _| {
+            while let Some(room) = requested_room(&mut stream) {
+                let _ = stream.write_all(text_of(&room).as_bytes());
+                std::thread::park_timeout(Duration::from_millis(delay));
+                let _ = stream.write_all(text_of(&room).as_bytes());
+                sent.lock().unwrap().send(()).unwrap();
+            }
+        });
+        let server = in_front_of(&peer, &[ONE_WORKER]);
+        let mut succeeded = 0;
+        for number in 0..10 {
+            let (room, answer) = (format!("r{number}"), ask(&server, &format!("r{number}")));
+            // On a busy machine both may be read together, which is a failure.
+            if answer.status == 200 {
+                is_own(&answer, &room);
+                succeeded += 1;
+            }
+            is_sent.recv_timeout(IN_TIME).unwrap();
+            assert_eq!(peer.connections(), 1 + number, "after {delay} ms");
+        }
+        assert!(succeeded >= 5, "{succeeded} of 10 after {delay} ms");
+    }
+}
+
+#[test]
+fn connection_that_is_not_reused_is_closed_at_once() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n19\r\n{\"error\":null,\"data\":\"x\"}\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 25\r\n\r\n{\"error\":null,\"data\":\"x\"}",
+        "HTTP/1.0 200 OK\r\nContent-Length: 25\r\n\r\n{\"error\":null,\"data\":\"x\"}",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+    ] {
+        let (closed, is_closed) = mpsc::channel();
+        let closed = Mutex::new(closed);
+        let peer = Peer::serving(move |mut stream, _| {
+            read_head(&mut stream);
+            let _ = stream.write_all(answer.as_bytes());
+            read_head(&mut stream);
+            let _ = closed.lock().unwrap().send(());
+        });
+        let server = in_front_of(&peer, &[]);
+        let status = ask(&server, "r1").status;
+        is_closed.recv_timeout(Duration::from_secs(2)).unwrap_or_else(|_| panic!("open after {status}: {answer}"));
+    }
+}
+
+#[test]
+fn interim_responses_are_skipped() {
+    for interim in [
+        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".to_owned(),
+        "HTTP/1.1 100 Continue\r\n\r\n".repeat(3),
+        "HTTP/1.1 102 Processing\r\n\r\n".to_owned(),
+    ] {
+        let peer = Peer::serving(move |mut stream, _| {
+            while let Some(room) = requested_room(&mut stream) {
+                let _ = stream.write_all(interim.as_bytes());
+                // Together with the answer, or before it.
+                if room.ends_with('0') {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+                if stream.write_all(text_of(&room).as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        let server = in_front_of(&peer, &[]);
+        assert_eq!(request_rooms(&server, 100), 100);
+        assert!(peer.connections() <= 8, "connections are reused: {}", peer.connections());
+    }
+    let endless = Peer::serving(|mut stream, _| {
+        read_head(&mut stream);
+        while stream.write_all("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100).as_bytes()).is_ok() {}
+    });
+    ask(&in_front_of(&endless, &[]), "r1").is_error(500, "Internal server error", "endless interim responses");
+}
+
+/// An upstream that answers each connection's first request and fails the second one by `fail`.
+fn fails_when_reused(fail: fn(&mut TcpStream)) -> Peer {
+    Peer::serving(move |mut stream, _| {
+        let Some(room) = requested_room(&mut stream) else { return };
+        let _ = stream.write_all(text_of(&room).as_bytes());
+        if read_head(&mut stream).is_some() {
+            fail(&mut stream);
+        }
+    })
+}
+
+fn reset(stream: &mut TcpStream) {
+    socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn get_is_retried_once_if_a_reused_connection_fails_before_an_answer() {
+    for fail in [|_: &mut TcpStream| {}, reset] {
+        let peer = fails_when_reused(fail);
+        let server = in_front_of(&peer, &[ONE_WORKER]);
+        is_own(&ask(&server, "r0"), "r0");
+        is_own(&ask(&server, "r1"), "r1");
+        assert_eq!(peer.connections(), 2, "one retry, on a new connection");
+    }
+}
+
+#[test]
+fn get_is_not_retried_after_the_first_byte_of_an_answer() {
+    for first in ["H", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"] {
+        let peer = Peer::serving(move |mut stream, _| {
+            let Some(room) = requested_room(&mut stream) else { return };
+            let _ = stream.write_all(text_of(&room).as_bytes());
+            if read_head(&mut stream).is_some() {
+                let _ = stream.write_all(first.as_bytes());
+            }
+        });
+        let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__REASON", "false")]);
+        is_own(&ask(&server, "r0"), "r0");
+        ask(&server, "r1").is_error(500, "Internal server error", first);
+        assert_eq!(peer.connections(), 1, "{first:?}");
+    }
+}
+
+#[test]
+fn get_is_not_retried_if_a_new_connection_fails() {
+    let peer = Peer::serving(|mut stream, _| drop(read_head(&mut stream)));
+    let server = in_front_of(&peer, &[("APP_CATCH_UP__REASON", "false")]);
+    ask(&server, "r1").is_error(500, "Internal server error", "closed before an answer");
+    assert_eq!(peer.connections(), 1);
+}
+
+#[test]
+fn retry_is_not_retried() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    let peer = Peer::serving(move |mut stream, _| {
+        while let Some(room) = requested_room(&mut stream) {
+            if down.load(Ordering::SeqCst) || stream.write_all(text_of(&room).as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__REASON", "false")]);
+    is_own(&ask(&server, "r0"), "r0");
+    is_down.store(true, Ordering::SeqCst);
+    ask(&server, "r1").is_error(500, "Internal server error", "closed twice");
+    assert_eq!(peer.connections(), 2);
+}
+
+#[test]
+fn flapping_upstream_is_not_noticed_by_requests_for_a_cached_answer() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    let peer = Peer::serving(move |mut stream, _| {
+        while let Some(room) = requested_room(&mut stream) {
+            if down.load(Ordering::SeqCst) || stream.write_all(text_of(&room).as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let settings = [("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
+    let server = in_front_of(&peer, &settings);
+    for round in 0..300 {
+        is_down.store((round / 20) % 2 == 1, Ordering::SeqCst);
+        is_own(&ask(&server, "r1"), "r1");
+    }
+    is_down.store(false, Ordering::SeqCst);
+    // The breaker may still be open for a second.
+    wait_until(|| ask(&server, "another").status == 200, "it recovers");
+}
