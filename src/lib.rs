@@ -70,7 +70,6 @@ pub mod draining;
 pub mod files;
 pub mod health;
 pub mod loopback;
-pub mod metrics;
 pub mod random;
 pub mod secret;
 pub mod telemetry;

@@ -12,7 +12,6 @@ use actix_web::{App, web};
 use crate::connection::{self, Capacity};
 use crate::listener::{self, Rules};
 use crate::loopback::AcceptedHosts;
-use crate::metrics::Metrics;
 use crate::middleware::error_envelope::error_envelope;
 use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::loopback_host::loopback_host;
@@ -20,6 +19,7 @@ use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
 use crate::routes;
 use crate::services::{self, Shared};
+use crate::telemetry::metrics::Metrics;
 
 /// Monitoring opens a few; more than that is somebody else. Whoever comes then is answered all the same, once.
 const MAX_CONNECTIONS: usize = 128;
@@ -27,8 +27,8 @@ const STANDING: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a request may take to come.
 const REQUEST: Duration = Duration::from_secs(5);
-/// How often what was measured is put where it takes no memory.
-const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// How often measurements are moved into their buckets.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A listener that is there, and answers from now on.
 pub struct Management {
@@ -40,7 +40,7 @@ pub struct Management {
 /// Answers until it is dropped.
 pub struct Answering {
     handle: ServerHandle,
-    tidying: actix_rt::task::JoinHandle<()>,
+    upkeep: actix_rt::task::JoinHandle<()>,
 }
 
 impl Management {
@@ -93,20 +93,20 @@ impl Management {
             }
         });
         let metrics = self.metrics;
-        let tidying = actix_rt::spawn(async move {
-            let mut ticks = tokio::time::interval(TIDY_EVERY);
+        let upkeep = actix_rt::spawn(async move {
+            let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
             loop {
                 ticks.tick().await;
-                metrics.tidy();
+                metrics.run_upkeep();
             }
         });
-        Answering { handle, tidying }
+        Answering { handle, upkeep }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.tidying.abort();
+        self.upkeep.abort();
         // Told, and not waited for: nobody is owed an answer here.
         drop(self.handle.stop(false));
     }

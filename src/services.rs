@@ -2,7 +2,7 @@
 //!
 //! The only place where a domain module meets the adapter that serves it.
 
-mod measured;
+mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,6 @@ use crate::db::{self, Database};
 use crate::draining::Draining;
 use crate::health::Health;
 use crate::jwt::Tokens;
-use crate::metrics::{Http, Metrics, Registry};
 use crate::middleware::admission::InFlight;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
@@ -35,6 +34,7 @@ use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::logging::DroppedLines;
+use crate::telemetry::metrics::{HttpMetrics, Metrics, Registry};
 
 /// The configuration of the cache of summary texts, which never change.
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
@@ -79,9 +79,9 @@ pub struct Shared {
     origins: web::Data<Origins>,
     admin_control_config: admin_control::Config,
     admin_control_limits: web::Data<admin_control::EndpointLimits>,
-    calls: Arc<measured::Calls>,
+    calls: Arc<metrics::AdminControlMetrics>,
     health: web::Data<Health>,
-    http: web::Data<Http>,
+    http: web::Data<HttpMetrics>,
     metrics: Metrics,
 }
 
@@ -111,9 +111,9 @@ impl Shared {
         let limits = admin_control::EndpointLimits::new(&settings.admin_control);
         let caches = Caches::new(settings.catch_up, redis, &mut registry);
         let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(settings.catch_up), None);
-        let (http, calls) = (measured::http(&registry), measured::Calls::new(&registry, &limits));
-        measured::watch(&mut registry, &limits, &database, &health, dropped);
-        measured::watch_connections(&mut registry, capacity);
+        let (http, calls) = (metrics::http(&registry), metrics::AdminControlMetrics::new(&registry, &limits));
+        metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped);
+        metrics::register_connections(&mut registry, capacity);
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         let accounts = accounts.with_metrics(accounts::AccountMetrics::new(&registry));

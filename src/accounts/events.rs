@@ -4,100 +4,54 @@
 use super::{Error, Session};
 use crate::asker::Asker;
 use crate::db::SessionRecord;
-use crate::metrics::{Counter, Registry};
+use crate::telemetry::metrics::{CounterVec, LOGINS, Registry, TOKEN_REFRESHES};
 
-const LOGINS: &str = "proconf_logins_total";
-const LOGINS_HELP: &str = "Logins, by outcome.";
-const REFRESHES: &str = "proconf_refreshes_total";
-const REFRESHES_HELP: &str =
-    "Refresh tokens that were handed in, by outcome (reused: spent before, its session is revoked).";
-
-/// Counts how logins and refreshes ended. Clones count together.
-#[derive(Clone)]
+/// Counts how logins and refreshes ended. Clones count together; the default counts nothing.
+#[derive(Clone, Default)]
 pub struct AccountMetrics {
-    logins: LoginCounters,
-    refreshes: RefreshCounters,
-}
-
-#[derive(Clone)]
-struct LoginCounters {
-    ok: Counter,
-    failed: Counter,
-    throttled: Counter,
-    overloaded: Counter,
-    error: Counter,
-}
-
-#[derive(Clone)]
-struct RefreshCounters {
-    ok: Counter,
-    refused: Counter,
-    reused: Counter,
-    error: Counter,
+    logins: CounterVec,
+    refreshes: CounterVec,
 }
 
 impl AccountMetrics {
     /// Registers the counters in `registry`.
     #[must_use]
     pub fn new(registry: &Registry) -> Self {
-        Self::with(|name, help, outcome| registry.counter(name, help, &[("outcome", outcome)]))
-    }
-
-    /// Returns counters that count nothing.
-    pub(super) fn noop() -> Self {
-        Self::with(|_, _, _| Counter::noop())
-    }
-
-    fn with(counter: impl Fn(&'static str, &'static str, &'static str) -> Counter) -> Self {
-        let login = |outcome| counter(LOGINS, LOGINS_HELP, outcome);
-        let refresh = |outcome| counter(REFRESHES, REFRESHES_HELP, outcome);
         Self {
-            logins: LoginCounters {
-                ok: login("ok"),
-                failed: login("failed"),
-                throttled: login("throttled"),
-                overloaded: login("overloaded"),
-                error: login("error"),
-            },
-            refreshes: RefreshCounters {
-                ok: refresh("ok"),
-                refused: refresh("refused"),
-                reused: refresh("reused"),
-                error: refresh("error"),
-            },
+            logins: registry.register_all(&LOGINS, &[], &["ok", "failed", "throttled", "overloaded", "error"]),
+            refreshes: registry.register_all(&TOKEN_REFRESHES, &[], &["ok", "refused", "reused", "error"]),
         }
     }
 }
 
 pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, asker: &Asker, metrics: &AccountMetrics) {
     let (client, request_id) = (asker.client(), asker.request_id());
-    let logins = &metrics.logins;
-    let counter = match login {
+    let outcome = match login {
         Ok(_) => {
             log::info!(event = "login", client:%, user, request_id; "login succeeded");
-            &logins.ok
+            "ok"
         }
         Err(Error::WrongCredentials) => {
             log::info!(event = "login-failed", client:%, user, request_id; "login failed");
-            &logins.failed
+            "failed"
         }
         Err(Error::Throttled(_)) => {
             log::warn!(event = "login-limited", client:%, user, request_id; "login throttled: too many failures");
-            &logins.throttled
+            "throttled"
         }
-        Err(Error::Overloaded) => &logins.overloaded,
-        Err(_) => &logins.error,
+        Err(Error::Overloaded) => "overloaded",
+        Err(_) => "error",
     };
-    counter.increment(1);
+    metrics.logins.increment(outcome);
 }
 
 pub(super) fn refresh(refreshed: &Result<Session, Error>, metrics: &AccountMetrics) {
-    let counter = match refreshed {
-        Ok(_) => &metrics.refreshes.ok,
-        Err(Error::WrongCredentials) => &metrics.refreshes.refused,
-        Err(_) => &metrics.refreshes.error,
+    let outcome = match refreshed {
+        Ok(_) => "ok",
+        Err(Error::WrongCredentials) => "refused",
+        Err(_) => "error",
     };
-    counter.increment(1);
+    metrics.refreshes.increment(outcome);
 }
 
 /// Logs a refresh token without a session. The account is not known.
@@ -113,7 +67,7 @@ pub(super) fn refresh_refused(asker: &Asker) {
 
 /// Logs and counts a reused token. It is counted as refused too.
 pub(super) fn reused(session: &SessionRecord, asker: &Asker, metrics: &AccountMetrics) {
-    metrics.refreshes.reused.increment(1);
+    metrics.refreshes.increment("reused");
     log::warn!(
         event = "refresh-reused",
         client:% = asker.client(),

@@ -108,7 +108,7 @@ impl Accounts {
         clock: Clock,
     ) -> Self {
         let rotation_keys = refresh_token::RotationKeys::new(&config.secrets);
-        let (hasher, metrics) = (password::Hasher::new(), AccountMetrics::noop());
+        let (hasher, metrics) = (password::Hasher::new(), AccountMetrics::default());
         Self { database, hasher, tokens, revocations, rotation_keys, config, clock, metrics }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fetch_error::FetchError;
 use super::redis::RedisCache;
 use super::response_cache::{CacheConfig, ResponseCache};
-use crate::metrics::{Counter, Registry};
+use crate::telemetry::metrics::{self, Counter, Registry};
 
 /// Counts the reads of one response cache by outcome. The default counts nothing.
 pub struct CacheMetrics {
@@ -20,10 +20,8 @@ impl CacheMetrics {
     /// Registers the counters of the cache called `name`.
     #[must_use]
     pub fn new(registry: &Registry, name: &'static str) -> Self {
-        let help = "Cache reads by outcome; hit, coalesced and shared are calls saved.";
-        let read = |outcome| registry.counter("proconf_cache_reads_total", help, &[("cache", name), ("outcome", outcome)]);
-        let help = "Failed calls that were answered with a stale response.";
-        let stale = registry.counter("proconf_cache_stale_total", help, &[("cache", name)]);
+        let read = |outcome| registry.register(&metrics::CACHE_READS, &[name, outcome]);
+        let stale = registry.register(&metrics::CACHE_STALE, &[name]);
         Self { hit: read("hit"), coalesced: read("coalesced"), miss: read("miss"), shared: read("shared"), stale }
     }
 }
@@ -44,14 +42,11 @@ pub fn registered_cache<E: FetchError>(
     redis: Option<Arc<RedisCache>>,
 ) -> ResponseCache<E> {
     if let Some(redis) = redis.clone() {
-        let help = "1 while the replicas share the cache, 0 while this one uses its local cache only.";
-        let shared = move || if redis.is_available() { 1.0 } else { 0.0 };
-        registry.watch("proconf_cache_shared", help, &[("cache", name)], shared);
+        registry.gauge_fn(&metrics::CACHE_SHARED, &[name], move || f64::from(redis.is_available()));
     }
     let cache = ResponseCache::with(config, redis, CacheMetrics::new(registry, name));
     let (entries, bytes) = (cache.clone(), cache.clone());
-    registry.watch("proconf_cache_entries", "Entries of a cache.", &[("cache", name)], move || entries.usage().0 as f64);
-    let help = "Memory of a cache's entries, in bytes.";
-    registry.watch("proconf_cache_bytes", help, &[("cache", name)], move || bytes.usage().1 as f64);
+    registry.gauge_fn(&metrics::CACHE_ENTRIES, &[name], move || entries.usage().0 as f64);
+    registry.gauge_fn(&metrics::CACHE_BYTES, &[name], move || bytes.usage().1 as f64);
     cache
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::admin_control::{AdminControl, Caching, Endpoint, Error};
 use crate::asker::Asker;
-use crate::metrics::Registry;
 use crate::room::RoomName;
+use crate::telemetry::metrics::Registry;
 
 pub use entry::{CachedResponse, Envelope, etag_of};
 pub use fetch_error::{FailureKind, FetchError};

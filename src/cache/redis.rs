@@ -25,9 +25,9 @@ use super::entry::{Entry, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
 use super::response_cache::{CacheConfig, Outcome};
 use crate::background::Background;
-use crate::metrics::{Counter, Registry};
 use crate::random;
 use crate::secret::Secret;
+use crate::telemetry::metrics::{CACHE_FAILURES, Counter, Registry};
 use connection::Connection;
 use record::{MacKeys, fingerprint};
 use scripts::{LOOK_UP, PROBE, RELEASE, RENEW, milliseconds, script};
@@ -151,9 +151,7 @@ impl RedisCache {
     /// [`BadUrl`] if the URL is not one of Redis.
     pub async fn open(config: &RedisConfig, background: Background, registry: &Registry) -> Result<Self, BadUrl> {
         let connection = Connection::open(connection::client(&config.url)?, config.probe(), background.clone()).await;
-        let help = "Reads that failed because of another replica, by reason.";
-        let failures =
-            |reason| registry.counter("proconf_cache_failures_total", help, &[("cache", config.cache), ("reason", reason)]);
+        let failures = |reason| registry.register(&CACHE_FAILURES, &[config.cache, reason]);
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
             connection,

@@ -10,7 +10,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::guard::{Guard, fn_guard};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, X_FORWARDED_FOR};
-use actix_web::http::{Method, Uri};
+use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 
@@ -18,8 +18,8 @@ use super::map_head;
 use crate::asker::Asker;
 use crate::caller::Caller;
 use crate::client_address::{ClientAddress, TrustedProxies};
-use crate::metrics::Http;
 use crate::responders::ApiError;
+use crate::telemetry::metrics::HttpMetrics;
 use crate::trace::Trace;
 
 /// The header that carries the request id, in both directions.
@@ -27,8 +27,6 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The status in log and metrics of a request whose client left before the response.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Probes. Successful ones are logged at `debug` only.
 const HEALTH: &str = "/health/";
 
@@ -40,11 +38,10 @@ const HEALTH: &str = "/health/";
 pub async fn request_log<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     let mut active = ActiveRequest::begin(&request);
     let outcome = next.call(request).await;
-    active.status = match &outcome {
+    active.status = Some(match &outcome {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
-    }
-    .as_u16();
+    });
     let id = HeaderValue::from_str(active.log.asker.request_id()).unwrap_or(HeaderValue::from_static("-"));
     map_head(outcome, move |head| drop(head.headers_mut().insert(REQUEST_ID, id.clone())))
 }
@@ -87,7 +84,7 @@ pub fn record_route(index: usize) -> impl Guard {
     })
 }
 
-/// A request in flight. Logs and counts on drop; without a response, the client has left.
+/// A request in flight. Logs and counts on drop; without a response, the client has left, and its status is 499.
 struct ActiveRequest {
     started: Instant,
     // Copied, because a clone of the request held across the call would panic the router.
@@ -95,8 +92,8 @@ struct ActiveRequest {
     uri: Uri,
     log: Rc<RequestLog>,
     /// `None` on the management listener, which counts nothing.
-    metrics: Option<web::Data<Http>>,
-    status: u16,
+    metrics: Option<web::Data<HttpMetrics>>,
+    status: Option<StatusCode>,
 }
 
 impl ActiveRequest {
@@ -108,20 +105,21 @@ impl ActiveRequest {
         let log =
             Rc::new(RequestLog { asker, route: Cell::default(), caller: RefCell::default(), rejection: Cell::default() });
         request.extensions_mut().insert(Rc::clone(&log));
-        let metrics = request.app_data::<web::Data<Http>>().cloned();
+        let metrics = request.app_data::<web::Data<HttpMetrics>>().cloned();
         if let Some(metrics) = &metrics {
-            metrics.began();
+            metrics.begin();
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { started: Instant::now(), method, uri, log, metrics, status: CLIENT_CLOSED_REQUEST }
+        Self { started: Instant::now(), method, uri, log, metrics, status: None }
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let (duration, status) = (self.started.elapsed(), self.status);
+        let duration = self.started.elapsed();
+        let (status, text) = self.status.as_ref().map_or((499, "499"), |status| (status.as_u16(), status.as_str()));
         if let Some(metrics) = &self.metrics {
-            metrics.ended(self.log.route.get(), status, duration);
+            metrics.end(self.log.route.get(), text, duration);
         }
         let caller = self.log.caller.borrow();
         let (user, guest) = match caller.as_ref() {

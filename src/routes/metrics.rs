@@ -4,7 +4,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{Responder, web};
 
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 pub(super) async fn show(metrics: web::Data<Metrics>, health: web::Data<Health>) -> impl Responder {
     // So that what is shown of readiness is not what it was when somebody asked last.

@@ -1,5 +1,6 @@
-//! What the server reports about itself: the log.
+//! What the server reports about itself: the log and the metrics.
 
 pub(crate) mod escape;
 mod log_line;
 pub mod logging;
+pub mod metrics;

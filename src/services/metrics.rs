@@ -1,0 +1,101 @@
+//! Registers the metrics of the services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin_control::{CallMetrics, EndpointLimits, Error};
+use crate::connection::Capacity;
+use crate::db::{self, Database};
+use crate::health::{Health, Readiness};
+use crate::routes::TABLE;
+use crate::telemetry::logging::DroppedLines;
+use crate::telemetry::metrics::{self, Counter, CounterVec, Histogram, HttpMetrics, Registry};
+
+pub(super) fn http(registry: &Registry) -> HttpMetrics {
+    let routes = TABLE.iter().map(|row| (row.paths.first().copied().unwrap_or_default(), row.method.as_str()));
+    HttpMetrics::new(registry, routes)
+}
+
+/// Counts and times calls to Admin Control, by endpoint.
+pub(super) struct AdminControlMetrics(Vec<EndpointMetrics>);
+
+struct EndpointMetrics {
+    name: &'static str,
+    calls: CounterVec,
+    duration: Histogram,
+    retries: Counter,
+}
+
+impl AdminControlMetrics {
+    pub(super) fn new(registry: &Registry, limits: &EndpointLimits) -> Arc<Self> {
+        let outcomes = [&["ok"], Error::REASONS].concat();
+        let endpoint = |(name, _open)| EndpointMetrics {
+            name,
+            calls: registry.register_all(&metrics::ADMIN_CONTROL_CALLS, &[name], &outcomes),
+            duration: registry.register(&metrics::ADMIN_CONTROL_DURATION, &[name]),
+            retries: registry.register(&metrics::ADMIN_CONTROL_RETRIES, &[name]),
+        };
+        Arc::new(Self(limits.breakers().map(endpoint).collect()))
+    }
+
+    fn endpoint(&self, name: &str) -> Option<&EndpointMetrics> {
+        self.0.iter().find(|endpoint| endpoint.name == name)
+    }
+}
+
+impl CallMetrics for AdminControlMetrics {
+    fn on_call(&self, endpoint: &'static str, error: Option<&Error>, duration: Duration) {
+        let Some(endpoint) = self.endpoint(endpoint) else { return };
+        endpoint.calls.increment(error.map_or("ok", Error::reason));
+        if !matches!(error, Some(Error::TooManyCalls | Error::OutOfFiles | Error::BreakerOpen)) {
+            endpoint.duration.record(duration);
+        }
+    }
+
+    fn on_retry(&self, endpoint: &'static str) {
+        if let Some(endpoint) = self.endpoint(endpoint) {
+            endpoint.retries.increment(1);
+        }
+    }
+}
+
+/// Registers the metrics that are read when they are rendered.
+pub(super) fn register_callbacks(
+    registry: &mut Registry,
+    limits: &EndpointLimits,
+    database: &Database,
+    health: &Arc<Health>,
+    dropped: DroppedLines,
+) {
+    let endpoints: Vec<&str> = limits.breakers().map(|(name, _)| name).collect();
+    for name in endpoints {
+        let limits = limits.clone();
+        let is_open = move || limits.breakers().any(|(endpoint, open)| endpoint == name && open);
+        registry.gauge_fn(&metrics::ADMIN_CONTROL_BREAKER_OPEN, &[name], move || f64::from(is_open()));
+    }
+    let (in_use, idle) = (database.clone(), database.clone());
+    registry.gauge_fn(&metrics::DATABASE_CONNECTIONS, &["in-use"], move || {
+        let (all, idle) = in_use.connections();
+        f64::from(all.saturating_sub(idle))
+    });
+    registry.gauge_fn(&metrics::DATABASE_CONNECTIONS, &["idle"], move || f64::from(idle.connections().1));
+    registry.register(&metrics::DATABASE_CONNECTIONS_MAX, &[]).set(f64::from(db::MAX_CONNECTIONS));
+    for (gauge, readiness) in [(&metrics::READY, Readiness::Ready), (&metrics::DRAINING, Readiness::Draining)] {
+        let health = Arc::clone(health);
+        registry.gauge_fn(gauge, &[], move || f64::from(health.last_known() == readiness));
+    }
+    registry.counter_fn(&metrics::LOG_LINES_DROPPED, &[], move || dropped.count());
+}
+
+/// Registers the gauges of client connections.
+pub(super) fn register_connections(registry: &mut Registry, capacity: &Capacity) {
+    let connections = capacity.clone();
+    registry.gauge_fn(&metrics::HTTP_CONNECTIONS, &[], move || float(connections.taken() as u64));
+    registry.register(&metrics::HTTP_CONNECTIONS_MAX, &[]).set(float(capacity.limit() as u64));
+}
+
+/// Exact up to 2⁵³.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn float(number: u64) -> f64 {
+    number as f64
+}

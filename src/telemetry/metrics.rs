@@ -1,0 +1,297 @@
+//! Metrics in Prometheus' text format: the declarations of all of them, and the registry that renders them.
+//!
+//! Every series is registered before the first request, at zero, and is used by handle. Nothing is global, so that several
+//! servers may run in one process.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ::metrics::{Key, KeyName, Label, Level, Metadata, Recorder, with_local_recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+
+pub use ::metrics::{Counter, Gauge, Histogram};
+
+/// The declaration of a metric, whose handles are of type `K`.
+pub struct Metric<K> {
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    kind: PhantomData<K>,
+}
+
+macro_rules! declare {
+    ($($constant:ident: $kind:ident = $name:literal [$($label:literal),*] $help:literal;)*) => {$(
+        #[doc = $help]
+        pub const $constant: Metric<$kind> =
+            Metric { name: $name, labels: &[$($label),*], help: $help, kind: PhantomData };
+    )*};
+}
+
+// The constant, the kind, the name, the labels and the help of each metric. docs/METRICS.md explains them.
+declare! {
+    HTTP_REQUESTS: Counter = "proconf_http_requests_total" ["route", "method", "status"]
+        "Requests, by route, method and status (499: the client left before its response).";
+    HTTP_DURATION: Histogram = "proconf_http_request_duration_seconds" ["route", "method"]
+        "Time from a request's head to its response's.";
+    HTTP_IN_FLIGHT: Gauge = "proconf_http_requests_in_flight" [] "Requests in flight.";
+    HTTP_CONNECTIONS: Gauge = "proconf_http_connections" [] "Open connections of clients.";
+    HTTP_CONNECTIONS_MAX: Gauge = "proconf_http_connections_max" [] "The limit on connections of clients.";
+    ADMIN_CONTROL_CALLS: Counter = "proconf_admin_control_calls_total" ["endpoint", "outcome"]
+        "Calls to Admin Control, by endpoint and outcome: ok, or the true reason of the failure.";
+    ADMIN_CONTROL_DURATION: Histogram = "proconf_admin_control_call_duration_seconds" ["endpoint"]
+        "Time of a whole call to Admin Control; calls that were not made do not count.";
+    ADMIN_CONTROL_RETRIES: Counter = "proconf_admin_control_retries_total" ["endpoint"]
+        "Calls to Admin Control that were retried because a reused connection failed before a response.";
+    ADMIN_CONTROL_BREAKER_OPEN: Gauge = "proconf_admin_control_breaker_open" ["endpoint"]
+        "1 while the endpoint's circuit breaker is open.";
+    CACHE_READS: Counter = "proconf_cache_reads_total" ["cache", "outcome"]
+        "Cache reads by outcome; hit, coalesced and shared are calls saved.";
+    CACHE_STALE: Counter = "proconf_cache_stale_total" ["cache"] "Failed calls that were answered with a stale response.";
+    CACHE_FAILURES: Counter = "proconf_cache_failures_total" ["cache", "reason"]
+        "Reads that failed because of another replica, by reason.";
+    CACHE_SHARED: Gauge = "proconf_cache_shared" ["cache"]
+        "1 while the replicas share the cache, 0 while this one uses its local cache only.";
+    CACHE_ENTRIES: Gauge = "proconf_cache_entries" ["cache"] "Entries of a cache.";
+    CACHE_BYTES: Gauge = "proconf_cache_bytes" ["cache"] "Memory of a cache's entries, in bytes.";
+    LOGINS: Counter = "proconf_logins_total" ["outcome"] "Logins, by outcome.";
+    TOKEN_REFRESHES: Counter = "proconf_token_refreshes_total" ["outcome"]
+        "Refresh tokens handed in, by outcome (reused: spent before, its session is revoked).";
+    DATABASE_CONNECTIONS: Gauge = "proconf_database_connections" ["state"] "Connections to the database, by state.";
+    DATABASE_CONNECTIONS_MAX: Gauge = "proconf_database_connections_max" [] "The limit on connections to the database.";
+    READY: Gauge = "proconf_ready" [] "1 while the server is ready for requests.";
+    DRAINING: Gauge = "proconf_draining" [] "1 while the server drains.";
+    LOG_LINES_DROPPED: Counter = "proconf_log_lines_dropped_total" [] "Log lines dropped because their reader was too slow.";
+    BUILD_INFO: Gauge = "proconf_build_info" ["version"] "Always 1; the version is a label.";
+    PROCESS_START_TIME: Gauge = "process_start_time_seconds" []
+        "Start time of the process since unix epoch in seconds.";
+}
+
+/// Upper bounds in seconds: a cache hit takes less than a millisecond, a language model many seconds.
+const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// A kind of metric: what describes and registers a series of it.
+pub trait Kind: Sized {
+    /// Registers the series of `key`.
+    fn register(recorder: &PrometheusRecorder, key: &Key, help: &'static str) -> Self;
+}
+
+macro_rules! kind {
+    ($kind:ident, $describe:ident, $register:ident) => {
+        impl Kind for $kind {
+            fn register(recorder: &PrometheusRecorder, key: &Key, help: &'static str) -> Self {
+                recorder.$describe(KeyName::from(key.name().to_owned()), None, help.into());
+                recorder.$register(key, &METADATA)
+            }
+        }
+    };
+}
+kind!(Counter, describe_counter, register_counter);
+kind!(Gauge, describe_gauge, register_gauge);
+kind!(Histogram, describe_histogram, register_histogram);
+
+/// Registers series, before the server starts.
+pub struct Registry {
+    recorder: Arc<PrometheusRecorder>,
+    /// Run before each rendering.
+    callbacks: Vec<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Registry {
+    /// Creates a registry with the metrics of the process, which started at `started`.
+    #[must_use]
+    pub fn new(started: SystemTime) -> Self {
+        let durations = Matcher::Suffix("_seconds".to_owned());
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(durations, BUCKETS);
+        // Fails without buckets only.
+        let recorder = Arc::new(builder.unwrap_or_default().build_recorder());
+        let mut registry = Self { recorder: Arc::clone(&recorder), callbacks: Vec::new() };
+        let process = metrics_process::Collector::default();
+        with_local_recorder(&*recorder, || process.describe());
+        registry.callbacks.push(Box::new(move || with_local_recorder(&*recorder, || process.collect())));
+        // The kernel's own start time needs /proc/stat, which a hardened systemd unit hides.
+        let started = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        registry.gauge_fn(&PROCESS_START_TIME, &[], move || started);
+        registry.register(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
+        registry
+    }
+
+    /// Registers the series of `metric` with these values of its labels.
+    #[must_use]
+    pub fn register<K: Kind>(&self, metric: &Metric<K>, values: &[&str]) -> K {
+        let labels = metric.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned()));
+        K::register(&self.recorder, &Key::from_parts(metric.name, labels.collect::<Vec<_>>()), metric.help)
+    }
+
+    /// Registers counters that differ in the last label, whose values are `last`.
+    #[must_use]
+    pub fn register_all(&self, metric: &Metric<Counter>, values: &[&str], last: &[&'static str]) -> CounterVec {
+        let counter = |value: &&'static str| (*value, self.register(metric, &[values, &[*value]].concat()));
+        CounterVec(last.iter().map(counter).collect())
+    }
+
+    /// Registers a gauge that is read when it is rendered.
+    pub fn gauge_fn(&mut self, metric: &Metric<Gauge>, values: &[&str], read: impl Fn() -> f64 + Send + Sync + 'static) {
+        let gauge = self.register(metric, values);
+        self.callbacks.push(Box::new(move || gauge.set(read())));
+    }
+
+    /// Registers a counter that is read when it is rendered.
+    pub fn counter_fn(&mut self, metric: &Metric<Counter>, values: &[&str], read: impl Fn() -> u64 + Send + Sync + 'static) {
+        let counter = self.register(metric, values);
+        self.callbacks.push(Box::new(move || counter.absolute(read())));
+    }
+
+    /// Ends the registration.
+    #[must_use]
+    pub fn finish(self) -> Metrics {
+        Metrics { recorder: self.recorder, callbacks: self.callbacks.into() }
+    }
+}
+
+/// All series, to be rendered. Clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
+    callbacks: Arc<[Box<dyn Fn() + Send + Sync>]>,
+}
+
+impl Metrics {
+    /// Renders the current values in Prometheus' text format, version 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.callbacks.iter().for_each(|callback| callback());
+        self.recorder.handle().render()
+    }
+
+    /// Moves measurements into their buckets. To be called every second or so: they take memory until then.
+    pub fn run_upkeep(&self) {
+        self.recorder.handle().run_upkeep();
+    }
+}
+
+/// Counters of one metric by the value of its last label. The default counts nothing.
+#[derive(Clone, Default)]
+pub struct CounterVec(Vec<(&'static str, Counter)>);
+
+impl CounterVec {
+    /// Increments the counter of `value`, or the last one if there is none.
+    pub fn increment(&self, value: &str) {
+        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == value).or(self.0.last()) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// Every status that this server answers with; 499 is a client that left before its response.
+const STATUSES: &[&str] =
+    &["200", "204", "304", "400", "401", "403", "404", "408", "413", "429", "431", "499", "500", "503", "other"];
+
+/// Counts and times requests by route. Clones share the series.
+#[derive(Clone)]
+pub struct HttpMetrics {
+    /// In the order of the routes; the last is for unknown URLs and wrong methods.
+    routes: Vec<(CounterVec, Histogram)>,
+    in_flight: Gauge,
+}
+
+impl HttpMetrics {
+    /// Registers the series of these routes, each a pattern and a method.
+    #[must_use]
+    pub fn new(registry: &Registry, routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
+        let route = |(route, method)| {
+            let requests = registry.register_all(&HTTP_REQUESTS, &[route, method], STATUSES);
+            (requests, registry.register(&HTTP_DURATION, &[route, method]))
+        };
+        let routes = routes.chain([("unknown", "unknown")]).map(route).collect();
+        Self { routes, in_flight: registry.register(&HTTP_IN_FLIGHT, &[]) }
+    }
+
+    /// Counts a request that begins.
+    pub fn begin(&self) {
+        self.in_flight.increment(1);
+    }
+
+    /// Counts a request that ends, by the index of its route if it has one.
+    pub fn end(&self, route: Option<usize>, status: &str, duration: Duration) {
+        self.in_flight.decrement(1);
+        let route = route.and_then(|index| self.routes.get(index)).or(self.routes.last());
+        if let Some((requests, durations)) = route {
+            requests.increment(status);
+            durations.record(duration);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    fn has_line(text: &str, line: &str) -> bool {
+        text.lines().any(|there| there == line)
+    }
+
+    #[test]
+    fn registered_series_is_zero_before_first_use() {
+        let (registry, other) = (Registry::new(UNIX_EPOCH), Registry::new(UNIX_EPOCH));
+        let logins = registry.register_all(&LOGINS, &[], &["ok", "error"]);
+        let _ = other.register_all(&LOGINS, &[], &["ok", "error"]);
+        let (metrics, other) = (registry.finish(), other.finish());
+        assert!(
+            metrics
+                .render()
+                .contains("# HELP proconf_logins_total Logins, by outcome.\n# TYPE proconf_logins_total counter\n")
+        );
+        logins.increment("ok");
+        logins.increment("not declared");
+        for line in ["proconf_logins_total{outcome=\"ok\"} 1", "proconf_logins_total{outcome=\"error\"} 1"] {
+            assert!(has_line(&metrics.render(), line), "{line} is not in\n{}", metrics.render());
+        }
+        assert!(has_line(&other.render(), "proconf_logins_total{outcome=\"ok\"} 0"), "registries are separate");
+    }
+
+    #[test]
+    fn histogram_counts_durations_into_buckets() {
+        let registry = Registry::new(UNIX_EPOCH);
+        let duration = registry.register(&ADMIN_CONTROL_DURATION, &["x"]);
+        let metrics = registry.finish();
+        duration.record(0.02);
+        metrics.run_upkeep();
+        duration.record(Duration::from_secs(20));
+        let text = metrics.render();
+        for line in [
+            "# TYPE proconf_admin_control_call_duration_seconds histogram",
+            "proconf_admin_control_call_duration_seconds_bucket{endpoint=\"x\",le=\"0.01\"} 0",
+            "proconf_admin_control_call_duration_seconds_bucket{endpoint=\"x\",le=\"0.025\"} 1",
+            "proconf_admin_control_call_duration_seconds_bucket{endpoint=\"x\",le=\"15\"} 1",
+            "proconf_admin_control_call_duration_seconds_bucket{endpoint=\"x\",le=\"+Inf\"} 2",
+            "proconf_admin_control_call_duration_seconds_sum{endpoint=\"x\"} 20.02",
+        ] {
+            assert!(has_line(&text, line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn callback_is_read_at_each_rendering() {
+        let mut registry = Registry::new(UNIX_EPOCH);
+        let source = Arc::new(AtomicU64::new(1));
+        let (gauge, counter) = (Arc::clone(&source), Arc::clone(&source));
+        registry.gauge_fn(&READY, &[], move || if gauge.load(Ordering::SeqCst) > 1 { 0.5 } else { 0.0 });
+        registry.counter_fn(&LOG_LINES_DROPPED, &[], move || counter.load(Ordering::SeqCst));
+        let metrics = registry.finish();
+        let text = metrics.render();
+        assert!(has_line(&text, "proconf_ready 0") && has_line(&text, "proconf_log_lines_dropped_total 1"));
+        source.store(7, Ordering::SeqCst);
+        let text = metrics.render();
+        assert!(has_line(&text, "proconf_ready 0.5") && has_line(&text, "proconf_log_lines_dropped_total 7"));
+    }
+
+    #[test]
+    fn start_time_is_the_given_one_and_not_the_kernels() {
+        let metrics = Registry::new(UNIX_EPOCH + Duration::from_secs(7)).finish();
+        assert!(has_line(&metrics.render(), "process_start_time_seconds 7"));
+    }
+}
