@@ -281,6 +281,21 @@ async fn memory_is_bounded_and_the_used_entry_stays() {
         .await;
 }
 
+#[tokio::test]
+async fn entry_larger_than_the_cache_is_returned_and_not_stored() {
+    let cache: ResponseCache<Error> = ResponseCache::new(CacheConfig { max_bytes: 10_000, ..CONFIG });
+    LocalSet::new()
+        .run_until(async {
+            let get =
+                async |text: String| cache.get_within(Duration::ZERO, "r1", || async move { Ok(envelope(&text)) }).await;
+            get("small".to_owned()).await.unwrap();
+            let large = "x".repeat(20_000);
+            assert_eq!(get(large.clone()).await.unwrap().envelope, envelope(&large));
+            assert_eq!(cache.usage(), (0, 0), "nor is the older one, which is not true any more");
+        })
+        .await;
+}
+
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
 enum Event {
