@@ -39,56 +39,51 @@ const SAID: [&str; 12] = [
     "The call is in its questions round.",
 ];
 
-/// The questions round goes on for hours, so that whoever looks sees the catch-up grow.
-const ASKING: [&str; 5] = ["Bo", "Chidi", "Dana", "Emil", "Fay"];
-const ASKED: [&str; 7] = [
-    "what happens to guests when the waiting room is off",
-    "who writes the release notes",
-    "whether the slow join is seen on iOS too",
-    "where the old recordings are kept until Friday",
-    "when the next release is planned",
-    "who can change the wording of the waiting-room button",
-    "how long the bucket will last at the present rate",
-];
 /// Sentences after which even that call is over.
 const MOST: usize = 600;
 
-/// The catch-up of a sample room, `at` seconds after the sandbox started.
-pub(super) fn catch_up(room: &str, at: i64) -> Option<String> {
-    match room {
-        "testRoom" => {
-            let said = ALREADY_SAID.saturating_add(usize::try_from(at / PACE).unwrap_or(0));
-            let sentences = SAID.iter().map(|said| (*said).to_owned()).chain(questions());
-            Some(sentences.take(said.min(MOST)).collect::<Vec<_>>().join(" "))
-        }
-        "quietRoom" => Some(String::new()),
+/// Returns the `data` of an endpoint for a sample room, `at` seconds after the start of the sandbox.
+pub(super) fn sample(endpoint: &str, room: &str, at: i64) -> Option<Value> {
+    match (endpoint, room) {
+        ("call-catchup", "testRoom") => Some(catch_up(at).into()),
+        ("call-catchup", "quietRoom") => Some("".into()),
+        ("sessions-status", "testRoom") => Some(json!({"transcript_status": true, "recording_status": false})),
+        ("sessions-status", "quietRoom") => Some(json!({"transcript_status": false, "recording_status": false})),
+        ("call-summary", "endedRoom") => Some(summary_record(room, SAMPLE_SUMMARY.0)),
+        ("call-catchup" | "sessions-status" | "call-summary", _) => None,
+        ("meetings", _) => Some(ended()),
+        ("configuration", _) => Some(configuration()),
+        // The endpoint of a new pass-through.
+        (_, "" | "testRoom" | "quietRoom") => Some(json!({"endpoint": endpoint, "room": room})),
         _ => None,
     }
 }
 
-/// Question after question, none like the one before.
-fn questions() -> impl Iterator<Item = String> {
-    let (asking, asked) = (ASKING.iter().cycle(), ASKED.iter().cycle());
-    asking.zip(asked).zip(1..).map(|((who, what), number)| format!("Question {number}: {who} asked {what}; Ann answered."))
-}
-
-pub(super) fn status(room: &str) -> Option<Value> {
-    match room {
-        "testRoom" => Some(json!({"transcript_status": true, "recording_status": false})),
-        "quietRoom" => Some(json!({"transcript_status": false, "recording_status": false})),
-        _ => None,
+/// Returns the `data` of an endpoint where every room exists and its catch-up is its name.
+pub(super) fn echo(endpoint: &str, room: &str) -> Value {
+    match endpoint {
+        "call-catchup" => room.into(),
+        "sessions-status" => json!({"transcript_status": true, "recording_status": false}),
+        "call-summary" => summary_record(room, &format!("{room}_1718871014/summary.txt")),
+        "meetings" => json!([]),
+        "configuration" => configuration(),
+        _ => json!({"endpoint": endpoint, "room": room}),
     }
 }
 
-pub(super) fn summary(room: &str) -> Option<Value> {
-    (room == "endedRoom").then(|| summary_record(room, SAMPLE_SUMMARY.0))
+/// A sentence more every [`PACE`] seconds.
+fn catch_up(at: i64) -> String {
+    let said = ALREADY_SAID.saturating_add(usize::try_from(at / PACE).unwrap_or(0));
+    let questions = (1..).map(|number| format!("Question {number} was asked; Ann answered."));
+    let sentences = SAID.iter().map(|said| (*said).to_owned()).chain(questions);
+    sentences.take(said.min(MOST)).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn summary_record(room: &str, file_url: &str) -> Value {
+fn summary_record(room: &str, file_url: &str) -> Value {
     json!({"id": 113, "meeting_id": 2900, "room_name": room, "file_url": file_url})
 }
 
-pub(super) fn ended() -> Value {
+fn ended() -> Value {
     json!([{
         "room_name": "endedRoom",
         "unique_id": format!("endedRoom_{ENDED_ROOM_AT}"),
@@ -97,7 +92,7 @@ pub(super) fn ended() -> Value {
     }])
 }
 
-pub(super) fn configuration() -> Value {
+fn configuration() -> Value {
     json!({"features": {
         "audio_call": true, "video_call": true, "live_chat": true, "waiting_room": true, "screen_sharing": true,
         "desktop_streaming": true, "moderator_control": true, "transcript": true, "auto_centering": true,

@@ -25,6 +25,7 @@ use futures_util::{StreamExt as _, stream};
 
 pub use meeting::{SAMPLE_ROOMS, SAMPLE_SUMMARY};
 pub use record::Asked;
+use reply::Content;
 pub use reply::Reply;
 pub use script::Script;
 
@@ -93,17 +94,13 @@ async fn refuse_foreign_pages<B: MessageBody + 'static>(
     }
 }
 
-/// Its own interface: a body may be as large as what it is told to answer.
+/// Answers requests to the sandbox itself.
 async fn control_answer(
     request: HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
     script: web::Data<Script>,
 ) -> HttpResponse {
-    let (status, body) = match (body, control::path_of(target(&request))) {
-        (Ok(body), Some(path)) => control::answer(&script, request.method().as_str(), path, &body),
-        (Ok(_), None) => control::nowhere(),
-        (Err(_), _) => control::too_large(),
-    };
+    let (status, body) = control::answer(&script, request.method().as_str(), target(&request), body.as_deref().ok());
     json(status, body, false)
 }
 
@@ -123,10 +120,10 @@ async fn answer(request: HttpRequest, body: web::Bytes, script: web::Data<Script
         &body,
     );
     let reply = script.reply_to(asked);
-    tokio::time::sleep(reply.delay()).await;
-    match reply.status_and_body() {
-        Some((status, body)) => json(status, body, reply.cuts()),
-        None => std::future::pending().await,
+    tokio::time::sleep(reply.delay).await;
+    match reply.content {
+        Content::Body(status, body) => json(status, body, reply.cut),
+        Content::Silence | Content::Usual => std::future::pending().await,
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::meeting;
 use super::record::{Asked, Record};
-use super::reply::Reply;
+use super::reply::{Content, Reply};
 use crate::clock::Clock;
 
 /// What a request to an endpoint carries.
@@ -34,9 +34,9 @@ fn takes(endpoint: &str, what: Takes) -> bool {
     ENDPOINTS.iter().find(|(name, _)| *name == endpoint).map_or(plain, |(_, takes)| *takes == what)
 }
 
-/// How many bytes all replies that are set over HTTP may take together.
+/// The limit on the bytes of all replies that are set over HTTP.
 pub(super) const MAX_REPLIES: usize = 64 * 1024 * 1024;
-/// What one takes beside its room and its body; about a kilobyte, so that there are never many to add up.
+/// The bytes of a reply beside its room and its body. Generous, so that their number stays small.
 const OVERHEAD: usize = 1024;
 
 /// What to answer. Clones are the same script, so that it can be changed under a running sandbox.
@@ -44,111 +44,98 @@ const OVERHEAD: usize = 1024;
 pub struct Script(Arc<Mutex<State>>);
 
 struct State {
-    /// Answers set for one endpoint, and one room or (`None`) all of them, before everything else.
-    set: BTreeMap<(String, Option<String>), Planned>,
-    rest: Rest,
+    /// The replies that are set, before everything else, for an endpoint and a room, or (`None`) all rooms.
+    set: BTreeMap<Key, Reply>,
+    usual: Usual,
     record: Record,
 }
 
-/// A reply, and how often it is still to be given; `None` for ever.
-struct Planned {
-    reply: Reply,
-    times: Option<u64>,
-}
+pub(super) type Key = (String, Option<String>);
 
-/// What rooms answer that no reply was set for.
-enum Rest {
-    /// Every room exists, and its catch-up is its name: a mix-up shows itself.
+/// What is replied where nothing is set.
+enum Usual {
+    /// Every room exists, and its catch-up is its name, so that a mix-up is visible.
     Echo,
     /// The sample rooms exist, and no other.
     Samples { clock: Clock, started_at: i64 },
 }
 
 impl Script {
-    /// Every room exists; its catch-up is its own name. Everything that is asked is kept: for tests, which do not run for days.
+    /// Creates a script where every room exists and its catch-up is its name. The record is unbounded, for tests.
     #[must_use]
     pub fn echo() -> Self {
-        Self::with(Rest::Echo, Record::of_everything())
+        Self::with(Usual::Echo, Record::unbounded())
     }
 
-    /// The sample rooms of [`SAMPLE_ROOMS`](super::SAMPLE_ROOMS): a meeting that goes on, one that ended, one without a transcript.
+    /// Creates a script with the [`SAMPLE_ROOMS`](super::SAMPLE_ROOMS).
     #[must_use]
     pub fn samples(clock: Clock) -> Self {
         let started_at = clock.unix_seconds();
-        Self::with(Rest::Samples { clock, started_at }, Record::of_the_last())
+        Self::with(Usual::Samples { clock, started_at }, Record::bounded())
     }
 
-    fn with(rest: Rest, record: Record) -> Self {
-        Self(Arc::new(Mutex::new(State { set: BTreeMap::new(), rest, record })))
+    fn with(usual: Usual, record: Record) -> Self {
+        Self(Arc::new(Mutex::new(State { set: BTreeMap::new(), usual, record })))
     }
 
-    /// From now on, `GET call-catchup/{room}` is answered with `reply`.
+    /// Sets the reply to `GET call-catchup/{room}`.
     pub fn catch_up(&self, room: &str, reply: Reply) {
         self.set("call-catchup", room, reply);
     }
 
-    /// From now on, `endpoint` is answered with `reply`, for `room`, or for no room (`""`) where the endpoint has none.
+    /// Sets the reply of `endpoint` for `room`, or for no room (`""`) where the endpoint has none.
     pub fn set(&self, endpoint: &str, room: &str, reply: Reply) {
         self.plan(endpoint, Some(room), reply, None);
     }
 
-    /// The next so many times, or (`None`) from now on, `endpoint` is answered with `reply`, for `room`, or (`None`) for every
-    /// room that has no reply of its own.
+    /// Sets the next `times` replies, or (`None`) all, of `endpoint` for `room`, or (`None`) for rooms without an own reply.
     pub fn plan(&self, endpoint: &str, room: Option<&str>, reply: Reply, times: Option<u64>) {
-        self.state().set.insert((endpoint.to_owned(), room.map(str::to_owned)), Planned { reply, times });
+        self.state().set.insert(key(endpoint, room), Reply { times, ..reply });
     }
 
-    /// The same, if all replies together take no more than [`MAX_REPLIES`]; says whether it was set.
-    pub(super) fn try_plan(&self, endpoint: &str, room: Option<&str>, reply: Reply, times: Option<u64>) -> bool {
+    /// Sets a reply if all together take no more than [`MAX_REPLIES`] bytes, and returns whether it is set.
+    pub(super) fn try_set(&self, key: Key, reply: Reply) -> bool {
         let mut state = self.state();
-        let key = (endpoint.to_owned(), room.map(str::to_owned));
-        let size = |(_, room): &(String, Option<String>), reply: &Reply| {
-            OVERHEAD + room.as_ref().map_or(0, String::len) + reply.len()
-        };
         let others = state.set.iter().filter(|(other, _)| **other != key);
-        let total = size(&key, &reply) + others.map(|(key, planned)| size(key, &planned.reply)).sum::<usize>();
+        let total = size(&key, &reply) + others.map(|(key, reply)| size(key, reply)).sum::<usize>();
         if total <= MAX_REPLIES {
-            state.set.insert(key, Planned { reply, times });
+            state.set.insert(key, reply);
         }
         total <= MAX_REPLIES
     }
 
-    /// Takes back what was set for `endpoint` and `room`, and says whether anything was.
-    pub(super) fn take_back(&self, endpoint: &str, room: Option<&str>) -> bool {
-        self.state().set.remove(&(endpoint.to_owned(), room.map(str::to_owned))).is_some()
+    /// Removes a reply, and returns whether it was set.
+    pub(super) fn remove(&self, key: &Key) -> bool {
+        self.state().set.remove(key).is_some()
     }
 
-    /// Takes back everything that was set.
-    pub(super) fn take_all_back(&self) {
+    /// Removes all replies.
+    pub(super) fn clear(&self) {
         self.state().set.clear();
     }
 
-    /// What is set: endpoint, room, and how often it is still to be given.
-    pub(super) fn plans(&self) -> Vec<(String, Option<String>, Reply, Option<u64>)> {
-        let state = self.state();
-        let plan = |((endpoint, room), planned): (&(String, Option<String>), &Planned)| {
-            (endpoint.clone(), room.clone(), planned.reply.clone(), planned.times)
-        };
-        state.set.iter().map(plan).collect()
+    /// Returns the replies that are set.
+    pub(super) fn replies(&self) -> BTreeMap<Key, Reply> {
+        self.state().set.clone()
     }
 
-    /// What was asked, in the order it arrived: all of it of an [`echo`](Self::echo), the last of it of the samples.
+    /// Returns the requests in the order they arrived: all of [`echo`](Self::echo), the last ones of [`samples`](Self::samples).
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
-        self.state().record.asked()
+        self.state().record.asked.iter().cloned().collect()
     }
 
-    /// How much was asked in all.
+    /// Returns how many requests there were.
     pub(super) fn total(&self) -> u64 {
-        self.state().record.total()
+        self.state().record.total
     }
 
-    /// Forgets what was asked.
-    pub(super) fn forget(&self) {
-        self.state().record.forget();
+    /// Clears the record of requests.
+    pub(super) fn clear_record(&self) {
+        self.state().record.clear();
     }
 
-    /// Records what was asked and finds the answer.
+    /// Records a request and returns its reply.
     pub(super) fn reply_to(&self, asked: Asked) -> Reply {
         let mut state = self.state();
         let reply = state.reply_to(&asked);
@@ -162,89 +149,61 @@ impl Script {
     }
 }
 
+pub(super) fn key(endpoint: &str, room: Option<&str>) -> Key {
+    (endpoint.to_owned(), room.map(str::to_owned))
+}
+
+/// The memory of a reply, in bytes.
+fn size((_, room): &Key, reply: &Reply) -> usize {
+    let body = if let Content::Body(_, body) = &reply.content { body.len() } else { 0 };
+    OVERHEAD + room.as_ref().map_or(0, String::len) + body
+}
+
 impl State {
     fn reply_to(&mut self, asked: &Asked) -> Reply {
         let path = asked.target.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
-        match (asked.method.as_str(), segments.as_slice()) {
-            ("POST", ["api", endpoint @ "proconf-token"]) => self.set_or(endpoint, "", |_| proconf_token(&asked.body)),
-            ("GET", ["api", endpoint]) if takes(endpoint, Takes::Nothing) => {
-                self.set_or(endpoint, "", |state| state.usual(endpoint, ""))
+        let (endpoint, room) = match (asked.method.as_str(), segments.as_slice()) {
+            ("POST", ["api", endpoint @ "proconf-token"]) => (*endpoint, "".into()),
+            ("GET", ["api", endpoint]) if takes(endpoint, Takes::Nothing) => (*endpoint, "".into()),
+            ("GET", ["api", endpoint, room]) if takes(endpoint, Takes::Room) && !room.is_empty() => {
+                let Ok(room) = percent_decode_str(room).decode_utf8() else { return Reply::not_found() };
+                (*endpoint, room)
             }
-            ("GET", ["api", endpoint, room]) if takes(endpoint, Takes::Room) => match percent_decode_str(room).decode_utf8()
-            {
-                Ok(room) if !room.is_empty() => self.set_or(endpoint, &room, |state| state.usual(endpoint, &room)),
-                _ => Reply::not_found(),
-            },
-            _ => Reply::not_found(),
+            _ => return Reply::not_found(),
+        };
+        let set = self.take(endpoint, Some(&room)).or_else(|| self.take(endpoint, None)).unwrap_or_else(Reply::usual);
+        match set.content {
+            Content::Usual => Reply { content: self.usual(endpoint, &room, &asked.body).content, ..set },
+            _ => set,
         }
     }
 
-    fn usual(&self, endpoint: &str, room: &str) -> Reply {
-        let found = match endpoint {
-            "configuration" => Some(meeting::configuration()),
-            "meetings" => Some(self.meetings()),
-            "call-catchup" => self.catch_up(room),
-            "sessions-status" => self.status(room),
-            "call-summary" => self.summary(room),
-            // Of an endpoint that a new pass-through asks: what it was asked for, where its room exists.
-            _ => (room.is_empty() || self.status(room).is_some()).then(|| json!({"endpoint": endpoint, "room": room})),
+    fn usual(&self, endpoint: &str, room: &str, body: &[u8]) -> Reply {
+        let data = match &self.usual {
+            _ if endpoint == "proconf-token" => return proconf_token(body),
+            Usual::Echo => Some(meeting::echo(endpoint, room)),
+            Usual::Samples { clock, started_at } => meeting::sample(endpoint, room, clock.unix_seconds() - started_at),
         };
-        found.as_ref().map_or_else(Reply::not_found, data)
+        data.as_ref().map_or_else(Reply::not_found, reply_with)
     }
 
-    /// The reply that was set for the room, or for all rooms, or the usual one.
-    fn set_or(&mut self, endpoint: &str, room: &str, usual: impl FnOnce(&Self) -> Reply) -> Reply {
-        let planned = self.take(endpoint, Some(room)).or_else(|| self.take(endpoint, None));
-        planned.unwrap_or_else(Reply::usual).or_usual(|| usual(self))
-    }
-
-    /// The reply that was set, given once more.
+    /// Returns the reply that is set, which counts as given.
     fn take(&mut self, endpoint: &str, room: Option<&str>) -> Option<Reply> {
-        let key = (endpoint.to_owned(), room.map(str::to_owned));
-        let planned = self.set.get_mut(&key)?;
-        let reply = planned.reply.clone();
-        if let Some(left) = &mut planned.times {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                self.set.remove(&key);
-            }
+        let key = key(endpoint, room);
+        let reply = self.set.get_mut(&key)?;
+        if let Some(times) = &mut reply.times {
+            *times = times.saturating_sub(1);
+        }
+        let reply = reply.clone();
+        if reply.times == Some(0) {
+            self.set.remove(&key);
         }
         Some(reply)
     }
-
-    fn catch_up(&self, room: &str) -> Option<Value> {
-        match &self.rest {
-            Rest::Echo => Some(room.into()),
-            Rest::Samples { clock, started_at } => {
-                meeting::catch_up(room, clock.unix_seconds() - started_at).map(Value::from)
-            }
-        }
-    }
-
-    fn status(&self, room: &str) -> Option<Value> {
-        match self.rest {
-            Rest::Echo => Some(json!({"transcript_status": true, "recording_status": false})),
-            Rest::Samples { .. } => meeting::status(room),
-        }
-    }
-
-    fn summary(&self, room: &str) -> Option<Value> {
-        match self.rest {
-            Rest::Echo => Some(meeting::summary_record(room, &format!("{room}_1718871014/summary.txt"))),
-            Rest::Samples { .. } => meeting::summary(room),
-        }
-    }
-
-    fn meetings(&self) -> Value {
-        match self.rest {
-            Rest::Echo => json!([]),
-            Rest::Samples { .. } => meeting::ended(),
-        }
-    }
 }
 
-fn data(data: &Value) -> Reply {
+fn reply_with(data: &Value) -> Reply {
     Reply::data(&data.to_string())
 }
 
@@ -253,7 +212,7 @@ fn proconf_token(body: &[u8]) -> Reply {
     let asked: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| asked.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     match (text("role"), text("room"), text("participantName")) {
-        (Some(role), Some(room), Some(name)) => data(&meeting::proconf_token(role, room, name).into()),
+        (Some(role), Some(room), Some(name)) => reply_with(&meeting::proconf_token(role, room, name).into()),
         _ => {
             Reply::body(400, r#"{"data":null,"error":{"code":400,"message":"role, room and participantName are required"}}"#)
         }
@@ -263,13 +222,14 @@ fn proconf_token(body: &[u8]) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
     use std::time::UNIX_EPOCH;
 
     fn body_of(script: &Script, method: &str, target: &str, body: &[u8]) -> (u16, Value) {
         let reply = script.reply_to(Asked::new(method, target, std::iter::empty(), body));
-        let (status, body) = reply.status_and_body().unwrap();
+        let Content::Body(status, body) = reply.content else { panic!("{reply:?}") };
         (status, serde_json::from_str(&body).unwrap())
     }
 
