@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::db::Database;
-use crate::draining::Draining;
 
 /// How long the database's answer is believed.
 const BELIEVED_FOR: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub enum Readiness {
 /// Finds out.
 pub struct Health {
     database: Database,
-    draining: Draining,
+    draining: CancellationToken,
     /// When the database was asked last, and whether it answered.
     asked: Mutex<Option<(Instant, bool)>>,
     /// The last word on the database, for those who must not wait.
@@ -42,14 +42,14 @@ pub struct Health {
 impl Health {
     /// Of a server with this database.
     #[must_use]
-    pub fn new(database: Database, draining: Draining) -> Self {
+    pub fn new(database: Database, draining: CancellationToken) -> Self {
         // It was opened a moment ago.
         Self { database, draining, asked: Mutex::default(), answers: AtomicBool::new(true) }
     }
 
     /// Whether the server is ready now.
     pub async fn readiness(&self) -> Readiness {
-        if self.draining.has_begun() {
+        if self.draining.is_cancelled() {
             Readiness::Draining
         } else if self.database_answers().await {
             Readiness::Ready
@@ -61,7 +61,7 @@ impl Health {
     /// The last word on that, without asking anybody.
     #[must_use]
     pub fn last_known(&self) -> Readiness {
-        match (self.draining.has_begun(), self.answers.load(Ordering::Relaxed)) {
+        match (self.draining.is_cancelled(), self.answers.load(Ordering::Relaxed)) {
             (true, _) => Readiness::Draining,
             (false, true) => Readiness::Ready,
             (false, false) => Readiness::NoDatabase,

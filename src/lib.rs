@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! request
-//!   → connection                  deadlines and limits on bytes, whatever they mean; then actix's parser (listener)
+//!   → app/listener                actix's HTTP/1.1 over TCP streams with deadlines (app/connection)
 //!   → middleware/request_log      request id, trace, client address; one log line and the metrics at the end
 //!   → middleware/security_headers  headers for browsers, on every response
-//!   → middleware/keep_alive       closes the connection while draining; large bodies in slices
+//!   → middleware/keep_alive       closes the connection where it must not be used again; large bodies in slices
 //!   → middleware/cors             if origins are configured
-//!   → middleware/admission        503 beyond so many requests at once, before any work
+//!   → middleware/host             400 without exactly one valid Host
+//!   → middleware/load_shed        503 above MAX_IN_FLIGHT, before any work
 //!   → middleware/error_envelope   panics, time-outs and framework errors become the envelope
 //!   → routes (THE TABLE)          path → row; no row, or the wrong method → 404
 //!   → middleware/authenticate     on rows that need a caller: 401, or leaves a Caller
@@ -35,8 +36,7 @@ pub mod services;
 pub mod settings;
 
 // In and out: bytes, then what every request passes, then the table of routes, and the answers.
-pub mod connection;
-pub mod listener;
+pub mod app;
 pub mod middleware;
 pub mod openapi;
 pub mod responders;
@@ -63,10 +63,8 @@ pub mod db;
 
 // What the whole server shares: its state, its limits, what it says of itself, and the time.
 pub mod background;
-pub mod bodies;
 pub mod clock;
-pub mod descriptors;
-pub mod draining;
+pub mod connection_state;
 pub mod files;
 pub mod health;
 pub mod loopback;

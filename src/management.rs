@@ -9,24 +9,22 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, web};
 
-use crate::connection::{self, Capacity};
-use crate::listener::{self, Rules};
+use crate::app::listener::{self, ListenerConfig};
+use crate::connection_state::ConnectionTimeouts;
 use crate::loopback::AcceptedHosts;
 use crate::middleware::error_envelope::error_envelope;
+use crate::middleware::host::host;
 use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::loopback_host::loopback_host;
 use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
 use crate::routes;
 use crate::services::{self, Shared};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Gauge, Metrics};
 
-/// Monitoring opens a few; more than that is somebody else. Whoever comes then is answered all the same, once.
+/// Monitoring opens a few.
 const MAX_CONNECTIONS: usize = 128;
-const STANDING: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a request may take to come.
-const REQUEST: Duration = Duration::from_secs(5);
 /// How often measurements are moved into their buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -52,17 +50,16 @@ impl Management {
     pub fn bind(address: SocketAddr, hosts: AcceptedHosts, shared: &Shared) -> io::Result<Self> {
         let (metrics, shared) = (shared.metrics(), shared.clone());
         let shown = web::Data::new(metrics.clone());
-        let rules = Rules {
+        let config = ListenerConfig {
             workers: 1,
-            capacity: Capacity::new(MAX_CONNECTIONS, STANDING, 1),
-            keep_alive: KEEP_ALIVE,
+            max_connections: MAX_CONNECTIONS,
+            timeouts: ConnectionTimeouts::new(KEEP_ALIVE),
             shutdown_timeout: Duration::ZERO,
-            connection: connection::Rules::new(REQUEST),
+            open_connections: Gauge::noop(),
         };
-        let listener = connection::listen(address, &rules.connection)?;
+        let listener = listener::listen(address, &config.timeouts)?;
         let address = listener.local_addr()?;
-        let draining = shared.draining();
-        let running = listener::serve(listener, &rules, &draining, move || {
+        let running = listener::serve(listener, &config, move || {
             App::new()
                 .app_data(shown.clone())
                 .configure(|config| services::register_for_management(&shared, config))
@@ -70,6 +67,7 @@ impl Management {
                 .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_envelope))
+                .wrap(from_fn(host))
                 .wrap(from_fn(keep_alive))
                 .wrap(from_fn(security_headers))
                 .wrap(from_fn(request_log))

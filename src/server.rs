@@ -8,19 +8,20 @@ use std::time::Duration;
 use actix_web::App;
 use actix_web::dev::{Server as ActixServer, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
+use rlimit::Resource;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
 
+use crate::app::listener::{self, ListenerConfig};
 use crate::clock::Clock;
-use crate::connection::{self, Capacity};
-use crate::descriptors;
-use crate::draining::Draining;
-use crate::listener::{self, Rules};
+use crate::connection_state::ConnectionTimeouts;
 use crate::loopback::AcceptedHosts;
 use crate::management::Management;
-use crate::middleware::admission::admission;
 use crate::middleware::cors::cors;
 use crate::middleware::error_envelope::error_envelope;
+use crate::middleware::host::host;
 use crate::middleware::keep_alive::keep_alive;
+use crate::middleware::load_shed::load_shed;
 use crate::middleware::loopback_host::loopback_host;
 use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
@@ -28,9 +29,6 @@ use crate::routes;
 use crate::services::{self, Shared};
 use crate::settings::{ServerSettings, Settings};
 use crate::telemetry::logging::DroppedLines;
-
-/// Enough for all probes of health at once, should there be no room.
-const STANDING: usize = 64;
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +57,7 @@ pub enum Stop {
 pub struct Server {
     address: SocketAddr,
     running: ActixServer,
-    draining: Draining,
+    draining: CancellationToken,
     drain_for: Duration,
     management: Management,
 }
@@ -71,23 +69,25 @@ impl Server {
     ///
     /// See [`Error`].
     pub async fn bind(settings: &Settings, clock: &Clock, dropped: DroppedLines) -> Result<Self, Error> {
-        let rules = rules(&settings.server);
-        let shared = Shared::open(settings, clock, dropped, &rules.capacity).await?;
+        let max_connections = connection_limit(settings.server.max_connections);
+        let shared = Shared::open(settings, clock, dropped, max_connections).await?;
+        let config = listener_config(&settings.server, max_connections, &shared);
         let (hosts, any_origin) = (settings.server.accepted_hosts, !settings.server.cors_origins.is_empty());
         let management = Management::bind(settings.management, hosts, &shared);
         let management = management.map_err(|error| Error::Management(settings.management, error))?;
         let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
         let failed = |error| Error::Listen(settings.server.listen, error);
-        let listener = connection::listen(settings.server.listen, &rules.connection).map_err(failed)?;
+        let listener = listener::listen(settings.server.listen, &config.timeouts).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let running = listener::serve(listener, &rules, &draining, move || {
+        let running = listener::serve(listener, &config, move || {
             App::new()
                 .configure(|config| services::register(&shared, config))
                 .configure(routes::mount)
                 .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_envelope))
-                .wrap(from_fn(admission))
+                .wrap(from_fn(load_shed))
+                .wrap(from_fn(host))
                 .wrap(Condition::new(any_origin, from_fn(cors)))
                 .wrap(from_fn(keep_alive))
                 .wrap(from_fn(security_headers))
@@ -125,7 +125,7 @@ impl Server {
             stop = told.recv() => stop.unwrap_or(Stop::Now),
         };
         log::info!(event = "stop"; "told to stop");
-        self.draining.begin();
+        self.draining.cancel();
         if stop == Stop::AfterDraining {
             log::info!(serving_on_for:? = self.drain_for; "no longer ready");
             tokio::select! {
@@ -138,7 +138,6 @@ impl Server {
             }
         }
         log::info!("stopping");
-        self.draining.end();
         tokio::select! {
             () = handle.stop(true) => running.await?,
             () = again(&mut told) => {
@@ -163,28 +162,22 @@ fn give_up(handle: &ServerHandle) {
     drop(handle.stop(false));
 }
 
-fn rules(settings: &ServerSettings) -> Rules {
-    let workers = settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-    let (max_connections, standing) = connections(settings.max_connections);
-    Rules {
-        workers,
-        capacity: Capacity::new(max_connections, standing, workers),
-        keep_alive: settings.keep_alive,
+fn listener_config(settings: &ServerSettings, max_connections: usize, shared: &Shared) -> ListenerConfig {
+    ListenerConfig {
+        workers: settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get)),
+        max_connections,
+        timeouts: ConnectionTimeouts::new(settings.keep_alive),
         shutdown_timeout: settings.shutdown_timeout,
-        connection: connection::Rules::new(settings.request_timeout),
+        open_connections: shared.open_connections(),
     }
 }
 
-/// As many as were asked for and as there are descriptors for, and how many more there may be to be told that it is so.
-fn connections(asked: usize) -> (usize, usize) {
-    let Some(room) = descriptors::limit().map(descriptors::for_clients) else {
-        return (asked, STANDING);
-    };
-    let standing = STANDING.min(room.div_ceil(8));
-    // Twice as many, because who gives way may be there for a moment yet.
-    let room = room.saturating_sub(2 * standing).max(1);
-    if room < asked {
-        log::warn!(asked, connections = room; "the limit on open files leaves room for fewer connections (ulimit -n)");
+/// Limits the connections to three of four of the files that the process may have open.
+fn connection_limit(asked: usize) -> usize {
+    let Ok((files, _)) = Resource::NOFILE.get() else { return asked };
+    let limit = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX).max(1);
+    if limit < asked {
+        log::warn!(asked, connections = limit; "the limit on open files leaves room for fewer connections (ulimit -n)");
     }
-    (asked.min(room), standing)
+    asked.min(limit)
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use tokio_util::sync::CancellationToken;
 
-use crate::accounts::{self, Accounts, Admissions, Revocations, Watch};
+use crate::accounts::{self, Accounts, Revocations, Watch};
 use crate::admin_control::{self, AdminControl, Endpoint};
 use crate::background::Background;
-use crate::bodies::Bodies;
 use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
 use crate::caller::Roles;
 use crate::catch_up::CatchUp;
@@ -20,21 +20,20 @@ use crate::catch_up::live::Live;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
-use crate::connection::Capacity;
 use crate::db::{self, Database};
-use crate::draining::Draining;
 use crate::health::Health;
 use crate::jwt::Tokens;
-use crate::middleware::admission::InFlight;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
+use crate::middleware::load_shed::InFlightLimit;
 use crate::responders::event_stream;
 use crate::room::NameComparison;
+use crate::routes::BodyBudget;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::logging::DroppedLines;
-use crate::telemetry::metrics::{HttpMetrics, Metrics, Registry};
+use crate::telemetry::metrics::{Gauge, HttpMetrics, Metrics, Registry};
 
 /// The configuration of the cache of summary texts, which never change.
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
@@ -63,7 +62,6 @@ pub struct Shared {
     texts: ResponseCache<summaries::Error>,
     summaries: Store,
     revocations: web::Data<Revocations>,
-    admissions: web::Data<Admissions>,
     live: Live,
     stream_limit: web::Data<StreamLimit>,
     trusted_proxies: web::Data<TrustedProxies>,
@@ -73,9 +71,10 @@ pub struct Shared {
     roles: web::Data<Roles>,
     room_names: NameComparison,
     catch_up_reason: bool,
-    draining: web::Data<Draining>,
-    in_flight: web::Data<InFlight>,
-    bodies: web::Data<Bodies>,
+    draining: web::Data<CancellationToken>,
+    in_flight: web::Data<InFlightLimit>,
+    bodies: web::Data<BodyBudget>,
+    open_connections: Gauge,
     origins: web::Data<Origins>,
     admin_control_config: admin_control::Config,
     admin_control_limits: web::Data<admin_control::EndpointLimits>,
@@ -86,7 +85,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Opens what the workers share and puts it together; `capacity` is only looked at, for its number.
+    /// Opens what the workers share and puts it together. `max_connections` is shown in the metrics.
     ///
     /// # Errors
     ///
@@ -95,25 +94,24 @@ impl Shared {
         settings: &Settings,
         clock: &Clock,
         dropped: DroppedLines,
-        capacity: &Capacity,
+        max_connections: usize,
     ) -> Result<Self, Error> {
         let background = Background::start().map_err(db::Error::from)?;
         let summaries = Store::open(&settings.summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(settings.database_url.expose(), background.clone()).await?;
         let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
-        let admissions = Admissions::start(revocations.clone(), clock.clone(), &background);
         let mut registry = Registry::new(clock.now());
         let redis = open_redis(settings, background, &registry).await?;
         let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
-        let draining = Draining::default();
+        let draining = CancellationToken::new();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
         let limits = admin_control::EndpointLimits::new(&settings.admin_control);
         let caches = Caches::new(settings.catch_up, redis, &mut registry);
         let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(settings.catch_up), None);
         let (http, calls) = (metrics::http(&registry), metrics::AdminControlMetrics::new(&registry, &limits));
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped);
-        metrics::register_connections(&mut registry, capacity);
+        let open_connections = metrics::register_connections(&registry, max_connections);
         let rules = settings.accounts.clone();
         let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
         let accounts = accounts.with_metrics(accounts::AccountMetrics::new(&registry));
@@ -127,7 +125,6 @@ impl Shared {
             summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
-            admissions: web::Data::new(admissions),
             live: Live::new(settings.live_every, event_stream::form),
             stream_limit: web::Data::new(StreamLimit::new(settings.live_max_per_caller)),
             trusted_proxies: web::Data::new(settings.server.trusted_proxies.clone()),
@@ -137,8 +134,9 @@ impl Shared {
             roles: web::Data::new(settings.roles.clone()),
             room_names: settings.room_names,
             draining: web::Data::new(draining),
-            in_flight: web::Data::new(InFlight::new(settings.server.max_in_flight)),
-            bodies: web::Data::new(Bodies::default()),
+            in_flight: web::Data::new(InFlightLimit::new(settings.server.max_in_flight)),
+            bodies: web::Data::new(BodyBudget::default()),
+            open_connections,
             origins: web::Data::new(Origins(settings.server.cors_origins.clone())),
             catch_up_reason: settings.catch_up_reason,
             admin_control_config: settings.admin_control.clone(),
@@ -146,10 +144,15 @@ impl Shared {
         })
     }
 
-    /// Whether the server is on its way out.
+    /// The token that is cancelled when the server begins to drain.
     #[must_use]
-    pub fn draining(&self) -> Draining {
+    pub fn draining(&self) -> CancellationToken {
         self.draining.get_ref().clone()
+    }
+
+    /// The gauge of open client connections.
+    pub fn open_connections(&self) -> Gauge {
+        self.open_connections.clone()
     }
 
     /// What is counted and measured.
@@ -202,7 +205,6 @@ pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
         .app_data(shared.tokens.clone())
         .app_data(shared.accounts.clone())
         .app_data(shared.revocations.clone())
-        .app_data(shared.admissions.clone())
         .app_data(shared.stream_limit.clone())
         .app_data(shared.trusted_proxies.clone())
         .app_data(shared.request_timeout.clone())

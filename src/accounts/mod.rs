@@ -1,6 +1,5 @@
 //! Accounts: logins, the limit on failed ones, and sessions.
 
-mod admissions;
 mod email;
 mod events;
 mod login;
@@ -11,14 +10,15 @@ mod password;
 mod refresh_token;
 mod revocations;
 mod session;
+mod stream_lease;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use admissions::{Admission, Admissions};
 pub use events::AccountMetrics;
 pub use revocations::{Revocations, Watch};
 pub use session::Session;
+pub use stream_lease::StreamLease;
 
 use crate::asker::Asker;
 use crate::background::GivenUp;

@@ -1,15 +1,18 @@
 //! Closes the connection after a response where it must not be used again, and splits large bodies into slices.
 
+use std::rc::Rc;
+
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::UPGRADE;
 use actix_web::http::{ConnectionType, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
+use tokio_util::sync::CancellationToken;
 
-use super::admission::has_no_room;
 use super::map_head;
 use super::slices::sliced;
-use crate::draining::Draining;
+use crate::connection_state::ConnectionState;
 
 /// Wraps the whole server, inside the security headers.
 ///
@@ -17,11 +20,14 @@ use crate::draining::Draining;
 ///
 /// Those of the inner services.
 pub async fn keep_alive<B: MessageBody + 'static>(
-    draining: web::Data<Draining>,
+    draining: web::Data<CancellationToken>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let (version, no_room) = (request.version(), has_no_room(&request));
+    let version = request.version();
+    // actix-web would confirm that the protocol changes.
+    let upgrade = request.head().connection_type() == ConnectionType::Upgrade || request.headers().contains_key(UPGRADE);
+    let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
     let response = next.call(request).await.map(|response| {
         response.map_body(|head, body| {
             if version < Version::HTTP_11 && body.size() == BodySize::Stream {
@@ -33,7 +39,9 @@ pub async fn keep_alive<B: MessageBody + 'static>(
         })
     });
     map_head(response, move |head| {
-        if no_room || draining.has_begun() {
+        // What is left of a body must not be read as the next request.
+        let unread = connection.as_ref().is_some_and(|connection| connection.has_unread_body());
+        if unread || upgrade || draining.is_cancelled() {
             head.set_connection_type(ConnectionType::Close);
         }
     })

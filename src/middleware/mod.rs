@@ -1,13 +1,14 @@
-//! Middleware, from the outside in: [`request_log`], [`security_headers`], [`keep_alive`], [`cors`], [`admission`],
+//! Middleware, from the outside in: [`request_log`], [`security_headers`], [`keep_alive`], [`cors`], [`host`], [`load_shed`],
 //! [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::server`] puts them in this order.
 //!
 //! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is looked at.
 
-pub mod admission;
 pub mod authenticate;
 pub mod cors;
 pub mod error_envelope;
+pub mod host;
 pub mod keep_alive;
+pub mod load_shed;
 pub mod loopback_host;
 pub mod request_log;
 pub mod security_headers;

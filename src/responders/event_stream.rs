@@ -3,6 +3,8 @@
 //! The data of each event is the envelope that the plain route would answer with.
 
 use std::fmt::Write as _;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +13,20 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::{Error, HttpRequest, HttpResponse, Responder};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use tokio::time::sleep;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
-use crate::accounts::Admission;
+use crate::accounts::StreamLease;
 use crate::catch_up::live::{News, Told, Watching};
 use crate::catch_up::stream_limit::StreamPermit;
-use crate::connection::{Revocable, Sending};
-use crate::draining::Draining;
+use crate::connection_state::ConnectionState;
 use crate::random;
 
 /// How often something is said where there is nothing to say, so that nobody in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How often the lease is checked. With what it takes to hear of a revocation elsewhere, the contract's two seconds hold.
+const LEASE_CHECK: Duration = Duration::from_millis(500);
 /// When a client whose connection broke comes back, in milliseconds.
 const RETRY: u32 = 3_000;
 /// Clients that are sent away together must not come back together: over how many milliseconds they are spread.
@@ -36,17 +40,18 @@ const SLICE: usize = 16 * 1024;
 /// 200 with a stream of events.
 pub struct EventStream {
     watching: Watching,
-    admission: Admission,
+    lease: StreamLease,
+    lease_check: Interval,
     /// Released when the stream is dropped.
     _permit: StreamPermit,
-    draining: Draining,
+    draining: CancellationToken,
+    /// Cancelled when the client has closed its sending half, or the connection.
+    end_of_input: CancellationToken,
     /// What the client has already.
     last: Option<String>,
     /// What is not handed on yet of the last event. Its bytes are shared with all who get it.
     rest: Bytes,
     next: Next,
-    /// Cuts off a client that takes nothing, and so would never see that this has ended.
-    revocable: Option<Revocable>,
 }
 
 /// What the stream says next.
@@ -57,21 +62,27 @@ enum Next {
 }
 
 impl EventStream {
-    /// What `watching` tells, for as long as `admission` holds and the server is not on its way out.
+    /// Streams what `watching` tells, while `lease` is valid, the client is there, and the server does not drain.
     #[must_use]
     pub fn new(
         watching: Watching,
-        admission: Admission,
+        lease: StreamLease,
         permit: StreamPermit,
-        draining: Draining,
+        draining: CancellationToken,
         last: Option<String>,
     ) -> Self {
-        let next = Next::Greeting;
-        Self { watching, admission, _permit: permit, draining, last, rest: Bytes::new(), next, revocable: None }
+        let mut lease_check = interval(LEASE_CHECK);
+        lease_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (rest, next, end_of_input) = (Bytes::new(), Next::Greeting, CancellationToken::new());
+        Self { watching, lease, lease_check, _permit: permit, draining, end_of_input, last, rest, next }
     }
 
     fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {
         stream::unfold(self, |mut stream| async move {
+            // Also within an event: a slow reader takes long for one.
+            if stream.end_of_input.is_cancelled() || !stream.lease.is_valid() {
+                return None;
+            }
             if stream.rest.is_empty() {
                 stream.rest = stream.next().await?;
             }
@@ -91,18 +102,22 @@ impl EventStream {
             Next::Nothing => return None,
             Next::News => {}
         }
+        let mut silence = pin!(sleep(SILENCE));
         loop {
             tokio::select! {
                 biased;
-                () = self.admission.over() => return None,
-                () = self.draining.begun() => {
+                () = self.end_of_input.cancelled() => return None,
+                () = self.draining.cancelled() => {
                     self.next = Next::Nothing;
                     return Some(farewell());
                 }
                 told = self.watching.next() => if let Some(form) = self.unless_known(&told?) {
                     return Some(form);
                 },
-                () = sleep(SILENCE) => return Some(Bytes::from_static(b":\n\n")),
+                _ = self.lease_check.tick() => if !self.lease.is_valid() {
+                    return None;
+                },
+                () = &mut silence => return Some(Bytes::from_static(b":\n\n")),
             }
         }
     }
@@ -132,7 +147,9 @@ impl Responder for EventStream {
     type Body = BoxBody;
 
     fn respond_to(mut self, request: &HttpRequest) -> HttpResponse {
-        self.revocable = request.conn_data::<Sending>().map(|sending| sending.until(self.admission.revoked()));
+        if let Some(connection) = request.conn_data::<Rc<ConnectionState>>() {
+            self.end_of_input = connection.begin_event_stream();
+        }
         HttpResponse::Ok()
             .content_type("text/event-stream")
             .insert_header((CACHE_CONTROL, "no-store"))

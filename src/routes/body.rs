@@ -1,33 +1,48 @@
 //! The body of a request: one JSON object of at most 64 KiB, whose members are asked for by name.
 
-use std::future::{Future, pending};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
-use futures_util::future::{Either, select};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::room_param;
-use crate::bodies::{Bodies, Held};
-use crate::connection::{Announcement, Invitation};
+use crate::connection_state::ConnectionState;
 use crate::json::Object;
-use crate::middleware::admission::{InFlight, Permit};
 use crate::middleware::error_envelope::Deadline;
+use crate::middleware::load_shed::InFlightLimit;
 use crate::responders::ApiError;
 use crate::room::{self, NameComparison, RoomName};
 
 /// The longest body, in bytes.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
+/// How much of each body does not count against the budget, in bytes, so that a login is never refused for the large bodies of others.
+const UNCOUNTED: usize = 1024;
+/// How much memory bodies may take beyond that, in bytes.
+const BUDGET: usize = 4 << 20;
+
+/// Limits the memory of request bodies, over all workers.
+#[derive(Debug)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+impl Default for BodyBudget {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(BUDGET)))
+    }
+}
 
 /// The members of a request's body.
 pub(super) struct Body {
     members: Object,
     room_names: NameComparison,
-    /// Both kept while the request is worked on.
-    _permit: Option<Permit>,
-    _held: Option<Held>,
+    /// Both kept while the request is in flight.
+    _in_flight: Option<OwnedSemaphorePermit>,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Body {
@@ -71,39 +86,37 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request).and_then(|()| room_param::comparison(request));
+        let checked = check_head(request).and_then(|length| Ok((length, room_param::comparison(request)?)));
         let deadline = request.extensions().get::<Deadline>().copied();
         let payload = payload.take();
-        // While its client takes its time, a request is not being worked on, and keeps nobody else out.
-        drop(request.extensions_mut().remove::<Permit>());
-        let announcement = request.conn_data::<Announcement>().cloned();
-        let in_flight = request.app_data::<web::Data<InFlight>>().cloned();
-        let mut held = request.app_data::<web::Data<Bodies>>().map(|bodies| bodies.clone().into_inner().hold());
-        if checked.is_ok()
-            && let Some(invitation) = request.conn_data::<Invitation>()
-        {
-            invitation.send();
-        }
+        // Waiting for a slow client does not count as work.
+        drop(request.extensions_mut().remove::<OwnedSemaphorePermit>());
+        let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
+        let limit = request.app_data::<web::Data<InFlightLimit>>().cloned();
+        let budget = request.app_data::<web::Data<BodyBudget>>().cloned();
         Box::pin(async move {
-            let room_names = checked?;
-            let reading = read_unless_announced(announcement, payload, held.as_mut());
-            let bytes = match deadline {
+            let (length, room_names) = checked?;
+            let reading = read(payload, length, budget.as_ref().map(|budget| &budget.0));
+            if let Some(connection) = &connection {
+                connection.begin_body();
+            }
+            let (bytes, memory) = match deadline {
                 Some(Deadline(at)) => tokio::time::timeout_at(at.into(), reading).await.unwrap_or(Err(ApiError::TooSlow))?,
                 None => reading.await?,
             };
-            let permit = match in_flight {
-                Some(in_flight) => Some(in_flight.into_inner().admit().ok_or(ApiError::Overloaded)?),
-                None => None,
-            };
+            if let Some(connection) = &connection {
+                connection.complete_body();
+            }
+            let in_flight = limit.map(|limit| limit.acquire()).transpose()?;
             let members = serde_json::from_slice(&bytes)
                 .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
-            Ok(Self { members, room_names, _permit: permit, _held: held })
+            Ok(Self { members, room_names, _in_flight: in_flight, _memory: memory })
         })
     }
 }
 
-/// What can be refused before a byte of the body is read.
-fn check_head(request: &HttpRequest) -> Result<(), ApiError> {
+/// Refuses what can be refused before the body is read, and returns its length; `None` if it comes in chunks.
+fn check_head(request: &HttpRequest) -> Result<Option<usize>, ApiError> {
     let mut types = request.headers().get_all(CONTENT_TYPE);
     let is_json = |value: &str| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
     let json = types.next().and_then(|value| value.to_str().ok()).is_some_and(is_json);
@@ -112,41 +125,38 @@ fn check_head(request: &HttpRequest) -> Result<(), ApiError> {
     }
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     match length.map(str::parse::<usize>) {
-        Some(Ok(length)) if length <= MAX_BYTES => Ok(()),
+        Some(Ok(length)) if length <= MAX_BYTES => Ok(Some(length)),
         Some(_) => Err(ApiError::PayloadTooLarge),
-        None => Ok(()),
+        None => Ok((!request.headers().contains_key(TRANSFER_ENCODING)).then_some(0)),
     }
 }
 
-/// Reads it; a chunk that will be too much is not waited for.
-async fn read_unless_announced(
-    announcement: Option<Announcement>,
-    payload: Payload,
-    held: Option<&mut Held>,
-) -> Result<Vec<u8>, ApiError> {
-    let too_large = async {
-        match announcement {
-            Some(announcement) => announcement.exceeds(MAX_BYTES as u64).await,
-            None => pending().await,
-        }
-    };
-    match select(pin!(read(payload, held)), pin!(too_large)).await {
-        Either::Left((read, _)) => read,
-        Either::Right(_) => Err(ApiError::PayloadTooLarge),
-    }
-}
-
-async fn read(mut payload: Payload, mut held: Option<&mut Held>) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = payload.next().await {
+/// Reads a body, with a permit for its memory. It ends by its length: behind `Upgrade: websocket`, actix-web's has no end.
+async fn read(
+    mut payload: Payload,
+    length: Option<usize>,
+    budget: Option<&Arc<Semaphore>>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+    let (mut bytes, mut memory) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    while length.is_none_or(|length| bytes.len() < length)
+        && let Some(chunk) = payload.next().await
+    {
         let chunk = chunk.map_err(|_| ApiError::bad_request("The body is not complete."))?;
+        let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED);
+        let more = counted(bytes.len() + chunk.len()) - counted(bytes.len());
         if bytes.len() + chunk.len() > MAX_BYTES {
             return Err(ApiError::PayloadTooLarge);
         }
-        if held.as_mut().is_some_and(|held| !held.take(chunk.len())) {
-            return Err(ApiError::Overloaded);
+        if let Some(budget) = budget {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            let permit = Arc::clone(budget).try_acquire_many_owned(more).map_err(|_| ApiError::Overloaded)?;
+            match &mut memory {
+                Some(memory) => memory.merge(permit),
+                None => memory = Some(permit),
+            }
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    bytes.truncate(length.unwrap_or(MAX_BYTES));
+    Ok((bytes, memory))
 }

@@ -1,13 +1,13 @@
 //! `GET /callCatchUp/R/live`: the catch-up now, and each new one as it appears, for whoever keeps a panel open.
 
 use actix_web::{HttpRequest, web};
+use tokio_util::sync::CancellationToken;
 
 use super::room_param::RoomParam;
-use crate::accounts::{Accounts, Admissions};
+use crate::accounts::Accounts;
 use crate::caller::{Admitted, Caller};
 use crate::catch_up::CatchUp;
 use crate::catch_up::stream_limit::StreamLimit;
-use crate::draining::Draining;
 use crate::middleware::authenticate::redeem_ticket;
 use crate::responders::ApiError;
 use crate::responders::event_stream::{EventStream, last_event_id};
@@ -16,7 +16,7 @@ pub(super) async fn follow(
     request: HttpRequest,
     (caller, admitted, RoomParam(room)): (Caller, Admitted, RoomParam),
     (catch_up, limit): (web::Data<CatchUp>, web::Data<StreamLimit>),
-    (accounts, admissions, draining): (web::Data<Accounts>, web::Data<Admissions>, web::Data<Draining>),
+    (accounts, draining): (web::Data<Accounts>, web::Data<CancellationToken>),
 ) -> Result<EventStream, ApiError> {
     if !admitted.covers(&room) || !caller.may_enter(&room) {
         return Err(ApiError::Forbidden);
@@ -24,6 +24,6 @@ pub(super) async fn follow(
     let permit = limit.acquire(&caller).ok_or(ApiError::TooManyStreams)?;
     redeem_ticket(&request, &accounts, &admitted).await?;
     let watching = catch_up.watch(&caller, &room)?;
-    let admission = admissions.admit(&caller, admitted.until);
-    Ok(EventStream::new(watching, admission, permit, draining.get_ref().clone(), last_event_id(&request)))
+    let lease = accounts.lease_stream(&caller, admitted.until);
+    Ok(EventStream::new(watching, lease, permit, draining.get_ref().clone(), last_event_id(&request)))
 }

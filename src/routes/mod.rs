@@ -28,6 +28,7 @@ use actix_web::{Resource, Route, web};
 use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
 use crate::middleware::request_log::record_route;
 use crate::responders::ApiError;
+pub use body::BodyBudget;
 
 /// Which credentials a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin_control::{CallMetrics, EndpointLimits, Error};
-use crate::connection::Capacity;
 use crate::db::{self, Database};
 use crate::health::{Health, Readiness};
 use crate::routes::TABLE;
 use crate::telemetry::logging::DroppedLines;
-use crate::telemetry::metrics::{self, Counter, CounterVec, Histogram, HttpMetrics, Registry};
+use crate::telemetry::metrics::{self, Counter, CounterVec, Gauge, Histogram, HttpMetrics, Registry};
 
 pub(super) fn http(registry: &Registry) -> HttpMetrics {
     let routes = TABLE.iter().map(|row| (row.paths.first().copied().unwrap_or_default(), row.method.as_str()));
@@ -87,11 +86,10 @@ pub(super) fn register_callbacks(
     registry.counter_fn(&metrics::LOG_LINES_DROPPED, &[], move || dropped.count());
 }
 
-/// Registers the gauges of client connections.
-pub(super) fn register_connections(registry: &mut Registry, capacity: &Capacity) {
-    let connections = capacity.clone();
-    registry.gauge_fn(&metrics::HTTP_CONNECTIONS, &[], move || float(connections.taken() as u64));
-    registry.register(&metrics::HTTP_CONNECTIONS_MAX, &[]).set(float(capacity.limit() as u64));
+/// Registers the limit on client connections, and returns the gauge of the open ones.
+pub(super) fn register_connections(registry: &Registry, limit: usize) -> Gauge {
+    registry.register(&metrics::HTTP_CONNECTIONS_MAX, &[]).set(float(limit as u64));
+    registry.register(&metrics::HTTP_CONNECTIONS, &[])
 }
 
 /// Exact up to 2⁵³.

@@ -34,7 +34,7 @@ struct OnlyIn {
 }
 
 const FRAMEWORK: &[&str] = &[
-    "listener.rs",
+    "app/listener.rs",
     "server.rs",
     "management.rs",
     "services.rs",
@@ -47,8 +47,16 @@ const FRAMEWORK: &[&str] = &[
 
 const DOORS: &[OnlyIn] = &[
     OnlyIn { name: "actix_web", places: FRAMEWORK, sentence: "rule 1: only the HTTP side knows actix-web" },
-    OnlyIn { name: "actix_http", places: &["listener.rs"], sentence: "rule 1: actix-http has one door, listener.rs" },
-    OnlyIn { name: "actix_server", places: &["listener.rs"], sentence: "rule 1: actix-server has one door, listener.rs" },
+    OnlyIn {
+        name: "actix_http",
+        places: &["app/listener.rs"],
+        sentence: "rule 1: actix-http has one door, app/listener.rs",
+    },
+    OnlyIn {
+        name: "actix_server",
+        places: &["app/listener.rs"],
+        sentence: "rule 1: actix-server has one door, app/listener.rs",
+    },
     OnlyIn { name: "sqlx", places: &["db/"], sentence: "rule 2: sqlx has one door, db/" },
     OnlyIn { name: "awc", places: &["admin_control/"], sentence: "rule 2: awc has one door, admin_control/" },
     OnlyIn { name: "rustls", places: &["admin_control/"], sentence: "rule 2: rustls has one door, admin_control/" },

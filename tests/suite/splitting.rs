@@ -72,13 +72,17 @@ fn is_clean_head(of: &str, head: &str, known: &[&str]) {
 
 /// One answer, whose body is as long as it says, and nothing behind it; or, where a stream begins, its head.
 fn is_one_answer(of: &str, text: &str) -> u16 {
+    let text = text.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{of}: {text:?}"));
     is_clean_head(of, head, &KNOWN);
     assert!(!head.to_lowercase().contains("injected"), "{of}: {head}");
     let status = head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{of}: {head}"));
     if !head.contains("\r\ntransfer-encoding: chunked") {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-        assert_eq!(body.len(), length.parse::<usize>().unwrap(), "{of}: {text:?}");
+        let (_, behind) = body.split_at(length.parse().unwrap());
+        // What two line feeds cut off is no request, and actix-web says so.
+        let refused = |text: &str| text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.ends_with("\r\n\r\n");
+        assert!(behind.is_empty() || refused(behind), "{of}: {text:?}");
     }
     status[..3].parse().unwrap()
 }

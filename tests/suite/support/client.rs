@@ -121,6 +121,15 @@ impl Connection {
         answer
     }
 
+    /// Whether nothing comes for so long.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let silent =
+            matches!(self.fill(), Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        silent
+    }
+
     /// The same connection, for another thread to write to.
     pub fn clone(&self) -> Self {
         Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }

@@ -1,0 +1,217 @@
+//! A client's TCP stream with deadlines: idle, request head, write stall. It never looks at bytes.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::connection_state::{ConnectionState, ConnectionTimeouts};
+use crate::telemetry::metrics::Gauge;
+
+/// How often a connection is looked at while nothing is due.
+const HEARTBEAT: Duration = Duration::from_mins(1);
+/// How long an event stream that its client has left may wait for it to take the rest.
+const ABANDONED: Duration = Duration::from_secs(1);
+
+/// A client connection.
+pub struct Connection {
+    stream: TcpStream,
+    state: Rc<ConnectionState>,
+    timeouts: ConnectionTimeouts,
+    /// One timer for all deadlines. It may be early, never late.
+    timer: Pin<Box<Sleep>>,
+    /// Bytes read since the parser had its turn.
+    portion: usize,
+    /// A read was refused without registering for its readiness.
+    read_withheld: bool,
+    stalled_since: Option<Instant>,
+    is_shut_down: bool,
+    has_discarded: bool,
+    open_connections: Gauge,
+}
+
+impl Connection {
+    /// Wraps an accepted stream, and counts it until it is dropped.
+    #[must_use]
+    pub fn new(stream: TcpStream, timeouts: ConnectionTimeouts, open_connections: Gauge) -> Self {
+        open_connections.increment(1.0);
+        Self {
+            stream,
+            state: ConnectionState::new(),
+            timeouts,
+            timer: Box::pin(sleep_until(Instant::now())),
+            portion: 0,
+            read_withheld: false,
+            stalled_since: None,
+            is_shut_down: false,
+            has_discarded: false,
+            open_connections,
+        }
+    }
+
+    /// Returns the state that its requests share.
+    #[must_use]
+    pub fn state(&self) -> Rc<ConnectionState> {
+        Rc::clone(&self.state)
+    }
+
+    /// Makes sure that the task is woken at `deadline`. Moving a timer costs more than being woken early now and then.
+    fn wake_at(&mut self, deadline: Instant, now: Instant, context: &mut Context<'_>) {
+        let armed_for = self.timer.deadline();
+        if armed_for <= now || deadline < armed_for {
+            self.timer.as_mut().reset(deadline);
+            if self.timer.as_mut().poll(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Waits for input; end of input if the client is too late.
+    fn wait_for_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let now = Instant::now();
+        let deadline = self.state.deadline(&self.timeouts);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Poll::Ready(Ok(()));
+        }
+        self.wake_at(deadline.unwrap_or(now + HEARTBEAT), now, context);
+        Poll::Pending
+    }
+
+    /// Reads no more for now. Until the next flush, only the end of input is looked for.
+    fn withhold_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.read_withheld = true;
+        let mut byte = [0];
+        match self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(1..)) | Poll::Pending => {}
+            Poll::Ready(Ok(0)) => self.state.end_input(),
+            Poll::Ready(Err(error)) => {
+                self.state.end_input();
+                return Poll::Ready(Err(error));
+            }
+        }
+        self.wait_for_input(context)
+    }
+
+    /// Waits until the client takes something; resets the connection if that takes too long.
+    fn wait_for_output(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let now = Instant::now();
+        let since = *self.stalled_since.get_or_insert(now);
+        let deadline = since + if self.state.is_abandoned() { ABANDONED } else { self.timeouts.write_stall };
+        if deadline <= now {
+            // Otherwise the kernel would retry for minutes. Fails only if there is no connection any more.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
+        self.wake_at(deadline, now, context);
+        Poll::Pending
+    }
+
+    /// Closes our end.
+    fn shut_down(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_shut_down {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.is_shut_down = true;
+            self.state.close();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Discards what is still coming in. Closing with unread input resets the connection, and the response may be lost.
+    fn discard_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.has_discarded = true,
+                Poll::Pending if self.has_discarded || self.state.has_unread_body() => return self.wait_for_input(context),
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.open_connections.decrement(1.0);
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_shut_down {
+            ready!(this.discard_input(context))?;
+            return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
+        }
+        let limit = this.state.read_limit();
+        if limit == 0 {
+            if this.state.is_event_stream() {
+                // Input that is not read hides its end.
+                this.state.end_input();
+            }
+            return this.withhold_input(context);
+        }
+        if this.stalled_since.is_some() {
+            return this.withhold_input(context);
+        }
+        if this.portion >= limit {
+            this.portion = 0;
+            context.waker().wake_by_ref();
+            return this.wait_for_input(context);
+        }
+        let most = buffer.remaining().min(limit - this.portion);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(context, &mut part) else {
+            this.portion = 0;
+            return this.wait_for_input(context);
+        };
+        let read = part.filled().len();
+        buffer.advance(read);
+        if read == 0 {
+            this.state.end_input();
+        } else {
+            this.portion += read;
+            this.state.record_read(read);
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        if outcome.is_pending() {
+            return this.wait_for_output(context);
+        }
+        this.stalled_since = None;
+        outcome
+    }
+
+    /// Called once everything has been taken.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.state.is_closing() && !this.is_shut_down {
+            // actix-http would go on with requests that it has read already.
+            ready!(this.shut_down(context))?;
+            context.waker().wake_by_ref();
+        }
+        if this.read_withheld && this.state.read_limit() > 0 {
+            this.read_withheld = false;
+            context.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.shut_down(context))?;
+        this.discard_input(context)
+    }
+}

@@ -1,0 +1,182 @@
+//! actix-web's HTTP/1.1 service over [`Connection`]s, because its ready-made server takes plain TCP streams only.
+
+use std::future::{pending, ready};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::body::{BodySize, BoxBody, MessageBody};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Request, Response};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
+use actix_web::dev::{AppConfig, Payload, ServiceResponse};
+use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use super::connection::Connection;
+use crate::connection_state::{ConnectionState, ConnectionTimeouts, InFlight};
+use crate::telemetry::metrics::Gauge;
+
+/// How much of a response is buffered before it is written, in bytes. With bodies in slices of 16 KiB
+/// ([`crate::middleware::keep_alive`]) all that a slow reader takes of our memory.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// How many connections wait in the kernel to be accepted.
+const BACKLOG: i32 = 4096;
+/// How much of a response the kernel buffers that it can't send yet, in bytes.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 * 1024;
+
+/// How a listener serves.
+#[derive(Clone)]
+pub struct ListenerConfig {
+    /// Worker threads.
+    pub workers: usize,
+    /// The most connections, over all workers. Those beyond it wait in the listen queue.
+    pub max_connections: usize,
+    /// How long a client may take.
+    pub timeouts: ConnectionTimeouts,
+    /// How long requests in flight may take to complete at the stop.
+    pub shutdown_timeout: Duration,
+    /// Counts the open connections.
+    pub open_connections: Gauge,
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+///
+/// If the address is taken, or not this machine's.
+pub fn listen(address: SocketAddr, timeouts: &ConnectionTimeouts) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server must not wait for the connections of the previous one. Accepted sockets inherit the rest.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        // For a client that is gone without a word, or takes nothing of the last bytes of a response.
+        socket.set_tcp_user_timeout(Some(timeouts.write_stall + Duration::from_secs(2)))?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = timeouts;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves what `factory` makes, once for each worker.
+///
+/// # Errors
+///
+/// If the listener can't be used.
+pub fn serve<F, I, S, B>(listener: TcpListener, config: &ListenerConfig, factory: F) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let (timeouts, open_connections) = (config.timeouts, config.open_connections.clone());
+    let address = listener.local_addr()?;
+    let builder = Server::build()
+        .workers(config.workers)
+        // actix counts for each worker.
+        .max_concurrent_connections((config.max_connections / config.workers).max(1))
+        // In whole seconds, rounded up.
+        .shutdown_timeout(config.shutdown_timeout.as_secs() + u64::from(config.shutdown_timeout.subsec_nanos() > 0))
+        // The command line handles signals.
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder.listen("http", listener, move || {
+        let service = apply_fn_factory(factory(), |mut request: Request, service: &S::Service| {
+            let begun = begin(&mut request);
+            let response = begun.map(|begun| (service.call(request), begun));
+            async move {
+                let Some((response, begun)) = response else {
+                    // The connection is closing.
+                    return pending().await;
+                };
+                let response = match response.await {
+                    Ok(response) => Response::from(response).map_into_boxed_body(),
+                    Err(error) => Response::from(error),
+                };
+                Ok::<_, actix_web::Error>(begun.track(response))
+            }
+        });
+        let (stopping, open_connections) = (stopping.clone(), open_connections.clone());
+        let http = HttpService::build()
+            // The connection has the idle timeout: actix's would cut a response that is not written yet.
+            .keep_alive(KeepAlive::Os)
+            // For the first head only; the connection sees to the others.
+            .client_request_timeout(timeouts.head)
+            // The connection lingers itself.
+            .client_disconnect_timeout(Duration::ZERO)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            .local_addr(address)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.state());
+            })
+            .h1(map_config(service, |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            ready(Ok((Connection::new(stream, timeouts, open_connections.clone()), peer)))
+        })
+        .and_then(http)
+    })?;
+    Ok(builder.run())
+}
+
+/// A request that has begun.
+struct Begun {
+    in_flight: InFlight,
+    /// Its client keeps the connection.
+    is_kept: bool,
+}
+
+/// Begins a request; `None` if its connection is closing.
+fn begin(request: &mut Request) -> Option<Begun> {
+    let has_body = !matches!(request.payload(), Payload::None);
+    let is_kept = request.head().connection_type() == ConnectionType::KeepAlive;
+    let state = request.conn_data::<Rc<ConnectionState>>().cloned().unwrap_or_else(ConnectionState::new);
+    state.begin_request(has_body).map(|in_flight| Begun { in_flight, is_kept })
+}
+
+impl Begun {
+    /// Keeps the request in flight until the body of its response has been made.
+    fn track(self, response: Response<BoxBody>) -> Response<InFlightBody> {
+        if !self.is_kept || response.head().connection_type() == ConnectionType::Close {
+            self.in_flight.mark_last();
+        }
+        response.map_body(|_, body| InFlightBody { body, _in_flight: self.in_flight })
+    }
+}
+
+/// A response body. Once it is dropped, the request is no longer in flight.
+struct InFlightBody {
+    body: BoxBody,
+    _in_flight: InFlight,
+}
+
+impl MessageBody for InFlightBody {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}

@@ -1,0 +1,90 @@
+//! Requires exactly one valid `Host`, equal to the authority of an absolute-form target (RFC 9112 section 3.2).
+//!
+//! The server does not route by `Host`; a proxy in front or a log behind it may, and must not read another one.
+
+use actix_web::Error;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
+use actix_web::http::header::HOST;
+use actix_web::middleware::Next;
+
+use crate::responders::ApiError;
+
+/// Answers a request with a bad `Host` with 400, and ends its connection.
+///
+/// # Errors
+///
+/// Those of the inner services.
+pub async fn host<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    if names_one_host(&request) {
+        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    }
+    let mut response = request.error_response(ApiError::bad_request("Host must name one host."));
+    response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    Ok(response.map_into_right_body())
+}
+
+fn names_one_host(request: &ServiceRequest) -> bool {
+    let mut hosts = request.headers().get_all(HOST);
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        // None at all: actix-web accepts that of HTTP/1.0 only.
+        return request.headers().get(HOST).is_none() && request.uri().authority().is_none();
+    };
+    let agrees = |authority: &str| authority.as_bytes().eq_ignore_ascii_case(host.as_bytes());
+    let uri = request.uri();
+    is_host(host.as_bytes())
+        && uri.authority().is_none_or(|authority| agrees(authority.as_str()))
+        && matches!(uri.scheme_str(), None | Some("http" | "https"))
+}
+
+/// Whether this is a name or an address, with or without a port: no user, no path, no second name.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value.iter().rposition(|byte| b":]".contains(byte)) {
+        Some(at) if value.get(at) == Some(&b':') => value.split_at(at),
+        _ => (value, &b""[..]),
+    };
+    let is_port = port.iter().skip(1).all(u8::is_ascii_digit);
+    let is_name = |name: &[u8], marks: &[u8]| {
+        !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(byte))
+    };
+    is_port
+        && match host.strip_prefix(b"[").and_then(|address| address.strip_suffix(b"]")) {
+            Some(address) => is_name(address, b":."),
+            None => is_name(host, b"-._~"),
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn one_name_or_address_is_a_host_and_nothing_else_is() {
+        for host in ["t", "a-b.example", "t:80", "t:", "127.0.0.1:1", "[::1]", "[::1]:80"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "", " ", "a,b", "a, b", "u@t", "u:p@t", "t/p", "http://t", "t:80:80", "t:x", "t?q", "t#f", "[::1", "::1", "[]",
+            ":80",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn absolute_target_must_name_the_host() {
+        let agree = |target: &str, host: &str| {
+            names_one_host(&TestRequest::with_uri(target).insert_header((HOST, host)).to_srv_request())
+        };
+        assert!(agree("/a", "t") && agree("http://t/a", "T") && agree("https://t:1/a", "t:1"));
+        for target in ["http://evil/a", "http://t:1/a", "http://u@t/a", "ftp://t/a"] {
+            assert!(!agree(target, "t"), "{target}");
+        }
+        let two = TestRequest::with_uri("/a").append_header((HOST, "t")).append_header((HOST, "t")).to_srv_request();
+        assert!(!names_one_host(&two));
+        assert!(names_one_host(&TestRequest::with_uri("/a").to_srv_request()));
+        assert!(!names_one_host(&TestRequest::with_uri("http://t/a").to_srv_request()));
+    }
+}
