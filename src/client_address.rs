@@ -8,16 +8,12 @@ use ipnet::IpNet;
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(pub Vec<IpNet>);
 
-/// The address that a request came from, as far as it can be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(pub IpAddr);
-
 impl TrustedProxies {
     /// The right-most address that is not a trusted proxy: each trusted hop says who came to it, and what stands further to
     /// the left may have been written by the client itself.
     ///
     /// `peer` is the other end of the connection, `forwarded` the values of all `X-Forwarded-For` lines in their order.
-    pub fn client<'a>(&self, peer: Option<IpAddr>, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> ClientAddress {
+    pub fn client<'a>(&self, peer: Option<IpAddr>, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_canonical();
         let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).map(str::trim);
         for hop in hops {
@@ -26,7 +22,7 @@ impl TrustedProxies {
             };
             client = address.to_canonical();
         }
-        ClientAddress(client)
+        client
     }
 
     /// Whether it is one of them.
@@ -76,12 +72,9 @@ mod tests {
             ("10.0.0.1", vec!["[::ffff:192.0.2.7]:80"], "192.0.2.7"),
         ] {
             let client = proxies.client(Some(peer.parse().unwrap()), forwarded.iter().copied());
-            assert_eq!(client, ClientAddress(expected.parse().unwrap()), "{peer} {forwarded:?}");
+            assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
         }
-        assert_eq!(
-            TrustedProxies::default().client(None, ["1.1.1.1"].into_iter()),
-            ClientAddress(Ipv4Addr::UNSPECIFIED.into())
-        );
+        assert_eq!(TrustedProxies::default().client(None, ["1.1.1.1"].into_iter()), IpAddr::from(Ipv4Addr::UNSPECIFIED));
     }
 
     #[test]
@@ -121,7 +114,7 @@ mod tests {
             "\"[2001:db8::1]\"",
         ] {
             let client = proxies.client("10.0.0.1".parse().ok(), ["192.0.2.9", hop].into_iter());
-            assert_eq!(client, ClientAddress("10.0.0.1".parse().unwrap()), "{hop}");
+            assert_eq!(client, "10.0.0.1".parse::<IpAddr>().unwrap(), "{hop}");
         }
     }
 }

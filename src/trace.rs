@@ -1,8 +1,6 @@
 //! W3C Trace Context: a trace that a client began is carried on, and else one is begun, so that what a request caused can be
 //! found in the logs of all who had to do with it. Knows no HTTP framework.
 
-use crate::random;
-
 /// The longest `tracestate` that is passed on, in bytes, and the most members of it (W3C Trace Context section 3.3).
 const MAX_STATE: usize = 512;
 const MAX_MEMBERS: usize = 32;
@@ -23,7 +21,7 @@ impl Trace {
     /// A new trace, with this server's part as its root.
     #[must_use]
     pub fn start() -> Self {
-        let (id, span) = random::trace();
+        let (id, span): (u128, u64) = rand::random();
         // Zero means none, to those who read it.
         let id = id.max(1);
         Self { id, own: id, span: span.max(1), sampled: true, state: None }

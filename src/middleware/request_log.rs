@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 use super::map_head;
 use crate::asker::Asker;
 use crate::caller::Caller;
-use crate::client_address::{ClientAddress, TrustedProxies};
+use crate::client_address::TrustedProxies;
 use crate::responders::ApiError;
 use crate::telemetry::metrics::HttpMetrics;
 use crate::trace::Trace;
@@ -101,7 +102,7 @@ impl ActiveRequest {
         let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let trace = Trace::continued(text(&TRACEPARENT), tracestate(headers).as_deref());
-        let asker = Asker::new(client_address(request).0, request_id(headers), trace);
+        let asker = Asker::new(client_address(request), request_id(headers), trace);
         let log =
             Rc::new(RequestLog { asker, route: Cell::default(), caller: RefCell::default(), rejection: Cell::default() });
         request.extensions_mut().insert(Rc::clone(&log));
@@ -167,7 +168,7 @@ fn tracestate(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     Some(lines.fold(Cow::Borrowed(first), |joined, line| Cow::Owned(format!("{joined},{line}"))))
 }
 
-fn client_address(request: &ServiceRequest) -> ClientAddress {
+fn client_address(request: &ServiceRequest) -> IpAddr {
     let peer = request.peer_addr().map(|peer| peer.ip());
     // A client may put any bytes to the left; what a proxy wrote to the right of them counts.
     let lines = request.headers().get_all(X_FORWARDED_FOR).map(|line| String::from_utf8_lossy(line.as_bytes()));

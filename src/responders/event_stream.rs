@@ -21,7 +21,6 @@ use crate::accounts::StreamLease;
 use crate::catch_up::live::{News, Told, Watching};
 use crate::catch_up::stream_limit::StreamPermit;
 use crate::connection_state::ConnectionState;
-use crate::random;
 
 /// How often something is said where there is nothing to say, so that nobody in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -184,7 +183,7 @@ fn event(first: &str, data: &[u8]) -> Bytes {
 
 /// When to come back; by then, somebody else serves.
 fn farewell() -> Bytes {
-    let share = SPREAD * u32::from(random::byte()) / u32::from(u8::MAX);
+    let share = SPREAD * u32::from(rand::random::<u8>()) / u32::from(u8::MAX);
     format!("retry: {}\n\n", RETRY / 3 + share).into()
 }
 

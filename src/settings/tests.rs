@@ -153,11 +153,11 @@ fn a_secret_that_can_be_seen_not_to_be_random_signs_nothing() {
         for _ in 0..1_000 {
             // As `openssl rand -hex 32`, `-base64 48` and their kin make them.
             let secret: String =
-                (0..64).map(|_| char::from(alphabet[usize::from(crate::random::byte()) % alphabet.len()])).collect();
+                (0..64).map(|_| char::from(alphabet[usize::from(rand::random::<u8>()) % alphabet.len()])).collect();
             assert_eq!(values::is_strong(&secret), Ok(()), "{secret}");
         }
     }
-    let digits = |length| (0..length).map(|_| char::from(b'0' + crate::random::byte() % 10)).collect::<String>();
+    let digits = |length| (0..length).map(|_| char::from(b'0' + rand::random::<u8>() % 10)).collect::<String>();
     assert!(values::is_strong(&digits(77)).is_err(), "fewer than 256 bits");
     assert_eq!(values::is_strong(&digits(78)), Ok(()));
 }
