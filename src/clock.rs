@@ -1,40 +1,38 @@
-//! The wall clock: the only place that reads it, so that a test can set it.
-//!
-//! Deadlines and waiting use the runtime's monotonic timers instead and do not come here.
+//! The wall clock, which tests can replace. Deadlines use the runtime's monotonic timers instead.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A source of the time of day. Clones share the source.
+/// A source of wall-clock time. Clones share it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
-    /// The system's clock.
+    /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self::from_fn(SystemTime::now)
     }
 
-    /// A clock that shows what `now` answers.
+    /// Creates a clock that returns the result of `now`.
     pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time of day.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         (self.0)()
     }
 
-    /// Whole seconds since 1970-01-01 UTC, rounded down; 0 for any time before it. What tokens are dated with.
+    /// Returns whole seconds since the Unix epoch, rounded down; 0 before it. Used in tokens.
     #[must_use]
     pub fn unix_seconds(&self) -> i64 {
         self.unix_milliseconds() / 1000
     }
 
-    /// The same in milliseconds. What the database is dated with.
+    /// Returns milliseconds since the Unix epoch. Used in the database.
     #[must_use]
     pub fn unix_milliseconds(&self) -> i64 {
         let since = self.now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

@@ -1,8 +1,7 @@
-//! Whether the server is ready for requests: its database answers, and it is not on its way out. Admin Control and the summary
-//! store do not count: without them there is still something to answer with, and no other replica would have them either.
+//! Readiness: the database answers, and the server does not drain.
 //!
-//! Knows no HTTP. The database is asked at most twice a second, however many ask here. A SQLite
-//! file that was deleted or replaced counts as a database that fails.
+//! Admin Control and the summary store do not count: without them some requests still succeed, and no other replica would do
+//! better. A SQLite file that was deleted or replaced counts as a failing database.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,80 +12,72 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::Database;
 
-/// How long the database's answer is believed.
-const BELIEVED_FOR: Duration = Duration::from_millis(500);
-/// How long the database is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a result of the database check is used again.
+const CHECK_TTL: Duration = Duration::from_millis(500);
+/// The longest time of a database check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is said of readiness.
+/// Whether the server is ready for requests, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// Requests are welcome.
+    /// The server is ready.
     Ready,
-    /// The server is on its way out: it still answers, but should get nothing new.
+    /// The server drains: it still answers, but should get no new requests.
     Draining,
     /// The database does not answer.
     NoDatabase,
 }
 
-/// Finds out.
+/// Checks readiness, with one database check at a time.
 pub struct Health {
     database: Database,
     draining: CancellationToken,
-    /// When the database was asked last, and whether it answered.
-    asked: Mutex<Option<(Instant, bool)>>,
-    /// The last word on the database, for those who must not wait.
-    answers: AtomicBool,
+    checked_at: Mutex<Option<Instant>>,
+    /// The last result of the database check.
+    database_answers: AtomicBool,
 }
 
 impl Health {
-    /// Of a server with this database.
+    /// Creates the check of a server whose database was just opened.
     #[must_use]
     pub fn new(database: Database, draining: CancellationToken) -> Self {
-        // It was opened a moment ago.
-        Self { database, draining, asked: Mutex::default(), answers: AtomicBool::new(true) }
+        Self { database, draining, checked_at: Mutex::default(), database_answers: AtomicBool::new(true) }
     }
 
-    /// Whether the server is ready now.
+    /// Returns whether the server is ready now.
     pub async fn readiness(&self) -> Readiness {
-        if self.draining.is_cancelled() {
-            Readiness::Draining
-        } else if self.database_answers().await {
-            Readiness::Ready
-        } else {
-            Readiness::NoDatabase
+        if !self.draining.is_cancelled() {
+            self.check_database().await;
         }
+        self.last_known()
     }
 
-    /// The last word on that, without asking anybody.
+    /// Returns the last known readiness without a check.
     #[must_use]
     pub fn last_known(&self) -> Readiness {
-        match (self.draining.is_cancelled(), self.answers.load(Ordering::Relaxed)) {
+        match (self.draining.is_cancelled(), self.database_answers.load(Ordering::Relaxed)) {
             (true, _) => Readiness::Draining,
             (false, true) => Readiness::Ready,
             (false, false) => Readiness::NoDatabase,
         }
     }
 
-    async fn database_answers(&self) -> bool {
-        // Who comes while it is being asked waits for that answer.
-        let mut asked = self.asked.lock().await;
-        if let Some((at, answered)) = *asked
-            && at.elapsed() < BELIEVED_FOR
-        {
-            return answered;
+    async fn check_database(&self) {
+        // Concurrent callers wait here for the result of the first.
+        let mut checked_at = self.checked_at.lock().await;
+        if checked_at.is_some_and(|at| at.elapsed() < CHECK_TTL) {
+            return;
         }
-        let pinged = tokio::time::timeout(PATIENCE, self.database.ping()).await;
+        let pinged = tokio::time::timeout(CHECK_TIMEOUT, self.database.ping()).await;
+        *checked_at = Some(Instant::now());
         let answers = matches!(pinged, Ok(Ok(())));
-        *asked = Some((Instant::now(), answers));
-        // One line when it begins and one when it is over.
-        if self.answers.swap(answers, Ordering::Relaxed) != answers {
+        // Logs changes only.
+        if self.database_answers.swap(answers, Ordering::Relaxed) != answers {
             match pinged {
                 Ok(Ok(())) => log::info!("ready: the database answers again"),
                 Ok(Err(error)) => log::error!(cause:% = error; "not ready: the database fails"),
                 Err(_) => log::error!("not ready: the database does not answer in time"),
             }
         }
-        answers
     }
 }

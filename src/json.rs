@@ -1,4 +1,4 @@
-//! A JSON object read strictly: an object and nothing else, each member name once.
+//! Strict JSON objects: nothing but an object, and each member name once.
 //!
 //! serde's derived structs take an array for an object, ignore a repeated unknown member, and make `null` of a missing one.
 //! Where a body, a token or an answer decides who sees what, two readers must not be able to read it differently.
@@ -10,31 +10,31 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-/// An object whose members are kept as `V`: [`serde_json::Value`] to look into, or `Box<RawValue>` to pass on untouched.
+/// An object with members of type `V`: [`serde_json::Value`], or `Box<RawValue>` for unchanged bytes.
 #[derive(Debug)]
 pub struct Object<V = serde_json::Value>(BTreeMap<String, V>);
 
 impl<V> Object<V> {
-    /// The member of that name, if there is one; a `null` is one.
+    /// Returns the member of that name; `null` is a member too.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&V> {
         self.0.get(name)
     }
 
-    /// Takes the member of that name out.
+    /// Removes and returns the member of that name.
     pub fn remove(&mut self, name: &str) -> Option<V> {
         self.0.remove(name)
     }
 }
 
 impl Object {
-    /// The member of that name if it is a string.
+    /// Returns the member of that name if it is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }
 
-    /// The member of that name if it is an integer written as one: `5`, and neither `5.0` nor `"5"`.
+    /// Returns the member of that name if it is written as an integer: `5`, not `5.0` or `"5"`.
     #[must_use]
     pub fn integer(&self, name: &str) -> Option<i64> {
         let number = self.get(name)?;
@@ -63,7 +63,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value()?;
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member is given twice"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         Ok(Object(members))

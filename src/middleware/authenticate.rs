@@ -1,4 +1,4 @@
-//! Lets nobody past without a valid token, and leaves a [`Caller`] for the handler. On the routes whose row asks for one.
+//! Authenticates requests by token or stream ticket, on the routes whose row asks for it.
 
 use std::future::{Ready, ready};
 
@@ -14,7 +14,7 @@ use crate::jwt::Tokens;
 use crate::middleware::request_log::RequestLog;
 use crate::responders::ApiError;
 
-/// Rejects with 401, or calls on with a [`Caller`] in the request.
+/// Rejects with 401, or calls the inner services with a [`Caller`] in the request.
 ///
 /// # Errors
 ///
@@ -25,16 +25,16 @@ pub async fn authenticate<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    // No token is no token refused.
+    // A missing token is not logged as a rejected one.
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let (caller, admitted) = tokens.admit(token).map_err(|_| refused(request.request(), "not valid"))?;
-    let_in(&request, &revocations, caller, admitted)?;
+    let (caller, admitted) = tokens.admit(token).map_err(|_| rejected(request.request(), "not valid"))?;
+    admit(&request, &revocations, caller, admitted)?;
     next.call(request).await
 }
 
-/// The same, where a ticket in the query may stand in for the token. Both at once are rejected.
+/// Authenticates by a token, or by a ticket in the query. Both at once are rejected.
 ///
-/// The ticket is not used up here: [`redeem_ticket`] does that once room and permission have been checked.
+/// The ticket is not redeemed here: [`redeem_ticket`] does that once room and permission have been checked.
 ///
 /// # Errors
 ///
@@ -51,32 +51,32 @@ pub async fn authenticate_stream<B: MessageBody>(
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    let (caller, admitted) = tokens.admit_by_ticket(ticket).map_err(|_| refused(request.request(), "not valid"))?;
-    let_in(&request, &revocations, caller, admitted)?;
+    let (caller, admitted) = tokens.admit_by_ticket(ticket).map_err(|_| rejected(request.request(), "not valid"))?;
+    admit(&request, &revocations, caller, admitted)?;
     next.call(request).await
 }
 
-/// Uses up the ticket that the request came with, if there is one.
+/// Redeems the ticket of the request, if it has one.
 ///
-/// To be called last: a request that is refused must leave no row in the database.
+/// To be called last: a rejected request must leave no row in the database.
 ///
 /// # Errors
 ///
 /// [`ApiError::Unauthorized`] if it was used before, here or on another replica, and those of the database.
 pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted: &Admitted) -> Result<(), ApiError> {
     match &admitted.ticket {
-        Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(refused(request, "used before")),
+        Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(rejected(request, "used before")),
         _ => Ok(()),
     }
 }
 
-/// Leaves the caller for the handler, unless its session was revoked.
-fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
+/// Puts the caller into the request, unless its session is revoked.
+fn admit(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
     if let Some(log) = RequestLog::of(request.request()) {
         log.set_caller(&caller);
     }
     if caller.session().is_some_and(|session| revocations.contain(session)) {
-        return Err(refused(request.request(), "revoked"));
+        return Err(rejected(request.request(), "revoked"));
     }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(admitted);
@@ -84,20 +84,20 @@ fn let_in(request: &ServiceRequest, revocations: &Revocations, caller: Caller, a
 }
 
 /// Records why a token is rejected, and returns the 401.
-fn refused(request: &HttpRequest, reason: &'static str) -> ApiError {
+fn rejected(request: &HttpRequest, reason: &'static str) -> ApiError {
     if let Some(log) = RequestLog::of(request) {
         log.set_rejection(reason);
     }
     ApiError::Unauthorized
 }
 
-/// The ticket in the query. A second one makes both worthless, as with a token: a text with another one in it is none.
+/// Returns the ticket in the query. Two tickets are no valid one, as with tokens.
 fn ticket(query: &str) -> Option<&str> {
     let query = query.strip_prefix("ticket=").or_else(|| query.split_once("&ticket=").map(|(_, rest)| rest))?;
     if query.contains("&ticket=") { Some("") } else { query.split('&').next() }
 }
 
-/// Lets users past and turns guests away with 403. Goes inside [`authenticate`].
+/// Rejects guests with 403. Goes inside [`authenticate`].
 ///
 /// # Errors
 ///
@@ -113,8 +113,9 @@ pub async fn users_only<B: MessageBody>(
     }
 }
 
-/// The token of the one `Authorization: Bearer <token>`: the scheme in any case, one or more spaces (RFC 9110 section 11.4).
-/// Two such headers are refused, because the next reader might believe the other one.
+/// Returns the token of the only `Authorization: Bearer <token>` header (RFC 9110 section 11.4).
+///
+/// Two such headers are rejected, because another reader might believe the other one.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION);
     let (only, None) = (all.next()?, all.next()) else {
@@ -130,7 +131,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Only a row that forgot to ask for a caller gets here without one; such a route must stay shut.
+        // Without a caller only if the row does not ask for one; such a route must stay closed.
         ready(request.extensions().get::<Self>().cloned().ok_or(ApiError::Unauthorized))
     }
 }
@@ -159,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn one_bearer_header_in_any_case_with_any_number_of_spaces() {
+    fn bearer_header_in_any_case_with_any_spaces_is_read() {
         for value in ["Bearer t", "bearer t", "BEARER t", "bEaReR     t", "  Bearer t \t"] {
             assert_eq!(token_of(&[value.as_bytes()]).as_deref(), Some("t"), "{value}");
         }
     }
 
     #[test]
-    fn one_ticket_anywhere_in_the_query() {
+    fn ticket_anywhere_in_the_query_is_read() {
         for (query, found) in [
             ("", None),
             ("ticketx=a", None),
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_token() {
+    fn malformed_or_repeated_header_is_no_token() {
         for value in ["", "Bearer", "Bearer ", "Bearer:t", "Bearert", "t", "Basic t", "Bearer\tt"] {
             assert_eq!(token_of(&[value.as_bytes()]), None, "{value}");
         }

@@ -1,4 +1,4 @@
-//! Refuses requests to another name than loopback's, for `dev`: a web page must not reach it by DNS rebinding.
+//! Rejects requests whose `Host` is not loopback, for `dev`, against DNS rebinding.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use actix_web::middleware::Next;
 use crate::loopback::is_local;
 use crate::responders::ApiError;
 
-/// Wraps a whole listener, inside the error boundary.
+/// Wraps a whole listener, inside the error envelope.
 ///
 /// # Errors
 ///
