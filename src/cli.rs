@@ -19,13 +19,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::background::Background;
 use crate::clock::Clock;
+use crate::config::{self, Config, LogFormat};
 use crate::db::{self, Database};
 use crate::sandbox::{Sandbox, Script};
 use crate::server::{self, Server, Stop};
-use crate::settings::{LogFormat, Problem, Problems, Settings, Values};
 use crate::telemetry::escape;
 use crate::telemetry::logging::{self, DroppedLines};
-use crate::{accounts, openapi};
+use crate::{accounts, openapi, services};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
@@ -113,7 +113,7 @@ enum UserCommand {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{0}")]
-    Settings(Problems),
+    Config(#[from] config::Error),
     #[error("{0}")]
     Server(#[from] server::Error),
     #[error("can't use the database of APP_DATABASE__URL: {0}")]
@@ -130,18 +130,6 @@ enum Error {
     NobodyReads,
     #[error("{0}")]
     Io(#[from] io::Error),
-}
-
-impl From<Problems> for Error {
-    fn from(problems: Problems) -> Self {
-        Self::Settings(problems)
-    }
-}
-
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
-        Self::Settings(Problems(vec![problem]))
-    }
 }
 
 /// Runs the command that the process was started with; its failure is one line or more on standard error.
@@ -177,7 +165,7 @@ pub fn run() -> ExitCode {
     // There is nobody left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "{}", escape::lines(error.to_string().trim_end()));
     match error {
-        Error::Settings(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
+        Error::Config(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
         _ => ExitCode::FAILURE,
     }
 }
@@ -201,25 +189,25 @@ fn tell(text: &str) -> Result<(), Error> {
 
 fn serve(config: Option<&Path>) -> Result<(), Error> {
     let environment = environment::read()?;
-    let values = Values::load(&environment, config)?;
-    let settings = values.settings()?;
-    let dropped = start_log(&values, &environment)?;
-    warn_of_doubts(&settings);
-    block_on(serve_until_told(&settings, dropped))
+    let config = Config::load(&environment, config)?;
+    services::validate(&config)?;
+    let dropped = start_log(&config, &environment);
+    log_warnings(&config);
+    block_on(serve_until_told(&config, dropped))
 }
 
-fn warn_of_doubts(settings: &Settings) {
-    for what in settings.doubts() {
-        log::warn!(what; "settings that are doubtful together");
+fn log_warnings(config: &Config) {
+    for what in services::warnings(config) {
+        log::warn!(what; "unwise settings");
     }
 }
 
-async fn serve_until_told(settings: &Settings, dropped: DroppedLines) -> Result<(), Error> {
+async fn serve_until_told(config: &Config, dropped: DroppedLines) -> Result<(), Error> {
     // A terminal that closes is no reason to end. Listened for and never looked at: it has no effect.
     let _hang_up = signal(SignalKind::hangup())?;
     // Before it listens: whoever is let in is answered, also if it is told to stop right then.
     let told = told_to_stop()?;
-    let server = Server::bind(settings, &Clock::system(), dropped).await?;
+    let server = Server::bind(config, &Clock::system(), dropped).await?;
     Ok(server.run(told).await?)
 }
 
@@ -245,16 +233,16 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
 }
 
 fn migrate(config: Option<&Path>) -> Result<(), Error> {
-    let url = Values::load(&environment::read()?, config)?.database_url()?;
+    let url = Config::load(&environment::read()?, config)?.database.url;
     block_on(async {
         Database::open(url.expose(), Background::start()?).await?;
         say("the database's schema is up to date\n")
     })
 }
 
-fn start_log(values: &Values, environment: &BTreeMap<String, String>) -> Result<DroppedLines, Error> {
+fn start_log(config: &Config, environment: &BTreeMap<String, String>) -> DroppedLines {
     let filter = environment.get("RUST_LOG").map(String::as_str);
-    Ok(logging::start(values.log_format()?, filter, Clock::system()))
+    logging::start(config.log.format, filter, Clock::system())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

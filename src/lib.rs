@@ -30,10 +30,10 @@
 
 // What is started: the commands, their settings, the two listeners, and everything that is made once.
 pub mod cli;
+pub mod config;
 pub mod management;
 pub mod server;
 pub mod services;
-pub mod settings;
 
 // In and out: bytes, then what every request passes, then the table of routes, and the answers.
 pub mod app;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::listener::{self, ListenerConfig};
 use crate::clock::Clock;
+use crate::config::{Config, ServerConfig};
 use crate::connection_state::ConnectionTimeouts;
 use crate::loopback::AcceptedHosts;
 use crate::management::Management;
@@ -27,7 +28,6 @@ use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
 use crate::routes;
 use crate::services::{self, Shared};
-use crate::settings::{ServerSettings, Settings};
 use crate::telemetry::logging::DroppedLines;
 
 /// Why a server could not be started.
@@ -68,18 +68,18 @@ impl Server {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn bind(settings: &Settings, clock: &Clock, dropped: DroppedLines) -> Result<Self, Error> {
-        let max_connections = connection_limit(settings.server.max_connections);
-        let shared = Shared::open(settings, clock, dropped, max_connections).await?;
-        let config = listener_config(&settings.server, max_connections, &shared);
-        let (hosts, any_origin) = (settings.server.accepted_hosts, !settings.server.cors_origins.is_empty());
-        let management = Management::bind(settings.management, hosts, &shared);
-        let management = management.map_err(|error| Error::Management(settings.management, error))?;
-        let (draining, drain_for) = (shared.draining(), settings.server.drain_for);
-        let failed = |error| Error::Listen(settings.server.listen, error);
-        let listener = listener::listen(settings.server.listen, &config.timeouts).map_err(failed)?;
+    pub async fn bind(config: &Config, clock: &Clock, dropped: DroppedLines) -> Result<Self, Error> {
+        let max_connections = connection_limit(config.server.max_connections.get() as usize);
+        let shared = Shared::open(config, clock, dropped, max_connections).await?;
+        let listener_config = listener_config(&config.server, max_connections, &shared);
+        let (hosts, any_origin) = (config.accepted_hosts, !config.server.cors_origins.is_empty());
+        let management = Management::bind(config.management.listen, hosts, &shared);
+        let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
+        let (draining, drain_for) = (shared.draining(), config.server.drain_for);
+        let failed = |error| Error::Listen(config.server.listen, error);
+        let listener = listener::listen(config.server.listen, &listener_config.timeouts).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let running = listener::serve(listener, &config, move || {
+        let running = listener::serve(listener, &listener_config, move || {
             App::new()
                 .configure(|config| services::register(&shared, config))
                 .configure(routes::mount)
@@ -162,12 +162,13 @@ fn give_up(handle: &ServerHandle) {
     drop(handle.stop(false));
 }
 
-fn listener_config(settings: &ServerSettings, max_connections: usize, shared: &Shared) -> ListenerConfig {
+fn listener_config(config: &ServerConfig, max_connections: usize, shared: &Shared) -> ListenerConfig {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
     ListenerConfig {
-        workers: settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get)),
+        workers: config.workers.map_or_else(cores, |workers| workers.get().into()),
         max_connections,
-        timeouts: ConnectionTimeouts::new(settings.keep_alive),
-        shutdown_timeout: settings.shutdown_timeout,
+        timeouts: ConnectionTimeouts::new(config.keep_alive),
+        shutdown_timeout: config.shutdown_timeout,
         open_connections: shared.open_connections(),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The only place where a domain module meets the adapter that serves it.
 
+mod component_config;
 mod metrics;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::catch_up::live::Live;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
+use crate::config::{self, Config, SecretUrl};
 use crate::db::{self, Database};
 use crate::health::Health;
 use crate::jwt::Tokens;
@@ -30,10 +32,11 @@ use crate::responders::event_stream;
 use crate::room::NameComparison;
 use crate::routes::BodyBudget;
 use crate::secret::Secret;
-use crate::settings::Settings;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::{Gauge, HttpMetrics, Metrics, Registry};
+pub use component_config::{admin_control as admin_control_config, summaries as summaries_config, validate, warnings};
+pub(crate) use component_config::{sessions as session_config, tokens as token_config};
 
 /// The configuration of the cache of summary texts, which never change.
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
@@ -42,6 +45,9 @@ const TEXT_BYTES: u64 = 32 << 20;
 /// What could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] config::Error),
     /// The database. Its URL is not shown: it may hold a password.
     #[error("can't use the database of APP_DATABASE__URL: {0}")]
     Database(#[from] db::Error),
@@ -49,7 +55,7 @@ pub enum Error {
     #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
     Summaries(String),
     /// The shared cache. Its URL is not shown: it may hold a password.
-    #[error("can't use APP_CATCH_UP__SHARED: {0}")]
+    #[error("can't use APP_CACHE__REDIS_URL: {0}")]
     SharedCache(#[from] cache::redis::BadUrl),
 }
 
@@ -90,31 +96,27 @@ impl Shared {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn open(
-        settings: &Settings,
-        clock: &Clock,
-        dropped: DroppedLines,
-        max_connections: usize,
-    ) -> Result<Self, Error> {
+    pub async fn open(config: &Config, clock: &Clock, dropped: DroppedLines, max_connections: usize) -> Result<Self, Error> {
+        config.validate()?;
+        let (admin_control, summaries) = (component_config::admin_control(config)?, component_config::summaries(config)?);
         let background = Background::start().map_err(db::Error::from)?;
-        let summaries = Store::open(&settings.summaries, background.clone()).map_err(Error::Summaries)?;
-        let database = Database::open(settings.database_url.expose(), background.clone()).await?;
-        let (revocations, ttl) = (Revocations::default(), settings.jwt.user_ttl);
+        let summaries = Store::open(&summaries, background.clone()).map_err(Error::Summaries)?;
+        let database = Database::open(config.database.url.expose(), background.clone()).await?;
+        let (revocations, ttl, mut registry) = (Revocations::default(), config.auth.token_ttl, Registry::new(clock.now()));
         let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
-        let mut registry = Registry::new(clock.now());
-        let redis = open_redis(settings, background, &registry).await?;
-        let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
+        let redis = open_redis(config, background, &registry).await?;
+        let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
         let draining = CancellationToken::new();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
-        let limits = admin_control::EndpointLimits::new(&settings.admin_control);
-        let caches = Caches::new(settings.catch_up, redis, &mut registry);
-        let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(settings.catch_up), None);
+        let limits = admin_control::EndpointLimits::new(&admin_control);
+        let catch_up = component_config::catch_up_cache(config);
+        let caches = Caches::new(catch_up, redis, &mut registry);
+        let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(catch_up), None);
         let (http, calls) = (metrics::http(&registry), metrics::AdminControlMetrics::new(&registry, &limits));
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped);
         let open_connections = metrics::register_connections(&registry, max_connections);
-        let rules = settings.accounts.clone();
-        let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), rules, clock.clone());
-        let accounts = accounts.with_metrics(accounts::AccountMetrics::new(&registry));
+        let (sessions, counters) = (component_config::sessions(config), accounts::AccountMetrics::new(&registry));
+        let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), sessions, clock.clone());
         Ok(Self {
             caches,
             texts,
@@ -125,21 +127,21 @@ impl Shared {
             summaries,
             _watch: Arc::new(watch),
             revocations: web::Data::new(revocations),
-            live: Live::new(settings.live_every, event_stream::form),
-            stream_limit: web::Data::new(StreamLimit::new(settings.live_max_per_caller)),
-            trusted_proxies: web::Data::new(settings.server.trusted_proxies.clone()),
+            live: Live::new(config.live.poll_interval, event_stream::form),
+            stream_limit: web::Data::new(StreamLimit::new(config.live.max_per_caller.get() as usize)),
+            trusted_proxies: web::Data::new(TrustedProxies(config.server.trusted_proxies.to_vec())),
             tokens: tokens.into(),
-            accounts: web::Data::new(accounts),
-            request_timeout: web::Data::new(RequestTimeout(settings.server.request_timeout)),
-            roles: web::Data::new(settings.roles.clone()),
-            room_names: settings.room_names,
+            accounts: web::Data::new(accounts.with_metrics(counters)),
+            request_timeout: web::Data::new(RequestTimeout(config.server.request_timeout)),
+            roles: web::Data::new(component_config::roles(config)),
+            room_names: config.rooms.names,
             draining: web::Data::new(draining),
-            in_flight: web::Data::new(InFlightLimit::new(settings.server.max_in_flight)),
+            in_flight: web::Data::new(InFlightLimit::new(config.server.max_in_flight.get() as usize)),
             bodies: web::Data::new(BodyBudget::default()),
             open_connections,
-            origins: web::Data::new(Origins(settings.server.cors_origins.clone())),
-            catch_up_reason: settings.catch_up_reason,
-            admin_control_config: settings.admin_control.clone(),
+            origins: web::Data::new(component_config::origins(config)),
+            catch_up_reason: config.catch_up.explain_absence,
+            admin_control_config: admin_control,
             admin_control_limits: web::Data::new(limits),
         })
     }
@@ -163,12 +165,12 @@ impl Shared {
 }
 
 async fn open_redis(
-    settings: &Settings,
+    config: &Config,
     background: Background,
     registry: &Registry,
 ) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
-    let Some(url) = &settings.redis_url else { return Ok(None) };
-    Ok(Some(Arc::new(RedisCache::open(&redis_config(url, settings), background, registry).await?)))
+    let Some(url) = &config.cache.redis_url else { return Ok(None) };
+    Ok(Some(Arc::new(RedisCache::open(&redis_config(url, config), background, registry).await?)))
 }
 
 /// Summary texts never change; their cache is turned off with that of the catch-ups.
@@ -180,16 +182,16 @@ fn text_config(catch_up: CacheConfig) -> CacheConfig {
 /// Returns the Redis that replicas with these settings share. Catch-ups only: what the other caches hold costs Admin Control a
 /// look-up, no language model.
 #[must_use]
-pub fn redis_config(url: &Secret, settings: &Settings) -> RedisConfig {
+pub fn redis_config(url: &SecretUrl, config: &Config) -> RedisConfig {
     RedisConfig {
-        url: url.clone(),
+        url: Secret::new(url.expose()),
         // Replicas that compare names differently have different ideas of what one room is.
-        deployment: format!("{}\n{}\n{:?}", settings.admin_control.base_url, settings.jwt.issuer, settings.room_names),
+        deployment: format!("{}\n{}\n{:?}", config.admin_control.base_url, config.auth.issuer, config.rooms.names),
         cache: Endpoint::CallCatchUp.name(),
-        secrets: settings.accounts.secrets.clone(),
-        local: settings.catch_up,
-        poll_interval: settings.live_every,
-        call_timeout: settings.admin_control.timeout,
+        secrets: component_config::sessions(config).secrets,
+        local: component_config::catch_up_cache(config),
+        poll_interval: config.live.poll_interval,
+        call_timeout: config.admin_control.timeout,
     }
 }
 

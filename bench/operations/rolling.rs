@@ -147,7 +147,7 @@ async fn main() -> io::Result<ExitCode> {
     let urls = shared.as_ref().map(|(cluster, redis)| (cluster.new_database(), redis.url()));
     let mut settings = vec![("APP_SERVER__DRAIN_FOR", size.drain_for)];
     if let Some((database, redis)) = &urls {
-        settings.extend([("APP_DATABASE__URL", database.as_str()), ("APP_CATCH_UP__SHARED", redis)]);
+        settings.extend([("APP_DATABASE__URL", database.as_str()), ("APP_CACHE__REDIS_URL", redis)]);
         add_ann(database)?;
     }
     let mut servers = Vec::new();

@@ -102,7 +102,7 @@ fn row(what: &str, figures: &str) {
 
 /// Many watchers of one room: what they take while nothing happens, and when news reach the last.
 fn watchers(size: Size) -> io::Result<()> {
-    let stage = Stage::set(1, &[("APP_LIVE__EVERY", "1s"), ("APP_CATCH_UP__FRESH_FOR", "1ms")])?;
+    let stage = Stage::set(1, &[("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CATCH_UP__FRESH_FOR", "1ms")])?;
     let Some((address, server)) = stage.servers.first() else { return Ok(()) };
     let before = server.memory();
     let mut watching = Vec::new();
@@ -207,7 +207,7 @@ fn main() -> io::Result<()> {
     watchers(size)?;
     let redis = redis::Redis::start();
     let url = redis.url();
-    let shared = [("APP_CATCH_UP__SHARED", url.as_str())];
+    let shared = [("APP_CACHE__REDIS_URL", url.as_str())];
     for (what, settings) in [("local", &[] as &[(&str, &str)]), ("shared", &shared)] {
         let (middle, slow, cpu) = first_asks(settings, size)?;
         row(

@@ -14,7 +14,7 @@ const RECOVERY: Duration = Duration::from_secs(3);
 
 /// Three replicas; each but the one that calls waits for it.
 pub(super) fn show(redis: &Redis, takes: Duration, rounds: usize) -> io::Result<()> {
-    let stage = Stage::set(3, &[("APP_CATCH_UP__SHARED", &redis.url())])?;
+    let stage = Stage::set(3, &[("APP_CACHE__REDIS_URL", &redis.url())])?;
     let calls = || stage.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
     let ask = |room: &str| -> io::Result<Vec<TcpStream>> {
         stage.script.catch_up(room, Reply::data("\"written\"").after(takes));

@@ -47,7 +47,7 @@ pub struct CatchUp {
 
 impl CatchUp {
     /// Reads `responses`, and finds rooms among the ended meetings by `comparison`; all workers share `live`.
-    /// `explain_absence` is `APP_CATCH_UP__REASON`.
+    /// `explain_absence` is `APP_CATCH_UP__EXPLAIN_ABSENCE`.
     #[must_use]
     pub fn new(responses: Responses, comparison: NameComparison, live: Live, explain_absence: bool) -> Self {
         Self { rooms: Rc::new(Rooms::new(responses, comparison)), live, explain_absence }

@@ -9,20 +9,20 @@ use super::Error;
 use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits, RootCertificates};
 use crate::background::Background;
 use crate::cache::redis;
+use crate::config::Config;
 use crate::db;
 use crate::services;
-use crate::settings::{Settings, Values};
 use crate::summaries::Store;
 use crate::telemetry::escape;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
-    let values = Values::load(&super::environment::read()?, config)?;
-    let settings = values.settings()?;
+    let config = Config::load(&super::environment::read()?, config)?;
+    services::validate(&config)?;
     // With nobody left to read, the exit code still says what was found.
-    super::tell(&effective(&values))?;
-    let checks = super::block_on(async { Ok(check(&settings).await) })?;
-    for what in settings.doubts() {
-        super::tell(&format!("# doubtful: {what}\n"))?;
+    super::tell(&effective(&config))?;
+    let checks = super::block_on(async { Ok(check(&config).await) })?;
+    for what in services::warnings(&config) {
+        super::tell(&format!("# warning: {what}\n"))?;
     }
     let mut unreachable = Vec::new();
     for Check { what, setting, outcome } in checks {
@@ -38,21 +38,22 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
 }
 
 /// Every setting, a line each, as an `.env` has it.
-fn effective(values: &Values) -> String {
+fn effective(config: &Config) -> String {
     let mut text = String::new();
-    for (name, shown, given) in values.shown() {
-        let shown = shown.as_deref().map(escape::field);
+    for (name, value, is_changed) in config.redacted() {
+        let value = value.as_deref().map(escape::field);
         // Writing to a string can't fail.
-        let _ = match (shown, given) {
-            (Some(shown), true) => writeln!(text, "{name}={shown}"),
-            (Some(shown), false) => writeln!(text, "{name}={shown} # default"),
+        let _ = match (value, is_changed) {
+            (Some(value), true) => writeln!(text, "{name}={value}"),
+            (Some(value), false) => writeln!(text, "{name}={value} # default"),
             (None, _) => writeln!(text, "# {name} is not set"),
         };
     }
-    for (name, value) in values.named_authorities() {
-        let _ = writeln!(text, "{name}={}", escape::field(value));
+    let paths = [("SSL_CERT_FILE", &config.certificates.file), ("SSL_CERT_DIR", &config.certificates.folders)];
+    for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?))) {
+        let _ = writeln!(text, "{name}={}", escape::field(path));
     }
-    for name in values.aws_names() {
+    for (name, _) in &config.aws {
         let _ = writeln!(text, "{name}=[redacted]");
     }
     text
@@ -66,23 +67,27 @@ struct Check {
     outcome: Result<String, String>,
 }
 
-async fn check(settings: &Settings) -> Vec<Check> {
-    let database = db::preflight(settings.database_url.expose()).await.map_err(|error| error.to_string());
-    let admin_control = admin_control(&settings.admin_control).await;
-    let summaries = match Background::start() {
-        Ok(background) => Store::reach(&settings.summaries, background).await,
+async fn check(config: &Config) -> Vec<Check> {
+    let database = db::preflight(config.database.url.expose()).await.map_err(|error| error.to_string());
+    let admin_control = match services::admin_control_config(config) {
+        Ok(rules) => admin_control(&rules).await,
         Err(error) => Err(error.to_string()),
     };
+    let summaries = match (services::summaries_config(config), Background::start()) {
+        (Ok(rules), Ok(background)) => Store::reach(&rules, background).await,
+        (Err(error), _) => Err(error.to_string()),
+        (_, Err(error)) => Err(error.to_string()),
+    };
     let mut checks = vec![
-        Check { what: "address", setting: "APP_SERVER__LISTEN", outcome: address(settings.server.listen) },
-        Check { what: "management address", setting: "APP_MANAGEMENT__LISTEN", outcome: address(settings.management) },
+        Check { what: "address", setting: "APP_SERVER__LISTEN", outcome: address(config.server.listen) },
+        Check { what: "management address", setting: "APP_MANAGEMENT__LISTEN", outcome: address(config.management.listen) },
         Check { what: "database", setting: "APP_DATABASE__URL", outcome: database.map(str::to_owned) },
         Check { what: "Admin Control", setting: "APP_ADMIN_CONTROL__BASE_URL", outcome: admin_control },
         Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries.map(str::to_owned) },
     ];
-    if let Some(url) = &settings.redis_url {
-        let outcome = redis::check(&services::redis_config(url, settings)).await.map(|()| "it can be used".to_owned());
-        checks.push(Check { what: "shared cache", setting: "APP_CATCH_UP__SHARED", outcome });
+    if let Some(url) = &config.cache.redis_url {
+        let outcome = redis::check(&services::redis_config(url, config)).await.map(|()| "it can be used".to_owned());
+        checks.push(Check { what: "shared cache", setting: "APP_CACHE__REDIS_URL", outcome });
     }
     checks
 }

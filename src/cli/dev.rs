@@ -11,13 +11,14 @@ use crate::accounts::{self, Accounts, Revocations, management};
 use crate::asker::Asker;
 use crate::background::Background;
 use crate::clock::Clock;
+use crate::config::{self, Config};
 use crate::db::Database;
 use crate::files;
 use crate::jwt::Tokens;
 use crate::loopback::AcceptedHosts;
 use crate::random;
 use crate::server::Server;
-use crate::settings::{Problem, Settings, Values};
+use crate::services;
 
 const EMAIL: &str = "demo@example.com";
 const NAME: &str = "Demo";
@@ -33,27 +34,29 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let environment = super::environment::read()?;
     super::block_on(async move {
         let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let values = Values::load(&over(environment.clone(), sandbox.base_url()), config)?;
-        let mut settings = values.settings()?;
-        let addresses = [("APP_SERVER__LISTEN", settings.server.listen), ("APP_MANAGEMENT__LISTEN", settings.management)];
-        if let Some((key, _)) = addresses.iter().find(|(_, address)| !address.ip().is_loopback()) {
-            return Err(Problem::only_loopback_in_dev(key).into());
+        let mut config = Config::load(&over(environment.clone(), sandbox.base_url()), config)?;
+        services::validate(&config)?;
+        let (usual, management) = (config.server.listen, config.management.listen);
+        for (setting, address) in [("APP_SERVER__LISTEN", usual), ("APP_MANAGEMENT__LISTEN", management)] {
+            if !address.ip().is_loopback() {
+                return Err(config::Error::of(setting, "must be a loopback address with dev").into());
+            }
         }
-        let usual = settings.server.listen;
-        if !values.is_given("APP_SERVER__LISTEN") {
-            settings.server.listen = free_address(usual, settings.management);
+        let is_default = usual == Config::default().server.listen;
+        if is_default && !environment.contains_key("APP_SERVER__LISTEN") {
+            config.server.listen = free_address(usual, management);
         }
-        settings.server.accepted_hosts = AcceptedHosts::Loopback;
-        let dropped = super::start_log(&values, &environment)?;
-        super::warn_of_doubts(&settings);
+        config.accepted_hosts = AcceptedHosts::Loopback;
+        let dropped = super::start_log(&config, &environment);
+        super::log_warnings(&config);
         write_sample_summary()?;
-        let token = demo_token(&settings).await?;
+        let token = demo_token(&config).await?;
         let control = sandbox.control_url();
-        let server = Server::bind(&settings, &Clock::system(), dropped).await?;
+        let server = Server::bind(&config, &Clock::system(), dropped).await?;
         actix_rt::spawn(sandbox.run());
         // Before the greeting: who reads it may stop us at once.
         let told = super::told_to_stop()?;
-        let note = if settings.server.listen == usual {
+        let note = if config.server.listen == usual {
             String::new()
         } else {
             format!("Port {} is in use, so it took the next free one.\n", usual.port())
@@ -84,15 +87,16 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
 }
 
 /// A user token of the demo account, got the way a client gets it.
-async fn demo_token(settings: &Settings) -> Result<String, Error> {
+async fn demo_token(config: &Config) -> Result<String, Error> {
     let clock = Clock::system();
-    let database = Database::open(settings.database_url.expose(), Background::start()?).await?;
+    let database = Database::open(config.database.url.expose(), Background::start()?).await?;
     match management::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
         Ok(()) | Err(accounts::Error::EmailTaken) => {}
         Err(error) => return Err(error.into()),
     }
-    let tokens = Arc::new(Tokens::new(settings.jwt.clone(), clock.clone()));
-    let accounts = Arc::new(Accounts::new(database, tokens, Revocations::default(), settings.accounts.clone(), clock));
+    let tokens = Arc::new(Tokens::new(services::token_config(config), clock.clone()));
+    let accounts =
+        Arc::new(Accounts::new(database, tokens, Revocations::default(), services::session_config(config), clock));
     Ok(accounts.log_in(EMAIL, PASSWORD, &Asker::nobody()).await?.token)
 }
 

@@ -4,37 +4,37 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use crate::config::Error;
 use crate::files;
-use crate::settings::Problem;
 
 const FILE: &str = ".env";
 
 /// Both layers, merged. An empty value is none, so that it hides nothing in the layer below.
-pub(super) fn read() -> Result<BTreeMap<String, String>, Problem> {
+pub(super) fn read() -> Result<BTreeMap<String, String>, Error> {
     let mut environment = match files::read_regular(Path::new(FILE)) {
         Ok(text) => parse(&text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-        Err(error) => return Err(Problem::of_environment(FILE, &format!("can't be read: {error}"))),
+        Err(error) => return Err(Error::of(FILE, format!("can't be read: {error}"))),
     };
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else { continue };
         match value.into_string() {
             Ok(value) if value.is_empty() => {}
             Ok(value) => drop(environment.insert(name, value)),
-            Err(_) if name.starts_with("APP_") => return Err(Problem::of_environment(&name, "must be UTF-8")),
+            Err(_) if name.starts_with("APP_") => return Err(Error::of(&name, "must be UTF-8")),
             Err(_) => {}
         }
     }
     Ok(environment)
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
     for (number, line) in (1..).zip(text.lines()) {
         // dotenvy would put another variable's value there, or nothing: a secret that is not the one that was written.
         let value = line.split_once('=').map_or("", |(_, value)| value.trim());
         if line.trim_start().starts_with("APP_") && value.contains('$') && !value.starts_with('\'') {
             let place = format!("{FILE}, line {number}");
-            return Err(Problem::of_environment(&place, "has a value with $, which must be in single quotes"));
+            return Err(Error::of(&place, "has a value with $, which must be in single quotes"));
         }
     }
     let pairs = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|error| {
@@ -43,7 +43,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, Problem> {
             _ => None,
         };
         let place = line.map_or(FILE.to_owned(), |line| format!("{FILE}, line {}", line + 1));
-        Problem::of_environment(&place, "is not NAME=value")
+        Error::of(&place, "is not NAME=value")
     })?;
     Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Error;
-use crate::settings::Values;
+use crate::config::Config;
 
 /// How long each step may take; a probe of Docker's or Kubernetes' has given up by then.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -17,9 +17,8 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     // Exit code 1 whatever is wrong: to those who ask, 0 and 1 are the only ones that mean something.
     let failed = |error: &dyn std::fmt::Display| Error::NotReady(error.to_string().trim_end().to_owned());
     let environment = super::environment::read().map_err(|problem| failed(&problem))?;
-    let values = Values::load(&environment, config).map_err(|problems| failed(&problems))?;
-    let listen = values.management().map_err(|problem| failed(&problem))?;
-    let status = ask(reachable(listen)).map_err(|error| failed(&error))?;
+    let config = Config::load(&environment, config).map_err(|problems| failed(&problems))?;
+    let status = ask(reachable(config.management.listen)).map_err(|error| failed(&error))?;
     if status == "200" { Ok(()) } else { Err(Error::NotReady(format!("/health/ready answers {status}"))) }
 }
 

@@ -8,16 +8,16 @@ use super::{Error, UserCommand};
 use crate::accounts::management;
 use crate::background::Background;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::db::Database;
-use crate::settings::Values;
 use crate::telemetry::escape;
 
 /// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
 const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
 
 pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Error> {
-    let values = Values::load(&super::environment::read()?, config)?;
-    let (url, min_password) = (values.database_url()?, values.min_password()?);
+    let config = Config::load(&super::environment::read()?, config)?;
+    let (url, min_password) = (config.database.url, config.users.min_password.get());
     let clock = Clock::system();
     let done = match command {
         UserCommand::Add { email, name, password_stdin: _ } => {

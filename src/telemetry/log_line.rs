@@ -12,7 +12,7 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::escape::is_unsafe;
 use crate::clock::Clock;
-use crate::settings::LogFormat;
+use crate::config::LogFormat;
 
 /// The most bytes of one field, before it is escaped.
 const MAX_FIELD: usize = 1024;

@@ -15,7 +15,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 
 use super::log_line;
 use crate::clock::Clock;
-use crate::settings::LogFormat;
+use crate::config::LogFormat;
 
 /// Libraries that would write bodies, headers or SQL into the log at their lower levels, where our secrets are.
 const NOISY_TARGETS: &[&str] =

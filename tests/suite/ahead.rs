@@ -134,7 +134,7 @@ fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() 
 #[test]
 fn who_leaves_while_he_waits_is_noticed() {
     let sandbox = SandboxOnAThread::start(Script::echo());
-    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "100ms")]);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "100ms")]);
     for ahead in [false, true] {
         let from = server.logged();
         let mut connection = server.client().connect();

@@ -53,7 +53,8 @@ fn hang(hung: &AtomicUsize, times: usize) {
 fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
     let well = Arc::new(AtomicBool::new(false));
     let (peer, hung) = hangs_until(Arc::clone(&well));
-    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__REASON", "false")]);
+    let server =
+        TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     let ask = |room: String| {
         let asked = Instant::now();
         let answer = server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()));
@@ -127,7 +128,7 @@ fn hanging_endpoint_does_not_affect_others() {
     let server = TestServer::with(&[
         ("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()),
         ("APP_ADMIN_CONTROL__TIMEOUT", "300ms"),
-        ("APP_CATCH_UP__REASON", "false"),
+        ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false"),
     ]);
     let user = tokens::user();
     for number in 0..=THRESHOLD {

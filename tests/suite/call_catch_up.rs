@@ -227,7 +227,7 @@ fn the_reason_costs_no_call_that_a_window_can_save_and_none_if_it_is_turned_off(
     let of_status = asked.iter().filter(|asked| asked.target.contains("sessions-status")).count();
     assert!(asked.len() == 20 + of_status && of_status < 10, "{of_status}");
 
-    let off = TestServer::with(&[("APP_CATCH_UP__REASON", "false")]);
+    let off = TestServer::with(&[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     off.script.catch_up("r1", Reply::not_found());
     assert_eq!((reason(&off), off.calls()), ((404, None), 1));
 }

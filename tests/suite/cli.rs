@@ -144,7 +144,7 @@ fn serve_with_a_missing_or_bad_setting_names_it_shows_a_good_one_and_exits_78() 
     for (name, value, says) in [
         ("APP_AUTH__JWT_SECRET", "changeme", "must be 32 bytes or more"),
         ("APP_AUTH__JWT_SECRET", "                                  ", "must have no comma, and no blank at its ends"),
-        ("APP_SERVER__LISTEN", "everywhere", "must be an IP address and a port"),
+        ("APP_SERVER__LISTEN", "everywhere", "is not valid: invalid socket address syntax"),
         ("APP_SERVER__LISTEM", "127.0.0.1:0", "is not a setting"),
     ] {
         let mut environment = good.to_vec();
@@ -170,10 +170,13 @@ fn serve_says_what_is_wrong_with_its_address_or_database() {
     let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
     assert_eq!(code, 1);
     assert!(stderr.contains(&format!("can't listen on {address} (APP_SERVER__LISTEN)")), "{stderr}");
-    assert!(!stderr.contains("doubtful"), "{stderr}");
+    assert!(!stderr.contains("unwise"), "{stderr}");
     environment.push(("APP_SERVER__TRUSTED_PROXIES", "0.0.0.0/0"));
     let (_, _, stderr) = run(&folder, &["serve"], &environment, "");
-    assert!(stderr.contains("doubtful") && stderr.contains("APP_SERVER__TRUSTED_PROXIES is everybody"), "{stderr}");
+    assert!(
+        stderr.contains("unwise settings") && stderr.contains("APP_SERVER__TRUSTED_PROXIES contains every address"),
+        "{stderr}"
+    );
 
     environment.push(("APP_DATABASE__URL", "sqlite:///proc/no/such/folder/app.db"));
     let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
@@ -355,7 +358,7 @@ fn terminal_output_escapes_control_and_bidirectional_characters() {
     assert_eq!((unknown.0, unknown.1.as_str()), (2, ""));
     assert!(unknown.2.contains(escaped), "clap drops ANSI sequences itself: {}", unknown.2);
     let bad = run(&folder, &["user", "list"], &[(&format!("APP_{hostile_line}"), "1")], "");
-    assert!(bad.0 == 78 && bad.2.contains(&escaped_line), "{}", bad.2);
+    assert!(bad.0 == 78 && bad.2.to_lowercase().contains(&escaped_line.to_lowercase()), "{}", bad.2);
     let issuer = format!("{hostile_line}\n# database: ok");
     let environment = [
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
@@ -468,10 +471,10 @@ fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_chan
     ] {
         assert!(stdout.lines().any(|there| there == line), "{line} is not in\n{stdout}");
     }
-    assert!(stdout.contains("\n# database: ok, ") && !stdout.contains("doubtful"), "{stdout}");
-    let doubtful = [&environment[..], &[("APP_SERVER__REQUEST_TIMEOUT", "5s")]].concat();
-    let (code, said, _) = run(&folder, &["check-config"], &doubtful, "");
-    assert!(code == 0 && said.contains("\n# doubtful: APP_ADMIN_CONTROL__TIMEOUT is not below"), "{said}");
+    assert!(stdout.contains("\n# database: ok, ") && !stdout.contains("# warning"), "{stdout}");
+    let unwise = [&environment[..], &[("APP_SERVER__REQUEST_TIMEOUT", "5s")]].concat();
+    let (code, said, _) = run(&folder, &["check-config"], &unwise, "");
+    assert!(code == 0 && said.contains("\n# warning: APP_ADMIN_CONTROL__TIMEOUT is not below"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
 
     environment[0].1 = "http://127.0.0.1:1/api";
@@ -512,8 +515,8 @@ fn whatever_serve_refuses_check_config_refuses_too_with_78_and_one_line_that_nam
         ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "postgres://127.0.0.1/x?sslmode=canary")], None),
         ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "postgres://127.0.0.1/x?passwd=canary")], None),
         ("APP_DATABASE__URL", vec![("APP_DATABASE__URL", "sqlite://var/app.db?mode=canary")], None),
-        ("APP_CATCH_UP__SHARED", vec![("APP_CATCH_UP__SHARED", "redis://:canary@127.0.0.1:99999")], None),
-        ("APP_CATCH_UP__SHARED", vec![("APP_CATCH_UP__SHARED", "redis://127.0.0.1/canary")], None),
+        ("APP_CACHE__REDIS_URL", vec![("APP_CACHE__REDIS_URL", "redis://:canary@127.0.0.1:99999")], None),
+        ("APP_CACHE__REDIS_URL", vec![("APP_CACHE__REDIS_URL", "redis://127.0.0.1/canary")], None),
         ("APP_MANAGEMENT__LISTEN", vec![("APP_MANAGEMENT__LISTEN", "127.0.0.1:8080")], None),
         ("APP_MANAGEMENT__LISTEN", vec![("APP_MANAGEMENT__LISTEN", "0.0.0.0:8080")], None),
         ("APP_SUMMARIES__URL", vec![s3], None),
@@ -548,19 +551,19 @@ fn check_config_probes_redis_and_the_listen_addresses() {
     for (shared, listen, code, says) in [
         (right.as_str(), "127.0.0.1:0", 0, ""),
         (&enough, "127.0.0.1:0", 0, ""),
-        (&no_keys, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
-        (&no_renewal, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
-        (&no_set, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
-        (&wrong, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
-        (&of(""), "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
-        ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CATCH_UP__SHARED)"),
+        (&no_keys, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&no_renewal, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&no_set, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&wrong, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&of(""), "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         // An address of nobody's (RFC 5737).
         (&right, "192.0.2.1:80", 78, "can't be reached: address (APP_SERVER__LISTEN)"),
     ] {
         let environment = [
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
             ("APP_AUTH__JWT_SECRET", SECRET),
-            ("APP_CATCH_UP__SHARED", shared),
+            ("APP_CACHE__REDIS_URL", shared),
             ("APP_SERVER__LISTEN", listen),
         ];
         let (ended, stdout, stderr) = run(&folder, &["check-config"], &environment, "");

@@ -224,7 +224,7 @@ fn misframed_answer_never_reaches_another_request() {
                 }
             }
         });
-        let succeeded = request_rooms(&in_front_of(&peer, &[("APP_CATCH_UP__REASON", "false")]), 200);
+        let succeeded = request_rooms(&in_front_of(&peer, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]), 200);
         assert!(succeeded >= 150, "{of}: {succeeded} of 200");
     }
 }
@@ -374,7 +374,7 @@ fn get_is_not_retried_after_the_first_byte_of_an_answer() {
                 let _ = stream.write_all(first.as_bytes());
             }
         });
-        let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__REASON", "false")]);
+        let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
         is_own(&ask(&server, "r0"), "r0");
         ask(&server, "r1").is_error(500, "Internal server error", first);
         assert_eq!(peer.connections(), 1, "{first:?}");
@@ -384,7 +384,7 @@ fn get_is_not_retried_after_the_first_byte_of_an_answer() {
 #[test]
 fn get_is_not_retried_if_a_new_connection_fails() {
     let peer = Peer::serving(|mut stream, _| drop(read_head(&mut stream)));
-    let server = in_front_of(&peer, &[("APP_CATCH_UP__REASON", "false")]);
+    let server = in_front_of(&peer, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     ask(&server, "r1").is_error(500, "Internal server error", "closed before an answer");
     assert_eq!(peer.connections(), 1);
 }
@@ -400,7 +400,7 @@ fn retry_is_not_retried() {
             }
         }
     });
-    let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__REASON", "false")]);
+    let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     is_own(&ask(&server, "r0"), "r0");
     is_down.store(true, Ordering::SeqCst);
     ask(&server, "r1").is_error(500, "Internal server error", "closed twice");

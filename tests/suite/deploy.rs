@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use proconf_app_server::settings::Values;
+use proconf_app_server::config::Config;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
@@ -140,8 +140,8 @@ fn the_settings_file_of_the_handbook_is_one_that_the_server_takes() {
         let path = folder.path().join("settings.toml");
         // What an operator fills in.
         fs::write(&path, file.replace("FILL IN", "Zu8sWnR0p9QfY3kVxA7dLmT1bCeHgJ5o")).unwrap();
-        let values = Values::load(&BTreeMap::new(), Some(&path)).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
-        values.settings().unwrap_or_else(|problems| panic!("{problems}\n{file}"));
+        let config = Config::load(&BTreeMap::new(), Some(&path)).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
+        config.validate().unwrap_or_else(|problems| panic!("{problems}\n{file}"));
     }
 }
 

@@ -220,7 +220,7 @@ fn failure(code: u16) -> String {
 
 fn settings() -> [(&'static str, &'static str); 2] {
     // The reason of an absence would take more calls.
-    [("APP_ADMIN_CONTROL__TIMEOUT", "600ms"), ("APP_CATCH_UP__REASON", "false")]
+    [("APP_ADMIN_CONTROL__TIMEOUT", "600ms"), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]
 }
 
 /// Requests every route at once and checks status and time. Returns the time of the slowest one.
@@ -282,7 +282,7 @@ fn absent_admin_control_is_a_500_with_its_reason() {
     for (base_url, reason) in
         [(format!("http://127.0.0.1:{port}/api"), "connection"), ("http://admin.invalid/api".to_owned(), "not-connected")]
     {
-        let server = ServerProcess::start(&base_url, &[("APP_CATCH_UP__REASON", "false")]);
+        let server = ServerProcess::start(&base_url, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
         let took = all_answer(&server, 500, reason);
         for _ in 0..ROUTES.len() {
             server.line(0, |line| line["message"] == "Admin Control failed" && line["reason"] == reason);

@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 use crate::support::{SandboxOnAThread, TestServer, tokens};
 
 /// Polls that a test can wait for.
-const OFTEN: (&str, &str) = ("APP_LIVE__EVERY", "100ms");
+const OFTEN: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "100ms");
 /// For tests whose streams all come with one token.
 const MANY_STREAMS: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "1000");
 /// What the contract allows until a revocation is known.
@@ -181,7 +181,7 @@ fn a_failure_is_told_where_there_is_nothing_to_show_and_only_there() {
 fn a_failure_is_polled_no_faster_than_anything_else() {
     let every = Duration::from_secs(1);
     let settings =
-        [("APP_LIVE__EVERY", "1s"), ("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
+        [("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
     let server = TestServer::with(&settings);
     server.script.catch_up("r1", Reply::data("\"one\""));
     let mut events = watch(&server, "r1");
@@ -214,7 +214,7 @@ fn what_the_client_had_comes_again_after_it_was_told_that_there_is_none() {
 
 #[test]
 fn all_who_watch_a_room_share_one_poll_and_nobody_costs_none() {
-    let server = TestServer::with(&[("APP_LIVE__EVERY", "500ms"), MANY_STREAMS]);
+    let server = TestServer::with(&[("APP_LIVE__POLL_INTERVAL", "500ms"), MANY_STREAMS]);
     let started = Instant::now();
     let mut watching: Vec<Events> = (0..100).map(|_| watch(&server, "r1")).collect();
     for events in &mut watching {
@@ -493,7 +493,7 @@ fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
 fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
     let script = proconf_app_server::sandbox::Script::echo();
     let sandbox = SandboxOnAThread::start(script.clone());
-    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "50ms"), MANY_STREAMS]);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "50ms"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data("0"));
     let mut quick = Events::of(server.address, "r1", &tokens::user());
     let mut slow: Vec<Events> = (0..20).map(|_| Events::of(server.address, "r1", &tokens::user())).collect();
@@ -516,7 +516,7 @@ fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
 fn slow_readers_hold_no_copies_of_a_large_event() {
     let script = proconf_app_server::sandbox::Script::echo();
     let sandbox = SandboxOnAThread::start(script.clone());
-    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__EVERY", "1h"), MANY_STREAMS]);
+    let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "1h"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
     catch_up(&mut Events::of(server.address, "r1", &tokens::user()));
     let memory = server.memory();
@@ -540,7 +540,8 @@ fn slow_readers_hold_no_copies_of_a_large_event() {
 fn watchers_on_several_replicas_share_one_poll() {
     let redis = Redis::start();
     let url = redis.url();
-    let settings = [("APP_LIVE__EVERY", "1s"), ("APP_CATCH_UP__SHARED", url.as_str()), ("APP_CATCH_UP__FRESH_FOR", "10ms")];
+    let settings =
+        [("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CACHE__REDIS_URL", url.as_str()), ("APP_CATCH_UP__FRESH_FOR", "10ms")];
     let server = TestServer::with(&settings);
     let base_url = server.sandbox_url();
     let replica = server.replica(&[&settings[..], &[("APP_ADMIN_CONTROL__BASE_URL", &base_url)]].concat());

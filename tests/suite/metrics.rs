@@ -245,7 +245,7 @@ fn file(path: &str) -> String {
 #[test]
 fn every_metric_that_alerts_the_dashboard_and_the_document_name_is_exported_and_the_document_names_them_all() {
     let redis = crate::support::redis::Redis::start();
-    let server = TestServer::with(&[("APP_CATCH_UP__SHARED", &redis.url())]);
+    let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
     let page = server.operator().get("/metrics", None);
     let types = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let exported: BTreeMap<&str, &str> = types.filter_map(|line| line.split_once(' ')).collect();

@@ -16,7 +16,7 @@ const JITSI: (&str, &str) = ("APP_ROOMS__NAMES", "jitsi");
 const KEPT: (&str, &str) = ("APP_CATCH_UP__FRESH_FOR", "60s");
 const STALE: (&str, &str) = ("APP_CATCH_UP__STALE_IF_ERROR", "60s");
 /// A poll, and then none for as long as a test takes.
-const ONE_POLL: (&str, &str) = ("APP_LIVE__EVERY", "60s");
+const ONE_POLL: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "60s");
 
 /// Two spellings each.
 const SPELLINGS: [(&str, &str); 4] = [("testRoom", "TESTROOM"), ("комната", "КОМНАТА"), ("r1", "r１"), ("é", "e\u{301}")];

@@ -50,7 +50,8 @@ impl Names {
         );
         let mut command = Command::new("/usr/bin/unshare");
         command.args(["--mount", "/bin/sh", "-c", &mounts, env!("CARGO_BIN_EXE_proconf-app-server")]);
-        let ours = [("APP_ADMIN_CONTROL__TIMEOUT", "2s"), ("APP_CATCH_UP__REASON", "false"), ("PATH", "/usr/bin:/bin")];
+        let ours =
+            [("APP_ADMIN_CONTROL__TIMEOUT", "2s"), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false"), ("PATH", "/usr/bin:/bin")];
         ServerProcess::started_by(command, base_url, &[&ours, settings].concat())
     }
 }

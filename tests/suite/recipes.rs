@@ -123,7 +123,7 @@ fn the_faults_of_the_guide_for_qa_come_out_as_it_says() {
 
 #[test]
 fn the_javascript_client_does_what_its_page_says() {
-    let place = Place::with(&[("APP_LIVE__EVERY", "1s")]);
+    let place = Place::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     let blocks = blocks("clients/javascript.md", "js");
     let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
     place.write("proconf.mjs", client);

@@ -11,7 +11,7 @@ use crate::support::{TestServer, tokens};
 
 const ONE: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "1");
 const TWO: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "2");
-const OFTEN: (&str, &str) = ("APP_LIVE__EVERY", "100ms");
+const OFTEN: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "100ms");
 const LIVE: &str = "/callCatchUp/r1/live";
 
 fn open(server: &TestServer, token: &str) -> Events {

@@ -31,7 +31,7 @@ fn with(base_url: &str, settings: &[(&str, &str)]) -> ServerProcess {
         ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION),
         ("APP_ADMIN_CONTROL__TIMEOUT", "10s"),
         ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "10s"),
-        ("APP_CATCH_UP__REASON", "false"),
+        ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false"),
     ];
     ServerProcess::start(base_url, &[&ours, settings].concat())
 }

@@ -149,7 +149,7 @@ fn existing_database_that_others_can_read_keeps_its_mode_and_is_warned_of() {
     for (mode_before, warned) in [(0o600, false), (0o640, true), (0o604, true)] {
         fs::set_permissions(&file, Permissions::from_mode(mode_before)).unwrap();
         let (code, stdout, _) = run(&place, &["check-config"], &environment, "");
-        assert_eq!((code, stdout.contains(&format!("# doubtful: {warning}\n"))), (0, warned), "{mode_before:o}: {stdout}");
+        assert_eq!((code, stdout.contains(&format!("# warning: {warning}\n"))), (0, warned), "{mode_before:o}: {stdout}");
         let mut server = Running::start(command(&place, &["serve"], &environment));
         server.address_in_log();
         assert_eq!(server.log.contains(warning), warned, "{mode_before:o}: {}", server.log);

@@ -170,7 +170,7 @@ fn a_catch_up_grows_and_what_is_new_is_marked() {
 
 #[test]
 fn a_room_that_is_kept_up_to_date_hears_of_news_by_its_stream() {
-    let console = Console::with(&[("APP_LIVE__EVERY", "1s")]);
+    let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     console.in_room("r1", "One.");
     let browser = &console.browser;
     browser.click("[data-part=keep]");

@@ -18,7 +18,7 @@ fn shows(text: &str) -> String {
 
 #[test]
 fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_seen_again() {
-    let console = Console::with(&[("APP_LIVE__EVERY", "1s")]);
+    let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     console.in_room("r1", "One.");
     let browser = &console.browser;
     browser.click("[data-part=keep]");
@@ -47,7 +47,7 @@ fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_se
 
 #[test]
 fn however_many_windows_are_kept_up_to_date_the_last_one_works_like_the_first() {
-    let console = Console::with(&[("APP_LIVE__EVERY", "1s")]);
+    let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     console.in_room("r1", "One.");
     let browser = &console.browser;
     for number in 0..8 {

@@ -32,10 +32,10 @@ use std::time::{Duration, SystemTime};
 use proconf_app_server::accounts::{self, management};
 use proconf_app_server::background::Background;
 use proconf_app_server::clock::Clock;
+use proconf_app_server::config::Config;
 use proconf_app_server::db::Database;
 use proconf_app_server::sandbox::{Reply, Sandbox, Script};
 use proconf_app_server::server::{Server, Stop};
-use proconf_app_server::settings::{Settings, Values};
 use proconf_app_server::telemetry::logging::DroppedLines;
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -156,8 +156,8 @@ impl TestServer {
         }
         secrets::settings(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let log = secrets::Watched::start();
-        let settings = Values::load(&environment, None).and_then(|values| values.settings()).unwrap();
-        let ((address, management), server) = start_server(settings, clock.clock());
+        let config = Config::load(&environment, None).unwrap();
+        let ((address, management), server) = start_server(config, clock.clock());
         Self { address, management, script, database, clock, _server: server, _log: log, sandbox, folder }
     }
 
@@ -266,9 +266,9 @@ impl SandboxOnAThread {
     }
 }
 
-fn start_server(settings: Settings, clock: Clock) -> ((SocketAddr, SocketAddr), OnAThread) {
+fn start_server(config: Config, clock: Clock) -> ((SocketAddr, SocketAddr), OnAThread) {
     OnAThread::start(move |started, stopped| async move {
-        let server = Server::bind(&settings, &clock, DroppedLines::default()).await.unwrap();
+        let server = Server::bind(&config, &clock, DroppedLines::default()).await.unwrap();
         started.send((server.addr(), server.management_addr())).unwrap();
         let (tell, told) = unbounded_channel();
         actix_rt::spawn(async move {

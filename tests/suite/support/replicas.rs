@@ -58,7 +58,7 @@ pub fn calls_of(script: &Script) -> usize {
 pub fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str); 5] {
     [
         ("APP_ADMIN_CONTROL__BASE_URL", base_url),
-        ("APP_CATCH_UP__SHARED", redis),
+        ("APP_CACHE__REDIS_URL", redis),
         ("APP_CATCH_UP__FRESH_FOR", "30s"),
         ("APP_CATCH_UP__STALE_IF_ERROR", "60s"),
         DEADLINE,

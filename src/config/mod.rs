@@ -1,0 +1,145 @@
+//! Configuration: typed sections, merged from defaults, a TOML file, `.env` and the environment, in that order.
+//!
+//! This module reads no environment itself; `cli` hands it in, so that a test can hand in another.
+
+mod error;
+mod redact;
+mod secret_strength;
+mod sections;
+mod values;
+mod warnings;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use ::config::{Environment, File, FileFormat};
+
+pub use error::{Error, InvalidSetting};
+pub use sections::{
+    AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,
+    LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, SummariesConfig, UsersConfig,
+};
+pub use values::{List, LogFormat, Origin, SecretUrl};
+
+use crate::files;
+use crate::secret::Secret;
+
+/// Maximum number of workers that actix-server starts.
+const MAX_WORKERS: u16 = 512;
+
+/// Settings that have another name now.
+const RENAMED: [(&str, &str); 3] = [
+    ("APP_LIVE__EVERY", "APP_LIVE__POLL_INTERVAL"),
+    ("APP_CATCH_UP__SHARED", "APP_CACHE__REDIS_URL"),
+    ("APP_CATCH_UP__REASON", "APP_CATCH_UP__EXPLAIN_ABSENCE"),
+];
+
+impl Config {
+    /// Merges the layers and parses every value. An empty variable counts as unset.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is unknown, was renamed, or does not parse.
+    pub fn load(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<Self, Error> {
+        for (old, new) in RENAMED {
+            if environment.contains_key(old) {
+                return Err(Error::of(old, format!("has another name now: {new}")));
+            }
+        }
+        let mut layers = ::config::Config::builder();
+        if let Some(path) = file {
+            let failed =
+                |error: io::Error| Error::of(&format!("--config {}", path.display()), format!("cannot be read: {error}"));
+            let text = files::read_regular(path).map_err(failed)?;
+            layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
+        }
+        let variables = environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let variables = Environment::with_prefix("APP")
+            .prefix_separator("_")
+            .separator("__")
+            // Every value stays a text: a parsed secret `00123456` would become `123456`.
+            .try_parsing(false)
+            .ignore_empty(true)
+            .source(Some(variables));
+        let merged = layers.add_source(variables).build();
+        let mut config: Self =
+            merged.and_then(::config::Config::try_deserialize).map_err(|error| Error::new(&error, file))?;
+        let aws = environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        config.aws = aws.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect();
+        let path = |name: &str| environment.get(name).filter(|path| !path.is_empty()).cloned();
+        config.certificates = CertificatePaths { file: path("SSL_CERT_FILE"), folders: path("SSL_CERT_DIR") };
+        Ok(config)
+    }
+
+    /// Checks that everything that the server requires is set and fits together.
+    ///
+    /// # Errors
+    ///
+    /// Every setting that is missing, or the first one that does not fit.
+    pub fn validate(&self) -> Result<(), Error> {
+        let required = [
+            (!self.admin_control.base_url.is_empty(), "APP_ADMIN_CONTROL__BASE_URL", "https://admin.example.com/api"),
+            (!self.auth.jwt_secret.expose().is_empty(), "APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\""),
+        ];
+        let missing: Vec<InvalidSetting> = required
+            .into_iter()
+            .filter(|(is_set, ..)| !is_set)
+            .map(|(_, name, example)| InvalidSetting::new(name, format!("is required; for example {name}={example}")))
+            .collect();
+        if !missing.is_empty() {
+            return Err(Error(missing));
+        }
+        if self.server.workers.is_some_and(|workers| workers.get() > MAX_WORKERS) {
+            return Err(Error::of("APP_SERVER__WORKERS", format!("must be {MAX_WORKERS} or fewer")));
+        }
+        self.validate_addresses()?;
+        self.validate_store()
+    }
+
+    /// Clients and operators have separate listeners.
+    fn validate_addresses(&self) -> Result<(), Error> {
+        let (main, management) = (self.server.listen, self.management.listen);
+        let overlap = main.ip() == management.ip() || main.ip().is_unspecified() || management.ip().is_unspecified();
+        if main.port() != 0 && main.port() == management.port() && overlap {
+            return Err(Error::of("APP_MANAGEMENT__LISTEN", "must be another address than APP_SERVER__LISTEN"));
+        }
+        Ok(())
+    }
+
+    /// A bucket needs credentials: without them each request would wait for a metadata service.
+    fn validate_store(&self) -> Result<(), Error> {
+        if !self.summaries.url.expose().starts_with("s3://") {
+            return Ok(());
+        }
+        let has = |name: &str| self.aws.iter().any(|(known, _)| known == name);
+        let keys = has("AWS_ACCESS_KEY_ID") && has("AWS_SECRET_ACCESS_KEY");
+        let role =
+            ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+        if !keys && !role.into_iter().any(has) {
+            let problem = "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the AWS_… variables of a role";
+            return Err(Error::of("APP_SUMMARIES__URL", problem));
+        }
+        for (name, endpoint) in self.aws.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT")) {
+            if values::parse_base_url(endpoint.expose()).is_err() {
+                return Err(Error::of(name, "must be a URL, such as https://storage.example.com"));
+            }
+        }
+        for (name, file) in self.aws.iter().filter(|(name, _)| name.ends_with("_TOKEN_FILE")) {
+            if let Err(error) = files::require_regular(Path::new(file.expose()))
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(Error::of(name, format!("cannot be read: {error}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The variable of a setting: `server.listen` is `APP_SERVER__LISTEN`.
+fn variable_of(path: &str) -> String {
+    format!("APP_{}", path.replace('.', "__").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests;

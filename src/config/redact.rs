@@ -1,0 +1,79 @@
+//! The configuration as it may be shown: secrets stay hidden.
+
+use serde_json::Value;
+
+use super::Config;
+use crate::secret::Secret;
+
+impl Config {
+    /// Every setting with its value as it may be shown, and whether it differs from its default. `None` for no value.
+    #[must_use]
+    pub fn redacted(&self) -> Vec<(String, Option<String>, bool)> {
+        let (values, defaults) = (settings_of(self), settings_of(&Self::default()));
+        let pairs = values.into_iter().zip(defaults);
+        pairs.map(|((name, value), (_, default))| (name, value.clone(), value != default)).collect()
+    }
+}
+
+/// Every setting by the name of its variable.
+fn settings_of(config: &Config) -> Vec<(String, Option<String>)> {
+    let Ok(Value::Object(sections)) = serde_json::to_value(config) else { return Vec::new() };
+    let settings = sections.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_object().into_iter().flatten();
+        keys.map(move |(key, value)| (format!("{section}.{key}"), value))
+    });
+    settings.map(|(path, value)| (super::variable_of(&path), shown(value))).collect()
+}
+
+fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Array(elements) => {
+            let elements: Vec<String> = elements.iter().filter_map(shown).collect();
+            Some(elements.join(",")).filter(|text| !text.is_empty())
+        }
+        other => Some(other.to_string()),
+    }
+}
+
+/// A URL without its password, and without its query unless it names a file.
+pub(super) fn redact_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Secret::REDACTED.to_owned();
+    };
+    if scheme == "sqlite" || scheme == "file" {
+        return url.to_owned();
+    }
+    let (address, query) = rest.split_once('?').map_or((rest, ""), |(address, _)| (address, "?[redacted]"));
+    // The last `@`: a password may hold one that should have been encoded.
+    let address = match address.rsplit_once('@') {
+        Some((credentials, host)) => match credentials.split_once(':') {
+            Some((user, _)) => format!("{user}:{}@{host}", Secret::REDACTED),
+            None => address.to_owned(),
+        },
+        None => address.to_owned(),
+    };
+    format!("{scheme}://{address}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("sqlite://var/app.db?mode=rwc", "sqlite://var/app.db?mode=rwc"),
+            ("postgres://host/db", "postgres://host/db"),
+            ("postgres://ann@host/db", "postgres://ann@host/db"),
+            ("postgres://ann:canary@host:5432/db", "postgres://ann:[redacted]@host:5432/db"),
+            ("postgres://ann:can@ary:x@host/db", "postgres://ann:[redacted]@host/db"),
+            ("postgres://host/db?user=ann&password=canary", "postgres://host/db?[redacted]"),
+            ("redis://:canary@host:6379", "redis://:[redacted]@host:6379"),
+            ("canary", "[redacted]"),
+        ] {
+            assert_eq!(redact_url(url), shown);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The sections and their settings: one field each, with its default and its type, which parses it.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::values::{self, List, LogFormat, Origin, SecretUrl};
+use crate::loopback::AcceptedHosts;
+use crate::room::NameComparison;
+use crate::secret::Secret;
+
+/// Declares a section: a struct that refuses unknown keys, and its defaults.
+macro_rules! section {
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ty $(= $default:expr)?,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $kind,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: section!(@default $($default)?),)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// `[server]`: the main listener.
+    ServerConfig {
+        /// Address of the main listener.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+        /// Worker threads; one for each core by default.
+        workers: Option<NonZeroU16>,
+        /// Maximum number of connections over all workers.
+        max_connections: NonZeroU32 = limit(25_000),
+        /// Maximum number of requests in progress over all workers.
+        max_in_flight: NonZeroU32 = limit(5_000),
+        /// Time limit of one request, its body included.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        request_timeout: Duration = Duration::from_secs(30),
+        /// Time after which an idle connection is closed.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        keep_alive: Duration = Duration::from_secs(75),
+        /// Time of serving on after SIGTERM, no longer ready.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::shown_duration")]
+        drain_for: Duration = Duration::from_secs(5),
+        /// Time that requests in progress get to finish after that.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        shutdown_timeout: Duration = Duration::from_secs(30),
+        /// Networks whose `X-Forwarded-For` is believed.
+        trusted_proxies: List<IpNet>,
+        /// Origins whose pages may read answers.
+        cors_origins: List<Origin>,
+    }
+}
+
+section! {
+    /// `[management]`: the listener for operators.
+    ManagementConfig {
+        /// Address of the management listener.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 9090)),
+    }
+}
+
+section! {
+    /// `[admin_control]`: calls to Admin Control.
+    AdminControlConfig {
+        /// Base URL, without a slash at its end. Required.
+        #[serde(deserialize_with = "values::base_url")]
+        base_url: String,
+        /// Time limit of one call, retry and body included.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        timeout: Duration = Duration::from_secs(15),
+        /// Time limit of opening one connection: name resolution, TCP and TLS.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        connect_timeout: Duration = Duration::from_secs(1),
+        /// Maximum size of a response body, in bytes.
+        max_body_bytes: NonZeroUsize = size(4 << 20),
+        /// Maximum number of concurrent calls for each endpoint.
+        max_in_flight: NonZeroU32 = limit(512),
+        /// Value of the `Authorization` header, if there is one.
+        #[serde(deserialize_with = "values::header_value")]
+        authorization: Option<Secret>,
+    }
+}
+
+section! {
+    /// `[auth]`: this server's own tokens.
+    AuthConfig {
+        /// Secret that signs tokens. Required.
+        #[serde(deserialize_with = "values::jwt_secret")]
+        jwt_secret: Secret,
+        /// Secrets that are accepted and never used to sign.
+        previous_jwt_secrets: List<Secret>,
+        /// Lifetime of a user's token.
+        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::shown_duration")]
+        token_ttl: Duration = Duration::from_hours(1),
+        /// Lifetime of a session from its login.
+        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::shown_duration")]
+        refresh_ttl: Duration = Duration::from_hours(30 * 24),
+        /// The `iss` claim.
+        issuer: String = "proconf-app-server".to_owned(),
+        /// The `aud` claim.
+        audience: String = "proconf-app-server".to_owned(),
+    }
+}
+
+section! {
+    /// `[guests]`: callers without an account.
+    GuestsConfig {
+        /// Whether guests are let in.
+        enabled: bool = true,
+        /// Lifetime of a guest's token.
+        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::shown_duration")]
+        token_ttl: Duration = Duration::from_hours(4),
+        /// Roles that a guest may join a call with.
+        roles: List<String> = List::of(["member"]),
+    }
+}
+
+section! {
+    /// `[users]`: accounts.
+    UsersConfig {
+        /// Minimum length of a new password, in characters.
+        min_password: NonZeroUsize = size(15),
+        /// Roles that a user may join a call with.
+        roles: List<String> = List::of(["owner", "moderator", "member"]),
+    }
+}
+
+section! {
+    /// `[rooms]`: names of rooms.
+    RoomsConfig {
+        /// How names are compared.
+        names: NameComparison = NameComparison::Exact,
+    }
+}
+
+section! {
+    /// `[database]`: accounts and sessions.
+    DatabaseConfig {
+        /// `sqlite://` with a file's path, or `postgres://`.
+        #[serde(deserialize_with = "values::database_url")]
+        url: SecretUrl = SecretUrl::new("sqlite://var/app.db"),
+    }
+}
+
+section! {
+    /// `[catch_up]`: the cache of catch-ups.
+    CatchUpConfig {
+        /// Time for which an answer is fresh. Zero turns all caches off, but not the coalescing of calls.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::shown_duration")]
+        fresh_for: Duration = Duration::from_secs(5),
+        /// Time after that in which an answer may replace a failure.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::shown_duration")]
+        stale_if_error: Duration = Duration::from_mins(1),
+        /// Memory for catch-ups, in bytes.
+        max_bytes: NonZeroUsize = size(64 << 20),
+        /// Whether `X-Catch-Up-Reason` explains a missing catch-up.
+        explain_absence: bool = true,
+    }
+}
+
+section! {
+    /// `[cache]`: the cache that replicas share.
+    SharedCacheConfig {
+        /// `redis://` or `rediss://` URL; none for one replica.
+        #[serde(deserialize_with = "values::redis_url")]
+        redis_url: Option<SecretUrl>,
+    }
+}
+
+section! {
+    /// `[live]`: event streams.
+    LiveConfig {
+        /// Interval at which Admin Control is polled for a room with subscribers.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        poll_interval: Duration = Duration::from_secs(15),
+        /// Maximum number of open streams of one caller on this replica.
+        max_per_caller: NonZeroU32 = limit(10),
+    }
+}
+
+section! {
+    /// `[summaries]`: summary files.
+    SummariesConfig {
+        /// `file://` with a folder's path, or `s3://bucket/prefix`.
+        #[serde(deserialize_with = "values::store_url")]
+        url: SecretUrl = SecretUrl::new("file://var/summaries"),
+    }
+}
+
+section! {
+    /// `[log]`: the log.
+    LogConfig {
+        /// Form of a line.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// The whole configuration.
+    Config {
+        /// The main listener.
+        server: ServerConfig,
+        /// The listener for operators.
+        management: ManagementConfig,
+        /// Calls to Admin Control.
+        admin_control: AdminControlConfig,
+        /// This server's own tokens.
+        auth: AuthConfig,
+        /// Callers without an account.
+        guests: GuestsConfig,
+        /// Accounts.
+        users: UsersConfig,
+        /// Names of rooms.
+        rooms: RoomsConfig,
+        /// Accounts and sessions.
+        database: DatabaseConfig,
+        /// The cache of catch-ups.
+        catch_up: CatchUpConfig,
+        /// The cache that replicas share.
+        cache: SharedCacheConfig,
+        /// Event streams.
+        live: LiveConfig,
+        /// Summary files.
+        summaries: SummariesConfig,
+        /// The log.
+        log: LogConfig,
+        /// The `AWS_…` variables, for the summary store.
+        #[serde(skip)]
+        aws: Vec<(String, Secret)>,
+        /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, if they are set.
+        #[serde(skip)]
+        certificates: CertificatePaths,
+        /// The `Host` names that both listeners answer to. `dev` narrows it.
+        #[serde(skip)]
+        accepted_hosts: AcceptedHosts = AcceptedHosts::Any,
+    }
+}
+
+/// Where trusted certificate authorities are, instead of the machine's own list.
+#[derive(Debug, Clone, Default)]
+pub struct CertificatePaths {
+    /// A file of certificates (`SSL_CERT_FILE`).
+    pub file: Option<String>,
+    /// Folders of such files, separated by colons (`SSL_CERT_DIR`).
+    pub folders: Option<String>,
+}
+
+const fn limit(number: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(number - 1)
+}
+
+const fn size(number: usize) -> NonZeroUsize {
+    NonZeroUsize::MIN.saturating_add(number - 1)
+}

@@ -1,0 +1,202 @@
+//! How values are parsed. A message says what a value must be and never quotes a secret.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::redact::redact_url;
+use super::secret_strength;
+use crate::secret::Secret;
+
+/// The longest duration: added to the time of day, it must still be one.
+const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A list. In a file an array, elsewhere one text with commas.
+#[derive(Debug, Clone, Serialize)]
+pub struct List<T>(Vec<T>);
+
+impl List<String> {
+    pub(super) fn of<const N: usize>(elements: [&str; N]) -> Self {
+        Self(elements.map(str::to_owned).into())
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<List<T>, E> {
+        let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
+        elements.map(|element| element.parse().map_err(E::custom)).collect::<Result<_, _>>().map(List)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<List<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element::<String>()? {
+            list.push(element.parse().map_err(A::Error::custom)?);
+        }
+        Ok(List(list))
+    }
+}
+
+/// A URL that may hold a password: displayed without it.
+#[derive(Clone)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    pub(super) fn new(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+
+    /// The URL with its password.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact_url(&self.0))
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&redact_url(&self.0))
+    }
+}
+
+/// An exact web origin: `https://app.example.com`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Origin(pub String);
+
+impl FromStr for Origin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match url::Url::parse(text) {
+            Ok(url) if url.origin().ascii_serialization() == text => Ok(Self(text.to_owned())),
+            _ => Err("must be exact origins: scheme, host and, unless it is the default, port"),
+        }
+    }
+}
+
+/// Form of the log's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Declares functions for serde's `deserialize_with`, each around a parser of texts.
+macro_rules! parsed_by {
+    ($($name:ident: $kind:ty = $parse:expr;)*) => {
+        $(pub(super) fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$kind, D::Error> {
+            let parse: fn(&str) -> Result<$kind, &'static str> = $parse;
+            parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+        })*
+    };
+}
+
+parsed_by! {
+    // Zero or longer.
+    duration: Duration = |text| parse_duration(text, Duration::ZERO);
+    positive_duration: Duration = |text| parse_duration(text, Duration::from_nanos(1));
+    // Lifetimes of tokens count in seconds.
+    whole_seconds: Duration = |text| parse_duration(text, Duration::from_secs(1));
+    base_url: String = parse_base_url;
+    header_value: Option<Secret> = |text| {
+        let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if printable { Ok(Some(Secret::new(text))) } else { Err("must be printable ASCII") }
+    };
+    jwt_secret: Secret = |text| secret_strength::check(text).map(|()| Secret::new(text));
+    database_url: SecretUrl = |text| {
+        parse_url(text, &["sqlite://", "postgres://", "postgresql://"])
+            .ok_or("must be sqlite:// with a file's path, or postgres://")
+    };
+    redis_url: Option<SecretUrl> = |text| {
+        let url = parse_url(text, &["redis://", "rediss://"]).ok_or("must be a URL like redis://[user:password@]host:port[/database], or rediss:// for TLS")?;
+        Ok(Some(url))
+    };
+    store_url: SecretUrl = |text| {
+        parse_url(text, &["file://", "s3://"]).ok_or("must be file:// with a folder's path, or s3://bucket/prefix")
+    };
+}
+
+impl FromStr for Secret {
+    type Err = &'static str;
+
+    /// Parses an element of a list of secrets that sign tokens.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        secret_strength::check(text).map(|()| Self::new(text))
+    }
+}
+
+fn parse_url(text: &str, schemes: &[&str]) -> Option<SecretUrl> {
+    let known = schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    known.then(|| SecretUrl::new(text))
+}
+
+fn parse_duration(text: &str, min: Duration) -> Result<Duration, &'static str> {
+    let duration = humantime::parse_duration(text).map_err(|_| "must be a number with ms, s, m, h or d, such as 30s")?;
+    match duration {
+        long if long > MAX_DURATION => Err("must be less than 100 years"),
+        short if short < min && min == Duration::from_secs(1) => Err("must be 1s or longer"),
+        short if short < min => Err("must be longer than zero"),
+        duration => Ok(duration),
+    }
+}
+
+/// Normalises Admin Control's base URL and removes the slash at its end.
+pub(super) fn parse_base_url(text: &str) -> Result<String, &'static str> {
+    let url = url::Url::parse(text).map_err(|_| "must be a URL, such as https://admin.example.com/api")?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("must begin with http:// or https:// and a host");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must hold no user name or password; APP_ADMIN_CONTROL__AUTHORIZATION is for that");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must have no query and no fragment");
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Serialises a duration as it is written.
+pub(super) fn shown_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}

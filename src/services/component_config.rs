@@ -1,0 +1,127 @@
+//! What each component takes of the configuration, and the checks that only a component can make.
+
+use std::path::Path;
+
+use crate::accounts::SessionConfig;
+use crate::admin_control::{self, RootCertificates};
+use crate::cache::{CacheConfig, redis};
+use crate::caller::Roles;
+use crate::config::{CertificatePaths, Config, Error};
+use crate::middleware::cors::Origins;
+use crate::secret::Secret;
+use crate::{db, files, jwt, summaries};
+
+/// Checks everything that the server is configured with.
+///
+/// # Errors
+///
+/// Every required setting that is missing, or the first one that is not valid.
+pub fn validate(config: &Config) -> Result<(), Error> {
+    config.validate()?;
+    db::accepts(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
+    if let Some(url) = &config.cache.redis_url {
+        let expected = "must be a URL like redis://[user:password@]host:port[/database], or rediss:// for TLS";
+        redis::check_url(&Secret::new(url.expose())).map_err(|_| Error::of("APP_CACHE__REDIS_URL", expected))?;
+    }
+    admin_control(config)?;
+    summaries(config).map(drop)
+}
+
+/// Sentences on settings that are valid and unwise.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<&'static str> {
+    let mut warnings = config.warnings();
+    if db::is_exposed(config.database.url.expose()) {
+        warnings.push("APP_DATABASE__URL is a file that other users can read, with hashes of passwords in it: chmod 600");
+    }
+    warnings
+}
+
+/// The client of Admin Control.
+///
+/// # Errors
+///
+/// The variable that names certificate authorities, if they cannot be read.
+pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
+    let calls = &config.admin_control;
+    let tls = calls.base_url.starts_with("https://");
+    Ok(admin_control::Config {
+        base_url: calls.base_url.clone(),
+        timeout: calls.timeout,
+        connect_timeout: calls.connect_timeout,
+        max_body_bytes: calls.max_body_bytes.get(),
+        max_in_flight: calls.max_in_flight.get() as usize,
+        authorization: calls.authorization.clone(),
+        // Unused certificate paths are not validated.
+        root_certificates: tls.then(|| root_certificates(config)).transpose()?,
+    })
+}
+
+/// The summary store.
+///
+/// # Errors
+///
+/// As [`admin_control`].
+pub fn summaries(config: &Config) -> Result<summaries::Rules, Error> {
+    let url = config.summaries.url.expose().to_owned();
+    let named = config.certificates.file.is_some() || config.certificates.folders.is_some();
+    let authorities = if named && url.starts_with("s3://") {
+        root_certificates(config)?.configured().map(<[u8]>::to_vec).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(summaries::Rules { url, aws: config.aws.clone(), authorities })
+}
+
+fn root_certificates(config: &Config) -> Result<RootCertificates, Error> {
+    let CertificatePaths { file, folders } = &config.certificates;
+    let variable = match (file, folders) {
+        (None, None) => return Ok(RootCertificates::system()),
+        (Some(_), None) => RootCertificates::FILE,
+        (None, Some(_)) => RootCertificates::DIRECTORIES,
+        (Some(_), Some(_)) => "SSL_CERT_FILE and SSL_CERT_DIR",
+    };
+    let regular = file.as_ref().map_or(Ok(()), |file| files::require_regular(Path::new(file)));
+    regular
+        .map_err(|error| error.to_string())
+        .and_then(|()| RootCertificates::load(file.as_deref(), folders.as_deref()))
+        .map_err(|error| Error::of(variable, format!("must lead to certificates in PEM: {error}")))
+}
+
+/// Signing and verification of tokens.
+pub(crate) fn tokens(config: &Config) -> jwt::Rules {
+    let auth = &config.auth;
+    jwt::Rules {
+        secret: auth.jwt_secret.clone(),
+        previous_secrets: auth.previous_jwt_secrets.to_vec(),
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        user_ttl: auth.token_ttl,
+        guest_ttl: config.guests.enabled.then_some(config.guests.token_ttl),
+        room_names: config.rooms.names,
+    }
+}
+
+/// Sessions.
+pub(crate) fn sessions(config: &Config) -> SessionConfig {
+    let auth = &config.auth;
+    let secrets = std::iter::once(&auth.jwt_secret).chain(auth.previous_jwt_secrets.iter()).cloned().collect();
+    SessionConfig { session_ttl: auth.refresh_ttl, secrets }
+}
+
+pub(super) fn roles(config: &Config) -> Roles {
+    Roles { of_users: config.users.roles.to_vec(), of_guests: config.guests.roles.to_vec() }
+}
+
+pub(super) fn catch_up_cache(config: &Config) -> CacheConfig {
+    let catch_up = &config.catch_up;
+    CacheConfig {
+        fresh_for: catch_up.fresh_for,
+        stale_if_error: catch_up.stale_if_error,
+        max_bytes: catch_up.max_bytes.get() as u64,
+    }
+}
+
+pub(super) fn origins(config: &Config) -> Origins {
+    Origins(config.server.cors_origins.iter().map(|origin| origin.0.clone()).collect())
+}
