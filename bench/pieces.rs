@@ -8,12 +8,12 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::FutureExt as _;
 use proconf_app_server::admin_control;
+use proconf_app_server::auth::token::{Rules, Tokens};
 use proconf_app_server::cache::{CacheConfig, Envelope, FetchError as _, ResponseCache};
 use proconf_app_server::clock::Clock;
-use proconf_app_server::json::Object;
-use proconf_app_server::jwt::{Rules, Tokens};
 use proconf_app_server::room::NameComparison;
 use proconf_app_server::secret::Secret;
+use proconf_app_server::strict_json::Object;
 use serde_json::value::RawValue;
 
 fn main() -> Result<(), Box<dyn Error>> {

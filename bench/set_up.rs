@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use proconf_app_server::auth::token::{Rules, Tokens};
 use proconf_app_server::clock::Clock;
-use proconf_app_server::jwt::{Rules, Tokens};
 use proconf_app_server::room::NameComparison;
 use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::secret::Secret;

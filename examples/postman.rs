@@ -5,7 +5,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "an index into JSON that is not there is null")]
 
-use proconf_app_server::openapi;
+use proconf_app_server::routes::openapi;
 use serde_json::{Value, json};
 
 fn main() {

@@ -45,3 +45,9 @@ impl fmt::Debug for Clock {
         f.debug_tuple("Clock").field(&self.now()).finish()
     }
 }
+
+/// Returns a duration in milliseconds, at most [`i64::MAX`].
+#[must_use]
+pub fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

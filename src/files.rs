@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::random;
+use crate::secret;
 
 /// Creates a folder, and those above it, that only this user can enter. One that exists keeps its mode.
 ///
@@ -56,7 +56,7 @@ pub fn can_be_written(folder: &Path) -> io::Result<()> {
     let here = Path::new(".");
     let there = folder.ancestors().map(|ancestor| if ancestor.as_os_str().is_empty() { here } else { ancestor });
     let nearest = there.into_iter().find(|ancestor| ancestor.exists()).unwrap_or(here);
-    let probe = nearest.join(format!(".{}", random::id()));
+    let probe = nearest.join(format!(".{}", secret::random_id()));
     create_private_file(&probe)?;
     fs::remove_file(probe)
 }

@@ -1,7 +1,9 @@
-//! A text that must not be shown: keys, passwords, URLs that hold one.
+//! Secrets that redact themselves, and random identifiers and secrets.
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize, Serializer};
 
 /// Shows as `[redacted]`, whoever prints it.
@@ -33,5 +35,30 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.0.is_empty() { "" } else { Self::REDACTED })
+    }
+}
+
+/// Returns an identifier: 128 random bits, as 22 characters of `A-Z a-z 0-9 - _`.
+#[must_use]
+pub fn random_id() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
+}
+
+/// Returns a secret: 256 random bits, as 43 characters of `A-Z a-z 0-9 - _`.
+#[must_use]
+pub fn random_secret() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_of_ten_thousand_calls_differ() {
+        let ids: HashSet<String> = (0..10_000).map(|_| random_id()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(ids.iter().all(|id| id.len() == 22));
     }
 }

@@ -2,8 +2,8 @@
 //! was typed.
 
 use super::{Error, Session};
-use crate::asker::Asker;
 use crate::db::SessionRecord;
+use crate::request_context::RequestContext;
 use crate::telemetry::metrics::{CounterVec, LOGINS, Registry, TOKEN_REFRESHES};
 
 /// Counts how logins and refreshes ended. Clones count together; the default counts nothing.
@@ -24,7 +24,7 @@ impl AccountMetrics {
     }
 }
 
-pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, asker: &Asker, metrics: &AccountMetrics) {
+pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, asker: &RequestContext, metrics: &AccountMetrics) {
     let (client, request_id) = (asker.client(), asker.request_id());
     let outcome = match login {
         Ok(_) => {
@@ -55,7 +55,7 @@ pub(super) fn refresh(refreshed: &Result<Session, Error>, metrics: &AccountMetri
 }
 
 /// Logs a refresh token without a session. The account is not known.
-pub(super) fn refresh_refused(asker: &Asker) {
+pub(super) fn refresh_refused(asker: &RequestContext) {
     log::info!(
         event = "token-refused",
         reason = "no refresh token in force",
@@ -66,7 +66,7 @@ pub(super) fn refresh_refused(asker: &Asker) {
 }
 
 /// Logs and counts a reused token. It is counted as refused too.
-pub(super) fn reused(session: &SessionRecord, asker: &Asker, metrics: &AccountMetrics) {
+pub(super) fn reused(session: &SessionRecord, asker: &RequestContext, metrics: &AccountMetrics) {
     metrics.refreshes.increment("reused");
     log::warn!(
         event = "refresh-reused",
@@ -78,6 +78,6 @@ pub(super) fn reused(session: &SessionRecord, asker: &Asker, metrics: &AccountMe
     );
 }
 
-pub(super) fn logout(user: &str, asker: &Asker) {
+pub(super) fn logout(user: &str, asker: &RequestContext) {
     log::info!(event = "logout", client:% = asker.client(), user, request_id = asker.request_id(); "logout");
 }

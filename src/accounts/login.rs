@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::login_limit::LoginAttempt;
-use super::{Accounts, Error, Session, email, events, milliseconds, new_password, password, refresh_token, run_detached};
-use crate::asker::Asker;
+use super::{Accounts, Error, Session, email, events, password, password_policy, refresh_token, run_detached};
+use crate::clock::milliseconds;
 use crate::db::{NewSession, SessionRecord, User};
-use crate::random;
+use crate::request_context::RequestContext;
+use crate::secret;
 
 impl Accounts {
     /// Starts a session for `asker`.
@@ -18,9 +19,9 @@ impl Accounts {
     /// # Errors
     ///
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
-    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &Asker) -> Result<Session, Error> {
+    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &RequestContext) -> Result<Session, Error> {
         let email = email::normalise(email)?;
-        new_password::check_length(password)?;
+        password_policy::check_length(password)?;
         let attempt = LoginAttempt::new(&email, asker.client());
         // Cancelling a queued login has no side effects.
         let permit = self.wait_for_permit(&attempt).await;
@@ -87,9 +88,9 @@ impl Accounts {
 
     /// `None` if the account was disabled or got another password meanwhile.
     async fn start_session(&self, attempt: &LoginAttempt, user: User, password: &str) -> Result<Option<Session>, Error> {
-        let refresh_token = random::secret();
+        let refresh_token = secret::random_secret();
         let now = self.clock.unix_milliseconds();
-        let record = SessionRecord { id: random::id(), user_id: user.id, email: user.email, name: user.name };
+        let record = SessionRecord { id: secret::random_id(), user_id: user.id, email: user.email, name: user.name };
         let new = NewSession {
             id: record.id.clone(),
             user_id: record.user_id.clone(),
@@ -125,17 +126,17 @@ mod tests {
 
     use super::*;
     use crate::accounts::{Revocations, SessionConfig};
-    use crate::background::Background;
+    use crate::auth::token::{Rules, Tokens};
     use crate::clock::Clock;
     use crate::db::Database;
-    use crate::jwt::{Rules, Tokens};
+    use crate::runtime::BackgroundRuntime;
     use crate::secret::Secret;
 
     #[actix_rt::test]
     async fn cancelled_login_in_the_queue_has_no_side_effects() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
         let (secret, ttl) = (Secret::new("a secret of thirty-two bytes or more"), Duration::from_hours(1));
         let config = SessionConfig { session_ttl: ttl, secrets: vec![secret.clone()] };
         let rules = Rules {
@@ -154,7 +155,7 @@ mod tests {
         for _ in 0..std::thread::available_parallelism().unwrap().get() {
             busy.push(accounts.hasher.acquire().await.unwrap());
         }
-        let asker = Asker::nobody();
+        let asker = RequestContext::nobody();
         for _ in 0..20 {
             let queued = accounts.log_in("ann@example.com", "guess", &asker);
             assert!(tokio::time::timeout(Duration::from_millis(50), queued).await.is_err(), "no permit is free");

@@ -5,14 +5,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::{Error, milliseconds, refresh_token};
-use crate::db::{Database, LoginFailures};
+use super::{Error, refresh_token};
+use crate::clock::milliseconds;
+use crate::db::{Database, KNOWN_ADDRESS_RETENTION, LoginFailures};
 
 /// How far the clocks of replicas may be apart.
 const SKEW: Duration = Duration::from_mins(1);
-/// How long a success makes an address a known one of its account.
-pub(super) const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
-
 /// What a scope allows.
 struct Policy {
     /// Failures that cost no pause.
@@ -61,7 +59,7 @@ impl LoginAttempt {
     pub(super) async fn check(&self, database: &Database, now: i64) -> Result<(), Error> {
         let Self { address, account_and_address, account } = self.clone();
         let [of_address, of_both, of_account] = database.login_failures([address, account_and_address, account]).await?;
-        let is_known_address = of_both.succeeded_at > now - milliseconds(KNOWN_FOR);
+        let is_known_address = of_both.succeeded_at > now - milliseconds(KNOWN_ADDRESS_RETENTION);
         let mut pause = ADDRESS.pause(of_address, now).max(ACCOUNT_AND_ADDRESS.pause(of_both, now));
         // Guesses from elsewhere do not lock out the account's owner.
         if !is_known_address {
@@ -113,7 +111,7 @@ fn network_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::background::Background;
+    use crate::runtime::BackgroundRuntime;
 
     const START: i64 = 1_800_000_000_000;
 
@@ -121,7 +119,7 @@ mod tests {
     async fn database() -> (Database, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        (Database::open(&url, Background::start().unwrap()).await.unwrap(), folder)
+        (Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap(), folder)
     }
 
     /// Fails a login whenever one is allowed, every `step` milliseconds; returns the times of the failures.

@@ -1,31 +1,30 @@
 //! Accounts: logins, the limit on failed ones, and sessions.
 
+pub mod admin;
 mod email;
 mod events;
 mod login;
 mod login_limit;
-pub mod management;
-mod new_password;
 mod password;
+mod password_policy;
 mod refresh_token;
-mod revocations;
 mod session;
-mod stream_lease;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use events::AccountMetrics;
-pub use revocations::{Revocations, Watch};
 pub use session::Session;
-pub use stream_lease::StreamLease;
 
-use crate::asker::Asker;
-use crate::background::GivenUp;
-use crate::caller::StreamTicket;
-use crate::clock::Clock;
+use crate::auth::principal::Principal;
+use crate::auth::principal::StreamTicket;
+use crate::auth::revocations::Revocations;
+use crate::auth::stream_lease::StreamLease;
+use crate::auth::token::Tokens;
+use crate::clock::{Clock, milliseconds};
 use crate::db::{self, Database, Refresh, SessionRecord};
-use crate::jwt::Tokens;
+use crate::request_context::RequestContext;
+use crate::runtime::GivenUp;
 use crate::secret::Secret;
 
 /// For so long a spent refresh token answers with the very same successor: an answer that was lost must log nobody out.
@@ -123,7 +122,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
-    pub async fn refresh(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<Session, Error> {
+    pub async fn refresh(self: &Arc<Self>, token: &str, asker: &RequestContext) -> Result<Session, Error> {
         // A task of its own: a client that sends a reused token and disconnects must not keep its session alive.
         let (this, token, asker) = (Arc::clone(self), token.to_owned(), asker.clone());
         run_detached(async move {
@@ -134,7 +133,7 @@ impl Accounts {
         .await
     }
 
-    async fn rotate(&self, token: &str, asker: &Asker) -> Result<Session, Error> {
+    async fn rotate(&self, token: &str, asker: &RequestContext) -> Result<Session, Error> {
         let now = self.clock.unix_milliseconds();
         let successor = self.rotation_keys.successor_of(token);
         let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
@@ -168,7 +167,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn log_out(self: &Arc<Self>, token: &str, asker: &Asker) -> Result<(), Error> {
+    pub async fn log_out(self: &Arc<Self>, token: &str, asker: &RequestContext) -> Result<(), Error> {
         // A task of its own: a page that is closed logs out and disconnects.
         let (this, hash, asker) = (Arc::clone(self), refresh_token::hash(token), asker.clone());
         run_detached(async move {
@@ -189,6 +188,12 @@ impl Accounts {
     /// [`Error::Database`].
     pub async fn redeem_ticket(&self, ticket: &StreamTicket) -> Result<bool, Error> {
         Ok(self.database.use_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?)
+    }
+
+    /// Grants `caller` a stream until `expires_at` (seconds since 1970-01-01 UTC).
+    #[must_use]
+    pub fn lease_stream(&self, caller: &Principal, expires_at: i64) -> StreamLease {
+        StreamLease::new(caller, expires_at, self.revocations.clone(), self.clock.clone())
     }
 
     /// `false` if it had been revoked before.
@@ -218,11 +223,7 @@ async fn run_detached<T: 'static>(work: impl Future<Output = Result<T, Error>> +
 }
 
 /// Logs why `asker` gets a 401.
-fn refused(asker: &Asker) -> Error {
+fn refused(asker: &RequestContext) -> Error {
     events::refresh_refused(asker);
     Error::WrongCredentials
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

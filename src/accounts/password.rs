@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Error;
-use crate::background::LowPriorityPool;
+use crate::runtime::LowPriorityPool;
 
 /// How long a login waits for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);

@@ -36,7 +36,7 @@ impl RotationKeys {
             let derived = hmac::sign(&Key::new(HMAC_SHA256, secret.expose().as_bytes()), PURPOSE);
             Key::new(HMAC_SHA256, derived.as_ref())
         });
-        let in_force = keys.next().unwrap_or_else(|| Key::new(HMAC_SHA256, crate::random::secret().as_bytes()));
+        let in_force = keys.next().unwrap_or_else(|| Key::new(HMAC_SHA256, crate::secret::random_secret().as_bytes()));
         Self { in_force, previous: keys.collect() }
     }
 

@@ -18,7 +18,7 @@ use super::pool::{Pool, PoolConnector};
 use super::response;
 use super::transport::Target;
 use super::{Config, EndpointLimits, Error};
-use crate::asker::Asker;
+use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
@@ -47,7 +47,7 @@ pub struct AdminControl {
     pub(super) config: Rc<Config>,
     limits: EndpointLimits,
     metrics: Option<Arc<dyn CallMetrics>>,
-    context: Option<Asker>,
+    context: Option<RequestContext>,
 }
 
 impl AdminControl {
@@ -70,7 +70,7 @@ impl AdminControl {
 
     /// Returns a client whose calls carry the request id and trace of `context`, and nothing else of the request.
     #[must_use]
-    pub fn with_context(&self, context: &Asker) -> Self {
+    pub fn with_context(&self, context: &RequestContext) -> Self {
         Self { context: Some(context.clone()), ..self.clone() }
     }
 

@@ -4,7 +4,7 @@ use awc::http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::Error;
-use crate::json::Object;
+use crate::strict_json::Object;
 
 /// The depth that `serde_json` parses by default.
 const MAX_DEPTH: usize = 128;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::connection_state::{ConnectionState, ConnectionTimeouts};
+use crate::response::connection_state::{ConnectionState, ConnectionTimeouts};
 use crate::telemetry::metrics::Gauge;
 
 /// How often a connection is looked at while nothing is due.
@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_mins(1);
 const ABANDONED: Duration = Duration::from_secs(1);
 
 /// A client connection.
-pub struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     state: Rc<ConnectionState>,
     timeouts: ConnectionTimeouts,
@@ -39,7 +39,7 @@ pub struct Connection {
 impl Connection {
     /// Wraps an accepted stream, and counts it until it is dropped.
     #[must_use]
-    pub fn new(stream: TcpStream, timeouts: ConnectionTimeouts, open_connections: Gauge) -> Self {
+    pub(super) fn new(stream: TcpStream, timeouts: ConnectionTimeouts, open_connections: Gauge) -> Self {
         open_connections.increment(1.0);
         Self {
             stream,
@@ -57,7 +57,7 @@ impl Connection {
 
     /// Returns the state that its requests share.
     #[must_use]
-    pub fn state(&self) -> Rc<ConnectionState> {
+    pub(super) fn state(&self) -> Rc<ConnectionState> {
         Rc::clone(&self.state)
     }
 

@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use crate::connection_state::{ConnectionState, ConnectionTimeouts, InFlight};
+use crate::response::connection_state::{ConnectionState, ConnectionTimeouts, InFlight};
 use crate::telemetry::metrics::Gauge;
 
 /// How much of a response is buffered before it is written, in bytes. With bodies in slices of 16 KiB
@@ -34,7 +34,7 @@ const UNSENT: u32 = 64 * 1024;
 
 /// How a listener serves.
 #[derive(Clone)]
-pub struct ListenerConfig {
+pub(super) struct ListenerConfig {
     /// Worker threads.
     pub workers: usize,
     /// The most connections, over all workers. Those beyond it wait in the listen queue.
@@ -52,7 +52,7 @@ pub struct ListenerConfig {
 /// # Errors
 ///
 /// If the address is taken, or not this machine's.
-pub fn listen(address: SocketAddr, timeouts: &ConnectionTimeouts) -> io::Result<TcpListener> {
+pub(super) fn listen(address: SocketAddr, timeouts: &ConnectionTimeouts) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server must not wait for the connections of the previous one. Accepted sockets inherit the rest.
     socket.set_reuse_address(true)?;
@@ -75,7 +75,7 @@ pub fn listen(address: SocketAddr, timeouts: &ConnectionTimeouts) -> io::Result<
 /// # Errors
 ///
 /// If the listener can't be used.
-pub fn serve<F, I, S, B>(listener: TcpListener, config: &ListenerConfig, factory: F) -> io::Result<Server>
+pub(super) fn serve<F, I, S, B>(listener: TcpListener, config: &ListenerConfig, factory: F) -> io::Result<Server>
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin_control::{AdminControl, Caching, Endpoint, Error};
-use crate::asker::Asker;
+use crate::request_context::RequestContext;
 use crate::room::RoomName;
 use crate::telemetry::metrics::Registry;
 
@@ -69,7 +69,12 @@ impl Responses {
     /// # Errors
     ///
     /// Admin Control's.
-    pub async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>, asker: &Asker) -> Result<CachedResponse, Error> {
+    pub async fn get(
+        &self,
+        endpoint: Endpoint,
+        room: Option<&RoomName>,
+        asker: &RequestContext,
+    ) -> Result<CachedResponse, Error> {
         self.get_within(self.fresh_for(endpoint), endpoint, room, asker).await
     }
 
@@ -83,7 +88,7 @@ impl Responses {
         max_age: Duration,
         endpoint: Endpoint,
         room: Option<&RoomName>,
-        asker: &Asker,
+        asker: &RequestContext,
     ) -> Result<CachedResponse, Error> {
         let fetch = || {
             let (admin_control, room) = (self.admin_control.with_context(asker), room.cloned());

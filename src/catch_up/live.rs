@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::reason::Rooms;
 use crate::admin_control::{Endpoint, Error};
-use crate::asker::Asker;
 use crate::cache::Envelope;
+use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
 /// The shortest time between two polls of a room, whatever the age of what the first one found.
@@ -135,7 +135,7 @@ impl Poll {
         // What is fresh for everybody is fresh for watchers too, and as they ask rarely, so is what others got in between.
         let responses = &self.source.responses;
         let every = self.live.0.every.max(responses.fresh_for(Endpoint::CallCatchUp));
-        let read = responses.get_within(every, Endpoint::CallCatchUp, Some(&self.room), &Asker::nobody()).await;
+        let read = responses.get_within(every, Endpoint::CallCatchUp, Some(&self.room), &RequestContext::nobody()).await;
         let after = |pause: Duration| Instant::now() + pause.max(SHORTEST);
         match read {
             Ok(response) => {
@@ -166,12 +166,12 @@ impl Poll {
 
     /// Whether no call goes on in the room. Not to find out means that one does.
     async fn nothing_goes_on(&self) -> bool {
-        let status = timeout(ENDED_WITHIN, self.source.is_transcribed(&self.room, &Asker::nobody())).await;
+        let status = timeout(ENDED_WITHIN, self.source.is_transcribed(&self.room, &RequestContext::nobody())).await;
         matches!(status, Ok(Err(Error::NotFound)))
     }
 
     async fn has_ended(&self) -> bool {
-        timeout(ENDED_WITHIN, self.source.has_ended(&self.room, &Asker::nobody())).await == Ok(Ok(true))
+        timeout(ENDED_WITHIN, self.source.has_ended(&self.room, &RequestContext::nobody())).await == Ok(Ok(true))
     }
 
     fn shows_something(&self) -> bool {

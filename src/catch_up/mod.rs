@@ -7,9 +7,9 @@ pub mod stream_limit;
 use std::rc::Rc;
 
 use crate::admin_control::{self, Endpoint};
-use crate::asker::Asker;
+use crate::auth::principal::Principal;
 use crate::cache::{CachedResponse, Envelope, Responses};
-use crate::caller::Caller;
+use crate::request_context::RequestContext;
 use crate::room::{NameComparison, RoomName};
 use live::{Live, Watching};
 pub use reason::Reason;
@@ -58,7 +58,7 @@ impl CatchUp {
     /// # Errors
     ///
     /// [`Error::Forbidden`].
-    pub fn watch(&self, caller: &Caller, room: &RoomName) -> Result<Watching, Error> {
+    pub fn watch(&self, caller: &Principal, room: &RoomName) -> Result<Watching, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
@@ -70,7 +70,7 @@ impl CatchUp {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName, asker: &Asker) -> Result<CaughtUp, Error> {
+    pub async fn read(&self, caller: &Principal, room: &RoomName, asker: &RequestContext) -> Result<CaughtUp, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }
@@ -84,7 +84,7 @@ impl CatchUp {
         }
     }
 
-    async fn reason(&self, room: &RoomName, asker: &Asker) -> Option<Reason> {
+    async fn reason(&self, room: &RoomName, asker: &RequestContext) -> Option<Reason> {
         if self.explain_absence { Some(self.rooms.reason(room, asker).await) } else { None }
     }
 }

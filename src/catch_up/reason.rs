@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::admin_control::{Endpoint, Error};
-use crate::asker::Asker;
 use crate::cache::Responses;
+use crate::request_context::RequestContext;
 use crate::room::{NameComparison, RoomName};
 
 /// How long a caller may wait for the reason.
@@ -71,7 +71,7 @@ impl Rooms {
     }
 
     /// Finds the reason why `room` has no catch-up. A failure to find it is no error.
-    pub(super) async fn reason(&self, room: &RoomName, asker: &Asker) -> Reason {
+    pub(super) async fn reason(&self, room: &RoomName, asker: &RequestContext) -> Reason {
         let reason = async {
             match self.is_transcribed(room, asker).await {
                 Ok(false) => Reason::TranscriptionOff,
@@ -83,14 +83,14 @@ impl Rooms {
     }
 
     /// Whether the call in `room` is transcribed; [`Error::NotFound`] if none goes on.
-    pub(super) async fn is_transcribed(&self, room: &RoomName, asker: &Asker) -> Result<bool, Error> {
+    pub(super) async fn is_transcribed(&self, room: &RoomName, asker: &RequestContext) -> Result<bool, Error> {
         let response = self.responses.get(Endpoint::SessionsStatus, Some(room), asker).await?;
         let status: Status = serde_json::from_slice(response.envelope.data()).map_err(|_| Error::NotTheEnvelope)?;
         Ok(status.transcript_status)
     }
 
     /// Whether `room` is among the ended meetings.
-    pub(super) async fn has_ended(&self, room: &RoomName, asker: &Asker) -> Result<bool, Error> {
+    pub(super) async fn has_ended(&self, room: &RoomName, asker: &RequestContext) -> Result<bool, Error> {
         let response = self.responses.get(Endpoint::Meetings, None, asker).await?;
         let mut ended = self.ended.borrow_mut();
         if ended.etag != response.envelope.etag() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::caller::Caller;
+use crate::auth::principal::Principal;
 
 /// Counts the open streams of each caller. Clones share the counts.
 #[derive(Clone)]
@@ -38,10 +38,10 @@ impl StreamLimit {
 
     /// Counts one more stream of `caller`; `None` if it has as many as it may.
     #[must_use]
-    pub fn acquire(&self, caller: &Caller) -> Option<StreamPermit> {
+    pub fn acquire(&self, caller: &Principal) -> Option<StreamPermit> {
         let holder = match caller {
-            Caller::User { id, .. } => Holder::User(Arc::clone(id)),
-            Caller::Guest { id, .. } => Holder::Guest(Arc::clone(id)),
+            Principal::User { id, .. } => Holder::User(Arc::clone(id)),
+            Principal::Guest { id, .. } => Holder::Guest(Arc::clone(id)),
         };
         let mut all = self.0.open();
         let count = all.get(&holder).copied().unwrap_or(0);
@@ -77,8 +77,8 @@ mod tests {
     use super::*;
     use crate::room::NameComparison;
 
-    fn user(id: &str, session: &str) -> Caller {
-        Caller::User { id: id.into(), session: session.into() }
+    fn user(id: &str, session: &str) -> Principal {
+        Principal::User { id: id.into(), session: session.into() }
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn other_caller_has_its_own_count() {
         let limit = StreamLimit::new(1);
-        let guest = Caller::Guest { id: "a".into(), room: NameComparison::Exact.parse("r1").unwrap() };
+        let guest = Principal::Guest { id: "a".into(), room: NameComparison::Exact.parse("r1").unwrap() };
         let permits = [limit.acquire(&user("a", "s")), limit.acquire(&user("b", "s")), limit.acquire(&guest)];
         assert!(permits.iter().all(Option::is_some), "a guest is no user, whatever its id");
         assert!(limit.acquire(&guest).is_none());

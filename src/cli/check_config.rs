@@ -7,21 +7,21 @@ use std::path::Path;
 
 use super::Error;
 use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits, RootCertificates};
-use crate::background::Background;
+use crate::app;
 use crate::cache::redis;
 use crate::config::Config;
 use crate::db;
-use crate::services;
+use crate::runtime::BackgroundRuntime;
 use crate::summaries::Store;
 use crate::telemetry::escape;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let config = Config::load(&super::environment::read()?, config)?;
-    services::validate(&config)?;
+    app::validate(&config)?;
     // With nobody left to read, the exit code still says what was found.
     super::tell(&effective(&config))?;
     let checks = super::block_on(async { Ok(check(&config).await) })?;
-    for what in services::warnings(&config) {
+    for what in app::warnings(&config) {
         super::tell(&format!("# warning: {what}\n"))?;
     }
     let mut unreachable = Vec::new();
@@ -69,11 +69,11 @@ struct Check {
 
 async fn check(config: &Config) -> Vec<Check> {
     let database = db::preflight(config.database.url.expose()).await.map_err(|error| error.to_string());
-    let admin_control = match services::admin_control_config(config) {
+    let admin_control = match app::admin_control_config(config) {
         Ok(rules) => admin_control(&rules).await,
         Err(error) => Err(error.to_string()),
     };
-    let summaries = match (services::summaries_config(config), Background::start()) {
+    let summaries = match (app::summaries_config(config), BackgroundRuntime::start()) {
         (Ok(rules), Ok(background)) => Store::reach(&rules, background).await,
         (Err(error), _) => Err(error.to_string()),
         (_, Err(error)) => Err(error.to_string()),
@@ -86,7 +86,7 @@ async fn check(config: &Config) -> Vec<Check> {
         Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries.map(str::to_owned) },
     ];
     if let Some(url) = &config.cache.redis_url {
-        let outcome = redis::check(&services::redis_config(url, config)).await.map(|()| "it can be used".to_owned());
+        let outcome = redis::check(&app::redis_config(url, config)).await.map(|()| "it can be used".to_owned());
         checks.push(Check { what: "shared cache", setting: "APP_CACHE__REDIS_URL", outcome });
     }
     checks

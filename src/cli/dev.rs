@@ -7,18 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
-use crate::accounts::{self, Accounts, Revocations, management};
-use crate::asker::Asker;
-use crate::background::Background;
+use crate::accounts::{self, Accounts, admin};
+use crate::app::{self, App};
+use crate::auth::revocations::Revocations;
+use crate::auth::token::Tokens;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::Database;
 use crate::files;
-use crate::jwt::Tokens;
 use crate::loopback::AcceptedHosts;
-use crate::random;
-use crate::server::Server;
-use crate::services;
+use crate::request_context::RequestContext;
+use crate::runtime::BackgroundRuntime;
+use crate::secret;
 
 const EMAIL: &str = "demo@example.com";
 const NAME: &str = "Demo";
@@ -35,7 +35,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     super::block_on(async move {
         let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let mut config = Config::load(&over(environment.clone(), sandbox.base_url()), config)?;
-        services::validate(&config)?;
+        app::validate(&config)?;
         let (usual, management) = (config.server.listen, config.management.listen);
         for (setting, address) in [("APP_SERVER__LISTEN", usual), ("APP_MANAGEMENT__LISTEN", management)] {
             if !address.ip().is_loopback() {
@@ -52,7 +52,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         write_sample_summary()?;
         let token = demo_token(&config).await?;
         let control = sandbox.control_url();
-        let server = Server::bind(&config, &Clock::system(), dropped).await?;
+        let server = App::bind(&config, &Clock::system(), dropped).await?;
         actix_rt::spawn(sandbox.run());
         // Before the greeting: who reads it may stop us at once.
         let told = super::told_to_stop()?;
@@ -80,7 +80,7 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
     set("APP_ADMIN_CONTROL__AUTHORIZATION", String::new());
     set("APP_DATABASE__URL", DATABASE.to_owned());
     set("APP_SUMMARIES__URL", format!("file://{SUMMARIES}"));
-    set("APP_AUTH__JWT_SECRET", random::secret());
+    set("APP_AUTH__JWT_SECRET", secret::random_secret());
     // A free one, unless somebody wants it: 9090 is where Prometheus itself listens.
     environment.entry("APP_MANAGEMENT__LISTEN".to_owned()).or_insert("127.0.0.1:0".to_owned());
     environment
@@ -89,15 +89,14 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
 /// A user token of the demo account, got the way a client gets it.
 async fn demo_token(config: &Config) -> Result<String, Error> {
     let clock = Clock::system();
-    let database = Database::open(config.database.url.expose(), Background::start()?).await?;
-    match management::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
+    let database = Database::open(config.database.url.expose(), BackgroundRuntime::start()?).await?;
+    match admin::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
         Ok(()) | Err(accounts::Error::EmailTaken) => {}
         Err(error) => return Err(error.into()),
     }
-    let tokens = Arc::new(Tokens::new(services::token_config(config), clock.clone()));
-    let accounts =
-        Arc::new(Accounts::new(database, tokens, Revocations::default(), services::session_config(config), clock));
-    Ok(accounts.log_in(EMAIL, PASSWORD, &Asker::nobody()).await?.token)
+    let tokens = Arc::new(Tokens::new(app::token_config(config), clock.clone()));
+    let accounts = Arc::new(Accounts::new(database, tokens, Revocations::default(), app::session_config(config), clock));
+    Ok(accounts.log_in(EMAIL, PASSWORD, &RequestContext::nobody()).await?.token)
 }
 
 /// The file that the sandbox's summary record points to.

@@ -5,11 +5,11 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::{Error, UserCommand};
-use crate::accounts::management;
-use crate::background::Background;
+use crate::accounts::admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Database;
+use crate::runtime::BackgroundRuntime;
 use crate::telemetry::escape;
 
 /// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
@@ -23,12 +23,12 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
         UserCommand::Add { email, name, password_stdin: _ } => {
             let password = password_from_stdin()?;
             with_database(url.expose(), async |database| {
-                management::add(&database, (&email, &name), &password, min_password, &clock).await?;
+                admin::add(&database, (&email, &name), &password, min_password, &clock).await?;
                 Ok("added\n".to_owned())
             })
         }
         UserCommand::List => with_database(url.expose(), async |database| {
-            let users = management::list(&database).await?;
+            let users = admin::list(&database).await?;
             let line = |user: &crate::db::User| {
                 let state = if user.disabled { "disabled" } else { "enabled" };
                 format!("{}\t{}\t{state}\t{}\n", escape::field(&user.email), escape::field(&user.name), user.id)
@@ -36,17 +36,17 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
             Ok(users.iter().map(line).collect())
         }),
         UserCommand::Disable { email } => with_database(url.expose(), async |database| {
-            management::disable(&database, &email, &clock).await?;
+            admin::disable(&database, &email, &clock).await?;
             Ok("disabled; all its sessions have ended\n".to_owned())
         }),
         UserCommand::Enable { email } => with_database(url.expose(), async |database| {
-            management::enable(&database, &email).await?;
+            admin::enable(&database, &email).await?;
             Ok("enabled\n".to_owned())
         }),
         UserCommand::SetPassword { email, password_stdin: _ } => {
             let password = password_from_stdin()?;
             with_database(url.expose(), async |database| {
-                management::set_password(&database, &email, &password, min_password, &clock).await?;
+                admin::set_password(&database, &email, &password, min_password, &clock).await?;
                 Ok("the password is set; all sessions have ended\n".to_owned())
             })
         }
@@ -60,7 +60,7 @@ where
     W: FnOnce(Database) -> F,
     F: Future<Output = Result<String, Error>>,
 {
-    super::block_on(async { work(Database::open(url, Background::start()?).await?).await })
+    super::block_on(async { work(Database::open(url, BackgroundRuntime::start()?).await?).await })
 }
 
 /// All of standard input, less one line break at its end.

@@ -1,9 +1,14 @@
 //! The `login_failures` table: failed logins by scope. What follows from them is decided in `accounts`.
 
+use std::time::Duration;
+
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use super::{Database, Error};
+
+/// How long a successful login makes an address a known one of its account.
+pub const KNOWN_ADDRESS_RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// One scope's counter. All times are milliseconds since 1970-01-01 UTC; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -17,12 +17,12 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 
 pub use self::url::accepts;
 pub use file::is_exposed;
-pub use login_failures::LoginFailures;
+pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
 pub use preflight::preflight;
 pub use sessions::{NewSession, Refresh, SessionRecord};
 pub use users::{NewUser, User};
 
-use crate::background::{Background, GivenUp};
+use crate::runtime::{BackgroundRuntime, GivenUp};
 use file::File;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -80,7 +80,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
-    background: Background,
+    background: BackgroundRuntime,
     /// How a transaction that writes begins: SQLite must be told at once, or a reader can't become a writer later.
     begin: &'static str,
     /// SQLite's.
@@ -103,7 +103,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
-    pub async fn open(url: &str, background: Background) -> Result<Self, Error> {
+    pub async fn open(url: &str, background: BackgroundRuntime) -> Result<Self, Error> {
         install_default_drivers();
         let sqlite = url.starts_with("sqlite:");
         let file = if sqlite { Some(File::create(url)?) } else { None };
@@ -237,7 +237,7 @@ mod tests {
     async fn sqlite_is_durable_at_power_loss_on_every_connection() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/a%20folder/app.db", folder.path().display());
-        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
         let read = database.run(|pools| async move {
             let mut read = Vec::new();
             let mut connections = Vec::new();
@@ -260,7 +260,7 @@ mod tests {
     async fn with_sqlite_whoever_writes_waits_for_another_writer_and_whoever_reads_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        let database = Database::open(&url, Background::start().unwrap()).await.unwrap();
+        let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
         let write = database.pools.writers.begin_with(database.begin).await.unwrap();
         let mut waits = Box::pin(database.use_stream_ticket("one".into(), 1));
         let meanwhile = async {
@@ -282,7 +282,8 @@ mod tests {
     async fn ping_fails_while_the_file_is_replaced_and_opens_no_connection_on_the_other_one() {
         let folder = tempfile::tempdir().unwrap();
         let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
-        let database = Database::open(&format!("sqlite://{}", path.display()), Background::start().unwrap()).await.unwrap();
+        let database =
+            Database::open(&format!("sqlite://{}", path.display()), BackgroundRuntime::start().unwrap()).await.unwrap();
         // The next reader needs a connection of its own.
         let busy = database.pools.readers.acquire().await.unwrap();
         std::fs::rename(&path, &aside).unwrap();

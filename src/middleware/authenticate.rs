@@ -8,13 +8,14 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 
-use crate::accounts::{Accounts, Revocations};
-use crate::caller::{Admitted, Caller};
-use crate::jwt::Tokens;
+use crate::accounts::Accounts;
+use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::revocations::Revocations;
+use crate::auth::token::Tokens;
 use crate::middleware::request_log::RequestLog;
-use crate::responders::ApiError;
+use crate::response::ApiError;
 
-/// Rejects with 401, or calls the inner services with a [`Caller`] in the request.
+/// Rejects with 401, or calls the inner services with a [`Principal`] in the request.
 ///
 /// # Errors
 ///
@@ -63,7 +64,7 @@ pub async fn authenticate_stream<B: MessageBody>(
 /// # Errors
 ///
 /// [`ApiError::Unauthorized`] if it was used before, here or on another replica, and those of the database.
-pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted: &Admitted) -> Result<(), ApiError> {
+pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted: &TokenScope) -> Result<(), ApiError> {
     match &admitted.ticket {
         Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(rejected(request, "used before")),
         _ => Ok(()),
@@ -71,7 +72,12 @@ pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted:
 }
 
 /// Puts the caller into the request, unless its session is revoked.
-fn admit(request: &ServiceRequest, revocations: &Revocations, caller: Caller, admitted: Admitted) -> Result<(), ApiError> {
+fn admit(
+    request: &ServiceRequest,
+    revocations: &Revocations,
+    caller: Principal,
+    admitted: TokenScope,
+) -> Result<(), ApiError> {
     if let Some(log) = RequestLog::of(request.request()) {
         log.set_caller(&caller);
     }
@@ -103,13 +109,13 @@ fn ticket(query: &str) -> Option<&str> {
 ///
 /// [`ApiError::Forbidden`], and those of the inner services.
 pub async fn users_only<B: MessageBody>(
-    caller: Caller,
+    caller: Principal,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     match caller {
-        Caller::User { .. } => next.call(request).await,
-        Caller::Guest { .. } => Err(ApiError::Forbidden.into()),
+        Principal::User { .. } => next.call(request).await,
+        Principal::Guest { .. } => Err(ApiError::Forbidden.into()),
     }
 }
 
@@ -126,7 +132,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-impl FromRequest for Caller {
+impl FromRequest for Principal {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
@@ -136,7 +142,7 @@ impl FromRequest for Caller {
     }
 }
 
-impl FromRequest for Admitted {
+impl FromRequest for TokenScope {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 

@@ -11,7 +11,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::map_head;
-use crate::responders::no_content;
+use crate::response::no_content;
 
 /// The origins whose pages may read responses (`APP_SERVER__CORS_ORIGINS`), compared byte for byte.
 #[derive(Debug, Clone, Default)]

@@ -10,15 +10,12 @@ use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
 use futures_util::FutureExt as _;
 use tokio::time::timeout_at;
 
-use crate::responders::{ApiError, Enveloped};
+use crate::extract::in_flight::Deadline;
+use crate::response::{ApiError, Enveloped};
 
 /// The longest time of a request, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTimeout(pub Duration);
-
-/// When a request's time is over. The reader of a request body gives up then, with 408.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline(pub Instant);
 
 /// How much later the whole request is given up, so that a slow body is reported as such.
 const GRACE: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use actix_web::http::ConnectionType;
 use actix_web::http::header::HOST;
 use actix_web::middleware::Next;
 
-use crate::responders::ApiError;
+use crate::response::ApiError;
 
 /// Answers a request with a bad `Host` with 400, and ends its connection.
 ///

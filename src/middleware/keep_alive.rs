@@ -11,8 +11,8 @@ use actix_web::{Error, web};
 use tokio_util::sync::CancellationToken;
 
 use super::map_head;
-use super::slices::sliced;
-use crate::connection_state::ConnectionState;
+use crate::response::chunked_body::sliced;
+use crate::response::connection_state::ConnectionState;
 
 /// Wraps the whole server, inside the security headers.
 ///

@@ -10,7 +10,7 @@ use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 
 use crate::loopback::is_local;
-use crate::responders::ApiError;
+use crate::response::ApiError;
 
 /// Wraps a whole listener, inside the error envelope.
 ///

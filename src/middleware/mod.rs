@@ -1,5 +1,5 @@
 //! Middleware, from the outside in: [`request_log`], [`security_headers`], [`keep_alive`], [`cors`], [`host`], [`load_shed`],
-//! [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::server`] puts them in this order.
+//! [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::app::server`] puts them in this order.
 //!
 //! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is looked at.
 
@@ -12,7 +12,6 @@ pub mod load_shed;
 pub mod loopback_host;
 pub mod request_log;
 pub mod security_headers;
-mod slices;
 
 use actix_web::Error;
 use actix_web::dev::{ResponseHead, ServiceResponse};

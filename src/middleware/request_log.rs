@@ -16,12 +16,12 @@ use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 
 use super::map_head;
-use crate::asker::Asker;
-use crate::caller::Caller;
-use crate::client_address::TrustedProxies;
-use crate::responders::ApiError;
+use crate::auth::principal::Principal;
+use crate::extract::client_address::TrustedProxies;
+use crate::request_context::RequestContext;
+use crate::request_context::trace_context::Trace;
+use crate::response::ApiError;
 use crate::telemetry::metrics::HttpMetrics;
-use crate::trace::Trace;
 
 /// The header that carries the request id, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -49,16 +49,16 @@ pub async fn request_log<B: MessageBody>(request: ServiceRequest, next: Next<B>)
 
 /// Collects what the log line of a request says, while the request is processed.
 pub struct RequestLog {
-    asker: Asker,
+    asker: RequestContext,
     /// The index in the table of the route that answers.
     route: Cell<Option<usize>>,
-    caller: RefCell<Option<Caller>>,
+    caller: RefCell<Option<Principal>>,
     rejection: Cell<Option<&'static str>>,
 }
 
 impl RequestLog {
     /// Records the caller of a valid token.
-    pub fn set_caller(&self, caller: &Caller) {
+    pub fn set_caller(&self, caller: &Principal) {
         self.caller.replace(Some(caller.clone()));
     }
 
@@ -102,7 +102,7 @@ impl ActiveRequest {
         let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let trace = Trace::continued(text(&TRACEPARENT), tracestate(headers).as_deref());
-        let asker = Asker::new(client_address(request), request_id(headers), trace);
+        let asker = RequestContext::new(client_address(request), request_id(headers), trace);
         let log =
             Rc::new(RequestLog { asker, route: Cell::default(), caller: RefCell::default(), rejection: Cell::default() });
         request.extensions_mut().insert(Rc::clone(&log));
@@ -124,8 +124,8 @@ impl Drop for ActiveRequest {
         }
         let caller = self.log.caller.borrow();
         let (user, guest) = match caller.as_ref() {
-            Some(Caller::User { id, .. }) => (Some(id.as_ref()), None),
-            Some(Caller::Guest { id, .. }) => (None, Some(id.as_ref())),
+            Some(Principal::User { id, .. }) => (Some(id.as_ref()), None),
+            Some(Principal::Guest { id, .. }) => (None, Some(id.as_ref())),
             None => (None, None),
         };
         let asker = &self.log.asker;
@@ -181,7 +181,7 @@ fn client_address(request: &ServiceRequest) -> IpAddr {
     }
 }
 
-impl FromRequest for Asker {
+impl FromRequest for RequestContext {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 

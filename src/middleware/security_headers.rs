@@ -10,7 +10,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::map_head;
-use crate::client_address::TrustedProxies;
+use crate::extract::client_address::TrustedProxies;
 
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

@@ -3,10 +3,10 @@
 use actix_web::web;
 use serde::Serialize;
 
-use super::body::Body;
 use crate::accounts::{Accounts, Session};
-use crate::asker::Asker;
-use crate::responders::{ApiError, Success};
+use crate::extract::json_body::Body;
+use crate::request_context::RequestContext;
+use crate::response::{ApiError, Success};
 
 /// The contract's answer to a login and to a refresh.
 #[derive(Serialize)]
@@ -26,17 +26,29 @@ struct User {
     name: String,
 }
 
-pub(super) async fn log_in(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
+pub(super) async fn log_in(
+    body: Body,
+    asker: RequestContext,
+    accounts: web::Data<Accounts>,
+) -> Result<Success<Login>, ApiError> {
     let session = accounts.log_in(body.text("email")?, body.text("password")?, &asker).await?;
     Ok(Success(Login::from(session)))
 }
 
-pub(super) async fn refresh(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<Login>, ApiError> {
+pub(super) async fn refresh(
+    body: Body,
+    asker: RequestContext,
+    accounts: web::Data<Accounts>,
+) -> Result<Success<Login>, ApiError> {
     let session = accounts.refresh(body.text("refreshToken")?, &asker).await?;
     Ok(Success(Login::from(session)))
 }
 
-pub(super) async fn log_out(body: Body, asker: Asker, accounts: web::Data<Accounts>) -> Result<Success<()>, ApiError> {
+pub(super) async fn log_out(
+    body: Body,
+    asker: RequestContext,
+    accounts: web::Data<Accounts>,
+) -> Result<Success<()>, ApiError> {
     accounts.log_out(body.text("refreshToken")?, &asker).await?;
     Ok(Success(()))
 }

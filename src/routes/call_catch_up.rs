@@ -2,15 +2,15 @@
 
 use actix_web::web;
 
-use super::room_param::RoomParam;
-use crate::asker::Asker;
-use crate::caller::Caller;
+use crate::auth::principal::Principal;
 use crate::catch_up::{CatchUp, CaughtUp};
-use crate::responders::ApiError;
+use crate::extract::room::RoomParam;
+use crate::request_context::RequestContext;
+use crate::response::ApiError;
 
 pub(super) async fn show(
-    asker: Asker,
-    caller: Caller,
+    asker: RequestContext,
+    caller: Principal,
     RoomParam(room): RoomParam,
     catch_up: web::Data<CatchUp>,
 ) -> Result<CaughtUp, ApiError> {

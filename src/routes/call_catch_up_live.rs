@@ -3,18 +3,18 @@
 use actix_web::{HttpRequest, web};
 use tokio_util::sync::CancellationToken;
 
-use super::room_param::RoomParam;
 use crate::accounts::Accounts;
-use crate::caller::{Admitted, Caller};
+use crate::auth::principal::{Principal, TokenScope};
 use crate::catch_up::CatchUp;
 use crate::catch_up::stream_limit::StreamLimit;
+use crate::extract::room::RoomParam;
 use crate::middleware::authenticate::redeem_ticket;
-use crate::responders::ApiError;
-use crate::responders::event_stream::{EventStream, last_event_id};
+use crate::response::ApiError;
+use crate::response::event_stream::{EventStream, last_event_id};
 
 pub(super) async fn follow(
     request: HttpRequest,
-    (caller, admitted, RoomParam(room)): (Caller, Admitted, RoomParam),
+    (caller, admitted, RoomParam(room)): (Principal, TokenScope, RoomParam),
     (catch_up, limit): (web::Data<CatchUp>, web::Data<StreamLimit>),
     (accounts, draining): (web::Data<Accounts>, web::Data<CancellationToken>),
 ) -> Result<EventStream, ApiError> {

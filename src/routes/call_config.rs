@@ -3,10 +3,10 @@
 use actix_web::web;
 
 use crate::admin_control::Endpoint;
-use crate::asker::Asker;
 use crate::cache::{CachedResponse, Responses};
-use crate::responders::ApiError;
+use crate::request_context::RequestContext;
+use crate::response::ApiError;
 
-pub(super) async fn show(asker: Asker, responses: web::Data<Responses>) -> Result<CachedResponse, ApiError> {
+pub(super) async fn show(asker: RequestContext, responses: web::Data<Responses>) -> Result<CachedResponse, ApiError> {
     Ok(responses.get(Endpoint::Configuration, None, &asker).await?)
 }

@@ -2,16 +2,16 @@
 
 use actix_web::web;
 
-use super::room_param::RoomParam;
-use crate::asker::Asker;
+use crate::auth::principal::Principal;
 use crate::cache::CachedResponse;
-use crate::caller::Caller;
-use crate::responders::ApiError;
+use crate::extract::room::RoomParam;
+use crate::request_context::RequestContext;
+use crate::response::ApiError;
 use crate::summaries::Summaries;
 
 pub(super) async fn show(
-    asker: Asker,
-    caller: Caller,
+    asker: RequestContext,
+    caller: Principal,
     RoomParam(room): RoomParam,
     summaries: web::Data<Summaries>,
 ) -> Result<CachedResponse, ApiError> {

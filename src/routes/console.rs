@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rust_embed::RustEmbed;
 
 use crate::cache::etag_of;
-use crate::responders::{ApiError, Caching, File};
+use crate::response::{ApiError, Caching, File};
 
 /// Everything the page is made of. What is not in here does not exist, whatever a path says.
 #[derive(RustEmbed)]

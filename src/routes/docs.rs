@@ -5,7 +5,7 @@ use actix_web::web;
 use bytes::Bytes;
 
 use crate::cache::etag_of;
-use crate::responders::{ApiError, Caching, File};
+use crate::response::{ApiError, Caching, File};
 
 /// Scripts and styles come from here alone, and none of them is inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \

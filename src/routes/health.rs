@@ -5,8 +5,8 @@ use actix_web::{Either, web};
 use serde::Serialize;
 
 use crate::admin_control::EndpointLimits;
-use crate::health::{Health, Readiness};
-use crate::responders::{ApiError, NotReady, Success};
+use crate::response::{ApiError, NotReady, Success};
+use crate::telemetry::health::{Health, Readiness};
 
 #[derive(Serialize)]
 pub(super) struct Status {

@@ -2,9 +2,9 @@
 
 use actix_web::web;
 
-use super::room_param::RoomParam;
-use crate::jwt::Tokens;
-use crate::responders::{ApiError, Success};
+use crate::auth::token::Tokens;
+use crate::extract::room::RoomParam;
+use crate::response::{ApiError, Success};
 
 pub(super) async fn create(RoomParam(room): RoomParam, tokens: web::Data<Tokens>) -> Result<Success<String>, ApiError> {
     tokens.for_new_guest(&room).map(Success).ok_or(ApiError::Forbidden)

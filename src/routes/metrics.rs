@@ -3,7 +3,7 @@
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{Responder, web};
 
-use crate::health::Health;
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) async fn show(metrics: web::Data<Metrics>, health: web::Data<Health>) -> impl Responder {

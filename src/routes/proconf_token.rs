@@ -3,17 +3,17 @@
 use actix_web::web;
 use serde_json::value::RawValue;
 
-use super::body::Body;
 use crate::admin_control::{AdminControl, TokenRequest};
-use crate::asker::Asker;
-use crate::caller::{Caller, Roles};
-use crate::responders::{ApiError, Success};
+use crate::auth::principal::{Principal, Roles};
+use crate::extract::json_body::Body;
+use crate::request_context::RequestContext;
+use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    caller: Caller,
+    caller: Principal,
     body: Body,
     roles: web::Data<Roles>,
-    asker: Asker,
+    asker: RequestContext,
     admin_control: web::Data<AdminControl>,
 ) -> Result<Success<Box<RawValue>>, ApiError> {
     let (role, room) = (body.line("role")?, body.room("room")?);

@@ -2,14 +2,14 @@
 
 use actix_web::web;
 
-use super::body::Body;
-use crate::caller::{Admitted, Caller};
-use crate::jwt::Tokens;
-use crate::responders::{ApiError, Success};
+use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::token::Tokens;
+use crate::extract::json_body::Body;
+use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    caller: Caller,
-    admitted: Admitted,
+    caller: Principal,
+    admitted: TokenScope,
     body: Body,
     tokens: web::Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {

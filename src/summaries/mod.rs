@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 pub use store::{Rules, Store};
 
 use crate::admin_control::{self, Endpoint};
-use crate::asker::Asker;
+use crate::auth::principal::Principal;
 use crate::cache::{CachedResponse, Envelope, FailureKind, FetchError, ResponseCache, Responses};
-use crate::caller::Caller;
-use crate::json::Object;
+use crate::request_context::RequestContext;
 use crate::room::RoomName;
+use crate::strict_json::Object;
 
 /// The longest key of a file, in bytes; S3's own limit.
 const MAX_KEY_BYTES: usize = 1024;
@@ -77,7 +77,7 @@ impl Summaries {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Caller, room: &RoomName, asker: &Asker) -> Result<CachedResponse, Error> {
+    pub async fn read(&self, caller: &Principal, room: &RoomName, asker: &RequestContext) -> Result<CachedResponse, Error> {
         if !caller.may_enter(room) {
             return Err(Error::Forbidden);
         }

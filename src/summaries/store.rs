@@ -15,8 +15,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
 
 use super::Error;
-use crate::background::Background;
 use crate::files;
+use crate::runtime::BackgroundRuntime;
 use crate::secret::Secret;
 
 /// The longest summary, in bytes.
@@ -45,7 +45,7 @@ pub struct Store {
     files: Arc<dyn ObjectStore>,
     /// The same where it is a folder; none for a bucket.
     folder: Option<Arc<LocalFileSystem>>,
-    background: Background,
+    background: BackgroundRuntime,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     ///
     /// A sentence on what can't be opened.
-    pub fn open(rules: &Rules, background: Background) -> Result<Self, String> {
+    pub fn open(rules: &Rules, background: BackgroundRuntime) -> Result<Self, String> {
         let (files, folder) = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
             (Some(folder), _) => {
                 let folder = Arc::new(in_folder(folder)?);
@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     ///
     /// A sentence on why not.
-    pub async fn reach(rules: &Rules, background: Background) -> Result<&'static str, String> {
+    pub async fn reach(rules: &Rules, background: BackgroundRuntime) -> Result<&'static str, String> {
         if let Some(folder) = rules.url.strip_prefix("file://") {
             files::can_be_written(std::path::Path::new(folder)).map_err(|error| error.to_string())?;
             return Ok("the folder can be used");

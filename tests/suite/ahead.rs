@@ -15,7 +15,7 @@ const MUCH: usize = 128 * 1024;
 /// Many of them in a small space: each would become a request in memory that is many times as large.
 const SHORT: &[u8] = b"GET / HTTP/1.1\r\nHost:t\r\n\r\n";
 /// A log of all of it would be kept by the test.
-const QUIET: (&str, &str) = ("RUST_LOG", "error,proconf_app_server::server=info");
+const QUIET: (&str, &str) = ("RUST_LOG", "error,proconf_app_server::app::server=info");
 const LIVE: &str = "/callCatchUp/r1/live";
 const SLOW: &str = "/callCatchUp/slow";
 

@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proconf_app_server::accounts::management;
-use proconf_app_server::background::Background;
+use proconf_app_server::accounts::admin;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
+use proconf_app_server::runtime::BackgroundRuntime;
 use proconf_app_server::sandbox::{Reply, Script};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -26,8 +26,8 @@ const PASSWORD: &str = "a password that is a canary";
 fn database_with_a_user() -> Arc<TestDatabase> {
     let database = Arc::new(TestDatabase::new());
     actix_rt::System::new().block_on(async {
-        let opened = Database::open(&database.url, Background::start().unwrap()).await.unwrap();
-        management::add(&opened, (EMAIL, "Ann"), PASSWORD, 1, &Clock::system()).await.unwrap();
+        let opened = Database::open(&database.url, BackgroundRuntime::start().unwrap()).await.unwrap();
+        admin::add(&opened, (EMAIL, "Ann"), PASSWORD, 1, &Clock::system()).await.unwrap();
     });
     database
 }

@@ -106,7 +106,7 @@ fn whatever_becomes_of_a_request_on_its_way_it_is_answered_or_refused_in_time_an
     let admin_control = Peer::canary();
     // Of each request the log has a line at least, and the test keeps them all.
     let all = std::env::var("TEST_MUTATIONS").map_or(ALL, |all| all.parse().expect("TEST_MUTATIONS is a number"));
-    let log = if all > ALL { "error,proconf_app_server::server=info" } else { "trace" };
+    let log = if all > ALL { "error,proconf_app_server::app::server=info" } else { "trace" };
     let server = ServerProcess::start(&admin_control.base_url(), &[("RUST_LOG", log)]);
     let valid = valid();
     assert_eq!(valid.len(), 50);

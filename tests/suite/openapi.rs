@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
-use proconf_app_server::openapi::DOCUMENT;
 use proconf_app_server::room::NameComparison;
+use proconf_app_server::routes::openapi::DOCUMENT;
 use proptest::prelude::*;
 use regex::Regex;
 

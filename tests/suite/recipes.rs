@@ -146,7 +146,7 @@ fn the_collection_is_made_of_the_document() {
 #[test]
 fn the_table_of_statuses_has_every_one_that_the_document_has() {
     let page = std::fs::read_to_string(docs().join("clients/README.md")).unwrap();
-    let document = serde_json::from_str::<serde_json::Value>(proconf_app_server::openapi::DOCUMENT).unwrap();
+    let document = serde_json::from_str::<serde_json::Value>(proconf_app_server::routes::openapi::DOCUMENT).unwrap();
     let operations =
         document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap().values());
     for status in operations.flat_map(|operation| operation["responses"].as_object().unwrap().keys()) {

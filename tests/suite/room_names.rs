@@ -233,13 +233,13 @@ struct Outcome {
     targets: Vec<String>,
 }
 
-struct Asker {
+struct RequestContext {
     server: TestServer,
     connection: Connection,
     token: String,
 }
 
-impl Asker {
+impl RequestContext {
     fn new() -> Self {
         let server = TestServer::start();
         let connection = server.client().connect();
@@ -343,7 +343,7 @@ fn leniently_decoded(raw: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_hostile_name_is_refused_and_reaches_nobody() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     for raw in REFUSED {
         for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(raw.as_bytes())] {
             assert!(outcome.targets.is_empty(), "{raw}: {:?}", outcome.targets);
@@ -411,7 +411,7 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
 
 #[test]
 fn an_odd_name_is_passed_on_as_itself() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     for (raw, meant) in ACCEPTED {
         let in_query = raw.replace('+', "%2B").replace('&', "%26");
         for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(in_query.as_bytes())] {
@@ -424,7 +424,7 @@ fn an_odd_name_is_passed_on_as_itself() {
 
 #[test]
 fn a_plus_is_a_plus_in_the_path_and_a_space_in_the_query() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     assert_eq!(asker.in_path(b"a+b").answer.data(), "a+b");
     assert_eq!(asker.in_query(b"a+b").answer.data(), "a b");
     assert_eq!(asker.in_query(b"a%2Bb").answer.data(), "a+b");
@@ -432,7 +432,7 @@ fn a_plus_is_a_plus_in_the_path_and_a_space_in_the_query() {
 
 #[test]
 fn what_ends_a_path_or_a_query_value_ends_the_name() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     assert_eq!(asker.in_path(b"r1?x").answer.data(), "r1");
     assert_eq!(asker.in_path(b"r1?").answer.data(), "r1");
     assert_eq!(asker.in_query(b"r1&x=y").answer.data(), "r1");
@@ -445,7 +445,7 @@ fn what_ends_a_path_or_a_query_value_ends_the_name() {
 
 #[test]
 fn the_limit_is_255_bytes_of_the_decoded_name() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     for (raw, meant) in
         [("a".repeat(255), "a".repeat(255)), ("%61".repeat(255), "a".repeat(255)), ("%C3%A9".repeat(127), "é".repeat(127))]
     {
@@ -463,7 +463,7 @@ fn the_limit_is_255_bytes_of_the_decoded_name() {
 
 #[test]
 fn raw_bytes_that_no_url_should_have_are_refused_or_taken_literally() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     let names: [&[u8]; 14] = [
         "комната".as_bytes(),
         "🎥".as_bytes(),
@@ -507,7 +507,7 @@ fn without_a_token_a_hostile_name_is_401_and_not_400() {
 
 #[test]
 fn whatever_the_client_sends_at_most_one_segment_with_the_same_bytes_arrives() {
-    let mut asker = Asker::new();
+    let mut asker = RequestContext::new();
     // Weighted towards what names are made dangerous of; nothing that ends the path or the request line.
     let piece = prop_oneof![
         3 => "%[0-9a-fA-F]{2}",

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use proconf_app_server::accounts::management;
+use proconf_app_server::accounts::admin;
 use proconf_app_server::clock::Clock;
 use serde_json::{Value, json};
 
@@ -218,12 +218,12 @@ fn any_token_of_the_family_logs_out_a_spent_one_too() {
 fn a_disabled_account_is_shut_out_and_an_enabled_one_signs_in_anew() {
     let server = server_with_ann();
     let login = log_in(&server);
-    server.manage(async |database, clock| management::disable(&database, " ANN@example.com", &clock).await);
+    server.manage(async |database, clock| admin::disable(&database, " ANN@example.com", &clock).await);
     is_shut_within(ELSEWHERE, &server, &login);
     refresh(&server, text(&login, "refreshToken")).is_unauthorized("disabled");
     let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
     server.client().post("/auth/login", &body).is_unauthorized("disabled");
-    server.manage(async |database, _| management::enable(&database, EMAIL).await);
+    server.manage(async |database, _| admin::enable(&database, EMAIL).await);
     assert!(opens(&server, &log_in(&server)));
     assert!(!opens(&server, &login), "what was ended stays ended");
 }
@@ -233,7 +233,7 @@ fn another_password_ends_all_sessions_and_the_old_one_is_worth_nothing() {
     let server = server_with_ann();
     let logins = [log_in(&server), log_in(&server)];
     let new = "another horse, another battery";
-    server.manage(async |database, clock| management::set_password(&database, EMAIL, new, 15, &clock).await);
+    server.manage(async |database, clock| admin::set_password(&database, EMAIL, new, 15, &clock).await);
     for login in &logins {
         is_shut_within(ELSEWHERE, &server, login);
         refresh(&server, text(login, "refreshToken")).is_unauthorized("of the old password");
@@ -250,7 +250,7 @@ fn no_session_of_an_old_password_survives_however_the_logins_fall() {
     for _ in 0..5 {
         // The failures of the last round are forgotten.
         server.clock.put_forward(Duration::from_mins(31));
-        server.manage(async |database, clock| management::set_password(&database, EMAIL, old, 15, &clock).await);
+        server.manage(async |database, clock| admin::set_password(&database, EMAIL, old, 15, &clock).await);
         let (done, signed_in) = (AtomicBool::new(false), AtomicBool::new(false));
         let sign_in = || server.client().post("/auth/login", &json!({"email": EMAIL, "password": old}).to_string());
         let logins: Vec<Value> = std::thread::scope(|scope| {
@@ -274,7 +274,7 @@ fn no_session_of_an_old_password_survives_however_the_logins_fall() {
                 assert!(started.elapsed() < Duration::from_secs(20), "nobody signs in");
                 std::thread::park_timeout(Duration::from_millis(20));
             }
-            server.manage(async |database, clock| management::set_password(&database, EMAIL, new, 15, &clock).await);
+            server.manage(async |database, clock| admin::set_password(&database, EMAIL, new, 15, &clock).await);
             done.store(true, Ordering::SeqCst);
             signing_in.into_iter().flat_map(|one| one.join().unwrap()).collect()
         });
@@ -294,11 +294,11 @@ fn a_clock_that_is_ahead_somewhere_hides_no_revocation() {
     server.client().post("/auth/login", &of_bo).data();
     server.manage(async |database, _| {
         let ahead = Clock::from_fn(|| std::time::SystemTime::now() + Duration::from_hours(1));
-        management::disable(&database, "bo@example.com", &ahead).await
+        admin::disable(&database, "bo@example.com", &ahead).await
     });
     server.client().post("/auth/login", &of_bo).is_unauthorized("disabled");
     std::thread::park_timeout(Duration::from_millis(700));
-    server.manage(async |database, clock| management::disable(&database, EMAIL, &clock).await);
+    server.manage(async |database, clock| admin::disable(&database, EMAIL, &clock).await);
     is_shut_within(ELSEWHERE, &server, &login);
 }
 

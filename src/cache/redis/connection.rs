@@ -10,7 +10,7 @@ use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, RedisError};
 use tokio::time::{sleep, timeout};
 
-use crate::background::Background;
+use crate::runtime::BackgroundRuntime;
 use crate::secret::Secret;
 
 /// How long a command may take.
@@ -33,7 +33,7 @@ pub(super) struct Connection {
     probe: Cmd,
     /// `None` while the circuit is open.
     manager: Mutex<Option<ConnectionManager>>,
-    background: Background,
+    background: BackgroundRuntime,
 }
 
 /// Checks the form of a URL.
@@ -83,7 +83,7 @@ fn timed_out() -> RedisError {
 
 impl Connection {
     /// Connects once; if that fails, in the background from now on. `probe` succeeds on a Redis that can be used.
-    pub(super) async fn open(client: Client, probe: Cmd, background: Background) -> Arc<Self> {
+    pub(super) async fn open(client: Client, probe: Cmd, background: BackgroundRuntime) -> Arc<Self> {
         let connection = Arc::new(Self { client, probe, manager: Mutex::default(), background: background.clone() });
         let first = Arc::clone(&connection);
         let connected = background.run(async move { connect(&first.client, &first.probe).await }).await;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fantoccini::key::Key;
-use proconf_app_server::accounts::management;
+use proconf_app_server::accounts::admin;
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 
@@ -400,7 +400,7 @@ fn a_guest_whose_token_has_ended_comes_in_again_and_does_not_notice() {
 fn a_session_that_was_ended_elsewhere_leads_back_to_the_door_and_from_there_back_into_the_room() {
     let console = Console::start();
     console.in_room("r1", "One.");
-    console.server.manage(async |database, clock| management::disable(&database, EMAIL, &clock).await);
+    console.server.manage(async |database, clock| admin::disable(&database, EMAIL, &clock).await);
     let browser = &console.browser;
     browser.run(
         "const refresh = document.querySelector('[data-part=refresh]');
@@ -409,7 +409,7 @@ fn a_session_that_was_ended_elsewhere_leads_back_to_the_door_and_from_there_back
          refresh.click();",
     );
     browser.wait_for("Your session has ended. Please sign in again.");
-    console.server.manage(async |database, _| management::enable(&database, EMAIL).await);
+    console.server.manage(async |database, _| admin::enable(&database, EMAIL).await);
     browser.type_into("#email", EMAIL);
     browser.type_into("#password", PASSWORD);
     browser.press(&key(Key::Enter));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proconf_app_server::accounts::management;
+use proconf_app_server::accounts::admin;
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 
@@ -144,7 +144,7 @@ impl Place {
     fn start() -> Self {
         let walk = Walk::start();
         let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
-        server.manage(async |database, clock| management::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
+        server.manage(async |database, clock| admin::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
         server.script.set("meetings", "", Reply::data(&meetings().to_string()));
         server.put_summary("weekly_1718871014/summary.txt", SAID);
         walk.browser.show_as(1280, 800, "light");
@@ -229,7 +229,7 @@ fn the_meetings_are_accessible_in_light_and_dark_and_fit_any_width() {
     place.look_when_it_says("Trying again in", "resuming");
     place.cut_off(&[]);
     place.walk.browser.wait_for("design-review");
-    place.server.manage(async |database, clock| management::disable(&database, EMAIL, &clock).await);
+    place.server.manage(async |database, clock| admin::disable(&database, EMAIL, &clock).await);
     place.walk.browser.reload();
     place.look_when_it_says("Your session has ended", "expired");
     place.end();

@@ -29,13 +29,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use proconf_app_server::accounts::{self, management};
-use proconf_app_server::background::Background;
+use proconf_app_server::accounts::{self, admin};
+use proconf_app_server::app::{App, Shutdown};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::config::Config;
 use proconf_app_server::db::Database;
+use proconf_app_server::runtime::BackgroundRuntime;
 use proconf_app_server::sandbox::{Reply, Sandbox, Script};
-use proconf_app_server::server::{Server, Stop};
 use proconf_app_server::telemetry::logging::DroppedLines;
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -178,13 +178,13 @@ impl TestServer {
     /// Adds an account, as `user add` does beside a running server.
     pub fn add_user(&self, email: &str, password: &str) {
         secrets::phrase(password);
-        self.manage(async |database, clock| management::add(&database, (email, "A User"), password, 1, &clock).await);
+        self.manage(async |database, clock| admin::add(&database, (email, "A User"), password, 1, &clock).await);
     }
 
     /// Manages accounts, as the command line does beside a running server.
     pub fn manage(&self, work: impl AsyncFnOnce(Database, Clock) -> Result<(), accounts::Error>) {
         actix_rt::System::new().block_on(async {
-            let database = Database::open(&self.database.url, Background::start().unwrap()).await.unwrap();
+            let database = Database::open(&self.database.url, BackgroundRuntime::start().unwrap()).await.unwrap();
             work(database, self.clock.clock()).await.unwrap();
         });
     }
@@ -268,12 +268,12 @@ impl SandboxOnAThread {
 
 fn start_server(config: Config, clock: Clock) -> ((SocketAddr, SocketAddr), OnAThread) {
     OnAThread::start(move |started, stopped| async move {
-        let server = Server::bind(&config, &clock, DroppedLines::default()).await.unwrap();
+        let server = App::bind(&config, &clock, DroppedLines::default()).await.unwrap();
         started.send((server.addr(), server.management_addr())).unwrap();
         let (tell, told) = unbounded_channel();
         actix_rt::spawn(async move {
             let _ = stopped.await;
-            let _ = tell.send(Stop::Now);
+            let _ = tell.send(Shutdown::Immediate);
         });
         server.run(told).await.unwrap();
     })

@@ -12,13 +12,13 @@ use mio::{Events, Interest, Poll, Token};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Asker {
+struct RequestContext {
     stream: TcpStream,
     answer: Vec<u8>,
     done: bool,
 }
 
-impl Asker {
+impl RequestContext {
     /// Reads what is there; whether the answer is whole now.
     fn read(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
@@ -44,7 +44,7 @@ impl Asker {
     }
 }
 
-fn connect(port: u16, count: usize, poll: &Poll) -> io::Result<Vec<Asker>> {
+fn connect(port: u16, count: usize, poll: &Poll) -> io::Result<Vec<RequestContext>> {
     (0..count)
         .map(|number| {
             let stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
@@ -52,7 +52,7 @@ fn connect(port: u16, count: usize, poll: &Poll) -> io::Result<Vec<Asker>> {
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-            Ok(Asker { stream, answer: Vec::new(), done: false })
+            Ok(RequestContext { stream, answer: Vec::new(), done: false })
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use crate::room::RoomName;
 
 /// The holder of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
+pub enum Principal {
     /// Somebody with an account, who may see every room.
     User {
         /// The account's id.
@@ -23,7 +23,7 @@ pub enum Caller {
     },
 }
 
-impl Caller {
+impl Principal {
     /// The session that a user's token came with.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
@@ -45,7 +45,7 @@ impl Caller {
 
 /// How far a caller was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admitted {
+pub struct TokenScope {
     /// When the token ends, in seconds since 1970-01-01 UTC.
     pub until: i64,
     /// The ticket that stood in for the token; `None` for a token, which covers what its caller may enter.
@@ -63,7 +63,7 @@ pub struct StreamTicket {
     pub expires_at: i64,
 }
 
-impl Admitted {
+impl TokenScope {
     /// Whether what the caller came with covers `room`.
     #[must_use]
     pub fn covers(&self, room: &RoomName) -> bool {
@@ -83,10 +83,10 @@ pub struct Roles {
 impl Roles {
     /// Whether `caller` may join as `role`. Roles are compared byte for byte.
     #[must_use]
-    pub fn allow(&self, caller: &Caller, role: &str) -> bool {
+    pub fn allow(&self, caller: &Principal, role: &str) -> bool {
         let roles = match caller {
-            Caller::User { .. } => &self.of_users,
-            Caller::Guest { .. } => &self.of_guests,
+            Principal::User { .. } => &self.of_users,
+            Principal::Guest { .. } => &self.of_guests,
         };
         roles.iter().any(|allowed| allowed == role)
     }

@@ -10,11 +10,9 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::login_limit::KNOWN_FOR;
-use super::milliseconds;
-use crate::background::Background;
-use crate::clock::Clock;
-use crate::db::{self, Database};
+use crate::clock::{Clock, milliseconds};
+use crate::db::{self, Database, KNOWN_ADDRESS_RETENTION};
+use crate::runtime::BackgroundRuntime;
 
 /// How often the database is asked; the contract allows two seconds.
 const EVERY: Duration = Duration::from_millis(500);
@@ -45,7 +43,7 @@ impl Revocations {
     }
 
     /// Adds a session.
-    pub(super) fn insert(&self, session: String) {
+    pub(crate) fn insert(&self, session: String) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(session, Instant::now());
     }
 
@@ -77,7 +75,7 @@ impl Watch {
     pub async fn start(
         revocations: Revocations,
         database: Database,
-        background: &Background,
+        background: &BackgroundRuntime,
         token_ttl: Duration,
         clock: Clock,
     ) -> Result<Self, db::Error> {
@@ -135,7 +133,7 @@ impl Watcher {
         let done = async {
             let expired = KEPT_AFTER_ITS_END.max(self.relevant);
             self.database.forget_sessions_expired_before(before(expired)).await?;
-            self.database.delete_login_failures(before(SKEW), before(KNOWN_FOR)).await
+            self.database.delete_login_failures(before(SKEW), before(KNOWN_ADDRESS_RETENTION)).await
         };
         if let Err(error) = done.await {
             log::warn!(cause:% = error; "old sessions could not be deleted");

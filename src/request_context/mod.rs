@@ -1,13 +1,15 @@
 //! On whose behalf something is done: what of a request is said with it in the log, and to Admin Control. Knows no HTTP.
 
+pub mod trace_context;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::trace::Trace;
+use crate::request_context::trace_context::Trace;
 
 /// The request behind a piece of work. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Asker(Arc<Request>);
+pub struct RequestContext(Arc<Request>);
 
 #[derive(Debug)]
 struct Request {
@@ -16,7 +18,7 @@ struct Request {
     trace: Trace,
 }
 
-impl Asker {
+impl RequestContext {
     /// The request that came from `client` with this id of its own, if it had one, as a part of `trace`.
     #[must_use]
     pub fn new(client: IpAddr, id: Option<String>, trace: Trace) -> Self {
@@ -57,13 +59,13 @@ mod tests {
     #[test]
     fn a_request_without_an_id_of_its_own_is_called_by_its_trace_if_that_is_its_own() {
         let (own, none) = (
-            Asker::new(Ipv4Addr::LOCALHOST.into(), Some("mine".into()), Trace::start()),
-            Asker::new(Ipv4Addr::LOCALHOST.into(), None, Trace::start()),
+            RequestContext::new(Ipv4Addr::LOCALHOST.into(), Some("mine".into()), Trace::start()),
+            RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, Trace::start()),
         );
         assert_eq!(own.request_id(), "mine");
         assert_eq!(none.request_id(), none.trace().id());
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let of_others = || Asker::new(Ipv4Addr::LOCALHOST.into(), None, Trace::continued(Some(parent), None));
+        let of_others = || RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, Trace::continued(Some(parent), None));
         let (one, other) = (of_others(), of_others());
         assert_eq!(one.trace().id(), other.trace().id());
         assert!(one.request_id() != other.request_id() && one.request_id() != one.trace().id());

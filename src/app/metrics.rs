@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::admin_control::{CallMetrics, EndpointLimits, Error};
 use crate::db::{self, Database};
-use crate::health::{Health, Readiness};
 use crate::routes::TABLE;
+use crate::telemetry::health::{Health, Readiness};
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::{self, Counter, CounterVec, Gauge, Histogram, HttpMetrics, Registry};
 

@@ -1,9 +1,6 @@
-//! The composition root: what is made once and shared by all workers, and what each worker makes for itself.
+//! The composition root: what is made once and components by all workers, and what each worker makes for itself.
 //!
 //! The only place where a domain module meets the adapter that serves it.
-
-mod component_config;
-mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,32 +8,36 @@ use std::time::Duration;
 use actix_web::web;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::{self, Accounts, Revocations, Watch};
+pub use super::component_config::{
+    admin_control as admin_control_config, summaries as summaries_config, validate, warnings,
+};
+pub(crate) use super::component_config::{sessions as session_config, tokens as token_config};
+use super::{component_config, metrics};
+use crate::accounts::{self, Accounts};
 use crate::admin_control::{self, AdminControl, Endpoint};
-use crate::background::Background;
+use crate::auth::principal::Roles;
+use crate::auth::revocations::{Revocations, Watch};
+use crate::auth::token::Tokens;
 use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
-use crate::caller::Roles;
 use crate::catch_up::CatchUp;
 use crate::catch_up::live::Live;
 use crate::catch_up::stream_limit::StreamLimit;
-use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
 use crate::config::{self, Config, SecretUrl};
 use crate::db::{self, Database};
-use crate::health::Health;
-use crate::jwt::Tokens;
+use crate::extract::client_address::TrustedProxies;
+use crate::extract::in_flight::InFlightLimit;
+use crate::extract::json_body::BodyBudget;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
-use crate::middleware::load_shed::InFlightLimit;
-use crate::responders::event_stream;
+use crate::response::event_stream;
 use crate::room::NameComparison;
-use crate::routes::BodyBudget;
+use crate::runtime::BackgroundRuntime;
 use crate::secret::Secret;
 use crate::summaries::{self, Store, Summaries};
+use crate::telemetry::health::Health;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::{Gauge, HttpMetrics, Metrics, Registry};
-pub use component_config::{admin_control as admin_control_config, summaries as summaries_config, validate, warnings};
-pub(crate) use component_config::{sessions as session_config, tokens as token_config};
 
 /// The configuration of the cache of summary texts, which never change.
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
@@ -54,14 +55,14 @@ pub enum Error {
     /// The summary store.
     #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
     Summaries(String),
-    /// The shared cache. Its URL is not shown: it may hold a password.
+    /// The components cache. Its URL is not shown: it may hold a password.
     #[error("can't use APP_CACHE__REDIS_URL: {0}")]
     SharedCache(#[from] cache::redis::BadUrl),
 }
 
 /// Made once.
 #[derive(Clone)]
-pub struct Shared {
+pub(super) struct Components {
     tokens: web::Data<Tokens>,
     accounts: web::Data<Accounts>,
     caches: Caches,
@@ -90,16 +91,21 @@ pub struct Shared {
     metrics: Metrics,
 }
 
-impl Shared {
+impl Components {
     /// Opens what the workers share and puts it together. `max_connections` is shown in the metrics.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn open(config: &Config, clock: &Clock, dropped: DroppedLines, max_connections: usize) -> Result<Self, Error> {
+    pub(super) async fn open(
+        config: &Config,
+        clock: &Clock,
+        dropped: DroppedLines,
+        max_connections: usize,
+    ) -> Result<Self, Error> {
         config.validate()?;
         let (admin_control, summaries) = (component_config::admin_control(config)?, component_config::summaries(config)?);
-        let background = Background::start().map_err(db::Error::from)?;
+        let background = BackgroundRuntime::start().map_err(db::Error::from)?;
         let summaries = Store::open(&summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(config.database.url.expose(), background.clone()).await?;
         let (revocations, ttl, mut registry) = (Revocations::default(), config.auth.token_ttl, Registry::new(clock.now()));
@@ -148,25 +154,25 @@ impl Shared {
 
     /// The token that is cancelled when the server begins to drain.
     #[must_use]
-    pub fn draining(&self) -> CancellationToken {
+    pub(super) fn draining(&self) -> CancellationToken {
         self.draining.get_ref().clone()
     }
 
     /// The gauge of open client connections.
-    pub fn open_connections(&self) -> Gauge {
+    pub(super) fn open_connections(&self) -> Gauge {
         self.open_connections.clone()
     }
 
     /// What is counted and measured.
     #[must_use]
-    pub fn metrics(&self) -> Metrics {
+    pub(super) fn metrics(&self) -> Metrics {
         self.metrics.clone()
     }
 }
 
 async fn open_redis(
     config: &Config,
-    background: Background,
+    background: BackgroundRuntime,
     registry: &Registry,
 ) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
     let Some(url) = &config.cache.redis_url else { return Ok(None) };
@@ -196,40 +202,43 @@ pub fn redis_config(url: &SecretUrl, config: &Config) -> RedisConfig {
 }
 
 /// Registers what a worker's handlers take; called on each worker's own thread.
-pub fn register(shared: &Shared, config: &mut web::ServiceConfig) {
+pub(super) fn register(components: &Components, config: &mut web::ServiceConfig) {
     let admin_control =
-        AdminControl::new(shared.admin_control_config.clone(), shared.admin_control_limits.get_ref().clone())
-            .with_metrics(shared.calls.clone());
-    let responses = Responses::new(admin_control.clone(), shared.caches.clone());
-    let (live, explain) = (shared.live.clone(), shared.catch_up_reason);
-    let catch_up = CatchUp::new(responses.clone(), shared.room_names, live, explain);
+        AdminControl::new(components.admin_control_config.clone(), components.admin_control_limits.get_ref().clone())
+            .with_metrics(components.calls.clone());
+    let responses = Responses::new(admin_control.clone(), components.caches.clone());
+    let (live, explain) = (components.live.clone(), components.catch_up_reason);
+    let catch_up = CatchUp::new(responses.clone(), components.room_names, live, explain);
     config
-        .app_data(shared.tokens.clone())
-        .app_data(shared.accounts.clone())
-        .app_data(shared.revocations.clone())
-        .app_data(shared.stream_limit.clone())
-        .app_data(shared.trusted_proxies.clone())
-        .app_data(shared.request_timeout.clone())
-        .app_data(shared.roles.clone())
-        .app_data(web::Data::new(shared.room_names))
-        .app_data(shared.draining.clone())
-        .app_data(shared.in_flight.clone())
-        .app_data(shared.bodies.clone())
-        .app_data(shared.origins.clone())
-        .app_data(shared.health.clone())
-        .app_data(shared.http.clone())
+        .app_data(components.tokens.clone())
+        .app_data(components.accounts.clone())
+        .app_data(components.revocations.clone())
+        .app_data(components.stream_limit.clone())
+        .app_data(components.trusted_proxies.clone())
+        .app_data(components.request_timeout.clone())
+        .app_data(components.roles.clone())
+        .app_data(web::Data::new(components.room_names))
+        .app_data(components.draining.clone())
+        .app_data(components.in_flight.clone())
+        .app_data(components.bodies.clone())
+        .app_data(components.origins.clone())
+        .app_data(components.health.clone())
+        .app_data(components.http.clone())
         .app_data(web::Data::new(catch_up))
         .app_data(web::Data::new(Summaries::new(
             responses.clone(),
-            shared.summaries.clone(),
-            shared.texts.clone(),
-            shared.admin_control_config.timeout,
+            components.summaries.clone(),
+            components.texts.clone(),
+            components.admin_control_config.timeout,
         )))
         .app_data(web::Data::new(responses))
         .app_data(web::Data::new(admin_control));
 }
 
 /// Registers what the handlers of the management listener take.
-pub fn register_for_management(shared: &Shared, config: &mut web::ServiceConfig) {
-    config.app_data(shared.health.clone()).app_data(shared.admin_control_limits.clone()).app_data(shared.draining.clone());
+pub(super) fn register_for_management(components: &Components, config: &mut web::ServiceConfig) {
+    config
+        .app_data(components.health.clone())
+        .app_data(components.admin_control_limits.clone())
+        .app_data(components.draining.clone());
 }

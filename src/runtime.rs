@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 /// A handle on the runtime; clones share it, and it ends with the last of them.
 #[derive(Clone)]
-pub struct Background(Arc<Owned>);
+pub struct BackgroundRuntime(Arc<Owned>);
 
 struct Owned(Option<Runtime>);
 
@@ -21,7 +21,7 @@ struct Owned(Option<Runtime>);
 #[error("the work was given up")]
 pub struct GivenUp;
 
-impl Background {
+impl BackgroundRuntime {
     /// Starts the runtime, with two threads.
     ///
     /// # Errors

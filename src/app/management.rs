@@ -9,8 +9,8 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, web};
 
+use crate::app::components::{self, Components};
 use crate::app::listener::{self, ListenerConfig};
-use crate::connection_state::ConnectionTimeouts;
 use crate::loopback::AcceptedHosts;
 use crate::middleware::error_envelope::error_envelope;
 use crate::middleware::host::host;
@@ -18,8 +18,8 @@ use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::loopback_host::loopback_host;
 use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
+use crate::response::connection_state::ConnectionTimeouts;
 use crate::routes;
-use crate::services::{self, Shared};
 use crate::telemetry::metrics::{Gauge, Metrics};
 
 /// Monitoring opens a few.
@@ -29,14 +29,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A listener that is there, and answers from now on.
-pub struct Management {
+pub(super) struct Management {
     address: SocketAddr,
     running: Server,
     metrics: Metrics,
 }
 
 /// Answers until it is dropped.
-pub struct Answering {
+pub(super) struct Answering {
     handle: ServerHandle,
     upkeep: actix_rt::task::JoinHandle<()>,
 }
@@ -47,8 +47,8 @@ impl Management {
     /// # Errors
     ///
     /// If the address is taken, or not this machine's.
-    pub fn bind(address: SocketAddr, hosts: AcceptedHosts, shared: &Shared) -> io::Result<Self> {
-        let (metrics, shared) = (shared.metrics(), shared.clone());
+    pub(super) fn bind(address: SocketAddr, hosts: AcceptedHosts, components: &Components) -> io::Result<Self> {
+        let (metrics, components) = (components.metrics(), components.clone());
         let shown = web::Data::new(metrics.clone());
         let config = ListenerConfig {
             workers: 1,
@@ -62,7 +62,7 @@ impl Management {
         let running = listener::serve(listener, &config, move || {
             App::new()
                 .app_data(shown.clone())
-                .configure(|config| services::register_for_management(&shared, config))
+                .configure(|config| components::register_for_management(&components, config))
                 .configure(routes::mount_management)
                 .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
                 // The last one is outermost.
@@ -77,13 +77,13 @@ impl Management {
 
     /// Where it listens, with the port that port 0 became.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.address
     }
 
     /// Answers from now on.
     #[must_use]
-    pub fn answer(self) -> Answering {
+    pub(super) fn answer(self) -> Answering {
         let handle = self.running.handle();
         actix_rt::spawn(async move {
             if let Err(error) = self.running.await {

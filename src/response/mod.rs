@@ -3,9 +3,11 @@
 //! The only place that writes an error body or chooses an error status. A failure inside the server is logged where it
 //! becomes an [`ApiError`]; the client is told the contract's sentence and nothing of the cause.
 
+pub mod chunked_body;
+pub mod connection_state;
+mod error_mapping;
 pub mod event_stream;
-mod file;
-mod meaning;
+mod static_file;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use serde::Serialize;
 
 use crate::cache::CachedResponse;
 use crate::catch_up::{CaughtUp, Reason};
-pub use file::{Caching, File};
+pub use static_file::{Caching, File};
 
 /// 200 with `{"error": null, "data": …}`.
 #[derive(Debug)]

@@ -3,23 +3,21 @@
 //! jsonwebtoken does the signature alone; its claim checks leave gaps (60 seconds of leeway, `crit` and a wrongly typed `aud`
 //! accepted) and read the system's clock, so they are made here.
 
-mod token_cache;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::token_cache::{CachedClaims, TokenCache};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
-use token_cache::{CachedClaims, TokenCache};
 
-use crate::caller::{Admitted, Caller, StreamTicket};
+use crate::auth::principal::{Principal, StreamTicket, TokenScope};
 use crate::clock::Clock;
-use crate::json::Object;
-use crate::random;
 use crate::room::{NameComparison, RoomName};
+use crate::secret;
 use crate::secret::Secret;
+use crate::strict_json::Object;
 
 /// The longest token that is looked at, in bytes; ours have about 400.
 pub const MAX_BYTES: usize = 8 * 1024;
@@ -108,7 +106,7 @@ impl Tokens {
     /// A token for a new guest of `room` alone; `None` where guests are turned off.
     #[must_use]
     pub fn for_new_guest(&self, room: &RoomName) -> Option<String> {
-        let id = random::id();
+        let id = secret::random_id();
         let claims = Claims {
             room_name: Some(room.as_str()),
             user_id: Some(&id),
@@ -119,10 +117,10 @@ impl Tokens {
 
     /// A ticket for `caller` and `room` alone; the stream that it opens ends at `until`, in seconds since 1970-01-01 UTC.
     #[must_use]
-    pub fn ticket(&self, caller: &Caller, room: &RoomName, until: i64) -> String {
+    pub fn ticket(&self, caller: &Principal, room: &RoomName, until: i64) -> String {
         let (kind, id) = match caller {
-            Caller::User { id, .. } => ("user-ticket", id),
-            Caller::Guest { id, .. } => ("guest-ticket", id),
+            Principal::User { id, .. } => ("user-ticket", id),
+            Principal::Guest { id, .. } => ("guest-ticket", id),
         };
         let claims = self.claims(kind, id, Duration::ZERO);
         let exp = claims.iat.saturating_add(TICKET_TTL).min(until);
@@ -138,7 +136,7 @@ impl Tokens {
             aud: &self.rules.audience,
             iat: now,
             exp: now.saturating_add(ttl),
-            jti: random::id(),
+            jti: secret::random_id(),
             sub: subject,
             kind,
             sid: None,
@@ -158,7 +156,7 @@ impl Tokens {
     /// # Errors
     ///
     /// [`Invalid`], whatever is wrong with it.
-    pub fn admit(&self, token: &str) -> Result<(Caller, Admitted), Invalid> {
+    pub fn admit(&self, token: &str) -> Result<(Principal, TokenScope), Invalid> {
         if let Some(known) = self.verified.get(token, self.clock.unix_seconds()) {
             return known;
         }
@@ -167,7 +165,7 @@ impl Tokens {
         let expires = claims.integer("exp").ok_or(Invalid)?;
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
         self.verified.insert(token, CachedClaims { holder: holder.clone(), not_before, expires });
-        Ok((holder, Admitted { until: expires, ticket: None }))
+        Ok((holder, TokenScope { until: expires, ticket: None }))
     }
 
     /// Who holds `ticket`, and what it opens. That it was not used before is checked elsewhere.
@@ -175,19 +173,19 @@ impl Tokens {
     /// # Errors
     ///
     /// [`Invalid`], whatever is wrong with it.
-    pub fn admit_by_ticket(&self, ticket: &str) -> Result<(Caller, Admitted), Invalid> {
+    pub fn admit_by_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), Invalid> {
         let claims = self.verified(ticket)?;
         self.check_claims(&claims)?;
         let (id, holder) = (non_empty(&claims, "jti")?, non_empty(&claims, "sub")?);
         let room = self.room_of(&claims)?;
         let caller = match claims.text("kind") {
-            Some("user-ticket") => Caller::User { id: holder, session: non_empty(&claims, "sid")? },
-            Some("guest-ticket") if self.rules.guest_ttl.is_some() => Caller::Guest { id: holder, room: room.clone() },
+            Some("user-ticket") => Principal::User { id: holder, session: non_empty(&claims, "sid")? },
+            Some("guest-ticket") if self.rules.guest_ttl.is_some() => Principal::Guest { id: holder, room: room.clone() },
             _ => return Err(Invalid),
         };
         let (expires_at, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
         let ticket = StreamTicket { id: id.to_string(), room, expires_at };
-        Ok((caller, Admitted { until, ticket: Some(ticket) }))
+        Ok((caller, TokenScope { until, ticket: Some(ticket) }))
     }
 
     /// The claims of a token that was signed here, and not yet looked at.
@@ -213,15 +211,15 @@ impl Tokens {
         if ours { Ok(()) } else { Err(Invalid) }
     }
 
-    fn caller(&self, claims: &Object) -> Result<Caller, Invalid> {
+    fn caller(&self, claims: &Object) -> Result<Principal, Invalid> {
         self.check_claims(claims)?;
         let id = non_empty(claims, "sub")?;
         match claims.text("kind") {
-            Some("user") => Ok(Caller::User { id, session: non_empty(claims, "sid")? }),
+            Some("user") => Ok(Principal::User { id, session: non_empty(claims, "sid")? }),
             // Where guests are turned off, those that were let in before are none any more.
             Some("guest") if self.rules.guest_ttl.is_some() => {
                 non_empty(claims, "userId")?;
-                Ok(Caller::Guest { id, room: self.room_of(claims)? })
+                Ok(Principal::Guest { id, room: self.room_of(claims)? })
             }
             _ => Err(Invalid),
         }
@@ -281,7 +279,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     impl Tokens {
-        fn verify(&self, token: &str) -> Result<Caller, Invalid> {
+        fn verify(&self, token: &str) -> Result<Principal, Invalid> {
             self.admit(token).map(|(caller, _)| caller)
         }
     }
@@ -305,7 +303,7 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let token = tokens.for_user("u1", "s1");
-        assert_eq!(tokens.verify(&token), Ok(Caller::User { id: "u1".into(), session: "s1".into() }));
+        assert_eq!(tokens.verify(&token), Ok(Principal::User { id: "u1".into(), session: "s1".into() }));
         seconds.store(1_000_001, Ordering::SeqCst);
         assert!(tokens.verify(&token).is_ok());
         seconds.store(1_000_002, Ordering::SeqCst);
@@ -319,7 +317,7 @@ mod tests {
         let tokens = tokens("first secret", &[], &Arc::default());
         let room = NameComparison::Exact.parse("комната 1").unwrap();
         let (one, two) = (tokens.for_new_guest(&room).unwrap(), tokens.for_new_guest(&room).unwrap());
-        let (Ok(Caller::Guest { id: one, room: of_one }), Ok(Caller::Guest { id: two, .. })) =
+        let (Ok(Principal::Guest { id: one, room: of_one }), Ok(Principal::Guest { id: two, .. })) =
             (tokens.verify(&one), tokens.verify(&two))
         else {
             panic!("both are guests");
@@ -333,8 +331,8 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let room = NameComparison::Exact.parse("r1").unwrap();
-        let user = Caller::User { id: "u1".into(), session: "s1".into() };
-        let guest = Caller::Guest { id: "g1".into(), room: room.clone() };
+        let user = Principal::User { id: "u1".into(), session: "s1".into() };
+        let guest = Principal::Guest { id: "g1".into(), room: room.clone() };
         for caller in [user, guest] {
             let ticket = tokens.ticket(&caller, &room, 1_000_100);
             let admit = |ticket: &str| {

@@ -17,10 +17,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
-use crate::accounts::StreamLease;
+use crate::auth::stream_lease::StreamLease;
 use crate::catch_up::live::{News, Told, Watching};
 use crate::catch_up::stream_limit::StreamPermit;
-use crate::connection_state::ConnectionState;
+use crate::response::connection_state::ConnectionState;
 
 /// How often something is said where there is nothing to say, so that nobody in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(15);

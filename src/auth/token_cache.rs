@@ -9,8 +9,8 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::Invalid;
-use crate::caller::{Admitted, Caller};
+use super::token::Invalid;
+use crate::auth::principal::{Principal, TokenScope};
 
 /// The bound on memory, in bytes; about 6,000 tokens of ours.
 const MAX_BYTES: u64 = 4 << 20;
@@ -21,15 +21,15 @@ const TYPICAL_TOKENS: usize = 6_000;
 
 /// The claims of a valid token.
 pub(super) struct CachedClaims {
-    pub(super) holder: Caller,
+    pub(super) holder: Principal,
     pub(super) not_before: i64,
     pub(super) expires: i64,
 }
 
 impl CachedClaims {
-    fn at(&self, now: i64) -> Result<(Caller, Admitted), Invalid> {
+    fn at(&self, now: i64) -> Result<(Principal, TokenScope), Invalid> {
         if self.not_before <= now && now < self.expires {
-            Ok((self.holder.clone(), Admitted { until: self.expires, ticket: None }))
+            Ok((self.holder.clone(), TokenScope { until: self.expires, ticket: None }))
         } else {
             Err(Invalid)
         }
@@ -54,7 +54,7 @@ impl TokenCache {
     }
 
     /// Returns what `token` allows at the time `now`, if it was verified before.
-    pub(super) fn get(&self, token: &str, now: i64) -> Option<Result<(Caller, Admitted), Invalid>> {
+    pub(super) fn get(&self, token: &str, now: i64) -> Option<Result<(Principal, TokenScope), Invalid>> {
         Some(self.0.get(token)?.at(now))
     }
 
@@ -72,7 +72,7 @@ mod tests {
     fn token_cache_stays_within_its_bytes() {
         let cache = TokenCache::new();
         for n in 0..12_000 {
-            let holder = Caller::User { id: "u1".into(), session: "s1".into() };
+            let holder = Principal::User { id: "u1".into(), session: "s1".into() };
             cache.insert(&format!("{n:0400}"), CachedClaims { holder, not_before: 0, expires: 10 });
         }
         assert!(cache.0.weight() <= MAX_BYTES && cache.0.len() > 5_000);

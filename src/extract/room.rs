@@ -10,14 +10,14 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use percent_encoding::percent_decode_str;
 
-use crate::responders::ApiError;
+use crate::response::ApiError;
 use crate::room::{self, NameComparison, RoomName};
 
 /// The name of the room, in the path's pattern and in the query.
 const NAME: &str = "roomName";
 
 /// The room of this request.
-pub(super) struct RoomParam(pub(super) RoomName);
+pub(crate) struct RoomParam(pub(crate) RoomName);
 
 impl FromRequest for RoomParam {
     type Error = ApiError;
@@ -29,7 +29,7 @@ impl FromRequest for RoomParam {
 }
 
 /// How this deployment compares names. A server that was put together without it must not guess.
-pub(super) fn comparison(request: &HttpRequest) -> Result<NameComparison, ApiError> {
+pub(crate) fn comparison(request: &HttpRequest) -> Result<NameComparison, ApiError> {
     request.app_data::<web::Data<NameComparison>>().map(|names| ***names).ok_or(ApiError::Internal)
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_room_is_the_second_segment_of_every_path_that_has_one() {
-        let paths = super::super::TABLE.iter().flat_map(|row| row.paths);
+        let paths = crate::routes::TABLE.iter().flat_map(|row| row.paths);
         let with_room: Vec<_> = paths.filter(|path| path.contains("{roomName}")).collect();
         assert!(!with_room.is_empty());
         for path in with_room {

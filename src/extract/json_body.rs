@@ -11,16 +11,14 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::room_param;
-use crate::connection_state::ConnectionState;
-use crate::json::Object;
-use crate::middleware::error_envelope::Deadline;
-use crate::middleware::load_shed::InFlightLimit;
-use crate::responders::ApiError;
+use super::in_flight::{Deadline, InFlightLimit};
+use crate::response::ApiError;
+use crate::response::connection_state::ConnectionState;
 use crate::room::{self, NameComparison, RoomName};
+use crate::strict_json::Object;
 
 /// The longest body, in bytes.
-pub(super) const MAX_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024;
 /// How much of each body does not count against the budget, in bytes, so that a login is never refused for the large bodies of others.
 const UNCOUNTED: usize = 1024;
 /// How much memory bodies may take beyond that, in bytes.
@@ -37,7 +35,7 @@ impl Default for BodyBudget {
 }
 
 /// The members of a request's body.
-pub(super) struct Body {
+pub(crate) struct Body {
     members: Object,
     room_names: NameComparison,
     /// Both kept while the request is in flight.
@@ -47,7 +45,7 @@ pub(super) struct Body {
 
 impl Body {
     /// The string called `name`, which must be there and not be empty.
-    pub(super) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
         match self.members.get(name) {
             None | Some(serde_json::Value::Null) => Err(ApiError::bad_request(format!("{name} is required."))),
             Some(serde_json::Value::String(text)) if text.is_empty() => {
@@ -59,7 +57,7 @@ impl Body {
     }
 
     /// The string called `name`, as something that people read: not blank, of one line, and no longer than a room's name.
-    pub(super) fn line(&self, name: &'static str) -> Result<&str, ApiError> {
+    pub(crate) fn line(&self, name: &'static str) -> Result<&str, ApiError> {
         let text = self.text(name)?;
         if text.trim().is_empty() {
             return Err(ApiError::bad_request(format!("{name} must not be blank.")));
@@ -72,7 +70,7 @@ impl Body {
     }
 
     /// The room called `name`. JSON has no percent-encoding: the string is the name.
-    pub(super) fn room(&self, name: &'static str) -> Result<RoomName, ApiError> {
+    pub(crate) fn room(&self, name: &'static str) -> Result<RoomName, ApiError> {
         match self.members.get(name) {
             None | Some(serde_json::Value::Null) => Err(ApiError::RoomRequired),
             Some(serde_json::Value::String(room)) => Ok(self.room_names.parse(room)?),
@@ -86,7 +84,7 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request).and_then(|length| Ok((length, room_param::comparison(request)?)));
+        let checked = check_head(request).and_then(|length| Ok((length, super::room::comparison(request)?)));
         let deadline = request.extensions().get::<Deadline>().copied();
         let payload = payload.take();
         // Waiting for a slow client does not count as work.

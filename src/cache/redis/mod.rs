@@ -24,8 +24,8 @@ pub use connection::{BadUrl, check_url};
 use super::entry::{Entry, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
 use super::response_cache::{CacheConfig, Outcome};
-use crate::background::Background;
-use crate::random;
+use crate::runtime::BackgroundRuntime;
+use crate::secret;
 use crate::secret::Secret;
 use crate::telemetry::metrics::{CACHE_FAILURES, Counter, Registry};
 use connection::Connection;
@@ -72,7 +72,7 @@ impl RedisConfig {
 
     fn probe(&self) -> ::redis::Cmd {
         // Of its own, or two replicas would delete each other's.
-        script(PROBE, &[format!("{}:probe:{}", self.prefix(), random::id())])
+        script(PROBE, &[format!("{}:probe:{}", self.prefix(), secret::random_id())])
     }
 }
 
@@ -84,7 +84,7 @@ pub struct RedisCache {
     name: &'static str,
     ttl: Duration,
     call_timeout: Duration,
-    background: Background,
+    background: BackgroundRuntime,
     leader_failed: Counter,
     leader_late: Counter,
 }
@@ -149,7 +149,7 @@ impl RedisCache {
     /// # Errors
     ///
     /// [`BadUrl`] if the URL is not one of Redis.
-    pub async fn open(config: &RedisConfig, background: Background, registry: &Registry) -> Result<Self, BadUrl> {
+    pub async fn open(config: &RedisConfig, background: BackgroundRuntime, registry: &Registry) -> Result<Self, BadUrl> {
         let connection = Connection::open(connection::client(&config.url)?, config.probe(), background.clone()).await;
         let failures = |reason| registry.register(&CACHE_FAILURES, &[config.cache, reason]);
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
@@ -179,7 +179,7 @@ impl RedisCache {
         max_age: Duration,
         fetch: impl Future<Output = Result<Envelope, E>>,
     ) -> Outcome<E> {
-        let (keys, owner) = (self.keys(key), random::id());
+        let (keys, owner) = (self.keys(key), secret::random_id());
         let deadline = Instant::now() + self.call_timeout + GRACE;
         let follower = Follower { keys: &keys, owner: &owner, max_age, leader: String::new(), stale: None };
         let stale = match self.look_up(follower, key, deadline).await {

@@ -17,15 +17,16 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::background::Background;
+use crate::accounts;
+use crate::app::{self, App, Shutdown};
 use crate::clock::Clock;
 use crate::config::{self, Config, LogFormat};
 use crate::db::{self, Database};
+use crate::routes::openapi;
+use crate::runtime::BackgroundRuntime;
 use crate::sandbox::{Sandbox, Script};
-use crate::server::{self, Server, Stop};
 use crate::telemetry::escape;
 use crate::telemetry::logging::{self, DroppedLines};
-use crate::{accounts, openapi, services};
 
 /// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
@@ -115,7 +116,7 @@ enum Error {
     #[error("{0}")]
     Config(#[from] config::Error),
     #[error("{0}")]
-    Server(#[from] server::Error),
+    Server(#[from] app::Error),
     #[error("can't use the database of APP_DATABASE__URL: {0}")]
     Database(#[from] db::Error),
     #[error("{0}")]
@@ -190,14 +191,14 @@ fn tell(text: &str) -> Result<(), Error> {
 fn serve(config: Option<&Path>) -> Result<(), Error> {
     let environment = environment::read()?;
     let config = Config::load(&environment, config)?;
-    services::validate(&config)?;
+    app::validate(&config)?;
     let dropped = start_log(&config, &environment);
     log_warnings(&config);
     block_on(serve_until_told(&config, dropped))
 }
 
 fn log_warnings(config: &Config) {
-    for what in services::warnings(config) {
+    for what in app::warnings(config) {
         log::warn!(what; "unwise settings");
     }
 }
@@ -207,7 +208,7 @@ async fn serve_until_told(config: &Config, dropped: DroppedLines) -> Result<(), 
     let _hang_up = signal(SignalKind::hangup())?;
     // Before it listens: whoever is let in is answered, also if it is told to stop right then.
     let told = told_to_stop()?;
-    let server = Server::bind(config, &Clock::system(), dropped).await?;
+    let server = App::bind(config, &Clock::system(), dropped).await?;
     Ok(server.run(told).await?)
 }
 
@@ -235,7 +236,7 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
 fn migrate(config: Option<&Path>) -> Result<(), Error> {
     let url = Config::load(&environment::read()?, config)?.database.url;
     block_on(async {
-        Database::open(url.expose(), Background::start()?).await?;
+        Database::open(url.expose(), BackgroundRuntime::start()?).await?;
         say("the database's schema is up to date\n")
     })
 }
@@ -250,14 +251,14 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
 }
 
 /// What the process is told from here on: by SIGTERM, or by SIGINT (Ctrl-C), whose sender does not want to wait.
-fn told_to_stop() -> io::Result<UnboundedReceiver<Stop>> {
+fn told_to_stop() -> io::Result<UnboundedReceiver<Shutdown>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (tell, told) = unbounded_channel();
     actix_rt::spawn(async move {
         loop {
             let stop = tokio::select! {
-                _ = terminate.recv() => Stop::AfterDraining,
-                _ = interrupt.recv() => Stop::Now,
+                _ = terminate.recv() => Shutdown::Graceful,
+                _ = interrupt.recv() => Shutdown::Immediate,
             };
             if tell.send(stop).is_err() {
                 return;

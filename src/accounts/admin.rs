@@ -1,9 +1,9 @@
 //! What an operator does with accounts, from the command line and beside running servers: those notice within two seconds.
 
-use super::{Error, email, new_password, password};
+use super::{Error, email, password, password_policy};
 use crate::clock::Clock;
 use crate::db::{Database, NewUser, User};
-use crate::random;
+use crate::secret;
 
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 255;
@@ -21,9 +21,9 @@ pub async fn add(
     clock: &Clock,
 ) -> Result<(), Error> {
     let (email, name) = (email::validate_new(email)?, display_name(name)?);
-    new_password::check(password, min_password, &[&email, &name])?;
+    password_policy::check(password, min_password, &[&email, &name])?;
     let password_hash = password::hash(password)?;
-    let user = NewUser { id: random::id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
+    let user = NewUser { id: secret::random_id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
     Ok(database.insert_user(user).await?)
 }
 
@@ -68,7 +68,7 @@ pub async fn set_password(
 ) -> Result<(), Error> {
     let email = email::normalise(email)?;
     let user = database.user_by_email(email.clone()).await?.ok_or(Error::NoSuchAccount)?;
-    new_password::check(password, min_password, &[&email, &user.name])?;
+    password_policy::check(password, min_password, &[&email, &user.name])?;
     let hash = password::hash(password)?;
     found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
 }

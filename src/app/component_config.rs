@@ -4,12 +4,13 @@ use std::path::Path;
 
 use crate::accounts::SessionConfig;
 use crate::admin_control::{self, RootCertificates};
+use crate::auth::principal::Roles;
+use crate::auth::token;
 use crate::cache::{CacheConfig, redis};
-use crate::caller::Roles;
 use crate::config::{CertificatePaths, Config, Error};
 use crate::middleware::cors::Origins;
 use crate::secret::Secret;
-use crate::{db, files, jwt, summaries};
+use crate::{db, files, summaries};
 
 /// Checks everything that the server is configured with.
 ///
@@ -89,9 +90,9 @@ fn root_certificates(config: &Config) -> Result<RootCertificates, Error> {
 }
 
 /// Signing and verification of tokens.
-pub(crate) fn tokens(config: &Config) -> jwt::Rules {
+pub(crate) fn tokens(config: &Config) -> token::Rules {
     let auth = &config.auth;
-    jwt::Rules {
+    token::Rules {
         secret: auth.jwt_secret.clone(),
         previous_secrets: auth.previous_jwt_secrets.to_vec(),
         issuer: auth.issuer.clone(),

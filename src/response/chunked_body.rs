@@ -11,7 +11,7 @@ use bytes::Bytes;
 const SLICE: usize = 16 * 1024;
 
 /// The same body; in slices if it is large and there already.
-pub(super) fn sliced<B: MessageBody + 'static>(body: B) -> BoxBody {
+pub(crate) fn sliced<B: MessageBody + 'static>(body: B) -> BoxBody {
     if !matches!(body.size(), BodySize::Sized(length) if length > SLICE as u64) {
         return body.boxed();
     }
