@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// Replaces the system's allocator: docs/adr/0005.
+/// Replaces the system's allocator: docs/adr/0007.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
