@@ -31,7 +31,7 @@ fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn retries_are_counted_and_happen_once_at_most() {
+fn retry_is_made_once_and_counted() {
     // Each connection is closed without an answer to its second request.
     let peer = Peer::serving(|mut stream, _| {
         read_head(&mut stream);
@@ -58,7 +58,7 @@ fn value(page: &BTreeMap<String, f64>, series: &str) -> f64 {
 }
 
 #[test]
-fn requests_are_counted_by_route_and_never_by_path() {
+fn requests_are_counted_by_route_not_by_path() {
     let server = TestServer::start();
     let (user, guest) = (tokens::user(), tokens::guest("r1"));
     server.client().get("/callCatchUp/r1", Some(&user)).data();
@@ -85,7 +85,7 @@ fn requests_are_counted_by_route_and_never_by_path() {
 }
 
 #[test]
-fn every_route_is_there_before_anybody_asked_for_it() {
+fn every_route_is_exported_before_its_first_request() {
     let page = scrape(&TestServer::start());
     for row in TABLE {
         let labels = format!("route=\"{}\",method=\"{}\"", row.paths[0], row.method);
@@ -95,7 +95,7 @@ fn every_route_is_there_before_anybody_asked_for_it() {
 }
 
 #[test]
-fn calls_to_admin_control_are_counted_by_endpoint_and_true_reason_and_measured() {
+fn admin_control_calls_are_counted_by_endpoint_and_outcome() {
     let server = TestServer::start();
     let user = tokens::user();
     let ask = |room: &str| server.client().get(&format!("/callCatchUp/{room}"), Some(&user)).status;
@@ -113,7 +113,7 @@ fn calls_to_admin_control_are_counted_by_endpoint_and_true_reason_and_measured()
 }
 
 #[test]
-fn a_breaker_that_opens_is_seen_and_calls_that_were_not_made_are_not_measured() {
+fn open_circuit_is_exported_and_its_refusals_are_not_timed() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api")]);
     for _ in 0..8 {
         server.client().get("/callConfig", Some(&tokens::user()));
@@ -131,7 +131,7 @@ fn a_breaker_that_opens_is_seen_and_calls_that_were_not_made_are_not_measured() 
 }
 
 #[test]
-fn cache_counts_its_reads_by_outcome_and_its_entries() {
+fn cache_reads_are_counted_by_outcome() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "60s"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
     for _ in 0..5 {
         server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
@@ -179,7 +179,7 @@ fn logins_and_refreshes_are_counted_by_outcome() {
 }
 
 #[test]
-fn the_process_the_database_and_the_build_are_there() {
+fn process_database_and_build_metrics_are_exported() {
     let server = TestServer::start();
     let page = scrape(&server);
     for series in [
@@ -205,7 +205,7 @@ fn the_process_the_database_and_the_build_are_there() {
 }
 
 #[test]
-fn connections_of_clients_are_counted_and_so_is_how_many_there_may_be() {
+fn client_connections_and_their_limit_are_exported() {
     let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "4"), ("APP_SERVER__WORKERS", "2")]);
     let connections = || value(&scrape(&server), "proconf_http_connections");
     assert_eq!((connections(), value(&scrape(&server), "proconf_http_connections_max")), (0.0, 4.0));
@@ -225,7 +225,7 @@ fn connections_of_clients_are_counted_and_so_is_how_many_there_may_be() {
 }
 
 #[test]
-fn two_servers_in_one_process_count_by_themselves() {
+fn two_servers_in_one_process_count_separately() {
     let (one, other) = (TestServer::start(), TestServer::start());
     one.client().get("/callConfig", Some(&tokens::user())).data();
     let series = "proconf_http_requests_total{route=\"/callConfig\",method=\"GET\",status=\"200\"}";
@@ -243,7 +243,7 @@ fn file(path: &str) -> String {
 }
 
 #[test]
-fn every_metric_that_alerts_the_dashboard_and_the_document_name_is_exported_and_the_document_names_them_all() {
+fn metric_names_in_alerts_dashboard_and_docs_are_exported() {
     let redis = crate::support::redis::Redis::start();
     let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
     let page = server.operator().get("/metrics", None);
@@ -266,7 +266,7 @@ fn every_metric_that_alerts_the_dashboard_and_the_document_name_is_exported_and_
 }
 
 #[test]
-fn each_metric_is_explained_and_has_one_type() {
+fn each_metric_has_one_help_line_and_one_type() {
     let server = TestServer::start();
     let page = server.operator().get("/metrics", None);
     let of_kind = |kind: &str| -> Vec<String> {
@@ -281,7 +281,7 @@ fn each_metric_is_explained_and_has_one_type() {
 }
 
 #[test]
-fn the_values_of_labels_that_alerts_and_the_dashboard_ask_for_exist() {
+fn label_values_in_alerts_and_dashboard_are_exported() {
     let server = TestServer::start();
     let page = server.operator().get("/metrics", None).text().to_owned();
     for path in ["deploy/alerts.yml", "deploy/grafana-dashboard.json"] {

@@ -75,7 +75,7 @@ fn guest_is_kept_out(server: &TestServer, one: &str, other: &str) {
 }
 
 #[test]
-fn another_room_is_another_room_in_both_modes() {
+fn other_room_is_refused_in_both_modes() {
     for settings in [&[][..], &[JITSI]] {
         let server = TestServer::with(settings);
         for (one, other) in OTHERS {
@@ -85,7 +85,7 @@ fn another_room_is_another_room_in_both_modes() {
 }
 
 #[test]
-fn another_spelling_is_another_room_by_default() {
+fn other_spelling_is_another_room_by_default() {
     let server = TestServer::with(&[KEPT, STALE]);
     for (one, other) in SPELLINGS {
         guest_is_kept_out(&server, one, other);
@@ -104,7 +104,7 @@ fn another_spelling_is_another_room_by_default() {
 }
 
 #[test]
-fn guest_enters_its_room_in_any_spelling_and_the_name_is_forwarded_as_it_came() {
+fn guest_enters_its_room_in_any_spelling_with_jitsi() {
     let server = TestServer::with(&[JITSI]);
     for (one, other) in SPELLINGS {
         let (guest, before) = (tokens::guest(one), server.calls());
@@ -128,7 +128,7 @@ fn guest_enters_its_room_in_any_spelling_and_the_name_is_forwarded_as_it_came() 
 }
 
 #[test]
-fn ticket_opens_the_stream_of_its_room_in_any_spelling() {
+fn ticket_opens_the_stream_in_any_spelling_with_jitsi() {
     let server = TestServer::with(&[JITSI, ONE_POLL]);
     for (one, other) in SPELLINGS {
         let ticket = ticket(&server, other, &tokens::guest(one));
@@ -138,7 +138,7 @@ fn ticket_opens_the_stream_of_its_room_in_any_spelling() {
 }
 
 #[test]
-fn spellings_of_one_room_share_their_cache_entries() {
+fn spellings_share_cache_entries_with_jitsi() {
     let server = TestServer::with(&[JITSI, KEPT, STALE]);
     for (one, other) in SPELLINGS {
         let [catch_up, status, summary] = asked_while_admin_control_fails(&server, one, other);
@@ -148,7 +148,7 @@ fn spellings_of_one_room_share_their_cache_entries() {
 }
 
 #[test]
-fn spellings_of_one_room_share_one_poll() {
+fn spellings_share_one_poll_with_jitsi_only() {
     for (settings, shown) in [(&[ONE_POLL][..], "TESTROOM"), (&[ONE_POLL, JITSI], "testRoom")] {
         let server = TestServer::with(settings);
         let mut watching = Events::of(server.address, "testRoom", &tokens::user());
@@ -159,7 +159,7 @@ fn spellings_of_one_room_share_one_poll() {
 }
 
 #[test]
-fn ended_meeting_is_found_by_the_folded_name_with_jitsi_only() {
+fn ended_meeting_is_found_by_folded_name_with_jitsi_only() {
     for (settings, reason) in [(&[][..], "none-yet"), (&[JITSI], "meeting-ended")] {
         let server = TestServer::with(settings);
         for endpoint in ["call-catchup", "sessions-status"] {
@@ -173,7 +173,7 @@ fn ended_meeting_is_found_by_the_folded_name_with_jitsi_only() {
 }
 
 #[test]
-fn replicas_share_spellings_of_one_room_with_jitsi_only() {
+fn replicas_share_spellings_with_jitsi_only() {
     for (settings, calls) in [(&[][..], 2), (&[JITSI], 1)] {
         let redis = Redis::start();
         let replicas = Replicas::with(2, &redis.url(), settings);
@@ -185,7 +185,7 @@ fn replicas_share_spellings_of_one_room_with_jitsi_only() {
 }
 
 #[test]
-fn replicas_that_compare_names_differently_share_nothing() {
+fn replicas_with_different_modes_share_nothing() {
     let redis = Redis::start();
     let exact = Replicas::with(1, &redis.url(), &[]);
     let jitsi = Replicas::with(1, &redis.url(), &[JITSI, ("APP_ADMIN_CONTROL__BASE_URL", &exact.sandbox.base_url)]);
@@ -196,7 +196,7 @@ fn replicas_that_compare_names_differently_share_nothing() {
 }
 
 #[test]
-fn summary_record_in_another_spelling_is_of_the_room_in_both_modes() {
+fn summary_record_is_matched_in_any_spelling_in_both_modes() {
     for settings in [&[][..], &[JITSI]] {
         let server = TestServer::with(settings);
         let record = |room_name: &str, file_url: &str| {

@@ -12,7 +12,7 @@ const ROUTES: [(&str, &str, &str); 4] = [
 ];
 
 #[test]
-fn the_documented_objects_are_passed_on() {
+fn documented_objects_are_passed_through() {
     let server = TestServer::start();
     let get = |target: &str| server.client().get(target, Some(&tokens::user())).data();
     assert_eq!(get("/callConfig")["features"]["waiting_room"], true);
@@ -23,7 +23,7 @@ fn the_documented_objects_are_passed_on() {
 }
 
 #[test]
-fn data_is_passed_on_byte_for_byte_whatever_it_is() {
+fn data_is_passed_through_byte_for_byte() {
     let server = TestServer::start();
     for (target, endpoint, room) in ROUTES {
         for data in [
@@ -41,7 +41,7 @@ fn data_is_passed_on_byte_for_byte_whatever_it_is() {
 }
 
 #[test]
-fn failures_are_the_contracts() {
+fn failures_are_mapped_to_the_envelope() {
     let server = TestServer::start();
     for (target, endpoint, room) in ROUTES {
         for (reply, status, message) in [
@@ -57,7 +57,7 @@ fn failures_are_the_contracts() {
 }
 
 #[test]
-fn a_guest_may_know_the_configuration_and_the_status_of_its_room_and_nothing_else() {
+fn guest_reads_configuration_and_its_own_status_only() {
     let server = TestServer::start();
     let guest = tokens::guest("r1");
     for target in ["/callConfig", "/callStatus?roomName=r1", "/callStatus/r1"] {
@@ -71,7 +71,7 @@ fn a_guest_may_know_the_configuration_and_the_status_of_its_room_and_nothing_els
 }
 
 #[test]
-fn a_status_needs_a_room_that_is_one() {
+fn status_without_a_valid_room_is_400() {
     let server = TestServer::start();
     let user = tokens::user();
     for target in ["/callStatus", "/callStatus/", "/callStatus?roomName=", "/callStatus/%20"] {
@@ -86,7 +86,7 @@ fn a_status_needs_a_room_that_is_one() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_takes_no_place_from_another() {
+fn hanging_endpoint_uses_no_permit_of_another() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "2")]);
     let slow = server.askers_of_rooms_that_hang(2);
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_error(503, "Service unavailable", "the third");

@@ -1,5 +1,5 @@
 //! PostgreSQL under a running server: restarted again and again, full, with another password, and with rights that are not
-//! enough. What it takes to hang, or to be away for longer, is in `storage`.
+//! enough. What it takes to hang, or to be away for longer, is in `database`.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn were_fast(mut took: Vec<Duration>) {
 }
 
 #[test]
-fn restarted_again_and_again_under_load_it_costs_only_those_who_need_it_just_then_and_loses_nothing() {
+fn restarts_under_load_lose_no_acknowledged_write() {
     if !on_postgres() {
         return;
     }
@@ -173,7 +173,7 @@ const END_THE_SERVERS: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_s
      WHERE usename = 'app' AND application_name <> 'holder'";
 
 #[test]
-fn when_others_hold_all_its_connections_the_server_waits_three_seconds_and_recovers_by_itself() {
+fn exhausted_connections_are_500_after_three_seconds() {
     if !on_postgres() {
         return;
     }
@@ -199,7 +199,7 @@ fn when_others_hold_all_its_connections_the_server_waits_three_seconds_and_recov
 }
 
 #[test]
-fn when_its_password_is_changed_the_server_goes_on_with_what_it_has_and_recovers_once_it_is_right_again() {
+fn changed_database_password_is_500_until_it_is_restored() {
     if !on_postgres() {
         return;
     }
@@ -236,7 +236,7 @@ fn run(command: &str, url: &str, base_url: &str) -> (i32, String) {
 }
 
 #[test]
-fn check_config_foresees_what_postgresql_would_refuse_and_changes_nothing() {
+fn check_config_predicts_what_postgresql_would_refuse() {
     let cluster = Cluster::start();
     let sandbox = SandboxOnAThread::start(Script::echo());
     let url = cluster.new_database();
@@ -302,7 +302,7 @@ fn server_with_ann() -> TestServer {
 }
 
 #[test]
-fn a_login_whose_hash_is_renewed_or_whose_password_is_changed_meanwhile_is_held_to_what_is_there_then() {
+fn login_is_checked_against_a_password_changed_meanwhile() {
     let server = server_with_ann();
     for (becomes, status) in [(PASSWORD, 200), ("another horse, another battery", 401)] {
         let hash = argon2::Argon2::default().hash_password(becomes.as_bytes()).unwrap().to_string();
@@ -319,7 +319,7 @@ fn a_login_whose_hash_is_renewed_or_whose_password_is_changed_meanwhile_is_held_
 }
 
 #[test]
-fn whoever_hangs_up_at_once_is_still_logged_out_and_a_spent_token_still_ends_its_session() {
+fn client_reset_does_not_cancel_logout_or_reuse_detection() {
     let server = server_with_ann();
     let post = |route: &str, body: &serde_json::Value| server.client().post(route, &body.to_string()).data();
     for route in ["/auth/logout", "/auth/refresh"] {

@@ -12,7 +12,7 @@ fn body(role: &str, room: &str) -> String {
 }
 
 #[test]
-fn a_user_gets_the_token_that_admin_control_issued_for_each_of_the_roles() {
+fn user_gets_the_issued_token_for_each_role() {
     let server = TestServer::start();
     for role in ["owner", "moderator", "member"] {
         let token = server.client().post_with("/proconfToken", &tokens::user(), &body(role, "r 1")).data();
@@ -28,7 +28,7 @@ fn a_user_gets_the_token_that_admin_control_issued_for_each_of_the_roles() {
 }
 
 #[test]
-fn a_guest_gets_one_for_its_own_room_and_a_guests_role_only() {
+fn guest_gets_a_token_for_its_room_and_guest_roles_only() {
     let server = TestServer::start();
     let guest = tokens::guest("r1");
     server.client().post_with("/proconfToken", &guest, &body("member", "r1")).data();
@@ -56,7 +56,7 @@ fn a_guest_gets_one_for_its_own_room_and_a_guests_role_only() {
 }
 
 #[test]
-fn the_roles_are_the_operators_to_choose() {
+fn configured_roles_replace_the_default_roles() {
     let server = TestServer::with(&[("APP_GUESTS__ROLES", "listener, speaker"), ("APP_USERS__ROLES", "host")]);
     let status = |token: &str, role: &str| server.client().post_with("/proconfToken", token, &body(role, "r1")).status;
     let (user, guest) = (tokens::user(), tokens::guest("r1"));
@@ -65,7 +65,7 @@ fn the_roles_are_the_operators_to_choose() {
 }
 
 #[test]
-fn malformed_input_is_400_with_a_sentence_that_names_the_field() {
+fn malformed_input_is_400_and_names_the_field() {
     let server = TestServer::start();
     let too_long = "x".repeat(256);
     for (sent, message) in [
@@ -112,7 +112,7 @@ fn malformed_input_is_400_with_a_sentence_that_names_the_field() {
 }
 
 #[test]
-fn a_member_that_is_not_asked_for_goes_nowhere() {
+fn unknown_body_member_is_not_forwarded() {
     let server = TestServer::start();
     let sent = r#"{"role":"member","room":"r1","participantName":"Ann","isAdmin":true,"userId":"u2","exp":0}"#;
     server.client().post_with("/proconfToken", &tokens::user(), sent).data();
@@ -121,7 +121,7 @@ fn a_member_that_is_not_asked_for_goes_nowhere() {
 }
 
 #[test]
-fn a_call_that_broke_is_never_made_twice() {
+fn broken_post_is_not_retried() {
     let breaks = Peer::serving(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-");

@@ -101,12 +101,12 @@ fn nginx_log_line_cannot_be_forged() {
 }
 
 #[test]
-fn nginx_log_line_of_the_compose_file_cannot_be_forged() {
+fn compose_nginx_log_line_cannot_be_forged() {
     check_log_of(Nginx::of_replicas(server().address));
 }
 
 #[test]
-fn unknown_name_is_closed_without_an_answer() {
+fn unknown_host_is_closed_without_a_response() {
     let server = server();
     let nginx = Nginx::with_tls(server.address);
     for name in ["evil.example", "www.app.example.com", "127.0.0.1"] {
@@ -123,7 +123,7 @@ fn unknown_name_is_closed_without_an_answer() {
 }
 
 #[test]
-fn nginx_does_not_tell_its_version() {
+fn version_of_nginx_is_not_sent() {
     let server = server();
     let nginx = Nginx::with_tls(server.address);
     let too_large = "Content-Length: 9999999\r\n";
@@ -140,7 +140,7 @@ fn nginx_does_not_tell_its_version() {
 }
 
 #[test]
-fn nginx_answers_with_the_envelope_where_no_server_does() {
+fn nginx_sends_the_envelope_when_no_server_answers() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nginx = Nginx::with_tls(unused);
     let answer = nginx.connect().ask(&request("GET", b"/callConfig", "")).expect("an answer");

@@ -1,7 +1,7 @@
 //! Several servers as one: the cache that they share through Redis, and what becomes of it when one of them fails.
 //!
 //! What becomes of it when Redis fails is in `shared_cache`; what they share through the database in `sessions`, `login_limit` and
-//! `storage`.
+//! `database`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,7 +162,7 @@ fn leader_without_its_lease_stores_nothing() {
 }
 
 #[test]
-fn redis_holds_no_room_name_no_token_and_nothing_for_ever() {
+fn redis_holds_no_room_name_no_token_and_no_permanent_key() {
     let redis = Redis::start();
     let replicas = Replicas::start(1, &redis.url());
     let big = format!("\"{}\"", "x".repeat(1_100_000));

@@ -342,7 +342,7 @@ fn leniently_decoded(raw: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_hostile_name_is_refused_and_reaches_nobody() {
+fn hostile_name_is_refused_without_a_call() {
     let mut asker = RequestContext::new();
     for raw in REFUSED {
         for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(raw.as_bytes())] {
@@ -377,7 +377,7 @@ pub fn asked_everywhere(server: &TestServer, room: &str, token: &str) -> Vec<(St
 }
 
 #[test]
-fn forbidden_name_is_400_wherever_a_room_is_taken() {
+fn forbidden_name_is_400_on_every_route_with_a_room() {
     let server = TestServer::start();
     for room in FORBIDDEN {
         for (place, answer) in asked_everywhere(&server, room, &tokens::user()) {
@@ -410,7 +410,7 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
 }
 
 #[test]
-fn an_odd_name_is_passed_on_as_itself() {
+fn unusual_name_is_forwarded_unchanged() {
     let mut asker = RequestContext::new();
     for (raw, meant) in ACCEPTED {
         let in_query = raw.replace('+', "%2B").replace('&', "%26");
@@ -423,7 +423,7 @@ fn an_odd_name_is_passed_on_as_itself() {
 }
 
 #[test]
-fn a_plus_is_a_plus_in_the_path_and_a_space_in_the_query() {
+fn plus_is_literal_in_the_path_and_a_space_in_the_query() {
     let mut asker = RequestContext::new();
     assert_eq!(asker.in_path(b"a+b").answer.data(), "a+b");
     assert_eq!(asker.in_query(b"a+b").answer.data(), "a b");
@@ -431,7 +431,7 @@ fn a_plus_is_a_plus_in_the_path_and_a_space_in_the_query() {
 }
 
 #[test]
-fn what_ends_a_path_or_a_query_value_ends_the_name() {
+fn delimiter_of_a_path_or_query_value_ends_the_name() {
     let mut asker = RequestContext::new();
     assert_eq!(asker.in_path(b"r1?x").answer.data(), "r1");
     assert_eq!(asker.in_path(b"r1?").answer.data(), "r1");
@@ -444,7 +444,7 @@ fn what_ends_a_path_or_a_query_value_ends_the_name() {
 }
 
 #[test]
-fn the_limit_is_255_bytes_of_the_decoded_name() {
+fn name_over_255_decoded_bytes_is_400() {
     let mut asker = RequestContext::new();
     for (raw, meant) in
         [("a".repeat(255), "a".repeat(255)), ("%61".repeat(255), "a".repeat(255)), ("%C3%A9".repeat(127), "é".repeat(127))]
@@ -462,7 +462,7 @@ fn the_limit_is_255_bytes_of_the_decoded_name() {
 }
 
 #[test]
-fn raw_bytes_that_no_url_should_have_are_refused_or_taken_literally() {
+fn raw_bytes_in_a_url_are_refused_or_taken_literally() {
     let mut asker = RequestContext::new();
     let names: [&[u8]; 14] = [
         "комната".as_bytes(),
@@ -497,7 +497,7 @@ fn raw_bytes_that_no_url_should_have_are_refused_or_taken_literally() {
 }
 
 #[test]
-fn without_a_token_a_hostile_name_is_401_and_not_400() {
+fn hostile_name_without_a_token_is_401() {
     let server = TestServer::start();
     for raw in REFUSED.iter().filter(|raw| !raw.contains('/')) {
         server.client().get(&format!("/callCatchUp/{raw}"), None).is_unauthorized(raw);
@@ -506,7 +506,7 @@ fn without_a_token_a_hostile_name_is_401_and_not_400() {
 }
 
 #[test]
-fn whatever_the_client_sends_at_most_one_segment_with_the_same_bytes_arrives() {
+fn random_name_arrives_as_one_unchanged_segment_or_not_at_all() {
     let mut asker = RequestContext::new();
     // Weighted towards what names are made dangerous of; nothing that ends the path or the request line.
     let piece = prop_oneof![

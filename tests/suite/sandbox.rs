@@ -46,7 +46,7 @@ impl Pair {
 }
 
 #[test]
-fn a_value_is_what_a_client_gets_for_that_room_and_no_other() {
+fn configured_value_is_served_for_that_room_only() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": {"n": 1.00, "b": [], "a": null}}"#);
     pair.catch_up("testRoom").is_success_with(r#"{"n": 1.00, "b": [], "a": null}"#);
@@ -58,7 +58,7 @@ fn a_value_is_what_a_client_gets_for_that_room_and_no_other() {
 }
 
 #[test]
-fn a_reply_may_be_larger_than_what_a_server_takes_and_no_larger_than_the_guide_says() {
+fn reply_over_the_documented_size_is_413() {
     let pair = Pair::start();
     let set = |bytes: usize| format!(r#"{{"data": "{}"}}"#, "x".repeat(bytes));
     for kilobytes in [255, 257, 500, 3 * 1024] {
@@ -75,7 +75,7 @@ fn a_reply_may_be_larger_than_what_a_server_takes_and_no_larger_than_the_guide_s
 }
 
 #[test]
-fn a_reply_for_every_room_gives_way_to_one_for_a_room() {
+fn reply_for_one_room_overrides_the_reply_for_all_rooms() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup", r#"{"data": "any"}"#);
     pair.control("PUT", "/replies/call-catchup/a%20room%20%F0%9F%8E%A5", r#"{"data": "that one"}"#);
@@ -89,7 +89,7 @@ fn a_reply_for_every_room_gives_way_to_one_for_a_room() {
 }
 
 #[test]
-fn every_endpoint_can_fail_each_in_its_own_way() {
+fn each_endpoint_fails_as_configured() {
     let pair = Pair::start();
     let user = tokens::user();
     for (endpoint, path) in [
@@ -117,7 +117,7 @@ fn every_endpoint_can_fail_each_in_its_own_way() {
 }
 
 #[test]
-fn silence_costs_a_client_admin_controls_deadline_and_a_delay_its_own_length() {
+fn silence_lasts_until_the_deadline_and_a_delay_its_length() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"silence": true}"#);
     let started = Instant::now();
@@ -130,7 +130,7 @@ fn silence_costs_a_client_admin_controls_deadline_and_a_delay_its_own_length() {
 }
 
 #[test]
-fn a_fault_with_times_passes_by_itself() {
+fn fault_with_times_expires_after_that_many_calls() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"status": 500, "times": 2}"#);
     for _ in 0..2 {
@@ -141,7 +141,7 @@ fn a_fault_with_times_passes_by_itself() {
 }
 
 #[test]
-fn what_was_asked_is_counted_and_shown_without_its_secrets_and_forgotten_on_demand() {
+fn recorded_requests_are_redacted_and_can_be_cleared() {
     let pair = Pair::start();
     pair.control("DELETE", "/asked", "");
     pair.catch_up("testRoom");
@@ -165,7 +165,7 @@ fn what_was_asked_is_counted_and_shown_without_its_secrets_and_forgotten_on_dema
 }
 
 #[test]
-fn what_can_not_be_set_is_refused_with_a_sentence_and_sets_nothing() {
+fn invalid_reply_is_refused_with_its_reason() {
     let pair = Pair::start();
     for (path, body, says) in [
         ("/replies/call-catchup/r", "{", "Not a reply"),
@@ -191,7 +191,7 @@ fn what_can_not_be_set_is_refused_with_a_sentence_and_sets_nothing() {
 }
 
 #[test]
-fn the_interface_is_no_part_of_admin_controls_and_its_use_is_not_on_the_record() {
+fn control_interface_is_separate_and_not_recorded() {
     let pair = Pair::start();
     for target in ["/api/sandbox/asked", "/api/replies/testRooms", "/sandboxes", "/sandbox2/asked"] {
         let answer = Client::new(pair.sandbox.address).get(target, None);
@@ -203,7 +203,7 @@ fn the_interface_is_no_part_of_admin_controls_and_its_use_is_not_on_the_record()
 }
 
 #[test]
-fn control_interface_refuses_a_foreign_host_or_origin_and_plants_nothing() {
+fn control_interface_refuses_a_foreign_host_or_origin() {
     let pair = Pair::start();
     let body = r#"{"data": "planted"}"#;
     let put = |headers: &str| {
@@ -238,14 +238,14 @@ fn control_interface_refuses_a_foreign_host_or_origin_and_plants_nothing() {
 }
 
 #[test]
-fn body_of_a_foreign_page_is_not_waited_for() {
+fn foreign_request_is_refused_before_its_body() {
     let pair = Pair::start();
     let head = b"PUT /sandbox/replies/call-catchup HTTP/1.1\r\nHost: rebind.example\r\nContent-Length: 8000000\r\n\r\n";
     assert_eq!(Client::new(pair.sandbox.address).ask(head).status, 421);
 }
 
 #[test]
-fn replies_beyond_64_mib_together_are_refused_and_those_that_are_set_stay() {
+fn replies_over_64_mib_in_total_are_refused() {
     let pair = Pair::start();
     let large = format!(r#"{{"body": "{}"}}"#, "x".repeat(7 * 1024 * 1024));
     for number in 0..9 {

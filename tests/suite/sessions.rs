@@ -62,7 +62,7 @@ fn is_shut_within(limit: Duration, server: &TestServer, login: &Value) {
 }
 
 #[test]
-fn a_refresh_token_is_exchanged_for_a_new_one_and_a_new_user_token() {
+fn refresh_token_is_exchanged_for_new_tokens() {
     let server = server_with_ann();
     let first = log_in(&server);
     let second = refresh(&server, text(&first, "refreshToken")).data();
@@ -77,7 +77,7 @@ fn a_refresh_token_is_exchanged_for_a_new_one_and_a_new_user_token() {
 }
 
 #[test]
-fn a_lost_answer_is_given_again_for_ten_seconds_and_then_it_is_a_theft() {
+fn reused_refresh_token_ends_its_session_after_ten_seconds() {
     let server = server_with_ann();
     let other_session = log_in(&server);
     let first = log_in(&server);
@@ -94,7 +94,7 @@ fn a_lost_answer_is_given_again_for_ten_seconds_and_then_it_is_a_theft() {
 }
 
 #[test]
-fn fifty_at_once_over_two_replicas_leave_one_live_successor() {
+fn simultaneous_refreshes_leave_one_live_successor() {
     for database in [TestDatabase::on_postgresql(), TestDatabase::new()].map(Arc::new) {
         let [server, replica] = [0, 1].map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &[]));
         server.add_user(EMAIL, PASSWORD);
@@ -125,7 +125,7 @@ fn fifty_at_once_over_two_replicas_leave_one_live_successor() {
 }
 
 #[test]
-fn what_is_no_refresh_token_is_401_and_malformed_input_400() {
+fn invalid_refresh_token_is_401_and_malformed_input_400() {
     let server = server_with_ann();
     let login = log_in(&server);
     for token in ["x", &"x".repeat(10_000), text(&login, "token"), &tokens::guest("r1"), "' OR 1=1 --"] {
@@ -146,7 +146,7 @@ fn what_is_no_refresh_token_is_401_and_malformed_input_400() {
 }
 
 #[test]
-fn a_session_ends_with_its_time_and_an_idle_one_after_a_week() {
+fn session_ends_after_thirty_days_or_a_week_idle() {
     let server = server_with_ann();
     let mut login = log_in(&server);
     for hours in [6 * 24, 6 * 24, 6 * 24, 6 * 24, 6 * 24 - 1] {
@@ -162,7 +162,7 @@ fn a_session_ends_with_its_time_and_an_idle_one_after_a_week() {
 }
 
 #[test]
-fn a_clock_that_jumps_ahead_and_back_shuts_nobody_out_and_lets_nobody_in_again() {
+fn clock_jump_revives_no_session_and_ends_none() {
     let server = server_with_ann();
     let replica = server.replica(&[]);
     let (kept, ended) = (log_in(&server), log_in(&server));
@@ -190,7 +190,7 @@ fn a_clock_that_jumps_ahead_and_back_shuts_nobody_out_and_lets_nobody_in_again()
 }
 
 #[test]
-fn logging_out_ends_that_session_here_and_elsewhere_and_may_be_said_again() {
+fn logout_ends_one_session_on_all_replicas() {
     let server = server_with_ann();
     let replica = server.replica(&[]);
     let (login, other) = (log_in(&server), log_in(&server));
@@ -206,7 +206,7 @@ fn logging_out_ends_that_session_here_and_elsewhere_and_may_be_said_again() {
 }
 
 #[test]
-fn any_token_of_the_family_logs_out_a_spent_one_too() {
+fn used_refresh_token_can_still_log_out() {
     let server = server_with_ann();
     let first = log_in(&server);
     let second = refresh(&server, text(&first, "refreshToken")).data();
@@ -215,7 +215,7 @@ fn any_token_of_the_family_logs_out_a_spent_one_too() {
 }
 
 #[test]
-fn a_disabled_account_is_shut_out_and_an_enabled_one_signs_in_anew() {
+fn disabled_account_is_rejected_until_enabled() {
     let server = server_with_ann();
     let login = log_in(&server);
     server.manage(async |database, clock| admin::disable(&database, " ANN@example.com", &clock).await);
@@ -229,7 +229,7 @@ fn a_disabled_account_is_shut_out_and_an_enabled_one_signs_in_anew() {
 }
 
 #[test]
-fn another_password_ends_all_sessions_and_the_old_one_is_worth_nothing() {
+fn password_change_ends_all_sessions() {
     let server = server_with_ann();
     let logins = [log_in(&server), log_in(&server)];
     let new = "another horse, another battery";
@@ -244,7 +244,7 @@ fn another_password_ends_all_sessions_and_the_old_one_is_worth_nothing() {
 }
 
 #[test]
-fn no_session_of_an_old_password_survives_however_the_logins_fall() {
+fn login_racing_a_password_change_leaves_no_session() {
     let server = server_with_ann();
     let (old, new) = ("the first horse, the first battery", "the second horse, the second battery");
     for _ in 0..5 {
@@ -286,7 +286,7 @@ fn no_session_of_an_old_password_survives_however_the_logins_fall() {
 }
 
 #[test]
-fn a_clock_that_is_ahead_somewhere_hides_no_revocation() {
+fn clock_ahead_elsewhere_hides_no_revocation() {
     let server = server_with_ann();
     server.add_user("bo@example.com", PASSWORD);
     let login = log_in(&server);
@@ -303,7 +303,7 @@ fn a_clock_that_is_ahead_somewhere_hides_no_revocation() {
 }
 
 #[test]
-fn a_change_of_secret_logs_nobody_out_while_the_old_one_is_listed() {
+fn previous_secret_is_accepted_while_it_is_listed() {
     let server = server_with_ann();
     let new = ("APP_AUTH__JWT_SECRET", "another test secret: 9Zy8Xw7Vu6Ts5Rq4Po3N");
     let changed = server.replica(&[new, ("APP_AUTH__PREVIOUS_JWT_SECRETS", crate::support::SECRET)]);

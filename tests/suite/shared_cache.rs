@@ -67,7 +67,7 @@ fn replicas_without_redis_call_each_and_share_once_it_is_there() {
 }
 
 #[test]
-fn redis_killed_restarted_or_stopped_costs_calls_and_no_response() {
+fn redis_killed_restarted_or_stopped_costs_no_response() {
     let mut redis = Redis::start();
     let replicas = Replicas::start(2, &redis.url());
     let alone = TestServer::start();

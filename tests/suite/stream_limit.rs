@@ -38,7 +38,7 @@ fn is_released(server: &TestServer, token: &str, of: &str) {
 }
 
 #[test]
-fn stream_over_the_limit_is_refused_with_429_and_close() {
+fn stream_over_the_limit_is_429_and_close() {
     let server = TestServer::with(&[TWO]);
     let user = tokens::user();
     // The server has two workers, and a connection to each.
@@ -67,7 +67,7 @@ fn stream_over_the_limit_is_refused_with_429_and_close() {
 }
 
 #[test]
-fn request_that_may_not_open_a_stream_is_answered_as_without_the_limit() {
+fn refused_request_is_not_counted_against_the_stream_limit() {
     let server = TestServer::with(&[ONE]);
     let guest = tokens::guest("r1");
     let _open = open(&server, &guest);
@@ -78,7 +78,7 @@ fn request_that_may_not_open_a_stream_is_answered_as_without_the_limit() {
 }
 
 #[test]
-fn stream_that_ends_in_any_way_is_no_longer_counted() {
+fn ended_stream_releases_its_lease() {
     let server = TestServer::with(&[ONE, OFTEN]);
     let user = tokens::user();
     drop(open(&server, &user));
@@ -115,7 +115,7 @@ fn stream_that_ends_in_any_way_is_no_longer_counted() {
 }
 
 #[test]
-fn ticket_counts_for_its_holder_and_a_429_does_not_use_it_up() {
+fn ticket_refused_with_429_can_still_be_used() {
     let server = TestServer::with(&[ONE]);
     let guest = tokens::guest("r1");
     let body = json!({"room": "r1"}).to_string();

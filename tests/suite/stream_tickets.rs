@@ -71,7 +71,7 @@ fn ticket_used_twenty_times_at_once_opens_one_stream() {
 }
 
 #[test]
-fn ticket_is_for_one_room_for_thirty_seconds_and_for_nothing_else() {
+fn ticket_outside_its_room_route_or_lifetime_is_refused() {
     let server = TestServer::start();
     let (client, user) = (server.client(), tokens::user());
     let ticket = ticket_of(&server, &user, "r1");

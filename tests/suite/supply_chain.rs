@@ -30,18 +30,18 @@ fn unexplained(manifest: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_dependency_says_what_it_is_for() {
+fn every_dependency_has_a_comment() {
     assert_eq!(unexplained(&project_file("Cargo.toml")), [""; 0], "put a comment right above each");
 }
 
 #[test]
-fn a_dependency_without_a_word_is_found() {
+fn dependency_without_a_comment_is_reported() {
     let manifest = "[package]\nname = 1\n\n[dependencies]\n# What a is for.\na = 1\nb = 2\n# ?\nc = 3\n\n[dependencies.d]\nversion = 1\n\n[dev-dependencies]\ne.workspace = true\n\n[lints]\nf = 1\n";
     assert_eq!(unexplained(manifest), ["b", "c", "[dependencies.d]", "e"]);
 }
 
 #[test]
-fn every_package_of_the_lock_file_is_from_one_index_and_has_a_checksum() {
+fn locked_packages_have_one_index_and_a_checksum() {
     let lock = project_file("Cargo.lock");
     let packages: Vec<&str> = lock.split("[[package]]").skip(1).collect();
     let field = |package: &str, name: &str| {
@@ -64,7 +64,7 @@ fn every_package_of_the_lock_file_is_from_one_index_and_has_a_checksum() {
 }
 
 #[test]
-fn every_ban_and_every_ignored_advisory_has_a_reason() {
+fn every_ban_and_ignored_advisory_has_a_reason() {
     let rules = project_file("deny.toml");
     let of = |start: &str| -> Vec<String> {
         let lines = rules.lines().map(str::trim).filter(|line| line.starts_with(start));
@@ -84,7 +84,7 @@ fn every_ban_and_every_ignored_advisory_has_a_reason() {
 }
 
 #[test]
-fn ci_asks_cargo_deny_for_licences_bans_and_sources() {
+fn ci_checks_licences_bans_and_sources() {
     let run = project_file(".ci/run");
     assert!(run.lines().any(|line| line.ends_with("cargo deny --locked check licenses bans sources")), "{run}");
     let tools = project_file(".ci/tools.txt");

@@ -79,7 +79,7 @@ fn fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of
 }
 
 #[test]
-fn a_certificate_that_is_not_of_a_trusted_authority_for_this_name_and_now_is_never_accepted() {
+fn invalid_certificate_is_rejected_and_nothing_is_sent() {
     let (ours, other, namesake) = (Authority::new(), Authority::named("nobody knows it"), Authority::new());
     let names = ["localhost", "127.0.0.1"];
     for (of, certificate, host, cause) in [
@@ -103,7 +103,7 @@ fn a_certificate_that_is_not_of_a_trusted_authority_for_this_name_and_now_is_nev
 }
 
 #[test]
-fn an_authority_of_which_nobody_was_told_is_not_trusted() {
+fn unlisted_authority_is_not_trusted() {
     let authority = Authority::new();
     let peer = TlsPeer::serving(authority.signs(&["localhost"]).config(), echo);
     let server = with(&peer.url("localhost", "/api"), &[]);
@@ -112,7 +112,7 @@ fn an_authority_of_which_nobody_was_told_is_not_trusted() {
 }
 
 #[test]
-fn a_good_certificate_is_accepted_whatever_the_form_of_the_base_url() {
+fn valid_certificate_is_accepted_for_any_form_of_base_url() {
     let authority = Authority::new();
     let names = ["localhost", "127.0.0.1", "::1"];
     for (address, host, path) in [
@@ -135,7 +135,7 @@ fn a_good_certificate_is_accepted_whatever_the_form_of_the_base_url() {
 }
 
 #[test]
-fn an_authority_may_be_in_a_file_or_in_a_folder_and_may_sign_through_another() {
+fn authority_is_read_from_a_file_or_a_folder() {
     let (authority, other) = (Authority::new(), Authority::new());
     let both = format!("{}/both.pem", authority.folder());
     std::fs::write(&both, ["# A comment\n", &other.pem(), "\n", &authority.pem()].concat()).unwrap();
@@ -156,7 +156,7 @@ fn an_authority_may_be_in_a_file_or_in_a_folder_and_may_sign_through_another() {
 }
 
 #[test]
-fn tls_1_2_is_spoken_where_1_3_is_not() {
+fn tls_1_2_is_used_when_the_peer_lacks_1_3() {
     let authority = Authority::new();
     let config = authority.signs(&["localhost"]).config_of(&[&rustls::version::TLS12]);
     let peer = TlsPeer::serving(config, echo);
@@ -165,7 +165,7 @@ fn tls_1_2_is_spoken_where_1_3_is_not() {
 }
 
 #[test]
-fn who_does_not_speak_tls_is_told_nothing() {
+fn plain_text_peer_receives_no_request() {
     let authority = Authority::new();
     for (of, answer, reason, cause) in [
         ("plain HTTP", http("400 Bad Request", "The plain HTTP request was sent to HTTPS port"), "not-connected", "TLS: "),
@@ -191,7 +191,7 @@ fn who_does_not_speak_tls_is_told_nothing() {
 }
 
 #[test]
-fn a_handshake_that_stalls_ends_with_the_time_for_connecting() {
+fn stalled_handshake_ends_at_the_connect_timeout() {
     let authority = Authority::new();
     let silent = Peer::serving(|mut stream, _| while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {});
     let (file, short) = (authority.file(), ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "500ms"));
@@ -211,7 +211,7 @@ fn a_handshake_that_stalls_ends_with_the_time_for_connecting() {
 }
 
 #[test]
-fn a_body_whose_end_tls_did_not_vouch_for_is_never_believed() {
+fn truncated_tls_response_is_rejected() {
     let authority = Authority::new();
     let config = authority.signs(&["localhost"]).config();
     let chunks = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
@@ -248,7 +248,7 @@ fn a_body_whose_end_tls_did_not_vouch_for_is_never_believed() {
 }
 
 #[test]
-fn a_bucket_with_a_private_certificate_is_read_by_the_same_authorities() {
+fn bucket_is_verified_by_the_same_authorities() {
     let (authority, other) = (Authority::new(), Authority::new());
     let admin_control = TlsPeer::serving(authority.signs(&["localhost"]).config(), |mut tls| {
         while read_head(&mut tls).is_some() {
@@ -302,7 +302,7 @@ fn run(command: &str, settings: &[(&str, &str)]) -> (i32, String, String) {
 }
 
 #[test]
-fn authorities_that_were_named_and_are_not_there_stop_the_start_with_78_and_their_variable() {
+fn unreadable_authorities_exit_78_and_name_the_variable() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -342,7 +342,7 @@ fn authorities_that_were_named_and_are_not_there_stop_the_start_with_78_and_thei
 }
 
 #[test]
-fn check_config_says_whether_the_certificate_is_accepted_and_whose_word_that_is() {
+fn check_config_reports_the_certificate_and_its_trust_store() {
     let (authority, other) = (Authority::new(), Authority::new());
     let peer = TlsPeer::serving(authority.signs(&["localhost"]).config(), echo);
     let (url, good, wrong) = (peer.url("localhost", "/api"), authority.file(), other.file());

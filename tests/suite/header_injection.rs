@@ -114,7 +114,7 @@ fn listening() -> (Peer, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
-fn a_line_break_in_whatever_a_client_sends_makes_no_header_and_no_second_answer_or_call() {
+fn line_break_from_a_client_injects_nothing() {
     let (admin_control, heads) = listening();
     let server = TestServer::with(&[
         ("APP_ADMIN_CONTROL__BASE_URL", &admin_control.base_url()),
@@ -225,7 +225,7 @@ fn a_line_break_in_whatever_a_client_sends_makes_no_header_and_no_second_answer_
 }
 
 #[test]
-fn a_line_break_in_whatever_admin_control_sends_makes_no_header_and_no_second_answer() {
+fn line_break_from_admin_control_injects_nothing() {
     let says = Arc::new(Mutex::new(Vec::new()));
     let said = Arc::clone(&says);
     let good = http("200 OK\r\nConnection: close", r#"{"error":null,"data":"good"}"#);

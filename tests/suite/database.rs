@@ -18,7 +18,7 @@ fn log_in(server: &TestServer) -> u16 {
 }
 
 #[test]
-fn postgresql_may_be_restarted_under_a_running_server() {
+fn server_recovers_after_a_postgresql_restart() {
     let cluster = Cluster::start();
     let database = Arc::new(TestDatabase::at(cluster.new_database()));
     let server = TestServer::on(database, TestClock::default(), &[]);
@@ -52,7 +52,7 @@ fn becomes_ready(server: &TestServer, status: u16) -> Duration {
 }
 
 #[test]
-fn while_postgresql_hangs_who_needs_it_waits_three_seconds_for_a_500_and_nobody_else_waits() {
+fn hanging_postgresql_delays_only_requests_that_need_it() {
     if !on_postgres() {
         return;
     }
@@ -98,7 +98,7 @@ fn with_the_database_locked<T>(server: &TestServer, meanwhile: impl FnOnce() -> 
 }
 
 #[test]
-fn while_another_process_holds_sqlite_writes_wait_and_then_fail_and_nothing_else_notices() {
+fn locked_sqlite_delays_only_writes() {
     if on_postgres() {
         return;
     }
@@ -172,7 +172,7 @@ fn new_databases() -> [TestDatabase; 2] {
 }
 
 #[test]
-fn replicas_that_start_at_once_on_an_empty_database_migrate_once() {
+fn simultaneous_starts_migrate_an_empty_database_once() {
     for database in (0..3).flat_map(|_| new_databases()).map(Arc::new) {
         let url = database.url.clone();
         std::thread::scope(|scope| {
@@ -186,7 +186,7 @@ fn replicas_that_start_at_once_on_an_empty_database_migrate_once() {
 }
 
 #[test]
-fn a_migration_that_is_killed_in_the_middle_is_done_by_the_next_start() {
+fn killed_migration_is_completed_by_the_next_start() {
     let migrate = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
         command.arg("migrate").current_dir(std::env::temp_dir()).env_clear().env("APP_DATABASE__URL", url);

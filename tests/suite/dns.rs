@@ -107,7 +107,7 @@ fn moves(dies: bool) -> (Duration, usize) {
 }
 
 #[test]
-fn a_new_address_is_used_at_once_where_the_old_one_is_dead() {
+fn new_address_is_used_at_once_when_the_old_one_fails() {
     if may() {
         let (took, failed) = moves(true);
         assert!(took < TIMEOUT && failed == 0, "{took:?}, {failed} failed: the one that broke is tried again");
@@ -115,7 +115,7 @@ fn a_new_address_is_used_at_once_where_the_old_one_is_dead() {
 }
 
 #[test]
-fn a_new_address_is_used_within_half_a_minute_where_the_old_one_goes_on_answering() {
+fn new_address_is_used_within_30s_when_the_old_one_answers() {
     if may() {
         let (took, failed) = moves(false);
         assert!(took < Duration::from_secs(30) && failed == 0, "{took:?}, {failed} failed");
@@ -123,7 +123,7 @@ fn a_new_address_is_used_within_half_a_minute_where_the_old_one_goes_on_answerin
 }
 
 #[test]
-fn a_name_that_nobody_knows_is_a_500_and_works_as_soon_as_it_is_there() {
+fn unknown_name_is_500_until_it_resolves() {
     if !may() {
         return;
     }
@@ -142,7 +142,7 @@ fn a_name_that_nobody_knows_is_a_500_and_works_as_soon_as_it_is_there() {
 }
 
 #[test]
-fn a_resolver_that_says_nothing_costs_a_call_the_time_for_connecting_and_nobody_else_anything() {
+fn silent_resolver_delays_only_calls_by_the_connect_timeout() {
     if !may() {
         return;
     }

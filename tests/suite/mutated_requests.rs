@@ -102,7 +102,7 @@ fn answers(server: &ServerProcess, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn whatever_becomes_of_a_request_on_its_way_it_is_answered_or_refused_in_time_and_the_server_goes_on() {
+fn mutated_request_is_answered_or_refused_in_time() {
     let admin_control = Peer::canary();
     // Of each request the log has a line at least, and the test keeps them all.
     let all = std::env::var("TEST_MUTATIONS").map_or(ALL, |all| all.parse().expect("TEST_MUTATIONS is a number"));

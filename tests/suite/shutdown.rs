@@ -55,7 +55,7 @@ fn ask_on_and_on(client: Client, room: &str, keep_alive: bool, not_ready: &Atomi
 }
 
 #[test]
-fn on_sigterm_it_serves_on_each_answer_the_last_of_its_connection_and_no_request_is_lost() {
+fn draining_server_closes_connections_and_loses_no_request() {
     let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "2s")]);
     let (not_ready, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut idle = server.client().connect();
@@ -95,7 +95,7 @@ impl Drop for Raised<'_> {
 }
 
 #[test]
-fn replicas_that_are_restarted_in_turn_under_load_lose_no_request() {
+fn rolling_restart_of_replicas_loses_no_request() {
     let sandbox = SandboxOnAThread::start(Script::echo());
     let database = Arc::new(TestDatabase::new());
     let addresses = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
@@ -133,7 +133,7 @@ fn replicas_that_are_restarted_in_turn_under_load_lose_no_request() {
 }
 
 #[test]
-fn what_is_in_flight_is_answered_and_then_it_is_gone() {
+fn request_in_flight_is_answered_before_the_exit() {
     let (mut server, _sandbox, script) = server(&[]);
     let mut slow = server.client().connect();
     slow.send(&get("slow"));
@@ -149,7 +149,7 @@ fn what_is_in_flight_is_answered_and_then_it_is_gone() {
 }
 
 #[test]
-fn told_twice_it_ends_at_once_in_the_drain_and_after_it() {
+fn second_signal_exits_at_once() {
     for (first, then, line) in
         [("TERM", "TERM", "no longer ready"), ("TERM", "INT", "no longer ready"), ("INT", "TERM", "stopping")]
     {
@@ -167,7 +167,7 @@ fn told_twice_it_ends_at_once_in_the_drain_and_after_it() {
 }
 
 #[test]
-fn slow_clients_hold_it_up_for_the_shutdown_timeout_at_most() {
+fn slow_clients_delay_the_exit_by_the_shutdown_timeout() {
     let (mut server, _sandbox, script) = server(&[("APP_SERVER__SHUTDOWN_TIMEOUT", "2s")]);
     let client = server.client();
     let mut held: Vec<Connection> = Vec::new();
@@ -193,7 +193,7 @@ fn slow_clients_hold_it_up_for_the_shutdown_timeout_at_most() {
 }
 
 #[test]
-fn there_is_a_time_after_which_it_ends_whoever_still_waits() {
+fn waiting_request_delays_the_exit_by_the_shutdown_timeout() {
     let (mut server, _sandbox, script) = server(&[("APP_SERVER__SHUTDOWN_TIMEOUT", "1s")]);
     let mut asker = server.client().connect();
     asker.send(&get("never"));
@@ -205,7 +205,7 @@ fn there_is_a_time_after_which_it_ends_whoever_still_waits() {
 }
 
 #[test]
-fn a_terminal_that_closes_and_clients_that_break_off_do_not_end_it() {
+fn hangup_and_client_resets_do_not_end_the_server() {
     let (mut server, _sandbox, _) = server(&[]);
     server.signal("HUP");
     server.signal("PIPE");

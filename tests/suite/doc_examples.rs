@@ -72,7 +72,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_curl_recipes_do_what_their_page_says() {
+fn curl_recipes_print_what_their_page_says() {
     let place = Place::new();
     place.write("recipes.sh", &blocks("clients/curl.md", "sh").concat());
     let printed = place.run("bash", &["recipes.sh"]);
@@ -102,7 +102,7 @@ fn the_curl_recipes_do_what_their_page_says() {
 }
 
 #[test]
-fn the_faults_of_the_guide_for_qa_come_out_as_it_says() {
+fn qa_guide_faults_print_what_the_guide_says() {
     let place = Place::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
     place.write("faults.sh", &blocks("QA.md", "sh").concat());
     let failure = r#"500 {"data":null,"error":{"code":500,"message":"Internal server error"}}"#;
@@ -122,13 +122,13 @@ fn the_faults_of_the_guide_for_qa_come_out_as_it_says() {
 }
 
 #[test]
-fn the_javascript_client_does_what_its_page_says() {
+fn javascript_client_does_what_its_page_says() {
     let place = Place::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     let blocks = blocks("clients/javascript.md", "js");
     let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
     place.write("proconf.mjs", client);
     place.write("usage.mjs", usage);
-    place.write("driver.mjs", include_str!("recipes/driver.mjs"));
+    place.write("driver.mjs", include_str!("doc_examples/driver.mjs"));
     let printed = place.run("node", &["usage.mjs"]);
     assert!(printed.starts_with("Ann opened the call"), "{printed}");
     let refusal = printed.lines().last().unwrap();
@@ -137,14 +137,14 @@ fn the_javascript_client_does_what_its_page_says() {
 }
 
 #[test]
-fn the_collection_is_made_of_the_document() {
+fn postman_collection_matches_the_openapi_document() {
     let copy = std::fs::read_to_string(docs().join("clients/proconf.postman_collection.json")).unwrap_or_default();
     let renew = "cargo run --example postman > docs/clients/proconf.postman_collection.json";
     assert!(copy == postman::text(), "the API has changed; renew the collection: {renew}");
 }
 
 #[test]
-fn the_table_of_statuses_has_every_one_that_the_document_has() {
+fn status_table_has_every_documented_status() {
     let page = std::fs::read_to_string(docs().join("clients/README.md")).unwrap();
     let document = serde_json::from_str::<serde_json::Value>(proconf_app_server::routes::openapi::DOCUMENT).unwrap();
     let operations =
