@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::FutureExt as _;
 use proconf_app_server::admin_control;
-use proconf_app_server::auth::token::{Rules, Tokens};
+use proconf_app_server::auth::token::{TokenConfig, Tokens};
 use proconf_app_server::cache::{CacheConfig, Envelope, FetchError as _, ResponseCache};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::room::NameComparison;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn token_check(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
-    let rules = Rules {
+    let config = TokenConfig {
         secret: Secret::new("Z8qkW2vR7mXcT4nYbL9sHd3gJfP6uE1oA5iKxQwV"),
         previous_secrets: Vec::new(),
         issuer: "proconf-app-server".into(),
@@ -36,16 +36,16 @@ fn token_check(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
         guest_ttl: Some(Duration::from_hours(4)),
         room_names: NameComparison::Exact,
     };
-    let tokens = Tokens::new(rules, Clock::system());
-    let user = tokens.for_user("YHl0oAPyQm3nJ8zKq1eYlA", "4cX2pM0uS9aVbR7tWd5hEg");
-    let guest = tokens.for_new_guest(&NameComparison::Exact.parse("testRoom")?).ok_or("guests are let in")?;
+    let tokens = Tokens::new(config, Clock::system());
+    let user = tokens.issue_user_token("YHl0oAPyQm3nJ8zKq1eYlA", "4cX2pM0uS9aVbR7tWd5hEg");
+    let guest = tokens.issue_guest_token(&NameComparison::Exact.parse("testRoom")?).ok_or("guests are let in")?;
     let forged = format!("{}A", user.get(..user.len() - 1).unwrap_or_default());
     for (name, token, good) in [("user", &user, true), ("guest", &guest, true), ("forged", &forged, false)] {
-        if tokens.admit(token).is_ok() != good {
+        if tokens.verify_token(token).is_ok() != good {
             return Err(format!("the {name} token is judged wrong").into());
         }
         criterion.bench_function(&format!("token check: {name}"), |bencher| {
-            bencher.iter(|| tokens.admit(black_box(token)));
+            bencher.iter(|| tokens.verify_token(black_box(token)));
         });
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use proconf_app_server::auth::token::{Rules, Tokens};
+use proconf_app_server::auth::token::{TokenConfig, Tokens};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::room::NameComparison;
 use proconf_app_server::sandbox::{Sandbox, Script};
@@ -97,7 +97,7 @@ pub(crate) fn sandbox(script: Script) -> io::Result<String> {
 pub(crate) fn token() -> String {
     let name = || "proconf-app-server".to_owned();
     let (user_ttl, secret) = (Duration::from_hours(1), Secret::new(SECRET));
-    let rules = Rules {
+    let config = TokenConfig {
         secret,
         previous_secrets: Vec::new(),
         issuer: name(),
@@ -106,7 +106,7 @@ pub(crate) fn token() -> String {
         guest_ttl: None,
         room_names: NameComparison::Exact,
     };
-    Tokens::new(rules, Clock::system()).for_user("u1", "s1")
+    Tokens::new(config, Clock::system()).issue_user_token("u1", "s1")
 }
 
 /// The head of a question with that token.

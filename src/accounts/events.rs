@@ -24,8 +24,8 @@ impl AccountMetrics {
     }
 }
 
-pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, asker: &RequestContext, metrics: &AccountMetrics) {
-    let (client, request_id) = (asker.client(), asker.request_id());
+pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, context: &RequestContext, metrics: &AccountMetrics) {
+    let (client, request_id) = (context.client(), context.request_id());
     let outcome = match login {
         Ok(_) => {
             log::info!(event = "login", client:%, user, request_id; "login succeeded");
@@ -55,29 +55,29 @@ pub(super) fn refresh(refreshed: &Result<Session, Error>, metrics: &AccountMetri
 }
 
 /// Logs a refresh token without a session. The account is not known.
-pub(super) fn refresh_refused(asker: &RequestContext) {
+pub(super) fn refresh_refused(context: &RequestContext) {
     log::info!(
         event = "token-refused",
         reason = "no refresh token in force",
-        client:% = asker.client(),
-        request_id = asker.request_id();
+        client:% = context.client(),
+        request_id = context.request_id();
         "refresh token rejected"
     );
 }
 
 /// Logs and counts a reused token. It is counted as refused too.
-pub(super) fn reused(session: &SessionRecord, asker: &RequestContext, metrics: &AccountMetrics) {
+pub(super) fn reused(session: &SessionRecord, context: &RequestContext, metrics: &AccountMetrics) {
     metrics.refreshes.increment("reused");
     log::warn!(
         event = "refresh-reused",
-        client:% = asker.client(),
+        client:% = context.client(),
         user = session.user_id.as_str(),
         session = session.id.as_str(),
-        request_id = asker.request_id();
+        request_id = context.request_id();
         "refresh token reused; session revoked"
     );
 }
 
-pub(super) fn logout(user: &str, asker: &RequestContext) {
-    log::info!(event = "logout", client:% = asker.client(), user, request_id = asker.request_id(); "logout");
+pub(super) fn logout(user: &str, context: &RequestContext) {
+    log::info!(event = "logout", client:% = context.client(), user, request_id = context.request_id(); "logout");
 }

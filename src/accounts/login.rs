@@ -12,28 +12,28 @@ use crate::request_context::RequestContext;
 use crate::secret;
 
 impl Accounts {
-    /// Starts a session for `asker`.
+    /// Starts a session for `context`.
     ///
     /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same answer.
     ///
     /// # Errors
     ///
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
-    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, asker: &RequestContext) -> Result<Session, Error> {
+    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, context: &RequestContext) -> Result<Session, Error> {
         let email = email::normalise(email)?;
         password_policy::check_length(password)?;
-        let attempt = LoginAttempt::new(&email, asker.client());
+        let attempt = LoginAttempt::new(&email, context.client());
         // Cancelling a queued login has no side effects.
         let permit = self.wait_for_permit(&attempt).await;
         // A task of its own: a password that was checked is counted, also if the client has gone.
-        let (this, password, asker) = (Arc::clone(self), password.to_owned(), asker.clone());
+        let (this, password, context) = (Arc::clone(self), password.to_owned(), context.clone());
         run_detached(async move {
             let mut user_id = None;
             let login = match permit {
                 Ok(permit) => this.authenticate(&attempt, permit, &email, &password, &mut user_id).await,
                 Err(error) => Err(error),
             };
-            events::login(&login, user_id.as_deref(), &asker, &this.metrics);
+            events::login(&login, user_id.as_deref(), &context, &this.metrics);
             login
         })
         .await
@@ -125,8 +125,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::accounts::{Revocations, SessionConfig};
-    use crate::auth::token::{Rules, Tokens};
+    use crate::accounts::{RevokedSessions, SessionConfig};
+    use crate::auth::token::{TokenConfig, Tokens};
     use crate::clock::Clock;
     use crate::db::Database;
     use crate::runtime::BackgroundRuntime;
@@ -139,7 +139,7 @@ mod tests {
         let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
         let (secret, ttl) = (Secret::new("a secret of thirty-two bytes or more"), Duration::from_hours(1));
         let config = SessionConfig { session_ttl: ttl, secrets: vec![secret.clone()] };
-        let rules = Rules {
+        let rules = TokenConfig {
             secret,
             previous_secrets: Vec::new(),
             issuer: "i".into(),
@@ -149,26 +149,26 @@ mod tests {
             room_names: crate::room::NameComparison::Exact,
         };
         let tokens = Arc::new(Tokens::new(rules, Clock::system()));
-        let accounts = Accounts::new(database.clone(), tokens, Revocations::default(), config, Clock::system());
+        let accounts = Accounts::new(database.clone(), tokens, RevokedSessions::default(), config, Clock::system());
         let accounts = Arc::new(accounts);
         let mut busy = Vec::new();
         for _ in 0..std::thread::available_parallelism().unwrap().get() {
             busy.push(accounts.hasher.acquire().await.unwrap());
         }
-        let asker = RequestContext::nobody();
+        let context = RequestContext::nobody();
         for _ in 0..20 {
-            let queued = accounts.log_in("ann@example.com", "guess", &asker);
+            let queued = accounts.log_in("ann@example.com", "guess", &context);
             assert!(tokio::time::timeout(Duration::from_millis(50), queued).await.is_err(), "no permit is free");
         }
         drop(busy);
-        let attempt = LoginAttempt::new("ann@example.com", asker.client());
+        let attempt = LoginAttempt::new("ann@example.com", context.client());
         let now = Clock::system().unix_milliseconds();
         attempt.check(&database, now).await.unwrap();
         for _ in 0..10 {
-            let failed = accounts.log_in("ann@example.com", "guess", &asker).await;
+            let failed = accounts.log_in("ann@example.com", "guess", &context).await;
             assert!(matches!(failed, Err(Error::WrongCredentials)), "{failed:?}");
         }
-        let throttled = accounts.log_in("ann@example.com", "guess", &asker).await;
+        let throttled = accounts.log_in("ann@example.com", "guess", &context).await;
         assert!(matches!(throttled, Err(Error::Throttled(_))), "{throttled:?}");
     }
 }

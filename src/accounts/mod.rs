@@ -18,7 +18,7 @@ pub use session::Session;
 
 use crate::auth::principal::Principal;
 use crate::auth::principal::StreamTicket;
-use crate::auth::revocations::Revocations;
+use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::stream_lease::StreamLease;
 use crate::auth::token::Tokens;
 use crate::clock::{Clock, milliseconds};
@@ -89,7 +89,7 @@ pub struct Accounts {
     database: Database,
     hasher: password::Hasher,
     tokens: Arc<Tokens>,
-    revocations: Revocations,
+    revoked_sessions: RevokedSessions,
     rotation_keys: refresh_token::RotationKeys,
     config: SessionConfig,
     clock: Clock,
@@ -97,18 +97,18 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The accounts in `database`. Sessions that end are ended in `revocations` at once.
+    /// The accounts in `database`. Sessions that end are ended in `revoked_sessions` at once.
     #[must_use]
     pub fn new(
         database: Database,
         tokens: Arc<Tokens>,
-        revocations: Revocations,
+        revoked_sessions: RevokedSessions,
         config: SessionConfig,
         clock: Clock,
     ) -> Self {
         let rotation_keys = refresh_token::RotationKeys::new(&config.secrets);
         let (hasher, metrics) = (password::Hasher::new(), AccountMetrics::default());
-        Self { database, hasher, tokens, revocations, rotation_keys, config, clock, metrics }
+        Self { database, hasher, tokens, revoked_sessions, rotation_keys, config, clock, metrics }
     }
 
     /// Counts logins and refreshes in `metrics`.
@@ -122,33 +122,33 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
-    pub async fn refresh(self: &Arc<Self>, token: &str, asker: &RequestContext) -> Result<Session, Error> {
+    pub async fn refresh(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<Session, Error> {
         // A task of its own: a client that sends a reused token and disconnects must not keep its session alive.
-        let (this, token, asker) = (Arc::clone(self), token.to_owned(), asker.clone());
+        let (this, token, context) = (Arc::clone(self), token.to_owned(), context.clone());
         run_detached(async move {
-            let refreshed = this.rotate(&token, &asker).await;
+            let refreshed = this.rotate(&token, &context).await;
             events::refresh(&refreshed, &this.metrics);
             refreshed
         })
         .await
     }
 
-    async fn rotate(&self, token: &str, asker: &RequestContext) -> Result<Session, Error> {
+    async fn rotate(&self, token: &str, context: &RequestContext) -> Result<Session, Error> {
         let now = self.clock.unix_milliseconds();
         let successor = self.rotation_keys.successor_of(token);
         let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
         match self.database.spend_refresh_token(hash, next, now, now - milliseconds(IDLE)).await? {
             Refresh::Rotated(session) => Ok(self.session(session, successor)),
             Refresh::Reused(at, session) if now - at < milliseconds(GRACE) => {
-                let successor = self.stored_successor(token).await?.ok_or_else(|| refused(asker))?;
+                let successor = self.stored_successor(token).await?.ok_or_else(|| refused(context))?;
                 Ok(self.session(session, successor))
             }
             Refresh::Reused(_, session) => {
-                events::reused(&session, asker, &self.metrics);
+                events::reused(&session, context, &self.metrics);
                 self.revoke(session.id).await?;
                 Err(Error::WrongCredentials)
             }
-            Refresh::Refused => Err(refused(asker)),
+            Refresh::Refused => Err(refused(context)),
         }
     }
 
@@ -167,14 +167,14 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn log_out(self: &Arc<Self>, token: &str, asker: &RequestContext) -> Result<(), Error> {
+    pub async fn log_out(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<(), Error> {
         // A task of its own: a page that is closed logs out and disconnects.
-        let (this, hash, asker) = (Arc::clone(self), refresh_token::hash(token), asker.clone());
+        let (this, hash, context) = (Arc::clone(self), refresh_token::hash(token), context.clone());
         run_detached(async move {
             if let Some((session, user)) = this.database.session_of_refresh_token(hash).await?
                 && this.revoke(session).await?
             {
-                events::logout(&user, &asker);
+                events::logout(&user, &context);
             }
             Ok(())
         })
@@ -187,26 +187,26 @@ impl Accounts {
     ///
     /// [`Error::Database`].
     pub async fn redeem_ticket(&self, ticket: &StreamTicket) -> Result<bool, Error> {
-        Ok(self.database.use_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?)
+        Ok(self.database.redeem_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?)
     }
 
-    /// Grants `caller` a stream until `expires_at` (seconds since 1970-01-01 UTC).
+    /// Grants `principal` a stream until `expires_at` (seconds since 1970-01-01 UTC).
     #[must_use]
-    pub fn lease_stream(&self, caller: &Principal, expires_at: i64) -> StreamLease {
-        StreamLease::new(caller, expires_at, self.revocations.clone(), self.clock.clone())
+    pub fn lease_stream(&self, principal: &Principal, expires_at: i64) -> StreamLease {
+        StreamLease::new(principal, expires_at, self.revoked_sessions.clone(), self.clock.clone())
     }
 
     /// `false` if it had been revoked before.
     async fn revoke(&self, session: String) -> Result<bool, Error> {
         let now = self.clock.unix_milliseconds();
         let revoked = self.database.revoke_session(session.clone(), now).await?;
-        self.revocations.insert(session);
+        self.revoked_sessions.insert(session);
         Ok(revoked)
     }
 
     fn session(&self, record: SessionRecord, refresh_token: String) -> Session {
         Session {
-            token: self.tokens.for_user(&record.user_id, &record.id),
+            token: self.tokens.issue_user_token(&record.user_id, &record.id),
             expires_in: self.tokens.user_ttl(),
             refresh_token,
             id: record.user_id,
@@ -216,14 +216,14 @@ impl Accounts {
     }
 }
 
-/// Runs `work` to its end on this worker, even if the caller is cancelled.
+/// Runs `work` to its end on this worker, even if the principal is cancelled.
 async fn run_detached<T: 'static>(work: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
     let task = tokio::task::spawn_local(work);
     task.await.unwrap_or(Err(Error::Database(db::Error::GivenUp(GivenUp))))
 }
 
-/// Logs why `asker` gets a 401.
-fn refused(asker: &RequestContext) -> Error {
-    events::refresh_refused(asker);
+/// Logs why `context` gets a 401.
+fn refused(context: &RequestContext) -> Error {
+    events::refresh_refused(context);
     Error::WrongCredentials
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::accounts::SessionConfig;
 use crate::admin_control::{self, RootCertificates};
-use crate::auth::principal::Roles;
+use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
 use crate::cache::{CacheConfig, redis};
 use crate::config::{CertificatePaths, Config, Error};
@@ -19,7 +19,7 @@ use crate::{db, files, summaries};
 /// Every required setting that is missing, or the first one that is not valid.
 pub fn validate(config: &Config) -> Result<(), Error> {
     config.validate()?;
-    db::accepts(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
+    db::validate_url(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
     if let Some(url) = &config.cache.redis_url {
         let expected = "must be a URL like redis://[user:password@]host:port[/database], or rediss:// for TLS";
         redis::check_url(&Secret::new(url.expose())).map_err(|_| Error::of("APP_CACHE__REDIS_URL", expected))?;
@@ -32,7 +32,7 @@ pub fn validate(config: &Config) -> Result<(), Error> {
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<&'static str> {
     let mut warnings = config.warnings();
-    if db::is_exposed(config.database.url.expose()) {
+    if db::is_accessible_to_others(config.database.url.expose()) {
         warnings.push("APP_DATABASE__URL is a file that other users can read, with hashes of passwords in it: chmod 600");
     }
     warnings
@@ -90,9 +90,9 @@ fn root_certificates(config: &Config) -> Result<RootCertificates, Error> {
 }
 
 /// Signing and verification of tokens.
-pub(crate) fn tokens(config: &Config) -> token::Rules {
+pub(crate) fn tokens(config: &Config) -> token::TokenConfig {
     let auth = &config.auth;
-    token::Rules {
+    token::TokenConfig {
         secret: auth.jwt_secret.clone(),
         previous_secrets: auth.previous_jwt_secrets.to_vec(),
         issuer: auth.issuer.clone(),
@@ -110,8 +110,8 @@ pub(crate) fn sessions(config: &Config) -> SessionConfig {
     SessionConfig { session_ttl: auth.refresh_ttl, secrets }
 }
 
-pub(super) fn roles(config: &Config) -> Roles {
-    Roles { of_users: config.users.roles.to_vec(), of_guests: config.guests.roles.to_vec() }
+pub(super) fn roles(config: &Config) -> AllowedRoles {
+    AllowedRoles { users: config.users.roles.to_vec(), guests: config.guests.roles.to_vec() }
 }
 
 pub(super) fn catch_up_cache(config: &Config) -> CacheConfig {

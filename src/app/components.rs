@@ -15,8 +15,8 @@ pub(crate) use super::component_config::{sessions as session_config, tokens as t
 use super::{component_config, metrics};
 use crate::accounts::{self, Accounts};
 use crate::admin_control::{self, AdminControl, Endpoint};
-use crate::auth::principal::Roles;
-use crate::auth::revocations::{Revocations, Watch};
+use crate::auth::principal::AllowedRoles;
+use crate::auth::revoked_sessions::{RevocationPoller, RevokedSessions};
 use crate::auth::token::Tokens;
 use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
@@ -68,14 +68,14 @@ pub(super) struct Components {
     caches: Caches,
     texts: ResponseCache<summaries::Error>,
     summaries: Store,
-    revocations: web::Data<Revocations>,
+    revoked_sessions: web::Data<RevokedSessions>,
     live: Live,
     stream_limit: web::Data<StreamLimit>,
     trusted_proxies: web::Data<TrustedProxies>,
     // Goes on as long as any worker does.
-    _watch: Arc<Watch>,
+    _poller: Arc<RevocationPoller>,
     request_timeout: web::Data<RequestTimeout>,
-    roles: web::Data<Roles>,
+    roles: web::Data<AllowedRoles>,
     room_names: NameComparison,
     catch_up_reason: bool,
     draining: web::Data<CancellationToken>,
@@ -108,8 +108,8 @@ impl Components {
         let background = BackgroundRuntime::start().map_err(db::Error::from)?;
         let summaries = Store::open(&summaries, background.clone()).map_err(Error::Summaries)?;
         let database = Database::open(config.database.url.expose(), background.clone()).await?;
-        let (revocations, ttl, mut registry) = (Revocations::default(), config.auth.token_ttl, Registry::new(clock.now()));
-        let watch = Watch::start(revocations.clone(), database.clone(), &background, ttl, clock.clone()).await?;
+        let (revoked, ttl, mut registry) = (RevokedSessions::default(), config.auth.token_ttl, Registry::new(clock.now()));
+        let poller = RevocationPoller::start(revoked.clone(), database.clone(), &background, ttl, clock.clone()).await?;
         let redis = open_redis(config, background, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
         let draining = CancellationToken::new();
@@ -122,7 +122,7 @@ impl Components {
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped);
         let open_connections = metrics::register_connections(&registry, max_connections);
         let (sessions, counters) = (component_config::sessions(config), accounts::AccountMetrics::new(&registry));
-        let accounts = Accounts::new(database, Arc::clone(&tokens), revocations.clone(), sessions, clock.clone());
+        let accounts = Accounts::new(database, Arc::clone(&tokens), revoked.clone(), sessions, clock.clone());
         Ok(Self {
             caches,
             texts,
@@ -131,8 +131,8 @@ impl Components {
             http: web::Data::new(http),
             metrics: registry.finish(),
             summaries,
-            _watch: Arc::new(watch),
-            revocations: web::Data::new(revocations),
+            _poller: Arc::new(poller),
+            revoked_sessions: web::Data::new(revoked),
             live: Live::new(config.live.poll_interval, event_stream::form),
             stream_limit: web::Data::new(StreamLimit::new(config.live.max_per_caller.get() as usize)),
             trusted_proxies: web::Data::new(TrustedProxies(config.server.trusted_proxies.to_vec())),
@@ -212,7 +212,7 @@ pub(super) fn register(components: &Components, config: &mut web::ServiceConfig)
     config
         .app_data(components.tokens.clone())
         .app_data(components.accounts.clone())
-        .app_data(components.revocations.clone())
+        .app_data(components.revoked_sessions.clone())
         .app_data(components.stream_limit.clone())
         .app_data(components.trusted_proxies.clone())
         .app_data(components.request_timeout.clone())

@@ -33,7 +33,7 @@ impl Principal {
         }
     }
 
-    /// Whether the caller may see anything of `room`.
+    /// Whether the principal may see anything of `room`.
     #[must_use]
     pub fn may_enter(&self, room: &RoomName) -> bool {
         match self {
@@ -43,12 +43,12 @@ impl Principal {
     }
 }
 
-/// How far a caller was let in.
+/// How far a principal was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenScope {
     /// When the token ends, in seconds since 1970-01-01 UTC.
-    pub until: i64,
-    /// The ticket that stood in for the token; `None` for a token, which covers what its caller may enter.
+    pub expires_at: i64,
+    /// The ticket that stood in for the token; `None` for a token, which covers what its principal may enter.
     pub ticket: Option<StreamTicket>,
 }
 
@@ -64,7 +64,7 @@ pub struct StreamTicket {
 }
 
 impl TokenScope {
-    /// Whether what the caller came with covers `room`.
+    /// Whether what the principal came with covers `room`.
     #[must_use]
     pub fn covers(&self, room: &RoomName) -> bool {
         self.ticket.as_ref().is_none_or(|ticket| ticket.room == *room)
@@ -73,20 +73,20 @@ impl TokenScope {
 
 /// The roles that a call may be joined with: asking for `owner` must not make an owner.
 #[derive(Debug, Clone)]
-pub struct Roles {
+pub struct AllowedRoles {
     /// What a user may ask for (`APP_USERS__ROLES`).
-    pub of_users: Vec<String>,
+    pub users: Vec<String>,
     /// What a guest may ask for (`APP_GUESTS__ROLES`).
-    pub of_guests: Vec<String>,
+    pub guests: Vec<String>,
 }
 
-impl Roles {
-    /// Whether `caller` may join as `role`. Roles are compared byte for byte.
+impl AllowedRoles {
+    /// Whether `principal` may join as `role`. Roles are compared byte for byte.
     #[must_use]
-    pub fn allow(&self, caller: &Principal, role: &str) -> bool {
-        let roles = match caller {
-            Principal::User { .. } => &self.of_users,
-            Principal::Guest { .. } => &self.of_guests,
+    pub fn contains(&self, principal: &Principal, role: &str) -> bool {
+        let roles = match principal {
+            Principal::User { .. } => &self.users,
+            Principal::Guest { .. } => &self.guests,
         };
         roles.iter().any(|allowed| allowed == role)
     }

@@ -1,29 +1,29 @@
-//! How long the caller of an open stream may receive it.
+//! How long the principal of an open stream may receive it.
 
-use super::revocations::Revocations;
+use super::revoked_sessions::RevokedSessions;
 use crate::auth::principal::Principal;
 use crate::clock::Clock;
 
-/// Lets a caller receive a stream until its token expires or its session is revoked.
+/// Lets a principal receive a stream until its token expires or its session is revoked.
 pub struct StreamLease {
     session: Option<String>,
     /// Seconds since 1970-01-01 UTC.
     expires_at: i64,
-    revocations: Revocations,
+    revoked_sessions: RevokedSessions,
     clock: Clock,
 }
 
 impl StreamLease {
     /// Grants a stream until `expires_at` (seconds since 1970-01-01 UTC).
     #[must_use]
-    pub fn new(caller: &Principal, expires_at: i64, revocations: Revocations, clock: Clock) -> Self {
-        Self { session: caller.session().map(str::to_owned), expires_at, revocations, clock }
+    pub fn new(principal: &Principal, expires_at: i64, revoked_sessions: RevokedSessions, clock: Clock) -> Self {
+        Self { session: principal.session().map(str::to_owned), expires_at, revoked_sessions, clock }
     }
 
-    /// Whether the caller may still receive the stream.
+    /// Whether the principal may still receive the stream.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.clock.unix_seconds() < self.expires_at
-            && !self.session.as_ref().is_some_and(|session| self.revocations.contain(session))
+            && !self.session.as_ref().is_some_and(|session| self.revoked_sessions.contains(session))
     }
 }

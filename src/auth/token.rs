@@ -27,7 +27,7 @@ const TICKET_TTL: i64 = 30;
 
 /// What [`Tokens`] signs and accepts.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct TokenConfig {
     /// The secret that signs.
     pub secret: Secret,
     /// Secrets whose tokens are still accepted, so that a change of secret logs nobody out.
@@ -47,13 +47,13 @@ pub struct Rules {
 /// The token is not one of ours, or not any more. Which rule it broke is nobody's business, so it is not said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token is not valid")]
-pub struct Invalid;
+pub struct InvalidToken;
 
 /// Signs and verifies.
 pub struct Tokens {
     signing_key: EncodingKey,
     accepted_keys: Vec<DecodingKey>,
-    rules: Rules,
+    rules: TokenConfig,
     clock: Clock,
     verified: TokenCache,
 }
@@ -81,7 +81,7 @@ struct Claims<'a> {
 impl Tokens {
     /// Signs and verifies by `rules`, at the time that `clock` shows.
     #[must_use]
-    pub fn new(rules: Rules, clock: Clock) -> Self {
+    pub fn new(rules: TokenConfig, clock: Clock) -> Self {
         let accepted_keys = std::iter::once(&rules.secret)
             .chain(&rules.previous_secrets)
             .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()))
@@ -98,14 +98,14 @@ impl Tokens {
 
     /// A token for the account `id` in `session`.
     #[must_use]
-    pub fn for_user(&self, id: &str, session: &str) -> String {
+    pub fn issue_user_token(&self, id: &str, session: &str) -> String {
         let claims = Claims { sid: Some(session), ..self.claims("user", id, self.rules.user_ttl) };
         self.sign(&claims)
     }
 
     /// A token for a new guest of `room` alone; `None` where guests are turned off.
     #[must_use]
-    pub fn for_new_guest(&self, room: &RoomName) -> Option<String> {
+    pub fn issue_guest_token(&self, room: &RoomName) -> Option<String> {
         let id = secret::random_id();
         let claims = Claims {
             room_name: Some(room.as_str()),
@@ -115,16 +115,16 @@ impl Tokens {
         Some(self.sign(&claims))
     }
 
-    /// A ticket for `caller` and `room` alone; the stream that it opens ends at `until`, in seconds since 1970-01-01 UTC.
+    /// A ticket for `principal` and `room` alone; the stream that it opens ends at `until`, in seconds since 1970-01-01 UTC.
     #[must_use]
-    pub fn ticket(&self, caller: &Principal, room: &RoomName, until: i64) -> String {
-        let (kind, id) = match caller {
+    pub fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, until: i64) -> String {
+        let (kind, id) = match principal {
             Principal::User { id, .. } => ("user-ticket", id),
             Principal::Guest { id, .. } => ("guest-ticket", id),
         };
         let claims = self.claims(kind, id, Duration::ZERO);
         let exp = claims.iat.saturating_add(TICKET_TTL).min(until);
-        let (sid, room_name) = (caller.session(), Some(room.as_str()));
+        let (sid, room_name) = (principal.session(), Some(room.as_str()));
         self.sign(&Claims { exp, sid, room_name, until: Some(until), ..claims })
     }
 
@@ -155,63 +155,63 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// [`Invalid`], whatever is wrong with it.
-    pub fn admit(&self, token: &str) -> Result<(Principal, TokenScope), Invalid> {
+    /// [`InvalidToken`], whatever is wrong with it.
+    pub fn verify_token(&self, token: &str) -> Result<(Principal, TokenScope), InvalidToken> {
         if let Some(known) = self.verified.get(token, self.clock.unix_seconds()) {
             return known;
         }
         let claims = self.verified(token)?;
-        let holder = self.caller(&claims)?;
-        let expires = claims.integer("exp").ok_or(Invalid)?;
+        let holder = self.principal_of(&claims)?;
+        let expires = claims.integer("exp").ok_or(InvalidToken)?;
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
         self.verified.insert(token, CachedClaims { holder: holder.clone(), not_before, expires });
-        Ok((holder, TokenScope { until: expires, ticket: None }))
+        Ok((holder, TokenScope { expires_at: expires, ticket: None }))
     }
 
     /// Who holds `ticket`, and what it opens. That it was not used before is checked elsewhere.
     ///
     /// # Errors
     ///
-    /// [`Invalid`], whatever is wrong with it.
-    pub fn admit_by_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), Invalid> {
+    /// [`InvalidToken`], whatever is wrong with it.
+    pub fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
         let claims = self.verified(ticket)?;
         self.check_claims(&claims)?;
         let (id, holder) = (non_empty(&claims, "jti")?, non_empty(&claims, "sub")?);
         let room = self.room_of(&claims)?;
-        let caller = match claims.text("kind") {
+        let principal = match claims.text("kind") {
             Some("user-ticket") => Principal::User { id: holder, session: non_empty(&claims, "sid")? },
             Some("guest-ticket") if self.rules.guest_ttl.is_some() => Principal::Guest { id: holder, room: room.clone() },
-            _ => return Err(Invalid),
+            _ => return Err(InvalidToken),
         };
-        let (expires_at, until) = (claims.integer("exp").ok_or(Invalid)?, claims.integer("until").ok_or(Invalid)?);
+        let (expires_at, until) = (claims.integer("exp").ok_or(InvalidToken)?, claims.integer("until").ok_or(InvalidToken)?);
         let ticket = StreamTicket { id: id.to_string(), room, expires_at };
-        Ok((caller, TokenScope { until, ticket: Some(ticket) }))
+        Ok((principal, TokenScope { expires_at: until, ticket: Some(ticket) }))
     }
 
     /// The claims of a token that was signed here, and not yet looked at.
-    fn verified(&self, token: &str) -> Result<Object, Invalid> {
+    fn verified(&self, token: &str) -> Result<Object, InvalidToken> {
         if token.len() > MAX_BYTES {
-            return Err(Invalid);
+            return Err(InvalidToken);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Invalid)?;
-        let (header, payload) = message.split_once('.').ok_or(Invalid)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken)?;
+        let (header, payload) = message.split_once('.').ok_or(InvalidToken)?;
         check_header(&decode(header)?)?;
         // The engine is strict: no padding, no second spelling of the last character.
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| Invalid)?;
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken)?;
         let signed = |key| crypto::verify(signature, message.as_bytes(), key, Algorithm::HS256).unwrap_or(false);
         if !self.accepted_keys.iter().any(signed) {
-            return Err(Invalid);
+            return Err(InvalidToken);
         }
         decode(payload)
     }
 
-    fn check_claims(&self, claims: &Object) -> Result<(), Invalid> {
+    fn check_claims(&self, claims: &Object) -> Result<(), InvalidToken> {
         self.check_dates(claims)?;
         let ours = claims.text("iss") == Some(&self.rules.issuer) && is_for(claims.get("aud"), &self.rules.audience);
-        if ours { Ok(()) } else { Err(Invalid) }
+        if ours { Ok(()) } else { Err(InvalidToken) }
     }
 
-    fn caller(&self, claims: &Object) -> Result<Principal, Invalid> {
+    fn principal_of(&self, claims: &Object) -> Result<Principal, InvalidToken> {
         self.check_claims(claims)?;
         let id = non_empty(claims, "sub")?;
         match claims.text("kind") {
@@ -221,37 +221,37 @@ impl Tokens {
                 non_empty(claims, "userId")?;
                 Ok(Principal::Guest { id, room: self.room_of(claims)? })
             }
-            _ => Err(Invalid),
+            _ => Err(InvalidToken),
         }
     }
 
-    fn room_of(&self, claims: &Object) -> Result<RoomName, Invalid> {
-        self.rules.room_names.parse(claims.text("roomName").ok_or(Invalid)?).map_err(|_| Invalid)
+    fn room_of(&self, claims: &Object) -> Result<RoomName, InvalidToken> {
+        self.rules.room_names.parse(claims.text("roomName").ok_or(InvalidToken)?).map_err(|_| InvalidToken)
     }
 
-    fn check_dates(&self, claims: &Object) -> Result<(), Invalid> {
+    fn check_dates(&self, claims: &Object) -> Result<(), InvalidToken> {
         let now = self.clock.unix_seconds();
-        let expires = claims.integer("exp").ok_or(Invalid)?;
+        let expires = claims.integer("exp").ok_or(InvalidToken)?;
         // Required, but not compared: a clock that was set back must not log everybody out.
-        claims.integer("iat").ok_or(Invalid)?;
+        claims.integer("iat").ok_or(InvalidToken)?;
         let not_before = match claims.get("nbf") {
             None => now,
-            Some(_) => claims.integer("nbf").ok_or(Invalid)?,
+            Some(_) => claims.integer("nbf").ok_or(InvalidToken)?,
         };
-        if now < expires && not_before <= now { Ok(()) } else { Err(Invalid) }
+        if now < expires && not_before <= now { Ok(()) } else { Err(InvalidToken) }
     }
 }
 
 /// One part of the token: strict base64url around one strict JSON object.
-fn decode(part: &str) -> Result<Object, Invalid> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Invalid)?;
-    serde_json::from_slice(&json).map_err(|_| Invalid)
+fn decode(part: &str) -> Result<Object, InvalidToken> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken)?;
+    serde_json::from_slice(&json).map_err(|_| InvalidToken)
 }
 
 /// HS256, no extension that must be understood, and a type that is a string. Keys and addresses in a header are never used.
-fn check_header(header: &Object) -> Result<(), Invalid> {
+fn check_header(header: &Object) -> Result<(), InvalidToken> {
     let typed = header.get("typ").is_none_or(serde_json::Value::is_string);
-    if header.text("alg") == Some("HS256") && header.get("crit").is_none() && typed { Ok(()) } else { Err(Invalid) }
+    if header.text("alg") == Some("HS256") && header.get("crit").is_none() && typed { Ok(()) } else { Err(InvalidToken) }
 }
 
 /// RFC 7519 section 4.1.3: one audience, or an array of them that has ours.
@@ -265,10 +265,10 @@ fn is_for(claim: Option<&serde_json::Value>, audience: &str) -> bool {
     }
 }
 
-fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, Invalid> {
+fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
     match claims.text(name) {
         Some(text) if !text.is_empty() => Ok(text.into()),
-        _ => Err(Invalid),
+        _ => Err(InvalidToken),
     }
 }
 
@@ -279,14 +279,14 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     impl Tokens {
-        fn verify(&self, token: &str) -> Result<Principal, Invalid> {
-            self.admit(token).map(|(caller, _)| caller)
+        fn verify(&self, token: &str) -> Result<Principal, InvalidToken> {
+            self.verify_token(token).map(|(principal, _)| principal)
         }
     }
 
     fn tokens(secret: &str, previous: &[&str], seconds: &Arc<AtomicU64>) -> Tokens {
         let seconds = Arc::clone(seconds);
-        let rules = Rules {
+        let rules = TokenConfig {
             secret: Secret::new(secret),
             previous_secrets: previous.iter().copied().map(Secret::new).collect(),
             issuer: "us".into(),
@@ -302,12 +302,12 @@ mod tests {
     fn a_token_is_good_until_the_very_second_it_expires() {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
-        let token = tokens.for_user("u1", "s1");
+        let token = tokens.issue_user_token("u1", "s1");
         assert_eq!(tokens.verify(&token), Ok(Principal::User { id: "u1".into(), session: "s1".into() }));
         seconds.store(1_000_001, Ordering::SeqCst);
         assert!(tokens.verify(&token).is_ok());
         seconds.store(1_000_002, Ordering::SeqCst);
-        assert_eq!(tokens.verify(&token), Err(Invalid));
+        assert_eq!(tokens.verify(&token), Err(InvalidToken));
         seconds.store(900_000, Ordering::SeqCst);
         assert!(tokens.verify(&token).is_ok(), "a clock set back logs nobody out");
     }
@@ -316,7 +316,7 @@ mod tests {
     fn a_guest_token_names_its_room_and_a_guest_of_its_own() {
         let tokens = tokens("first secret", &[], &Arc::default());
         let room = NameComparison::Exact.parse("комната 1").unwrap();
-        let (one, two) = (tokens.for_new_guest(&room).unwrap(), tokens.for_new_guest(&room).unwrap());
+        let (one, two) = (tokens.issue_guest_token(&room).unwrap(), tokens.issue_guest_token(&room).unwrap());
         let (Ok(Principal::Guest { id: one, room: of_one }), Ok(Principal::Guest { id: two, .. })) =
             (tokens.verify(&one), tokens.verify(&two))
         else {
@@ -333,23 +333,23 @@ mod tests {
         let room = NameComparison::Exact.parse("r1").unwrap();
         let user = Principal::User { id: "u1".into(), session: "s1".into() };
         let guest = Principal::Guest { id: "g1".into(), room: room.clone() };
-        for caller in [user, guest] {
-            let ticket = tokens.ticket(&caller, &room, 1_000_100);
+        for principal in [user, guest] {
+            let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100);
             let admit = |ticket: &str| {
-                let (holder, admitted) = tokens.admit_by_ticket(ticket).unwrap();
-                assert_eq!((&holder, admitted.until), (&caller, 1_000_100));
+                let (holder, admitted) = tokens.verify_stream_ticket(ticket).unwrap();
+                assert_eq!((&holder, admitted.expires_at), (&principal, 1_000_100));
                 admitted.ticket.unwrap()
             };
             let good = admit(&ticket);
             assert_eq!((&good.room, good.expires_at), (&room, 1_000_030));
-            assert_ne!(admit(&tokens.ticket(&caller, &room, 1_000_100)).id, good.id);
-            assert_eq!(tokens.verify(&ticket), Err(Invalid));
+            assert_ne!(admit(&tokens.issue_stream_ticket(&principal, &room, 1_000_100)).id, good.id);
+            assert_eq!(tokens.verify(&ticket), Err(InvalidToken));
             seconds.store(1_000_030, Ordering::SeqCst);
-            assert_eq!(tokens.admit_by_ticket(&ticket), Err(Invalid));
+            assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken));
             seconds.store(1_000_000, Ordering::SeqCst);
         }
-        assert_eq!(tokens.admit_by_ticket(&tokens.for_user("u1", "s1")), Err(Invalid));
-        assert_eq!(tokens.admit_by_ticket(&tokens.for_new_guest(&room).unwrap()), Err(Invalid));
+        assert_eq!(tokens.verify_stream_ticket(&tokens.issue_user_token("u1", "s1")), Err(InvalidToken));
+        assert_eq!(tokens.verify_stream_ticket(&tokens.issue_guest_token(&room).unwrap()), Err(InvalidToken));
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
         let seconds = Arc::default();
         let (old, new) = (tokens("old secret", &[], &seconds), tokens("new secret", &["old secret"], &seconds));
         let after = tokens("new secret", &[], &seconds);
-        let (from_old, from_new) = (old.for_user("u1", "s1"), new.for_user("u1", "s1"));
+        let (from_old, from_new) = (old.issue_user_token("u1", "s1"), new.issue_user_token("u1", "s1"));
         assert!(new.verify(&from_old).is_ok());
         assert!(after.verify(&from_new).is_ok());
         assert!(after.verify(&from_old).is_err());
@@ -382,16 +382,16 @@ mod tests {
     #[test]
     fn a_token_that_is_nearly_one_verified_before_is_refused() {
         let tokens = tokens("first secret", &[], &Arc::default());
-        let token = tokens.for_user("u1", "s1");
+        let token = tokens.issue_user_token("u1", "s1");
         assert!(tokens.verify(&token).is_ok() && tokens.verify(&token).is_ok());
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(tokens.verify(std::str::from_utf8(&bytes).unwrap()), Err(Invalid), "byte {at}");
+            assert_eq!(tokens.verify(std::str::from_utf8(&bytes).unwrap()), Err(InvalidToken), "byte {at}");
         }
         for changed in [format!("{token} "), format!("{token}A"), token[1..].to_owned(), token[..token.len() - 1].to_owned()]
         {
-            assert_eq!(tokens.verify(&changed), Err(Invalid));
+            assert_eq!(tokens.verify(&changed), Err(InvalidToken));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::token::Invalid;
+use super::token::InvalidToken;
 use crate::auth::principal::{Principal, TokenScope};
 
 /// The bound on memory, in bytes; about 6,000 tokens of ours.
@@ -27,11 +27,11 @@ pub(super) struct CachedClaims {
 }
 
 impl CachedClaims {
-    fn at(&self, now: i64) -> Result<(Principal, TokenScope), Invalid> {
+    fn at(&self, now: i64) -> Result<(Principal, TokenScope), InvalidToken> {
         if self.not_before <= now && now < self.expires {
-            Ok((self.holder.clone(), TokenScope { until: self.expires, ticket: None }))
+            Ok((self.holder.clone(), TokenScope { expires_at: self.expires, ticket: None }))
         } else {
-            Err(Invalid)
+            Err(InvalidToken)
         }
     }
 }
@@ -54,7 +54,7 @@ impl TokenCache {
     }
 
     /// Returns what `token` allows at the time `now`, if it was verified before.
-    pub(super) fn get(&self, token: &str, now: i64) -> Option<Result<(Principal, TokenScope), Invalid>> {
+    pub(super) fn get(&self, token: &str, now: i64) -> Option<Result<(Principal, TokenScope), InvalidToken>> {
         Some(self.0.get(token)?.at(now))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Error;
 use crate::accounts::{self, Accounts, admin};
 use crate::app::{self, App};
-use crate::auth::revocations::Revocations;
+use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -95,7 +95,7 @@ async fn demo_token(config: &Config) -> Result<String, Error> {
         Err(error) => return Err(error.into()),
     }
     let tokens = Arc::new(Tokens::new(app::token_config(config), clock.clone()));
-    let accounts = Arc::new(Accounts::new(database, tokens, Revocations::default(), app::session_config(config), clock));
+    let accounts = Arc::new(Accounts::new(database, tokens, RevokedSessions::default(), app::session_config(config), clock));
     Ok(accounts.log_in(EMAIL, PASSWORD, &RequestContext::nobody()).await?.token)
 }
 

@@ -43,7 +43,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Whether `url` names a SQLite file that other users can read or write.
 #[must_use]
-pub fn is_exposed(url: &str) -> bool {
+pub fn is_accessible_to_others(url: &str) -> bool {
     url.starts_with("sqlite:") && fs::metadata(path_of(url)).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 

@@ -15,8 +15,8 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
-pub use self::url::accepts;
-pub use file::is_exposed;
+pub use self::url::validate_url;
+pub use file::is_accessible_to_others;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
 pub use preflight::preflight;
 pub use sessions::{NewSession, Refresh, SessionRecord};
@@ -262,7 +262,7 @@ mod tests {
         let url = format!("sqlite://{}/app.db", folder.path().display());
         let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
         let write = database.pools.writers.begin_with(database.begin).await.unwrap();
-        let mut waits = Box::pin(database.use_stream_ticket("one".into(), 1));
+        let mut waits = Box::pin(database.redeem_stream_ticket("one".into(), 1));
         let meanwhile = async {
             for _ in 0..100 {
                 database.ping().await.unwrap();

@@ -20,7 +20,7 @@ const FILES: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "s
 /// # Errors
 ///
 /// A sentence on what it must be.
-pub fn accepts(url: &str) -> Result<(), &'static str> {
+pub fn validate_url(url: &str) -> Result<(), &'static str> {
     if url.starts_with("sqlite:") {
         let read_only = ["mode=ro", "immutable="].iter().any(|part| url.contains(part));
         let in_memory = [":memory:", "mode=memory"].iter().any(|part| url.contains(part));
@@ -76,7 +76,7 @@ mod tests {
             "postgres://%2Frun%2Fpostgresql/db",
             "postgres://host/db?options[search_path]=x",
         ] {
-            assert_eq!(accepts(url), Ok(()), "{url}");
+            assert_eq!(validate_url(url), Ok(()), "{url}");
         }
         for url in [
             "sqlite://var/app.db?mode=canary",
@@ -92,7 +92,7 @@ mod tests {
             "postgres://host/db?passwd=canary",
             "postgres://host/db?sslrootcert=/dev/zero",
         ] {
-            let says = accepts(url).unwrap_err();
+            let says = validate_url(url).unwrap_err();
             assert!(says.starts_with("must ") && !says.contains("canary"), "{url}: {says}");
         }
     }

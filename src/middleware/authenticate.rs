@@ -10,7 +10,7 @@ use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
 
 use crate::accounts::Accounts;
 use crate::auth::principal::{Principal, TokenScope};
-use crate::auth::revocations::Revocations;
+use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
 use crate::middleware::request_log::RequestLog;
 use crate::response::ApiError;
@@ -22,14 +22,14 @@ use crate::response::ApiError;
 /// [`ApiError::Unauthorized`], and those of the inner services.
 pub async fn authenticate<B: MessageBody>(
     tokens: web::Data<Tokens>,
-    revocations: web::Data<Revocations>,
+    revoked_sessions: web::Data<RevokedSessions>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     // A missing token is not logged as a rejected one.
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let (caller, admitted) = tokens.admit(token).map_err(|_| rejected(request.request(), "not valid"))?;
-    admit(&request, &revocations, caller, admitted)?;
+    let (caller, admitted) = tokens.verify_token(token).map_err(|_| rejected(request.request(), "not valid"))?;
+    admit(&request, &revoked_sessions, caller, admitted)?;
     next.call(request).await
 }
 
@@ -42,18 +42,18 @@ pub async fn authenticate<B: MessageBody>(
 /// As [`authenticate`].
 pub async fn authenticate_stream<B: MessageBody>(
     tokens: web::Data<Tokens>,
-    revocations: web::Data<Revocations>,
+    revoked_sessions: web::Data<RevokedSessions>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let Some(ticket) = ticket(request.query_string()) else {
-        return authenticate(tokens, revocations, request, next).await;
+        return authenticate(tokens, revoked_sessions, request, next).await;
     };
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    let (caller, admitted) = tokens.admit_by_ticket(ticket).map_err(|_| rejected(request.request(), "not valid"))?;
-    admit(&request, &revocations, caller, admitted)?;
+    let (caller, admitted) = tokens.verify_stream_ticket(ticket).map_err(|_| rejected(request.request(), "not valid"))?;
+    admit(&request, &revoked_sessions, caller, admitted)?;
     next.call(request).await
 }
 
@@ -74,14 +74,14 @@ pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted:
 /// Puts the caller into the request, unless its session is revoked.
 fn admit(
     request: &ServiceRequest,
-    revocations: &Revocations,
+    revoked_sessions: &RevokedSessions,
     caller: Principal,
     admitted: TokenScope,
 ) -> Result<(), ApiError> {
     if let Some(log) = RequestLog::of(request.request()) {
         log.set_caller(&caller);
     }
-    if caller.session().is_some_and(|session| revocations.contain(session)) {
+    if caller.session().is_some_and(|session| revoked_sessions.contains(session)) {
         return Err(rejected(request.request(), "revoked"));
     }
     request.extensions_mut().insert(caller);

@@ -7,5 +7,5 @@ use crate::extract::room::RoomParam;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(RoomParam(room): RoomParam, tokens: web::Data<Tokens>) -> Result<Success<String>, ApiError> {
-    tokens.for_new_guest(&room).map(Success).ok_or(ApiError::Forbidden)
+    tokens.issue_guest_token(&room).map(Success).ok_or(ApiError::Forbidden)
 }

@@ -4,7 +4,7 @@ use actix_web::web;
 use serde_json::value::RawValue;
 
 use crate::admin_control::{AdminControl, TokenRequest};
-use crate::auth::principal::{Principal, Roles};
+use crate::auth::principal::{AllowedRoles, Principal};
 use crate::extract::json_body::Body;
 use crate::request_context::RequestContext;
 use crate::response::{ApiError, Success};
@@ -12,13 +12,13 @@ use crate::response::{ApiError, Success};
 pub(super) async fn create(
     caller: Principal,
     body: Body,
-    roles: web::Data<Roles>,
+    roles: web::Data<AllowedRoles>,
     asker: RequestContext,
     admin_control: web::Data<AdminControl>,
 ) -> Result<Success<Box<RawValue>>, ApiError> {
     let (role, room) = (body.line("role")?, body.room("room")?);
     let participant_name = body.line("participantName")?;
-    if !caller.may_enter(&room) || !roles.allow(&caller, role) {
+    if !caller.may_enter(&room) || !roles.contains(&caller, role) {
         return Err(ApiError::Forbidden);
     }
     let wanted = TokenRequest { role, room: room.as_str(), participant_name };

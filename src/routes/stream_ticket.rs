@@ -17,5 +17,5 @@ pub(super) async fn create(
     if !caller.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
-    Ok(Success(tokens.ticket(&caller, &room, admitted.until)))
+    Ok(Success(tokens.issue_stream_ticket(&caller, &room, admitted.expires_at)))
 }

@@ -156,14 +156,14 @@ fn prune_step_deletes_the_oldest_expired_rows_up_to_its_limit() {
     actix_rt::System::new().block_on(async {
         let database = Database::open(&database.url, BackgroundRuntime::start().unwrap()).await.unwrap();
         for expires_at in [50, 10, 40, 20, 30] {
-            assert!(database.use_stream_ticket(expires_at.to_string(), expires_at).await.unwrap());
+            assert!(database.redeem_stream_ticket(expires_at.to_string(), expires_at).await.unwrap());
         }
         assert_eq!(database.prune_stream_tickets(41, 2).await.unwrap(), 2);
-        assert!(database.use_stream_ticket("10".into(), 10).await.unwrap(), "its row was deleted");
-        assert!(!database.use_stream_ticket("30".into(), 30).await.unwrap(), "it is not among the oldest two");
+        assert!(database.redeem_stream_ticket("10".into(), 10).await.unwrap(), "its row was deleted");
+        assert!(!database.redeem_stream_ticket("30".into(), 30).await.unwrap(), "it is not among the oldest two");
         for deleted in [2, 1, 0] {
             assert_eq!(database.prune_stream_tickets(41, 2).await.unwrap(), deleted);
         }
-        assert!(!database.use_stream_ticket("50".into(), 50).await.unwrap(), "it has not expired");
+        assert!(!database.redeem_stream_ticket("50".into(), 50).await.unwrap(), "it has not expired");
     });
 }

@@ -33,12 +33,12 @@ const PRUNE_LIMIT: u32 = 2_000;
 /// The sessions that were revoked not so long ago that one of their tokens could still be good, and since when that is known:
 /// by a timer, so that a clock that is set makes no token good again. Clones share them.
 #[derive(Clone, Default)]
-pub struct Revocations(Arc<RwLock<HashMap<String, Instant>>>);
+pub struct RevokedSessions(Arc<RwLock<HashMap<String, Instant>>>);
 
-impl Revocations {
+impl RevokedSessions {
     /// Whether `session` was revoked.
     #[must_use]
-    pub fn contain(&self, session: &str) -> bool {
+    pub fn contains(&self, session: &str) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
@@ -55,10 +55,10 @@ impl Revocations {
     }
 }
 
-/// Keeps [`Revocations`] up to date until it is dropped.
-pub struct Watch(Option<AbortHandle>);
+/// Keeps [`RevokedSessions`] up to date until it is dropped.
+pub struct RevocationPoller(Option<AbortHandle>);
 
-impl Drop for Watch {
+impl Drop for RevocationPoller {
     fn drop(&mut self) {
         if let Some(task) = &self.0 {
             task.abort();
@@ -66,20 +66,20 @@ impl Drop for Watch {
     }
 }
 
-impl Watch {
+impl RevocationPoller {
     /// Reads what was revoked within the last `token_ttl`, and goes on reading. Also deletes what is long over.
     ///
     /// # Errors
     ///
     /// If the first reading fails.
     pub async fn start(
-        revocations: Revocations,
+        revoked_sessions: RevokedSessions,
         database: Database,
         background: &BackgroundRuntime,
         token_ttl: Duration,
         clock: Clock,
     ) -> Result<Self, db::Error> {
-        let watcher = Watcher { revocations, database, relevant: token_ttl.max(LONGEST_EARLIER_TTL) + SKEW, clock };
+        let watcher = Watcher { revoked_sessions, database, relevant: token_ttl.max(LONGEST_EARLIER_TTL) + SKEW, clock };
         let mut latest = watcher.read(0).await?;
         let task = background.spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
@@ -108,7 +108,7 @@ impl Watch {
 }
 
 struct Watcher {
-    revocations: Revocations,
+    revoked_sessions: RevokedSessions,
     database: Database,
     /// For how long a revocation matters.
     relevant: Duration,
@@ -124,7 +124,7 @@ impl Watcher {
         let revoked = self.database.sessions_revoked_since(since).await?;
         // Not beyond our own time: somebody's clock that is ahead must not hide what others revoke.
         let latest = revoked.iter().map(|(_, at)| *at).fold(latest, i64::max).min(now);
-        self.revocations.merge(revoked, self.relevant);
+        self.revoked_sessions.merge(revoked, self.relevant);
         Ok(latest)
     }
 
