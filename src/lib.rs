@@ -49,10 +49,8 @@ pub mod telemetry;
 // Leaf types, which every module may use.
 pub mod clock;
 pub mod files;
-pub mod loopback;
 pub mod request_context;
 pub mod room;
-pub mod runtime;
 pub mod secret;
 pub mod strict_json;
 

@@ -129,14 +129,13 @@ mod tests {
     use crate::auth::token::{TokenConfig, Tokens};
     use crate::clock::Clock;
     use crate::db::Database;
-    use crate::runtime::BackgroundRuntime;
     use crate::secret::Secret;
 
     #[actix_rt::test]
     async fn cancelled_login_in_the_queue_has_no_side_effects() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
+        let database = Database::open(&url).await.unwrap();
         let (secret, ttl) = (Secret::new("a secret of thirty-two bytes or more"), Duration::from_hours(1));
         let config = SessionConfig { session_ttl: ttl, secrets: vec![secret.clone()] };
         let rules = TokenConfig {

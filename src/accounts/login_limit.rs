@@ -111,7 +111,6 @@ fn network_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::BackgroundRuntime;
 
     const START: i64 = 1_800_000_000_000;
 
@@ -119,7 +118,7 @@ mod tests {
     async fn database() -> (Database, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        (Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap(), folder)
+        (Database::open(&url).await.unwrap(), folder)
     }
 
     /// Fails a login whenever one is allowed, every `step` milliseconds; returns the times of the failures.

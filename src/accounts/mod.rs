@@ -24,7 +24,6 @@ use crate::auth::token::Tokens;
 use crate::clock::{Clock, milliseconds};
 use crate::db::{self, Database, Refresh, SessionRecord};
 use crate::request_context::RequestContext;
-use crate::runtime::GivenUp;
 use crate::secret::Secret;
 
 /// For so long a spent refresh token answers with the very same successor: an answer that was lost must log nobody out.
@@ -219,7 +218,7 @@ impl Accounts {
 /// Runs `work` to its end on this worker, even if the principal is cancelled.
 async fn run_detached<T: 'static>(work: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
     let task = tokio::task::spawn_local(work);
-    task.await.unwrap_or(Err(Error::Database(db::Error::GivenUp(GivenUp))))
+    task.await.unwrap_or_else(|error| Err(db::Error::from(error).into()))
 }
 
 /// Logs why `context` gets a 401.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use argon2::password_hash::PasswordHasher as _;
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Error;
-use crate::runtime::LowPriorityPool;
 
 /// How long a login waits for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const DUMMY: &str = "the password of no account";
 pub(super) struct Hasher {
     /// One a core. Waiters are served in their order.
     permits: Arc<Semaphore>,
-    pool: LowPriorityPool,
+    pool: Handle,
     memory: Memory,
     dummy: OnceCell<String>,
 }
@@ -38,7 +38,7 @@ impl Hasher {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             permits: Arc::new(Semaphore::new(cores)),
-            pool: LowPriorityPool::new(cores),
+            pool: low_priority_pool(cores),
             memory: Memory::default(),
             dummy: OnceCell::new(),
         }
@@ -65,15 +65,39 @@ impl Hasher {
         let (hash, password) = (hash.unwrap_or_else(|| dummy.clone()), normalised(password));
         let memory = self.memory.clone();
         let verify = move || memory.with(|blocks| matches(password.as_bytes(), &hash, blocks));
-        Ok(self.pool.run(verify).await.unwrap_or(Err(Error::Hash))? && has_hash)
+        Ok(self.pool.spawn_blocking(verify).await.unwrap_or(Err(Error::Hash))? && has_hash)
     }
 
     /// Returns a new PHC string, as [`hash`] does.
     pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.pool.run(move || hash(&password)).await.unwrap_or(Err(Error::Hash))
+        self.pool.spawn_blocking(move || hash(&password)).await.unwrap_or(Err(Error::Hash))
     }
 }
+
+/// Returns a thread pool for blocking work that leaves the cores to the event loops (`SCHED_IDLE`, Linux only).
+fn low_priority_pool(threads: usize) -> Handle {
+    let mut builder = Builder::new_current_thread();
+    builder.max_blocking_threads(threads).thread_name("low-priority").on_thread_start(lower_priority);
+    // Without drivers and workers nothing can fail here.
+    let Ok(runtime) = builder.build() else { return Handle::current() };
+    let handle = runtime.handle().clone();
+    // It lives as long as the process; idle threads end by themselves.
+    std::mem::forget(runtime);
+    handle
+}
+
+/// Lowers the priority of the current thread, where the system lets it.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    // Work at the usual priority is better than none.
+    let _ = thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), ThreadPriority::Min, idle);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
 
 /// Returns a new PHC string, with a salt of its own. Blocks the thread for as long as it takes.
 pub(super) fn hash(password: &str) -> Result<String, Error> {
@@ -152,6 +176,17 @@ mod tests {
         {
             assert!(!verify(&other).await);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[actix_rt::test]
+    async fn low_priority_pool_runs_work_at_lowest_priority_and_survives_a_panic() {
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let pool = low_priority_pool(1);
+        assert!(pool.spawn_blocking(|| panic!("on purpose")).await.is_err());
+        assert_eq!(pool.spawn_blocking(thread_schedule_policy).await.unwrap(), Ok(idle));
+        assert_ne!(thread_schedule_policy(), Ok(idle), "of the caller");
     }
 
     #[actix_rt::test]

@@ -32,7 +32,6 @@ use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
 use crate::response::event_stream;
 use crate::room::NameComparison;
-use crate::runtime::BackgroundRuntime;
 use crate::secret::Secret;
 use crate::summaries::{self, Store, Summaries};
 use crate::telemetry::health::Health;
@@ -105,12 +104,11 @@ impl Components {
     ) -> Result<Self, Error> {
         config.validate()?;
         let (admin_control, summaries) = (component_config::admin_control(config)?, component_config::summaries(config)?);
-        let background = BackgroundRuntime::start().map_err(db::Error::from)?;
-        let summaries = Store::open(&summaries, background.clone()).map_err(Error::Summaries)?;
-        let database = Database::open(config.database.url.expose(), background.clone()).await?;
+        let summaries = Store::open(&summaries).map_err(Error::Summaries)?;
+        let database = Database::open(config.database.url.expose()).await?;
         let (revoked, ttl, mut registry) = (RevokedSessions::default(), config.auth.token_ttl, Registry::new(clock.now()));
-        let poller = RevocationPoller::start(revoked.clone(), database.clone(), &background, ttl, clock.clone()).await?;
-        let redis = open_redis(config, background, &registry).await?;
+        let poller = RevocationPoller::start(revoked.clone(), database.clone(), ttl, clock.clone()).await?;
+        let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
         let draining = CancellationToken::new();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
@@ -170,13 +168,9 @@ impl Components {
     }
 }
 
-async fn open_redis(
-    config: &Config,
-    background: BackgroundRuntime,
-    registry: &Registry,
-) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
+async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
     let Some(url) = &config.cache.redis_url else { return Ok(None) };
-    Ok(Some(Arc::new(RedisCache::open(&redis_config(url, config), background, registry).await?)))
+    Ok(Some(Arc::new(RedisCache::open(&redis_config(url, config), registry).await?)))
 }
 
 /// Summary texts never change; their cache is turned off with that of the catch-ups.

@@ -11,7 +11,6 @@ use actix_web::{App, web};
 
 use crate::app::components::{self, Components};
 use crate::app::listener::{self, ListenerConfig};
-use crate::loopback::AcceptedHosts;
 use crate::middleware::error_envelope::error_envelope;
 use crate::middleware::host::host;
 use crate::middleware::keep_alive::keep_alive;
@@ -47,7 +46,7 @@ impl Management {
     /// # Errors
     ///
     /// If the address is taken, or not this machine's.
-    pub(super) fn bind(address: SocketAddr, hosts: AcceptedHosts, components: &Components) -> io::Result<Self> {
+    pub(super) fn bind(address: SocketAddr, loopback_only: bool, components: &Components) -> io::Result<Self> {
         let (metrics, components) = (components.metrics(), components.clone());
         let shown = web::Data::new(metrics.clone());
         let config = ListenerConfig {
@@ -64,7 +63,7 @@ impl Management {
                 .app_data(shown.clone())
                 .configure(|config| components::register_for_management(&components, config))
                 .configure(routes::mount_management)
-                .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
+                .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_envelope))
                 .wrap(from_fn(host))

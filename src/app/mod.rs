@@ -28,7 +28,6 @@ pub(crate) use components::{session_config, token_config};
 
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
-use crate::loopback::AcceptedHosts;
 use crate::middleware::cors::cors;
 use crate::middleware::error_envelope::error_envelope;
 use crate::middleware::host::host;
@@ -83,8 +82,8 @@ impl App {
         let max_connections = connection_limit(config.server.max_connections.get() as usize);
         let components = Components::open(config, clock, dropped, max_connections).await?;
         let listener_config = listener_config(&config.server, max_connections, &components);
-        let (hosts, any_origin) = (config.accepted_hosts, !config.server.cors_origins.is_empty());
-        let management = Management::bind(config.management.listen, hosts, &components);
+        let (loopback_only, any_origin) = (config.loopback_only, !config.server.cors_origins.is_empty());
+        let management = Management::bind(config.management.listen, loopback_only, &components);
         let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
         let (draining, drain_for) = (components.draining(), config.server.drain_for);
         let failed = |error| Error::Listen(config.server.listen, error);
@@ -94,7 +93,7 @@ impl App {
             ActixApp::new()
                 .configure(|config| components::register(&components, config))
                 .configure(routes::mount)
-                .wrap(Condition::new(hosts == AcceptedHosts::Loopback, from_fn(loopback_host)))
+                .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_envelope))
                 .wrap(from_fn(load_shed))

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, milliseconds};
 use crate::db::{self, Database, KNOWN_ADDRESS_RETENTION};
-use crate::runtime::BackgroundRuntime;
 
 /// How often the database is asked; the contract allows two seconds.
 const EVERY: Duration = Duration::from_millis(500);
@@ -56,13 +55,11 @@ impl RevokedSessions {
 }
 
 /// Keeps [`RevokedSessions`] up to date until it is dropped.
-pub struct RevocationPoller(Option<AbortHandle>);
+pub struct RevocationPoller(AbortHandle);
 
 impl Drop for RevocationPoller {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -75,13 +72,12 @@ impl RevocationPoller {
     pub async fn start(
         revoked_sessions: RevokedSessions,
         database: Database,
-        background: &BackgroundRuntime,
         token_ttl: Duration,
         clock: Clock,
     ) -> Result<Self, db::Error> {
         let watcher = Watcher { revoked_sessions, database, relevant: token_ttl.max(LONGEST_EARLIER_TTL) + SKEW, clock };
         let mut latest = watcher.read(0).await?;
-        let task = background.spawn(async move {
+        let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
             let (mut failing, mut round, mut set) = (false, 0_u64, ClockSet::new(&watcher.clock));
             let mut more_to_prune = false;
@@ -103,7 +99,7 @@ impl RevocationPoller {
                 round += 1;
             }
         });
-        Ok(Self(task.map(|task| task.abort_handle())))
+        Ok(Self(task.abort_handle()))
     }
 }
 

@@ -11,7 +11,6 @@ use crate::app;
 use crate::cache::redis;
 use crate::config::Config;
 use crate::db;
-use crate::runtime::BackgroundRuntime;
 use crate::summaries::Store;
 use crate::telemetry::escape;
 
@@ -73,10 +72,9 @@ async fn check(config: &Config) -> Vec<Check> {
         Ok(rules) => admin_control(&rules).await,
         Err(error) => Err(error.to_string()),
     };
-    let summaries = match (app::summaries_config(config), BackgroundRuntime::start()) {
-        (Ok(rules), Ok(background)) => Store::reach(&rules, background).await,
-        (Err(error), _) => Err(error.to_string()),
-        (_, Err(error)) => Err(error.to_string()),
+    let summaries = match app::summaries_config(config) {
+        Ok(config) => Store::reach(&config).await,
+        Err(error) => Err(error.to_string()),
     };
     let mut checks = vec![
         Check { what: "address", setting: "APP_SERVER__LISTEN", outcome: address(config.server.listen) },

@@ -15,9 +15,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::db::Database;
 use crate::files;
-use crate::loopback::AcceptedHosts;
 use crate::request_context::RequestContext;
-use crate::runtime::BackgroundRuntime;
 use crate::secret;
 
 const EMAIL: &str = "demo@example.com";
@@ -46,7 +44,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
         if is_default && !environment.contains_key("APP_SERVER__LISTEN") {
             config.server.listen = free_address(usual, management);
         }
-        config.accepted_hosts = AcceptedHosts::Loopback;
+        config.loopback_only = true;
         let dropped = super::start_log(&config, &environment);
         super::log_warnings(&config);
         write_sample_summary()?;
@@ -89,7 +87,7 @@ fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap
 /// A user token of the demo account, got the way a client gets it.
 async fn demo_token(config: &Config) -> Result<String, Error> {
     let clock = Clock::system();
-    let database = Database::open(config.database.url.expose(), BackgroundRuntime::start()?).await?;
+    let database = Database::open(config.database.url.expose()).await?;
     match admin::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
         Ok(()) | Err(accounts::Error::EmailTaken) => {}
         Err(error) => return Err(error.into()),

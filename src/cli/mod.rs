@@ -23,7 +23,6 @@ use crate::clock::Clock;
 use crate::config::{self, Config, LogFormat};
 use crate::db::{self, Database};
 use crate::routes::openapi;
-use crate::runtime::BackgroundRuntime;
 use crate::sandbox::{Sandbox, Script};
 use crate::telemetry::escape;
 use crate::telemetry::logging::{self, DroppedLines};
@@ -32,6 +31,9 @@ use crate::telemetry::logging::{self, DroppedLines};
 const BAD_SETTINGS: u8 = 78;
 /// The exit code for arguments that are not understood, as clap has it.
 const BAD_USAGE: u8 = 2;
+
+/// Threads of the runtime that is shared by all HTTP workers.
+const BACKGROUND_THREADS: usize = 2;
 
 /// The application server between ProCONF clients and Admin Control.
 #[derive(Parser)]
@@ -236,7 +238,7 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
 fn migrate(config: Option<&Path>) -> Result<(), Error> {
     let url = Config::load(&environment::read()?, config)?.database.url;
     block_on(async {
-        Database::open(url.expose(), BackgroundRuntime::start()?).await?;
+        Database::open(url.expose()).await?;
         say("the database's schema is up to date\n")
     })
 }
@@ -246,8 +248,14 @@ fn start_log(config: &Config, environment: &BTreeMap<String, String>) -> Dropped
     logging::start(config.log.format, filter, Clock::system())
 }
 
+/// Runs `work` on the runtime of the database, the summary store and Redis. HTTP workers have runtimes of their own.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    actix_rt::System::new().block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(BACKGROUND_THREADS).enable_all().build()?;
+    let system = actix_rt::System::with_tokio_rt(move || runtime);
+    let outcome = system.block_on(work);
+    // To drop the runtime is to wait for blocking work, such as the resolution of a name. The process ends anyway.
+    std::mem::forget(system);
+    outcome
 }
 
 /// What the process is told from here on: by SIGTERM, or by SIGINT (Ctrl-C), whose sender does not want to wait.

@@ -9,7 +9,6 @@ use crate::accounts::admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Database;
-use crate::runtime::BackgroundRuntime;
 use crate::telemetry::escape;
 
 /// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
@@ -60,7 +59,7 @@ where
     W: FnOnce(Database) -> F,
     F: Future<Output = Result<String, Error>>,
 {
-    super::block_on(async { work(Database::open(url, BackgroundRuntime::start()?).await?).await })
+    super::block_on(async { work(Database::open(url).await?).await })
 }
 
 /// All of standard input, less one line break at its end.

@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::values::{self, List, LogFormat, Origin, SecretUrl};
-use crate::loopback::AcceptedHosts;
 use crate::room::NameComparison;
 use crate::secret::Secret;
 
@@ -239,9 +238,9 @@ section! {
         /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, if they are set.
         #[serde(skip)]
         certificates: CertificatePaths,
-        /// The `Host` names that both listeners answer to. `dev` narrows it.
+        /// Whether both listeners answer to `Host` names of loopback only, as in `dev`.
         #[serde(skip)]
-        accepted_hosts: AcceptedHosts = AcceptedHosts::Any,
+        loopback_only: bool,
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
+use tokio::runtime::Handle;
 
 pub use self::url::validate_url;
 pub use file::is_accessible_to_others;
@@ -22,7 +23,6 @@ pub use preflight::preflight;
 pub use sessions::{NewSession, Refresh, SessionRecord};
 pub use users::{NewUser, User};
 
-use crate::runtime::{BackgroundRuntime, GivenUp};
 use file::File;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -71,16 +71,17 @@ pub enum Error {
     /// It did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
-    /// The task that did the work is gone.
-    #[error(transparent)]
-    GivenUp(#[from] GivenUp),
+    /// The task that did the work panicked, or the process is ending.
+    #[error("the database task ended early")]
+    Aborted(#[from] tokio::task::JoinError),
 }
 
 /// A handle on the database; clones share its connections.
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
-    background: BackgroundRuntime,
+    /// A pool's sockets belong to the runtime that opened them.
+    runtime: Handle,
     /// How a transaction that writes begins: SQLite must be told at once, or a reader can't become a writer later.
     begin: &'static str,
     /// SQLite's.
@@ -97,32 +98,29 @@ struct Pools {
 }
 
 impl Database {
-    /// Opens the database at `url` (`sqlite://path/to/file` or `postgres://…`) and brings its schema up to date. All its
-    /// work is done on `background`.
+    /// Opens the database at `url` (`sqlite://path/to/file` or `postgres://…`) and brings its schema up to date.
+    ///
+    /// All later work runs on the current runtime, which must outlive the HTTP workers.
     ///
     /// # Errors
     ///
     /// [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
-    pub async fn open(url: &str, background: BackgroundRuntime) -> Result<Self, Error> {
+    pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let sqlite = url.starts_with("sqlite:");
         let file = if sqlite { Some(File::create(url)?) } else { None };
         // One that was deleted must not come back empty.
         let url = if sqlite { url.replace("mode=rwc", "mode=rw") } else { url.to_owned() };
-        let opened = background.run(async move {
-            if !sqlite {
-                let writers = connect(&url, Kind::PostgreSql, MAX_CONNECTIONS).await?;
-                migrate(&writers).await?;
-                return Ok(Pools { readers: writers.clone(), writers });
-            }
+        let (writer, connections) = if sqlite { (Kind::SqliteWriter, 1) } else { (Kind::PostgreSql, MAX_CONNECTIONS) };
+        if sqlite {
             // By itself, because a pool would try again for seconds.
             require_writable(&mut AnyConnection::connect(&url).await?).await?;
-            let writers = connect(&url, Kind::SqliteWriter, 1).await?;
-            migrate(&writers).await?;
-            Ok::<_, Error>(Pools { readers: connect(&url, Kind::SqliteReader, MAX_CONNECTIONS - 1).await?, writers })
-        });
-        let pools = opened.await??;
-        Ok(Self { pools, background, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file })
+        }
+        let writers = connect(&url, writer, connections).await?;
+        migrate(&writers).await?;
+        let readers = if sqlite { connect(&url, Kind::SqliteReader, MAX_CONNECTIONS - 1).await? } else { writers.clone() };
+        let (pools, runtime) = (Pools { readers, writers }, Handle::current());
+        Ok(Self { pools, runtime, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file })
     }
 
     /// Whether the accounts can be read, and SQLite's file is still the one that was opened.
@@ -132,7 +130,7 @@ impl Database {
     /// [`Error::Failed`], [`Error::Gone`].
     pub async fn ping(&self) -> Result<(), Error> {
         if let Some(file) = self.file.clone()
-            && !self.background.run_blocking(move || file.is_in_place()).await?
+            && !self.runtime.spawn_blocking(move || file.is_in_place()).await?
         {
             return Err(Error::Gone);
         }
@@ -156,9 +154,9 @@ impl Database {
     {
         let work = work(self.pools.clone());
         let patience = if self.file.is_some() { SQLITE_WORK_TIMEOUT } else { WORK_TIMEOUT };
-        // The timer is the background's too: a worker's ends with the worker.
+        // The timer must not end with a worker either.
         let work = async move { tokio::time::timeout(patience, work).await };
-        Ok(self.background.run(work).await?.map_err(|_| Error::TimedOut)??)
+        Ok(self.runtime.spawn(work).await?.map_err(|_| Error::TimedOut)??)
     }
 }
 
@@ -237,7 +235,7 @@ mod tests {
     async fn sqlite_is_durable_at_power_loss_on_every_connection() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/a%20folder/app.db", folder.path().display());
-        let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
+        let database = Database::open(&url).await.unwrap();
         let read = database.run(|pools| async move {
             let mut read = Vec::new();
             let mut connections = Vec::new();
@@ -260,7 +258,7 @@ mod tests {
     async fn with_sqlite_whoever_writes_waits_for_another_writer_and_whoever_reads_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        let database = Database::open(&url, BackgroundRuntime::start().unwrap()).await.unwrap();
+        let database = Database::open(&url).await.unwrap();
         let write = database.pools.writers.begin_with(database.begin).await.unwrap();
         let mut waits = Box::pin(database.redeem_stream_ticket("one".into(), 1));
         let meanwhile = async {
@@ -282,8 +280,7 @@ mod tests {
     async fn ping_fails_while_the_file_is_replaced_and_opens_no_connection_on_the_other_one() {
         let folder = tempfile::tempdir().unwrap();
         let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
-        let database =
-            Database::open(&format!("sqlite://{}", path.display()), BackgroundRuntime::start().unwrap()).await.unwrap();
+        let database = Database::open(&format!("sqlite://{}", path.display())).await.unwrap();
         // The next reader needs a connection of its own.
         let busy = database.pools.readers.acquire().await.unwrap();
         std::fs::rename(&path, &aside).unwrap();

@@ -77,8 +77,7 @@ mod tests {
         let url = format!("sqlite://{}/app.db", folder.path().display());
         assert_eq!(preflight(&url).await.unwrap(), "its file will be made");
         assert!(preflight(&format!("{url}?mode=rw")).await.is_err(), "which would make none");
-        let background = crate::runtime::BackgroundRuntime::start().unwrap();
-        drop(super::super::Database::open(&url, background).await.unwrap());
+        drop(super::super::Database::open(&url).await.unwrap());
         assert_eq!(preflight(&url).await.unwrap(), "it answers");
         let mut connection = AnyConnection::connect(&url).await.unwrap();
         let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";

@@ -1,6 +1,9 @@
 //! Rejects requests whose `Host` is not loopback, for `dev`, against DNS rebinding.
+//!
+//! A page whose host name was made to resolve to 127.0.0.1 sends that name as `Host`, and its own address as `Origin`. An IP
+//! address can't be made to resolve to another one.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -8,8 +11,8 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
+use url::{Host, Url};
 
-use crate::loopback::is_local;
 use crate::response::ApiError;
 
 /// Wraps a whole listener, inside the error envelope.
@@ -24,5 +27,122 @@ pub async fn loopback_host<B: MessageBody>(request: ServiceRequest, next: Next<B
         next.call(request).await
     } else {
         Err(ApiError::BadRequest("Host must be localhost or a loopback address.".into()).into())
+    }
+}
+
+/// Whether `authority` (a `Host`, with or without a port) names loopback, or the address `listen`.
+///
+/// The port is not compared: tunnels and published ports of containers change it. A listener on all addresses answers to all
+/// IP addresses.
+#[must_use]
+pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
+    parse(authority).is_some_and(|url| is_local_host(&url, listen))
+}
+
+/// Whether `origin` is that of a page of the same server, by one of its local names and the same port as in `host`.
+#[must_use]
+pub(crate) fn is_own_origin(origin: &str, host: &str, listen: IpAddr) -> bool {
+    match (origin.strip_prefix("http://").and_then(parse), parse(host)) {
+        (Some(origin), Some(host)) => {
+            is_local_host(&origin, listen) && origin.port_or_known_default() == host.port_or_known_default()
+        }
+        _ => false,
+    }
+}
+
+/// A URL of nothing but this authority.
+fn parse(authority: &str) -> Option<Url> {
+    let url = Url::parse(&format!("http://{authority}/")).ok()?;
+    let nothing_else = url.username().is_empty() && url.password().is_none() && url.path() == "/";
+    (nothing_else && url.query().is_none() && url.fragment().is_none()).then_some(url)
+}
+
+fn is_local_host(url: &Url, listen: IpAddr) -> bool {
+    let ip: IpAddr = match url.host() {
+        // RFC 6761 section 6.3.
+        Some(Host::Domain(name)) => return name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.into(),
+        Some(Host::Ipv6(ip)) => ip.into(),
+        None => return false,
+    };
+    ip.to_canonical().is_loopback() || ip == listen || listen.is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn only_loopback_names_and_the_own_address_are_local() {
+        for host in [
+            "localhost",
+            "LOCALHOST:8081",
+            "app.localhost:3000",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "127.255.0.9:8080",
+            "[::1]",
+            "[::1]:8081",
+            "[::ffff:127.0.0.1]:8081",
+        ] {
+            assert!(is_local(host, LOOPBACK), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8081",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil-localhost",
+            "localhost@evil.example",
+            "evil.example@localhost",
+            "localhost/x",
+            "localhost?x",
+            "localhost#x",
+            "localhost\\x",
+            "localhost:x",
+            "localhost, evil.example",
+            "0.0.0.0:8081",
+            "[::]",
+            "192.0.2.1:8081",
+            "128.0.0.1",
+        ] {
+            assert!(!is_local(host, LOOPBACK), "{host}");
+        }
+    }
+
+    #[test]
+    fn own_listen_address_is_local_and_all_addresses_are_where_it_listens_on_all() {
+        assert!(is_local("192.0.2.1:8081", "192.0.2.1".parse().unwrap()));
+        assert!(!is_local("192.0.2.2:8081", "192.0.2.1".parse().unwrap()));
+        for listen in ["0.0.0.0", "::"] {
+            let listen = listen.parse().unwrap();
+            assert!(is_local("192.0.2.2", listen) && is_local("[2001:db8::1]:1", listen));
+            assert!(!is_local("evil.example", listen) && !is_local("sandbox:8081", listen));
+        }
+    }
+
+    #[test]
+    fn foreign_origin_is_not_the_own_one() {
+        for origin in ["http://localhost:8081", "http://127.0.0.1:8081", "http://[::1]:8081"] {
+            assert!(is_own_origin(origin, "127.0.0.1:8081", LOOPBACK), "{origin}");
+        }
+        assert!(is_own_origin("http://localhost", "127.0.0.1:80", LOOPBACK));
+        for origin in [
+            "null",
+            "",
+            "http://evil.example",
+            "http://evil.example:8081",
+            "https://localhost:8081",
+            "http://localhost:3000",
+            "http://localhost",
+            "http://localhost:8081/x",
+            "file://",
+        ] {
+            assert!(!is_own_origin(origin, "127.0.0.1:8081", LOOPBACK), "{origin}");
+        }
+        assert!(!is_own_origin("http://localhost:8081", "evil.example:8081 x", LOOPBACK));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::record::Asked;
 use super::reply::{Content, Reply};
 use super::script::{ENDPOINTS, Key, MAX_REPLIES, Script, Takes, key};
-use crate::loopback::{is_local, is_own_origin};
+use crate::middleware::loopback_host::{is_local, is_own_origin};
 
 /// The path of the interface, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";

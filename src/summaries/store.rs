@@ -13,10 +13,10 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use tokio::runtime::Handle;
 
 use super::Error;
 use crate::files;
-use crate::runtime::BackgroundRuntime;
 use crate::secret::Secret;
 
 /// The longest summary, in bytes.
@@ -45,7 +45,7 @@ pub struct Store {
     files: Arc<dyn ObjectStore>,
     /// The same where it is a folder; none for a bucket.
     folder: Option<Arc<LocalFileSystem>>,
-    background: BackgroundRuntime,
+    runtime: Handle,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     ///
     /// A sentence on what can't be opened.
-    pub fn open(rules: &Rules, background: BackgroundRuntime) -> Result<Self, String> {
+    pub fn open(rules: &Rules) -> Result<Self, String> {
         let (files, folder) = match (rules.url.strip_prefix("file://"), rules.url.strip_prefix("s3://")) {
             (Some(folder), _) => {
                 let folder = Arc::new(in_folder(folder)?);
@@ -63,7 +63,7 @@ impl Store {
             (None, Some(bucket)) => (in_bucket(bucket, rules)?, None),
             (None, None) => return Err("it is neither file:// nor s3://".to_owned()),
         };
-        Ok(Self { files, folder, background })
+        Ok(Self { files, folder, runtime: Handle::current() })
     }
 
     /// Whether the store can be reached: a folder that can be written, or a bucket that can be listed. Changes nothing.
@@ -71,13 +71,12 @@ impl Store {
     /// # Errors
     ///
     /// A sentence on why not.
-    pub async fn reach(rules: &Rules, background: BackgroundRuntime) -> Result<&'static str, String> {
+    pub async fn reach(rules: &Rules) -> Result<&'static str, String> {
         if let Some(folder) = rules.url.strip_prefix("file://") {
             files::can_be_written(std::path::Path::new(folder)).map_err(|error| error.to_string())?;
             return Ok("the folder can be used");
         }
-        let files = Self::open(rules, background.clone())?.files;
-        let listing = async move { tokio::time::timeout(TIMEOUT, files.list(None).next()).await };
+        let files = Self::open(rules)?.files;
         let failed = |error: String| {
             // A store may quote what it was asked with.
             rules
@@ -86,11 +85,10 @@ impl Store {
                 .filter(|(_, value)| !value.expose().is_empty())
                 .fold(error, |error, (_, value)| error.replace(value.expose(), "[redacted]"))
         };
-        match background.run(listing).await {
-            Ok(Ok(None | Some(Ok(_)))) => Ok("the bucket can be listed"),
-            Ok(Ok(Some(Err(error)))) => Err(failed(error.to_string())),
-            Ok(Err(_)) => Err("timed out".to_owned()),
-            Err(gone) => Err(gone.to_string()),
+        match tokio::time::timeout(TIMEOUT, files.list(None).next()).await {
+            Ok(None | Some(Ok(_))) => Ok("the bucket can be listed"),
+            Ok(Some(Err(error))) => Err(failed(error.to_string())),
+            Err(_) => Err("timed out".to_owned()),
         }
     }
 
@@ -114,7 +112,7 @@ impl Store {
                 .await
                 .unwrap_or(Err(Error::StoreFailed("timed out".to_owned())))
         };
-        self.background.run(reading).await.map_err(|gone| Error::StoreFailed(gone.to_string()))?
+        self.runtime.spawn(reading).await.map_err(|error| Error::StoreFailed(error.to_string()))?
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use proconf_app_server::accounts::admin;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::db::Database;
-use proconf_app_server::runtime::BackgroundRuntime;
 use proconf_app_server::sandbox::{Reply, Script};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -26,7 +25,7 @@ const PASSWORD: &str = "a password that is a canary";
 fn database_with_a_user() -> Arc<TestDatabase> {
     let database = Arc::new(TestDatabase::new());
     actix_rt::System::new().block_on(async {
-        let opened = Database::open(&database.url, BackgroundRuntime::start().unwrap()).await.unwrap();
+        let opened = Database::open(&database.url).await.unwrap();
         admin::add(&opened, (EMAIL, "Ann"), PASSWORD, 1, &Clock::system()).await.unwrap();
     });
     database

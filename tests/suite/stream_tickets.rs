@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use proconf_app_server::db::Database;
-use proconf_app_server::runtime::BackgroundRuntime;
 use serde_json::json;
 
 use crate::support::client::request;
@@ -154,7 +153,7 @@ fn used_tickets_are_pruned_once_no_replica_accepts_them() {
 fn prune_step_deletes_the_oldest_expired_rows_up_to_its_limit() {
     let database = TestDatabase::new();
     actix_rt::System::new().block_on(async {
-        let database = Database::open(&database.url, BackgroundRuntime::start().unwrap()).await.unwrap();
+        let database = Database::open(&database.url).await.unwrap();
         for expires_at in [50, 10, 40, 20, 30] {
             assert!(database.redeem_stream_ticket(expires_at.to_string(), expires_at).await.unwrap());
         }

@@ -1,6 +1,6 @@
 //! The connection to Redis and its circuit breaker. The first failure opens it; a task closes it when a probe succeeds.
 //!
-//! All of it runs on the background runtime: a busy HTTP worker must not take its own delay for one of Redis.
+//! All of it runs on the runtime that opened it: a busy HTTP worker must not take its own delay for one of Redis.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, RedisError};
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use crate::runtime::BackgroundRuntime;
 use crate::secret::Secret;
 
 /// How long a command may take.
@@ -33,7 +33,7 @@ pub(super) struct Connection {
     probe: Cmd,
     /// `None` while the circuit is open.
     manager: Mutex<Option<ConnectionManager>>,
-    background: BackgroundRuntime,
+    runtime: Handle,
 }
 
 /// Checks the form of a URL.
@@ -83,14 +83,11 @@ fn timed_out() -> RedisError {
 
 impl Connection {
     /// Connects once; if that fails, in the background from now on. `probe` succeeds on a Redis that can be used.
-    pub(super) async fn open(client: Client, probe: Cmd, background: BackgroundRuntime) -> Arc<Self> {
-        let connection = Arc::new(Self { client, probe, manager: Mutex::default(), background: background.clone() });
-        let first = Arc::clone(&connection);
-        let connected = background.run(async move { connect(&first.client, &first.probe).await }).await;
-        match connected {
-            Ok(Ok(manager)) => *connection.manager() = Some(manager),
-            Ok(Err(error)) => connection.recover_from(&error),
-            Err(_) => {}
+    pub(super) async fn open(client: Client, probe: Cmd) -> Arc<Self> {
+        let connection = Arc::new(Self { client, probe, manager: Mutex::default(), runtime: Handle::current() });
+        match connect(&connection.client, &connection.probe).await {
+            Ok(manager) => *connection.manager() = Some(manager),
+            Err(error) => connection.recover_from(&error),
         }
         connection
     }
@@ -104,7 +101,7 @@ impl Connection {
     pub(super) async fn query<T: FromRedisValue + Send + 'static>(self: &Arc<Self>, command: Cmd) -> Option<T> {
         let mut manager = self.manager().clone()?;
         let connection = Arc::clone(self);
-        let answer = self.background.run(async move {
+        let answer = self.runtime.spawn(async move {
             let answer = query(&mut manager, &command).await;
             if let Err(error) = &answer
                 && connection.manager().take().is_some()
@@ -120,7 +117,7 @@ impl Connection {
     fn recover_from(self: &Arc<Self>, error: &RedisError) {
         log::warn!(cause:% = error; "Redis unavailable; using the local cache only");
         let connection = Arc::clone(self);
-        self.background.spawn(async move {
+        self.runtime.spawn(async move {
             loop {
                 sleep(PROBE_INTERVAL).await;
                 if let Ok(manager) = connect(&connection.client, &connection.probe).await {

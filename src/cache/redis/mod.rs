@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -24,7 +25,6 @@ pub use connection::{BadUrl, check_url};
 use super::entry::{Entry, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
 use super::response_cache::{CacheConfig, Outcome};
-use crate::runtime::BackgroundRuntime;
 use crate::secret;
 use crate::secret::Secret;
 use crate::telemetry::metrics::{CACHE_FAILURES, Counter, Registry};
@@ -84,7 +84,7 @@ pub struct RedisCache {
     name: &'static str,
     ttl: Duration,
     call_timeout: Duration,
-    background: BackgroundRuntime,
+    runtime: Handle,
     leader_failed: Counter,
     leader_late: Counter,
 }
@@ -123,13 +123,11 @@ struct Follower<'a> {
 }
 
 /// A task that ends with its guard.
-struct Guarded(Option<JoinHandle<()>>);
+struct Guarded(JoinHandle<()>);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -149,8 +147,8 @@ impl RedisCache {
     /// # Errors
     ///
     /// [`BadUrl`] if the URL is not one of Redis.
-    pub async fn open(config: &RedisConfig, background: BackgroundRuntime, registry: &Registry) -> Result<Self, BadUrl> {
-        let connection = Connection::open(connection::client(&config.url)?, config.probe(), background.clone()).await;
+    pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, BadUrl> {
+        let connection = Connection::open(connection::client(&config.url)?, config.probe()).await;
         let failures = |reason| registry.register(&CACHE_FAILURES, &[config.cache, reason]);
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
@@ -160,7 +158,7 @@ impl RedisCache {
             name: config.cache,
             ttl: (fresh_for + config.local.stale_if_error).clamp(SHORTEST_TTL, LONGEST_TTL),
             call_timeout: config.call_timeout,
-            background,
+            runtime: Handle::current(),
             leader_failed: failures("leader-failed"),
             leader_late: failures("leader-late"),
         })
@@ -260,7 +258,7 @@ impl RedisCache {
     fn renew_until_dropped(&self, keys: &Keys, owner: &str) -> Guarded {
         let (connection, mut command) = (Arc::clone(&self.connection), script(RENEW, &[&keys.lease]));
         command.arg(owner).arg(milliseconds(LEASE));
-        Guarded(self.background.spawn(async move {
+        Guarded(self.runtime.spawn(async move {
             loop {
                 sleep(RENEWAL_INTERVAL).await;
                 let _: Option<i64> = connection.query(command.clone()).await;
@@ -281,7 +279,7 @@ impl RedisCache {
         let mut command = script(RELEASE, keys);
         command.arg(owner).arg(value).arg(milliseconds(ttl));
         let connection = Arc::clone(&self.connection);
-        self.background.spawn(async move { connection.query::<i64>(command).await });
+        self.runtime.spawn(async move { connection.query::<i64>(command).await });
     }
 
     /// Reports a failure that no call of this replica explains.

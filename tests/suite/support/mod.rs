@@ -34,7 +34,6 @@ use proconf_app_server::app::{App, Shutdown};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::config::Config;
 use proconf_app_server::db::Database;
-use proconf_app_server::runtime::BackgroundRuntime;
 use proconf_app_server::sandbox::{Reply, Sandbox, Script};
 use proconf_app_server::telemetry::logging::DroppedLines;
 use sqlx::{Connection as _, Executor as _};
@@ -184,7 +183,7 @@ impl TestServer {
     /// Manages accounts, as the command line does beside a running server.
     pub fn manage(&self, work: impl AsyncFnOnce(Database, Clock) -> Result<(), accounts::Error>) {
         actix_rt::System::new().block_on(async {
-            let database = Database::open(&self.database.url, BackgroundRuntime::start().unwrap()).await.unwrap();
+            let database = Database::open(&self.database.url).await.unwrap();
             work(database, self.clock.clock()).await.unwrap();
         });
     }
