@@ -8,9 +8,6 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
-#[expect(unreachable_pub, reason = "the suite's, which has it in a module of its own")]
-#[path = "../../tests/suite/support/balancing.rs"]
-mod balancing;
 #[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "without it there is nothing to measure")]
 #[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
 #[path = "../../tests/suite/support/database.rs"]
@@ -21,6 +18,9 @@ mod database;
 mod redis;
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod rig;
+#[expect(unreachable_pub, reason = "the suite's, which has it in a module of its own")]
+#[path = "../../tests/suite/support/load_balancer/round_robin.rs"]
+mod round_robin;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -131,7 +131,7 @@ async fn restart(server: &mut Server, base_url: &str, settings: &[(&str, &str)])
     *server = Server::start_at(server.address, base_url, settings).await?;
     let took = gone.elapsed();
     // As whoever rolls does: the other one's turn comes when the balancer knows this one again.
-    tokio::time::sleep(3 * balancing::CHECKS).await;
+    tokio::time::sleep(3 * round_robin::CHECKS).await;
     Ok(took)
 }
 
@@ -156,7 +156,7 @@ async fn main() -> io::Result<ExitCode> {
     }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let balancer = tokio::spawn(balancing::balance(listener, servers.iter().map(|server| server.address).collect()));
+    let balancer = tokio::spawn(round_robin::balance(listener, servers.iter().map(|server| server.address).collect()));
     let count = Arc::new(Count::default());
     let clients: Vec<_> = (0..size.clients)
         .filter_map(|number| Some((number, request_of(number, servers.first()?, replicated))))

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::failing;
-use crate::support::{SECRET, SandboxOnAThread, tokens};
+use crate::support::{SECRET, SandboxServer, tokens};
 use crate::target::Target;
 use proconf_app_server::sandbox::{Reply, Script};
 
@@ -88,7 +88,7 @@ fn what_a_server_after_the_documented_sample_gets_wrong() {
     let script = Script::echo();
     script.set("call-catchup", "unknown room", Reply::not_found());
     script.set("call-catchup", "failing room", Reply::body(500, "connect ECONNREFUSED, at the inside"));
-    let sandbox = SandboxOnAThread::start(script);
+    let sandbox = SandboxServer::start(script);
     let folder = tempfile::tempdir().unwrap();
     let Some((_express, base_url)) = start(folder.path(), &sandbox.base_url) else {
         return;

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::support::answer::Answer;
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 
@@ -107,7 +107,7 @@ impl Target {
                 server.add_user(EMAIL, PASSWORD);
                 let clock = server.clock.clone();
                 let target = Self { base_url: format!("http://{}", server.address), ..self.clone() };
-                Some(Patient { target, wait: Box::new(move |time| clock.put_forward(time)), _server: Some(server) })
+                Some(Patient { target, wait: Box::new(move |time| clock.advance(time)), _server: Some(server) })
             }
         }
     }
@@ -198,11 +198,11 @@ fn expired_token() -> String {
 /// What came back, if anything did.
 pub struct Seen {
     of: String,
-    pub answer: Result<Answer, String>,
+    pub answer: Result<Response, String>,
 }
 
 impl Seen {
-    fn answer(&self) -> Result<&Answer, String> {
+    fn answer(&self) -> Result<&Response, String> {
         self.answer.as_ref().map_err(|problem| format!("{}: {problem}", self.of))
     }
 
@@ -290,7 +290,7 @@ fn trusting() -> Arc<ClientConfig> {
     Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
-fn parse(bytes: &[u8]) -> Result<Answer, String> {
+fn parse(bytes: &[u8]) -> Result<Response, String> {
     let mut headers = [httparse::EMPTY_HEADER; 100];
     let mut response = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
@@ -301,7 +301,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
     let headers: Vec<(String, String)> = response.headers.iter().map(named).collect();
     let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value.contains("chunked"));
     let body = if chunked { unchunked(&bytes[head..])? } else { bytes[head..].to_vec() };
-    Ok(Answer { status: response.code.unwrap_or_default(), headers, body })
+    Ok(Response { status: response.code.unwrap_or_default(), headers, body })
 }
 
 fn unchunked(mut rest: &[u8]) -> Result<Vec<u8>, String> {

@@ -8,7 +8,7 @@ use proconf_app_server::sandbox::{Reply, Script};
 
 use crate::support::client::{Connection, request};
 use crate::support::process::ServerProcess;
-use crate::support::{SandboxOnAThread, TestServer, tokens};
+use crate::support::{SandboxServer, TestServer, tokens};
 
 /// As much as a connection was once read ahead.
 const MUCH: usize = 128 * 1024;
@@ -23,7 +23,7 @@ const SLOW: &str = "/callCatchUp/slow";
 fn what_is_sent_ahead_of_a_slow_answer_or_a_stream_takes_no_memory_here() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
-    let sandbox = SandboxOnAThread::start(script);
+    let sandbox = SandboxServer::start(script);
     let settings = [("APP_ADMIN_CONTROL__TIMEOUT", "30s"), ("APP_LIVE__MAX_PER_CALLER", "400"), QUIET];
     let server = ServerProcess::start(&sandbox.base_url, &settings);
     let token = tokens::user();
@@ -57,7 +57,7 @@ fn what_is_sent_ahead_of_a_slow_answer_or_a_stream_takes_no_memory_here() {
 fn what_came_in_one_piece_with_a_slow_request_is_held_in_a_small_piece() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
-    let sandbox = SandboxOnAThread::start(script);
+    let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "30s"), QUIET]);
     let slow = request("GET", SLOW.as_bytes(), Some(&tokens::user()));
     let all = [slow.clone(), SHORT.repeat(MUCH / SHORT.len())].concat();
@@ -119,9 +119,9 @@ fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() 
         while server.calls() == before {
             std::thread::yield_now();
         }
-        connection.read().unwrap().is_success_with(r#""slow""#);
+        connection.read().unwrap().assert_success(r#""slow""#);
         for number in 0..200 {
-            connection.read().unwrap().is_success_with(&format!(r#""r{number}""#));
+            connection.read().unwrap().assert_success(&format!(r#""r{number}""#));
             assert_eq!([connection.read().unwrap().status, connection.read().unwrap().status], [200, 200], "after {number}");
         }
         writing.join().unwrap();
@@ -133,7 +133,7 @@ fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() 
 
 #[test]
 fn who_leaves_while_he_waits_is_noticed() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "100ms")]);
     for ahead in [false, true] {
         let from = server.logged();
@@ -157,7 +157,7 @@ fn who_leaves_while_he_waits_is_noticed() {
 /// An answer without a body is made at once, whether its client takes it or not.
 #[test]
 fn who_asks_on_and_on_and_takes_no_answer_is_not_asked_for_more() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[QUIET]);
     let etag = server.client().get("/openapi.json", None).header("etag").unwrap().to_owned();
     let not_modified = format!("GET /openapi.json HTTP/1.1\r\nHost: t\r\nIf-None-Match: {etag}\r\n\r\n");

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, GOOD_DATA, GOOD_ENVELOPE, http, read_head};
 use crate::support::{TestServer, tokens};
 
-const GOOD: &str = r#"{"error":null,"data":"good"}"#;
 /// `APP_ADMIN_CONTROL__TIMEOUT` of the test servers.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Failures in a row that open it.
@@ -17,12 +16,12 @@ const THRESHOLD: usize = 5;
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// An upstream that counts calls and never answers them until `well`.
-fn hangs_until(well: Arc<AtomicBool>) -> (Peer, Arc<AtomicUsize>) {
+fn hangs_until(well: Arc<AtomicBool>) -> (FakeUpstream, Arc<AtomicUsize>) {
     let hung = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&hung);
-    let peer = Peer::serving(move |mut stream, _| {
+    let peer = FakeUpstream::serving(move |mut stream, _| {
         if read_head(&mut stream).is_some() && well.load(Ordering::SeqCst) {
-            stream.write_all(http("200 OK", GOOD).as_bytes()).unwrap();
+            stream.write_all(http("200 OK", GOOD_ENVELOPE).as_bytes()).unwrap();
         } else {
             counted.fetch_add(1, Ordering::SeqCst);
             let _ = stream.read(&mut [0; 1024]);
@@ -64,7 +63,7 @@ fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
         for number in 0..THRESHOLD {
             scope.spawn(move || {
                 let (answer, took) = ask(format!("first{number}"));
-                answer.is_error(500, "Internal server error", "it hangs");
+                answer.assert_error(500, "Internal server error", "it hangs");
                 assert!(took < TIMEOUT + Duration::from_secs(1), "{took:?}");
             });
         }
@@ -82,7 +81,7 @@ fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
                         return;
                     }
                     let (answer, waited) = ask(format!("r{asker}-{number}"));
-                    answer.is_error(500, "Internal server error", "open");
+                    answer.assert_error(500, "Internal server error", "open");
                     took.lock().unwrap().push(waited);
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
@@ -110,19 +109,19 @@ fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
     assert!(took.iter().all(|took| *took < TIMEOUT + Duration::from_secs(1)));
     assert!(recovered < Duration::from_millis(2_700), "noticed after {recovered:?}");
     for number in 0..20 {
-        ask(format!("after{number}")).0.is_success_with(r#""good""#);
+        ask(format!("after{number}")).0.assert_success(GOOD_DATA);
     }
 }
 
 #[test]
 fn hanging_endpoint_does_not_affect_others() {
-    let peer = Peer::serving(|mut stream, _| {
+    let peer = FakeUpstream::serving(|mut stream, _| {
         while let Some(head) = read_head(&mut stream) {
             if head.contains("/call-catchup/") {
                 let _ = stream.read(&mut [0; 1024]);
                 return;
             }
-            let _ = stream.write_all(http("200 OK", GOOD).as_bytes());
+            let _ = stream.write_all(http("200 OK", GOOD_ENVELOPE).as_bytes());
         }
     });
     let server = TestServer::with(&[
@@ -133,11 +132,11 @@ fn hanging_endpoint_does_not_affect_others() {
     let user = tokens::user();
     for number in 0..=THRESHOLD {
         let answer = server.client().get(&format!("/callCatchUp/r{number}"), Some(&user));
-        answer.is_error(500, "Internal server error", "it hangs, or is open");
+        answer.assert_error(500, "Internal server error", "it hangs, or is open");
     }
     for _ in 0..20 {
         let asked = Instant::now();
-        server.client().get("/callStatus/r1", Some(&user)).is_success_with(r#""good""#);
+        server.client().get("/callStatus/r1", Some(&user)).assert_success(GOOD_DATA);
         assert!(asked.elapsed() < AT_ONCE);
     }
 }

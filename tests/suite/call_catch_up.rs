@@ -18,7 +18,7 @@ fn a_user_gets_the_catch_up_of_a_room_named_in_the_path_or_in_the_query() {
         "/callCatchUp/r1?other=%zz&RoomName=r2",
         "/%63allCatchUp/r1",
     ] {
-        server.client().get(target, Some(&user)).is_success_with(r#""r1""#);
+        server.client().get(target, Some(&user)).assert_success(r#""r1""#);
     }
     assert!(server.script.asked().iter().all(|asked| asked.target == "/api/call-catchup/r1"));
     assert_eq!(server.calls(), 7);
@@ -41,7 +41,7 @@ fn data_is_passed_on_byte_for_byte_whatever_it_is() {
         "\"\u{2028}комната🎥\u{7f}\"",
     ] {
         server.script.catch_up("r1", Reply::data(data));
-        server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(data);
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(data);
     }
 }
 
@@ -62,7 +62,7 @@ fn a_route_without_a_room_or_with_a_blank_one_is_told_so() {
         "/callCatchUp/?roomname=r1",
     ] {
         let answer = server.client().get(target, Some(&tokens::user()));
-        answer.is_error(400, "Room name required in query param.", target);
+        answer.assert_error(400, "Room name required in query param.", target);
     }
     assert_eq!(server.calls(), 0);
 }
@@ -80,7 +80,7 @@ fn two_rooms_in_one_request_are_none() {
         ("/callCatchUp?roomName=r1&room%4eame=r2", "roomName must be given once."),
     ] {
         for token in [tokens::user(), tokens::guest("r1")] {
-            server.client().get(target, Some(&token)).is_error(400, message, target);
+            server.client().get(target, Some(&token)).assert_error(400, message, target);
         }
     }
     assert_eq!(server.calls(), 0);
@@ -90,8 +90,8 @@ fn two_rooms_in_one_request_are_none() {
 fn a_guest_sees_its_own_room_and_no_other_however_it_is_spelled() {
     let server = TestServer::start();
     let guest = tokens::guest("r1");
-    server.client().get("/callCatchUp/r1", Some(&guest)).is_success_with(r#""r1""#);
-    server.client().get("/callCatchUp?roomName=r1", Some(&guest)).is_success_with(r#""r1""#);
+    server.client().get("/callCatchUp/r1", Some(&guest)).assert_success(r#""r1""#);
+    server.client().get("/callCatchUp?roomName=r1", Some(&guest)).assert_success(r#""r1""#);
     assert_eq!(server.calls(), 2);
     for other in [
         "r2",
@@ -110,10 +110,10 @@ fn a_guest_sees_its_own_room_and_no_other_however_it_is_spelled() {
         "%25",
         "r1&r2",
     ] {
-        server.client().get(&format!("/callCatchUp/{other}"), Some(&guest)).is_error(403, "Forbidden", other);
+        server.client().get(&format!("/callCatchUp/{other}"), Some(&guest)).assert_error(403, "Forbidden", other);
     }
     for other in ["r1+", "r1%20", "+r1"] {
-        server.client().get(&format!("/callCatchUp?roomName={other}"), Some(&guest)).is_error(403, "Forbidden", other);
+        server.client().get(&format!("/callCatchUp?roomName={other}"), Some(&guest)).assert_error(403, "Forbidden", other);
     }
     assert_eq!(server.calls(), 2);
 }
@@ -137,7 +137,7 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
          X-Forwarded-For: canary\r\nX-Custom: canary\r\ntraceparent: canary\r\ntracestate: canary=1\r\nX-Request-Id: a canary\r\nUser-Agent: canary\r\nAccept-Encoding: canary\r\n\r\n",
         tokens::user(),
     );
-    server.client().ask(request.as_bytes()).is_success_with(r#""r1""#);
+    server.client().ask(request.as_bytes()).assert_success(r#""r1""#);
     let [asked] = server.script.asked().try_into().expect("one call");
     assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/api/call-catchup/r1"));
     let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
@@ -169,14 +169,14 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
 fn a_slow_catch_up_is_waited_for_within_the_deadline() {
     let server = TestServer::start();
     server.script.catch_up("r1", Reply::data(r#""late""#).after(Duration::from_millis(700)));
-    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""late""#);
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""late""#);
 }
 
 /// The answer for `r1`, and its reason.
 fn reason(server: &TestServer) -> (u16, Option<String>) {
     let answer = server.client().get("/callCatchUp/r1", Some(&tokens::guest("r1")));
     if answer.status == 404 {
-        answer.is_error(404, "Not found", "as the contract says");
+        answer.assert_error(404, "Not found", "as the contract says");
     }
     (answer.status, answer.header("x-catch-up-reason").map(str::to_owned))
 }
@@ -238,7 +238,7 @@ fn a_request_id_and_a_trace_that_are_plain_are_carried_on_to_admin_control() {
     let ask = |headers: &str| {
         let token = tokens::user();
         let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n{headers}\r\n");
-        server.client().ask(head.as_bytes()).is_success_with(r#""r1""#);
+        server.client().ask(head.as_bytes()).assert_success(r#""r1""#);
         let asked = server.script.asked().pop().unwrap();
         let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.clone());
         (header("x-request-id").unwrap(), header("traceparent").unwrap(), header("tracestate"))

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::room_names::percent_encoded;
-use crate::support::answer::Answer;
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::process::ServerProcess;
+use crate::support::response::Response;
 use crate::support::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY, write};
 use crate::support::{TestServer, tokens};
 
@@ -111,7 +111,7 @@ const ODD_KEYS: [(&str, &str); 34] = [
 ];
 
 /// Asks for the summary of `room`, whose record names `key`.
-fn read(server: &TestServer, room: &str, key: &str) -> Answer {
+fn read(server: &TestServer, room: &str, key: &str) -> Response {
     let record = json!({"room_name": room, "file_url": key}).to_string();
     server.script.set("call-summary", room, Reply::data(&record));
     server.client().get(&format!("/callSummary/{}", percent_encoded(room)), Some(&tokens::user()))
@@ -122,7 +122,7 @@ fn odd_key_is_read_byte_for_byte_from_every_store() {
     for files in Files::both() {
         let server = files.server();
         for (room, key) in ODD_KEYS {
-            read(&server, room, key).is_error(404, "Not found", key);
+            read(&server, room, key).assert_error(404, "Not found", key);
         }
         for (_, key) in ODD_KEYS {
             files.put(key, key.as_bytes());
@@ -140,11 +140,11 @@ fn key_that_no_file_can_have_is_404_from_every_store() {
         files.put("r1_1/folder/file", b"a file in a folder");
         let server = files.server();
         for key in ["r1_1/file/below", &format!("r1_1/{}", "x".repeat(300))] {
-            read(&server, "r1", key).is_error(404, "Not found", key);
+            read(&server, "r1", key).assert_error(404, "Not found", key);
         }
         // The S3 server of these tests fails here; S3 itself has no folders.
         if matches!(files, Files::Folder(_)) {
-            read(&server, "r1", "r1_1/folder").is_error(404, "Not found", "a folder");
+            read(&server, "r1", "r1_1/folder").assert_error(404, "Not found", "a folder");
         }
     }
 }
@@ -160,9 +160,9 @@ fn name_that_ends_in_hash_and_digits_is_refused_by_a_folder_alone_and_the_log_sa
         assert_eq!(read(&on_s3, "r1", key).data(), key);
         let record = json!({"error": null, "data": {"room_name": "r1", "file_url": key}}).to_string();
         let url = format!("file://{}", folder.path().display());
-        let admin_control = Peer::answering(http("200 OK", &record));
+        let admin_control = FakeUpstream::answering(http("200 OK", &record));
         let server = ServerProcess::start(&admin_control.base_url(), &[("APP_SUMMARIES__URL", &url)]);
-        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", key);
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", key);
         let said = server.line(0, |line| line["message"] == "a summary could not be read");
         assert_eq!(said["cause"], "the store failed: a folder does not serve a name that ends in # and digits");
     }
@@ -171,9 +171,13 @@ fn name_that_ends_in_hash_and_digits_is_refused_by_a_folder_alone_and_the_log_sa
 #[test]
 fn a_guest_of_another_room_is_turned_away_before_anything_is_asked() {
     let server = TestServer::start();
-    server.client().get("/callSummary/r2", Some(&tokens::guest("r1"))).is_error(403, "Forbidden", "r2");
-    server.client().get("/callSummary", Some(&tokens::user())).is_error(400, "Room name required in query param.", "none");
-    server.client().get("/callSummary/%2e%2e", Some(&tokens::user())).is_error(400, "Room name is not valid.", "..");
+    server.client().get("/callSummary/r2", Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", "r2");
+    server.client().get("/callSummary", Some(&tokens::user())).assert_error(
+        400,
+        "Room name required in query param.",
+        "none",
+    );
+    server.client().get("/callSummary/%2e%2e", Some(&tokens::user())).assert_error(400, "Room name is not valid.", "..");
     assert_eq!(server.calls(), 0);
     server.put_summary(KEY, TEXT);
     assert_eq!(server.client().get("/callSummary/r1", Some(&tokens::guest("r1"))).data(), TEXT);
@@ -183,17 +187,17 @@ fn a_guest_of_another_room_is_turned_away_before_anything_is_asked() {
 fn a_room_or_a_file_that_is_not_there_is_404() {
     for files in Files::both() {
         let server = files.server();
-        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(404, "Not found", "no file");
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(404, "Not found", "no file");
         files.put(KEY, b"there now");
-        server.client().get("/callSummary/r1", Some(&tokens::user())).is_success_with(r#""there now""#);
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_success(r#""there now""#);
         server.script.set("call-summary", "r1", Reply::not_found());
-        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(404, "Not found", "no record");
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(404, "Not found", "no record");
     }
 }
 
 #[test]
 fn a_record_that_is_not_of_this_rooms_file_is_500_and_nobody_is_asked_for_it() {
-    let canary = Peer::canary();
+    let canary = FakeUpstream::canary();
     for files in Files::both() {
         for key in ["r2_17/summary.txt", "other/summary.txt", "summary.txt"] {
             files.put(key, b"another room's");
@@ -233,7 +237,7 @@ fn a_record_that_is_not_of_this_rooms_file_is_500_and_nobody_is_asked_for_it() {
         for record in records.chain(others) {
             server.script.set("call-summary", "r1", Reply::data(&record.to_string()));
             let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
-            answer.is_error(500, "Internal server error", &record.to_string().chars().take(100).collect::<String>());
+            answer.assert_error(500, "Internal server error", &record.to_string().chars().take(100).collect::<String>());
         }
     }
     assert_eq!(canary.connections(), 0);
@@ -245,7 +249,11 @@ fn what_is_no_text_of_a_reasonable_size_is_500() {
         let server = files.server();
         for bytes in [b"\xff\xfe".to_vec(), b"cut \xe2\x82".to_vec(), vec![b'x'; 8 * 1024 * 1024 + 1]] {
             files.put(KEY, &bytes);
-            server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", "no text");
+            server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(
+                500,
+                "Internal server error",
+                "no text",
+            );
         }
         files.put(KEY, &vec![b'x'; 8 * 1024 * 1024]);
         assert_eq!(
@@ -267,11 +275,15 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
         ("down", on_s3(&format!("s3://{BUCKET}"), "http://127.0.0.1:9", SECRET_KEY)),
         (
             "not S3 at all",
-            on_s3(&format!("s3://{BUCKET}"), &format!("http://127.0.0.1:{}", Peer::answering("hello").port), SECRET_KEY),
+            on_s3(
+                &format!("s3://{BUCKET}"),
+                &format!("http://127.0.0.1:{}", FakeUpstream::answering("hello").port),
+                SECRET_KEY,
+            ),
         ),
     ] {
-        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", of);
-        server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", of);
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
     let cut = http("200 OK", "x").replace("Length: 1", "Length: 1000");
     let redirect = "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n".to_owned();
@@ -281,10 +293,10 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
     for bytes in [cut, redirect, part, nothing, elsewhere].into_iter().chain(refusals) {
         let server = on_s3(
             &format!("s3://{BUCKET}"),
-            &format!("http://127.0.0.1:{}", Peer::answering(bytes.clone()).port),
+            &format!("http://127.0.0.1:{}", FakeUpstream::answering(bytes.clone()).port),
             SECRET_KEY,
         );
-        server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", &bytes);
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", &bytes);
     }
 }
 
@@ -292,12 +304,12 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
 #[test]
 fn a_store_that_hangs_takes_no_longer_than_what_the_record_left_of_the_time_limit() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
-    let admin_control = Peer::serving(move |mut stream, _| {
+    let admin_control = FakeUpstream::serving(move |mut stream, _| {
         read_head(&mut stream);
         std::thread::park_timeout(Duration::from_millis(600));
         let _ = stream.write_all(http("200 OK", &record).as_bytes());
     });
-    let store = Peer::serving(|mut stream, _| {
+    let store = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nWhat was");
         std::thread::park_timeout(Duration::from_secs(8));
@@ -315,7 +327,7 @@ fn a_store_that_hangs_takes_no_longer_than_what_the_record_left_of_the_time_limi
     let began = Instant::now();
     let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
     let took = began.elapsed();
-    answer.is_error(500, "Internal server error", "the store hangs");
+    answer.assert_error(500, "Internal server error", "the store hangs");
     assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(1_500), "{took:?}");
 }
 
@@ -324,7 +336,11 @@ fn a_record_that_can_not_be_used_is_kept_by_nobody() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
     server.put_summary(KEY, TEXT);
     server.script.set("call-summary", "r1", Reply::data(r#"{"room_name":"r2","file_url":"r2_1/x"}"#));
-    server.client().get("/callSummary/r1", Some(&tokens::user())).is_error(500, "Internal server error", "of another room");
+    server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(
+        500,
+        "Internal server error",
+        "of another room",
+    );
     let record = json!({"room_name": "r1", "file_url": KEY}).to_string();
     server.script.set("call-summary", "r1", Reply::data(&record));
     assert_eq!(server.client().get("/callSummary/r1", Some(&tokens::user())).data(), TEXT);
@@ -333,12 +349,12 @@ fn a_record_that_can_not_be_used_is_kept_by_nobody() {
 #[test]
 fn a_store_that_fails_is_one_line_of_the_log_however_many_wait_and_quotes_nothing() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
-    let admin_control = Peer::answering(http("200 OK", &record));
+    let admin_control = FakeUpstream::answering(http("200 OK", &record));
     for (answer, cause) in [
         (http("403 Forbidden", "<Error>the inside</Error>"), "the store failed: it denies access"),
         (http("400 Bad Request", "<Error>the inside</Error>"), "the store failed: status 400"),
     ] {
-        let s3 = Peer::serving(move |mut stream, _| {
+        let s3 = FakeUpstream::serving(move |mut stream, _| {
             read_head(&mut stream);
             std::thread::park_timeout(Duration::from_millis(500));
             let _ = stream.write_all(answer.as_bytes());
@@ -356,7 +372,7 @@ fn a_store_that_fails_is_one_line_of_the_log_however_many_wait_and_quotes_nothin
             for _ in 0..20 {
                 scope.spawn(|| {
                     let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
-                    answer.is_error(500, "Internal server error", "the store failed");
+                    answer.assert_error(500, "Internal server error", "the store failed");
                 });
             }
         });

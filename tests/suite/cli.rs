@@ -10,13 +10,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::support::client::Client;
 use crate::support::database::{TestDatabase, on_postgres};
-use crate::support::{SECRET, secrets, tokens};
+use crate::support::{EMAIL, PASSWORD, SECRET, secrets, tokens};
 use proconf_app_server::sandbox::{Reply, Script};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "a password that is a canary";
 
 /// A folder to work in, and a database.
 struct Place {
@@ -197,13 +194,12 @@ fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
 
     let catch_up = client.get(&format!("/{path}"), Some(token)).data();
     assert!(catch_up.as_str().unwrap().len() > 50, "{catch_up}");
-    client.get("/callCatchUp/quietRoom", Some(token)).is_success_with("\"\"");
+    client.get("/callCatchUp/quietRoom", Some(token)).assert_success("\"\"");
     let summary = client.get("/callSummary/endedRoom", Some(token)).data();
     assert!(summary.as_str().unwrap().len() > 50, "{summary}");
-    client.get("/callCatchUp/nowhere", Some(token)).is_error(404, "Not found", "a room that does not exist");
+    client.get("/callCatchUp/nowhere", Some(token)).assert_error(404, "Not found", "a room that does not exist");
     let (email, password) = login.strip_prefix("Demo login:").unwrap().trim().split_once(" / ").unwrap();
-    let body = json!({"email": email, "password": password}).to_string();
-    assert_eq!(client.post("/auth/login", &body).data()["user"]["email"], email);
+    assert_eq!(client.log_in(email, password).data()["user"]["email"], email);
     assert!(folder.path().join("var/dev/app.db").exists());
     assert_eq!(dev.stop().0, 0);
 
@@ -237,11 +233,10 @@ fn user_add_works_beside_a_running_server_and_the_account_can_sign_in_at_once() 
     ];
     let mut server = Running::start(command(&folder, &["serve"], &environment));
     let client = Client::new(server.address_in_log());
-    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
-    client.post("/auth/login", &body).is_unauthorized("no account yet");
+    client.log_in(EMAIL, PASSWORD).assert_unauthorized("no account yet");
     let (code, stdout, stderr) = user_add(&folder, EMAIL, &format!("{PASSWORD}\n"));
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "added\n", ""));
-    client.post("/auth/login", &body).data();
+    client.log_in(EMAIL, PASSWORD).data();
     assert_eq!(server.stop().0, 0);
 }
 
@@ -254,23 +249,22 @@ fn whatever_was_acknowledged_survives_kill_9() {
         ("APP_SERVER__LISTEN", "127.0.0.1:0"),
     ];
     assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
-    let log_in = json!({"email": EMAIL, "password": PASSWORD}).to_string();
     let refresh = |client: Client, token: &Value| client.post("/auth/refresh", &json!({"refreshToken": token}).to_string());
     let (mut live, mut ended): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         let mut server = Running::start(command(&folder, &["serve"], &environment));
         let client = Client::new(server.address_in_log());
         for token in &ended {
-            refresh(client, token).is_unauthorized("a revoked session stays revoked");
+            refresh(client, token).assert_unauthorized("a revoked session stays revoked");
         }
         for token in &mut live {
             *token = refresh(client, token).data()["refreshToken"].take();
         }
         for _ in 0..3 {
-            live.push(client.post("/auth/login", &log_in).data()["refreshToken"].take());
+            live.push(client.log_in(EMAIL, PASSWORD).data()["refreshToken"].take());
         }
-        let last = client.post("/auth/login", &log_in).data()["refreshToken"].take();
-        client.post("/auth/logout", &json!({"refreshToken": last}).to_string()).is_success_with("null");
+        let last = client.log_in(EMAIL, PASSWORD).data()["refreshToken"].take();
+        client.post("/auth/logout", &json!({"refreshToken": last}).to_string()).assert_success("null");
         ended.push(last);
         // Killed right after the last answer, without a chance to write anything.
         server.child.kill().unwrap();
@@ -399,7 +393,7 @@ fn no_secret_token_password_or_catch_up_is_ever_logged() {
         let script = Script::echo();
         script.catch_up("r1", Reply::data(&format!("{CATCH_UP:?}")));
         script.catch_up("bad", Reply::body(500, CATCH_UP));
-        let sandbox = crate::support::SandboxOnAThread::start(script);
+        let sandbox = crate::support::SandboxServer::start(script);
         let environment = [
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
             ("APP_ADMIN_CONTROL__AUTHORIZATION", "the key of Admin Control"),
@@ -411,16 +405,14 @@ fn no_secret_token_password_or_catch_up_is_ever_logged() {
         assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
         let mut server = Running::start(command(&folder, &["serve"], &environment));
         let client = Client::new(server.address_in_log());
-        let login = client.post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).data();
+        let login = client.log_in(EMAIL, PASSWORD).data();
         let (token, refresh) = (login["token"].as_str().unwrap(), login["refreshToken"].as_str().unwrap());
         let guest = client.get("/auth/joinmember?roomName=r1", None).data();
-        client
-            .post("/auth/login", &json!({"email": EMAIL, "password": "a wrong canary"}).to_string())
-            .is_unauthorized("wrong");
+        client.log_in(EMAIL, "a wrong canary").assert_unauthorized("wrong");
         client.post("/auth/login", r#"{"password":"a malformed canary"#);
         client.get("/callCatchUp/r1", Some(token)).data();
-        client.get("/callCatchUp/bad", Some(token)).is_error(500, "Internal server error", "bad");
-        client.get(&format!("/callCatchUp/r1?token={token}"), Some("a forged canary")).is_unauthorized("forged");
+        client.get("/callCatchUp/bad", Some(token)).assert_error(500, "Internal server error", "bad");
+        client.get(&format!("/callCatchUp/r1?token={token}"), Some("a forged canary")).assert_unauthorized("forged");
         client.get("/callCatchUp/%0aforged%20line", Some(token));
         let (code, log) = server.stop();
         assert_eq!(code, 0);
@@ -451,7 +443,7 @@ fn no_secret_token_password_or_catch_up_is_ever_logged() {
 #[test]
 fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_changes_nothing() {
     let folder = folder();
-    let sandbox = crate::support::SandboxOnAThread::start(Script::echo());
+    let sandbox = crate::support::SandboxServer::start(Script::echo());
     let mut environment = vec![
         ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
         ("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer canary"),
@@ -537,7 +529,7 @@ fn whatever_serve_refuses_check_config_refuses_too_with_78_and_one_line_that_nam
 #[test]
 fn check_config_probes_redis_and_the_listen_addresses() {
     let folder = folder();
-    let sandbox = crate::support::SandboxOnAThread::start(Script::echo());
+    let sandbox = crate::support::SandboxServer::start(Script::echo());
     let redis = crate::support::redis::Redis::start();
     let of = |user: &str| format!("redis://{user}127.0.0.1:{}", redis.port);
     let (right, wrong) = (of(":canary@"), of(":no-canary@"));
@@ -585,7 +577,10 @@ fn healthcheck_says_whether_this_server_is_ready() {
     let (code, _, stderr) = check(&port.to_string());
     assert_eq!(code, 1);
     assert!(stderr.starts_with("not ready: "), "{stderr}");
-    let unhealthy = crate::support::peers::Peer::answering(crate::support::peers::http("503 Service Unavailable", "{}"));
+    let unhealthy = crate::support::fake_upstream::FakeUpstream::answering(crate::support::fake_upstream::http(
+        "503 Service Unavailable",
+        "{}",
+    ));
     let (code, _, stderr) = check(&format!("127.0.0.1:{}", unhealthy.port));
     assert_eq!((code, stderr.trim()), (1, "not ready: /health/ready answers 503"));
     assert_eq!(check("nonsense").0, 1, "and never another code");

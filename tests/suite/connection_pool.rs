@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 
 /// Another request's answer.
@@ -15,19 +15,19 @@ const FOREIGN: &str = r#"{"error":null,"data":"foreign"}"#;
 const ONE_WORKER: (&str, &str) = ("APP_SERVER__WORKERS", "1");
 const IN_TIME: Duration = Duration::from_secs(10);
 
-fn in_front_of(peer: &Peer, settings: &[(&str, &str)]) -> TestServer {
+fn in_front_of(peer: &FakeUpstream, settings: &[(&str, &str)]) -> TestServer {
     let base_url = peer.base_url();
     let settings: Vec<_> =
         [("APP_ADMIN_CONTROL__BASE_URL", base_url.as_str())].into_iter().chain(settings.iter().copied()).collect();
     TestServer::with(&settings)
 }
 
-fn ask(server: &TestServer, room: &str) -> Answer {
+fn ask(server: &TestServer, room: &str) -> Response {
     server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
-fn is_own(answer: &Answer, room: &str) {
-    answer.is_success_with(&format!(r#""text of {room}""#));
+fn is_own(answer: &Response, room: &str) {
+    answer.assert_success(&format!(r#""text of {room}""#));
 }
 
 /// The room of the next request, or `None` at the end of the connection.
@@ -57,7 +57,7 @@ fn request_rooms(server: &TestServer, rooms: usize) -> usize {
                         is_own(&answer, &room);
                         succeeded.fetch_add(1, Ordering::SeqCst);
                     } else {
-                        answer.is_error(500, "Internal server error", &room);
+                        answer.assert_error(500, "Internal server error", &room);
                     }
                 }
             });
@@ -76,7 +76,7 @@ fn wait_until(condition: impl Fn() -> bool, what: &str) {
 
 #[test]
 fn connection_is_reused_for_a_get_and_never_for_a_token() {
-    let peer = Peer::serving(|mut stream, _| {
+    let peer = FakeUpstream::serving(|mut stream, _| {
         while let Some(head) = read_head(&mut stream) {
             let _ = stream.write_all(text_of("r").as_bytes());
             assert!(!head.starts_with("POST") || head.to_lowercase().contains("connection: close"), "{head}");
@@ -86,7 +86,7 @@ fn connection_is_reused_for_a_get_and_never_for_a_token() {
     let body = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
     for tokens_issued in 0..3 {
         for number in 0..10 {
-            ask(&server, &format!("r{tokens_issued}-{number}")).is_success_with(r#""text of r""#);
+            ask(&server, &format!("r{tokens_issued}-{number}")).assert_success(r#""text of r""#);
         }
         assert_eq!(peer.connections(), 1 + tokens_issued);
         server.client().post_with("/proconfToken", &tokens::user(), body).data();
@@ -100,7 +100,7 @@ fn surplus_connections_time_out_while_one_is_in_use() {
     let (of_peer, (entered, all_here)) = (Arc::clone(&open), mpsc::channel::<()>());
     let entered = Mutex::new(entered);
     let barrier = Arc::new(std::sync::Barrier::new(20));
-    let peer = Peer::serving(move |mut stream, _| {
+    let peer = FakeUpstream::serving(move |mut stream, _| {
         of_peer.fetch_add(1, Ordering::SeqCst);
         while let Some(room) = requested_room(&mut stream) {
             if room != "steady" {
@@ -133,7 +133,7 @@ fn surplus_connections_time_out_while_one_is_in_use() {
 fn closed_connection_costs_no_answer() {
     // Each second connection is closed right after an answer, or when the next request arrives.
     for is_late in [false, true] {
-        let peer = Peer::serving(move |mut stream, number| {
+        let peer = FakeUpstream::serving(move |mut stream, number| {
             while let Some(room) = requested_room(&mut stream) {
                 if stream.write_all(text_of(&room).as_bytes()).is_err() {
                     return;
@@ -215,7 +215,7 @@ fn misframed_answer_never_reaches_another_request() {
     assert!(foreign().contains("foreign"));
     for (of, misbehave) in cases {
         let misbehave = *misbehave;
-        let peer = Peer::serving(move |mut stream, _| {
+        let peer = FakeUpstream::serving(move |mut stream, _| {
             while let Some(room) = requested_room(&mut stream) {
                 if room[1..].parse::<usize>().unwrap() % 4 == 0 {
                     misbehave(&mut stream, &room);
@@ -234,7 +234,7 @@ fn unsolicited_answer_on_an_idle_connection_suspends_reuse() {
     let (sent, is_sent) = mpsc::channel();
     let (received, is_received) = mpsc::channel();
     let channels = Mutex::new((sent, is_received));
-    let peer = Peer::serving(move |mut stream, number| {
+    let peer = FakeUpstream::serving(move |mut stream, number| {
         while let Some(room) = requested_room(&mut stream) {
             let _ = stream.write_all(text_of(&room).as_bytes());
             if number == 0 {
@@ -261,7 +261,7 @@ fn second_answer_that_arrives_late_on_an_idle_connection_is_never_used() {
     for delay in [1, 2, 5, 10, 20, 35, 50] {
         let (sent, is_sent) = mpsc::channel();
         let sent = Mutex::new(sent);
-        let peer = Peer::serving(move |mut stream, _| {
+        let peer = FakeUpstream::serving(move |mut stream, _| {
             while let Some(room) = requested_room(&mut stream) {
                 let _ = stream.write_all(text_of(&room).as_bytes());
                 std::thread::park_timeout(Duration::from_millis(delay));
@@ -296,7 +296,7 @@ fn connection_that_is_not_reused_is_closed_at_once() {
     ] {
         let (closed, is_closed) = mpsc::channel();
         let closed = Mutex::new(closed);
-        let peer = Peer::serving(move |mut stream, _| {
+        let peer = FakeUpstream::serving(move |mut stream, _| {
             read_head(&mut stream);
             let _ = stream.write_all(answer.as_bytes());
             read_head(&mut stream);
@@ -315,7 +315,7 @@ fn interim_responses_are_skipped() {
         "HTTP/1.1 100 Continue\r\n\r\n".repeat(3),
         "HTTP/1.1 102 Processing\r\n\r\n".to_owned(),
     ] {
-        let peer = Peer::serving(move |mut stream, _| {
+        let peer = FakeUpstream::serving(move |mut stream, _| {
             while let Some(room) = requested_room(&mut stream) {
                 let _ = stream.write_all(interim.as_bytes());
                 // Together with the answer, or before it.
@@ -331,16 +331,16 @@ fn interim_responses_are_skipped() {
         assert_eq!(request_rooms(&server, 100), 100);
         assert!(peer.connections() <= 8, "connections are reused: {}", peer.connections());
     }
-    let endless = Peer::serving(|mut stream, _| {
+    let endless = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         while stream.write_all("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100).as_bytes()).is_ok() {}
     });
-    ask(&in_front_of(&endless, &[]), "r1").is_error(500, "Internal server error", "endless interim responses");
+    ask(&in_front_of(&endless, &[]), "r1").assert_error(500, "Internal server error", "endless interim responses");
 }
 
 /// An upstream that answers each connection's first request and fails the second one by `fail`.
-fn fails_when_reused(fail: fn(&mut TcpStream)) -> Peer {
-    Peer::serving(move |mut stream, _| {
+fn fails_when_reused(fail: fn(&mut TcpStream)) -> FakeUpstream {
+    FakeUpstream::serving(move |mut stream, _| {
         let Some(room) = requested_room(&mut stream) else { return };
         let _ = stream.write_all(text_of(&room).as_bytes());
         if read_head(&mut stream).is_some() {
@@ -367,7 +367,7 @@ fn get_is_retried_once_if_a_reused_connection_fails_before_an_answer() {
 #[test]
 fn get_is_not_retried_after_the_first_byte_of_an_answer() {
     for first in ["H", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"] {
-        let peer = Peer::serving(move |mut stream, _| {
+        let peer = FakeUpstream::serving(move |mut stream, _| {
             let Some(room) = requested_room(&mut stream) else { return };
             let _ = stream.write_all(text_of(&room).as_bytes());
             if read_head(&mut stream).is_some() {
@@ -376,16 +376,16 @@ fn get_is_not_retried_after_the_first_byte_of_an_answer() {
         });
         let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
         is_own(&ask(&server, "r0"), "r0");
-        ask(&server, "r1").is_error(500, "Internal server error", first);
+        ask(&server, "r1").assert_error(500, "Internal server error", first);
         assert_eq!(peer.connections(), 1, "{first:?}");
     }
 }
 
 #[test]
 fn get_is_not_retried_if_a_new_connection_fails() {
-    let peer = Peer::serving(|mut stream, _| drop(read_head(&mut stream)));
+    let peer = FakeUpstream::serving(|mut stream, _| drop(read_head(&mut stream)));
     let server = in_front_of(&peer, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-    ask(&server, "r1").is_error(500, "Internal server error", "closed before an answer");
+    ask(&server, "r1").assert_error(500, "Internal server error", "closed before an answer");
     assert_eq!(peer.connections(), 1);
 }
 
@@ -393,7 +393,7 @@ fn get_is_not_retried_if_a_new_connection_fails() {
 fn retry_is_not_retried() {
     let is_down = Arc::new(AtomicBool::new(false));
     let down = Arc::clone(&is_down);
-    let peer = Peer::serving(move |mut stream, _| {
+    let peer = FakeUpstream::serving(move |mut stream, _| {
         while let Some(room) = requested_room(&mut stream) {
             if down.load(Ordering::SeqCst) || stream.write_all(text_of(&room).as_bytes()).is_err() {
                 return;
@@ -403,7 +403,7 @@ fn retry_is_not_retried() {
     let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     is_own(&ask(&server, "r0"), "r0");
     is_down.store(true, Ordering::SeqCst);
-    ask(&server, "r1").is_error(500, "Internal server error", "closed twice");
+    ask(&server, "r1").assert_error(500, "Internal server error", "closed twice");
     assert_eq!(peer.connections(), 2);
 }
 
@@ -411,7 +411,7 @@ fn retry_is_not_retried() {
 fn flapping_upstream_is_not_noticed_by_requests_for_a_cached_answer() {
     let is_down = Arc::new(AtomicBool::new(false));
     let down = Arc::clone(&is_down);
-    let peer = Peer::serving(move |mut stream, _| {
+    let peer = FakeUpstream::serving(move |mut stream, _| {
         while let Some(room) = requested_room(&mut stream) {
             if down.load(Ordering::SeqCst) || stream.write_all(text_of(&room).as_bytes()).is_err() {
                 return;

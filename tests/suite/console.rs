@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::TestServer;
-use crate::support::answer::Answer;
 use crate::support::client::request;
+use crate::support::response::Response;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -155,7 +155,7 @@ fn nothing_but_the_consoles_own_files_can_be_reached_by_any_spelling() {
     targets.extend(["/console/main.js", "/console/x/main.js", "/console/AAAAAAAAAAAAAAAAAAAAAA/main.js"].map(str::to_owned));
     assert!(targets.len() > 600, "{}", targets.len());
     for target in targets {
-        server.client().get(&target, None).is_error(404, "Not found", &target);
+        server.client().get(&target, None).assert_error(404, "Not found", &target);
     }
 }
 
@@ -216,7 +216,7 @@ fn elsewhere() -> Vec<String> {
 #[test]
 fn no_address_leads_anywhere_else() {
     let server = TestServer::start();
-    let leads_nowhere = |answer: Answer, of: &str| {
+    let leads_nowhere = |answer: Response, of: &str| {
         let leads = answer.header("location").is_some() || answer.header("refresh").is_some();
         assert!(!(300..400).contains(&answer.status) && !leads, "{of}: {answer:?}");
     };

@@ -28,7 +28,7 @@ fn a_known_url_with_a_wrong_method_is_404_with_and_without_a_token() {
             if !right.contains(&method) {
                 for token in [None, Some(user.as_str())] {
                     let answer = server.client().ask(&request(method, target.as_bytes(), token));
-                    answer.is_error(404, "Not found", &format!("{method} {target}"));
+                    answer.assert_error(404, "Not found", &format!("{method} {target}"));
                 }
             }
         }
@@ -49,10 +49,10 @@ fn a_route_that_needs_a_caller_is_401_without_one_and_403_for_a_guest_where_it_n
             let ask = |token: Option<&str>| server.client().ask(&request(row.method.as_str(), target.as_bytes(), token));
             match row.access {
                 Access::Public => assert_ne!(ask(None).status, 401, "{target}"),
-                Access::Token | Access::TokenOrTicket | Access::User => ask(None).is_unauthorized(&target),
+                Access::Token | Access::TokenOrTicket | Access::User => ask(None).assert_unauthorized(&target),
             }
             if row.access == Access::User {
-                ask(Some(&tokens::guest("r1"))).is_error(403, "Forbidden", &target);
+                ask(Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", &target);
             }
         }
     }
@@ -118,8 +118,8 @@ fn an_unknown_url_is_404_before_anybody_asks_for_a_token() {
         "/.env",
         "*",
     ] {
-        server.client().get(target, None).is_error(404, "Not found", target);
-        server.client().get(target, Some(&tokens::user())).is_error(404, "Not found", target);
+        server.client().get(target, None).assert_error(404, "Not found", target);
+        server.client().get(target, Some(&tokens::user())).assert_error(404, "Not found", target);
     }
     assert_eq!(server.calls(), 0);
 }
@@ -128,15 +128,15 @@ fn an_unknown_url_is_404_before_anybody_asks_for_a_token() {
 fn the_checks_come_in_the_contracts_order() {
     let server = TestServer::start();
     let (client, guest) = (server.client(), tokens::guest("r1"));
-    client.ask(&request("POST", b"/callCatchUp/..", None)).is_error(404, "Not found", "method before token");
-    client.get("/callCatchUp/%2e%2e", None).is_unauthorized("token before input");
-    client.get("/callCatchUp", None).is_unauthorized("token before input");
-    client.get("/callCatchUp/r2?roomName=r3", Some(&guest)).is_error(
+    client.ask(&request("POST", b"/callCatchUp/..", None)).assert_error(404, "Not found", "method before token");
+    client.get("/callCatchUp/%2e%2e", None).assert_unauthorized("token before input");
+    client.get("/callCatchUp", None).assert_unauthorized("token before input");
+    client.get("/callCatchUp/r2?roomName=r3", Some(&guest)).assert_error(
         400,
         "The room in the path and roomName in the query differ.",
         "input before permission",
     );
-    client.get("/callCatchUp/r2", Some(&guest)).is_error(403, "Forbidden", "permission before the work");
+    client.get("/callCatchUp/r2", Some(&guest)).assert_error(403, "Forbidden", "permission before the work");
     assert_eq!(server.calls(), 0);
 }
 
@@ -175,13 +175,13 @@ fn what_admin_control_did_decides_what_the_client_gets() {
         server.script.catch_up("r1", reply.clone());
         let answer = client.get("/callCatchUp/r1", Some(&tokens::user()));
         match status {
-            200 => answer.is_success_with("null"),
-            _ => answer.is_error(status, message, &format!("{reply:?}")),
+            200 => answer.assert_success("null"),
+            _ => answer.assert_error(status, message, &format!("{reply:?}")),
         }
     }
     for status in [204, 205, 301, 302, 304, 307, 400, 401, 403, 405, 409, 410, 418, 422, 429, 500, 502, 503, 504] {
         server.script.catch_up("r1", Reply::body(status, &envelope(r#""the inside""#)));
         let answer = client.get("/callCatchUp/r1", Some(&tokens::user()));
-        answer.is_error(500, "Internal server error", &status.to_string());
+        answer.assert_error(500, "Internal server error", &status.to_string());
     }
 }

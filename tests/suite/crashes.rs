@@ -14,9 +14,8 @@ use crate::support::client::Client;
 use crate::support::database::TestDatabase;
 use crate::support::process::ServerProcess;
 use crate::support::writers::{Told, Writer, nothing_is_lost, post};
-use crate::support::{SandboxOnAThread, full_size, secrets};
+use crate::support::{PASSWORD, SandboxServer, full_size, secrets};
 
-const PASSWORD: &str = "correct horse battery 🐎";
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
 const WRITERS: usize = 6;
 /// How soon a server is ready again, in full size.
@@ -148,7 +147,7 @@ fn killed_again_and_again_in_the_middle_of_writes_it_loses_nothing_that_was_ackn
     let mut writers: Vec<Writer> = (0..WRITERS).map(|number| Writer::new(number, PASSWORD)).collect();
     let database = populated(&size, &writers);
     let url = database.url.clone();
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"), ("RUST_LOG", "info")];
     let mut operator =
         Operator { url: url.clone(), added: vec![], thought_of: 0, password: PASSWORD.to_owned(), perhaps: None };

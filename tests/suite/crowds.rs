@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
 use crate::support::client::{Client, Connection, request};
 use crate::support::process::ServerProcess;
-use crate::support::{SandboxOnAThread, TestServer, tokens};
+use crate::support::response::Response;
+use crate::support::{SandboxServer, TestServer, tokens};
 use proconf_app_server::sandbox::{Reply, Script};
 
 /// Its last byte is still missing.
@@ -28,7 +28,7 @@ fn is_served_within(client: Client, time: Duration) {
 
 #[test]
 fn bodies_that_do_not_end_take_so_much_memory_in_all_and_small_ones_are_never_turned_away() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     assert_eq!(small_logout(server.client()), 200);
     let before = server.memory();
@@ -41,11 +41,11 @@ fn bodies_that_do_not_end_take_so_much_memory_in_all_and_small_ones_are_never_tu
         .collect();
     // What is left of the bound may be enough for one or two more, and these come to their end.
     let whole = format!(r#"{{"refreshToken":"x"{}}}"#, " ".repeat(60_000));
-    let answers: Vec<Answer> = (0..20).map(|_| server.client().post("/auth/logout", &whole)).collect();
-    let turned_away: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 200).collect();
+    let answers: Vec<Response> = (0..20).map(|_| server.client().post("/auth/logout", &whole)).collect();
+    let turned_away: Vec<&Response> = answers.iter().filter(|answer| answer.status != 200).collect();
     assert!(!turned_away.is_empty(), "{answers:?}");
     for answer in turned_away {
-        answer.is_error(503, "Service unavailable", "a large body beyond the bound");
+        answer.assert_error(503, "Service unavailable", "a large body beyond the bound");
         assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
     }
     let grown = server.memory().saturating_sub(before);
@@ -80,7 +80,7 @@ fn connections_over_the_limit_wait_until_one_leaves() {
 
 #[test]
 fn with_few_files_allowed_clients_wait_and_the_processor_idles() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::with_files(256, &sandbox.base_url, &[]);
     // Answered without a call to Admin Control, which takes files too.
     let head = request("GET", b"/nowhere", None);
@@ -104,7 +104,7 @@ fn with_few_files_allowed_clients_wait_and_the_processor_idles() {
 
 #[test]
 fn crowd_over_the_file_limit_does_not_disturb_those_inside() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::with_files(1024, &sandbox.base_url, &[("RUST_LOG", "info")]);
     let ask = request("GET", b"/callConfig", Some(&tokens::user()));
     let mut inside: Vec<Connection> = (0..100).map(|_| server.client().connect()).collect();
@@ -147,7 +147,7 @@ fn crowd_over_the_file_limit_does_not_disturb_those_inside() {
 #[test]
 fn without_a_file_for_admin_control_the_answer_is_503_and_all_is_well_once_there_are_some() {
     let script = Script::echo();
-    let sandbox = SandboxOnAThread::start(script.clone());
+    let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::with_files(128, &sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "2s")]);
     let mut askers = Vec::new();
     for at in 0..72 {
@@ -193,7 +193,7 @@ fn half_written_requests_do_not_silence_the_management_listener() {
 
 #[test]
 fn connections_that_come_and_go_half_of_them_with_a_reset_leave_nothing_behind() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     let come_and_go = || {
         for at in 0..2_000 {
@@ -221,7 +221,7 @@ fn connections_that_come_and_go_half_of_them_with_a_reset_leave_nothing_behind()
 fn who_sends_many_requests_and_reads_no_answer_holds_little() {
     let script = Script::echo();
     script.catch_up("large", Reply::data(&format!("\"{}\"", "x".repeat(2 << 20))));
-    let sandbox = SandboxOnAThread::start(script);
+    let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_CATCH_UP__FRESH_FOR", "60s")]);
     let large = request("GET", b"/callCatchUp/large", Some(&tokens::user()));
     assert_eq!(server.client().ask(&large).status, 200);

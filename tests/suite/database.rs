@@ -27,12 +27,12 @@ fn server_recovers_after_a_postgresql_restart() {
         assert_eq!(log_in(&server), 200);
         cluster.pg_ctl(&["stop", "-m", mode]);
         for _ in 0..5 {
-            server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+            server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
             server.client().get("/auth/joinmember?roomName=r1", None).data();
         }
         let started = Instant::now();
         let answer = server.client().post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string());
-        answer.is_error(500, "Internal server error", "the database is down");
+        answer.assert_error(500, "Internal server error", "the database is down");
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         cluster.pg_ctl(&["start"]);
         let started = Instant::now();
@@ -74,7 +74,7 @@ fn hanging_postgresql_delays_only_requests_that_need_it() {
         assert!(not_ready < Duration::from_secs(4), "{not_ready:?}");
         for _ in 0..50 {
             let started = Instant::now();
-            server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+            server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
             server.client().get("/health/live", None).data();
             assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
         }
@@ -109,7 +109,7 @@ fn locked_sqlite_delays_only_writes() {
             let logins = [(); 6].map(|()| scope.spawn(|| log_in(&server)));
             let started = Instant::now();
             while started.elapsed() < Duration::from_secs(1) {
-                server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+                server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
             }
             logins
         });
@@ -130,7 +130,7 @@ fn locked_sqlite_delays_only_writes() {
             let mut longest = Duration::ZERO;
             while !logins.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 let asked = Instant::now();
-                server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+                server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
                 assert_eq!(server.client().get("/health/ready", None).status, 200, "accounts can be read");
                 longest = longest.max(asked.elapsed());
             }

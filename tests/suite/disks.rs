@@ -11,32 +11,26 @@ use proconf_app_server::sandbox::Script;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::support::answer::Answer;
 use crate::support::client::Client;
 use crate::support::database::on_postgres;
 use crate::support::process::ServerProcess;
+use crate::support::response::Response;
 use crate::support::small_disk::SmallDisk;
-use crate::support::{SandboxOnAThread, not_tried, secrets, tokens};
+use crate::support::{EMAIL, PASSWORD, SandboxServer, secrets, skip, tokens};
 
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "correct horse battery 🐎";
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
 /// How long it may take after the disk is well again.
 const NORMAL_WITHIN: Duration = Duration::from_secs(2);
 
-fn post(client: Client, route: &str, body: &Value) -> Answer {
+fn post(client: Client, route: &str, body: &Value) -> Response {
     client.post(route, &body.to_string())
 }
 
-fn log_in(client: Client) -> Answer {
-    post(client, "/auth/login", &json!({"email": EMAIL, "password": PASSWORD}))
-}
-
-fn refresh(client: Client, token: &Value) -> Answer {
+fn refresh(client: Client, token: &Value) -> Response {
     post(client, "/auth/refresh", &json!({"refreshToken": token}))
 }
 
-fn refresh_token(answer: &Answer) -> Value {
+fn refresh_token(answer: &Response) -> Value {
     answer.data()["refreshToken"].take()
 }
 
@@ -55,7 +49,7 @@ fn add_ann(mut command: Command, url: &str) {
 #[track_caller]
 fn is_served_without_writes(client: Client) {
     for _ in 0..20 {
-        client.get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        client.get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
         client.get("/auth/joinmember?roomName=r1", None).data();
         client.get("/health/live", None).data();
     }
@@ -65,10 +59,10 @@ fn is_served_without_writes(client: Client) {
 fn log_in_until_it_fails(client: Client) -> Vec<Value> {
     let mut acknowledged = Vec::new();
     loop {
-        match log_in(client) {
+        match client.log_in(EMAIL, PASSWORD) {
             answer if answer.status == 200 => acknowledged.push(refresh_token(&answer)),
             answer => {
-                answer.is_error(500, "Internal server error", "no space");
+                answer.assert_error(500, "Internal server error", "no space");
                 return acknowledged;
             }
         }
@@ -79,7 +73,7 @@ fn log_in_until_it_fails(client: Client) -> Vec<Value> {
 #[track_caller]
 fn is_normal_soon(client: Client) {
     let started = Instant::now();
-    while log_in(client).status != 200 {
+    while client.log_in(EMAIL, PASSWORD).status != 200 {
         assert!(started.elapsed() < NORMAL_WITHIN, "not normal after {:?}", started.elapsed());
     }
 }
@@ -103,7 +97,7 @@ fn integrity(file: &Path) -> String {
 /// A server on a file, in the way of a test: nothing is left of a disk that is full, or of a file that is too large.
 fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, exhaust: impl Fn(), free: impl Fn()) {
     let client = server.client();
-    let (kept, ended) = (refresh_token(&log_in(client)), refresh_token(&log_in(client)));
+    let (kept, ended) = (refresh_token(&client.log_in(EMAIL, PASSWORD)), refresh_token(&client.log_in(EMAIL, PASSWORD)));
     for _ in 0..2 {
         let from = server.logged();
         exhaust();
@@ -111,12 +105,12 @@ fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, 
         // Twice as many at once as an address may have under way: those that fail must be in nobody's way afterwards.
         std::thread::scope(|scope| {
             for _ in 0..20 {
-                scope.spawn(|| assert!(matches!(log_in(client).status, 200 | 500 | 503)));
+                scope.spawn(|| assert!(matches!(client.log_in(EMAIL, PASSWORD).status, 200 | 500 | 503)));
             }
         });
         is_served_without_writes(client);
         client.get("/health/ready", None).data();
-        refresh(client, &json!("a token of nobody's")).is_unauthorized("known without a write");
+        refresh(client, &json!("a token of nobody's")).assert_unauthorized("known without a write");
         let line = server.line(from, |line| line["message"] == "an account request failed");
         let cause = line["cause"].as_str().unwrap();
         assert!(cause.contains("disk"), "{line}");
@@ -128,7 +122,7 @@ fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, 
         }
     }
     refresh(client, &kept).data();
-    post(client, "/auth/logout", &json!({"refreshToken": ended})).is_success_with("null");
+    post(client, "/auth/logout", &json!({"refreshToken": ended})).assert_success("null");
     server.kill();
     assert_eq!(integrity(file), "ok");
 }
@@ -139,7 +133,7 @@ fn on_a_full_disk_writes_are_500_and_all_is_well_once_there_is_space_again() {
         return;
     }
     let Some(disk) = SmallDisk::mount() else { return };
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let url = format!("sqlite://{}/app.db", disk.folder().display());
     add_ann(disk.command(Path::new("/"), BINARY), &url);
     let home = tempfile::tempdir().unwrap();
@@ -154,7 +148,7 @@ fn a_file_that_may_not_grow_is_like_a_full_disk() {
     if on_postgres() {
         return;
     }
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/app.db", folder.path().display());
     add_ann(Command::new(BINARY), &url);
@@ -174,7 +168,7 @@ fn a_file_that_may_not_grow_is_like_a_full_disk() {
 #[test]
 fn a_log_on_a_full_disk_is_lost_and_no_request_notices() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let home = tempfile::tempdir().unwrap();
     let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (address, management): (SocketAddr, SocketAddr) = (free_port(), free_port());
@@ -244,25 +238,25 @@ fn while_the_file_can_only_be_read_writes_are_500_and_no_server_starts_on_it() {
     if on_postgres() {
         return;
     }
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/app.db", folder.path().display());
     add_ann(Command::new(BINARY), &url);
     let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
     let client = server.client();
-    let token = refresh_token(&log_in(client));
+    let token = refresh_token(&client.log_in(EMAIL, PASSWORD));
     let files = ["app.db", "app.db-wal"].map(|name| folder.path().join(name).display().to_string());
     let Some(read_only) = Immutable::make(files.into()) else {
-        return not_tried("a database file that can only be read", "chattr +i is refused here");
+        return skip("a database file that can only be read", "chattr +i is refused here");
     };
     let from = server.logged();
     // More at once than there are connections: some are opened while it is so.
     std::thread::scope(|scope| {
         for _ in 0..15 {
-            scope.spawn(|| log_in(client).is_error(500, "Internal server error", "read-only"));
+            scope.spawn(|| client.log_in(EMAIL, PASSWORD).assert_error(500, "Internal server error", "read-only"));
         }
     });
-    refresh(client, &token).is_error(500, "Internal server error", "read-only");
+    refresh(client, &token).assert_error(500, "Internal server error", "read-only");
     is_served_without_writes(client);
     client.get("/health/ready", None).data();
     server.line(from, |line| line["message"] == "an account request failed");
@@ -284,7 +278,7 @@ fn while_the_file_can_only_be_read_writes_are_500_and_no_server_starts_on_it() {
     drop(read_only);
     is_normal_soon(client);
     for _ in 0..15 {
-        assert_eq!(log_in(client).status, 200, "no connection stays read-only");
+        assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "no connection stays read-only");
     }
     refresh(client, &token).data();
 }
@@ -300,14 +294,14 @@ fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
     if on_postgres() {
         return;
     }
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
     let url = format!("sqlite://{}", path.display());
     add_ann(Command::new(BINARY), &url);
     let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
     let client = server.client();
-    let kept = refresh_token(&log_in(client));
+    let kept = refresh_token(&client.log_in(EMAIL, PASSWORD));
     let aside = folder.path().join("aside");
     let delete = || fs::rename(&path, &aside).unwrap();
     let replace = || {
@@ -329,7 +323,7 @@ fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
         assert_eq!(made, 0, "no new database takes its place in silence");
         fs::rename(&aside, &path).unwrap();
         becomes_ready(client, 200, Duration::from_secs(10));
-        assert_eq!(log_in(client).status, 200, "it is the same one again");
+        assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "it is the same one again");
     }
     refresh(client, &kept).data();
 }

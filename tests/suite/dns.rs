@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::process::ServerProcess;
-use crate::support::{not_tried, tokens};
+use crate::support::{skip, tokens};
 
 const NAME: &str = "admin.test";
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,14 +60,14 @@ impl Names {
 fn may() -> bool {
     let may = Command::new("/usr/bin/unshare").args(["--mount", "/bin/true"]).status().is_ok_and(|status| status.success());
     if !may {
-        not_tried("the name of Admin Control", "there is no right to a mount namespace here (unshare --mount)");
+        skip("the name of Admin Control", "there is no right to a mount namespace here (unshare --mount)");
     }
     may
 }
 
 /// Answers as `who`, until it is dead: then each connection breaks.
-fn answers_as(who: &'static str, address: &str, dead: Arc<AtomicBool>) -> Peer {
-    Peer::serving_on(address, move |mut stream, _| {
+fn answers_as(who: &'static str, address: &str, dead: Arc<AtomicBool>) -> FakeUpstream {
+    FakeUpstream::serving_on(address, move |mut stream, _| {
         while !dead.load(Ordering::SeqCst) && read_head(&mut stream).is_some() && !dead.load(Ordering::SeqCst) {
             let answer = http("200 OK", &format!(r#"{{"error":null,"data":"{who}"}}"#));
             if stream.write_all(answer.as_bytes()).is_err() {
@@ -131,7 +131,7 @@ fn unknown_name_is_500_until_it_resolves() {
     let names = Names::new("", "127.0.0.1");
     let server = names.server(&format!("http://{NAME}:{}/api", peer.port), &[]);
     let asked = Instant::now();
-    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_error(500, "Internal server error", "no such name");
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_error(500, "Internal server error", "no such name");
     assert!(asked.elapsed() < TIMEOUT + GRACE);
     let line = server.line(0, |line| line["message"] == "Admin Control failed");
     assert_eq!(line["reason"], "not-connected", "{line}");
@@ -147,7 +147,7 @@ fn silent_resolver_delays_only_calls_by_the_connect_timeout() {
         return;
     }
     let Ok(silent) = UdpSocket::bind("127.0.0.9:53") else {
-        return not_tried("a resolver that says nothing", "there is no right to port 53 here");
+        return skip("a resolver that says nothing", "there is no right to port 53 here");
     };
     let names = Names::new("", "127.0.0.9");
     let settings = [("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "500ms"), ("APP_SERVER__DRAIN_FOR", "0s")];
@@ -159,7 +159,7 @@ fn silent_resolver_delays_only_calls_by_the_connect_timeout() {
                 scope.spawn(move || {
                     let asked = Instant::now();
                     let answer = client.get(&format!("/callCatchUp/r{number}"), Some(&tokens::user()));
-                    answer.is_error(500, "Internal server error", "a silent resolver");
+                    answer.assert_error(500, "Internal server error", "a silent resolver");
                     asked.elapsed()
                 })
             })
@@ -177,7 +177,7 @@ fn silent_resolver_delays_only_calls_by_the_connect_timeout() {
         }
     });
     let asked = Instant::now();
-    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_error(
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_error(
         500,
         "Internal server error",
         "the breaker is open",

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{SandboxOnAThread, TestServer};
+use crate::support::{SandboxServer, TestServer};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::sandbox::Script;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ const PASSWORD: &str = "demo of a late joiner";
 /// A server with the account and the rooms that `dev` has, and a folder to work in.
 struct Place {
     server: TestServer,
-    sandbox: SandboxOnAThread,
+    sandbox: SandboxServer,
     folder: TempDir,
 }
 
@@ -29,7 +29,7 @@ impl Place {
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
-        let sandbox = SandboxOnAThread::start(Script::samples(Clock::system()));
+        let sandbox = SandboxServer::start(Script::samples(Clock::system()));
         let behind = [("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str())];
         let server = TestServer::with(&[&behind, settings].concat());
         server.add_user(EMAIL, PASSWORD);

@@ -3,12 +3,11 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, GOOD_DATA, GOOD_ENVELOPE, http, read_head};
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 
-const GOOD: &str = r#"{"error":null,"data":"good"}"#;
 /// `APP_ADMIN_CONTROL__TIMEOUT` of the test servers, and what may be added to it on a busy machine.
 const DEADLINE: Duration = Duration::from_millis(2_300);
 
@@ -16,21 +15,21 @@ fn in_front_of(base_url: &str) -> TestServer {
     TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", base_url)])
 }
 
-fn ask(server: &TestServer) -> Answer {
+fn ask(server: &TestServer) -> Response {
     server.client().get("/callCatchUp/r1", Some(&tokens::user()))
 }
 
 #[track_caller]
 fn is_a_500(server: &TestServer, within: Duration, of: &str) {
     let started = Instant::now();
-    ask(server).is_error(500, "Internal server error", of);
+    ask(server).assert_error(500, "Internal server error", of);
     let took = started.elapsed();
     assert!(took <= within, "{of}: {took:?}");
 }
 
 #[test]
 fn timeout_is_not_retried() {
-    let silent = Peer::serving(|mut stream, _| while read_head(&mut stream).is_some() {});
+    let silent = FakeUpstream::serving(|mut stream, _| while read_head(&mut stream).is_some() {});
     is_a_500(&in_front_of(&silent.base_url()), DEADLINE, "no answer");
     assert_eq!(silent.connections(), 1);
 }
@@ -43,19 +42,20 @@ fn request_timeout_is_a_500_even_if_the_request_has_a_body() {
         "GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\nab",
         tokens::user()
     );
-    server.client().ask(request.as_bytes()).is_error(500, "Internal server error", "with a body");
+    server.client().ask(request.as_bytes()).assert_error(500, "Internal server error", "with a body");
 }
 
 #[test]
 fn redirects_are_not_followed() {
-    let canary = Peer::canary();
+    let canary = FakeUpstream::canary();
     for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
         for location in [
             format!("http://127.0.0.1:{}/x", canary.port),
             "/api/call-catchup/r1".to_owned(),
             "file:///etc/passwd".to_owned(),
         ] {
-            let peer = Peer::answering(format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
+            let peer =
+                FakeUpstream::answering(format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
             is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), status);
             assert_eq!(peer.connections(), 1, "{status} to {location}");
         }
@@ -76,21 +76,27 @@ fn body_over_the_limit_is_an_error() {
 
 #[test]
 fn encoded_body_is_an_error() {
-    // gzip of GOOD, whole.
+    // gzip of GOOD_ENVELOPE, whole.
     let gzip = [
         0x1f, 0x8b, 0x8, 0x0, 0x0, 0x0, 0x0, 0x0, 0x2, 0x3, 0xab, 0x56, 0x4a, 0x2d, 0x2a, 0xca, 0x2f, 0x52, 0xb2, 0xca,
         0x2b, 0xcd, 0xc9, 0xd1, 0x51, 0x4a, 0x49, 0x2c, 0x49, 0x54, 0xb2, 0x52, 0x4a, 0xcf, 0xcf, 0x4f, 0x51, 0xaa, 0x5,
         0x0, 0x87, 0xfa, 0x39, 0xf2, 0x1c, 0x0, 0x0, 0x0,
     ];
-    for (encoding, body) in
-        [("gzip", gzip.as_slice()), ("gzip", GOOD.as_bytes()), ("br", GOOD.as_bytes()), ("x", GOOD.as_bytes())]
-    {
+    for (encoding, body) in [
+        ("gzip", gzip.as_slice()),
+        ("gzip", GOOD_ENVELOPE.as_bytes()),
+        ("br", GOOD_ENVELOPE.as_bytes()),
+        ("x", GOOD_ENVELOPE.as_bytes()),
+    ] {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\n\r\n", body.len());
-        let peer = Peer::answering([head.as_bytes(), body].concat());
+        let peer = FakeUpstream::answering([head.as_bytes(), body].concat());
         is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), encoding);
     }
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: {}\r\n\r\n{GOOD}", GOOD.len());
-    ask(&in_front_of(&Peer::answering(head).base_url())).is_success_with(r#""good""#);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: {}\r\n\r\n{GOOD_ENVELOPE}",
+        GOOD_ENVELOPE.len()
+    );
+    ask(&in_front_of(&FakeUpstream::answering(head).base_url())).assert_success(GOOD_DATA);
 }
 
 #[test]
@@ -101,8 +107,8 @@ fn status_404_is_a_404_whatever_its_body() {
         "\r\n<html>",
         "Content-Length: 5000000\r\n\r\n",
     ] {
-        let server = in_front_of(&Peer::answering(format!("HTTP/1.1 404 Not Found\r\n{rest}")).base_url());
-        ask(&server).is_error(404, "Not found", rest);
+        let server = in_front_of(&FakeUpstream::answering(format!("HTTP/1.1 404 Not Found\r\n{rest}")).base_url());
+        ask(&server).assert_error(404, "Not found", rest);
     }
 }
 
@@ -112,34 +118,34 @@ fn status_5xx_is_not_retried_and_not_cached() {
     server.script.catch_up("r1", Reply::body(503, "<html>the inside</html>"));
     is_a_500(&server, Duration::from_secs(1), "503");
     assert_eq!(server.calls(), 1);
-    server.script.catch_up("r1", Reply::data(r#""good""#));
-    ask(&server).is_success_with(r#""good""#);
+    server.script.catch_up("r1", Reply::data(GOOD_DATA));
+    ask(&server).assert_success(GOOD_DATA);
 }
 
 #[test]
 fn calls_over_the_limit_are_refused_and_not_queued() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "3")]);
-    let slow = server.askers_of_rooms_that_hang(3);
+    let slow = server.start_hanging_requests(3);
     let started = Instant::now();
     let answer = ask(&server);
-    answer.is_error(503, "Service unavailable", "the fourth");
+    answer.assert_error(503, "Service unavailable", "the fourth");
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(started.elapsed() < Duration::from_secs(1));
     for slow in slow {
-        slow.join().unwrap().is_error(500, "Internal server error", "timed out");
+        slow.join().unwrap().assert_error(500, "Internal server error", "timed out");
     }
-    ask(&server).is_success_with(r#""r1""#);
+    ask(&server).assert_success(r#""r1""#);
 }
 
 #[test]
 fn base_url_may_end_in_slashes() {
     for end in ["", "/", "//"] {
-        let peer = Peer::serving(|mut stream, _| {
+        let peer = FakeUpstream::serving(|mut stream, _| {
             let head = read_head(&mut stream).unwrap();
             let target = head.split(' ').nth(1).unwrap();
             stream.write_all(http("200 OK", &format!(r#"{{"error":null,"data":{target:?}}}"#)).as_bytes()).unwrap();
         });
         let server = in_front_of(&format!("http://localhost:{}/deep/api{end}", peer.port));
-        ask(&server).is_success_with(r#""/deep/api/call-catchup/r1""#);
+        ask(&server).assert_success(r#""/deep/api/call-catchup/r1""#);
     }
 }

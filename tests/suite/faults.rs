@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::answer::Answer;
 use crate::support::client::{Client, request};
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, GOOD_ENVELOPE, drip, http, read_head};
 use crate::support::process::ServerProcess;
+use crate::support::response::Response;
 use crate::support::tokens;
 
 /// `APP_ADMIN_CONTROL__TIMEOUT` here.
@@ -31,7 +31,7 @@ const ROUTES: [(&str, &str, &str); 6] = [
     ("proconf-token", r#""a.b.c""#, r#""a.b.c""#),
 ];
 
-fn ask(client: &Client, endpoint: &str) -> Answer {
+fn ask(client: &Client, endpoint: &str) -> Response {
     let user = tokens::user();
     match endpoint {
         "call-catchup" => client.get("/callCatchUp/r1", Some(&user)),
@@ -46,8 +46,8 @@ fn ask(client: &Client, endpoint: &str) -> Answer {
 type Serve = fn(&mut TcpStream, &str);
 
 /// Answers well, or by `fault` while there is one.
-fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> Peer {
-    Peer::serving(move |mut stream, _| {
+fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> FakeUpstream {
+    FakeUpstream::serving(move |mut stream, _| {
         while let Some(endpoint) = read_request(&mut stream) {
             let serve = *fault.lock().unwrap();
             if let Some(serve) = serve {
@@ -74,13 +74,6 @@ fn hang(stream: &mut TcpStream) {
     let _ = stream.read(&mut [0; 1024]);
 }
 
-/// Sends `again` every 100 ms until the connection ends.
-fn drip(stream: &mut TcpStream, again: &[u8]) {
-    while stream.write_all(again).is_ok() {
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
-}
-
 fn reset(stream: &TcpStream) {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
@@ -92,8 +85,6 @@ fn answer(stream: &mut TcpStream, status: &str, body: &str) {
 
 /// One row: the fault, the status of every route, and the reason in the log ("" for none).
 struct Fault(&'static str, u16, &'static str, Serve);
-
-const GOOD: &str = r#"{"error":null,"data":"text"}"#;
 
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
@@ -108,23 +99,23 @@ const FAULTS: &[Fault] = &[
         reset(s);
     }),
     Fault("close in a body of announced length", 500, "cut-short", |s, _| {
-        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}");
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD_ENVELOPE}");
     }),
     Fault("close in a chunked body", 500, "cut-short", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{{\"error\":null,");
     }),
     Fault("close between chunks", 500, "cut-short", |s, _| {
-        let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{GOOD}\r\n");
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{GOOD_ENVELOPE}\r\n");
     }),
-    Fault("close after a body without a length", 500, "not-the-envelope", |s, _| { let _ = write!(s, "HTTP/1.1 200 OK\r\n\r\n{GOOD}"); }),
-    Fault("a byte more than announced", 500, "not-http", |s, _| { let _ = s.write_all((http("200 OK", GOOD) + "x").as_bytes()); hang(s); }),
+    Fault("close after a body without a length", 500, "not-the-envelope", |s, _| { let _ = write!(s, "HTTP/1.1 200 OK\r\n\r\n{GOOD_ENVELOPE}"); }),
+    Fault("a byte more than announced", 500, "not-http", |s, _| { let _ = s.write_all((http("200 OK", GOOD_ENVELOPE) + "x").as_bytes()); hang(s); }),
     Fault("two lengths", 500, "not-http", |s, _| {
-        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Length: 5\r\n\r\n{GOOD}", GOOD.len());
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Length: 5\r\n\r\n{GOOD_ENVELOPE}", GOOD_ENVELOPE.len());
         hang(s);
     }),
     Fault("a length, and chunked", 500, "not-http", |s, _| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length";
-        let _ = write!(s, "{head}: {0}\r\n\r\n{0:x}\r\n{GOOD}\r\n0\r\n\r\n", GOOD.len());
+        let _ = write!(s, "{head}: {0}\r\n\r\n{0:x}\r\n{GOOD_ENVELOPE}\r\n0\r\n\r\n", GOOD_ENVELOPE.len());
         hang(s);
     }),
     Fault("drip the head", 500, "timed-out", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nX: "); drip(s, b"x"); }),
@@ -144,13 +135,13 @@ const FAULTS: &[Fault] = &[
     Fault("garbage", 500, "not-http", |s, _| { let _ = s.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"); hang(s); }),
     Fault("TLS instead of HTTP", 500, "not-http", |s, _| { let _ = s.write_all(b"\x16\x03\x01\x02\x00\x01\r\n\r\n"); hang(s); }),
     Fault("HTTP/0.9", 500, "not-http", |s, _| { let _ = s.write_all(b"HTTP/0.9 200\r\n\r\n"); hang(s); }),
-    Fault("a body without a head", 500, "not-http", |s, _| { let _ = s.write_all(GOOD.as_bytes()); hang(s); }),
+    Fault("a body without a head", 500, "not-http", |s, _| { let _ = s.write_all(GOOD_ENVELOPE.as_bytes()); hang(s); }),
     Fault("lines that end in a line feed alone", 500, "not-http", |s, _| {
-        let _ = write!(s, "HTTP/1.1 200 OK\nContent-Length: {}\n\n{GOOD}", GOOD.len());
+        let _ = write!(s, "HTTP/1.1 200 OK\nContent-Length: {}\n\n{GOOD_ENVELOPE}", GOOD_ENVELOPE.len());
         hang(s);
     }),
     Fault("a cut body whose length has a blank before its colon", 500, "not-http", |s, _| {
-        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length : 1000\r\n\r\n{GOOD}");
+        let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length : 1000\r\n\r\n{GOOD_ENVELOPE}");
     }),
     Fault("a head of 300 KB", 500, "not-http", |s, _| {
         let _ = s.write_all(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(300_000)).as_bytes());
@@ -168,9 +159,9 @@ const FAULTS: &[Fault] = &[
     }),
     Fault("101", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"); hang(s); }),
     Fault("204", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"); hang(s); }),
-    Fault("204 with a body", 500, "status", |s, _| answer(s, "204 No Content", GOOD)),
-    Fault("205 with a body", 500, "status", |s, _| answer(s, "205 Reset Content", GOOD)),
-    Fault("206", 500, "status", |s, _| answer(s, "206 Partial Content", GOOD)),
+    Fault("204 with a body", 500, "status", |s, _| answer(s, "204 No Content", GOOD_ENVELOPE)),
+    Fault("205 with a body", 500, "status", |s, _| answer(s, "205 Reset Content", GOOD_ENVELOPE)),
+    Fault("206", 500, "status", |s, _| answer(s, "206 Partial Content", GOOD_ENVELOPE)),
     Fault("304", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n"); hang(s); }),
     Fault("302 to elsewhere", 500, "status", |s, _| {
         let _ = s.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n");
@@ -196,12 +187,12 @@ const FAULTS: &[Fault] = &[
     Fault("503", 500, "status", |s, _| answer(s, "503 Service Unavailable", INSIDE)),
     Fault("HTML with 200", 500, "not-the-envelope", |s, _| answer(s, "200 OK", "<html>the inside of Admin Control</html>")),
     Fault("empty", 500, "not-the-envelope", |s, _| answer(s, "200 OK", "")),
-    Fault("truncated JSON", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &GOOD[..20])),
+    Fault("truncated JSON", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &GOOD_ENVELOPE[..20])),
     Fault("JSON that is no envelope", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"result":"the inside of Admin Control"}"#)),
     Fault("an array", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"[null,"text"]"#)),
     Fault("no data", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"error":null}"#)),
     Fault("data twice", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"error":null,"data":1,"data":2}"#)),
-    Fault("two documents", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &[GOOD, GOOD].concat())),
+    Fault("two documents", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &[GOOD_ENVELOPE, GOOD_ENVELOPE].concat())),
     Fault("an error of the wrong type", 500, "error-in-envelope", |s, _| answer(s, "200 OK", r#"{"error":false,"data":"the inside of Admin Control"}"#)),
     Fault("an error in a success", 500, "error-in-envelope", |s, _| answer(s, "200 OK", &failure(401))),
     Fault("404 in a success", 404, "", |s, _| answer(s, "200 OK", &failure(404))),
@@ -230,7 +221,7 @@ fn all_answer(server: &ServerProcess, status: u16, of: &str) -> Duration {
         let client = server.client();
         move || {
             let started = Instant::now();
-            ask(&client, endpoint).is_error(status, message, &format!("{of}: {endpoint}"));
+            ask(&client, endpoint).assert_error(status, message, &format!("{of}: {endpoint}"));
             started.elapsed()
         }
     };
@@ -245,7 +236,7 @@ fn all_answer(server: &ServerProcess, status: u16, of: &str) -> Duration {
 fn all_are_well(server: &ServerProcess, after: &str) {
     for (endpoint, _, data) in ROUTES {
         let started = Instant::now();
-        ask(&server.client(), endpoint).is_success_with(data);
+        ask(&server.client(), endpoint).assert_success(data);
         assert!(started.elapsed() < GRACE, "{after}: a good answer comes at once");
     }
 }
@@ -293,12 +284,12 @@ fn absent_admin_control_is_a_500_with_its_reason() {
 
 #[test]
 fn hanging_admin_control_costs_no_thread_and_little_memory() {
-    let peer = Peer::serving(|mut stream, _| {
+    let peer = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         hang(&mut stream);
     });
     let server = ServerProcess::start(&peer.base_url(), &[("APP_ADMIN_CONTROL__TIMEOUT", "20s")]);
-    server.client().get("/nothing", None).is_error(404, "Not found", "quiet");
+    server.client().get("/nothing", None).assert_error(404, "Not found", "quiet");
     let (threads, memory) = (server.threads(), server.memory());
     let user = tokens::user();
     let mut waiting: Vec<_> = (0..500).map(|_| server.client().connect()).collect();
@@ -313,7 +304,7 @@ fn hanging_admin_control_costs_no_thread_and_little_memory() {
     }
     for _ in 0..200 {
         let started = Instant::now();
-        server.client().get("/nothing", None).is_error(404, "Not found", "besides");
+        server.client().get("/nothing", None).assert_error(404, "Not found", "besides");
         server.client().get("/auth/joinmember?roomName=r1", None).data();
         assert!(started.elapsed() < GRACE);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::{TestServer, tokens};
 
 /// What is to become a header, if anything does.
@@ -100,10 +100,10 @@ fn answer(server: &TestServer, bytes: &[u8]) -> String {
 }
 
 /// An Admin Control that keeps the heads of what it is asked.
-fn listening() -> (Peer, Arc<Mutex<Vec<String>>>) {
+fn listening() -> (FakeUpstream, Arc<Mutex<Vec<String>>>) {
     let heads = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&heads);
-    let peer = Peer::serving(move |mut stream, _| {
+    let peer = FakeUpstream::serving(move |mut stream, _| {
         if let Some(head) = read_head(&mut stream) {
             kept.lock().unwrap().push(head);
             let body = r#"{"error":null,"data":{"token":"x"}}"#;
@@ -229,7 +229,7 @@ fn line_break_from_admin_control_injects_nothing() {
     let says = Arc::new(Mutex::new(Vec::new()));
     let said = Arc::clone(&says);
     let good = http("200 OK\r\nConnection: close", r#"{"error":null,"data":"good"}"#);
-    let admin_control = Peer::serving(move |mut stream, _| {
+    let admin_control = FakeUpstream::serving(move |mut stream, _| {
         let Some(head) = read_head(&mut stream) else { return };
         let bytes = if head.contains("/good") { good.clone().into_bytes() } else { said.lock().unwrap().clone() };
         let _ = stream.write_all(&bytes);

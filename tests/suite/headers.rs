@@ -1,21 +1,21 @@
 //! What a browser and a proxy make of the answers: which page may read them, and which headers of a request steer nothing.
 
-use crate::support::answer::Answer;
 use crate::support::client::Client;
 use crate::support::client::request;
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 
-const GOOD: &str = "https://app.example.com";
+const ORIGIN: &str = "https://app.example.com";
 
 fn with_origins() -> TestServer {
     TestServer::with(&[("APP_SERVER__CORS_ORIGINS", "https://app.example.com,http://localhost:3000")])
 }
 
-fn ask(server: &TestServer, line: &str, headers: &str) -> Answer {
+fn ask(server: &TestServer, line: &str, headers: &str) -> Response {
     server.client().ask(format!("{line} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
 }
 
-fn cors(answer: &Answer) -> Vec<&(String, String)> {
+fn cors(answer: &Response) -> Vec<&(String, String)> {
     answer.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect()
 }
 
@@ -47,16 +47,16 @@ fn an_origin_that_is_not_on_the_list_to_the_byte_gets_no_word_of_it() {
     let answer = ask(
         &TestServer::start(),
         "OPTIONS /callConfig",
-        &format!("Origin: {GOOD}\r\nAccess-Control-Request-Method: GET\r\n"),
+        &format!("Origin: {ORIGIN}\r\nAccess-Control-Request-Method: GET\r\n"),
     );
-    answer.is_error(404, "Not found", "no origin is allowed by default");
+    answer.assert_error(404, "Not found", "no origin is allowed by default");
     assert!(cors(&answer).is_empty() && answer.header("vary").is_none());
 }
 
 #[test]
 fn a_page_of_an_allowed_origin_may_ask_and_read_whatever_the_answer_and_sends_no_cookie() {
     let server = with_origins();
-    for origin in [GOOD, "http://localhost:3000"] {
+    for origin in [ORIGIN, "http://localhost:3000"] {
         let headers = format!(
             "Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n"
         );
@@ -84,7 +84,7 @@ fn a_page_of_an_allowed_origin_may_ask_and_read_whatever_the_answer_and_sends_no
         }
     }
     // Not a question of a browser, but a method that no route has.
-    ask(&server, "OPTIONS /callConfig", &format!("Origin: {GOOD}\r\n")).is_error(404, "Not found", "no preflight");
+    ask(&server, "OPTIONS /callConfig", &format!("Origin: {ORIGIN}\r\n")).assert_error(404, "Not found", "no preflight");
 }
 
 #[test]

@@ -18,9 +18,9 @@ fn becomes(client: Client, target: &str, status: u16) {
 fn both_are_on_both_listeners_and_say_more_only_to_operators() {
     let server = TestServer::start();
     for client in [server.client(), server.operator()] {
-        client.get("/health/live", None).is_success_with(r#"{"status":"live"}"#);
+        client.get("/health/live", None).assert_success(r#"{"status":"live"}"#);
     }
-    server.client().get("/health/ready", None).is_success_with(r#"{"status":"ready"}"#);
+    server.client().get("/health/ready", None).assert_success(r#"{"status":"ready"}"#);
     let detail = server.operator().get("/health/ready", None).data();
     assert_eq!((&detail["status"], &detail["database"]), (&"ready".into(), &"answers".into()));
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
@@ -39,7 +39,7 @@ fn head_is_answered_there_without_a_body_and_any_other_method_is_404() {
             assert!(raw.starts_with("HTTP/1.1 200 ") && raw.ends_with("\r\n\r\n"), "{raw}");
             assert!(raw.to_lowercase().contains("content-type: application/json"), "{raw}");
             for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-                client.ask(&request(method, target.as_bytes(), None)).is_error(404, "Not found", method);
+                client.ask(&request(method, target.as_bytes(), None)).assert_error(404, "Not found", method);
             }
         }
     }
@@ -50,10 +50,10 @@ fn metrics_are_on_the_management_listener_only_and_nothing_else_is_there() {
     let server = TestServer::start();
     assert_eq!(server.operator().get("/metrics", None).status, 200);
     for target in ["/metrics", "/metrics/", "/debug", "/debug/pprof", "/actuator", "/health", "/healthz", "/status"] {
-        server.client().get(target, None).is_error(404, "Not found", target);
+        server.client().get(target, None).assert_error(404, "Not found", target);
     }
     for target in ["/", "/callConfig", "/auth/login", "/debug", "/openapi.json"] {
-        server.operator().get(target, None).is_error(404, "Not found", target);
+        server.operator().get(target, None).assert_error(404, "Not found", target);
     }
 }
 
@@ -109,7 +109,7 @@ fn a_database_that_fails_is_no_longer_ready_but_still_alive_until_it_is_back() {
     for client in [server.client(), server.operator()] {
         becomes(client, "/health/ready", 503);
         let answer = client.get("/health/ready", None);
-        answer.is_error(503, "Service unavailable", "not ready");
+        answer.assert_error(503, "Service unavailable", "not ready");
         assert_eq!(answer.header("retry-after"), Some("1"));
         client.get("/health/live", None).data();
     }

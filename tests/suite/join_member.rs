@@ -18,8 +18,8 @@ fn a_guest_is_let_into_the_room_it_asked_for_and_no_other() {
     let server = TestServer::start();
     let token = server.client().get("/auth/joinmember?roomName=my+room%2B", None).data();
     let token = token.as_str().unwrap();
-    server.client().get("/callCatchUp/my%20room+", Some(token)).is_success_with(r#""my room+""#);
-    server.client().get("/callCatchUp/my%20room", Some(token)).is_error(403, "Forbidden", "another room");
+    server.client().get("/callCatchUp/my%20room+", Some(token)).assert_success(r#""my room+""#);
+    server.client().get("/callCatchUp/my%20room", Some(token)).assert_error(403, "Forbidden", "another room");
     assert_eq!(server.calls(), 1);
 }
 
@@ -57,13 +57,13 @@ fn a_room_that_is_none_is_told_so() {
     for target in
         ["/auth/joinmember", "/auth/joinmember?roomName=", "/auth/joinmember?roomName=+", "/auth/joinmember?room=r1"]
     {
-        server.client().get(target, None).is_error(400, "Room name required in query param.", target);
+        server.client().get(target, None).assert_error(400, "Room name required in query param.", target);
     }
     for room in ["..", "%2e", "a%2Fb", "%252F", "a%00", "%ff", "%", "%0d%0aX:y", &"a".repeat(256)] {
         let target = format!("/auth/joinmember?roomName={room}");
-        server.client().get(&target, None).is_error(400, "Room name is not valid.", room);
+        server.client().get(&target, None).assert_error(400, "Room name is not valid.", room);
     }
-    server.client().get("/auth/joinmember?roomName=r1&roomName=r2", None).is_error(
+    server.client().get("/auth/joinmember?roomName=r1&roomName=r2", None).assert_error(
         400,
         "roomName must be given once.",
         "two",
@@ -73,8 +73,12 @@ fn a_room_that_is_none_is_told_so() {
 #[test]
 fn where_guests_are_turned_off_nobody_is_let_in() {
     let server = TestServer::with(&[("APP_GUESTS__ENABLED", "false")]);
-    server.client().get("/auth/joinmember?roomName=r1", None).is_error(403, "Forbidden", "guests are off");
-    server.client().get("/auth/joinmember", None).is_error(400, "Room name required in query param.", "input comes first");
+    server.client().get("/auth/joinmember?roomName=r1", None).assert_error(403, "Forbidden", "guests are off");
+    server.client().get("/auth/joinmember", None).assert_error(
+        400,
+        "Room name required in query param.",
+        "input comes first",
+    );
 }
 
 #[test]
@@ -88,14 +92,14 @@ fn where_guests_are_turned_off_those_that_were_let_in_before_are_let_in_no_more(
     for target in
         ["/callConfig", "/callStatus/r1", "/callCatchUp/r1", "/callCatchUp/r1/live", "/callSummary/r1", "/meetings"]
     {
-        off.client().get(target, Some(guest)).is_unauthorized(target);
+        off.client().get(target, Some(guest)).assert_unauthorized(target);
     }
-    off.client().get(&ticket, None).is_unauthorized("a ticket of a guest's");
+    off.client().get(&ticket, None).assert_unauthorized("a ticket of a guest's");
     let body = r#"{"role": "member", "room": "r1", "participantName": "Ann"}"#;
-    off.client().post_with("/proconfToken", guest, body).is_unauthorized("/proconfToken");
-    off.client().post_with("/auth/streamticket", guest, r#"{"room": "r1"}"#).is_unauthorized("/auth/streamticket");
+    off.client().post_with("/proconfToken", guest, body).assert_unauthorized("/proconfToken");
+    off.client().post_with("/auth/streamticket", guest, r#"{"room": "r1"}"#).assert_unauthorized("/auth/streamticket");
     assert_eq!(off.calls(), 0);
     // Users are none of this; and where guests are on, the token is as good as ever.
-    off.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
-    before.client().get("/callCatchUp/r1", Some(guest)).is_success_with(r#""r1""#);
+    off.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
+    before.client().get("/callCatchUp/r1", Some(guest)).assert_success(r#""r1""#);
 }

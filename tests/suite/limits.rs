@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
 use crate::support::client::{Connection, request};
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
@@ -11,15 +10,6 @@ use proconf_app_server::sandbox::Reply;
 /// A head must be there in five seconds; an end comes up to half a second late, and a busy machine is later still.
 const HEAD: std::ops::Range<Duration> = Duration::from_millis(4_500)..Duration::from_secs(7);
 const LOGIN: &str = "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
-
-/// Sends `piece` over and over until the connection ends; gives the answer, if there is one, and how long it took.
-fn drip(connection: &mut Connection, piece: &[u8]) -> (Option<Answer>, Duration) {
-    let started = Instant::now();
-    let answer = connection.read_while(|connection| connection.send(piece), Duration::from_millis(100));
-    // After an answer the connection ends too.
-    while connection.read_while(|connection| connection.send(piece), Duration::from_millis(100)).is_some() {}
-    (answer, started.elapsed())
-}
 
 #[test]
 fn a_head_that_does_not_come_ends_the_connection_the_first_one_and_any_later_one() {
@@ -40,7 +30,7 @@ fn a_head_that_does_not_come_ends_the_connection_the_first_one_and_any_later_one
                     assert_eq!(connection.ask(head).status, 200, "{of}");
                 }
                 connection.send(started.as_bytes());
-                let (answer, took) = drip(&mut connection, piece.as_bytes());
+                let (answer, took) = connection.drip(piece.as_bytes());
                 assert!(HEAD.contains(&took), "{of}: {took:?}");
                 assert!(answer.is_none_or(|answer| answer.status == 408), "{of}");
             });
@@ -67,7 +57,7 @@ fn a_body_that_does_not_come_is_cut_off_at_the_requests_time_however_it_drips() 
             scope.spawn(move || {
                 let mut connection = server.client().connect();
                 connection.send(head.as_bytes());
-                let (answer, took) = drip(&mut connection, piece.as_bytes());
+                let (answer, took) = connection.drip(piece.as_bytes());
                 assert_eq!(answer.map(|answer| answer.status), Some(status), "{of}");
                 assert!(took < Duration::from_millis(2_600), "{of}: {took:?}");
             });
@@ -144,7 +134,7 @@ fn head_over_the_limit_is_refused_at_once() {
         assert!(started.elapsed() < Duration::from_secs(2), "{of}");
     }
     let most = format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(16_000));
-    server.client().ask(most.as_bytes()).is_unauthorized("a long head that is allowed");
+    server.client().ask(most.as_bytes()).assert_unauthorized("a long head that is allowed");
 }
 
 #[test]
@@ -166,7 +156,7 @@ fn refused_body_behind_expect_is_never_a_request() {
         assert!(connection.read().is_none(), "what was not read must not become a request: {head}");
     }
     let odd = "GET /callConfig HTTP/1.1\r\nHost: t\r\nExpect: the-unexpected\r\n\r\n";
-    server.client().ask(odd.as_bytes()).is_unauthorized("an expectation that nobody knows");
+    server.client().ask(odd.as_bytes()).assert_unauthorized("an expectation that nobody knows");
 }
 
 #[test]
@@ -183,7 +173,7 @@ fn body_over_the_limit_is_refused_by_its_length_or_once_so_much_has_come() {
         let answer = connection.read().unwrap();
         // The time limit of a request is thirty seconds.
         assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
-        answer.is_error(413, "Payload too large", of);
+        answer.assert_error(413, "Payload too large", of);
         assert!(connection.read().is_none(), "{of}");
     }
     // As much as a body may have is waited for, and read.
@@ -282,12 +272,12 @@ fn more_requests_than_are_worked_on_at_once_get_503_before_any_work_and_waiting_
     }
     for target in ["/callConfig", "/nowhere", "/callCatchUp/r1"] {
         let answer = server.client().get(target, Some(&tokens::user()));
-        answer.is_error(503, "Service unavailable", target);
+        answer.assert_error(503, "Service unavailable", target);
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
     }
     assert_eq!(server.calls(), before + 1, "no work was done for them");
-    slow.read().unwrap().is_error(500, "Internal server error", "the one that was worked on");
+    slow.read().unwrap().assert_error(500, "Internal server error", "the one that was worked on");
     assert_eq!(server.client().get("/callConfig", Some(&tokens::user())).status, 200);
     drop(waiting);
 }
@@ -312,7 +302,7 @@ fn a_method_that_a_route_does_not_have_is_404_and_trace_never_echoes() {
                 continue;
             }
             let answer = connection.read().unwrap();
-            answer.is_error(404, "Not found", &format!("{} {path}", &method[..method.len().min(8)]));
+            answer.assert_error(404, "Not found", &format!("{} {path}", &method[..method.len().min(8)]));
             assert!(!answer.text().contains("seen"));
         }
     }

@@ -12,7 +12,7 @@ use crate::support::client::request;
 use crate::support::events::{Event, Events};
 use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
-use crate::support::{SandboxOnAThread, TestServer, tokens};
+use crate::support::{SandboxServer, TestServer, tokens};
 
 /// Polls that a test can wait for.
 const OFTEN: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "100ms");
@@ -246,15 +246,15 @@ fn who_may_watch_is_who_may_read() {
     let server = TestServer::with(&[OFTEN]);
     let client = server.client();
     let live = "/callCatchUp/r1/live";
-    client.get(live, None).is_unauthorized("nobody");
-    client.get(live, Some("forged")).is_unauthorized("a forged token");
-    client.get(live, Some(&tokens::guest("r2"))).is_error(403, "Forbidden", "a guest of another room");
-    client.get("/callCatchUp/live/live", Some(&tokens::guest("r2"))).is_error(403, "Forbidden", "a room called live");
-    client.get("/callCatchUp/%2e%2e/live", Some(&tokens::user())).is_error(400, "Room name is not valid.", "no room");
+    client.get(live, None).assert_unauthorized("nobody");
+    client.get(live, Some("forged")).assert_unauthorized("a forged token");
+    client.get(live, Some(&tokens::guest("r2"))).assert_error(403, "Forbidden", "a guest of another room");
+    client.get("/callCatchUp/live/live", Some(&tokens::guest("r2"))).assert_error(403, "Forbidden", "a room called live");
+    client.get("/callCatchUp/%2e%2e/live", Some(&tokens::user())).assert_error(400, "Room name is not valid.", "no room");
     let differ = "The room in the path and roomName in the query differ.";
-    client.get("/callCatchUp/r1/live?roomName=r2", Some(&tokens::user())).is_error(400, differ, "two rooms");
-    client.get("/callCatchUp//live", Some(&tokens::user())).is_error(400, "Room name required in query param.", "none");
-    client.post_with(live, &tokens::user(), "{}").is_error(404, "Not found", "another method");
+    client.get("/callCatchUp/r1/live?roomName=r2", Some(&tokens::user())).assert_error(400, differ, "two rooms");
+    client.get("/callCatchUp//live", Some(&tokens::user())).assert_error(400, "Room name required in query param.", "none");
+    client.post_with(live, &tokens::user(), "{}").assert_error(404, "Not found", "another method");
     assert_eq!(server.calls(), 0);
     assert_eq!(catch_up(&mut Events::of(server.address, "r1", &tokens::guest("r1"))).0, success("\"r1\""));
     assert_eq!(catch_up(&mut watch(&server, "live")).0, success("\"live\""));
@@ -262,13 +262,8 @@ fn who_may_watch_is_who_may_read() {
 
 #[test]
 fn a_revoked_session_and_a_token_that_expires_end_the_stream() {
-    let server = TestServer::with(&[OFTEN]);
-    server.add_user("ann@example.com", "correct horse battery 🐎");
-    let log_in = || {
-        let body = json!({"email": "ann@example.com", "password": "correct horse battery 🐎"}).to_string();
-        server.client().post("/auth/login", &body).data()
-    };
-    let (one, two) = (log_in(), log_in());
+    let server = TestServer::with_account(&[OFTEN]);
+    let (one, two) = (server.log_in().data(), server.log_in().data());
     let replica = server.replica(&[OFTEN]);
     let open = |server: &TestServer, login: &serde_json::Value| {
         let mut events = Events::of(server.address, "r1", login["token"].as_str().unwrap());
@@ -277,13 +272,13 @@ fn a_revoked_session_and_a_token_that_expires_end_the_stream() {
     };
     let (mut here, mut elsewhere, mut other) = (open(&server, &one), open(&replica, &one), open(&server, &two));
     let started = Instant::now();
-    server.client().post("/auth/logout", &json!({"refreshToken": one["refreshToken"]}).to_string()).is_success_with("null");
+    server.client().post("/auth/logout", &json!({"refreshToken": one["refreshToken"]}).to_string()).assert_success("null");
     assert_eq!((here.next(), elsewhere.next()), (None, None));
     assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
     server.script.catch_up("r1", Reply::data("\"new\""));
     assert_eq!(catch_up(&mut other).0, success("\"new\""), "the other session's goes on");
     let started = Instant::now();
-    server.clock.put_forward(Duration::from_hours(1));
+    server.clock.advance(Duration::from_hours(1));
     assert_eq!(other.next(), None);
     assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
 }
@@ -407,11 +402,9 @@ fn read_slowly(mut stream: &TcpStream, rate: usize, is_revoked: &AtomicBool) -> 
 
 #[test]
 fn slow_reader_gets_no_more_than_is_buffered_once_its_session_is_revoked() {
-    let server = TestServer::with(&[OFTEN]);
-    server.add_user("ann@example.com", "correct horse battery 🐎");
+    let server = TestServer::with_account(&[OFTEN]);
     let replica = server.replica(&[OFTEN]);
-    let body = json!({"email": "ann@example.com", "password": "correct horse battery 🐎"}).to_string();
-    let login = server.client().post("/auth/login", &body).data();
+    let login = server.log_in().data();
     let long = format!("\"{}\"", "x".repeat(3 << 20));
     let slow: Vec<TcpStream> = [&server, &replica]
         .into_iter()
@@ -430,7 +423,7 @@ fn slow_reader_gets_no_more_than_is_buffered_once_its_session_is_revoked() {
         server
             .client()
             .post("/auth/logout", &json!({"refreshToken": login["refreshToken"]}).to_string())
-            .is_success_with("null");
+            .assert_success("null");
         std::thread::park_timeout(HERE);
         is_revoked.store(true, Ordering::SeqCst);
         for reader in readers {
@@ -452,7 +445,7 @@ fn a_stream_is_no_request_that_is_stuck() {
     for events in &mut watching {
         assert_eq!(catch_up(events).0, success("\"new\""));
     }
-    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with("\"new\"");
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success("\"new\"");
 }
 
 #[test]
@@ -492,7 +485,7 @@ fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
 #[test]
 fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
     let script = proconf_app_server::sandbox::Script::echo();
-    let sandbox = SandboxOnAThread::start(script.clone());
+    let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "50ms"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data("0"));
     let mut quick = Events::of(server.address, "r1", &tokens::user());
@@ -515,7 +508,7 @@ fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
 #[test]
 fn slow_readers_hold_no_copies_of_a_large_event() {
     let script = proconf_app_server::sandbox::Script::echo();
-    let sandbox = SandboxOnAThread::start(script.clone());
+    let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "1h"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
     catch_up(&mut Events::of(server.address, "r1", &tokens::user()));

@@ -2,22 +2,18 @@
 
 use argon2::password_hash::PasswordHasher as _;
 
-use crate::support::TestServer;
 use crate::support::client::Connection;
+use crate::support::{EMAIL, PASSWORD, TestServer};
 use serde_json::json;
-
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "correct horse battery 🐎";
 
 fn body(email: &str, password: &str) -> String {
     json!({"email": email, "password": password}).to_string()
 }
 
 #[test]
-fn the_right_password_starts_a_session_and_its_token_opens_every_room() {
-    let server = TestServer::with(&[("APP_AUTH__TOKEN_TTL", "10m")]);
-    server.add_user(EMAIL, PASSWORD);
-    let answer = server.client().post("/auth/login", &body(" Ann@Example.COM ", PASSWORD));
+fn right_password_returns_a_token_for_every_room() {
+    let server = TestServer::with_account(&[("APP_AUTH__TOKEN_TTL", "10m")]);
+    let answer = server.client().log_in(" Ann@Example.COM ", PASSWORD);
     let data = answer.data();
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!((&data["tokenType"], &data["expiresIn"]), (&"Bearer".into(), &600.into()));
@@ -27,27 +23,24 @@ fn the_right_password_starts_a_session_and_its_token_opens_every_room() {
     assert_eq!(data.as_object().unwrap().len(), 5);
     let token = data["token"].as_str().unwrap();
     for room in ["r1", "r2"] {
-        server.client().get(&format!("/callCatchUp/{room}"), Some(token)).is_success_with(&format!("{room:?}"));
+        server.client().get(&format!("/callCatchUp/{room}"), Some(token)).assert_success(&format!("{room:?}"));
     }
     let refresh_token = data["refreshToken"].as_str().unwrap();
-    server.client().get("/callCatchUp/r1", Some(refresh_token)).is_unauthorized("a refresh token is no access token");
+    server.client().get("/callCatchUp/r1", Some(refresh_token)).assert_unauthorized("a refresh token is no access token");
 }
 
 #[test]
-fn two_logins_share_no_token() {
-    let server = TestServer::start();
-    server.add_user(EMAIL, PASSWORD);
-    let log_in = || server.client().post("/auth/login", &body(EMAIL, PASSWORD)).data();
-    let (one, two) = (log_in(), log_in());
+fn logins_share_no_token() {
+    let server = TestServer::with_account(&[]);
+    let (one, two) = (server.log_in().data(), server.log_in().data());
     assert_ne!(one["token"], two["token"]);
     assert_ne!(one["refreshToken"], two["refreshToken"]);
     assert_eq!(one["user"], two["user"]);
 }
 
 #[test]
-fn a_hash_made_with_less_work_is_renewed_by_the_next_login_and_every_login_meanwhile_goes_well() {
-    let server = TestServer::start();
-    server.add_user(EMAIL, PASSWORD);
+fn weak_hash_is_replaced_by_the_next_login() {
+    let server = TestServer::with_account(&[]);
     let weak = argon2::Argon2::new(
         argon2::Algorithm::Argon2id,
         argon2::Version::V0x13,
@@ -55,23 +48,22 @@ fn a_hash_made_with_less_work_is_renewed_by_the_next_login_and_every_login_meanw
     );
     let weak = weak.hash_password(PASSWORD.as_bytes()).unwrap().to_string();
     server.set_password_hash(&weak);
-    server.client().post("/auth/login", &body(EMAIL, "wrong")).is_unauthorized("wrong");
-    assert_eq!(server.password_hash(), weak, "a wrong password renews nothing");
+    server.client().log_in(EMAIL, "wrong").assert_unauthorized("wrong");
+    assert_eq!(server.password_hash(), weak, "a wrong password replaces nothing");
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| server.client().post("/auth/login", &body(EMAIL, PASSWORD)).data());
+            scope.spawn(|| server.log_in().data());
         }
     });
     let renewed = server.password_hash();
     assert!(renewed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{renewed}");
-    server.client().post("/auth/login", &body(EMAIL, PASSWORD)).data();
+    server.log_in().data();
     assert_eq!(server.password_hash(), renewed, "once");
 }
 
 #[test]
-fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
-    let server = TestServer::start();
-    server.add_user(EMAIL, PASSWORD);
+fn unknown_account_and_wrong_password_get_the_same_response() {
+    let server = TestServer::with_account(&[]);
     let answers = [
         (EMAIL, "wrong"),
         (EMAIL, &PASSWORD[1..]),
@@ -82,8 +74,8 @@ fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
         ("' OR 1=1 --", "wrong"),
     ]
     .map(|(email, password)| {
-        let answer = server.client().post("/auth/login", &body(email, password));
-        answer.is_unauthorized(email);
+        let answer = server.client().log_in(email, password);
+        answer.assert_unauthorized(email);
         let names: Vec<String> = answer.headers.iter().map(|(name, _)| name.clone()).collect();
         let mut names = names;
         names.sort();
@@ -93,7 +85,7 @@ fn an_unknown_account_and_a_wrong_password_get_the_same_answer() {
 }
 
 #[test]
-fn malformed_input_is_400_with_a_sentence_that_names_the_field() {
+fn malformed_input_is_400_and_names_the_field() {
     let server = TestServer::start();
     let not_an_object = "The body must be one JSON object with each member once.";
     for (sent, message) in [
@@ -119,16 +111,15 @@ fn malformed_input_is_400_with_a_sentence_that_names_the_field() {
         (&body("a@b", &"x".repeat(1025)), "password is longer than 1024 bytes."),
         (&body(&"x".repeat(255), "x"), "email is longer than 254 bytes."),
     ] {
-        server.client().post("/auth/login", sent).is_error(400, message, sent);
+        server.client().post("/auth/login", sent).assert_error(400, message, sent);
     }
     let bad_utf8 = server.client().post_as("/auth/login", "Content-Type: application/json\r\n", b"{\"email\":\"\xff\"}");
-    bad_utf8.is_error(400, not_an_object, "bad UTF-8");
+    bad_utf8.assert_error(400, not_an_object, "bad UTF-8");
 }
 
 #[test]
-fn only_json_is_accepted() {
-    let server = TestServer::start();
-    server.add_user(EMAIL, PASSWORD);
+fn other_content_types_are_rejected() {
+    let server = TestServer::with_account(&[]);
     let sent = body(EMAIL, PASSWORD);
     for headers in [
         "",
@@ -139,7 +130,7 @@ fn only_json_is_accepted() {
         "Content-Type: application/json\r\nContent-Type: text/plain\r\n",
     ] {
         let answer = server.client().post_as("/auth/login", headers, sent.as_bytes());
-        answer.is_error(400, "Content-Type must be application/json.", headers);
+        answer.assert_error(400, "Content-Type must be application/json.", headers);
     }
     for headers in ["Content-Type: application/json; charset=utf-8\r\n", "content-type: Application/JSON\r\n"] {
         server.client().post_as("/auth/login", headers, sent.as_bytes()).data();
@@ -147,13 +138,13 @@ fn only_json_is_accepted() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_413_and_the_connection_ends() {
+fn body_over_the_limit_is_413_and_closes_the_connection() {
     let server = TestServer::start();
     let too_large = |request: &[u8]| {
         let mut connection: Connection = server.client().connect();
         connection.send(request);
-        connection.read().unwrap().is_error(413, "Payload too large", "over the limit");
-        assert!(connection.read().is_none(), "the rest is not read as a request");
+        connection.read().unwrap().assert_error(413, "Payload too large", "over the limit");
+        assert!(connection.read().is_none(), "the rest of the body must not be parsed as a request");
     };
     let head = "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
     too_large(format!("{head}Content-Length: 65537\r\n\r\n").as_bytes());
@@ -161,14 +152,4 @@ fn a_body_over_the_limit_is_413_and_the_connection_ends() {
     let chunk = "x".repeat(0x8000);
     let chunks = format!("8000\r\n{chunk}\r\n").repeat(3) + "0\r\n\r\n";
     too_large(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
-}
-
-#[test]
-fn a_body_that_does_not_come_is_cut_off() {
-    let server = TestServer::with(&[("APP_SERVER__REQUEST_TIMEOUT", "300ms")]);
-    let mut connection = server.client().connect();
-    connection
-        .send(b"POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
-    connection.read().unwrap().is_error(408, "Request timeout", "a stalled body");
-    assert!(connection.read().is_none());
 }

@@ -17,10 +17,7 @@ use crate::support::client::{Client, request};
 use crate::support::database::TestDatabase;
 use crate::support::events::Events;
 use crate::support::process::ServerProcess;
-use crate::support::{SECRET, SandboxOnAThread, tokens};
-
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "a password that is a canary";
+use crate::support::{EMAIL, PASSWORD, SECRET, SandboxServer, tokens};
 
 fn database_with_a_user() -> Arc<TestDatabase> {
     let database = Arc::new(TestDatabase::new());
@@ -31,12 +28,8 @@ fn database_with_a_user() -> Arc<TestDatabase> {
     database
 }
 
-fn log_in(client: Client, password: &str) -> crate::support::answer::Answer {
-    client.post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string())
-}
-
 /// A GET with header lines of one's own.
-fn get_with(client: Client, target: &str, headers: &str) -> crate::support::answer::Answer {
+fn get_with(client: Client, target: &str, headers: &str) -> crate::support::response::Response {
     client.ask(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
 }
 
@@ -51,7 +44,7 @@ fn lines_of(server: &ServerProcess, id: &str) -> Vec<Value> {
 
 #[test]
 fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     let user = format!("Authorization: Bearer {}\r\nX-Request-Id: one\r\n", tokens::user());
     get_with(server.client(), "/callCatchUp/r%201?token=canary", &user).data();
@@ -83,7 +76,7 @@ fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
 
 #[test]
 fn probes_that_go_well_are_no_news() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[("RUST_LOG", "info")]);
     for client in [server.client(), Client::new(server.management)] {
         client.get("/health/live", None).data();
@@ -98,7 +91,7 @@ fn probes_that_go_well_are_no_news() {
 fn a_client_that_leaves_before_its_answer_has_a_line_too() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
-    let sandbox = SandboxOnAThread::start(script);
+    let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "20s")]);
     let mut connection = server.client().connect();
     connection.send(&request("GET", b"/callCatchUp/slow", Some(&tokens::user())));
@@ -110,7 +103,7 @@ fn a_client_that_leaves_before_its_answer_has_a_line_too() {
 
 #[test]
 fn each_security_event_is_there_once_with_the_request_the_address_and_the_account() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")];
     let database = database_with_a_user();
     let mut server = ServerProcess::on(Arc::clone(&database), &sandbox.base_url, &settings);
@@ -125,21 +118,21 @@ fn each_security_event_is_there_once_with_the_request_the_address_and_the_accoun
     };
     let login = post("login", "/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).data();
     let (user, token, refresh) = (&login["user"]["id"], login["token"].as_str().unwrap(), &login["refreshToken"]);
-    post("failed", "/auth/login", &json!({"email": EMAIL, "password": "a wrong canary"})).is_unauthorized("wrong");
-    post("unknown", "/auth/login", &json!({"email": "no@example.com", "password": "wrong"})).is_unauthorized("unknown");
-    get("scope", "/callCatchUp/r2", &tokens::guest("r1")).is_error(403, "Forbidden", "another room");
-    get("refused", "/callConfig", "a forged canary").is_unauthorized("forged");
-    get_with(client, "/callConfig", "X-Request-Id: none\r\n").is_unauthorized("no token is no token refused");
-    post("logout", "/auth/logout", &json!({"refreshToken": refresh})).is_success_with("null");
-    post("again", "/auth/logout", &json!({"refreshToken": refresh})).is_success_with("null");
-    get("revoked", "/callConfig", token).is_unauthorized("revoked");
+    post("failed", "/auth/login", &json!({"email": EMAIL, "password": "a wrong canary"})).assert_unauthorized("wrong");
+    post("unknown", "/auth/login", &json!({"email": "no@example.com", "password": "wrong"})).assert_unauthorized("unknown");
+    get("scope", "/callCatchUp/r2", &tokens::guest("r1")).assert_error(403, "Forbidden", "another room");
+    get("refused", "/callConfig", "a forged canary").assert_unauthorized("forged");
+    get_with(client, "/callConfig", "X-Request-Id: none\r\n").assert_unauthorized("no token is no token refused");
+    post("logout", "/auth/logout", &json!({"refreshToken": refresh})).assert_success("null");
+    post("again", "/auth/logout", &json!({"refreshToken": refresh})).assert_success("null");
+    get("revoked", "/callConfig", token).assert_unauthorized("revoked");
     let refresh_with = |id: &str, token: &Value| post(id, "/auth/refresh", &json!({"refreshToken": token}));
-    refresh_with("unknown-refresh", &json!("no such canary")).is_unauthorized("no refresh token");
-    refresh_with("revoked-refresh", refresh).is_unauthorized("its session has ended");
+    refresh_with("unknown-refresh", &json!("no such canary")).assert_unauthorized("no refresh token");
+    refresh_with("revoked-refresh", refresh).assert_unauthorized("its session has ended");
     let spent = post("second", "/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).data();
     refresh_with("carried-on", &spent["refreshToken"]).data();
     a_minute_ago(&database, "spent_at");
-    refresh_with("reused", &spent["refreshToken"]).is_unauthorized("long after it was spent");
+    refresh_with("reused", &spent["refreshToken"]).assert_unauthorized("long after it was spent");
     while post("limited", "/auth/login", &json!({"email": EMAIL, "password": "wrong"})).status != 429 {}
     for (id, event, known) in [
         ("login", Some("login"), true),
@@ -193,7 +186,7 @@ fn a_minute_ago(database: &TestDatabase, column: &str) {
 
 #[test]
 fn nothing_that_a_client_sends_forges_a_line_or_makes_one_long() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     let (client, user) = (server.client(), tokens::user());
     let long = "x".repeat(7000);
@@ -233,7 +226,7 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
     script.catch_up("r1", Reply::data(&format!("{CATCH_UP:?}")));
     script.catch_up("bad", Reply::body(500, CATCH_UP));
     script.catch_up("odd", Reply::body(200, &format!("<html>{CATCH_UP}")));
-    let sandbox = SandboxOnAThread::start(script);
+    let sandbox = SandboxServer::start(script);
     let settings = [
         ("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer canary-of-admin-control"),
         ("APP_AUTH__PREVIOUS_JWT_SECRETS", "a canary: another secret of thirty-two bytes or more"),
@@ -260,11 +253,11 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
     for arguments in [["disable", "--email", "bo@example.com"], ["enable", "--email", "bo@example.com"]] {
         assert_eq!(command(&arguments, ""), "");
     }
-    let login = log_in(client, PASSWORD).data();
+    let login = client.log_in(EMAIL, PASSWORD).data();
     let (token, refresh) = (login["token"].as_str().unwrap().to_owned(), login["refreshToken"].as_str().unwrap().to_owned());
     let guest = client.get("/auth/joinmember?roomName=r1", None).data().as_str().unwrap().to_owned();
     let carried_on = client.post("/auth/refresh", &json!({"refreshToken": refresh}).to_string()).data();
-    log_in(client, "a wrong canary");
+    client.log_in(EMAIL, "a wrong canary");
     client.post("/auth/login", r#"{"password":"a malformed canary"#);
     let wanted = json!({"role": "member", "room": "r1", "participantName": "a canary's name"}).to_string();
     let issued = client.post_with("/proconfToken", &token, &wanted);
@@ -284,7 +277,7 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
         let mut events = Events::open(server.address, &target, &headers);
         assert!(events.next().unwrap().data.unwrap().contains(CATCH_UP));
     }
-    client.get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None).is_unauthorized("a ticket that was used");
+    client.get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None).assert_unauthorized("a ticket that was used");
     get_with(client, "/callConfig", "Authorization: Basic canary\r\nCookie: session=canary\r\n");
     client.get("/callConfig", Some("a forged canary"));
     client.post("/auth/logout", &json!({"refreshToken": carried_on["refreshToken"]}).to_string());
@@ -316,7 +309,7 @@ fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_
 
 #[test]
 fn lines_logged_right_before_exit_are_written() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     for _ in 0..5 {
         let mut server = ServerProcess::start(&sandbox.base_url, &[]);
         server.signal("INT");
@@ -393,7 +386,7 @@ impl Drop for Unread {
 
 #[test]
 fn when_nobody_reads_the_log_lines_are_dropped_and_counted_and_no_request_waits() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let database = TestDatabase::new();
     let mut server = Unread::start("", &sandbox.base_url, &database);
     let mut log = BufReader::new(server.child.stderr.take().unwrap());
@@ -415,7 +408,7 @@ fn when_nobody_reads_the_log_lines_are_dropped_and_counted_and_no_request_waits(
         assert!(Instant::now() < deadline, "no line is ever dropped");
     }
     for _ in 0..10 {
-        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
     assert!(longest < Duration::from_secs(5), "{longest:?} for fifty requests");
     assert_eq!(server.stop(), 0, "and it still ends when it is told to");
@@ -424,14 +417,14 @@ fn when_nobody_reads_the_log_lines_are_dropped_and_counted_and_no_request_waits(
 
 #[test]
 fn a_server_whose_standard_error_is_closed_serves_as_any_other() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let database = TestDatabase::new();
     let mut server = Unread::start("2>&-", &sandbox.base_url, &database);
     let mut nothing = String::new();
     server.child.stderr.take().unwrap().read_to_string(&mut nothing).unwrap();
     assert_eq!(nothing, "");
     for _ in 0..20 {
-        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
     assert_eq!(server.stop(), 0);
 
@@ -439,7 +432,7 @@ fn a_server_whose_standard_error_is_closed_serves_as_any_other() {
     let mut server = Unread::start("", &sandbox.base_url, &database);
     drop(server.child.stderr.take());
     while server.dropped() < 1.0 {
-        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
     assert_eq!(server.stop(), 0);
 }

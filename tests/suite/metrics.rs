@@ -11,7 +11,7 @@ use proconf_app_server::routes::TABLE;
 use proconf_app_server::sandbox::Reply;
 use serde_json::json;
 
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::{TestServer, tokens};
 
 const EMAIL: &str = "ann@example.com";
@@ -33,7 +33,7 @@ fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
 #[test]
 fn retry_is_made_once_and_counted() {
     // Each connection is closed without an answer to its second request.
-    let peer = Peer::serving(|mut stream, _| {
+    let peer = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(http("200 OK", "{\"error\":null,\"data\":{}}").as_bytes());
         read_head(&mut stream);
@@ -63,13 +63,13 @@ fn requests_are_counted_by_route_not_by_path() {
     let (user, guest) = (tokens::user(), tokens::guest("r1"));
     server.client().get("/callCatchUp/r1", Some(&user)).data();
     server.client().get("/callCatchUp?roomName=r1", Some(&guest)).data();
-    server.client().get("/callCatchUp/r2", Some(&guest)).is_error(403, "Forbidden", "another room");
-    server.client().get("/callCatchUp/r1", None).is_unauthorized("no token");
-    server.client().get("/callCatchUp/..", Some(&user)).is_error(400, "Room name is not valid.", "no room");
+    server.client().get("/callCatchUp/r2", Some(&guest)).assert_error(403, "Forbidden", "another room");
+    server.client().get("/callCatchUp/r1", None).assert_unauthorized("no token");
+    server.client().get("/callCatchUp/..", Some(&user)).assert_error(400, "Room name is not valid.", "no room");
     for canary in ["/canary-1", "/canary-2?canary=3", "/callCatchUp/canary/4"] {
-        server.client().get(canary, Some(&user)).is_error(404, "Not found", canary);
+        server.client().get(canary, Some(&user)).assert_error(404, "Not found", canary);
     }
-    server.client().post("/callConfig", "{}").is_error(404, "Not found", "a wrong method");
+    server.client().post("/callConfig", "{}").assert_error(404, "Not found", "a wrong method");
     let page = scrape(&server);
     let requests = |route: &str, method: &str, status: &str| {
         let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
@@ -151,7 +151,7 @@ fn stale_response_is_counted() {
     server.script.catch_up("r1", Reply::body(500, "{}"));
     let stale = "proconf_cache_stale_total{cache=\"call-catchup\"}";
     while value(&scrape(&server), stale) < 1.0 {
-        server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_success_with(r#""r1""#);
+        server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
 }
 
@@ -167,7 +167,7 @@ fn logins_and_refreshes_are_counted_by_outcome() {
         server.client().post("/auth/refresh", &json!({"refreshToken": token}).to_string()).status
     };
     assert_eq!((refresh(&token), refresh(&json!("unknown"))), (200, 401));
-    server.clock.put_forward(std::time::Duration::from_secs(20));
+    server.clock.advance(std::time::Duration::from_secs(20));
     assert_eq!(refresh(&token), 401);
     while log_in("wrong").status != 429 {}
     let page = scrape(&server);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::client::request;
-use crate::support::framing::are_whole_requests;
-use crate::support::peers::Peer;
+use crate::support::fake_upstream::FakeUpstream;
 use crate::support::process::ServerProcess;
+use crate::support::request_framing::are_whole_requests;
 
 /// The same in each run, so that what fails once fails again.
 const SEED: u64 = 0x5eed;
@@ -103,7 +103,7 @@ fn answers(server: &ServerProcess, bytes: &[u8]) -> String {
 
 #[test]
 fn mutated_request_is_answered_or_refused_in_time() {
-    let admin_control = Peer::canary();
+    let admin_control = FakeUpstream::canary();
     // Of each request the log has a line at least, and the test keeps them all.
     let all = std::env::var("TEST_MUTATIONS").map_or(ALL, |all| all.parse().expect("TEST_MUTATIONS is a number"));
     let log = if all > ALL { "error,proconf_app_server::app::server=info" } else { "trace" };

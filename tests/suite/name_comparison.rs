@@ -6,10 +6,10 @@ use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 
 use crate::room_names::{asked_everywhere, percent_encoded};
-use crate::support::answer::Answer;
 use crate::support::events::Events;
 use crate::support::redis::Redis;
 use crate::support::replicas::{Replicas, calls_of, get, wait_until_stored};
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 
 const JITSI: (&str, &str) = ("APP_ROOMS__NAMES", "jitsi");
@@ -24,7 +24,7 @@ const SPELLINGS: [(&str, &str); 4] = [("testRoom", "TESTROOM"), ("комната
 /// Other rooms in every mode, two each.
 const OTHERS: [(&str, &str); 4] = [("testRoom", "testRooms"), ("testRoom", "testRoom "), ("r1", "r1\u{200b}"), ("ı", "i")];
 
-fn asked(server: &TestServer, route: &str, room: &str, token: &str) -> Answer {
+fn asked(server: &TestServer, route: &str, room: &str, token: &str) -> Response {
     server.client().get(&format!("{route}/{}", percent_encoded(room)), Some(token))
 }
 
@@ -48,7 +48,7 @@ fn put_summary(server: &TestServer, room: &str) {
 }
 
 /// Asks for `one`, then, while Admin Control fails, for `other`, on each route that has a cache.
-fn asked_while_admin_control_fails(server: &TestServer, one: &str, other: &str) -> [Answer; 3] {
+fn asked_while_admin_control_fails(server: &TestServer, one: &str, other: &str) -> [Response; 3] {
     let endpoints = ["call-catchup", "sessions-status", "call-summary"];
     let routes = ["/callCatchUp", "/callStatus", "/callSummary"];
     put_summary(server, one);
@@ -67,10 +67,10 @@ fn asked_while_admin_control_fails(server: &TestServer, one: &str, other: &str) 
 #[track_caller]
 fn guest_is_kept_out(server: &TestServer, one: &str, other: &str) {
     for (place, answer) in asked_everywhere(server, other, &tokens::guest(one)) {
-        answer.is_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
+        answer.assert_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
     }
     let ticket = ticket(server, one, &tokens::user());
-    server.client().get(&live(other, &ticket), None).is_error(403, "Forbidden", "a ticket of another room");
+    server.client().get(&live(other, &ticket), None).assert_error(403, "Forbidden", "a ticket of another room");
     assert_eq!(server.calls(), 0);
 }
 
@@ -90,7 +90,7 @@ fn other_spelling_is_another_room_by_default() {
     for (one, other) in SPELLINGS {
         guest_is_kept_out(&server, one, other);
         let both = format!("/callCatchUp/{}?roomName={}", percent_encoded(one), percent_encoded(other));
-        server.client().get(&both, Some(&tokens::user())).is_error(
+        server.client().get(&both, Some(&tokens::user())).assert_error(
             400,
             "The room in the path and roomName in the query differ.",
             one,
@@ -98,7 +98,7 @@ fn other_spelling_is_another_room_by_default() {
     }
     for (one, other) in SPELLINGS {
         for answer in asked_while_admin_control_fails(&server, one, other) {
-            answer.is_error(500, "Internal server error", other);
+            answer.assert_error(500, "Internal server error", other);
         }
     }
 }
@@ -177,7 +177,7 @@ fn replicas_share_spellings_with_jitsi_only() {
     for (settings, calls) in [(&[][..], 2), (&[JITSI], 1)] {
         let redis = Redis::start();
         let replicas = Replicas::with(2, &redis.url(), settings);
-        get(replicas.client(0), "testRoom").is_success_with(r#""testRoom""#);
+        get(replicas.client(0), "testRoom").assert_success(r#""testRoom""#);
         wait_until_stored(&redis, 1);
         assert_eq!(get(replicas.client(1), "TESTROOM").status, 200);
         assert_eq!(replicas.calls(), calls);
@@ -189,9 +189,9 @@ fn replicas_with_different_modes_share_nothing() {
     let redis = Redis::start();
     let exact = Replicas::with(1, &redis.url(), &[]);
     let jitsi = Replicas::with(1, &redis.url(), &[JITSI, ("APP_ADMIN_CONTROL__BASE_URL", &exact.sandbox.base_url)]);
-    get(jitsi.client(0), "TESTROOM").is_success_with(r#""TESTROOM""#);
+    get(jitsi.client(0), "TESTROOM").assert_success(r#""TESTROOM""#);
     wait_until_stored(&redis, 1);
-    get(exact.client(0), "testroom").is_success_with(r#""testroom""#);
+    get(exact.client(0), "testroom").assert_success(r#""testroom""#);
     assert_eq!(calls_of(&exact.script), 2);
 }
 
@@ -216,11 +216,11 @@ fn summary_record_is_matched_in_any_spelling_in_both_modes() {
             ("testroom", "_17/s.txt"),
             ("", "testroom_17/s.txt"),
         ] {
-            record(room_name, file_url).is_error(500, "Internal server error", &format!("{room_name:?} {file_url}"));
+            record(room_name, file_url).assert_error(500, "Internal server error", &format!("{room_name:?} {file_url}"));
         }
         assert_eq!(record("testroom", "testroom_17/s.txt").data(), "lower case");
         assert_eq!(record("TESTROOM", "testroom_17/s.txt").data(), "lower case");
         assert_eq!(record("testroom", "TESTROOM_17/s.txt").data(), "upper case", "the key is read unfolded");
-        record("testroom", "TestRoom_17/s.txt").is_error(404, "Not found", "the key is read unfolded");
+        record("testroom", "TestRoom_17/s.txt").assert_error(404, "Not found", "the key is read unfolded");
     }
 }

@@ -99,8 +99,8 @@ fn docs_page_loads_only_its_own_files() {
         // Kept for ever, because what it is made of is in its address: without that, or with another one, there is nothing.
         assert_eq!(file.header("cache-control"), Some("public, max-age=31536000, immutable"), "{url}");
         for other in [url.replace(edition, "x"), url.replace(&format!("{edition}/"), ""), url.replace(edition, "..")] {
-            server.client().get(&other, None).is_error(404, "Not found", &other);
+            server.client().get(&other, None).assert_error(404, "Not found", &other);
         }
     }
-    server.client().get(&format!("/{folder}nothing.js"), None).is_error(404, "Not found", "a file that is not there");
+    server.client().get(&format!("/{folder}nothing.js"), None).assert_error(404, "Not found", "a file that is not there");
 }

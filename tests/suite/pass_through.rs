@@ -35,7 +35,7 @@ fn data_is_passed_through_byte_for_byte() {
             r#"{"a":1,"a":2}"#,
         ] {
             server.script.set(endpoint, room, Reply::data(data));
-            server.client().get(target, Some(&tokens::user())).is_success_with(data);
+            server.client().get(target, Some(&tokens::user())).assert_success(data);
         }
     }
 }
@@ -51,7 +51,7 @@ fn failures_are_mapped_to_the_envelope() {
             (Reply::body(200, r#"{"data":"the inside"}"#), 500, "Internal server error"),
         ] {
             server.script.set(endpoint, room, reply);
-            server.client().get(target, Some(&tokens::user())).is_error(status, message, target);
+            server.client().get(target, Some(&tokens::user())).assert_error(status, message, target);
         }
     }
 }
@@ -65,7 +65,7 @@ fn guest_reads_configuration_and_its_own_status_only() {
     }
     assert_eq!(server.calls(), 3);
     for target in ["/callStatus?roomName=r2", "/callStatus/R1", "/callStatus/r1%20", "/meetings", "/meetings?roomName=r1"] {
-        server.client().get(target, Some(&guest)).is_error(403, "Forbidden", target);
+        server.client().get(target, Some(&guest)).assert_error(403, "Forbidden", target);
     }
     assert_eq!(server.calls(), 3);
 }
@@ -75,12 +75,12 @@ fn status_without_a_valid_room_is_400() {
     let server = TestServer::start();
     let user = tokens::user();
     for target in ["/callStatus", "/callStatus/", "/callStatus?roomName=", "/callStatus/%20"] {
-        server.client().get(target, Some(&user)).is_error(400, "Room name required in query param.", target);
+        server.client().get(target, Some(&user)).assert_error(400, "Room name required in query param.", target);
     }
     for target in
         ["/callStatus?roomName=..", "/callStatus/%2e%2e%2fconfiguration", "/callStatus/%252e", "/callStatus/a%0d%0ab"]
     {
-        server.client().get(target, Some(&user)).is_error(400, "Room name is not valid.", target);
+        server.client().get(target, Some(&user)).assert_error(400, "Room name is not valid.", target);
     }
     assert_eq!(server.calls(), 0);
 }
@@ -88,12 +88,12 @@ fn status_without_a_valid_room_is_400() {
 #[test]
 fn hanging_endpoint_uses_no_permit_of_another() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "2")]);
-    let slow = server.askers_of_rooms_that_hang(2);
-    server.client().get("/callCatchUp/r1", Some(&tokens::user())).is_error(503, "Service unavailable", "the third");
+    let slow = server.start_hanging_requests(2);
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_error(503, "Service unavailable", "the third");
     for (target, ..) in ROUTES {
         server.client().get(target, Some(&tokens::user())).data();
     }
     for slow in slow {
-        slow.join().unwrap().is_error(500, "Internal server error", "timed out");
+        slow.join().unwrap().assert_error(500, "Internal server error", "timed out");
     }
 }

@@ -14,9 +14,9 @@ use tokio::runtime::Runtime;
 use crate::support::client::{Client, request};
 use crate::support::database::{Cluster, TestDatabase, on_postgres};
 use crate::support::process::ServerProcess;
-use crate::support::replicas::{metric, wait_until};
+use crate::support::replicas::metric;
 use crate::support::writers::{Told, Writer, nothing_is_lost};
-use crate::support::{SandboxOnAThread, TestClock, TestServer, full_size, tokens};
+use crate::support::{SandboxServer, TestClock, TestServer, full_size, tokens, wait_until};
 use proconf_app_server::sandbox::Script;
 
 const EMAIL: &str = "ann@example.com";
@@ -38,7 +38,7 @@ fn ask_without_a_database(client: Client, done: &AtomicBool) -> Vec<Duration> {
     let mut took = Vec::new();
     while !done.load(Ordering::SeqCst) {
         let started = Instant::now();
-        connection.ask(&request("GET", b"/callCatchUp/r1", Some(&user))).is_success_with(r#""r1""#);
+        connection.ask(&request("GET", b"/callCatchUp/r1", Some(&user))).assert_success(r#""r1""#);
         connection.ask(&request("GET", b"/auth/joinmember?roomName=r1", None)).data();
         took.push(started.elapsed() / 2);
     }
@@ -238,7 +238,7 @@ fn run(command: &str, url: &str, base_url: &str) -> (i32, String) {
 #[test]
 fn check_config_predicts_what_postgresql_would_refuse() {
     let cluster = Cluster::start();
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let url = cluster.new_database();
     cluster.sql(&url, "CREATE ROLE app LOGIN");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
@@ -327,7 +327,7 @@ fn client_reset_does_not_cancel_logout_or_reuse_detection() {
         let body = json!({"refreshToken": login["refreshToken"]}).to_string();
         if route == "/auth/refresh" {
             post(route, &json!({"refreshToken": login["refreshToken"]}));
-            server.clock.put_forward(Duration::from_secs(11));
+            server.clock.advance(Duration::from_secs(11));
         }
         let opens = || server.client().get("/callCatchUp/r1", Some(login["token"].as_str().unwrap())).status == 200;
         assert!(opens());
@@ -351,7 +351,7 @@ fn replica_frozen_in_a_transaction_delays_logins_elsewhere_by_seconds() {
     let cluster = Cluster::start();
     let url = cluster.new_database();
     let database = Arc::new(TestDatabase::at(url.clone()));
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let replica = TestServer::on(Arc::clone(&database), TestClock::default(), &[]);
     replica.add_user(EMAIL, PASSWORD);
     let freezes = ServerProcess::on(database, &sandbox.base_url, &[]);

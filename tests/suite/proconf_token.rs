@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::support::peers::{Peer, read_head};
+use crate::support::fake_upstream::{FakeUpstream, read_head};
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn user_gets_the_issued_token_for_each_role() {
     assert_eq!(sent, json!({"role": "owner", "room": "r 1", "participantName": "Ann 🎥"}));
     assert!(!format!("{asked:?}").contains(&tokens::user()));
     server.script.set("proconf-token", "", Reply::data(r#"{"any": 1e400}"#));
-    server.client().post_with("/proconfToken", &tokens::user(), &body("owner", "r1")).is_success_with(r#"{"any": 1e400}"#);
+    server.client().post_with("/proconfToken", &tokens::user(), &body("owner", "r1")).assert_success(r#"{"any": 1e400}"#);
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn guest_gets_a_token_for_its_room_and_guest_roles_only() {
         ("member", "r１"),
     ] {
         let answer = server.client().post_with("/proconfToken", &guest, &body(role, room));
-        answer.is_error(403, "Forbidden", &format!("{role} in {room}"));
+        answer.assert_error(403, "Forbidden", &format!("{role} in {room}"));
     }
-    server.client().post_with("/proconfToken", &tokens::user(), &body("admin", "r1")).is_error(
+    server.client().post_with("/proconfToken", &tokens::user(), &body("admin", "r1")).assert_error(
         403,
         "Forbidden",
         "a user's roles",
@@ -93,7 +93,7 @@ fn malformed_input_is_400_and_names_the_field() {
     ] {
         for token in [tokens::user(), tokens::guest("r1")] {
             let answer = server.client().post_with("/proconfToken", &token, &sent.to_string());
-            answer.is_error(400, message, &sent.to_string());
+            answer.assert_error(400, message, &sent.to_string());
         }
     }
     for twice in [
@@ -103,11 +103,11 @@ fn malformed_input_is_400_and_names_the_field() {
         r#"{"role":"member","role":"owner","room":"r1","participantName":"Ann"}"#,
     ] {
         let answer = server.client().post_with("/proconfToken", &tokens::guest("r1"), twice);
-        answer.is_error(400, "The body must be one JSON object with each member once.", twice);
+        answer.assert_error(400, "The body must be one JSON object with each member once.", twice);
     }
     let form = format!("Authorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\n", tokens::user());
     let answer = server.client().post_as("/proconfToken", &form, b"role=member&room=r1&participantName=Ann");
-    answer.is_error(400, "Content-Type must be application/json.", "a form");
+    answer.assert_error(400, "Content-Type must be application/json.", "a form");
     assert_eq!(server.calls(), 0);
 }
 
@@ -122,12 +122,12 @@ fn unknown_body_member_is_not_forwarded() {
 
 #[test]
 fn broken_post_is_not_retried() {
-    let breaks = Peer::serving(|mut stream, _| {
+    let breaks = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-");
     });
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &breaks.base_url())]);
     let answer = server.client().post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
-    answer.is_error(500, "Internal server error", "it may have been issued");
+    answer.assert_error(500, "Internal server error", "it may have been issued");
     assert_eq!(breaks.connections(), 1);
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use proconf_app_server::sandbox::Script;
 use serde_json::json;
 
-use crate::support::answer::Answer;
 use crate::support::nginx::{CLIENT_HEADER, NAME, Nginx, NginxConnection, parse_line};
 use crate::support::process::ServerProcess;
-use crate::support::{SandboxOnAThread, TestServer, tokens};
+use crate::support::response::Response;
+use crate::support::{SandboxServer, TestServer, tokens};
 
 /// What `deploy/nginx.conf` allows for one address.
 const STREAMS: usize = 500;
@@ -33,7 +33,7 @@ fn get(target: &str, client: &str, token: &str) -> Vec<u8> {
     request("GET", target.as_bytes(), &headers)
 }
 
-fn join(connection: &mut NginxConnection, client: &str) -> Answer {
+fn join(connection: &mut NginxConnection, client: &str) -> Response {
     let headers = format!("{CLIENT_HEADER}: {client}\r\n");
     connection.ask(&request("GET", b"/auth/joinmember?roomName=r1", &headers)).expect("an answer")
 }
@@ -144,7 +144,7 @@ fn nginx_sends_the_envelope_when_no_server_answers() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nginx = Nginx::with_tls(unused);
     let answer = nginx.connect().ask(&request("GET", b"/callConfig", "")).expect("an answer");
-    answer.is_error(503, "Service unavailable", "no server");
+    answer.assert_error(503, "Service unavailable", "no server");
     assert_eq!(answer.header("retry-after"), Some("1"));
     let line = parse_line(&nginx.stop()[0]);
     assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the log has the id: {line}");
@@ -167,7 +167,7 @@ fn streams_of_one_address_are_limited_and_catch_ups_are_not() {
         open.push(connection);
     }
     let refused = nginx.connect().ask(&stream(STREAMS, "192.0.2.1")).expect("an answer");
-    refused.is_error(429, "Too many requests", "one stream more");
+    refused.assert_error(429, "Too many requests", "one stream more");
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(nginx.connect().open(&stream(STREAMS, "192.0.2.2")).starts_with("HTTP/1.1 200 "), "another address");
     let mut reader = nginx.connect();
@@ -200,7 +200,7 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
         accepted += 1;
         assert!(accepted < 999, "there is no limit");
     };
-    refused.is_error(429, "Too many requests", "beyond the burst");
+    refused.assert_error(429, "Too many requests", "beyond the burst");
     assert_eq!(refused.header("retry-after"), Some("5"));
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap() + 1;
     let allowed = AUTH_BURST..=AUTH_BURST + 1 + AUTH_RATE * seconds;
@@ -221,7 +221,7 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
 
 #[test]
 fn clients_with_ports_have_separate_login_limits() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]);
     let log_in = |from: &str| {
         let headers = format!("Content-Type: application/json\r\nX-Forwarded-For: {from}\r\n");

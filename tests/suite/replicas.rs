@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
 
-use crate::support::balancer::Balancer;
 use crate::support::client::request;
 use crate::support::database::TestDatabase;
+use crate::support::load_balancer::LoadBalancer;
 use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
-use crate::support::replicas::{Replicas, WRITING, calls_of, get, metric, settings_of, wait_until, wait_until_stored};
-use crate::support::{SandboxOnAThread, TestClock, TestServer, tokens};
+use crate::support::replicas::{Replicas, WRITING, calls_of, get, metric, settings_of, wait_until_stored};
+use crate::support::{SandboxServer, TestClock, TestServer, tokens, wait_until};
 
 #[test]
 fn two_thousand_requests_over_three_replicas_cost_one_call() {
     let redis = Redis::start();
     let replicas = Replicas::start(3, &redis.url());
-    let balancer = Balancer::over(replicas.servers.iter().map(|server| server.address));
+    let balancer = LoadBalancer::over(replicas.servers.iter().map(|server| server.address));
     let user = tokens::user();
     let cost = |room: &str| {
         replicas.script.catch_up(room, Reply::data(r#""written""#).after(WRITING));
@@ -34,7 +34,7 @@ fn two_thousand_requests_over_three_replicas_cost_one_call() {
             })
             .collect();
         for connection in &mut connections {
-            connection.read().expect("an answer").is_success_with(r#""written""#);
+            connection.read().expect("an answer").assert_success(r#""written""#);
         }
         replicas.calls() - before
     };
@@ -50,7 +50,7 @@ fn response_of_one_replica_serves_the_others_with_age_and_etag() {
     std::thread::park_timeout(Duration::from_millis(1_100));
     for server in &replicas.servers[1..] {
         let answer = get(server.client(), "r1");
-        answer.is_success_with(r#""r1""#);
+        answer.assert_success(r#""r1""#);
         assert_eq!(answer.header("etag"), first.header("etag"));
         assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= 1, "{answer:?}");
     }
@@ -61,12 +61,12 @@ fn response_of_one_replica_serves_the_others_with_age_and_etag() {
 fn shared_response_is_authorised_by_each_replica() {
     let redis = Redis::start();
     let replicas = Replicas::start(2, &redis.url());
-    get(replicas.servers[0].client(), "r1").is_success_with(r#""r1""#);
+    get(replicas.servers[0].client(), "r1").assert_success(r#""r1""#);
     wait_until_stored(&redis, 1);
     let other = replicas.servers[1].client();
-    other.get("/callCatchUp/r1", Some(&tokens::guest("r2"))).is_error(403, "Forbidden", "a guest of another room");
-    other.get("/callCatchUp/r1", None).is_unauthorized("nobody");
-    other.get("/callCatchUp/r1", Some(&tokens::guest("r1"))).is_success_with(r#""r1""#);
+    other.get("/callCatchUp/r1", Some(&tokens::guest("r2"))).assert_error(403, "Forbidden", "a guest of another room");
+    other.get("/callCatchUp/r1", None).assert_unauthorized("nobody");
+    other.get("/callCatchUp/r1", Some(&tokens::guest("r1"))).assert_success(r#""r1""#);
     assert_eq!(replicas.calls(), 1);
 }
 
@@ -87,7 +87,7 @@ fn failure_is_shared_with_followers_and_404_removes_the_response() {
     };
     replicas.script.catch_up("r1", Reply::body(500, "x").after(WRITING));
     for answer in ask_both() {
-        answer.is_error(500, "Internal server error", "both waited");
+        answer.assert_error(500, "Internal server error", "both waited");
     }
     assert_eq!(replicas.calls(), 1);
     let of_both = |series: &str| replicas.servers.iter().map(|server| metric(server.operator(), series)).sum::<u64>();
@@ -98,7 +98,7 @@ fn failure_is_shared_with_followers_and_404_removes_the_response() {
     assert_eq!((reads("miss"), reads("shared")), (1, 1));
     replicas.script.catch_up("r1", Reply::data(r#""good""#).after(WRITING));
     for answer in ask_both() {
-        answer.is_success_with(r#""good""#);
+        answer.assert_success(r#""good""#);
     }
     assert_eq!(replicas.calls(), 2);
     assert_eq!((reads("miss"), reads("shared")), (2, 2));
@@ -106,7 +106,7 @@ fn failure_is_shared_with_followers_and_404_removes_the_response() {
     wait_until_stored(&redis, 1);
     replicas.script.catch_up("r1", Reply::not_found().after(WRITING));
     for answer in ask_both() {
-        answer.is_error(404, "Not found", "gone");
+        answer.assert_error(404, "Not found", "gone");
     }
     assert_eq!(replicas.calls(), 3);
     wait_until("it is dropped", || redis.keys("*:response").is_empty());
@@ -117,7 +117,7 @@ fn killed_leader_costs_one_more_call_within_the_deadline() {
     let redis = Redis::start();
     let script = Script::echo();
     script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
-    let sandbox = SandboxOnAThread::start(script.clone());
+    let sandbox = SandboxServer::start(script.clone());
     let database = Arc::new(TestDatabase::new());
     let (url, base_url) = (redis.url(), sandbox.base_url.clone());
     let start = || ServerProcess::on(Arc::clone(&database), &base_url, &settings_of(&base_url, &url));
@@ -133,7 +133,7 @@ fn killed_leader_costs_one_more_call_within_the_deadline() {
     }
     leader.kill();
     for connection in &mut waiting {
-        connection.read().expect("an answer").is_success_with(r#""written""#);
+        connection.read().expect("an answer").assert_success(r#""written""#);
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(calls_of(&script), 2);
@@ -144,7 +144,7 @@ fn leader_without_its_lease_stores_nothing() {
     let redis = Redis::start();
     let script = Script::echo();
     script.catch_up("r1", Reply::data(r#""old""#).after(Duration::from_millis(500)));
-    let sandbox = SandboxOnAThread::start(script.clone());
+    let sandbox = SandboxServer::start(script.clone());
     let database = Arc::new(TestDatabase::new());
     let (url, base_url) = (redis.url(), sandbox.base_url.clone());
     let start = || ServerProcess::on(Arc::clone(&database), &base_url, &settings_of(&base_url, &url));
@@ -154,10 +154,10 @@ fn leader_without_its_lease_stores_nothing() {
     wait_until("the leader calls", || calls_of(&script) == 1);
     leader.signal("STOP");
     script.catch_up("r1", Reply::data(r#""new""#));
-    get(other.client(), "r1").is_success_with(r#""new""#);
+    get(other.client(), "r1").assert_success(r#""new""#);
     leader.signal("CONT");
-    asked_the_leader.read().expect("an answer").is_success_with(r#""old""#);
-    get(third.client(), "r1").is_success_with(r#""new""#);
+    asked_the_leader.read().expect("an answer").assert_success(r#""old""#);
+    get(third.client(), "r1").assert_success(r#""new""#);
     assert_eq!(calls_of(&script), 2);
 }
 
@@ -168,8 +168,8 @@ fn redis_holds_no_room_name_no_token_and_no_permanent_key() {
     let big = format!("\"{}\"", "x".repeat(1_100_000));
     replicas.script.catch_up("big", Reply::data(&big));
     let token = tokens::guest("a-secret-room");
-    replicas.servers[0].client().get("/callCatchUp/a-secret-room", Some(&token)).is_success_with(r#""a-secret-room""#);
-    get(replicas.servers[0].client(), "big").is_success_with(&big);
+    replicas.servers[0].client().get("/callCatchUp/a-secret-room", Some(&token)).assert_success(r#""a-secret-room""#);
+    get(replicas.servers[0].client(), "big").assert_success(&big);
     wait_until_stored(&redis, 2);
     wait_until("the leases are given back", || redis.keys("*:lease").is_empty());
     for key in redis.keys("*") {
@@ -187,7 +187,7 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
     let replicas = Replicas::start(2, &redis.url());
     let (first, second) = (replicas.servers[0].client(), replicas.servers[1].client());
     for room in ["r1", "r2", "r3", "r4"] {
-        get(first, room).is_success_with(&format!("\"{room}\""));
+        get(first, room).assert_success(&format!("\"{room}\""));
     }
     wait_until_stored(&redis, 4);
     let keys = redis.keys("*:response");
@@ -203,7 +203,7 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
         };
     }
     for room in ["r1", "r2", "r3", "r4"] {
-        get(second, room).is_success_with(&format!("\"{room}\""));
+        get(second, room).assert_success(&format!("\"{room}\""));
     }
     // Another deployment on the same Redis: another issuer is another.
     let other = TestServer::on(
@@ -213,14 +213,14 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
     );
     let before = replicas.calls();
     let guest = other.client().get("/auth/joinmember?roomName=r1", None).data();
-    other.client().get("/callCatchUp/r1", Some(guest.as_str().unwrap())).is_success_with(r#""r1""#);
+    other.client().get("/callCatchUp/r1", Some(guest.as_str().unwrap())).assert_success(r#""r1""#);
     assert_eq!(replicas.calls(), before + 1);
 }
 
 #[test]
 fn rolling_restart_under_load_loses_no_request() {
     let redis = Redis::start();
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let database = Arc::new(TestDatabase::new());
     let (url, base_url) = (redis.url(), sandbox.base_url.clone());
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -231,7 +231,7 @@ fn rolling_restart_under_load_loses_no_request() {
         ServerProcess::on(Arc::clone(&database), &base_url, &[&settings_of(&base_url, &url)[..], &own].concat())
     };
     let mut servers = addresses.each_ref().map(|address| start(address));
-    let balancer = Balancer::over(servers.iter().map(|server| server.address));
+    let balancer = LoadBalancer::over(servers.iter().map(|server| server.address));
     let (done, client) = (AtomicBool::new(false), balancer.client());
     let answered: usize = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..8)
@@ -244,7 +244,7 @@ fn rolling_restart_under_load_loses_no_request() {
                         let room = format!("r{}", (asker + answered) % 20);
                         connection.send(&request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&user)));
                         let answer = connection.read().expect("no request is lost");
-                        answer.is_success_with(&format!("\"{room}\""));
+                        answer.assert_success(&format!("\"{room}\""));
                         answered += 1;
                         if answer.header("connection") == Some("close") {
                             connection = client.connect();

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::Reply;
 
-use crate::support::answer::Answer;
 use crate::support::client::request;
-use crate::support::peers::Peer;
+use crate::support::fake_upstream::FakeUpstream;
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 
 /// The cache as by default; the tests' own servers turn it off.
@@ -14,12 +14,12 @@ const ON: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "5s"), ("APP_CATCH_UP
 /// How long a catch-up takes to be written.
 const WRITING: Duration = Duration::from_millis(1_500);
 
-fn get(server: &TestServer, room: &str) -> Answer {
+fn get(server: &TestServer, room: &str) -> Response {
     server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
 /// Sends the same request on each of so many connections, then reads all the answers.
-fn ask_at_once(server: &TestServer, askers: usize, room: impl Fn(usize) -> String) -> Vec<Answer> {
+fn ask_at_once(server: &TestServer, askers: usize, room: impl Fn(usize) -> String) -> Vec<Response> {
     let user = tokens::user();
     let mut connections: Vec<_> = (0..askers).map(|_| server.client().connect()).collect();
     for (number, connection) in connections.iter_mut().enumerate() {
@@ -33,7 +33,7 @@ fn two_thousand_requests_of_one_room_cost_one_call() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
     for answer in ask_at_once(&server, 2_000, |_| "r1".to_owned()) {
-        answer.is_success_with(r#""written""#);
+        answer.assert_success(r#""written""#);
     }
     assert_eq!(server.calls(), 1);
 }
@@ -43,7 +43,7 @@ fn requests_of_a_hundred_rooms_cost_a_hundred_calls_and_never_mix() {
     let server = TestServer::with(&ON);
     let answers = ask_at_once(&server, 1_000, |number| format!("room{}", number % 100));
     for (number, answer) in answers.iter().enumerate() {
-        answer.is_success_with(&format!("\"room{}\"", number % 100));
+        answer.assert_success(&format!("\"room{}\"", number % 100));
     }
     assert_eq!(server.calls(), 100);
 }
@@ -64,7 +64,7 @@ fn reset_of_the_first_client_does_not_end_its_call() {
     }
     first.reset();
     for other in &mut others {
-        other.read().unwrap().is_success_with(r#""written""#);
+        other.read().unwrap().assert_success(r#""written""#);
     }
     assert_eq!(server.calls(), 1);
 }
@@ -74,18 +74,18 @@ fn failure_is_shared_by_waiting_requests_and_not_cached() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::body(500, "the inside").after(Duration::from_millis(500)));
     for answer in ask_at_once(&server, 200, |_| "r1".to_owned()) {
-        answer.is_error(500, "Internal server error", "all get it");
+        answer.assert_error(500, "Internal server error", "all get it");
     }
     assert_eq!(server.calls(), 1);
     server.script.catch_up("r1", Reply::data(r#""good""#));
-    get(&server, "r1").is_success_with(r#""good""#);
+    get(&server, "r1").assert_success(r#""good""#);
 }
 
 #[test]
 fn stale_response_is_served_after_a_failure_but_not_a_404() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
     server.script.catch_up("r1", Reply::data(r#""old""#));
-    get(&server, "r1").is_success_with(r#""old""#);
+    get(&server, "r1").assert_success(r#""old""#);
     std::thread::park_timeout(Duration::from_millis(1_100));
     for failure in [
         Reply::body(500, "x"),
@@ -96,13 +96,13 @@ fn stale_response_is_served_after_a_failure_but_not_a_404() {
     ] {
         server.script.catch_up("r1", failure);
         let answer = get(&server, "r1");
-        answer.is_success_with(r#""old""#);
+        answer.assert_success(r#""old""#);
         assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= 1);
     }
     server.script.catch_up("r1", Reply::not_found());
-    get(&server, "r1").is_error(404, "Not found", "gone");
+    get(&server, "r1").assert_error(404, "Not found", "gone");
     server.script.catch_up("r1", Reply::body(500, "x"));
-    get(&server, "r1").is_error(500, "Internal server error", "and forgotten");
+    get(&server, "r1").assert_error(500, "Internal server error", "and forgotten");
 }
 
 #[test]
@@ -115,16 +115,16 @@ fn cached_response_is_authorised_on_each_request() {
         );
         server.client().ask(line.as_bytes())
     };
-    ask(&tokens::guest("r2"), &etag).is_error(403, "Forbidden", "a guest of another room");
-    ask("forged", &etag).is_unauthorized("a forged token");
+    ask(&tokens::guest("r2"), &etag).assert_error(403, "Forbidden", "a guest of another room");
+    ask("forged", &etag).assert_unauthorized("a forged token");
     let gzip = etag.replace('"', "") + "-gzip";
-    ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).is_error(403, "Forbidden", "a guest, by way of a proxy");
+    ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).assert_error(403, "Forbidden", "a guest, by way of a proxy");
     for matching in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
         let known = ask(&tokens::guest("r1"), &matching);
         assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())), "{matching}");
     }
     for other in ["\"another\"", "\"a,*,b\"", ""] {
-        ask(&tokens::guest("r1"), other).is_success_with(r#""r1""#);
+        ask(&tokens::guest("r1"), other).assert_success(r#""r1""#);
     }
     assert_eq!(server.calls(), 1);
 }
@@ -187,29 +187,31 @@ fn cached_routes_send_age_and_etag_and_others_no_store() {
 
 #[test]
 fn open_circuit_fails_requests_at_once() {
-    let silent = Peer::serving(|mut stream, _| while crate::support::peers::read_head(&mut stream).is_some() {});
+    let silent =
+        FakeUpstream::serving(|mut stream, _| while crate::support::fake_upstream::read_head(&mut stream).is_some() {});
     let server =
         TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &silent.base_url()), ("APP_ADMIN_CONTROL__TIMEOUT", "200ms")]);
     for number in 0..5 {
-        get(&server, &format!("r{number}")).is_error(500, "Internal server error", "timed out");
+        get(&server, &format!("r{number}")).assert_error(500, "Internal server error", "timed out");
     }
     let started = Instant::now();
     for number in 0..100 {
-        get(&server, &format!("s{number}")).is_error(500, "Internal server error", "open");
+        get(&server, &format!("s{number}")).assert_error(500, "Internal server error", "open");
     }
     assert!(started.elapsed() < Duration::from_secs(5) && silent.connections() <= 10, "{}", silent.connections());
 }
 
 #[test]
 fn unreachable_admin_control_is_500_while_the_probe_takes_the_last_permit() {
-    let silent = Peer::serving(|mut stream, _| while crate::support::peers::read_head(&mut stream).is_some() {});
+    let silent =
+        FakeUpstream::serving(|mut stream, _| while crate::support::fake_upstream::read_head(&mut stream).is_some() {});
     let server = TestServer::with(&[
         ("APP_ADMIN_CONTROL__BASE_URL", &silent.base_url()),
         ("APP_ADMIN_CONTROL__TIMEOUT", "500ms"),
         ("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "1"),
     ]);
     for _ in 0..5 {
-        get(&server, "r1").is_error(500, "Internal server error", "timed out");
+        get(&server, "r1").assert_error(500, "Internal server error", "timed out");
     }
     std::thread::park_timeout(Duration::from_millis(1_100));
     std::thread::scope(|scope| {
@@ -217,8 +219,8 @@ fn unreachable_admin_control_is_500_while_the_probe_takes_the_last_permit() {
         while silent.connections() < 6 {
             std::thread::yield_now();
         }
-        get(&server, "r2").is_error(500, "Internal server error", "while it is probed");
-        probe.join().unwrap().is_error(500, "Internal server error", "the probe");
+        get(&server, "r2").assert_error(500, "Internal server error", "while it is probed");
+        probe.join().unwrap().assert_error(500, "Internal server error", "the probe");
     });
 }
 
@@ -227,7 +229,7 @@ fn failing_room_does_not_open_the_circuit() {
     let server = TestServer::start();
     server.script.catch_up("poison", Reply::body(500, "x"));
     for number in 0..50 {
-        get(&server, "poison").is_error(500, "Internal server error", "poison");
-        get(&server, &format!("r{number}")).is_success_with(&format!("\"r{number}\""));
+        get(&server, "poison").assert_error(500, "Internal server error", "poison");
+        get(&server, &format!("r{number}")).assert_success(&format!("\"r{number}\""));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The judge here (`judge`) is written from the contract alone and shares nothing with the server's own decoder.
 
-use crate::support::answer::Answer;
 use crate::support::client::{Connection, request};
+use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -229,7 +229,7 @@ const ACCEPTED: &[(&str, &str)] = &[
 
 /// What one request came to.
 struct Outcome {
-    answer: Answer,
+    answer: Response,
     targets: Vec<String>,
 }
 
@@ -349,7 +349,7 @@ fn hostile_name_is_refused_without_a_call() {
             assert!(outcome.targets.is_empty(), "{raw}: {:?}", outcome.targets);
             assert!(matches!(outcome.answer.status, 400 | 404), "{raw}: {:?}", outcome.answer);
             if !raw.contains('/') {
-                outcome.answer.is_error(400, "Room name is not valid.", raw);
+                outcome.answer.assert_error(400, "Room name is not valid.", raw);
             }
         }
     }
@@ -365,7 +365,7 @@ pub fn percent_encoded(name: &str) -> String {
 }
 
 /// Each place where a room is taken, asked for `room` with `token`.
-pub fn asked_everywhere(server: &TestServer, room: &str, token: &str) -> Vec<(String, Answer)> {
+pub fn asked_everywhere(server: &TestServer, room: &str, token: &str) -> Vec<(String, Response)> {
     let raw = percent_encoded(room);
     let routes = ["/callCatchUp", "/callStatus", "/callSummary"];
     let gets = routes.iter().flat_map(|route| [format!("{route}/{raw}"), format!("{route}?roomName={raw}")]);
@@ -381,10 +381,10 @@ fn forbidden_name_is_400_on_every_route_with_a_room() {
     let server = TestServer::start();
     for room in FORBIDDEN {
         for (place, answer) in asked_everywhere(&server, room, &tokens::user()) {
-            answer.is_error(400, "Room name is not valid.", &format!("{room:?} at {place}"));
+            answer.assert_error(400, "Room name is not valid.", &format!("{room:?} at {place}"));
         }
         let answer = server.client().get(&format!("/auth/joinmember?roomName={}", percent_encoded(room)), None);
-        answer.is_error(400, "Room name is not valid.", &format!("{room:?} for a guest"));
+        answer.assert_error(400, "Room name is not valid.", &format!("{room:?} for a guest"));
     }
     assert_eq!(server.calls(), 0);
 }
@@ -395,7 +395,7 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
     for room in FORBIDDEN {
         for asked in [room, "r1"] {
             for (place, answer) in asked_everywhere(&server, asked, &tokens::guest(room)) {
-                answer.is_unauthorized(&format!("a guest of {room:?} at {place}"));
+                answer.assert_unauthorized(&format!("a guest of {room:?} at {place}"));
             }
         }
         let mut claims = tokens::guest_claims(room);
@@ -404,7 +404,7 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
         claims["until"] = claims["exp"].clone();
         let ticket = tokens::signed(tokens::HEADER, &claims.to_string());
         let answer = server.client().get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None);
-        answer.is_unauthorized(&format!("a ticket of {room:?}"));
+        answer.assert_unauthorized(&format!("a ticket of {room:?}"));
     }
     assert_eq!(server.calls(), 0);
 }
@@ -455,7 +455,7 @@ fn name_over_255_decoded_bytes_is_400() {
     // As long as a request line may be.
     for raw in ["a".repeat(256), "%C3%A9".repeat(128), "a".repeat(8_000), "%61".repeat(2_600), "%25".repeat(2_600)] {
         for outcome in [asker.in_path(raw.as_bytes()), asker.in_query(raw.as_bytes())] {
-            outcome.answer.is_error(400, "Room name is not valid.", "too long");
+            outcome.answer.assert_error(400, "Room name is not valid.", "too long");
             assert!(outcome.targets.is_empty());
         }
     }
@@ -500,7 +500,7 @@ fn raw_bytes_in_a_url_are_refused_or_taken_literally() {
 fn hostile_name_without_a_token_is_401() {
     let server = TestServer::start();
     for raw in REFUSED.iter().filter(|raw| !raw.contains('/')) {
-        server.client().get(&format!("/callCatchUp/{raw}"), None).is_unauthorized(raw);
+        server.client().get(&format!("/callCatchUp/{raw}"), None).assert_unauthorized(raw);
     }
     assert_eq!(server.calls(), 0);
 }

@@ -2,27 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
 use crate::support::client::Client;
-use crate::support::{SandboxOnAThread, TestServer, tokens};
+use crate::support::response::Response;
+use crate::support::{SandboxServer, TestServer, tokens};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::sandbox::Script;
 use serde_json::{Value, json};
 
 /// A sandbox with the sample rooms, and a server before it.
 struct Pair {
-    sandbox: SandboxOnAThread,
+    sandbox: SandboxServer,
     server: TestServer,
 }
 
 impl Pair {
     fn start() -> Self {
-        let sandbox = SandboxOnAThread::start(Script::samples(Clock::system()));
+        let sandbox = SandboxServer::start(Script::samples(Clock::system()));
         let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &sandbox.base_url)]);
         Self { sandbox, server }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+    fn ask(&self, method: &str, path: &str, body: &str) -> Response {
         let request =
             format!("{method} /sandbox{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         Client::new(self.sandbox.address).ask(request.as_bytes())
@@ -40,7 +40,7 @@ impl Pair {
         (answer.status, failure["error"]["message"].as_str().unwrap().to_owned())
     }
 
-    fn catch_up(&self, room: &str) -> Answer {
+    fn catch_up(&self, room: &str) -> Response {
         self.server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
     }
 }
@@ -49,10 +49,10 @@ impl Pair {
 fn configured_value_is_served_for_that_room_only() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": {"n": 1.00, "b": [], "a": null}}"#);
-    pair.catch_up("testRoom").is_success_with(r#"{"n": 1.00, "b": [], "a": null}"#);
-    pair.catch_up("quietRoom").is_success_with("\"\"");
+    pair.catch_up("testRoom").assert_success(r#"{"n": 1.00, "b": [], "a": null}"#);
+    pair.catch_up("quietRoom").assert_success("\"\"");
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": null}"#);
-    pair.catch_up("testRoom").is_success_with("null");
+    pair.catch_up("testRoom").assert_success("null");
     pair.control("DELETE", "/replies/call-catchup/testRoom", "");
     assert!(pair.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened the call"));
 }
@@ -67,7 +67,7 @@ fn reply_over_the_documented_size_is_413() {
         assert_eq!(read.data().as_str().map(str::len), Some(kilobytes * 1024));
     }
     pair.control("PUT", "/replies/call-catchup/tooLarge", &set(5 * 1024 * 1024));
-    pair.catch_up("tooLarge").is_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
+    pair.catch_up("tooLarge").assert_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
     let refused = pair.refused("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
     assert_eq!(refused, (413, "A reply of at most 8 MiB is taken.".to_owned()));
     let guide = include_str!("../../docs/QA.md");
@@ -79,13 +79,13 @@ fn reply_for_one_room_overrides_the_reply_for_all_rooms() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup", r#"{"data": "any"}"#);
     pair.control("PUT", "/replies/call-catchup/a%20room%20%F0%9F%8E%A5", r#"{"data": "that one"}"#);
-    pair.catch_up("nowhere").is_success_with("\"any\"");
-    pair.catch_up("a%20room%20%F0%9F%8E%A5").is_success_with("\"that one\"");
+    pair.catch_up("nowhere").assert_success("\"any\"");
+    pair.catch_up("a%20room%20%F0%9F%8E%A5").assert_success("\"that one\"");
     let set = pair.control("GET", "/replies", "");
     assert_eq!(set.as_array().unwrap().len(), 2);
     assert_eq!((&set[1]["room"], &set[1]["status"]), (&json!("a room 🎥"), &json!(200)));
     pair.control("DELETE", "/replies", "");
-    pair.catch_up("nowhere").is_error(404, "Not found", "as usual again");
+    pair.catch_up("nowhere").assert_error(404, "Not found", "as usual again");
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn each_endpoint_fails_as_configured() {
             (r#"{"cut": true, "data": "half of this is lost"}"#, 500, "Internal server error"),
         ] {
             pair.control("PUT", &format!("/replies/{endpoint}"), reply);
-            pair.server.client().get(path, Some(&user)).is_error(status, message, &format!("{endpoint} {reply}"));
+            pair.server.client().get(path, Some(&user)).assert_error(status, message, &format!("{endpoint} {reply}"));
         }
     }
     pair.control("PUT", "/replies/proconf-token", r#"{"status": 500}"#);
     let body = r#"{"role":"member","room":"testRoom","participantName":"Ann"}"#;
-    pair.server.client().post_with("/proconfToken", &user, body).is_error(500, "Internal server error", "proconf-token");
+    pair.server.client().post_with("/proconfToken", &user, body).assert_error(500, "Internal server error", "proconf-token");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn silence_lasts_until_the_deadline_and_a_delay_its_length() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"silence": true}"#);
     let started = Instant::now();
-    pair.catch_up("testRoom").is_error(500, "Internal server error", "silence");
+    pair.catch_up("testRoom").assert_error(500, "Internal server error", "silence");
     assert!(started.elapsed() >= Duration::from_millis(1900), "the tests' deadline");
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"delay": "400ms"}"#);
     let started = Instant::now();
@@ -134,7 +134,7 @@ fn fault_with_times_expires_after_that_many_calls() {
     let pair = Pair::start();
     pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"status": 500, "times": 2}"#);
     for _ in 0..2 {
-        pair.catch_up("testRoom").is_error(500, "Internal server error", "as told");
+        pair.catch_up("testRoom").assert_error(500, "Internal server error", "as told");
     }
     assert!(pair.catch_up("testRoom").data().is_string());
     assert_eq!(pair.control("GET", "/replies", ""), json!([]));

@@ -9,8 +9,8 @@ use proconf_app_server::accounts::admin;
 use proconf_app_server::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::support::answer::Answer;
 use crate::support::database::TestDatabase;
+use crate::support::response::Response;
 use crate::support::{TestClock, TestServer, full_size, tokens};
 
 const EMAIL: &str = "ann@example.com";
@@ -29,12 +29,12 @@ fn log_in(server: &TestServer) -> Value {
     server.client().post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).data()
 }
 
-fn refresh(server: &TestServer, token: &str) -> Answer {
+fn refresh(server: &TestServer, token: &str) -> Response {
     server.client().post("/auth/refresh", &json!({"refreshToken": token}).to_string())
 }
 
 fn log_out(server: &TestServer, token: &str) {
-    server.client().post("/auth/logout", &json!({"refreshToken": token}).to_string()).is_success_with("null");
+    server.client().post("/auth/logout", &json!({"refreshToken": token}).to_string()).assert_success("null");
 }
 
 fn text<'a>(login: &'a Value, name: &str) -> &'a str {
@@ -45,7 +45,7 @@ fn opens(server: &TestServer, login: &Value) -> bool {
     match server.client().get("/callCatchUp/r1", Some(text(login, "token"))) {
         answer if answer.status == 200 => true,
         answer => {
-            answer.is_unauthorized("revoked");
+            answer.assert_unauthorized("revoked");
             false
         }
     }
@@ -82,14 +82,14 @@ fn reused_refresh_token_ends_its_session_after_ten_seconds() {
     let other_session = log_in(&server);
     let first = log_in(&server);
     let second = refresh(&server, text(&first, "refreshToken")).data();
-    server.clock.put_forward(Duration::from_millis(9_500));
+    server.clock.advance(Duration::from_millis(9_500));
     let again = refresh(&server, text(&first, "refreshToken")).data();
     assert_eq!(again["refreshToken"], second["refreshToken"], "the very same successor");
-    server.clock.put_forward(Duration::from_millis(700));
-    refresh(&server, text(&first, "refreshToken")).is_unauthorized("a spent token");
+    server.clock.advance(Duration::from_millis(700));
+    refresh(&server, text(&first, "refreshToken")).assert_unauthorized("a spent token");
     is_shut_within(HERE, &server, &second);
     assert!(!opens(&server, &first));
-    refresh(&server, text(&second, "refreshToken")).is_unauthorized("its family is dead");
+    refresh(&server, text(&second, "refreshToken")).assert_unauthorized("its family is dead");
     assert!(opens(&server, &other_session), "the account's other session goes on");
 }
 
@@ -101,7 +101,7 @@ fn simultaneous_refreshes_leave_one_live_successor() {
         for round in 0..if full_size() { 100 } else { 10 } {
             let login = log_in(&server);
             let (token, start) = (text(&login, "refreshToken"), Barrier::new(50));
-            let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let answers: Vec<Response> = std::thread::scope(|scope| {
                 let asking: Vec<_> = (0..50)
                     .map(|number| {
                         let (server, start) = (if number % 2 == 0 { &server } else { &replica }, &start);
@@ -129,7 +129,7 @@ fn invalid_refresh_token_is_401_and_malformed_input_400() {
     let server = server_with_ann();
     let login = log_in(&server);
     for token in ["x", &"x".repeat(10_000), text(&login, "token"), &tokens::guest("r1"), "' OR 1=1 --"] {
-        refresh(&server, token).is_unauthorized(token);
+        refresh(&server, token).assert_unauthorized(token);
     }
     let long_ago = text(&login, "refreshToken");
     for (sent, message) in [
@@ -139,7 +139,7 @@ fn invalid_refresh_token_is_401_and_malformed_input_400() {
         ("[]", "The body must be one JSON object with each member once."),
     ] {
         for target in ["/auth/refresh", "/auth/logout"] {
-            server.client().post(target, sent).is_error(400, message, sent);
+            server.client().post(target, sent).assert_error(400, message, sent);
         }
     }
     refresh(&server, long_ago).data();
@@ -150,15 +150,15 @@ fn session_ends_after_thirty_days_or_a_week_idle() {
     let server = server_with_ann();
     let mut login = log_in(&server);
     for hours in [6 * 24, 6 * 24, 6 * 24, 6 * 24, 6 * 24 - 1] {
-        server.clock.put_forward(Duration::from_hours(hours));
+        server.clock.advance(Duration::from_hours(hours));
         login = refresh(&server, text(&login, "refreshToken")).data();
     }
-    server.clock.put_forward(Duration::from_hours(1));
-    refresh(&server, text(&login, "refreshToken")).is_unauthorized("thirty days are over");
+    server.clock.advance(Duration::from_hours(1));
+    refresh(&server, text(&login, "refreshToken")).assert_unauthorized("thirty days are over");
 
     let login = log_in(&server);
-    server.clock.put_forward(Duration::from_hours(7 * 24));
-    refresh(&server, text(&login, "refreshToken")).is_unauthorized("unused for a week");
+    server.clock.advance(Duration::from_hours(7 * 24));
+    refresh(&server, text(&login, "refreshToken")).assert_unauthorized("unused for a week");
 }
 
 #[test]
@@ -175,10 +175,10 @@ fn clock_jump_revives_no_session_and_ends_none() {
         is_shut_within(ELSEWHERE, &server, &login);
     };
     for jump in [Duration::from_hours(1), Duration::from_hours(10 * 365 * 24)] {
-        server.clock.put_forward(jump);
+        server.clock.advance(jump);
         assert!(!opens(&server, &kept), "expired");
         read_again();
-        server.clock.put_back(jump);
+        server.clock.rewind(jump);
         assert!(opens(&server, &kept), "good again");
         for _ in 0..2 {
             assert!(!opens(&server, &ended), "over for good");
@@ -198,7 +198,7 @@ fn logout_ends_one_session_on_all_replicas() {
     log_out(&server, text(&login, "refreshToken"));
     assert!(!opens(&server, &login), "at once, where it was said");
     is_shut_within(ELSEWHERE, &replica, &login);
-    refresh(&replica, text(&login, "refreshToken")).is_unauthorized("logged out");
+    refresh(&replica, text(&login, "refreshToken")).assert_unauthorized("logged out");
     log_out(&server, text(&login, "refreshToken"));
     log_out(&server, "an unknown token");
     assert!(opens(&server, &other) && opens(&replica, &other));
@@ -220,9 +220,9 @@ fn disabled_account_is_rejected_until_enabled() {
     let login = log_in(&server);
     server.manage(async |database, clock| admin::disable(&database, " ANN@example.com", &clock).await);
     is_shut_within(ELSEWHERE, &server, &login);
-    refresh(&server, text(&login, "refreshToken")).is_unauthorized("disabled");
+    refresh(&server, text(&login, "refreshToken")).assert_unauthorized("disabled");
     let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
-    server.client().post("/auth/login", &body).is_unauthorized("disabled");
+    server.client().post("/auth/login", &body).assert_unauthorized("disabled");
     server.manage(async |database, _| admin::enable(&database, EMAIL).await);
     assert!(opens(&server, &log_in(&server)));
     assert!(!opens(&server, &login), "what was ended stays ended");
@@ -236,10 +236,10 @@ fn password_change_ends_all_sessions() {
     server.manage(async |database, clock| admin::set_password(&database, EMAIL, new, 15, &clock).await);
     for login in &logins {
         is_shut_within(ELSEWHERE, &server, login);
-        refresh(&server, text(login, "refreshToken")).is_unauthorized("of the old password");
+        refresh(&server, text(login, "refreshToken")).assert_unauthorized("of the old password");
     }
     let sign_in = |password| server.client().post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string());
-    sign_in(PASSWORD).is_unauthorized("the old password");
+    sign_in(PASSWORD).assert_unauthorized("the old password");
     sign_in(new).data();
 }
 
@@ -249,7 +249,7 @@ fn login_racing_a_password_change_leaves_no_session() {
     let (old, new) = ("the first horse, the first battery", "the second horse, the second battery");
     for _ in 0..5 {
         // The failures of the last round are forgotten.
-        server.clock.put_forward(Duration::from_mins(31));
+        server.clock.advance(Duration::from_mins(31));
         server.manage(async |database, clock| admin::set_password(&database, EMAIL, old, 15, &clock).await);
         let (done, signed_in) = (AtomicBool::new(false), AtomicBool::new(false));
         let sign_in = || server.client().post("/auth/login", &json!({"email": EMAIL, "password": old}).to_string());
@@ -296,7 +296,7 @@ fn clock_ahead_elsewhere_hides_no_revocation() {
         let ahead = Clock::from_fn(|| std::time::SystemTime::now() + Duration::from_hours(1));
         admin::disable(&database, "bo@example.com", &ahead).await
     });
-    server.client().post("/auth/login", &of_bo).is_unauthorized("disabled");
+    server.client().post("/auth/login", &of_bo).assert_unauthorized("disabled");
     std::thread::park_timeout(Duration::from_millis(700));
     server.manage(async |database, clock| admin::disable(&database, EMAIL, &clock).await);
     is_shut_within(ELSEWHERE, &server, &login);

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use proconf_app_server::sandbox::{Reply, Script};
 
 use crate::support::client::{Client, Connection, request};
-use crate::support::peers::Peer;
+use crate::support::fake_upstream::FakeUpstream;
 use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
 use crate::support::redis_proxy::RedisProxy;
 use crate::support::replicas::{
-    EXTRA, REDIS_TIMEOUT, Replicas, WRITING, get, metric, rooms_are_answered, settings_of, wait_until, wait_until_stored,
+    EXTRA, REDIS_TIMEOUT, Replicas, WRITING, get, metric, rooms_are_answered, settings_of, wait_until_stored,
 };
 use crate::support::tls::Authority;
-use crate::support::{SandboxOnAThread, TestServer, tokens};
+use crate::support::{SandboxServer, TestServer, tokens, wait_until};
 
 /// The longest time between two polls of a follower.
 const LONGEST_POLL: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ fn wait_until_shared(replicas: &Replicas) {
     wait_until("they share", || {
         let (room, before) = (format!("again{}", rooms.replace(rooms.get() + 1)), replicas.calls());
         for server in &replicas.servers {
-            get(server.client(), &room).is_success_with(&format!("\"{room}\""));
+            get(server.client(), &room).assert_success(&format!("\"{room}\""));
             std::thread::park_timeout(Duration::from_millis(50));
         }
         replicas.calls() == before + 1
@@ -104,7 +104,7 @@ fn redis_lost_under_followers_makes_each_replica_call_once() {
         // A follower polls, waits for the time-out, and calls; the machine may be busy.
         assert!(lost.elapsed() < LONGEST_POLL + REDIS_TIMEOUT + 4 * EXTRA, "{way}: {:?}", lost.elapsed());
         for connection in &mut connections {
-            connection.read().expect("an answer").is_success_with(r#""written""#);
+            connection.read().expect("an answer").assert_success(r#""written""#);
         }
         assert_eq!(replicas.calls(), 3, "{way}: one each, and no more");
         match way {
@@ -138,7 +138,7 @@ fn full_or_read_only_redis_is_not_used() {
 fn server_that_is_not_redis_is_not_used() {
     use std::io::{Read as _, Write as _};
     for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "$5\r\n", "*1000000000\r\n", "\0\0\0", ""] {
-        let other = Peer::serving(move |mut stream, _| {
+        let other = FakeUpstream::serving(move |mut stream, _| {
             while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
                 if stream.write_all(answer.as_bytes()).is_err() {
                     break;
@@ -211,7 +211,7 @@ fn lease_is_renewed_for_as_long_as_the_call_takes() {
     // Longer than a lease, 2 s.
     replicas.script.catch_up("r1", Reply::data(r#""written""#).after(Duration::from_secs(3)));
     for connection in &mut send_to_all(&replicas, "r1", 4) {
-        connection.read().expect("an answer").is_success_with(r#""written""#);
+        connection.read().expect("an answer").assert_success(r#""written""#);
     }
     let shared = replicas.servers.iter().map(|server| metric(server.operator(), SHARED)).sum::<u64>();
     assert_eq!((replicas.calls(), shared), (1, 2), "one call, and nothing was refused");
@@ -221,7 +221,7 @@ fn lease_is_renewed_for_as_long_as_the_call_takes() {
 fn values_that_no_replica_wrote_are_replaced() {
     let redis = Redis::start();
     let replicas = Replicas::with(3, &redis.url(), &[("APP_CATCH_UP__FRESH_FOR", "1s")]);
-    get(replicas.client(0), "r1").is_success_with(r#""r1""#);
+    get(replicas.client(0), "r1").assert_success(r#""r1""#);
     wait_until_stored(&redis, 1);
     let response = redis.keys("*:response").remove(0);
     let failure = response.replace(":response", ":failure");
@@ -235,10 +235,10 @@ fn values_that_no_replica_wrote_are_replaced() {
         std::thread::park_timeout(Duration::from_millis(1_100));
         fault();
         let before = replicas.calls();
-        get(replicas.client(0), "r1").is_success_with(r#""r1""#);
+        get(replicas.client(0), "r1").assert_success(r#""r1""#);
         wait_until(what, || redis.keys("*:lease").is_empty() && redis.ask(&["PTTL", &response]) != ":-1\r\n");
         for number in [1, 2] {
-            get(replicas.client(number), "r1").is_success_with(r#""r1""#);
+            get(replicas.client(number), "r1").assert_success(r#""r1""#);
         }
         assert_eq!(replicas.calls(), before + 1, "{what}: shared at once");
     }
@@ -255,12 +255,12 @@ fn stale_response_of_another_replica_is_served_after_a_failure() {
     replicas.script.catch_up("r1", Reply::body(500, "the inside"));
     std::thread::park_timeout(Duration::from_millis(1_100));
     let other = get(replicas.client(1), "r1");
-    other.is_success_with(r#""r1""#);
+    other.assert_success(r#""r1""#);
     assert_eq!(other.header("etag"), first.header("etag"));
     assert!(other.header("age").unwrap().parse::<u64>().unwrap() >= 1, "{other:?}");
     wait_until("it is too old", || get(replicas.client(1), "r1").status == 500);
     assert!(stored.elapsed() >= Duration::from_secs(3), "{:?}", stored.elapsed());
-    get(replicas.client(2), "r1").is_error(500, "Internal server error", "too old for each replica");
+    get(replicas.client(2), "r1").assert_error(500, "Internal server error", "too old for each replica");
 }
 
 #[test]
@@ -268,20 +268,20 @@ fn response_is_not_served_after_a_404_of_another_replica() {
     let redis = Redis::start();
     let settings = [("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
     let replicas = Replicas::with(2, &redis.url(), &settings);
-    get(replicas.client(0), "r2").is_success_with(r#""r2""#);
+    get(replicas.client(0), "r2").assert_success(r#""r2""#);
     wait_until_stored(&redis, 1);
     std::thread::park_timeout(Duration::from_millis(200));
     replicas.script.catch_up("r2", Reply::not_found());
-    get(replicas.client(0), "r2").is_error(404, "Not found", "it is gone");
+    get(replicas.client(0), "r2").assert_error(404, "Not found", "it is gone");
     wait_until("it is removed", || redis.keys("*:response").is_empty());
     replicas.script.catch_up("r2", Reply::body(500, "the inside"));
-    get(replicas.client(1), "r2").is_error(500, "Internal server error", "a 404 removed it");
+    get(replicas.client(1), "r2").assert_error(500, "Internal server error", "a 404 removed it");
 }
 
 #[test]
 fn redis_that_refuses_is_logged_once_with_its_cause() {
     let redis = Redis::start();
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let url = redis.url();
     let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
     let operator = Client::new(server.management);
@@ -295,7 +295,7 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
         let from = server.logged();
         assert_eq!(ask(refuse), "+OK\r\n");
         for number in 0..10 {
-            get(server.client(), &format!("{}{number}", refuse[0])).is_success_with(&format!("\"{}{number}\"", refuse[0]));
+            get(server.client(), &format!("{}{number}", refuse[0])).assert_success(&format!("\"{}{number}\"", refuse[0]));
         }
         let line = server.line(from, |line| says(line, "Redis unavailable"));
         assert_eq!(line["level"], "WARN", "{line}");
@@ -312,12 +312,12 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
 fn wrong_password_of_redis_is_logged_without_the_password() {
     let redis = Redis::start();
     redis.ask(&["CONFIG", "SET", "requirepass", "the-right-one"]);
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let url = format!("redis://:canary-password@127.0.0.1:{}", redis.port);
     let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
     let line = server.line(0, |line| line["message"].as_str().is_some_and(|text| text.starts_with("Redis unavailable")));
     assert!(line["cause"].as_str().unwrap().contains("WRONGPASS"), "{line}");
-    get(server.client(), "r1").is_success_with(r#""r1""#);
+    get(server.client(), "r1").assert_success(r#""r1""#);
     assert!(server.lines(0, |line| line.to_string().contains("canary-password")).is_empty());
 }
 
@@ -333,12 +333,12 @@ fn redis_is_reached_by_tls_with_a_trusted_certificate_only() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let options = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
     let _redis = Redis::with(&[&options[..], &["--tls-ca-cert-file", &certificate, "--tls-auth-clients", "no"]].concat());
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let url = format!("rediss://localhost:{port}");
     for (trusted, shared) in [(authority.file(), 1), (Authority::new().file(), 0)] {
         let settings = [&settings_of(&sandbox.base_url, &url)[..], &[("SSL_CERT_FILE", &trusted)]].concat();
         let server = ServerProcess::start(&sandbox.base_url, &settings);
-        get(server.client(), "r1").is_success_with(r#""r1""#);
+        get(server.client(), "r1").assert_success(r#""r1""#);
         assert_eq!(metric(Client::new(server.management), SHARED), shared);
     }
 }
@@ -346,20 +346,20 @@ fn redis_is_reached_by_tls_with_a_trusted_certificate_only() {
 #[test]
 fn follower_of_a_leader_that_never_ends_fails_and_is_counted() {
     let redis = Redis::start();
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let url = redis.url();
     let own =
         [("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "0s"), ("APP_ADMIN_CONTROL__TIMEOUT", "1s")];
     let settings = [&settings_of(&sandbox.base_url, &url)[..], &own].concat();
     let server = ServerProcess::start(&sandbox.base_url, &settings);
-    get(server.client(), "r1").is_success_with(r#""r1""#);
+    get(server.client(), "r1").assert_success(r#""r1""#);
     wait_until_stored(&redis, 1);
     wait_until("the lease is released", || redis.keys("*:lease").is_empty());
     let lease = redis.keys("*:response").remove(0).replace(":response", ":lease");
     // Out of date, however fast that was.
     std::thread::park_timeout(Duration::from_millis(5));
     redis.ask(&["SET", &lease, "0123456789012345678901", "PX", "60000"]);
-    get(server.client(), "r1").is_error(500, "Internal server error", "the leader is late");
+    get(server.client(), "r1").assert_error(500, "Internal server error", "the leader is late");
     let line = server.line(0, |line| line["message"] == "shared read failed");
     assert_eq!([&line["reason"], &line["room"], &line["level"]], ["leader-late", "r1", "WARN"]);
     let failures = "proconf_cache_failures_total{cache=\"call-catchup\",reason=\"leader-late\"}";

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::balancer::{self, Balancer};
 use crate::support::client::{Client, Connection, request};
 use crate::support::database::TestDatabase;
+use crate::support::load_balancer::{self, LoadBalancer};
 use crate::support::process::ServerProcess;
-use crate::support::{SandboxOnAThread, tokens};
+use crate::support::{SandboxServer, tokens};
 use proconf_app_server::sandbox::{Reply, Script};
 
 /// How long an exit may take on a busy machine, past what it has to take.
 const SOON: Duration = Duration::from_millis(1_500);
 
 /// A server in front of a sandbox where `slow` answers after a second and a half, and `never` does not.
-fn server(settings: &[(&str, &str)]) -> (ServerProcess, SandboxOnAThread, Script) {
+fn server(settings: &[(&str, &str)]) -> (ServerProcess, SandboxServer, Script) {
     let script = Script::echo();
     script.catch_up("slow", Reply::data("\"slow\"").after(Duration::from_millis(1_500)));
     script.catch_up("never", Reply::silence());
     script.catch_up("large", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
-    let sandbox = SandboxOnAThread::start(script.clone());
+    let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, settings);
     (server, sandbox, script)
 }
@@ -96,7 +96,7 @@ impl Drop for Raised<'_> {
 
 #[test]
 fn rolling_restart_of_replicas_loses_no_request() {
-    let sandbox = SandboxOnAThread::start(Script::echo());
+    let sandbox = SandboxServer::start(Script::echo());
     let database = Arc::new(TestDatabase::new());
     let addresses = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     let start = |address: SocketAddr| {
@@ -105,7 +105,7 @@ fn rolling_restart_of_replicas_loses_no_request() {
         ServerProcess::on(Arc::clone(&database), &sandbox.base_url, &settings)
     };
     let mut servers = addresses.map(start);
-    let balancer = Balancer::over(addresses);
+    let balancer = LoadBalancer::over(addresses);
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for at in 0..8 {
@@ -122,7 +122,7 @@ fn rolling_restart_of_replicas_loses_no_request() {
                 // It is back in turn before the other one goes.
                 while server.client().get("/health/ready", None).status != 200
                     || answered.load(Ordering::SeqCst) < before + 100
-                    || ready.elapsed() < 5 * balancer::CHECKS
+                    || ready.elapsed() < 5 * load_balancer::CHECKS
                 {
                     assert!(ready.elapsed() < Duration::from_secs(20), "nobody is answered");
                 }

@@ -46,7 +46,7 @@ fn stream_over_the_limit_is_429_and_close() {
     let mut connection = server.client().connect();
     connection.send(&request("GET", b"/callCatchUp/unwatched/live", Some(&user)));
     let answer = connection.read().unwrap();
-    answer.is_error(429, "Too many requests", "the third");
+    answer.assert_error(429, "Too many requests", "the third");
     assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("10"), Some("close")));
     assert!(connection.read().is_none(), "the connection ends");
     let asked = server.script.asked();
@@ -63,7 +63,7 @@ fn stream_over_the_limit_is_429_and_close() {
     assert!(metrics.lines().any(|line| line == series), "{metrics}");
     assert_eq!(status(&server, &tokens::user_with_id("another")), 200);
     assert_eq!(status(&server, &tokens::guest("r1")), 200);
-    server.client().get("/callCatchUp/r1", Some(&user)).is_success_with(r#""r1""#);
+    server.client().get("/callCatchUp/r1", Some(&user)).assert_success(r#""r1""#);
 }
 
 #[test]
@@ -71,10 +71,10 @@ fn refused_request_is_not_counted_against_the_stream_limit() {
     let server = TestServer::with(&[ONE]);
     let guest = tokens::guest("r1");
     let _open = open(&server, &guest);
-    server.client().get("/callCatchUp/r2/live", Some(&guest)).is_error(403, "Forbidden", "another room");
-    server.client().get("/callCatchUp/%2e%2e/live", Some(&guest)).is_error(400, "Room name is not valid.", "no room");
-    server.client().get(LIVE, None).is_unauthorized("no token");
-    server.client().get(LIVE, Some(&guest)).is_error(429, "Too many requests", "a second one");
+    server.client().get("/callCatchUp/r2/live", Some(&guest)).assert_error(403, "Forbidden", "another room");
+    server.client().get("/callCatchUp/%2e%2e/live", Some(&guest)).assert_error(400, "Room name is not valid.", "no room");
+    server.client().get(LIVE, None).assert_unauthorized("no token");
+    server.client().get(LIVE, Some(&guest)).assert_error(429, "Too many requests", "a second one");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn ended_stream_releases_its_lease() {
         tokens::signed(tokens::HEADER, &claims.to_string())
     };
     let mut events = open(&server, &expiring(60));
-    server.clock.put_forward(Duration::from_secs(61));
+    server.clock.advance(Duration::from_secs(61));
     assert_eq!(events.next(), None);
     is_released(&server, &expiring(600), "its token expired");
 
@@ -122,8 +122,8 @@ fn ticket_refused_with_429_can_still_be_used() {
     let ticket = || server.client().post_with("/auth/streamticket", &guest, &body).data().as_str().unwrap().to_owned();
     let (first, second) = (format!("{LIVE}?ticket={}", ticket()), format!("{LIVE}?ticket={}", ticket()));
     let events = Events::open(server.address, &first, "");
-    server.client().get(&second, None).is_error(429, "Too many requests", "a ticket of the same guest");
-    server.client().get(LIVE, Some(&guest)).is_error(429, "Too many requests", "the guest's token");
+    server.client().get(&second, None).assert_error(429, "Too many requests", "a ticket of the same guest");
+    server.client().get(LIVE, Some(&guest)).assert_error(429, "Too many requests", "the guest's token");
     assert_eq!(server.rows("stream_tickets"), 1);
     drop(events);
     is_released(&server, &guest, "closed by the client");

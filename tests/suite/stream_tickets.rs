@@ -40,7 +40,7 @@ fn ticket_opens_one_stream_once_on_any_replica() {
         let (first, second) = if number == 0 { (&server, &replica) } else { (&replica, &server) };
         open(first, &target);
         for server in [first, second] {
-            server.client().get(&target, None).is_unauthorized("used");
+            server.client().get(&target, None).assert_unauthorized("used");
         }
     }
 }
@@ -74,24 +74,24 @@ fn ticket_outside_its_room_route_or_lifetime_is_refused() {
     let server = TestServer::start();
     let (client, user) = (server.client(), tokens::user());
     let ticket = ticket_of(&server, &user, "r1");
-    client.get(&live("r1", &ticket), Some(&user)).is_unauthorized("a token and a ticket");
-    client.get("/callCatchUp/r1", Some(&ticket)).is_unauthorized("a ticket as a token");
-    client.get(&format!("/callCatchUp/r1?ticket={ticket}"), None).is_unauthorized("on another route");
-    client.get(&live("r1", &user), None).is_unauthorized("a token as a ticket");
-    client.get(&format!("{}&ticket={ticket}", live("r1", &ticket)), None).is_unauthorized("twice");
-    client.get(&live("r1", ""), None).is_unauthorized("empty");
-    client.get(&live("r1", &format!("{ticket}x")), None).is_unauthorized("changed");
-    server.clock.put_forward(Duration::from_secs(31));
-    client.get(&live("r1", &ticket), None).is_unauthorized("too late");
+    client.get(&live("r1", &ticket), Some(&user)).assert_unauthorized("a token and a ticket");
+    client.get("/callCatchUp/r1", Some(&ticket)).assert_unauthorized("a ticket as a token");
+    client.get(&format!("/callCatchUp/r1?ticket={ticket}"), None).assert_unauthorized("on another route");
+    client.get(&live("r1", &user), None).assert_unauthorized("a token as a ticket");
+    client.get(&format!("{}&ticket={ticket}", live("r1", &ticket)), None).assert_unauthorized("twice");
+    client.get(&live("r1", ""), None).assert_unauthorized("empty");
+    client.get(&live("r1", &format!("{ticket}x")), None).assert_unauthorized("changed");
+    server.clock.advance(Duration::from_secs(31));
+    client.get(&live("r1", &ticket), None).assert_unauthorized("too late");
     for (token, room, status, message) in [
         (&tokens::guest("r1"), "r2", 403, "Forbidden"),
         (&user, "", 400, "Room name required in query param."),
         (&user, "..", 400, "Room name is not valid."),
     ] {
         let body = json!({"room": room}).to_string();
-        client.post_with("/auth/streamticket", token, &body).is_error(status, message, room);
+        client.post_with("/auth/streamticket", token, &body).assert_error(status, message, room);
     }
-    client.post("/auth/streamticket", r#"{"room":"r1"}"#).is_unauthorized("no token");
+    client.post("/auth/streamticket", r#"{"room":"r1"}"#).assert_unauthorized("no token");
     assert_eq!((server.calls(), server.rows(USED)), (0, 0));
 }
 
@@ -101,14 +101,14 @@ fn refused_ticket_leaves_no_row_and_can_still_be_used() {
     let client = server.client();
     for (used, token) in [(0, tokens::user()), (1, tokens::guest("r1"))] {
         let ticket = ticket_of(&server, &token, "r1");
-        client.get(&live("r2", &ticket), None).is_error(403, "Forbidden", "another room");
+        client.get(&live("r2", &ticket), None).assert_error(403, "Forbidden", "another room");
         for (room, sentence) in [("%2e%2e", "Room name is not valid."), ("", "Room name required in query param.")] {
-            client.get(&live(room, &ticket), None).is_error(400, sentence, room);
+            client.get(&live(room, &ticket), None).assert_error(400, sentence, room);
         }
         let two = "The room in the path and roomName in the query differ.";
-        client.get(&format!("{}&roomName=r2", live("r1", &ticket)), None).is_error(400, two, "two rooms");
-        client.post(&live("r1", &ticket), "{}").is_error(404, "Not found", "another method");
-        client.get(&live("r1", &ticket), Some(&token)).is_unauthorized("a token and a ticket");
+        client.get(&format!("{}&roomName=r2", live("r1", &ticket)), None).assert_error(400, two, "two rooms");
+        client.post(&live("r1", &ticket), "{}").assert_error(404, "Not found", "another method");
+        client.get(&live("r1", &ticket), Some(&token)).assert_unauthorized("a token and a ticket");
         assert_eq!(server.rows(USED), used);
         open(&server, &live("r1", &ticket));
         assert_eq!(server.rows(USED), used + 1);
@@ -122,12 +122,9 @@ fn ticket_of_a_revoked_session_is_rejected_and_leaves_no_row() {
     let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
     let login = server.client().post("/auth/login", &body).data();
     let ticket = ticket_of(&server, login["token"].as_str().unwrap(), "r1");
-    server
-        .client()
-        .post("/auth/logout", &json!({"refreshToken": login["refreshToken"]}).to_string())
-        .is_success_with("null");
-    server.client().get(&live("r1", &ticket), None).is_unauthorized("revoked");
-    server.client().get(&live("r2", &ticket), None).is_unauthorized("revoked, before the room is looked at");
+    server.client().post("/auth/logout", &json!({"refreshToken": login["refreshToken"]}).to_string()).assert_success("null");
+    server.client().get(&live("r1", &ticket), None).assert_unauthorized("revoked");
+    server.client().get(&live("r2", &ticket), None).assert_unauthorized("revoked, before the room is looked at");
     assert_eq!((server.calls(), server.rows(USED)), (0, 0));
 }
 
@@ -139,14 +136,14 @@ fn used_tickets_are_pruned_once_no_replica_accepts_them() {
     // More than four steps delete.
     let expired = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9000) \
                    INSERT INTO stream_tickets (id, expires_at) SELECT 'expired-' || n, n FROM numbers";
-    server.on_the_database_do(expired);
+    server.execute_sql(expired);
     // A server that starts prunes at once, and goes on until nothing is left to prune.
     let replica = server.replica(&[]);
     let started = Instant::now();
     while server.rows(USED) > 1 {
         assert!(started.elapsed() < Duration::from_secs(10), "{} are left", server.rows(USED));
     }
-    replica.client().get(&target, None).is_unauthorized("used, and its row is still there");
+    replica.client().get(&target, None).assert_unauthorized("used, and its row is still there");
 }
 
 #[test]

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
 use crate::support::client::Client;
 use crate::support::database::TestDatabase;
-use crate::support::peers::{Peer, http, read_head};
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::process::ServerProcess;
+use crate::support::response::Response;
 use crate::support::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
-use crate::support::tls::{Authority, Certificate, TlsPeer, TlsStream, cut, end, expired, for_clients, not_yet_valid};
+use crate::support::tls::{Authority, Certificate, TlsStream, TlsUpstream, cut, end, expired, for_clients, not_yet_valid};
 use crate::support::{SECRET, TestServer, tokens};
 
 const GOOD: &str = r#"{"error":null,"data":"good"}"#;
@@ -37,7 +37,7 @@ fn with(base_url: &str, settings: &[(&str, &str)]) -> ServerProcess {
 }
 
 /// Asks by a route whose connections are used again, or by the one whose are not.
-fn ask(client: &Client, endpoint: &str) -> Answer {
+fn ask(client: &Client, endpoint: &str) -> Response {
     if endpoint == "proconf-token" {
         let wanted = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
         return client.post_with("/proconfToken", &tokens::user(), wanted);
@@ -65,7 +65,7 @@ fn fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of
     for endpoint in ENDPOINTS {
         let logged = server.logged();
         let started = Instant::now();
-        ask(&server.client(), endpoint).is_error(500, "Internal server error", of);
+        ask(&server.client(), endpoint).assert_error(500, "Internal server error", of);
         let took = started.elapsed();
         assert!(took < within, "{of}: {endpoint} took {took:?}");
         server.line(logged, |line| line["message"] == "request" && line["status"] == 500);
@@ -94,7 +94,7 @@ fn invalid_certificate_is_rejected_and_nothing_is_sent() {
         ("not yet valid", ours.signs_with(&names, not_yet_valid), "localhost", "not valid yet"),
         ("of a client", ours.signs_with(&names, for_clients), "localhost", "invalid peer certificate"),
     ] {
-        let peer = TlsPeer::serving(certificate.config(), echo);
+        let peer = TlsUpstream::serving(certificate.config(), echo);
         let server = in_front_of(&peer.url(host, "/api"), &ours);
         fails(&server, "certificate", cause, SOON, of);
         assert_eq!(peer.trusted(), 0, "{of}: nothing is said");
@@ -105,7 +105,7 @@ fn invalid_certificate_is_rejected_and_nothing_is_sent() {
 #[test]
 fn unlisted_authority_is_not_trusted() {
     let authority = Authority::new();
-    let peer = TlsPeer::serving(authority.signs(&["localhost"]).config(), echo);
+    let peer = TlsUpstream::serving(authority.signs(&["localhost"]).config(), echo);
     let server = with(&peer.url("localhost", "/api"), &[]);
     fails(&server, "certificate", "UnknownIssuer", SOON, "the machine's own list");
     assert_eq!(peer.trusted(), 0);
@@ -123,12 +123,12 @@ fn valid_certificate_is_accepted_for_any_form_of_base_url() {
         ("127.0.0.1:0", "127.0.0.1", "/"),
         ("[::1]:0", "[::1]", "/api"),
     ] {
-        let peer = TlsPeer::serving_on(address, authority.signs(&names).config(), echo);
+        let peer = TlsUpstream::serving_on(address, authority.signs(&names).config(), echo);
         let server = in_front_of(&peer.url(host, path), &authority);
         let base = path.trim_end_matches('/');
         for _ in 0..3 {
-            ask(&server.client(), "call-catchup").is_success_with(&format!(r#""{base}/call-catchup/r1""#));
-            ask(&server.client(), "proconf-token").is_success_with(&format!(r#""{base}/proconf-token""#));
+            ask(&server.client(), "call-catchup").assert_success(&format!(r#""{base}/call-catchup/r1""#));
+            ask(&server.client(), "proconf-token").assert_success(&format!(r#""{base}/proconf-token""#));
         }
         assert!(peer.trusted() >= 4, "a connection of its own for each token");
     }
@@ -142,7 +142,7 @@ fn authority_is_read_from_a_file_or_a_folder() {
     let folders = format!("{}:/nowhere:{}", other.folder(), authority.folder());
     let (file, folder, other_file) = (authority.file(), authority.folder(), other.file());
     let config = authority.signs_through_another(&["localhost"]).config();
-    let peer = TlsPeer::serving(config, echo);
+    let peer = TlsUpstream::serving(config, echo);
     for settings in [
         &[("SSL_CERT_FILE", file.as_str())][..],
         &[("SSL_CERT_FILE", &both)],
@@ -151,7 +151,7 @@ fn authority_is_read_from_a_file_or_a_folder() {
         &[("SSL_CERT_FILE", &other_file), ("SSL_CERT_DIR", &folder)],
     ] {
         let server = with(&peer.url("localhost", "/api"), settings);
-        ask(&server.client(), "call-catchup").is_success_with(r#""/api/call-catchup/r1""#);
+        ask(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
     }
 }
 
@@ -159,9 +159,9 @@ fn authority_is_read_from_a_file_or_a_folder() {
 fn tls_1_2_is_used_when_the_peer_lacks_1_3() {
     let authority = Authority::new();
     let config = authority.signs(&["localhost"]).config_of(&[&rustls::version::TLS12]);
-    let peer = TlsPeer::serving(config, echo);
+    let peer = TlsUpstream::serving(config, echo);
     let server = in_front_of(&peer.url("localhost", "/api"), &authority);
-    ask(&server.client(), "call-catchup").is_success_with(r#""/api/call-catchup/r1""#);
+    ask(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn plain_text_peer_receives_no_request() {
     ] {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let listening = Arc::clone(&heard);
-        let peer = Peer::serving(move |mut stream, _| {
+        let peer = FakeUpstream::serving(move |mut stream, _| {
             let mut bytes = [0; 4096];
             let read = stream.read(&mut bytes).unwrap_or(0);
             let _ = stream.write_all(answer.as_bytes());
@@ -193,14 +193,14 @@ fn plain_text_peer_receives_no_request() {
 #[test]
 fn stalled_handshake_ends_at_the_connect_timeout() {
     let authority = Authority::new();
-    let silent = Peer::serving(|mut stream, _| while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {});
+    let silent = FakeUpstream::serving(|mut stream, _| while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {});
     let (file, short) = (authority.file(), ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "500ms"));
     let server = with(&format!("https://localhost:{}/api", silent.port), &[("SSL_CERT_FILE", &file), short]);
     fails(&server, "timed-out", "timed out", SOON, "a silent handshake");
     assert_eq!(silent.connections(), ENDPOINTS.len(), "it is not tried twice");
 
     // The first bytes of a server's hello, one by one.
-    let drips = Peer::serving(|mut stream, _| {
+    let drips = FakeUpstream::serving(|mut stream, _| {
         let mut bytes = [0x16, 0x03, 0x03, 0x40, 0x00, 0x02, 0x00, 0x3f, 0xfc].into_iter().chain(std::iter::repeat(3));
         while stream.write_all(&[bytes.next().unwrap()]).is_ok() {
             std::thread::park_timeout(Duration::from_millis(50));
@@ -228,7 +228,7 @@ fn truncated_tls_response_is_rejected() {
         ("a length, cut after it", http("200 OK", GOOD), cut, true),
         ("all chunks, cut after them", chunks(&format!("{one}0\r\n\r\n")), cut, true),
     ] {
-        let peer = TlsPeer::serving(Arc::clone(&config), move |mut tls| {
+        let peer = TlsUpstream::serving(Arc::clone(&config), move |mut tls| {
             read_head(&mut tls);
             let _ = tls.write_all(answer.as_bytes());
             let _ = tls.flush();
@@ -237,9 +237,9 @@ fn truncated_tls_response_is_rejected() {
         let server = in_front_of(&peer.url("localhost", "/api"), &authority);
         let answer = ask(&server.client(), "call-catchup");
         if believed {
-            answer.is_success_with(r#""good""#);
+            answer.assert_success(r#""good""#);
         } else {
-            answer.is_error(500, "Internal server error", of);
+            answer.assert_error(500, "Internal server error", of);
             let line = server.line(0, |line| line["message"] == "Admin Control failed");
             let reason = line["reason"].as_str().unwrap();
             assert!(["cut-short", "connection", "not-the-envelope"].contains(&reason), "{of}: {line}");
@@ -250,7 +250,7 @@ fn truncated_tls_response_is_rejected() {
 #[test]
 fn bucket_is_verified_by_the_same_authorities() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let admin_control = TlsPeer::serving(authority.signs(&["localhost"]).config(), |mut tls| {
+    let admin_control = TlsUpstream::serving(authority.signs(&["localhost"]).config(), |mut tls| {
         while read_head(&mut tls).is_some() {
             let record = r#"{"error":null,"data":{"room_name":"r1","file_url":"r1_17/summary.txt"}}"#;
             let _ = tls.write_all(http("200 OK", record).as_bytes());
@@ -271,16 +271,20 @@ fn bucket_is_verified_by_the_same_authorities() {
         ("SSL_CERT_FILE", &file),
     ];
     // Of the process's own environment, and of an `.env`, which no library reads by itself.
-    ask_for_the_summary(&ServerProcess::start(&url, &settings).client()).is_success_with(r#""the text""#);
-    ask_for_the_summary(&TestServer::with(&settings).client()).is_success_with(r#""the text""#);
+    ask_for_the_summary(&ServerProcess::start(&url, &settings).client()).assert_success(r#""the text""#);
+    ask_for_the_summary(&TestServer::with(&settings).client()).assert_success(r#""the text""#);
 
     let s3 = S3::start_with(Some(other.signs(&["127.0.0.1"]).config()));
     s3.put("r1_17/summary.txt", b"the text");
     let settings = settings.map(|(name, value)| (name, if name == "AWS_ENDPOINT" { s3.endpoint.as_str() } else { value }));
-    ask_for_the_summary(&TestServer::with(&settings).client()).is_error(500, "Internal server error", "another authority's");
+    ask_for_the_summary(&TestServer::with(&settings).client()).assert_error(
+        500,
+        "Internal server error",
+        "another authority's",
+    );
 }
 
-fn ask_for_the_summary(client: &Client) -> Answer {
+fn ask_for_the_summary(client: &Client) -> Response {
     client.get("/callSummary/r1", Some(&tokens::user()))
 }
 
@@ -344,7 +348,7 @@ fn unreadable_authorities_exit_78_and_name_the_variable() {
 #[test]
 fn check_config_reports_the_certificate_and_its_trust_store() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let peer = TlsPeer::serving(authority.signs(&["localhost"]).config(), echo);
+    let peer = TlsUpstream::serving(authority.signs(&["localhost"]).config(), echo);
     let (url, good, wrong) = (peer.url("localhost", "/api"), authority.file(), other.file());
     let base = [("APP_ADMIN_CONTROL__BASE_URL", url.as_str()), ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION)];
     let (code, said, error) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &good)]].concat());

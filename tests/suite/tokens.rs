@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
 use serde_json::{Value, json};
 
 use crate::support::client::request;
-use crate::support::peers::Peer;
+use crate::support::fake_upstream::FakeUpstream;
 use crate::support::tokens::{HEADER, b64, guest_claims, message, now, signed, signed_with, user_claims};
 use crate::support::{SECRET, TestServer, tokens};
 
@@ -36,13 +36,13 @@ fn all_are_refused(tokens: impl IntoIterator<Item = String>) {
     for token in tokens {
         for (method, target) in ROUTES {
             let answer = server.client().ask(&request(method, target.as_bytes(), Some(&token)));
-            answer.is_unauthorized(&format!("{target}: {}", token.chars().take(300).collect::<String>()));
+            answer.assert_unauthorized(&format!("{target}: {}", token.chars().take(300).collect::<String>()));
         }
         tried += 1;
     }
     assert!(tried > 0);
     assert_eq!(server.calls(), 0);
-    server.client().get(CATCH_UP, Some(&tokens::user())).is_success_with(r#""r1""#);
+    server.client().get(CATCH_UP, Some(&tokens::user())).assert_success(r#""r1""#);
 }
 
 #[track_caller]
@@ -53,7 +53,7 @@ fn all_are_accepted(tokens: impl IntoIterator<Item = String>) {
             let answer = server.client().ask(&request(method, target.as_bytes(), Some(&token)));
             assert_ne!(answer.status, 401, "{target}: {token}");
         }
-        server.client().get(CATCH_UP, Some(&token)).is_success_with(r#""r1""#);
+        server.client().get(CATCH_UP, Some(&token)).assert_success(r#""r1""#);
     }
 }
 
@@ -178,7 +178,7 @@ fn token_signed_with_another_key_is_rejected() {
 
 #[test]
 fn key_or_url_in_the_header_is_never_used() {
-    let canary = Peer::canary();
+    let canary = FakeUpstream::canary();
     let own_key = "an attacker's key, an attacker's";
     let url = format!("http://127.0.0.1:{}/key", canary.port);
     let jwk = json!({"kty": "oct", "k": b64(own_key), "alg": "HS256"});
@@ -512,7 +512,7 @@ fn authorization_header_other_than_one_bearer_is_401() {
         format!("Authorization:  \t Bearer {good} \t "),
         format!("Authorization:Bearer {good}"),
     ] {
-        ask(&[line]).is_success_with(r#""r1""#);
+        ask(&[line]).assert_success(r#""r1""#);
     }
     assert_eq!(server.calls(), 7);
     let header = |value: &str| vec![format!("Authorization: {value}")];
@@ -546,7 +546,7 @@ fn authorization_header_other_than_one_bearer_is_401() {
         vec![format!("Sec-WebSocket-Protocol: Bearer, {good}")],
         vec![format!("X-Authorization: Bearer {good}")],
     ] {
-        ask(&lines).is_unauthorized(&lines.join(" | "));
+        ask(&lines).assert_unauthorized(&lines.join(" | "));
     }
     assert_eq!(server.calls(), 7);
 }
@@ -556,11 +556,11 @@ fn token_outside_the_authorization_header_is_401() {
     let server = TestServer::start();
     let good = tokens::user();
     for query in ["token", "access_token", "authorization", "Authorization", "jwt", "bearer"] {
-        server.client().get(&format!("/callCatchUp/r1?{query}={good}"), None).is_unauthorized(query);
-        server.client().get(&format!("/callCatchUp/r1?{query}=Bearer%20{good}"), None).is_unauthorized(query);
+        server.client().get(&format!("/callCatchUp/r1?{query}={good}"), None).assert_unauthorized(query);
+        server.client().get(&format!("/callCatchUp/r1?{query}=Bearer%20{good}"), None).assert_unauthorized(query);
     }
     let body = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\ntoken={good}", good.len() + 6);
-    server.client().ask(body.as_bytes()).is_unauthorized("in the body");
+    server.client().ask(body.as_bytes()).assert_unauthorized("in the body");
     assert_eq!(server.calls(), 0);
 }
 

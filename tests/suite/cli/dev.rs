@@ -48,7 +48,7 @@ fn dev_answers_to_loopback_names_only_on_all_its_listeners() {
     }
     let request = b"GET /callConfig HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
     let refused = Client::new(server).ask(request);
-    refused.is_error(400, "Host must be localhost or a loopback address.", "in the envelope");
+    refused.assert_error(400, "Host must be localhost or a loopback address.", "in the envelope");
     assert!(refused.header("x-request-id").is_some());
     assert_eq!(dev.stop().0, 0);
 }

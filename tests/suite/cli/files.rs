@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{EMAIL, PASSWORD, Place, Running, command, folder, run};
+use super::{Place, Running, command, folder, run};
 use crate::support::database::on_postgres;
+use crate::support::{EMAIL, PASSWORD};
 use crate::support::{SECRET, secrets};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
@@ -137,7 +138,7 @@ fn existing_database_that_others_can_read_keeps_its_mode_and_is_warned_of() {
         return;
     }
     let place = folder();
-    let sandbox = crate::support::SandboxOnAThread::start(proconf_app_server::sandbox::Script::echo());
+    let sandbox = crate::support::SandboxServer::start(proconf_app_server::sandbox::Script::echo());
     let environment = [
         ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
         ("APP_AUTH__JWT_SECRET", SECRET),

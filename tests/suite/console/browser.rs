@@ -373,7 +373,7 @@ fn a_token_is_renewed_before_it_ends_and_once_if_it_was_refused_and_nobody_notic
     browser.wait_for("Two.");
     assert_eq!(renewals(), 1, "for however many requests");
     assert!(console.requests().iter().all(|[.., outcome, _]| !outcome.starts_with("401")));
-    console.server.clock.put_forward(Duration::from_mins(11));
+    console.server.clock.advance(Duration::from_mins(11));
     console.says("r1", "Three.");
     browser.click("[data-part=refresh]");
     browser.wait_for("Three.");
@@ -388,7 +388,7 @@ fn a_guest_whose_token_has_ended_comes_in_again_and_does_not_notice() {
     console.open("/?room=r1");
     browser.click("[data-part=invitation] button");
     browser.wait_for("One.");
-    console.server.clock.put_forward(Duration::from_mins(11));
+    console.server.clock.advance(Duration::from_mins(11));
     console.says("r1", "Two.");
     browser.click("[data-part=refresh]");
     browser.wait_for("Two.");

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Milliseconds that a page may take for anything a test waits for.
-const PATIENCE: u64 = 20_000;
+const SCRIPT_TIMEOUT: u64 = 20_000;
 
 /// A browser with an empty profile, ended when it is dropped.
 pub struct Browser {
@@ -109,7 +109,7 @@ impl Browser {
             "const done = arguments[arguments.length - 1];
              const holds = () => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }};
              const observer = new MutationObserver(() => holds() && finish(true));
-             const timer = setTimeout(() => finish(false), {PATIENCE});
+             const timer = setTimeout(() => finish(false), {SCRIPT_TIMEOUT});
              const finish = (held) => {{ observer.disconnect(); clearTimeout(timer); done(held); }};
              observer.observe(document, {{subtree: true, childList: true, characterData: true, attributes: true}});
              if (holds()) finish(true);"
@@ -279,7 +279,7 @@ fn capabilities(profile: &TempDir) -> Value {
     let arguments: Vec<&str> = arguments.into_iter().chain([profile.as_str()]).collect();
     json!({
         "browserName": "chrome",
-        "timeouts": {"script": PATIENCE + 5_000},
+        "timeouts": {"script": SCRIPT_TIMEOUT + 5_000},
         "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         "goog:chromeOptions": {"args": arguments},
     })

@@ -4,11 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
-use super::secrets;
+use serde_json::json;
 
-/// Longer than any deadline in the tests: a server that does not answer fails the test and does not hang it.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::response::Response;
+use super::{TEST_TIMEOUT, secrets};
 
 /// Asks one server, with a connection for each request unless [`Client::connect`] keeps one.
 #[derive(Clone, Copy)]
@@ -23,23 +22,23 @@ impl Client {
 
     pub fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Connection { stream, unread: Vec::new() }
     }
 
     /// `GET target` with a bearer token, or none.
-    pub fn get(&self, target: &str, token: Option<&str>) -> Answer {
+    pub fn get(&self, target: &str, token: Option<&str>) -> Response {
         self.ask(&request("GET", target.as_bytes(), token))
     }
 
     /// `POST target` with a JSON body.
-    pub fn post(&self, target: &str, body: &str) -> Answer {
+    pub fn post(&self, target: &str, body: &str) -> Response {
         self.post_as(target, "Content-Type: application/json\r\n", body.as_bytes())
     }
 
     /// `POST target` with a token and a JSON body.
-    pub fn post_with(&self, target: &str, token: &str, body: &str) -> Answer {
+    pub fn post_with(&self, target: &str, token: &str, body: &str) -> Response {
         self.post_as(
             target,
             &format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n"),
@@ -47,14 +46,19 @@ impl Client {
         )
     }
 
+    /// `POST /auth/login`.
+    pub fn log_in(&self, email: &str, password: &str) -> Response {
+        self.post("/auth/login", &json!({"email": email, "password": password}).to_string())
+    }
+
     /// `POST target` with these header lines and this body.
-    pub fn post_as(&self, target: &str, headers: &str, body: &[u8]) -> Answer {
+    pub fn post_as(&self, target: &str, headers: &str, body: &[u8]) -> Response {
         let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         self.ask(&[head.as_bytes(), body].concat())
     }
 
     /// Any bytes.
-    pub fn ask(&self, request: &[u8]) -> Answer {
+    pub fn ask(&self, request: &[u8]) -> Response {
         self.connect().ask(request)
     }
 }
@@ -76,7 +80,7 @@ pub struct Connection {
 
 impl Connection {
     /// Sends a request and reads its answer.
-    pub fn ask(&mut self, request: &[u8]) -> Answer {
+    pub fn ask(&mut self, request: &[u8]) -> Response {
         self.send(request);
         self.read().expect("the server answers")
     }
@@ -88,9 +92,9 @@ impl Connection {
     }
 
     /// The next answer; `None` if the connection ends without one.
-    pub fn read(&mut self) -> Option<Answer> {
+    pub fn read(&mut self) -> Option<Response> {
         loop {
-            if let Some(answer) = parse_answer(&mut self.unread) {
+            if let Some(answer) = parse_response(&mut self.unread) {
                 return Some(answer);
             }
             if !self.fill().unwrap_or_else(|error| panic!("no answer: {error}")) {
@@ -100,25 +104,33 @@ impl Connection {
     }
 
     /// The same, as long as `doing` is done again after each `pause` without an answer.
-    pub fn read_while(&mut self, doing: impl Fn(&mut Self), pause: Duration) -> Option<Answer> {
+    pub fn read_while(&mut self, doing: impl Fn(&mut Self), pause: Duration) -> Option<Response> {
         self.stream.set_read_timeout(Some(pause)).unwrap();
         let started = Instant::now();
         let answer = loop {
-            if let Some(answer) = parse_answer(&mut self.unread) {
+            if let Some(answer) = parse_response(&mut self.unread) {
                 break Some(answer);
             }
             match self.fill() {
                 Ok(true) => {}
                 Ok(false) => break None,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    assert!(started.elapsed() < PATIENCE, "no answer and no end");
+                    assert!(started.elapsed() < TEST_TIMEOUT, "no answer and no end");
                     doing(self);
                 }
                 Err(error) => panic!("no answer: {error}"),
             }
         };
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         answer
+    }
+
+    /// Sends `piece` every 100 ms until the server closes the connection. Returns the first response and the time taken.
+    pub fn drip(&mut self, piece: &[u8]) -> (Option<Response>, Duration) {
+        let (started, pause) = (Instant::now(), Duration::from_millis(100));
+        let response = self.read_while(|connection| connection.send(piece), pause);
+        while self.read_while(|connection| connection.send(piece), pause).is_some() {}
+        (response, started.elapsed())
     }
 
     /// Whether nothing comes for so long.
@@ -126,7 +138,7 @@ impl Connection {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let silent =
             matches!(self.fill(), Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         silent
     }
 
@@ -173,7 +185,7 @@ impl Connection {
 }
 
 /// Takes one answer off the front of these bytes; `None` if it is not complete.
-pub fn parse_answer(unread: &mut Vec<u8>) -> Option<Answer> {
+pub fn parse_response(unread: &mut Vec<u8>) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(unread).expect("the answer is HTTP") else {
@@ -189,5 +201,5 @@ pub fn parse_answer(unread: &mut Vec<u8>) -> Option<Answer> {
     let body = unread.get(head..head + length)?.to_vec();
     unread.drain(..head + length);
     secrets::received(&body);
-    Some(Answer { status, headers, body })
+    Some(Response { status, headers, body })
 }

@@ -1,13 +1,8 @@
 //! A stream of server-sent events, read off the socket byte by byte.
 
+use super::{TEST_TIMEOUT, secrets};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-use super::secrets;
-
-/// Longer than any deadline in the tests.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One event, or one block of lines that is none.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -31,7 +26,7 @@ impl Events {
     /// Asks for `target` with these header lines; a stream is what comes back.
     pub fn open(address: SocketAddr, target: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n");
         secrets::sent(request.as_bytes());
         stream.write_all(request.as_bytes()).unwrap();

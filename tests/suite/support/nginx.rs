@@ -14,8 +14,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use yaml_rust2::YamlLoader;
 
-use super::answer::Answer;
-use super::client::parse_answer;
+use super::TEST_TIMEOUT;
+use super::client::parse_response;
+use super::response::Response;
 use super::tls::Authority;
 
 /// The name that `deploy/nginx.conf` serves.
@@ -23,9 +24,6 @@ pub const NAME: &str = "app.example.com";
 
 /// The header from which the fixture takes the client's address, so that one machine can be many clients.
 pub const CLIENT_HEADER: &str = "X-Test-Client";
-
-/// Longer than any deadline in the tests.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running nginx; stopped when it is dropped.
 pub struct Nginx {
@@ -92,7 +90,7 @@ impl Nginx {
     /// Connects with this name in the handshake, or with none if it is an address.
     pub fn connect_to(&self, name: &str) -> io::Result<NginxConnection> {
         let mut stream = TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
         stream.set_nodelay(true)?;
         let Some(config) = &self.tls else {
             return Ok(NginxConnection { stream: Box::new(stream), unread: Vec::new() });
@@ -116,11 +114,11 @@ impl Nginx {
 
 impl NginxConnection {
     /// Sends a request and reads its answer; `None` if the connection ends without one.
-    pub fn ask(&mut self, request: &[u8]) -> Option<Answer> {
+    pub fn ask(&mut self, request: &[u8]) -> Option<Response> {
         // nginx may close before it has read everything; what matters is the answer.
         let _ = self.stream.write_all(request);
         loop {
-            if let Some(answer) = parse_answer(&mut self.unread) {
+            if let Some(answer) = parse_response(&mut self.unread) {
                 return Some(answer);
             }
             if !self.read_more() {
@@ -220,7 +218,7 @@ fn spawn(folder: &Path, address: SocketAddr, site: &str) -> Option<Child> {
         if TcpStream::connect(address).is_ok() {
             return Some(process);
         }
-        assert!(started.elapsed() < PATIENCE, "nginx does not listen: {}", error_log(folder));
+        assert!(started.elapsed() < TEST_TIMEOUT, "nginx does not listen: {}", error_log(folder));
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }

@@ -8,10 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::SECRET;
 use super::client::Client;
 use super::database::TestDatabase;
-use super::secrets;
+use super::{SECRET, TEST_TIMEOUT, secrets};
 
 /// The binary under test, or another build of it that `TEST_SERVER` names (docs/QA.md).
 fn binary() -> PathBuf {
@@ -19,9 +18,6 @@ fn binary() -> PathBuf {
         std::env::var_os("TEST_SERVER").map(|path| PathBuf::from(path).canonicalize().expect("TEST_SERVER is there"));
     other.unwrap_or_else(|| env!("CARGO_BIN_EXE_proconf-app-server").into())
 }
-
-/// Longer than any deadline in the tests.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `serve` with JSON logs, ended when it is dropped.
 pub struct ServerProcess {
@@ -198,7 +194,7 @@ impl Log {
     fn wait_for(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let lines = self.lines.lock().unwrap();
         let found = |lines: &Vec<serde_json::Value>| lines.iter().skip(from).find(|line| wanted(line)).cloned();
-        let (lines, _) = self.grown.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).unwrap();
+        let (lines, _) = self.grown.wait_timeout_while(lines, TEST_TIMEOUT, |lines| found(lines).is_none()).unwrap();
         found(&lines).unwrap_or_else(|| panic!("no such line in {:#?}", &lines[from.min(lines.len())..]))
     }
 }

@@ -8,13 +8,13 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::OnAThread;
+use super::server::ServerThread;
 
 /// The proxy; ends when it is dropped, its connections with it.
 pub struct RedisProxy {
     port: u16,
     mode: Arc<Mutex<Mode>>,
-    _thread: OnAThread,
+    _thread: ServerThread,
 }
 
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ impl RedisProxy {
     pub fn to(redis: u16) -> Self {
         let mode = Arc::new(Mutex::new(Mode::Late(Duration::ZERO)));
         let shared = Arc::clone(&mode);
-        let (port, thread) = OnAThread::start(move |started, stopped| async move {
+        let (port, thread) = ServerThread::start(move |started, stopped| async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             started.send(listener.local_addr().unwrap().port()).unwrap();
             tokio::select! {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::Script;
 
-use super::answer::Answer;
 use super::client::Client;
 use super::database::TestDatabase;
 use super::redis::Redis;
-use super::{SandboxOnAThread, TestClock, TestServer, tokens};
+use super::response::Response;
+use super::{SandboxServer, TestClock, TestServer, tokens, wait_until};
 
 /// How long a catch-up takes to be written.
 pub const WRITING: Duration = Duration::from_millis(1_500);
@@ -24,7 +24,7 @@ const DEADLINE: (&str, &str) = ("APP_ADMIN_CONTROL__TIMEOUT", "5s");
 pub struct Replicas {
     pub servers: Vec<TestServer>,
     pub script: Script,
-    pub sandbox: SandboxOnAThread,
+    pub sandbox: SandboxServer,
 }
 
 impl Replicas {
@@ -34,7 +34,7 @@ impl Replicas {
 
     pub fn with(number: usize, redis: &str, settings: &[(&str, &str)]) -> Self {
         let script = Script::echo();
-        let sandbox = SandboxOnAThread::start(script.clone());
+        let sandbox = SandboxServer::start(script.clone());
         let database = Arc::new(TestDatabase::new());
         let settings = [&settings_of(&sandbox.base_url, redis)[..], settings].concat();
         let servers = (0..number).map(|_| TestServer::on(Arc::clone(&database), TestClock::default(), &settings)).collect();
@@ -65,7 +65,7 @@ pub fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str)
     ]
 }
 
-pub fn get(client: Client, room: &str) -> Answer {
+pub fn get(client: Client, room: &str) -> Response {
     client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
@@ -75,16 +75,6 @@ pub fn metric(operator: Client, series: &str) -> u64 {
     let page = operator.get("/metrics", None);
     let line = page.text().lines().find_map(|line| line.strip_prefix(series));
     line.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
-}
-
-/// Waits until `done`; fails after a while.
-#[track_caller]
-pub fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < Duration::from_secs(15), "{what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
 }
 
 /// Waits until what one replica got is known to Redis, so that the next one finds it.
@@ -98,7 +88,7 @@ pub fn wait_until_stored(redis: &Redis, rooms: usize) {
 pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
     let ask = |client: Client, room: &str| {
         let started = Instant::now();
-        get(client, room).is_success_with(&format!("\"{room}\""));
+        get(client, room).assert_success(&format!("\"{room}\""));
         started.elapsed()
     };
     let rooms = (0..20).map(|number| format!("{name}{number}"));

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::OnAThread;
+use super::server::ServerThread;
 
 pub const BUCKET: &str = "summaries";
 pub const ACCESS_KEY: &str = "the-access-key";
@@ -23,7 +23,7 @@ pub const SECRET_KEY: &str = "the-secret-key";
 pub struct S3 {
     pub endpoint: String,
     folder: TempDir,
-    _thread: OnAThread,
+    _thread: ServerThread,
 }
 
 impl S3 {
@@ -36,7 +36,7 @@ impl S3 {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let root: PathBuf = folder.path().to_owned();
-        let (endpoint, thread) = OnAThread::start(move |started, stopped| async move {
+        let (endpoint, thread) = ServerThread::start(move |started, stopped| async move {
             let mut service = S3ServiceBuilder::new(FileSystem::new(root).unwrap());
             service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
             let service = service.build();

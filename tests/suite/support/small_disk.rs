@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::not_tried;
+use super::skip;
 
 /// Mounted; gone when it is dropped.
 pub struct SmallDisk {
@@ -29,7 +29,7 @@ impl SmallDisk {
         ];
         let mounted = ways.into_iter().find_map(|(made_by, entered_by)| Self::mount_in(made_by, entered_by));
         if mounted.is_none() {
-            not_tried("a full disk", "a file system can be mounted neither by root nor in a user namespace here");
+            skip("a full disk", "a file system can be mounted neither by root nor in a user namespace here");
         }
         mounted
     }

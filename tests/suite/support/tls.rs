@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use tempfile::TempDir;
 
-use super::peers::Peer;
+use super::fake_upstream::FakeUpstream;
 
 /// An authority that nobody knows but who is told of it.
 pub struct Authority {
@@ -144,12 +144,12 @@ pub fn for_clients(params: &mut CertificateParams) {
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
 /// A listener with TLS. Counts the connections whose first byte inside TLS has come.
-pub struct TlsPeer {
-    pub peer: Peer,
+pub struct TlsUpstream {
+    pub peer: FakeUpstream,
     trusted: Arc<AtomicUsize>,
 }
 
-impl TlsPeer {
+impl TlsUpstream {
     /// Hands each connection to `serve`, once something has been said on it.
     pub fn serving(config: Arc<ServerConfig>, serve: impl Fn(TlsStream) + Send + Sync + 'static) -> Self {
         Self::serving_on("127.0.0.1:0", config, serve)
@@ -158,7 +158,7 @@ impl TlsPeer {
     pub fn serving_on(address: &str, config: Arc<ServerConfig>, serve: impl Fn(TlsStream) + Send + Sync + 'static) -> Self {
         let trusted = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&trusted);
-        let peer = Peer::serving_on(address, move |stream, _| {
+        let peer = FakeUpstream::serving_on(address, move |stream, _| {
             let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
             while tls.conn.is_handshaking() {
                 if tls.conn.complete_io(&mut tls.sock).is_err() {

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
 
-use super::answer::Answer;
 use super::client::{Client, Connection};
+use super::response::Response;
 
 /// Of each writer's requests, one in so many is a logout, and the next one a login.
 const SESSION_LENGTH: usize = 25;
@@ -79,7 +79,7 @@ impl Writer {
         }
     }
 
-    fn was_told(&mut self, asked: Asked, token: String, answer: &Answer) {
+    fn was_told(&mut self, asked: Asked, token: String, answer: &Response) {
         let mut data = answer.data();
         match asked {
             Asked::LogOut => {

@@ -1,33 +1,32 @@
 //! A load balancer in front of a test's servers.
 
-#[path = "balancing.rs"]
-mod balancing;
+mod round_robin;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::OnAThread;
 use super::client::Client;
+use super::server::ServerThread;
 
 /// How often it asks each server whether it is ready.
-pub const CHECKS: Duration = balancing::CHECKS;
+pub const CHECKS: Duration = round_robin::CHECKS;
 
 /// The balancer; ends when it is dropped, its connections with it.
-pub struct Balancer {
+pub struct LoadBalancer {
     address: SocketAddr,
-    _thread: OnAThread,
+    _thread: ServerThread,
 }
 
-impl Balancer {
+impl LoadBalancer {
     pub fn over(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         let behind: Vec<SocketAddr> = servers.into_iter().collect();
-        let (address, thread) = OnAThread::start(move |started, stopped| async move {
+        let (address, thread) = ServerThread::start(move |started, stopped| async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             started.send(listener.local_addr().unwrap()).unwrap();
             tokio::select! {
-                () = balancing::balance(listener, behind) => {}
+                () = round_robin::balance(listener, behind) => {}
                 _ = stopped => {}
             }
         });

@@ -4,14 +4,19 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A successful envelope, and its `data`.
+pub const GOOD_ENVELOPE: &str = r#"{"error":null,"data":"good"}"#;
+pub const GOOD_DATA: &str = r#""good""#;
 
 /// A listener that counts who connects, and whose answers are whatever a test wants.
-pub struct Peer {
+pub struct FakeUpstream {
     pub port: u16,
     connections: Arc<AtomicUsize>,
 }
 
-impl Peer {
+impl FakeUpstream {
     /// Hands each connection to `serve`, on a thread of its own, with its number from 0. The listener ends with the process.
     pub fn serving(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         Self::serving_on("127.0.0.1:0", serve)
@@ -70,6 +75,13 @@ pub fn read_head(stream: &mut impl Read) -> Option<String> {
         }
     }
     Some(String::from_utf8(head).unwrap())
+}
+
+/// Sends `piece` every 100 ms until the connection ends.
+pub fn drip(stream: &mut TcpStream, piece: &[u8]) {
+    while stream.write_all(piece).is_ok() {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
 }
 
 /// The bytes of a well-formed answer.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// One HTTP response.
 #[derive(Clone)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -14,14 +14,14 @@ pub struct Answer {
 }
 
 /// As a failed test prints it: the body as text, and of a long one the beginning.
-impl fmt::Debug for Answer {
+impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(300).collect();
         write!(f, "{} {:?} {body:?} ({} bytes)", self.status, self.headers, self.body.len())
     }
 }
 
-impl Answer {
+impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
@@ -32,15 +32,15 @@ impl Answer {
 
     /// The contract's success with exactly this `data`.
     #[track_caller]
-    pub fn is_success_with(&self, data: &str) {
-        self.has_the_head_of(200, data);
+    pub fn assert_success(&self, data: &str) {
+        self.assert_head(200, data);
         assert_eq!(self.text(), format!(r#"{{"error":null,"data":{data}}}"#));
     }
 
     /// The contract's success, whatever its data.
     #[track_caller]
     pub fn data(&self) -> Value {
-        self.has_the_head_of(200, "");
+        self.assert_head(200, "");
         let mut body: Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(body["error"], Value::Null, "{}", self.text());
         body["data"].take()
@@ -48,20 +48,20 @@ impl Answer {
 
     /// The contract's failure with exactly this message.
     #[track_caller]
-    pub fn is_error(&self, status: u16, message: &str, of: &str) {
-        self.has_the_head_of(status, of);
+    pub fn assert_error(&self, status: u16, message: &str, of: &str) {
+        self.assert_head(status, of);
         let expected = format!(r#"{{"data":null,"error":{{"code":{status},"message":"{message}"}}}}"#);
         assert_eq!(self.text(), expected, "{of}");
         assert_eq!(self.header("www-authenticate"), (status == 401).then_some("Bearer"), "{of}");
     }
 
     #[track_caller]
-    pub fn is_unauthorized(&self, of: &str) {
-        self.is_error(401, "Unauthorized", of);
+    pub fn assert_unauthorized(&self, of: &str) {
+        self.assert_error(401, "Unauthorized", of);
     }
 
     #[track_caller]
-    fn has_the_head_of(&self, status: u16, of: &str) {
+    fn assert_head(&self, status: u16, of: &str) {
         assert_eq!(self.status, status, "{of}: {self:?}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{of}");
         let id = self.header("x-request-id").expect("a request id");
