@@ -1,5 +1,6 @@
-//! Requests that went wrong on their way in any way: bits flipped, bytes put in, taken out, doubled. Whatever it is, it is answered or
-//! refused in time, the server goes on, and the request behind it is one only if what stands before it was complete and valid.
+//! Mutated requests: bits flipped, bytes inserted, removed or repeated. Each is answered or refused in time.
+//!
+//! A request that follows a mutated one is answered only if the mutated one was complete and valid.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,21 +12,21 @@ use crate::support::fake_upstream::FakeUpstream;
 use crate::support::process::ServerProcess;
 use crate::support::request_framing::are_whole_requests;
 
-/// The same in each run, so that what fails once fails again.
+/// Fixed, so that a failure can be reproduced.
 const SEED: u64 = 0x5eed;
-/// How many there are in all; `TEST_MUTATIONS` asks for more (docs/QA.md).
-const ALL: usize = 12_500;
-/// The client has closed its half: nothing is left to wait for but the deadline of what was begun.
-const IN_TIME: Duration = Duration::from_secs(8);
+/// The number of requests; `TEST_MUTATIONS` overrides it (docs/QA.md).
+const REQUESTS: usize = 12_500;
+/// The client has closed its half, so only the request timeout can delay the end.
+const DEADLINE: Duration = Duration::from_secs(8);
 
-/// What stands behind each of them, and what is said to it alone.
+/// The request after each mutated one, and the text that only its response has.
 const MARKER: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: t\r\n\r\n";
 const ANSWERED: &str = r#"{"status":"live"}"#;
 
 const LONG: &str = "a-value-of-some-length-that-is-cut-and-doubled-and-goes-on-for-a-while-without-any-blank-in-it";
 
-/// None with a token: of all of them together Admin Control hears nothing.
-fn valid() -> Vec<String> {
+/// Valid requests without a token, so that none causes a call to Admin Control.
+fn valid_requests() -> Vec<String> {
     let mut all = Vec::new();
     for target in [
         "/",
@@ -57,28 +58,28 @@ fn valid() -> Vec<String> {
     all
 }
 
-/// Random numbers by `SplitMix64`.
-struct Dice(u64);
+/// A `SplitMix64` random number generator.
+struct Random(u64);
 
-impl Dice {
-    fn throw(&mut self, sides: usize) -> usize {
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).unwrap()
+        usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).unwrap()
     }
 }
 
-fn mutated(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    for _ in 0..=dice.throw(3) {
-        let at = dice.throw(bytes.len());
-        match dice.throw(5) {
-            0 => bytes[at] ^= 1 << dice.throw(8),
-            1 => bytes.insert(at, *b"\r\n\0\t :;,%0\xff"[..].get(dice.throw(11)).unwrap()),
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        match random.below(5) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes.insert(at, *b"\r\n\0\t :;,%0\xff"[..].get(random.below(11)).unwrap()),
             2 if bytes.len() > 1 => drop(bytes.remove(at)),
             3 => {
-                let end = (at + 1 + dice.throw(20)).min(bytes.len());
+                let end = (at + 1 + random.below(20)).min(bytes.len());
                 let again = bytes[at..end].to_vec();
                 bytes.splice(at..at, again);
             }
@@ -88,12 +89,12 @@ fn mutated(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// All that comes back until the server ends the connection.
-fn answers(server: &ServerProcess, bytes: &[u8]) -> String {
+/// Sends `bytes`, and reads to the end of the connection.
+fn exchange(server: &ServerProcess, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(IN_TIME)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut answers = Vec::new();
-    // It may have refused, and gone, before it had all.
+    // The server may refuse and close before it has read everything.
     let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     match stream.read_to_end(&mut answers) {
         Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),
@@ -104,27 +105,27 @@ fn answers(server: &ServerProcess, bytes: &[u8]) -> String {
 #[test]
 fn mutated_request_is_answered_or_refused_in_time() {
     let admin_control = FakeUpstream::canary();
-    // Of each request the log has a line at least, and the test keeps them all.
-    let all = std::env::var("TEST_MUTATIONS").map_or(ALL, |all| all.parse().expect("TEST_MUTATIONS is a number"));
-    let log = if all > ALL { "error,proconf_app_server::app::server=info" } else { "trace" };
+    // The fixture keeps each log line, so a long run logs less.
+    let all = std::env::var("TEST_MUTATIONS").map_or(REQUESTS, |all| all.parse().expect("TEST_MUTATIONS is a number"));
+    let log = if all > REQUESTS { "error,proconf_app_server::app=info" } else { "trace" };
     let server = ServerProcess::start(&admin_control.base_url(), &[("RUST_LOG", log)]);
-    let valid = valid();
+    let valid = valid_requests();
     assert_eq!(valid.len(), 50);
     let (unanswered, markers, started) = (AtomicUsize::new(0), AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
         for (number, request) in valid.iter().enumerate() {
             let (server, unanswered, markers) = (&server, &unanswered, &markers);
-            let mut dice = Dice(SEED + number as u64);
+            let mut random = Random(SEED + number as u64);
             let run = move || {
                 for _ in 0..all / 50 {
-                    let sent = mutated(request.as_bytes(), &mut dice);
+                    let sent = mutate(request.as_bytes(), &mut random);
                     let started = Instant::now();
-                    let got = answers(server, &[&sent, MARKER].concat());
+                    let got = exchange(server, &[&sent, MARKER].concat());
                     let marker = got.contains(ANSWERED);
-                    assert!(!marker || are_whole_requests(&sent), "smuggled behind {}: {got}", sent.escape_ascii());
+                    assert!(!marker || are_whole_requests(&sent), "smuggled after {}: {got}", sent.escape_ascii());
                     markers.fetch_add(usize::from(marker), Ordering::Relaxed);
                     let sent = sent.escape_ascii();
-                    assert!(started.elapsed() < IN_TIME, "{sent}: {:?}", started.elapsed());
+                    assert!(started.elapsed() < DEADLINE, "{sent}: {:?}", started.elapsed());
                     assert!(got.is_empty() || got.starts_with("HTTP/1."), "{sent}: {got}");
                     assert!(!got.contains("HTTP/1.1 500"), "{sent}: {got}");
                     unanswered.fetch_add(usize::from(got.is_empty()), Ordering::Relaxed);
@@ -134,9 +135,9 @@ fn mutated_request_is_answered_or_refused_in_time() {
         }
     });
     let (unanswered, markers) = (unanswered.into_inner(), markers.into_inner());
-    println!("{all} in {:?}; {unanswered} were no request, and ended without an answer", started.elapsed());
-    println!("{markers} were still whole, and the request behind them was answered; behind none of the others");
-    assert!(unanswered < all / 2 && markers > all / 20, "{unanswered} and {markers} of {all}: hardly anything was tried");
+    println!("{all} requests in {:?}: {unanswered} ended without a response", started.elapsed());
+    println!("{markers} were still valid, and the request after them was answered");
+    assert!(unanswered < all / 2 && markers > all / 20, "{unanswered} without a response, {markers} valid, of {all}");
     assert_eq!(server.client().ask(&request("GET", b"/health/ready", None)).status, 200);
     assert!(server.lines(0, |line| line["message"] == "panicked").is_empty());
     assert_eq!(admin_control.connections(), 0);

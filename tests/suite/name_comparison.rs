@@ -1,11 +1,11 @@
-//! `APP_ROOMS__NAMES`: whether two spellings of a name are one room, wherever names are compared or are keys.
+//! `APP_ROOMS__NAMES`: whether two spellings of a name are one room.
 
 use std::net::SocketAddr;
 
 use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 
-use crate::room_names::{asked_everywhere, percent_encoded};
+use crate::room_names::{percent_encoded, request_everywhere};
 use crate::support::events::Events;
 use crate::support::redis::Redis;
 use crate::support::replicas::{Replicas, calls_of, get, wait_until_stored};
@@ -13,18 +13,18 @@ use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 
 const JITSI: (&str, &str) = ("APP_ROOMS__NAMES", "jitsi");
-const KEPT: (&str, &str) = ("APP_CATCH_UP__FRESH_FOR", "60s");
+const FRESH: (&str, &str) = ("APP_CATCH_UP__FRESH_FOR", "60s");
 const STALE: (&str, &str) = ("APP_CATCH_UP__STALE_IF_ERROR", "60s");
-/// A poll, and then none for as long as a test takes.
+/// One poll, and no further one during a test.
 const ONE_POLL: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "60s");
 
-/// Two spellings each.
+/// Pairs of spellings of one room.
 const SPELLINGS: [(&str, &str); 4] = [("testRoom", "TESTROOM"), ("комната", "КОМНАТА"), ("r1", "r１"), ("é", "e\u{301}")];
 
-/// Other rooms in every mode, two each.
+/// Pairs of different rooms in both modes.
 const OTHERS: [(&str, &str); 4] = [("testRoom", "testRooms"), ("testRoom", "testRoom "), ("r1", "r1\u{200b}"), ("ı", "i")];
 
-fn asked(server: &TestServer, route: &str, room: &str, token: &str) -> Response {
+fn get_room(server: &TestServer, route: &str, room: &str, token: &str) -> Response {
     server.client().get(&format!("{route}/{}", percent_encoded(room)), Some(token))
 }
 
@@ -42,13 +42,13 @@ fn first_event(address: SocketAddr, room: &str) -> Value {
     serde_json::from_str(&event.data.unwrap()).unwrap()
 }
 
-/// Puts a summary of `room` into the store, under the name that the sandbox's record has for it.
+/// Stores a summary of `room` under the key of the sandbox's record.
 fn put_summary(server: &TestServer, room: &str) {
     server.put_summary(&format!("{room}_1718871014/summary.txt"), room);
 }
 
-/// Asks for `one`, then, while Admin Control fails, for `other`, on each route that has a cache.
-fn asked_while_admin_control_fails(server: &TestServer, one: &str, other: &str) -> [Response; 3] {
+/// Requests `one`, then, while Admin Control fails, `other`, on each cached route.
+fn get_while_admin_control_fails(server: &TestServer, one: &str, other: &str) -> [Response; 3] {
     let endpoints = ["call-catchup", "sessions-status", "call-summary"];
     let routes = ["/callCatchUp", "/callStatus", "/callSummary"];
     put_summary(server, one);
@@ -56,17 +56,17 @@ fn asked_while_admin_control_fails(server: &TestServer, one: &str, other: &str) 
         server.script.plan(endpoint, None, Reply::usual(), None);
     }
     for route in routes {
-        asked(server, route, one, &tokens::user()).data();
+        get_room(server, route, one, &tokens::user()).data();
     }
     for endpoint in endpoints {
         server.script.plan(endpoint, None, Reply::body(500, "{}"), None);
     }
-    routes.map(|route| asked(server, route, other, &tokens::user()))
+    routes.map(|route| get_room(server, route, other, &tokens::user()))
 }
 
 #[track_caller]
-fn guest_is_kept_out(server: &TestServer, one: &str, other: &str) {
-    for (place, answer) in asked_everywhere(server, other, &tokens::guest(one)) {
+fn guest_is_refused(server: &TestServer, one: &str, other: &str) {
+    for (place, answer) in request_everywhere(server, other, &tokens::guest(one)) {
         answer.assert_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
     }
     let ticket = ticket(server, one, &tokens::user());
@@ -79,16 +79,16 @@ fn other_room_is_refused_in_both_modes() {
     for settings in [&[][..], &[JITSI]] {
         let server = TestServer::with(settings);
         for (one, other) in OTHERS {
-            guest_is_kept_out(&server, one, other);
+            guest_is_refused(&server, one, other);
         }
     }
 }
 
 #[test]
 fn other_spelling_is_another_room_by_default() {
-    let server = TestServer::with(&[KEPT, STALE]);
+    let server = TestServer::with(&[FRESH, STALE]);
     for (one, other) in SPELLINGS {
-        guest_is_kept_out(&server, one, other);
+        guest_is_refused(&server, one, other);
         let both = format!("/callCatchUp/{}?roomName={}", percent_encoded(one), percent_encoded(other));
         server.client().get(&both, Some(&tokens::user())).assert_error(
             400,
@@ -97,7 +97,7 @@ fn other_spelling_is_another_room_by_default() {
         );
     }
     for (one, other) in SPELLINGS {
-        for answer in asked_while_admin_control_fails(&server, one, other) {
+        for answer in get_while_admin_control_fails(&server, one, other) {
             answer.assert_error(500, "Internal server error", other);
         }
     }
@@ -109,11 +109,11 @@ fn guest_enters_its_room_in_any_spelling_with_jitsi() {
     for (one, other) in SPELLINGS {
         let (guest, before) = (tokens::guest(one), server.calls());
         put_summary(&server, other);
-        assert_eq!(asked(&server, "/callCatchUp", other, &guest).data(), other);
-        asked(&server, "/callStatus", other, &guest).data();
-        assert_eq!(asked(&server, "/callSummary", other, &guest).data(), other);
+        assert_eq!(get_room(&server, "/callCatchUp", other, &guest).data(), other);
+        get_room(&server, "/callStatus", other, &guest).data();
+        assert_eq!(get_room(&server, "/callSummary", other, &guest).data(), other);
         let both = format!("/callCatchUp/{}?roomName={}", percent_encoded(other), percent_encoded(one));
-        assert_eq!(server.client().get(&both, Some(&guest)).data(), other, "the path's spelling");
+        assert_eq!(server.client().get(&both, Some(&guest)).data(), other, "the spelling of the path");
         let body = json!({"role": "member", "room": other, "participantName": "Ann"}).to_string();
         server.client().post_with("/proconfToken", &guest, &body).data();
         for asked in &server.script.asked()[before..] {
@@ -139,9 +139,9 @@ fn ticket_opens_the_stream_in_any_spelling_with_jitsi() {
 
 #[test]
 fn spellings_share_cache_entries_with_jitsi() {
-    let server = TestServer::with(&[JITSI, KEPT, STALE]);
+    let server = TestServer::with(&[JITSI, FRESH, STALE]);
     for (one, other) in SPELLINGS {
-        let [catch_up, status, summary] = asked_while_admin_control_fails(&server, one, other);
+        let [catch_up, status, summary] = get_while_admin_control_fails(&server, one, other);
         assert_eq!((catch_up.data(), summary.data()), (one.into(), one.into()));
         assert_eq!(status.status, 200);
     }
@@ -166,9 +166,12 @@ fn ended_meeting_is_found_by_folded_name_with_jitsi_only() {
             server.script.plan(endpoint, None, Reply::not_found(), None);
         }
         server.script.set("meetings", "", Reply::data(r#"[{"room_name":"TestRoom"}, {"room_name":"other"}]"#));
-        let answer = asked(&server, "/callCatchUp", "testrOOM", &tokens::user());
+        let answer = get_room(&server, "/callCatchUp", "testrOOM", &tokens::user());
         assert_eq!((answer.status, answer.header("x-catch-up-reason")), (404, Some(reason)));
-        assert_eq!(asked(&server, "/callCatchUp", "testrOO", &tokens::user()).header("x-catch-up-reason"), Some("none-yet"));
+        assert_eq!(
+            get_room(&server, "/callCatchUp", "testrOO", &tokens::user()).header("x-catch-up-reason"),
+            Some("none-yet")
+        );
     }
 }
 
@@ -202,7 +205,7 @@ fn summary_record_is_matched_in_any_spelling_in_both_modes() {
         let record = |room_name: &str, file_url: &str| {
             let record = json!({"id": 1, "room_name": room_name, "file_url": file_url}).to_string();
             server.script.set("call-summary", "TestRoom", Reply::data(&record));
-            asked(&server, "/callSummary", "TestRoom", &tokens::guest("TestRoom"))
+            get_room(&server, "/callSummary", "TestRoom", &tokens::guest("TestRoom"))
         };
         server.put_summary("testroom_17/s.txt", "lower case");
         server.put_summary("TESTROOM_17/s.txt", "upper case");

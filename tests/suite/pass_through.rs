@@ -1,4 +1,4 @@
-//! `/callConfig`, `/callStatus` and `/meetings`: what Admin Control says, to those who may know it.
+//! `/callConfig`, `/callStatus` and `/meetings`: Admin Control's responses, passed through to permitted clients.
 
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
@@ -46,9 +46,13 @@ fn failures_are_mapped_to_the_envelope() {
     for (target, endpoint, room) in ROUTES {
         for (reply, status, message) in [
             (Reply::not_found(), 404, "Not found"),
-            (Reply::body(401, r#"{"error":{"code":401,"message":"the inside"},"data":null}"#), 500, "Internal server error"),
-            (Reply::body(503, "<html>the inside</html>"), 500, "Internal server error"),
-            (Reply::body(200, r#"{"data":"the inside"}"#), 500, "Internal server error"),
+            (
+                Reply::body(401, r#"{"error":{"code":401,"message":"internal detail"},"data":null}"#),
+                500,
+                "Internal server error",
+            ),
+            (Reply::body(503, "<html>internal detail</html>"), 500, "Internal server error"),
+            (Reply::body(200, r#"{"data":"internal detail"}"#), 500, "Internal server error"),
         ] {
             server.script.set(endpoint, room, reply);
             server.client().get(target, Some(&tokens::user())).assert_error(status, message, target);
@@ -94,6 +98,6 @@ fn hanging_endpoint_uses_no_permit_of_another() {
         server.client().get(target, Some(&tokens::user())).data();
     }
     for slow in slow {
-        slow.join().unwrap().assert_error(500, "Internal server error", "timed out");
+        slow.join().unwrap().assert_error(500, "Internal server error", "timeout");
     }
 }

@@ -1,20 +1,20 @@
-//! Several servers as one: the cache that they share through Redis, and what becomes of it when one of them fails.
+//! Replicas that share a cache through Redis, and the failure of one of them.
 //!
-//! What becomes of it when Redis fails is in `shared_cache`; what they share through the database in `sessions`, `login_limit` and
-//! `database`.
+//! `shared_cache` tests the failure of Redis; `sessions`, `login_limit` and `database` test the shared database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
 
-use crate::support::client::request;
+use crate::support::client::{Client, request};
 use crate::support::database::TestDatabase;
-use crate::support::load_balancer::LoadBalancer;
+use crate::support::load_balancer::{self, LoadBalancer};
 use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
 use crate::support::replicas::{Replicas, WRITING, calls_of, get, metric, settings_of, wait_until_stored};
+use crate::support::response::Response;
 use crate::support::{SandboxServer, TestClock, TestServer, tokens, wait_until};
 
 #[test]
@@ -23,7 +23,7 @@ fn two_thousand_requests_over_three_replicas_cost_one_call() {
     let replicas = Replicas::start(3, &redis.url());
     let balancer = LoadBalancer::over(replicas.servers.iter().map(|server| server.address));
     let user = tokens::user();
-    let cost = |room: &str| {
+    let calls_for = |room: &str| {
         replicas.script.catch_up(room, Reply::data(r#""written""#).after(WRITING));
         let before = replicas.calls();
         let mut connections: Vec<_> = (0..2_000)
@@ -38,7 +38,7 @@ fn two_thousand_requests_over_three_replicas_cost_one_call() {
         }
         replicas.calls() - before
     };
-    assert_eq!(["r1", "r2", "r3"].map(cost), [1, 1, 1]);
+    assert_eq!(["r1", "r2", "r3"].map(calls_for), [1, 1, 1]);
 }
 
 #[test]
@@ -47,12 +47,13 @@ fn response_of_one_replica_serves_the_others_with_age_and_etag() {
     let replicas = Replicas::start(3, &redis.url());
     let first = get(replicas.servers[0].client(), "r1");
     wait_until_stored(&redis, 1);
-    std::thread::park_timeout(Duration::from_millis(1_100));
+    let age = |answer: &Response| answer.header("age").unwrap().parse::<u64>().unwrap();
+    wait_until("the response is a second old", || age(&get(replicas.client(0), "r1")) >= 1);
     for server in &replicas.servers[1..] {
         let answer = get(server.client(), "r1");
         answer.assert_success(r#""r1""#);
         assert_eq!(answer.header("etag"), first.header("etag"));
-        assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= 1, "{answer:?}");
+        assert!(age(&answer) >= 1, "{answer:?}");
     }
     assert_eq!(replicas.calls(), 1);
 }
@@ -65,7 +66,7 @@ fn shared_response_is_authorised_by_each_replica() {
     wait_until_stored(&redis, 1);
     let other = replicas.servers[1].client();
     other.get("/callCatchUp/r1", Some(&tokens::guest("r2"))).assert_error(403, "Forbidden", "a guest of another room");
-    other.get("/callCatchUp/r1", None).assert_unauthorized("nobody");
+    other.get("/callCatchUp/r1", None).assert_unauthorized("no token");
     other.get("/callCatchUp/r1", Some(&tokens::guest("r1"))).assert_success(r#""r1""#);
     assert_eq!(replicas.calls(), 1);
 }
@@ -74,42 +75,39 @@ fn shared_response_is_authorised_by_each_replica() {
 fn failure_is_shared_with_followers_and_404_removes_the_response() {
     let redis = Redis::start();
     let replicas = Replicas::with(2, &redis.url(), &[("APP_CATCH_UP__FRESH_FOR", "1ms")]);
-    let ask_both = || {
+    let get_from_both = || {
+        let before = replicas.calls();
         std::thread::scope(|scope| {
-            let asking = [0, 1].map(|number| {
-                // Only so that both wait for one call; who comes first does not matter.
-                std::thread::park_timeout(Duration::from_millis(100));
-                let client = replicas.client(number);
-                scope.spawn(move || get(client, "r1"))
-            });
-            asking.map(|asking| asking.join().unwrap())
+            let leader = scope.spawn(|| get(replicas.client(0), "r1"));
+            wait_until("the leader calls", || replicas.calls() > before);
+            [get(replicas.client(1), "r1"), leader.join().unwrap()]
         })
     };
     replicas.script.catch_up("r1", Reply::body(500, "x").after(WRITING));
-    for answer in ask_both() {
-        answer.assert_error(500, "Internal server error", "both waited");
+    for answer in get_from_both() {
+        answer.assert_error(500, "Internal server error", "both wait for one call");
     }
     assert_eq!(replicas.calls(), 1);
     let of_both = |series: &str| replicas.servers.iter().map(|server| metric(server.operator(), series)).sum::<u64>();
     let failures = "proconf_cache_failures_total{cache=\"call-catchup\",reason=\"leader-failed\"}";
-    assert_eq!(of_both(failures), 1, "the other one has its reason");
+    assert_eq!(of_both(failures), 1, "the follower counts its reason");
     let reads =
         |outcome: &str| of_both(&format!("proconf_cache_reads_total{{cache=\"call-catchup\",outcome=\"{outcome}\"}}"));
     assert_eq!((reads("miss"), reads("shared")), (1, 1));
     replicas.script.catch_up("r1", Reply::data(r#""good""#).after(WRITING));
-    for answer in ask_both() {
+    for answer in get_from_both() {
         answer.assert_success(r#""good""#);
     }
     assert_eq!(replicas.calls(), 2);
     assert_eq!((reads("miss"), reads("shared")), (2, 2));
-    assert_eq!(of_both("proconf_cache_stale_total{cache=\"call-catchup\"}"), 0, "an answer shared is none that stands in");
+    assert_eq!(of_both("proconf_cache_stale_total{cache=\"call-catchup\"}"), 0, "a shared response is not stale");
     wait_until_stored(&redis, 1);
     replicas.script.catch_up("r1", Reply::not_found().after(WRITING));
-    for answer in ask_both() {
+    for answer in get_from_both() {
         answer.assert_error(404, "Not found", "gone");
     }
     assert_eq!(replicas.calls(), 3);
-    wait_until("it is dropped", || redis.keys("*:response").is_empty());
+    wait_until("the response is removed", || redis.keys("*:response").is_empty());
 }
 
 #[test]
@@ -122,8 +120,8 @@ fn killed_leader_costs_one_more_call_within_the_deadline() {
     let (url, base_url) = (redis.url(), sandbox.base_url.clone());
     let start = || ServerProcess::on(Arc::clone(&database), &base_url, &settings_of(&base_url, &url));
     let (mut leader, others) = (start(), [start(), start()]);
-    let mut asked_the_leader = leader.client().connect();
-    asked_the_leader.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    let mut connection_to_leader = leader.client().connect();
+    connection_to_leader.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
     wait_until("the leader calls", || calls_of(&script) == 1);
     let started = Instant::now();
     let mut waiting: Vec<_> =
@@ -149,14 +147,14 @@ fn leader_without_its_lease_stores_nothing() {
     let (url, base_url) = (redis.url(), sandbox.base_url.clone());
     let start = || ServerProcess::on(Arc::clone(&database), &base_url, &settings_of(&base_url, &url));
     let (leader, other, third) = (start(), start(), start());
-    let mut asked_the_leader = leader.client().connect();
-    asked_the_leader.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
+    let mut connection_to_leader = leader.client().connect();
+    connection_to_leader.send(&request("GET", b"/callCatchUp/r1", Some(&tokens::user())));
     wait_until("the leader calls", || calls_of(&script) == 1);
     leader.signal("STOP");
     script.catch_up("r1", Reply::data(r#""new""#));
     get(other.client(), "r1").assert_success(r#""new""#);
     leader.signal("CONT");
-    asked_the_leader.read().expect("an answer").assert_success(r#""old""#);
+    connection_to_leader.read().expect("an answer").assert_success(r#""old""#);
     get(third.client(), "r1").assert_success(r#""new""#);
     assert_eq!(calls_of(&script), 2);
 }
@@ -171,7 +169,7 @@ fn redis_holds_no_room_name_no_token_and_no_permanent_key() {
     replicas.servers[0].client().get("/callCatchUp/a-secret-room", Some(&token)).assert_success(r#""a-secret-room""#);
     get(replicas.servers[0].client(), "big").assert_success(&big);
     wait_until_stored(&redis, 2);
-    wait_until("the leases are given back", || redis.keys("*:lease").is_empty());
+    wait_until("the leases are released", || redis.keys("*:lease").is_empty());
     for key in redis.keys("*") {
         assert!(key.starts_with("proconf:") && !key.contains("secret") && key.len() < 200, "{key}");
         let left: i64 = redis.ask(&["PTTL", &key]).trim_matches([':', '\r', '\n']).parse().unwrap();
@@ -191,7 +189,7 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
     }
     wait_until_stored(&redis, 4);
     let keys = redis.keys("*:response");
-    // Another room's entry under each key; then a shorter one; then none of ours; then of another kind.
+    // Entries of another room, an invalid entry, and a value of another Redis type.
     for (number, key) in keys.iter().enumerate() {
         let other = &keys[(number + 1) % keys.len()];
         match number {
@@ -205,7 +203,7 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
     for room in ["r1", "r2", "r3", "r4"] {
         get(second, room).assert_success(&format!("\"{room}\""));
     }
-    // Another deployment on the same Redis: another issuer is another.
+    // Another deployment on the same Redis differs in its issuer.
     let other = TestServer::on(
         Arc::new(TestDatabase::new()),
         TestClock::default(),
@@ -226,43 +224,51 @@ fn rolling_restart_under_load_loses_no_request() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let addresses = [free(), free(), free()];
     let start = |address: &str| {
-        let own =
-            [("APP_SERVER__LISTEN", address), ("APP_SERVER__DRAIN_FOR", "1s"), ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0")];
+        let own = [("APP_SERVER__LISTEN", address), ("APP_SERVER__DRAIN_FOR", "1s")];
         ServerProcess::on(Arc::clone(&database), &base_url, &[&settings_of(&base_url, &url)[..], &own].concat())
     };
     let mut servers = addresses.each_ref().map(|address| start(address));
     let balancer = LoadBalancer::over(servers.iter().map(|server| server.address));
-    let (done, client) = (AtomicBool::new(false), balancer.client());
-    let answered: usize = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..8)
-            .map(|asker| {
-                let done = &done;
-                scope.spawn(move || {
-                    let user = tokens::user();
-                    let (mut answered, mut connection) = (0, client.connect());
-                    while !done.load(Ordering::SeqCst) {
-                        let room = format!("r{}", (asker + answered) % 20);
-                        connection.send(&request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&user)));
-                        let answer = connection.read().expect("no request is lost");
-                        answer.assert_success(&format!("\"{room}\""));
-                        answered += 1;
-                        if answer.header("connection") == Some("close") {
-                            connection = client.connect();
-                        }
-                    }
-                    answered
-                })
-            })
-            .collect();
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (client, done, answered) = (balancer.client(), &done, &answered);
+            scope.spawn(move || send_until(done, client, number, answered));
+        }
+        let _stop = SetOnDrop(&done);
         for (server, address) in servers.iter_mut().zip(&addresses) {
             server.signal("TERM");
             assert_eq!(server.exit().0, 0);
             *server = start(address);
-            // The balancer has to see that it is there before the next one goes.
-            std::thread::park_timeout(Duration::from_millis(500));
+            let (ready, before) = (Instant::now(), answered.load(Ordering::SeqCst));
+            wait_until("the balancer uses the restarted server", || {
+                ready.elapsed() >= 5 * load_balancer::CHECKS && answered.load(Ordering::SeqCst) >= before + 100
+            });
         }
-        done.store(true, Ordering::SeqCst);
-        asking.into_iter().map(|asking| asking.join().unwrap()).sum()
     });
-    assert!(answered > 500, "{answered}");
+    assert!(answered.load(Ordering::SeqCst) > 500, "{answered:?}");
+}
+
+/// Sends requests until `done`; clients with an even number keep their connection alive.
+fn send_until(done: &AtomicBool, client: Client, number: usize, answered: &AtomicUsize) {
+    let (user, mut connection) = (tokens::user(), client.connect());
+    while !done.load(Ordering::SeqCst) {
+        let room = format!("r{}", answered.load(Ordering::SeqCst) % 20);
+        connection.send(&request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&user)));
+        let answer = connection.read().expect("no request is lost");
+        answer.assert_success(&format!("\"{room}\""));
+        answered.fetch_add(1, Ordering::SeqCst);
+        if number % 2 == 1 || answer.header("connection") == Some("close") {
+            connection = client.connect();
+        }
+    }
+}
+
+/// Sets a flag when it is dropped, so that a failed test also ends its clients.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

@@ -7,21 +7,21 @@ use proconf_app_server::sandbox::Reply;
 use crate::support::client::request;
 use crate::support::fake_upstream::FakeUpstream;
 use crate::support::response::Response;
-use crate::support::{TestServer, tokens};
+use crate::support::{TestServer, tokens, wait_until};
 
-/// The cache as by default; the tests' own servers turn it off.
+/// Turns the cache on; test servers turn it off by default.
 const ON: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "5s"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
-/// How long a catch-up takes to be written.
-const WRITING: Duration = Duration::from_millis(1_500);
+/// The response time of Admin Control.
+const CALL_TIME: Duration = Duration::from_millis(1_500);
 
 fn get(server: &TestServer, room: &str) -> Response {
     server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
-/// Sends the same request on each of so many connections, then reads all the answers.
-fn ask_at_once(server: &TestServer, askers: usize, room: impl Fn(usize) -> String) -> Vec<Response> {
+/// Sends one request on each of `count` connections, then reads all responses.
+fn get_at_once(server: &TestServer, count: usize, room: impl Fn(usize) -> String) -> Vec<Response> {
     let user = tokens::user();
-    let mut connections: Vec<_> = (0..askers).map(|_| server.client().connect()).collect();
+    let mut connections: Vec<_> = (0..count).map(|_| server.client().connect()).collect();
     for (number, connection) in connections.iter_mut().enumerate() {
         connection.send(&request("GET", format!("/callCatchUp/{}", room(number)).as_bytes(), Some(&user)));
     }
@@ -31,8 +31,8 @@ fn ask_at_once(server: &TestServer, askers: usize, room: impl Fn(usize) -> Strin
 #[test]
 fn two_thousand_requests_of_one_room_cost_one_call() {
     let server = TestServer::with(&ON);
-    server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
-    for answer in ask_at_once(&server, 2_000, |_| "r1".to_owned()) {
+    server.script.catch_up("r1", Reply::data(r#""written""#).after(CALL_TIME));
+    for answer in get_at_once(&server, 2_000, |_| "r1".to_owned()) {
         answer.assert_success(r#""written""#);
     }
     assert_eq!(server.calls(), 1);
@@ -41,7 +41,7 @@ fn two_thousand_requests_of_one_room_cost_one_call() {
 #[test]
 fn requests_of_a_hundred_rooms_cost_a_hundred_calls_and_never_mix() {
     let server = TestServer::with(&ON);
-    let answers = ask_at_once(&server, 1_000, |number| format!("room{}", number % 100));
+    let answers = get_at_once(&server, 1_000, |number| format!("room{}", number % 100));
     for (number, answer) in answers.iter().enumerate() {
         answer.assert_success(&format!("\"room{}\"", number % 100));
     }
@@ -51,13 +51,11 @@ fn requests_of_a_hundred_rooms_cost_a_hundred_calls_and_never_mix() {
 #[test]
 fn reset_of_the_first_client_does_not_end_its_call() {
     let server = TestServer::with(&ON);
-    server.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
+    server.script.catch_up("r1", Reply::data(r#""written""#).after(CALL_TIME));
     let user = tokens::user();
     let mut first = server.client().connect();
     first.send(&request("GET", b"/callCatchUp/r1", Some(&user)));
-    while server.calls() == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("the first call", || server.calls() == 1);
     let mut others: Vec<_> = (0..200).map(|_| server.client().connect()).collect();
     for other in &mut others {
         other.send(&request("GET", b"/callCatchUp/r1", Some(&user)));
@@ -73,8 +71,8 @@ fn reset_of_the_first_client_does_not_end_its_call() {
 fn failure_is_shared_by_waiting_requests_and_not_cached() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::body(500, "the inside").after(Duration::from_millis(500)));
-    for answer in ask_at_once(&server, 200, |_| "r1".to_owned()) {
-        answer.assert_error(500, "Internal server error", "all get it");
+    for answer in get_at_once(&server, 200, |_| "r1".to_owned()) {
+        answer.assert_error(500, "Internal server error", "each waiting request");
     }
     assert_eq!(server.calls(), 1);
     server.script.catch_up("r1", Reply::data(r#""good""#));
@@ -86,7 +84,8 @@ fn stale_response_is_served_after_a_failure_but_not_a_404() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")]);
     server.script.catch_up("r1", Reply::data(r#""old""#));
     get(&server, "r1").assert_success(r#""old""#);
-    std::thread::park_timeout(Duration::from_millis(1_100));
+    server.script.catch_up("r1", Reply::body(500, "x"));
+    wait_until("the stale response is a second old", || get(&server, "r1").header("age") > Some("0"));
     for failure in [
         Reply::body(500, "x"),
         Reply::body(200, "x"),
@@ -102,7 +101,7 @@ fn stale_response_is_served_after_a_failure_but_not_a_404() {
     server.script.catch_up("r1", Reply::not_found());
     get(&server, "r1").assert_error(404, "Not found", "gone");
     server.script.catch_up("r1", Reply::body(500, "x"));
-    get(&server, "r1").assert_error(500, "Internal server error", "and forgotten");
+    get(&server, "r1").assert_error(500, "Internal server error", "removed by the 404");
 }
 
 #[test]
@@ -118,7 +117,11 @@ fn cached_response_is_authorised_on_each_request() {
     ask(&tokens::guest("r2"), &etag).assert_error(403, "Forbidden", "a guest of another room");
     ask("forged", &etag).assert_unauthorized("a forged token");
     let gzip = etag.replace('"', "") + "-gzip";
-    ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).assert_error(403, "Forbidden", "a guest, by way of a proxy");
+    ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).assert_error(
+        403,
+        "Forbidden",
+        "a guest, with a tag changed by a proxy",
+    );
     for matching in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
         let known = ask(&tokens::guest("r1"), &matching);
         assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())), "{matching}");
@@ -198,7 +201,11 @@ fn open_circuit_fails_requests_at_once() {
     for number in 0..100 {
         get(&server, &format!("s{number}")).assert_error(500, "Internal server error", "open");
     }
-    assert!(started.elapsed() < Duration::from_secs(5) && silent.connections() <= 10, "{}", silent.connections());
+    assert!(
+        started.elapsed() < Duration::from_secs(5) && (5..=10).contains(&silent.connections()),
+        "{}",
+        silent.connections()
+    );
 }
 
 #[test]
@@ -213,14 +220,14 @@ fn unreachable_admin_control_is_500_while_the_probe_takes_the_last_permit() {
     for _ in 0..5 {
         get(&server, "r1").assert_error(500, "Internal server error", "timed out");
     }
-    std::thread::park_timeout(Duration::from_millis(1_100));
     std::thread::scope(|scope| {
-        let probe = scope.spawn(|| get(&server, "probe"));
-        while silent.connections() < 6 {
-            std::thread::yield_now();
-        }
-        get(&server, "r2").assert_error(500, "Internal server error", "while it is probed");
-        probe.join().unwrap().assert_error(500, "Internal server error", "the probe");
+        scope.spawn(|| {
+            while silent.connections() < 6 {
+                get(&server, "probe").assert_error(500, "Internal server error", "open, then the probe");
+            }
+        });
+        wait_until("the probe connects", || silent.connections() == 6);
+        get(&server, "r2").assert_error(500, "Internal server error", "during the probe");
     });
 }
 

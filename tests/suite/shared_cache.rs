@@ -1,5 +1,6 @@
-//! The shared cache when Redis fails: slow, loading, full, gone, or with other values in it. Each replica uses its local cache
-//! then, and requests are answered.
+//! The shared cache while Redis is slow, loading, full, gone or holds foreign values.
+//!
+//! Each replica then uses its local cache only, and requests are still answered.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -25,24 +26,23 @@ const SHARED: &str = "proconf_cache_shared{cache=\"call-catchup\"}";
 #[track_caller]
 fn wait_until_shared(replicas: &Replicas) {
     let rooms = Cell::new(0);
-    wait_until("they share", || {
+    wait_until("one call serves all replicas", || {
         let (room, before) = (format!("again{}", rooms.replace(rooms.get() + 1)), replicas.calls());
         for server in &replicas.servers {
             get(server.client(), &room).assert_success(&format!("\"{room}\""));
-            std::thread::park_timeout(Duration::from_millis(50));
         }
         replicas.calls() == before + 1
     });
 }
 
-/// How often replicas polled, each poll being one `SET`, as is each response and each probe.
+/// Counts the `SET` commands of all replicas: polls, responses and probes.
 fn polls(redis: &Redis) -> u64 {
     let stats = redis.ask(&["INFO", "commandstats"]);
     let calls = stats.split("cmdstat_set:calls=").nth(1).and_then(|rest| rest.split(',').next());
     calls.map_or(0, |calls| calls.parse().unwrap())
 }
 
-/// Requests `room` at each replica in turn, on so many connections, and reads no response yet.
+/// Requests `room` on `connections` connections, spread over the replicas, without reading.
 fn send_to_all(replicas: &Replicas, room: &str, connections: usize) -> Vec<Connection> {
     let servers = replicas.servers.len();
     let mut connections: Vec<_> = (0..connections).map(|number| replicas.client(number % servers).connect()).collect();
@@ -71,43 +71,43 @@ fn redis_killed_restarted_or_stopped_costs_no_response() {
     let mut redis = Redis::start();
     let replicas = Replicas::start(2, &redis.url());
     let alone = TestServer::start();
-    let answered = |name: &str| {
+    let check_all = |name: &str| {
         for server in &replicas.servers {
             rooms_are_answered(server.client(), alone.client(), name);
         }
     };
-    answered("well");
+    check_all("well");
     redis.kill();
-    answered("killed");
+    check_all("killed");
     redis.start_again();
-    answered("restarted");
+    check_all("restarted");
     wait_until_shared(&replicas);
     redis.signal("STOP");
-    answered("stopped");
+    check_all("stopped");
     redis.signal("CONT");
-    answered("continued");
+    check_all("continued");
     wait_until_shared(&replicas);
 }
 
 #[test]
 fn redis_lost_under_followers_makes_each_replica_call_once() {
-    for way in ["KILL", "STOP"] {
+    for signal in ["KILL", "STOP"] {
         let mut redis = Redis::start();
         let replicas = Replicas::start(3, &redis.url());
         replicas.script.catch_up("r1", Reply::data(r#""written""#).after(WRITING));
         let polled = polls(&redis);
         let mut connections = send_to_all(&replicas, "r1", 30);
-        wait_until("one calls and two follow", || replicas.calls() == 1 && polls(&redis) >= polled + 10);
-        redis.signal(way);
+        wait_until("one replica calls and two follow", || replicas.calls() == 1 && polls(&redis) >= polled + 10);
+        redis.signal(signal);
         let lost = Instant::now();
-        wait_until("each calls", || replicas.calls() == 3);
-        // A follower polls, waits for the time-out, and calls; the machine may be busy.
-        assert!(lost.elapsed() < LONGEST_POLL + REDIS_TIMEOUT + 4 * EXTRA, "{way}: {:?}", lost.elapsed());
+        wait_until("each replica calls", || replicas.calls() == 3);
+        // A follower polls, waits for the timeout, then calls; the rest allows for a busy machine.
+        assert!(lost.elapsed() < LONGEST_POLL + REDIS_TIMEOUT + 4 * EXTRA, "{signal}: {:?}", lost.elapsed());
         for connection in &mut connections {
             connection.read().expect("an answer").assert_success(r#""written""#);
         }
-        assert_eq!(replicas.calls(), 3, "{way}: one each, and no more");
-        match way {
+        assert_eq!(replicas.calls(), 3, "{signal}: one call each");
+        match signal {
             "KILL" => redis.start_again(),
             _ => redis.signal("CONT"),
         }
@@ -184,13 +184,13 @@ fn slow_redis_does_not_hold_up_the_start() {
 
 #[test]
 fn redis_that_refuses_every_command_is_not_used() {
-    for no in
+    for error in
         ["-LOADING Redis is loading the dataset in memory", "-BUSY a script is running", "-NOAUTH Authentication required."]
     {
         let redis = Redis::start();
         let proxy = RedisProxy::to(redis.port);
         let (replicas, alone) = (Replicas::start(2, &proxy.url()), TestServer::start());
-        proxy.say(no);
+        proxy.say(error);
         for server in &replicas.servers {
             rooms_are_answered(server.client(), alone.client(), "no");
         }
@@ -206,15 +206,15 @@ fn redis_that_refuses_every_command_is_not_used() {
 fn lease_is_renewed_for_as_long_as_the_call_takes() {
     let redis = Redis::start();
     redis.user("proconf", "canary", "");
-    // With the rights that the handbook gives, and no other.
+    // With the permissions of the handbook only.
     let replicas = Replicas::start(2, &format!("redis://proconf:canary@127.0.0.1:{}", redis.port));
-    // Longer than a lease, 2 s.
+    // Longer than a lease (2 s).
     replicas.script.catch_up("r1", Reply::data(r#""written""#).after(Duration::from_secs(3)));
     for connection in &mut send_to_all(&replicas, "r1", 4) {
         connection.read().expect("an answer").assert_success(r#""written""#);
     }
     let shared = replicas.servers.iter().map(|server| metric(server.operator(), SHARED)).sum::<u64>();
-    assert_eq!((replicas.calls(), shared), (1, 2), "one call, and nothing was refused");
+    assert_eq!((replicas.calls(), shared), (1, 2), "one call, no command refused");
 }
 
 #[test]
@@ -226,12 +226,12 @@ fn values_that_no_replica_wrote_are_replaced() {
     let response = redis.keys("*:response").remove(0);
     let failure = response.replace(":response", ":failure");
     let faults: [(&str, &dyn Fn()); 3] = [
-        ("a response that is none", &|| drop(redis.ask(&["SET", &response, "pcr10000030000", "PX", "20000"]))),
-        ("a failure that is none", &|| drop(redis.ask(&["SET", &failure, "failed", "PX", "20000"]))),
-        ("a response that never expires", &|| drop(redis.ask(&["PERSIST", &response]))),
+        ("an invalid response", &|| drop(redis.ask(&["SET", &response, "pcr10000030000", "PX", "20000"]))),
+        ("an invalid failure", &|| drop(redis.ask(&["SET", &failure, "failed", "PX", "20000"]))),
+        ("a response without expiry", &|| drop(redis.ask(&["PERSIST", &response]))),
     ];
     for (what, fault) in faults {
-        // The local entries expire.
+        // The local entries expire after 1 s.
         std::thread::park_timeout(Duration::from_millis(1_100));
         fault();
         let before = replicas.calls();
@@ -240,7 +240,7 @@ fn values_that_no_replica_wrote_are_replaced() {
         for number in [1, 2] {
             get(replicas.client(number), "r1").assert_success(r#""r1""#);
         }
-        assert_eq!(replicas.calls(), before + 1, "{what}: shared at once");
+        assert_eq!(replicas.calls(), before + 1, "{what}: shared again");
     }
 }
 
@@ -252,15 +252,16 @@ fn stale_response_of_another_replica_is_served_after_a_failure() {
     let first = get(replicas.client(0), "r1");
     let stored = Instant::now();
     wait_until_stored(&redis, 1);
-    replicas.script.catch_up("r1", Reply::body(500, "the inside"));
-    std::thread::park_timeout(Duration::from_millis(1_100));
-    let other = get(replicas.client(1), "r1");
-    other.assert_success(r#""r1""#);
-    assert_eq!(other.header("etag"), first.header("etag"));
-    assert!(other.header("age").unwrap().parse::<u64>().unwrap() >= 1, "{other:?}");
-    wait_until("it is too old", || get(replicas.client(1), "r1").status == 500);
+    replicas.script.catch_up("r1", Reply::body(500, "internal detail"));
+    wait_until("the stale response is a second old", || {
+        let other = get(replicas.client(1), "r1");
+        other.assert_success(r#""r1""#);
+        assert_eq!(other.header("etag"), first.header("etag"));
+        other.header("age") > Some("0")
+    });
+    wait_until("the stale response expires", || get(replicas.client(1), "r1").status == 500);
     assert!(stored.elapsed() >= Duration::from_secs(3), "{:?}", stored.elapsed());
-    get(replicas.client(2), "r1").assert_error(500, "Internal server error", "too old for each replica");
+    get(replicas.client(2), "r1").assert_error(500, "Internal server error", "expired for each replica");
 }
 
 #[test]
@@ -270,12 +271,11 @@ fn response_is_not_served_after_a_404_of_another_replica() {
     let replicas = Replicas::with(2, &redis.url(), &settings);
     get(replicas.client(0), "r2").assert_success(r#""r2""#);
     wait_until_stored(&redis, 1);
-    std::thread::park_timeout(Duration::from_millis(200));
     replicas.script.catch_up("r2", Reply::not_found());
-    get(replicas.client(0), "r2").assert_error(404, "Not found", "it is gone");
-    wait_until("it is removed", || redis.keys("*:response").is_empty());
-    replicas.script.catch_up("r2", Reply::body(500, "the inside"));
-    get(replicas.client(1), "r2").assert_error(500, "Internal server error", "a 404 removed it");
+    wait_until("the room is gone", || get(replicas.client(0), "r2").status == 404);
+    wait_until("the response is removed", || redis.keys("*:response").is_empty());
+    replicas.script.catch_up("r2", Reply::body(500, "internal detail"));
+    get(replicas.client(1), "r2").assert_error(500, "Internal server error", "removed by the 404");
 }
 
 #[test]
@@ -286,7 +286,8 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
     let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
     let operator = Client::new(server.management);
     assert_eq!(metric(operator, SHARED), 1);
-    let says = |line: &serde_json::Value, start: &str| line["message"].as_str().is_some_and(|text| text.starts_with(start));
+    let starts_with =
+        |line: &serde_json::Value, start: &str| line["message"].as_str().is_some_and(|text| text.starts_with(start));
     for (refuse, allow, cause) in [
         (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], "OOM"),
         (["REPLICAOF", "127.0.0.1", "1", ""], ["REPLICAOF", "NO", "ONE", ""], "READONLY"),
@@ -297,14 +298,14 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
         for number in 0..10 {
             get(server.client(), &format!("{}{number}", refuse[0])).assert_success(&format!("\"{}{number}\"", refuse[0]));
         }
-        let line = server.line(from, |line| says(line, "Redis unavailable"));
+        let line = server.line(from, |line| starts_with(line, "Redis unavailable"));
         assert_eq!(line["level"], "WARN", "{line}");
         assert!(line["cause"].as_str().unwrap().to_uppercase().contains(cause), "{line}");
         assert_eq!(metric(operator, SHARED), 0);
         ask(allow);
-        server.line(from, |line| says(line, "Redis available"));
-        wait_until("it shares", || metric(operator, SHARED) == 1);
-        assert_eq!(server.lines(from, |line| says(line, "Redis ")).len(), 2, "one line each");
+        server.line(from, |line| starts_with(line, "Redis available"));
+        wait_until("the cache is shared again", || metric(operator, SHARED) == 1);
+        assert_eq!(server.lines(from, |line| starts_with(line, "Redis ")).len(), 2, "one line each");
     }
 }
 
@@ -356,10 +357,10 @@ fn follower_of_a_leader_that_never_ends_fails_and_is_counted() {
     wait_until_stored(&redis, 1);
     wait_until("the lease is released", || redis.keys("*:lease").is_empty());
     let lease = redis.keys("*:response").remove(0).replace(":response", ":lease");
-    // Out of date, however fast that was.
+    // The local entry expires after 1 ms.
     std::thread::park_timeout(Duration::from_millis(5));
     redis.ask(&["SET", &lease, "0123456789012345678901", "PX", "60000"]);
-    get(server.client(), "r1").assert_error(500, "Internal server error", "the leader is late");
+    get(server.client(), "r1").assert_error(500, "Internal server error", "the leader never ends");
     let line = server.line(0, |line| line["message"] == "shared read failed");
     assert_eq!([&line["reason"], &line["room"], &line["level"]], ["leader-late", "r1", "WARN"]);
     let failures = "proconf_cache_failures_total{cache=\"call-catchup\",reason=\"leader-late\"}";
