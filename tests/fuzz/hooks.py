@@ -1,6 +1,6 @@
-"""What the OpenAPI document can't say in a schema, and what the contract demands of every answer.
+"""Formats that a JSON schema cannot express, and checks of the contract for every response.
 
-Written from the contract alone, so that a mistake in the server can't agree with itself.
+Based on the contract, not on the server's code.
 """
 
 import itertools
@@ -17,8 +17,8 @@ ROOMS = ["testRoom", "quietRoom", "endedRoom"]
 CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))
 
 
-def misleads(name):
-    """Whether a room's name is one path segment no longer, now or after it was decoded again, however often."""
+def is_misleading(name):
+    """Whether a name is not one path segment, as it is or after decoding it any number of times."""
     data = name.encode()
     while True:
         text = data.decode("utf-8", "replace")
@@ -32,7 +32,7 @@ def misleads(name):
 
 
 def is_room(name):
-    return 1 <= len(name.encode()) <= 255 and name.strip(" ") != "" and not misleads(name)
+    return 1 <= len(name.encode()) <= 255 and name.strip(" ") != "" and not is_misleading(name)
 
 
 def is_line(text):
@@ -45,7 +45,7 @@ schemathesis.openapi.format("line", st.sampled_from(["member", "owner", "Ann"]) 
 schemathesis.openapi.format("password", st.text(CHARACTERS, min_size=1, max_size=200))
 
 
-# A refresh token can't be guessed: now and then the real one is used, and then its successor.
+# Refresh tokens cannot be generated: every fourth request uses a real one, which is rotated.
 refresh = {"token": os.environ["FUZZ_REFRESH_TOKEN"], "turn": itertools.count()}
 
 
@@ -65,14 +65,14 @@ def after_call(ctx, case, response):
         refresh["token"] = response.json()["data"]["refreshToken"]
 
 
-def is_probe_of_a_method(case):
+def is_wrong_method(case):
     data = case.meta.phase.data if case.meta else None
     return getattr(getattr(data, "scenario", None), "name", "") == "UNSPECIFIED_HTTP_METHOD"
 
 
 @schemathesis.check
 def wrong_method_is_404(ctx, response, case):
-    if is_probe_of_a_method(case):
+    if is_wrong_method(case):
         method = response.request.method
         assert response.status_code == 404, f"{method} answered {response.status_code}, not 404"
         if method != "HEAD":
@@ -80,7 +80,7 @@ def wrong_method_is_404(ctx, response, case):
 
 
 @schemathesis.check
-def every_answer_is_the_contracts(ctx, response, case):
+def response_follows_the_contract(ctx, response, case):
     (request_id,) = response.headers.get("x-request-id", [""])
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", request_id), f"X-Request-Id: {request_id!r}"
     status = response.status_code
@@ -92,6 +92,6 @@ def every_answer_is_the_contracts(ctx, response, case):
     assert set(failure["error"]) == {"code", "message"} and failure["error"]["code"] == status, failure
     assert (response.headers.get("www-authenticate") == ["Bearer"]) == (status == 401)
     assert ("retry-after" in response.headers) == (status in (429, 503))
-    # Nothing of the inside, and nothing of what was sent.
+    # No internal details, and no input.
     sentence = failure["error"]["message"]
     assert len(sentence) < 120 and not re.search(r"\.rs|panicked|serde|sqlx|actix|line \d|127\.0\.0\.1", sentence), sentence
