@@ -20,7 +20,7 @@ use crate::auth::revoked_sessions::{RevocationPoller, RevokedSessions};
 use crate::auth::token::Tokens;
 use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
-use crate::catch_up::live::Live;
+use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::clock::Clock;
 use crate::config::{self, Config, SecretUrl};
@@ -68,7 +68,7 @@ pub(super) struct Components {
     texts: ResponseCache<summaries::Error>,
     summaries: Store,
     revoked_sessions: web::Data<RevokedSessions>,
-    live: Live,
+    live: LiveCatchUps,
     stream_limit: web::Data<StreamLimit>,
     trusted_proxies: web::Data<TrustedProxies>,
     // Goes on as long as any worker does.
@@ -131,7 +131,7 @@ impl Components {
             summaries,
             _poller: Arc::new(poller),
             revoked_sessions: web::Data::new(revoked),
-            live: Live::new(config.live.poll_interval, event_stream::form),
+            live: LiveCatchUps::new(config.live.poll_interval, event_stream::to_event),
             stream_limit: web::Data::new(StreamLimit::new(config.live.max_per_caller.get() as usize)),
             trusted_proxies: web::Data::new(TrustedProxies(config.server.trusted_proxies.to_vec())),
             tokens: tokens.into(),
@@ -175,8 +175,7 @@ async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<R
 
 /// Summary texts never change; their cache is turned off with that of the catch-ups.
 fn text_config(catch_up: CacheConfig) -> CacheConfig {
-    let fresh_for = if catch_up.fresh_for.is_zero() { Duration::ZERO } else { TEXT_FRESH_FOR };
-    CacheConfig { fresh_for, ..catch_up.with_bytes(TEXT_BYTES) }
+    catch_up.derive(TEXT_FRESH_FOR, TEXT_BYTES)
 }
 
 /// Returns the Redis that replicas with these settings share. Catch-ups only: what the other caches hold costs Admin Control a

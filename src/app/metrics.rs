@@ -88,12 +88,6 @@ pub(super) fn register_callbacks(
 
 /// Registers the limit on client connections, and returns the gauge of the open ones.
 pub(super) fn register_connections(registry: &Registry, limit: usize) -> Gauge {
-    registry.register(&metrics::HTTP_CONNECTIONS_MAX, &[]).set(float(limit as u64));
+    registry.register(&metrics::HTTP_CONNECTIONS_MAX, &[]).set(f64::from(u32::try_from(limit).unwrap_or(u32::MAX)));
     registry.register(&metrics::HTTP_CONNECTIONS, &[])
-}
-
-/// Exact up to 2⁵³.
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-fn float(number: u64) -> f64 {
-    number as f64
 }

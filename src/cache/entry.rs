@@ -1,4 +1,4 @@
-//! What a response cache holds: a success envelope in the form it is sent in, and when it arrived.
+//! An entry of a response cache: a success envelope in the form it is sent in, and the time it arrived.
 
 use std::time::Duration;
 
@@ -11,117 +11,93 @@ use xxhash_rust::xxh3::xxh3_128;
 
 const START: &str = r#"{"error":null,"data":"#;
 const END: &str = "}";
-/// The length of an entity tag in bytes.
-const ETAG_LENGTH: usize = 24;
 
 /// Returns the strong entity tag of `bytes`, with its quotes.
 ///
-/// 128 bits: no collisions by chance. It is no cryptographic hash: an author of both texts could make them collide, and would
-/// only mislead readers of these two texts.
+/// 128 bits make accidental collisions negligible. The hash is not cryptographic: an author of two texts can make them
+/// collide, which misleads the readers of these two texts only.
 #[must_use]
 pub fn etag_of(bytes: &[u8]) -> String {
     ["\"", &URL_SAFE_NO_PAD.encode(xxh3_128(bytes).to_be_bytes()), "\""].concat()
 }
 
 /// A success envelope and its entity tag, serialised once. Clones share the bytes.
-///
-/// Both lie in one allocation, so that a response that was not read lately costs one cache miss of the processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     bytes: Bytes,
+    etag: Bytes,
 }
 
 impl Envelope {
     /// Wraps `data` byte for byte.
     #[must_use]
     pub fn new(data: &RawValue) -> Self {
-        Self::from_parts(&[START, data.get(), END].map(str::as_bytes))
+        Self::with_etag([START, data.get(), END].concat().into())
     }
 
-    fn from_parts(envelope: &[&[u8]]) -> Self {
-        let length: usize = envelope.iter().map(|part| part.len()).sum();
-        let mut bytes = Vec::with_capacity(length + ETAG_LENGTH);
-        for part in envelope {
-            bytes.extend_from_slice(part);
-        }
-        let etag = etag_of(&bytes);
-        bytes.extend_from_slice(etag.as_bytes());
-        Self { bytes: bytes.into() }
+    fn with_etag(bytes: Bytes) -> Self {
+        Self { etag: etag_of(&bytes).into(), bytes }
     }
 
-    /// Reads an envelope that [`Envelope::bytes`] gave; `None` if `bytes` is not exactly one.
+    /// Parses the result of [`Envelope::bytes`]; `None` if `bytes` is anything else.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let data = bytes.strip_prefix(START.as_bytes())?.strip_suffix(END.as_bytes())?;
         serde_json::from_slice::<&RawValue>(data).ok()?;
-        Some(Self::from_parts(&[bytes]))
+        Some(Self::with_etag(Bytes::copy_from_slice(bytes)))
     }
 
-    /// Returns the `data` member as it came. As bytes: to be a `str`, it would have to be validated from end to end.
+    /// Returns the `data` member as it came. Bytes need no validation, unlike a `str`.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        self.bytes.get(START.len()..self.length() - END.len()).unwrap_or_default()
+        self.bytes.get(START.len()..self.bytes.len() - END.len()).unwrap_or_default()
     }
 
     /// Returns the whole body.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        self.bytes.slice(..self.length())
+        self.bytes.clone()
     }
 
     /// Returns the strong entity tag, with its quotes.
     #[must_use]
     pub fn etag(&self) -> &str {
-        self.bytes.get(self.length()..).and_then(|etag| std::str::from_utf8(etag).ok()).unwrap_or_default()
+        std::str::from_utf8(&self.etag).unwrap_or_default()
     }
 
     /// Returns the strong entity tag as shared bytes.
     #[must_use]
     pub fn etag_bytes(&self) -> Bytes {
-        self.bytes.slice(self.length()..)
+        self.etag.clone()
     }
 
     /// Returns its size in memory, in bytes.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn length(&self) -> usize {
-        self.bytes.len() - ETAG_LENGTH
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() + self.etag.len()
     }
 }
 
-/// An envelope and when it arrived, by the monotonic clock.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) envelope: Envelope,
+/// An envelope and the time it arrived. Wall-clock changes do not affect its age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedResponse {
+    /// The envelope.
+    pub envelope: Envelope,
     arrived: Instant,
 }
 
-impl Entry {
-    /// An envelope that arrived `age` ago.
+impl CachedResponse {
+    /// Creates a response that arrived `age` ago.
+    #[must_use]
     pub(super) fn with_age(envelope: Envelope, age: Duration) -> Self {
         let now = Instant::now();
         Self { envelope, arrived: now.checked_sub(age).unwrap_or(now) }
     }
 
-    pub(super) fn age(&self) -> Duration {
+    /// Returns the time since it arrived.
+    #[must_use]
+    pub fn age(&self) -> Duration {
         self.arrived.elapsed()
     }
-
-    pub(super) fn response(self) -> CachedResponse {
-        CachedResponse { age: self.age(), envelope: self.envelope }
-    }
-}
-
-/// An envelope and its age, as a caller gets it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CachedResponse {
-    /// The envelope.
-    pub envelope: Envelope,
-    /// The time since it arrived.
-    pub age: Duration,
 }
 
 #[cfg(test)]
@@ -142,7 +118,7 @@ mod tests {
     fn etag_follows_the_bytes() {
         assert_eq!(envelope("1").etag(), envelope("1").etag());
         assert_ne!(envelope("1").etag(), envelope("1.0").etag());
-        assert_eq!(envelope("1").etag().len(), ETAG_LENGTH);
+        assert_eq!(envelope("1").etag().len(), 24);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The counters of a response cache.
+//! Metrics of a response cache.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Default for CacheMetrics {
     }
 }
 
-/// Makes a cache that is counted and measured under `name`.
+/// Creates a cache whose metrics are registered under `name`.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub fn registered_cache<E: FetchError>(
     registry: &mut Registry,
@@ -44,7 +44,7 @@ pub fn registered_cache<E: FetchError>(
     if let Some(redis) = redis.clone() {
         registry.gauge_fn(&metrics::CACHE_SHARED, &[name], move || f64::from(redis.is_available()));
     }
-    let cache = ResponseCache::with(config, redis, CacheMetrics::new(registry, name));
+    let cache = ResponseCache::with_redis(config, redis, CacheMetrics::new(registry, name));
     let (entries, bytes) = (cache.clone(), cache.clone());
     registry.gauge_fn(&metrics::CACHE_ENTRIES, &[name], move || entries.usage().0 as f64);
     registry.gauge_fn(&metrics::CACHE_BYTES, &[name], move || bytes.usage().1 as f64);

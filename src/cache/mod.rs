@@ -1,6 +1,6 @@
 //! The response cache: one entry per key, shared by all workers and, through Redis, by all replicas.
 //!
-//! [`Responses`] is Admin Control behind it: the services and the pass-through routes get their data here.
+//! [`Responses`] reads from Admin Control through it.
 
 mod entry;
 mod fetch_error;
@@ -22,9 +22,9 @@ pub use metrics::registered_cache;
 pub use redis::{RedisCache, RedisConfig};
 pub use response_cache::{CacheConfig, ResponseCache};
 
-/// The bound on the memory of each cache but the configured one, in bytes.
+/// The memory limit of each cache except the configured one, in bytes.
 const ENDPOINT_BYTES: u64 = 8 << 20;
-/// The status of a resource that exists no longer.
+/// The status of a resource that no longer exists.
 const GONE: u16 = 410;
 
 /// One response cache for each cached endpoint. Clones share them.
@@ -32,16 +32,15 @@ const GONE: u16 = 410;
 pub struct Caches(Arc<[(Endpoint, ResponseCache<Error>)]>);
 
 impl Caches {
-    /// Makes empty caches. The catch-up's follows `config` and is shared through `redis`; the others have its `stale_if_error`,
-    /// and are turned off with it.
+    /// Creates empty caches. That of catch-ups follows `config` and is shared through `redis`.
+    ///
+    /// The others take `stale_if_error` from `config`, and are off if `config` turns the cache off.
     #[must_use]
-    pub fn new(config: CacheConfig, redis: Option<Arc<RedisCache>>, registry: &mut Registry) -> Self {
-        let mut redis = redis;
+    pub fn new(config: CacheConfig, mut redis: Option<Arc<RedisCache>>, registry: &mut Registry) -> Self {
         let mut cache = |endpoint: Endpoint| {
             let (config, redis) = match endpoint.caching() {
                 Caching::Configured => (config, redis.take()),
-                Caching::FreshFor(_) if config.fresh_for.is_zero() => (config.with_bytes(ENDPOINT_BYTES), None),
-                Caching::FreshFor(fresh_for) => (CacheConfig { fresh_for, ..config.with_bytes(ENDPOINT_BYTES) }, None),
+                Caching::FreshFor(fresh_for) => (config.derive(fresh_for, ENDPOINT_BYTES), None),
                 Caching::Never => return None,
             };
             Some((endpoint, registered_cache(registry, endpoint.name(), config, redis)))
@@ -50,7 +49,7 @@ impl Caches {
     }
 }
 
-/// The GET endpoints of Admin Control, cached. It and its clones belong to one worker.
+/// Reads the GET endpoints of Admin Control through the caches. It and its clones belong to one worker.
 #[derive(Clone)]
 pub struct Responses {
     admin_control: AdminControl,
@@ -64,21 +63,21 @@ impl Responses {
         Self { admin_control, caches }
     }
 
-    /// Gets the response of an endpoint; `room` where the endpoint is of a room. The caller's right to it was decided before.
+    /// Returns the response of an endpoint, with `room` if it needs one. Permission is checked by the caller.
     ///
     /// # Errors
     ///
-    /// Admin Control's.
+    /// That of the call to Admin Control.
     pub async fn get(
         &self,
         endpoint: Endpoint,
         room: Option<&RoomName>,
-        asker: &RequestContext,
+        context: &RequestContext,
     ) -> Result<CachedResponse, Error> {
-        self.get_within(self.fresh_for(endpoint), endpoint, room, asker).await
+        self.get_within(self.fresh_for(endpoint), endpoint, room, context).await
     }
 
-    /// Does the same, where a response is fresh until it is `max_age` old.
+    /// Like [`Responses::get`], with responses fresh for `max_age`.
     ///
     /// # Errors
     ///
@@ -88,22 +87,22 @@ impl Responses {
         max_age: Duration,
         endpoint: Endpoint,
         room: Option<&RoomName>,
-        asker: &RequestContext,
+        context: &RequestContext,
     ) -> Result<CachedResponse, Error> {
         let fetch = || {
-            let (admin_control, room) = (self.admin_control.with_context(asker), room.cloned());
+            let (admin_control, room) = (self.admin_control.with_context(context), room.cloned());
             async move { admin_control.get(endpoint, room.as_ref()).await.map(|data| Envelope::new(&data)) }
         };
         match self.cache(endpoint) {
-            Some(cache) => cache.get_within(max_age, key_of(room), fetch).await,
-            None => fetch().await.map(|envelope| CachedResponse { envelope, age: Duration::ZERO }),
+            Some(cache) => cache.get_within(max_age, cache_key(room), fetch).await,
+            None => fetch().await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
         }
     }
 
-    /// Removes a response that turned out to be of no use, so that the next caller fetches anew.
+    /// Removes an unusable response, so that the next caller fetches a new one.
     pub fn remove(&self, endpoint: Endpoint, room: Option<&RoomName>) {
         if let Some(cache) = self.cache(endpoint) {
-            cache.remove(key_of(room));
+            cache.remove(cache_key(room));
         }
     }
 
@@ -118,7 +117,7 @@ impl Responses {
     }
 }
 
-fn key_of(room: Option<&RoomName>) -> &str {
+fn cache_key(room: Option<&RoomName>) -> &str {
     room.map_or("", RoomName::key)
 }
 

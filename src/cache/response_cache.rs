@@ -1,9 +1,8 @@
 //! The local response cache: single-flight, stale-if-error, bounded by bytes, shared by all workers.
 //!
-//! Authorisation is decided before a read. Ages come from the monotonic clock: a wall clock that jumps ages nothing.
+//! Permission is checked before a read.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,65 +10,65 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
-use super::entry::{CachedResponse, Entry, Envelope};
+use super::entry::{CachedResponse, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
 use super::metrics::CacheMetrics;
 use super::redis::RedisCache;
 
-/// What an entry takes beside its key and its envelope, in bytes.
-const ENTRY_OVERHEAD: usize = 200;
-/// The typical size of an entry, in bytes: an estimate for the storage.
+/// The memory of an entry beside its key and its envelope, in bytes.
+const ENTRY_OVERHEAD: usize = 300;
+/// The estimated size of an entry, in bytes.
 const TYPICAL_ENTRY: u64 = 2 << 10;
-/// The least bytes of a shard of the storage, which bound the largest entry.
+/// The smallest shard of the storage, in bytes. An entry must fit into a shard.
 const SHARD_BYTES: u64 = 8 << 20;
-/// The most shards.
 const MAX_SHARDS: u64 = 16;
 
-/// The times and the size of a response cache.
+/// Lifetimes and size of a response cache.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheConfig {
     /// How long an entry is fresh. Zero turns the cache off, but not the single-flight.
     pub fresh_for: Duration,
     /// How long after that it may be served if a fetch fails.
     pub stale_if_error: Duration,
-    /// The bound on memory, in bytes.
+    /// The memory limit, in bytes.
     pub max_bytes: u64,
 }
 
 impl CacheConfig {
-    /// Returns the same with another bound on memory.
+    /// Returns the configuration of another cache, which is off if this one is.
     #[must_use]
-    pub fn with_bytes(self, max_bytes: u64) -> Self {
-        Self { max_bytes, ..self }
+    pub fn derive(self, fresh_for: Duration, max_bytes: u64) -> Self {
+        let fresh_for = if self.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
+        Self { fresh_for, max_bytes, ..self }
     }
 
     /// Returns the age up to which an entry may be served.
-    #[must_use]
-    pub fn max_age(&self) -> Duration {
+    fn max_age(&self) -> Duration {
         self.fresh_for + self.stale_if_error
     }
 }
 
 /// A response cache. Clones share the entries.
-pub struct ResponseCache<E>(Arc<Shared<E>>);
+pub struct ResponseCache<E>(Arc<Inner<E>>);
 
-struct Shared<E> {
-    entries: Cache<Box<str>, Entry, ByBytes>,
-    /// The flights by key; each receiver gets the outcome.
-    flights: Mutex<HashMap<Box<str>, OutcomeReceiver<E>>>,
+struct Inner<E> {
+    entries: Cache<Box<str>, CachedResponse, ByBytes>,
+    /// The fetches in flight, by key.
+    flights: Mutex<HashMap<Box<str>, FlightReceiver<E>>>,
     config: CacheConfig,
     redis: Option<Arc<RedisCache>>,
     metrics: CacheMetrics,
 }
 
-type OutcomeReceiver<E> = watch::Receiver<Option<Result<Entry, E>>>;
+/// Receives the result of a flight; `None` until then.
+type FlightReceiver<E> = watch::Receiver<Option<Result<CachedResponse, E>>>;
 
-/// Weighs an entry by the bytes it takes.
+/// Weighs an entry by its memory.
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Box<str>, Entry> for ByBytes {
-    fn weight(&self, key: &Box<str>, entry: &Entry) -> u64 {
+impl Weighter<Box<str>, CachedResponse> for ByBytes {
+    fn weight(&self, key: &Box<str>, entry: &CachedResponse) -> u64 {
         (key.len() + entry.envelope.size() + ENTRY_OVERHEAD) as u64
     }
 }
@@ -81,17 +80,17 @@ impl<E> Clone for ResponseCache<E> {
 }
 
 impl<E: FetchError> ResponseCache<E> {
-    /// Makes an empty cache without metrics and without Redis.
+    /// Creates an empty cache without metrics and without Redis.
     #[must_use]
     pub fn new(config: CacheConfig) -> Self {
-        Self::with(config, None, CacheMetrics::default())
+        Self::with_redis(config, None, CacheMetrics::default())
     }
 
-    /// Makes an empty cache that shares its entries through `redis`, if given.
+    /// Creates an empty cache that shares its entries through `redis`, if given.
     #[must_use]
-    pub fn with(config: CacheConfig, redis: Option<Arc<RedisCache>>, metrics: CacheMetrics) -> Self {
+    pub fn with_redis(config: CacheConfig, redis: Option<Arc<RedisCache>>, metrics: CacheMetrics) -> Self {
         let entries = storage(config.max_bytes);
-        Self(Arc::new(Shared { entries, flights: Mutex::default(), config, redis, metrics }))
+        Self(Arc::new(Inner { entries, flights: Mutex::default(), config, redis, metrics }))
     }
 
     /// Returns the number of entries and their bytes.
@@ -113,8 +112,8 @@ impl<E: FetchError> ResponseCache<E> {
 
     /// Returns the fresh entry of `key`, or the result of `fetch`.
     ///
-    /// The first caller starts the fetch, as a task of its own on its worker: its leaving neither cancels the fetch nor starts
-    /// another. The other callers wait for the same result.
+    /// The first caller starts the fetch, as a task of its own on its worker: cancelling the caller neither cancels the
+    /// fetch nor starts another. The other callers wait for the same result.
     ///
     /// # Errors
     ///
@@ -126,7 +125,7 @@ impl<E: FetchError> ResponseCache<E> {
         self.get_within(self.0.config.fresh_for, key, fetch).await
     }
 
-    /// Does the same, where an entry is fresh until it is `max_age` old.
+    /// Like [`ResponseCache::get`], with entries fresh for `max_age`.
     ///
     /// # Errors
     ///
@@ -135,27 +134,17 @@ impl<E: FetchError> ResponseCache<E> {
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {
-        let mut outcome = match self.0.join(key, max_age) {
-            Joined::Hit(entry) => {
-                self.0.metrics.hit.increment(1);
-                return Ok(entry.response());
-            }
-            Joined::Follower(outcome) => {
-                self.0.metrics.coalesced.increment(1);
-                outcome
-            }
-            Joined::Leader(flight, outcome) => {
-                tokio::task::spawn_local(flight.run(max_age, fetch()));
-                outcome
-            }
-        };
+        if let Some(entry) = self.0.find_fresh(key, max_age) {
+            return Ok(entry);
+        }
+        let mut flight = self.0.join_flight(key, max_age, fetch);
         // `STALE_AFTER` belongs here: a caller that waited for that long gets the stale entry.
-        let outcome = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
-        outcome.ok().flatten().unwrap_or_else(|| Err(E::aborted())).map(Entry::response)
+        let result = flight.wait_for(Option::is_some).await.map(|result| result.clone());
+        result.ok().flatten().unwrap_or_else(|| Err(E::aborted()))
     }
 }
 
-fn storage(max_bytes: u64) -> Cache<Box<str>, Entry, ByBytes> {
+fn storage(max_bytes: u64) -> Cache<Box<str>, CachedResponse, ByBytes> {
     let items = usize::try_from(max_bytes / TYPICAL_ENTRY).unwrap_or(usize::MAX);
     let shards = (max_bytes / SHARD_BYTES).clamp(1, MAX_SHARDS);
     let mut options = OptionsBuilder::new();
@@ -166,56 +155,55 @@ fn storage(max_bytes: u64) -> Cache<Box<str>, Entry, ByBytes> {
     }
 }
 
-/// How a flight ended.
+/// The outcome of a flight.
 pub(super) struct Outcome<E> {
-    pub(super) result: Result<Entry, E>,
-    /// Another replica's entry, which may be served if the result is a failure.
-    pub(super) stale: Option<Entry>,
+    pub(super) result: Result<CachedResponse, E>,
+    /// Another replica's response, which may be served if the result is a failure.
+    pub(super) stale: Option<CachedResponse>,
     /// Whether another replica made the fetch.
-    pub(super) shared: bool,
+    pub(super) is_shared: bool,
 }
 
 impl<E> Outcome<E> {
-    /// The outcome of a fetch of this replica.
-    pub(super) fn fetched(result: Result<Envelope, E>) -> Self {
-        Self { result: result.map(|envelope| Entry::with_age(envelope, Duration::ZERO)), stale: None, shared: false }
+    /// Creates the outcome of a fetch of this replica.
+    pub(super) fn fetched(result: Result<Envelope, E>, stale: Option<CachedResponse>) -> Self {
+        let result = result.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO));
+        Self { result, stale, is_shared: false }
     }
 }
 
-/// How a read begins.
-enum Joined<E: FetchError> {
-    /// The entry is fresh.
-    Hit(Entry),
-    /// Another caller's flight is under way.
-    Follower(OutcomeReceiver<E>),
-    /// This caller starts the flight.
-    Leader(Flight<E>, OutcomeReceiver<E>),
-}
-
-impl<E: FetchError> Shared<E> {
-    fn fresh(&self, key: &str, max_age: Duration) -> Option<Entry> {
-        self.entries.get(key).filter(|entry| entry.age() < max_age)
+impl<E: FetchError> Inner<E> {
+    /// Finds the entry of `key` if it is fresh, and counts the hit.
+    fn find_fresh(&self, key: &str, max_age: Duration) -> Option<CachedResponse> {
+        let entry = self.entries.get(key).filter(|entry| entry.age() < max_age)?;
+        self.metrics.hit.increment(1);
+        Some(entry)
     }
 
-    fn join(self: &Arc<Self>, key: &str, max_age: Duration) -> Joined<E> {
-        if let Some(entry) = self.fresh(key, max_age) {
-            return Joined::Hit(entry);
-        }
+    /// Joins the flight of `key`, or starts one.
+    fn join_flight<F>(self: &Arc<Self>, key: &str, max_age: Duration, fetch: impl FnOnce() -> F) -> FlightReceiver<E>
+    where
+        F: Future<Output = Result<Envelope, E>> + 'static,
+    {
         let mut flights = self.flights();
-        if let Some(outcome) = flights.get(key) {
-            return Joined::Follower(outcome.clone());
+        if let Some(receiver) = flights.get(key) {
+            self.metrics.coalesced.increment(1);
+            return receiver.clone();
         }
-        // Again under the lock: a flight may have ended since.
-        if let Some(entry) = self.fresh(key, max_age) {
-            return Joined::Hit(entry);
+        // A flight may have ended before the lock was taken.
+        if let Some(entry) = self.find_fresh(key, max_age) {
+            return watch::channel(Some(Ok(entry))).1;
         }
-        let (sender, outcome) = watch::channel(None);
-        flights.insert(key.into(), outcome.clone());
-        Joined::Leader(Flight { cache: Arc::clone(self), key: key.into(), sender }, outcome)
+        let (sender, receiver) = watch::channel(None);
+        flights.insert(key.into(), receiver.clone());
+        drop(flights);
+        let flight = Flight { cache: Arc::clone(self), key: key.into(), sender };
+        tokio::task::spawn_local(flight.run(max_age, fetch()));
+        receiver
     }
 
     /// Stores a response; after a failure, finds the stale entry to serve instead.
-    fn store_or_serve_stale(&self, key: &str, outcome: Outcome<E>) -> Result<Entry, E> {
+    fn store_or_serve_stale(&self, key: &str, outcome: Outcome<E>) -> Result<CachedResponse, E> {
         let error = match outcome.result {
             Ok(entry) => {
                 if !self.config.max_age().is_zero() {
@@ -229,23 +217,23 @@ impl<E: FetchError> Shared<E> {
             self.entries.remove(key);
             return Err(error);
         }
-        let stale = self.entries.get(key).into_iter().chain(outcome.stale).min_by_key(Entry::age);
+        let stale = self.entries.get(key).into_iter().chain(outcome.stale).min_by_key(CachedResponse::age);
         let stale = stale.filter(|entry| entry.age() < self.config.max_age()).ok_or(error)?;
         self.metrics.stale.increment(1);
         Ok(stale)
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<Box<str>, OutcomeReceiver<E>>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<Box<str>, FlightReceiver<E>>> {
         // Nothing panics while it holds the lock.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One fetch under way. Dropped before it is complete (a panic, a worker that ends), its callers get [`FetchError::aborted`].
+/// A fetch in flight. If it is dropped before its end, its callers get [`FetchError::aborted`].
 struct Flight<E: FetchError> {
-    cache: Arc<Shared<E>>,
+    cache: Arc<Inner<E>>,
     key: Box<str>,
-    sender: watch::Sender<Option<Result<Entry, E>>>,
+    sender: watch::Sender<Option<Result<CachedResponse, E>>>,
 }
 
 impl<E: FetchError> Flight<E> {
@@ -257,27 +245,23 @@ impl<E: FetchError> Flight<E> {
         };
         let outcome = match &self.cache.redis {
             Some(redis) => redis.get_or_fetch(&self.key, max_age, fetch).await,
-            None => Outcome::fetched(fetch.await),
+            None => Outcome::fetched(fetch.await, None),
         };
-        if outcome.shared {
+        if outcome.is_shared {
             metrics.shared.increment(1);
         }
-        self.complete(outcome);
-    }
-
-    fn complete(self, outcome: Outcome<E>) {
-        let outcome = self.cache.store_or_serve_stale(&self.key, outcome);
-        // Before the callers are told, so that the next caller finds the entry or starts a flight of its own.
+        let result = self.cache.store_or_serve_stale(&self.key, outcome);
+        // Removed first, so that the next caller finds the entry or starts a new flight.
         self.cache.flights().remove(&self.key);
-        self.sender.send_replace(Some(outcome));
+        self.sender.send_replace(Some(result));
     }
 }
 
 impl<E: FetchError> Drop for Flight<E> {
     fn drop(&mut self) {
         let mut flights = self.cache.flights();
-        // A complete flight may have a successor by now.
-        if flights.get(&self.key).is_some_and(|outcome| outcome.same_channel(&self.sender.subscribe())) {
+        // After its end, another flight of the key may have started.
+        if flights.get(&self.key).is_some_and(|receiver| receiver.same_channel(&self.sender.subscribe())) {
             flights.remove(&self.key);
         }
     }

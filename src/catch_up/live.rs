@@ -1,7 +1,7 @@
-//! A catch-up that keeps coming: those who watch a room share one poll of its source, and none is made while nobody watches.
+//! Live catch-ups: one poller for each room that has subscribers, shared by all of them.
 //!
-//! Each watcher is told the latest and nothing else: whoever reads slowly misses what is old by then, and nothing piles up.
-//! The news are put into their form once, not once a watcher. Must not know how they travel.
+//! A subscriber receives the latest update only: a slow one skips older updates, so that no queue grows. Each update is
+//! serialised once. A room without subscribers is not polled.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,199 +12,190 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::reason::Rooms;
+use super::reason::RoomStatus;
 use crate::admin_control::{Endpoint, Error};
-use crate::cache::Envelope;
+use crate::cache::{CachedResponse, Envelope, Responses};
 use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
-/// The shortest time between two polls of a room, whatever the age of what the first one found.
-const SHORTEST: Duration = Duration::from_millis(50);
-/// How long it may take to find out that a meeting is over.
-const ENDED_WITHIN: Duration = Duration::from_secs(2);
+/// The shortest time between two polls of a room.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// The longest wait for the answer whether a meeting has ended.
+const ENDED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is known of a room.
+/// The latest that is known of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum Update {
     /// Its catch-up.
     CatchUp(Envelope),
-    /// There is none, and the room is not among the meetings that ended.
+    /// There is no catch-up, and the meeting has not ended.
     NoneYet,
-    /// The meeting is over. Nothing comes after this.
+    /// The meeting has ended. No update follows.
     Ended,
-    /// Admin Control failed before there was anything to show.
+    /// Admin Control failed before there was a catch-up.
     Failed(Error),
 }
 
-/// News in the form that every watcher gets.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The news.
-    pub news: News,
-    /// Their form.
-    pub form: Bytes,
-    /// The catch-up that was found with them, for those who have not got it yet.
-    pub before: Option<Arc<Told>>,
+/// An update, serialised for all subscribers.
+#[derive(Debug)]
+pub struct Event {
+    /// The update.
+    pub update: Update,
+    /// The update as it is sent.
+    pub bytes: Bytes,
+    /// The last catch-up before [`Update::Ended`], for subscribers that have not received it.
+    pub last_catch_up: Option<Arc<Event>>,
 }
 
-/// Puts news into their form.
-pub type Form = fn(&News) -> Bytes;
+/// Serialises an update.
+pub type ToEvent = fn(&Update) -> Bytes;
 
-type Sender = watch::Sender<Option<Arc<Told>>>;
+/// Holds the latest event; `None` until the first poll has ended.
+type Sender = watch::Sender<Option<Arc<Event>>>;
 
-/// The rooms that are watched. Clones are the same.
-#[derive(Clone)]
-pub struct Live(Arc<Shared>);
+/// Receives the events of one room.
+pub struct Subscription(watch::Receiver<Option<Arc<Event>>>);
 
-struct Shared {
-    rooms: Mutex<HashMap<RoomName, Arc<Sender>>>,
-    every: Duration,
-    form: Form,
-}
-
-/// Somebody who watches a room.
-pub struct Watching(watch::Receiver<Option<Arc<Told>>>);
-
-impl Watching {
-    /// What is known now, the first time; then the next news. `None` when there will be no more.
-    pub async fn next(&mut self) -> Option<Arc<Told>> {
+impl Subscription {
+    /// Returns the current event at first, then each next one; `None` when no more will follow.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             self.0.changed().await.ok()?;
-            if let Some(told) = self.0.borrow_and_update().clone() {
-                return Some(told);
+            if let Some(event) = self.0.borrow_and_update().clone() {
+                return Some(event);
             }
         }
     }
 }
 
-impl Live {
-    /// Asks for each watched room once in `every`.
+/// The rooms with subscribers. Clones share them.
+#[derive(Clone)]
+pub struct LiveCatchUps {
+    rooms: Arc<Mutex<HashMap<RoomName, Arc<Sender>>>>,
+    poll_interval: Duration,
+    to_event: ToEvent,
+}
+
+impl LiveCatchUps {
+    /// Polls each room once in `poll_interval`.
     #[must_use]
-    pub fn new(every: Duration, form: Form) -> Self {
-        Self(Arc::new(Shared { rooms: Mutex::default(), every, form }))
+    pub fn new(poll_interval: Duration, to_event: ToEvent) -> Self {
+        Self { rooms: Arc::default(), poll_interval, to_event }
     }
 
-    /// Watches `room` from now on. The first watcher's worker polls for all of them.
-    pub(super) fn watch(&self, room: &RoomName, rooms: &Rc<Rooms>) -> Watching {
-        let mut watched = self.rooms();
-        if let Some(sender) = watched.get(room) {
+    /// Subscribes to `room`. The first subscriber's worker polls for all of them.
+    pub(super) fn subscribe(&self, room: &RoomName, responses: &Responses, status: &Rc<RoomStatus>) -> Subscription {
+        let mut rooms = self.rooms();
+        if let Some(sender) = rooms.get(room) {
             let mut receiver = sender.subscribe();
             receiver.mark_changed();
-            return Watching(receiver);
+            return Subscription(receiver);
         }
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
-        watched.insert(room.clone(), Arc::clone(&sender));
-        let poll = Poll { live: self.clone(), room: room.clone(), source: Rc::clone(rooms), sender };
-        tokio::task::spawn_local(poll.go_on());
-        Watching(receiver)
+        rooms.insert(room.clone(), Arc::clone(&sender));
+        let (responses, status) = (responses.clone(), Rc::clone(status));
+        let poller = Poller { live: self.clone(), room: room.clone(), responses, status, sender };
+        tokio::task::spawn_local(poller.run());
+        Subscription(receiver)
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Sender>>> {
-        // Nothing in here panics while it holds the lock.
-        self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        // Nothing panics while it holds the lock.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The poll of one room, for as long as somebody watches it.
-struct Poll {
-    live: Live,
+/// Polls one room for as long as it has subscribers.
+struct Poller {
+    live: LiveCatchUps,
     room: RoomName,
-    source: Rc<Rooms>,
+    responses: Responses,
+    status: Rc<RoomStatus>,
     sender: Arc<Sender>,
 }
 
-impl Poll {
-    async fn go_on(self) {
+impl Poller {
+    async fn run(self) {
         loop {
-            let due = self.ask().await;
-            let ended = self.sender.borrow().as_ref().is_some_and(|told| told.news == News::Ended);
+            let next_poll = self.poll().await;
+            let has_ended = self.sender.borrow().as_ref().is_some_and(|event| event.update == Update::Ended);
             tokio::select! {
-                () = sleep_until(due) => {}
-                // Who comes right after the end is told so without another call.
-                () = self.sender.closed(), if !ended => {}
+                () = sleep_until(next_poll) => {}
+                // After the end, the room stays for one interval: late subscribers get the end without another call.
+                () = self.sender.closed(), if !has_ended => {}
             }
-            if self.is_over(ended) {
+            // Under the lock, so that no caller subscribes to a room that is being removed.
+            let mut rooms = self.live.rooms();
+            if has_ended || self.sender.receiver_count() == 0 {
+                rooms.remove(&self.room);
                 return;
             }
         }
     }
 
-    /// Asks once, tells what is new, and says when to ask again.
-    async fn ask(&self) -> Instant {
-        // What is fresh for everybody is fresh for watchers too, and as they ask rarely, so is what others got in between.
-        let responses = &self.source.responses;
-        let every = self.live.0.every.max(responses.fresh_for(Endpoint::CallCatchUp));
-        let read = responses.get_within(every, Endpoint::CallCatchUp, Some(&self.room), &RequestContext::nobody()).await;
-        let after = |pause: Duration| Instant::now() + pause.max(SHORTEST);
+    /// Polls once, publishes a new update, and returns the time of the next poll.
+    async fn poll(&self) -> Instant {
+        // A response that is fresh for other callers is fresh for subscribers too.
+        let interval = self.live.poll_interval.max(self.responses.fresh_for(Endpoint::CallCatchUp));
+        let context = RequestContext::nobody();
+        let read = self.responses.get_within(interval, Endpoint::CallCatchUp, Some(&self.room), &context).await;
+        // A response older than the interval is a stale one, served after a failure.
+        let age = read.as_ref().map_or(Duration::ZERO, CachedResponse::age);
+        let pause = interval.checked_sub(age).filter(|left| !left.is_zero()).unwrap_or(interval);
+        let next_poll = Instant::now() + pause.max(MIN_PAUSE);
+        let had_catch_up = self.has_catch_up();
         match read {
             Ok(response) => {
-                // As old as that, it stands in for a failure: then the next poll is due when it always is.
-                let left = every.checked_sub(response.age).filter(|left| !left.is_zero());
-                let due = after(left.unwrap_or(every));
-                let shown = self.shows_something();
-                let is_new = self.tell(News::CatchUp(response.envelope));
-                // Admin Control may go on giving the last catch-up of a meeting that is over. One that grows goes on.
-                if !(shown && is_new) && self.nothing_goes_on().await && self.has_ended().await {
-                    self.tell(News::Ended);
+                let is_new = self.publish(Update::CatchUp(response.envelope));
+                // Admin Control may serve the last catch-up of an ended meeting. One that still grows has not ended.
+                if !(had_catch_up && is_new) && self.is_call_over().await && self.has_ended().await {
+                    self.publish(Update::Ended);
                 }
-                due
             }
             Err(Error::NotFound) => {
-                let due = after(every);
-                self.tell(if self.has_ended().await { News::Ended } else { News::NoneYet });
-                due
+                self.publish(if self.has_ended().await { Update::Ended } else { Update::NoneYet });
             }
-            // What they have is better than a failure.
-            Err(_) if self.shows_something() => after(every),
+            // A catch-up is of more use than a failure.
+            Err(_) if had_catch_up => {}
             Err(error) => {
-                self.tell(News::Failed(error));
-                after(every)
+                self.publish(Update::Failed(error));
             }
         }
+        next_poll
     }
 
-    /// Whether no call goes on in the room. Not to find out means that one does.
-    async fn nothing_goes_on(&self) -> bool {
-        let status = timeout(ENDED_WITHIN, self.source.is_transcribed(&self.room, &RequestContext::nobody())).await;
+    /// Whether there is no call in the room. If that is unknown, there is one.
+    async fn is_call_over(&self) -> bool {
+        let status = timeout(ENDED_TIMEOUT, self.status.is_transcribed(&self.room, &RequestContext::nobody())).await;
         matches!(status, Ok(Err(Error::NotFound)))
     }
 
     async fn has_ended(&self) -> bool {
-        timeout(ENDED_WITHIN, self.source.has_ended(&self.room, &RequestContext::nobody())).await == Ok(Ok(true))
+        timeout(ENDED_TIMEOUT, self.status.has_ended(&self.room, &RequestContext::nobody())).await == Ok(Ok(true))
     }
 
-    fn shows_something(&self) -> bool {
-        self.sender.borrow().as_ref().is_some_and(|told| matches!(told.news, News::CatchUp(_)))
+    fn has_catch_up(&self) -> bool {
+        self.sender.borrow().as_ref().is_some_and(|event| matches!(event.update, Update::CatchUp(_)))
     }
 
-    /// Whether it is news.
-    fn tell(&self, news: News) -> bool {
-        let before = self.sender.borrow().clone();
-        if before.as_ref().is_some_and(|told| told.news == news) {
+    /// Publishes an update if it is new. Returns whether it is.
+    fn publish(&self, update: Update) -> bool {
+        let latest = self.sender.borrow().clone();
+        if latest.as_ref().is_some_and(|event| event.update == update) {
             return false;
         }
-        let form = (self.live.0.form)(&news);
-        let before = before.filter(|told| news == News::Ended && matches!(told.news, News::CatchUp(_)));
-        // Also when nobody is there at this very moment: who comes next gets it.
-        self.sender.send_replace(Some(Arc::new(Told { news, form, before })));
+        let bytes = (self.live.to_event)(&update);
+        let last_catch_up = latest.filter(|event| update == Update::Ended && matches!(event.update, Update::CatchUp(_)));
+        // Stored even without a receiver, for the next subscriber.
+        self.sender.send_replace(Some(Arc::new(Event { update, bytes, last_catch_up })));
         true
-    }
-
-    /// Whether nobody watches any more, or nothing will come any more. Looked at under the lock, so that nobody joins what is over.
-    fn is_over(&self, ended: bool) -> bool {
-        let mut rooms = self.live.rooms();
-        let over = ended || self.sender.receiver_count() == 0;
-        if over {
-            rooms.remove(&self.room);
-        }
-        over
     }
 }
 
-impl Drop for Poll {
+impl Drop for Poller {
     fn drop(&mut self) {
-        // Its worker may be gone in the middle; the next watcher must not wait for a poll that nobody makes.
+        // The worker may end before the poller does; the next subscriber must start a new one.
         let mut rooms = self.live.rooms();
         if rooms.get(&self.room).is_some_and(|sender| Arc::ptr_eq(sender, &self.sender)) {
             rooms.remove(&self.room);

@@ -1,4 +1,4 @@
-//! The catch-up: what was said so far in a room, for callers that may enter it.
+//! The catch-up: a summary of the call so far, for callers that may enter its room.
 
 pub mod live;
 mod reason;
@@ -11,26 +11,26 @@ use crate::auth::principal::Principal;
 use crate::cache::{CachedResponse, Envelope, Responses};
 use crate::request_context::RequestContext;
 use crate::room::{NameComparison, RoomName};
-use live::{Live, Watching};
+use live::{LiveCatchUps, Subscription};
 pub use reason::Reason;
-use reason::Rooms;
+use reason::RoomStatus;
 
-/// A catch-up, and why it is empty, if it is.
+/// A catch-up, with the reason if it is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaughtUp {
+pub struct CatchUpResponse {
     /// The catch-up.
     pub response: CachedResponse,
-    /// Why it is empty; `None` if it is not, or if absences are not explained.
+    /// The reason why it is empty; `None` if it is not, or if absences are not explained.
     pub reason: Option<Reason>,
 }
 
-/// Why there is no catch-up.
+/// The reason why a catch-up cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The caller may not enter the room.
     #[error("the caller may not enter this room")]
     Forbidden,
-    /// Admin Control has no catch-up of the room, and why not.
+    /// Admin Control has no catch-up of the room.
     #[error("there is no catch-up")]
     NoCatchUp(Option<Reason>),
     /// Admin Control failed.
@@ -40,56 +40,64 @@ pub enum Error {
 
 /// Reads and follows catch-ups.
 pub struct CatchUp {
-    rooms: Rc<Rooms>,
-    live: Live,
+    responses: Responses,
+    status: Rc<RoomStatus>,
+    live: LiveCatchUps,
     explain_absence: bool,
 }
 
 impl CatchUp {
-    /// Reads `responses`, and finds rooms among the ended meetings by `comparison`; all workers share `live`.
+    /// Reads `responses` and compares names of rooms by `comparison`; all workers share `live`.
+    ///
     /// `explain_absence` is `APP_CATCH_UP__EXPLAIN_ABSENCE`.
     #[must_use]
-    pub fn new(responses: Responses, comparison: NameComparison, live: Live, explain_absence: bool) -> Self {
-        Self { rooms: Rc::new(Rooms::new(responses, comparison)), live, explain_absence }
+    pub fn new(responses: Responses, comparison: NameComparison, live: LiveCatchUps, explain_absence: bool) -> Self {
+        let status = Rc::new(RoomStatus::new(responses.clone(), comparison));
+        Self { responses, status, live, explain_absence }
     }
 
-    /// Follows the catch-up of `room`. The caller's right to it is decided first.
+    /// Subscribes to the catch-up of `room`. Permission is checked first.
     ///
     /// # Errors
     ///
     /// [`Error::Forbidden`].
-    pub fn watch(&self, caller: &Principal, room: &RoomName) -> Result<Watching, Error> {
-        if !caller.may_enter(room) {
+    pub fn subscribe(&self, principal: &Principal, room: &RoomName) -> Result<Subscription, Error> {
+        if !principal.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        Ok(self.live.watch(room, &self.rooms))
+        Ok(self.live.subscribe(room, &self.responses, &self.status))
     }
 
-    /// Reads the catch-up of `room`. The caller's right to it is decided first, before the cache is read.
+    /// Reads the catch-up of `room`. Permission is checked before the cache is read.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Principal, room: &RoomName, asker: &RequestContext) -> Result<CaughtUp, Error> {
-        if !caller.may_enter(room) {
+    pub async fn read(
+        &self,
+        principal: &Principal,
+        room: &RoomName,
+        context: &RequestContext,
+    ) -> Result<CatchUpResponse, Error> {
+        if !principal.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        match self.rooms.responses.get(Endpoint::CallCatchUp, Some(room), asker).await {
+        match self.responses.get(Endpoint::CallCatchUp, Some(room), context).await {
             Ok(response) => {
-                let reason = if is_empty(&response.envelope) { self.reason(room, asker).await } else { None };
-                Ok(CaughtUp { response, reason })
+                let reason = if is_empty(&response.envelope) { self.reason(room, context).await } else { None };
+                Ok(CatchUpResponse { response, reason })
             }
-            Err(admin_control::Error::NotFound) => Err(Error::NoCatchUp(self.reason(room, asker).await)),
+            Err(admin_control::Error::NotFound) => Err(Error::NoCatchUp(self.reason(room, context).await)),
             Err(error) => Err(Error::AdminControl(error)),
         }
     }
 
-    async fn reason(&self, room: &RoomName, asker: &RequestContext) -> Option<Reason> {
-        if self.explain_absence { Some(self.rooms.reason(room, asker).await) } else { None }
+    async fn reason(&self, room: &RoomName, context: &RequestContext) -> Option<Reason> {
+        if self.explain_absence { Some(self.status.reason(room, context).await) } else { None }
     }
 }
 
-/// Whether a catch-up is `null` or an empty text. A blank text is none: its author wrote it.
+/// Whether a catch-up is `null` or an empty text. A blank text is not empty: its author wrote it.
 fn is_empty(envelope: &Envelope) -> bool {
     matches!(envelope.data(), b"null" | b"\"\"")
 }

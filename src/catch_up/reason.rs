@@ -1,4 +1,4 @@
-//! What else Admin Control knows of a room: whether its call is transcribed, and whether its meeting ended.
+//! Explains an absent catch-up by the status of the call and the list of ended meetings.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,17 +12,17 @@ use crate::cache::Responses;
 use crate::request_context::RequestContext;
 use crate::room::{NameComparison, RoomName};
 
-/// How long a caller may wait for the reason.
+/// The longest wait for the reason.
 const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a room has no catch-up, as far as that is known. For client developers.
+/// The reason why a room has no catch-up, for client developers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The call goes on and is not transcribed.
     TranscriptionOff,
     /// The call is over.
     MeetingEnded,
-    /// Nothing was written yet, or nothing is known.
+    /// Nothing has been written yet, or the reason is unknown.
     NoneYet,
 }
 
@@ -41,14 +41,14 @@ impl Reason {
     }
 }
 
-/// The rooms as Admin Control knows them.
-pub(super) struct Rooms {
-    pub(super) responses: Responses,
+/// Reads from Admin Control whether a call is transcribed and whether a meeting has ended.
+pub(super) struct RoomStatus {
+    responses: Responses,
     comparison: NameComparison,
     ended: RefCell<EndedRooms>,
 }
 
-/// The keys of the rooms whose meeting ended, read once from each version of the list: it may be long.
+/// The keys of the rooms whose meeting has ended, parsed once for each version of the list.
 #[derive(Default)]
 struct EndedRooms {
     etag: String,
@@ -56,7 +56,7 @@ struct EndedRooms {
 }
 
 #[derive(Deserialize)]
-struct Status {
+struct CallStatus {
     transcript_status: bool,
 }
 
@@ -65,33 +65,33 @@ struct Meeting {
     room_name: String,
 }
 
-impl Rooms {
+impl RoomStatus {
     pub(super) fn new(responses: Responses, comparison: NameComparison) -> Self {
         Self { responses, comparison, ended: RefCell::default() }
     }
 
-    /// Finds the reason why `room` has no catch-up. A failure to find it is no error.
-    pub(super) async fn reason(&self, room: &RoomName, asker: &RequestContext) -> Reason {
+    /// Finds the reason why `room` has no catch-up; [`Reason::NoneYet`] if that fails.
+    pub(super) async fn reason(&self, room: &RoomName, context: &RequestContext) -> Reason {
         let reason = async {
-            match self.is_transcribed(room, asker).await {
+            match self.is_transcribed(room, context).await {
                 Ok(false) => Reason::TranscriptionOff,
-                Err(Error::NotFound) if self.has_ended(room, asker).await == Ok(true) => Reason::MeetingEnded,
+                Err(Error::NotFound) if self.has_ended(room, context).await == Ok(true) => Reason::MeetingEnded,
                 _ => Reason::NoneYet,
             }
         };
         timeout(REASON_TIMEOUT, reason).await.unwrap_or(Reason::NoneYet)
     }
 
-    /// Whether the call in `room` is transcribed; [`Error::NotFound`] if none goes on.
-    pub(super) async fn is_transcribed(&self, room: &RoomName, asker: &RequestContext) -> Result<bool, Error> {
-        let response = self.responses.get(Endpoint::SessionsStatus, Some(room), asker).await?;
-        let status: Status = serde_json::from_slice(response.envelope.data()).map_err(|_| Error::NotTheEnvelope)?;
+    /// Whether the call in `room` is transcribed; [`Error::NotFound`] if there is none.
+    pub(super) async fn is_transcribed(&self, room: &RoomName, context: &RequestContext) -> Result<bool, Error> {
+        let response = self.responses.get(Endpoint::SessionsStatus, Some(room), context).await?;
+        let status: CallStatus = serde_json::from_slice(response.envelope.data()).map_err(|_| Error::NotTheEnvelope)?;
         Ok(status.transcript_status)
     }
 
     /// Whether `room` is among the ended meetings.
-    pub(super) async fn has_ended(&self, room: &RoomName, asker: &RequestContext) -> Result<bool, Error> {
-        let response = self.responses.get(Endpoint::Meetings, None, asker).await?;
+    pub(super) async fn has_ended(&self, room: &RoomName, context: &RequestContext) -> Result<bool, Error> {
+        let response = self.responses.get(Endpoint::Meetings, None, context).await?;
         let mut ended = self.ended.borrow_mut();
         if ended.etag != response.envelope.etag() {
             let meetings = serde_json::from_slice::<Vec<Meeting>>(response.envelope.data());

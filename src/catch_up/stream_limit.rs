@@ -2,68 +2,60 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::auth::principal::Principal;
 
+/// Identifies a user or guest, across its tokens and sessions.
+type CallerKey = (Discriminant<Principal>, Arc<str>);
+
+/// The number of open streams by caller. Callers without a stream have no entry.
+type OpenStreams = Mutex<HashMap<CallerKey, usize>>;
+
 /// Counts the open streams of each caller. Clones share the counts.
 #[derive(Clone)]
-pub struct StreamLimit(Arc<Counts>);
-
-struct Counts {
+pub struct StreamLimit {
     max: usize,
-    /// Callers without a stream have no entry.
-    open: Mutex<HashMap<Holder, usize>>,
-}
-
-/// Identifies a caller, whichever token or session it comes with.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Holder {
-    User(Arc<str>),
-    Guest(Arc<str>),
+    open: Arc<OpenStreams>,
 }
 
 /// Counts as one open stream of its caller until it is dropped.
 pub struct StreamPermit {
-    counts: Arc<Counts>,
-    holder: Holder,
+    open: Arc<OpenStreams>,
+    caller: CallerKey,
 }
 
 impl StreamLimit {
     /// Allows each caller `max` streams (`APP_LIVE__MAX_PER_CALLER`).
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self(Arc::new(Counts { max, open: Mutex::default() }))
+        Self { max, open: Arc::default() }
     }
 
-    /// Counts one more stream of `caller`; `None` if it has as many as it may.
+    /// Counts one more stream of `principal`; `None` if it has as many as it may.
     #[must_use]
-    pub fn acquire(&self, caller: &Principal) -> Option<StreamPermit> {
-        let holder = match caller {
-            Principal::User { id, .. } => Holder::User(Arc::clone(id)),
-            Principal::Guest { id, .. } => Holder::Guest(Arc::clone(id)),
-        };
-        let mut all = self.0.open();
-        let count = all.get(&holder).copied().unwrap_or(0);
-        if count >= self.0.max {
+    pub fn acquire(&self, principal: &Principal) -> Option<StreamPermit> {
+        let (Principal::User { id, .. } | Principal::Guest { id, .. }) = principal;
+        let caller = (discriminant(principal), Arc::clone(id));
+        let mut open = lock(&self.open);
+        let count = open.get(&caller).copied().unwrap_or(0);
+        if count >= self.max {
             return None;
         }
-        all.insert(holder.clone(), count + 1);
-        drop(all);
-        Some(StreamPermit { counts: Arc::clone(&self.0), holder })
+        open.insert(caller.clone(), count + 1);
+        Some(StreamPermit { open: Arc::clone(&self.open), caller })
     }
 }
 
-impl Counts {
-    fn open(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
-        // Nothing in here panics while it holds the lock.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Locks the counts. Nothing panics while it holds the lock.
+fn lock(open: &OpenStreams) -> MutexGuard<'_, HashMap<CallerKey, usize>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut entry) = self.counts.open().entry(self.holder.clone()) {
+        if let Entry::Occupied(mut entry) = lock(&self.open).entry(self.caller.clone()) {
             *entry.get_mut() = entry.get().saturating_sub(1);
             if *entry.get() == 0 {
                 entry.remove();
@@ -108,6 +100,6 @@ mod tests {
             let permit = limit.acquire(&caller);
             assert!(permit.is_some() && limit.acquire(&caller).is_none());
         }
-        assert_eq!(limit.0.open().len(), 0);
+        assert_eq!(lock(&limit.open).len(), 0);
     }
 }

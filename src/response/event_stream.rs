@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BodyStream, BoxBody, MessageBody as _};
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
 use crate::auth::stream_lease::StreamLease;
-use crate::catch_up::live::{News, Told, Watching};
+use crate::catch_up::live::{Event, Subscription, Update};
 use crate::catch_up::stream_limit::StreamPermit;
 use crate::response::connection_state::ConnectionState;
 
@@ -38,7 +37,7 @@ const SLICE: usize = 16 * 1024;
 
 /// 200 with a stream of events.
 pub struct EventStream {
-    watching: Watching,
+    subscription: Subscription,
     lease: StreamLease,
     lease_check: Interval,
     /// Released when the stream is dropped.
@@ -61,10 +60,10 @@ enum Next {
 }
 
 impl EventStream {
-    /// Streams what `watching` tells, while `lease` is valid, the client is there, and the server does not drain.
+    /// Streams the events of `subscription`, while `lease` is valid, the client is there, and the server does not drain.
     #[must_use]
     pub fn new(
-        watching: Watching,
+        subscription: Subscription,
         lease: StreamLease,
         permit: StreamPermit,
         draining: CancellationToken,
@@ -73,7 +72,7 @@ impl EventStream {
         let mut lease_check = interval(LEASE_CHECK);
         lease_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (rest, next, end_of_input) = (Bytes::new(), Next::Greeting, CancellationToken::new());
-        Self { watching, lease, lease_check, _permit: permit, draining, end_of_input, last, rest, next }
+        Self { subscription, lease, lease_check, _permit: permit, draining, end_of_input, last, rest, next }
     }
 
     fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {
@@ -110,8 +109,8 @@ impl EventStream {
                     self.next = Next::Nothing;
                     return Some(farewell());
                 }
-                told = self.watching.next() => if let Some(form) = self.unless_known(&told?) {
-                    return Some(form);
+                event = self.subscription.next() => if let Some(bytes) = self.unless_known(&*event?) {
+                    return Some(bytes);
                 },
                 _ = self.lease_check.tick() => if !self.lease.is_valid() {
                     return None;
@@ -121,22 +120,22 @@ impl EventStream {
         }
     }
 
-    /// What to send of these news; nothing if the client has them already.
-    fn unless_known(&mut self, told: &Arc<Told>) -> Option<Bytes> {
-        match &told.news {
-            News::CatchUp(envelope) => {
+    /// Returns what to send of an event; `None` if the client has it already.
+    fn unless_known(&mut self, event: &Event) -> Option<Bytes> {
+        match &event.update {
+            Update::CatchUp(envelope) => {
                 let known = self.last.replace(envelope.etag().to_owned()).is_some_and(|last| last == envelope.etag());
-                (!known).then(|| told.form.clone())
+                (!known).then(|| event.bytes.clone())
             }
-            News::Ended => {
+            Update::Ended => {
                 self.next = Next::Nothing;
-                let before = told.before.as_ref().and_then(|before| self.unless_known(before));
-                Some(before.map_or_else(|| told.form.clone(), |before| [before, told.form.clone()].concat().into()))
+                let before = event.last_catch_up.as_ref().and_then(|before| self.unless_known(before));
+                Some(before.map_or_else(|| event.bytes.clone(), |before| [before, event.bytes.clone()].concat().into()))
             }
-            News::NoneYet | News::Failed(_) => {
+            Update::NoneYet | Update::Failed(_) => {
                 // It shows nothing now, and whatever comes next is new to it.
                 self.last = None;
-                Some(told.form.clone())
+                Some(event.bytes.clone())
             }
         }
     }
@@ -157,14 +156,14 @@ impl Responder for EventStream {
     }
 }
 
-/// The event that `news` are, the same bytes for everybody.
+/// Serialises an update as an event.
 #[must_use]
-pub fn form(news: &News) -> Bytes {
-    match news {
-        News::CatchUp(envelope) => event(&format!("id: {}", envelope.etag()), &envelope.bytes()),
-        News::NoneYet => event("event: none", ApiError::NotFound.body().as_bytes()),
-        News::Ended => event("event: ended", ApiError::NotFound.body().as_bytes()),
-        News::Failed(error) => event("event: failed", ApiError::from(error.clone()).body().as_bytes()),
+pub fn to_event(update: &Update) -> Bytes {
+    match update {
+        Update::CatchUp(envelope) => event(&format!("id: {}", envelope.etag()), &envelope.bytes()),
+        Update::NoneYet => event("event: none", ApiError::NotFound.body().as_bytes()),
+        Update::Ended => event("event: ended", ApiError::NotFound.body().as_bytes()),
+        Update::Failed(error) => event("event: failed", ApiError::from(error.clone()).body().as_bytes()),
     }
 }
 
@@ -208,9 +207,9 @@ mod tests {
         let envelope = Envelope::new(&RawValue::from_string("{\n  \"a\":\r\n\"b\\nc\"}".into()).unwrap());
         let expected =
             format!("id: {}\ndata: {{\"error\":null,\"data\":{{\ndata:   \"a\":\ndata: \"b\\nc\"}}}}\n\n", envelope.etag());
-        assert_eq!(form(&News::CatchUp(envelope)), expected);
+        assert_eq!(to_event(&Update::CatchUp(envelope)), expected);
         assert_eq!(
-            form(&News::Ended),
+            to_event(&Update::Ended),
             "event: ended\ndata: {\"data\":null,\"error\":{\"code\":404,\"message\":\"Not found\"}}\n\n"
         );
     }

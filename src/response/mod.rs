@@ -21,7 +21,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, Respo
 use serde::Serialize;
 
 use crate::cache::CachedResponse;
-use crate::catch_up::{CaughtUp, Reason};
+use crate::catch_up::{CatchUpResponse, Reason};
 pub use static_file::{Caching, File};
 
 /// 200 with `{"error": null, "data": …}`.
@@ -134,7 +134,7 @@ impl Responder for CachedResponse {
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let known = is_known(request, &self.envelope.etag_bytes());
         let mut response = begun(known);
-        response.insert_header((CACHE_CONTROL, PRIVATE)).insert_header((AGE, self.age.as_secs()));
+        response.insert_header((CACHE_CONTROL, PRIVATE)).insert_header((AGE, self.age().as_secs()));
         if let Ok(etag) = HeaderValue::from_maybe_shared(self.envelope.etag_bytes()) {
             response.insert_header((ETAG, etag));
         }
@@ -168,7 +168,7 @@ fn is_tag_of(tag: &str, etag: &[u8]) -> bool {
 }
 
 /// As any other answer of a window, with the reason in a header where it says nothing.
-impl Responder for CaughtUp {
+impl Responder for CatchUpResponse {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {

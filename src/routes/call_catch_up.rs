@@ -3,7 +3,7 @@
 use actix_web::web;
 
 use crate::auth::principal::Principal;
-use crate::catch_up::{CatchUp, CaughtUp};
+use crate::catch_up::{CatchUp, CatchUpResponse};
 use crate::extract::room::RoomParam;
 use crate::request_context::RequestContext;
 use crate::response::ApiError;
@@ -13,6 +13,6 @@ pub(super) async fn show(
     caller: Principal,
     RoomParam(room): RoomParam,
     catch_up: web::Data<CatchUp>,
-) -> Result<CaughtUp, ApiError> {
+) -> Result<CatchUpResponse, ApiError> {
     Ok(catch_up.read(&caller, &room, &asker).await?)
 }

@@ -23,7 +23,7 @@ pub(super) async fn follow(
     }
     let permit = limit.acquire(&caller).ok_or(ApiError::TooManyStreams)?;
     redeem_ticket(&request, &accounts, &admitted).await?;
-    let watching = catch_up.watch(&caller, &room)?;
+    let subscription = catch_up.subscribe(&caller, &room)?;
     let lease = accounts.lease_stream(&caller, admitted.expires_at);
-    Ok(EventStream::new(watching, lease, permit, draining.get_ref().clone(), last_event_id(&request)))
+    Ok(EventStream::new(subscription, lease, permit, draining.get_ref().clone(), last_event_id(&request)))
 }

@@ -1,6 +1,6 @@
-//! The connection to Redis and its circuit breaker. The first failure opens it; a task closes it when a probe succeeds.
+//! The connection to Redis and its circuit breaker: the first failure opens it, the next successful probe closes it.
 //!
-//! All of it runs on the runtime that opened it: a busy HTTP worker must not take its own delay for one of Redis.
+//! Both run on the runtime that opened it, so that a busy HTTP worker's delay does not count as one of Redis.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,21 +13,21 @@ use tokio::time::{sleep, timeout};
 
 use crate::secret::Secret;
 
-/// How long a command may take.
+/// The time limit of a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long connecting may take, which no request waits for.
+/// The time limit of connecting, which no request waits for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time between two probes while the circuit is open.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// The most commands that wait to be sent.
 const PIPELINE_BUFFER: usize = 1_000;
 
-/// The URL is not one of Redis.
+/// The URL is not a Redis URL.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("it is not a URL like redis://[user:password@]host:port[/database]")]
 pub struct BadUrl;
 
-/// A connection that is used while its circuit is closed.
+/// A connection with a circuit breaker.
 pub(super) struct Connection {
     client: Client,
     probe: Cmd,
@@ -40,28 +40,28 @@ pub(super) struct Connection {
 ///
 /// # Errors
 ///
-/// [`BadUrl`] if it is not one of Redis.
+/// [`BadUrl`] if it is not a Redis URL.
 pub fn check_url(url: &Secret) -> Result<(), BadUrl> {
     client(url).map(drop)
 }
 
-/// Reads the URL.
+/// Creates a client, which connects later.
 pub(super) fn client(url: &Secret) -> Result<Client, BadUrl> {
     if !["redis://", "rediss://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
         return Err(BadUrl);
     }
     let info = url.expose().into_connection_info().map_err(|_| BadUrl)?;
-    // By RESP3 a connection that Redis closes is noticed, and made again, before the next command.
+    // With RESP3, a connection that Redis closes is noticed and reopened before the next command.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    // Or a command waits until the one before it is acknowledged.
+    // Without it, a command waits until the previous one is acknowledged.
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| BadUrl)
 }
 
-/// Connects, and succeeds if `probe` does.
+/// Connects and runs `probe`.
 pub(super) async fn connect(client: &Client, probe: &Cmd) -> Result<ConnectionManager, RedisError> {
-    // One attempt, so that the error is the true one. A manager that could not connect is of no use any more: it tries again
-    // after input and output errors only.
+    // One attempt, so that its error is reported. A manager that failed to connect is discarded: it reconnects after I/O
+    // errors only.
     let config = ConnectionManagerConfig::new()
         .set_number_of_retries(0)
         .set_pipeline_buffer_size(PIPELINE_BUFFER)
@@ -78,11 +78,11 @@ async fn query<T: FromRedisValue>(manager: &mut ConnectionManager, command: &Cmd
 }
 
 fn timed_out() -> RedisError {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into()
+    io::Error::new(io::ErrorKind::TimedOut, "no reply in time").into()
 }
 
 impl Connection {
-    /// Connects once; if that fails, in the background from now on. `probe` succeeds on a Redis that can be used.
+    /// Connects once; if that fails, retries in the background. `probe` succeeds on a usable Redis.
     pub(super) async fn open(client: Client, probe: Cmd) -> Arc<Self> {
         let connection = Arc::new(Self { client, probe, manager: Mutex::default(), runtime: Handle::current() });
         match connect(&connection.client, &connection.probe).await {
@@ -101,19 +101,19 @@ impl Connection {
     pub(super) async fn query<T: FromRedisValue + Send + 'static>(self: &Arc<Self>, command: Cmd) -> Option<T> {
         let mut manager = self.manager().clone()?;
         let connection = Arc::clone(self);
-        let answer = self.runtime.spawn(async move {
-            let answer = query(&mut manager, &command).await;
-            if let Err(error) = &answer
+        let reply = self.runtime.spawn(async move {
+            let reply = query(&mut manager, &command).await;
+            if let Err(error) = &reply
                 && connection.manager().take().is_some()
             {
                 connection.recover_from(error);
             }
-            answer
+            reply
         });
-        answer.await.ok()?.ok()
+        reply.await.ok()?.ok()
     }
 
-    /// Probes until Redis can be used again. By then, all commands of the failed connection have ended.
+    /// Probes until Redis is usable again. By then, all commands of the failed connection have ended.
     fn recover_from(self: &Arc<Self>, error: &RedisError) {
         log::warn!(cause:% = error; "Redis unavailable; using the local cache only");
         let connection = Arc::clone(self);

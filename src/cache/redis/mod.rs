@@ -1,12 +1,12 @@
 //! The shared cache: one response for several replicas, through Redis or Valkey.
 //!
-//! The replica that takes the lease of a key, the leader, makes the call; the others, its followers, poll for the result. A
-//! lease is short and renewed while the call goes on, so that followers wait 2 s at most for a leader that died. A leader
+//! The replica that takes the lease of a key, the leader, makes the call; the others, its followers, poll for the result.
+//! The leader renews its short lease during the call, so that followers wait 2 s at most for a leader that died. A leader
 //! that lost its lease stores nothing.
 //!
 //! While Redis is slow, refuses or is gone, each replica uses its local cache only.
 //!
-//! A value is stored with a fixed time to live, and its age is what has passed of that by Redis's clock.
+//! A response is stored with a fixed time to live. Its age is the part that has passed, by Redis's clock.
 
 mod connection;
 mod record;
@@ -17,41 +17,44 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use connection::{BadUrl, check_url};
 
-use super::entry::{Entry, Envelope};
+use super::entry::{CachedResponse, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
 use super::response_cache::{CacheConfig, Outcome};
-use crate::secret;
-use crate::secret::Secret;
-use crate::telemetry::metrics::{CACHE_FAILURES, Counter, Registry};
+use crate::clock::milliseconds;
+use crate::secret::{self, Secret};
+use crate::telemetry::metrics::{CACHE_FAILURES, CounterVec, Registry};
 use connection::Connection;
 use record::{MacKeys, fingerprint};
-use scripts::{LOOK_UP, PROBE, RELEASE, RENEW, milliseconds, script};
+use scripts::{LOOK_UP, PROBE, RELEASE, RENEW, script};
 
 /// The time to live of a lease, and how often it is renewed.
 const LEASE: Duration = Duration::from_secs(2);
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(400);
-/// The times between two polls of a follower: each is half as long again as the one before.
-const FIRST_POLL: Duration = Duration::from_millis(10);
-const LONGEST_POLL: Duration = Duration::from_millis(250);
-/// The bounds of a response's time to live: followers find it, and Redis forgets it.
+/// The pauses between two polls of a follower, each 1.5 times the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// The bounds of a response's time to live.
 const SHORTEST_TTL: Duration = Duration::from_secs(2);
 const LONGEST_TTL: Duration = Duration::from_hours(1);
-/// The time to live of a failure, which followers alone read.
+/// The time to live of a failure, which only followers read.
 const FAILURE_TTL: Duration = Duration::from_secs(2);
-/// What waiting and a call of its own may take beyond one call.
+/// The reasons of a failed shared read.
+const LEADER_FAILED: &str = "leader-failed";
+const LEADER_LATE: &str = "leader-late";
+/// The time that waiting and a call may take together, beyond that of one call.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Which Redis the replicas of a deployment share, and for how long.
+/// The Redis that the replicas of a deployment share, and the lifetimes of responses.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// The URL.
     pub url: Secret,
-    /// The name of the deployment: two deployments never share a response.
+    /// The identity of the deployment: two deployments never share a response.
     pub deployment: String,
     /// The name of the cache.
     pub cache: &'static str,
@@ -59,9 +62,9 @@ pub struct RedisConfig {
     pub secrets: Vec<Secret>,
     /// The configuration of the local cache.
     pub local: CacheConfig,
-    /// How often a followed room is polled; its streams on all replicas share a response for that long.
+    /// How often rooms with streams are polled; replicas share a response for that long.
     pub poll_interval: Duration,
-    /// How long one call may take.
+    /// The time limit of one call.
     pub call_timeout: Duration,
 }
 
@@ -71,7 +74,7 @@ impl RedisConfig {
     }
 
     fn probe(&self) -> ::redis::Cmd {
-        // Of its own, or two replicas would delete each other's.
+        // Replicas would delete each other's key if it were the same.
         script(PROBE, &[format!("{}:probe:{}", self.prefix(), secret::random_id())])
     }
 }
@@ -85,8 +88,7 @@ pub struct RedisCache {
     ttl: Duration,
     call_timeout: Duration,
     runtime: Handle,
-    leader_failed: Counter,
-    leader_late: Counter,
+    failures: CounterVec,
 }
 
 /// The Redis keys of one cache key.
@@ -97,59 +99,49 @@ struct Keys {
     failure: String,
 }
 
-/// How a lookup ends.
+/// The result of a lookup.
 enum Lookup {
-    /// A response of another replica.
-    Hit(Entry),
+    /// Another replica's response.
+    Hit(CachedResponse),
     /// This replica is the leader: it makes the call, and serves the stale response if that fails.
-    Leader(Option<Entry>),
-    /// The leader that this replica followed failed, or was late; the stale response may be served.
-    Failed(FailureKind, Option<Entry>),
+    Leader(Option<CachedResponse>),
+    /// The leader failed or was late; the stale response may be served.
+    Failed(FailureKind, Option<CachedResponse>),
     /// Redis is not available.
     Unavailable,
 }
 
-/// The answer of [`LOOK_UP`]: the holder of the lease, the response and its time left in ms, the failure.
-type Found = (String, Option<Vec<u8>>, i64, Option<Vec<u8>>);
+/// The reply of [`LOOK_UP`]: lease holder, response, its time to live in ms, failure.
+type LookUpReply = (String, Option<Vec<u8>>, i64, Option<Vec<u8>>);
 
-/// This replica, in one lookup.
+/// The state of one lookup.
 struct Follower<'a> {
     keys: &'a Keys,
     owner: &'a str,
     max_age: Duration,
-    /// The owner of the lease that it waits for; empty at first.
+    /// The owner of the lease that is waited for; empty at first.
     leader: String,
-    stale: Option<Entry>,
+    stale: Option<CachedResponse>,
 }
 
-/// A task that ends with its guard.
-struct Guarded(JoinHandle<()>);
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Checks that Redis can be reached and used. Leaves nothing behind.
+/// Checks that Redis is reachable and usable. Leaves no key behind.
 ///
 /// # Errors
 ///
-/// Why not.
+/// The reason why it is not.
 pub async fn check(config: &RedisConfig) -> Result<(), String> {
     let client = connection::client(&config.url).map_err(|error| error.to_string())?;
     connection::connect(&client, &config.probe()).await.map(drop).map_err(|error| error.to_string())
 }
 
 impl RedisCache {
-    /// Connects, or goes on trying in the background.
+    /// Connects once; if that fails, retries in the background.
     ///
     /// # Errors
     ///
-    /// [`BadUrl`] if the URL is not one of Redis.
+    /// [`BadUrl`] if the URL is not a Redis URL.
     pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, BadUrl> {
         let connection = Connection::open(connection::client(&config.url)?, config.probe()).await;
-        let failures = |reason| registry.register(&CACHE_FAILURES, &[config.cache, reason]);
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
             connection,
@@ -159,12 +151,11 @@ impl RedisCache {
             ttl: (fresh_for + config.local.stale_if_error).clamp(SHORTEST_TTL, LONGEST_TTL),
             call_timeout: config.call_timeout,
             runtime: Handle::current(),
-            leader_failed: failures("leader-failed"),
-            leader_late: failures("leader-late"),
+            failures: registry.register_all(&CACHE_FAILURES, &[config.cache], &[LEADER_FAILED, LEADER_LATE]),
         })
     }
 
-    /// Whether the replicas share the cache at the moment.
+    /// Whether the replicas share the cache now.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.connection.is_available()
@@ -181,8 +172,8 @@ impl RedisCache {
         let deadline = Instant::now() + self.call_timeout + GRACE;
         let follower = Follower { keys: &keys, owner: &owner, max_age, leader: String::new(), stale: None };
         let stale = match self.look_up(follower, key, deadline).await {
-            Lookup::Hit(entry) => return Outcome { result: Ok(entry), stale: None, shared: true },
-            Lookup::Failed(kind, stale) => return Outcome { result: Err(E::from_kind(kind)), stale, shared: true },
+            Lookup::Hit(response) => return Outcome { result: Ok(response), stale: None, is_shared: true },
+            Lookup::Failed(kind, stale) => return Outcome { result: Err(E::from_kind(kind)), stale, is_shared: true },
             Lookup::Leader(stale) => stale,
             Lookup::Unavailable => None,
         };
@@ -190,7 +181,7 @@ impl RedisCache {
         let result = timeout_at(deadline, fetch).await.unwrap_or_else(|_| Err(E::aborted()));
         drop(renewal);
         self.release(&keys, &owner, result.as_ref().map_err(FetchError::kind));
-        Outcome { stale, ..Outcome::fetched(result) }
+        Outcome::fetched(result, stale)
     }
 
     /// The braces keep the keys on one node of a cluster.
@@ -202,43 +193,44 @@ impl RedisCache {
     /// Polls until there is a response, a failure of the leader, or a lease for this replica.
     async fn look_up(&self, mut follower: Follower<'_>, key: &str, deadline: Instant) -> Lookup {
         let Keys { lease, response, failure } = follower.keys;
-        let mut pause = FIRST_POLL;
+        let mut pause = FIRST_PAUSE;
         loop {
             let mut command = script(LOOK_UP, &[lease, response, failure]);
             command.arg(follower.owner).arg(milliseconds(LEASE)).arg(&follower.leader);
-            let Some(found) = self.connection.query::<Found>(command).await else { return Lookup::Unavailable };
-            if found.0 != follower.leader
-                && let Some(lookup) = self.evaluate(&mut follower, found, key)
+            let Some(reply) = self.connection.query::<LookUpReply>(command).await else { return Lookup::Unavailable };
+            if reply.0 != follower.leader
+                && let Some(lookup) = self.evaluate(&mut follower, reply, key)
             {
                 return lookup;
             }
             if Instant::now() + pause > deadline {
-                self.report(&self.leader_late, "leader-late", key);
+                self.report(LEADER_LATE, key);
                 return Lookup::Failed(FailureKind::Failed, follower.stale);
             }
             sleep(pause).await;
-            pause = LONGEST_POLL.min(pause * 3 / 2);
+            pause = LONGEST_PAUSE.min(pause * 3 / 2);
         }
     }
 
     /// Ends the lookup, or follows the holder of the lease.
-    fn evaluate(&self, follower: &mut Follower<'_>, found: Found, key: &str) -> Option<Lookup> {
-        let (holder, response, left, failure) = found;
+    fn evaluate(&self, follower: &mut Follower<'_>, reply: LookUpReply, key: &str) -> Option<Lookup> {
+        let (holder, response, left, failure) = reply;
         let is_leader = holder == follower.owner;
         let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
         let name = &follower.keys.response;
-        let record = response.as_deref().zip(left).and_then(|(value, left)| self.mac.open(name, value, left));
-        // What the leader got is good for its followers even where nothing is fresh for long.
+        let record = response.as_deref().zip(left).and_then(|(value, left)| self.mac.decode(name, value, left));
+        // The leader's response serves its followers whatever its age.
         let is_fresh = record.as_ref().is_some_and(|it| it.age < follower.max_age || it.writer == follower.leader);
-        let entry = record.and_then(|record| Some(Entry::with_age(Envelope::from_bytes(record.body)?, record.age)));
-        let failure = failure.as_deref().and_then(|value| self.mac.open(&follower.keys.failure, value, FAILURE_TTL));
-        let failed =
-            failure.filter(|record| record.writer == follower.leader).and_then(|record| FailureKind::from_name(record.body));
-        let lookup = match (entry, failed) {
-            (Some(entry), _) if is_fresh => Lookup::Hit(entry),
+        let response =
+            record.and_then(|record| Some(CachedResponse::with_age(Envelope::from_bytes(record.body)?, record.age)));
+        let failure = failure.as_deref().and_then(|value| self.mac.decode(&follower.keys.failure, value, FAILURE_TTL));
+        let failure = failure.filter(|record| record.writer == follower.leader);
+        let failure = failure.and_then(|record| std::str::from_utf8(record.body).ok()?.parse().ok());
+        let lookup = match (response, failure) {
+            (Some(response), _) if is_fresh => Lookup::Hit(response),
             (stale, Some(kind)) => {
                 if kind == FailureKind::Failed {
-                    self.report(&self.leader_failed, "leader-failed", key);
+                    self.report(LEADER_FAILED, key);
                 }
                 Lookup::Failed(kind, stale)
             }
@@ -254,11 +246,11 @@ impl RedisCache {
         Some(lookup)
     }
 
-    /// Renews the lease for as long as the guard lives, however busy the worker is.
-    fn renew_until_dropped(&self, keys: &Keys, owner: &str) -> Guarded {
+    /// Renews the lease until the handle is dropped, however busy the worker is.
+    fn renew_until_dropped(&self, keys: &Keys, owner: &str) -> AbortOnDropHandle<()> {
         let (connection, mut command) = (Arc::clone(&self.connection), script(RENEW, &[&keys.lease]));
         command.arg(owner).arg(milliseconds(LEASE));
-        Guarded(self.runtime.spawn(async move {
+        AbortOnDropHandle::new(self.runtime.spawn(async move {
             loop {
                 sleep(RENEWAL_INTERVAL).await;
                 let _: Option<i64> = connection.query(command.clone()).await;
@@ -272,10 +264,10 @@ impl RedisCache {
         let (keys, ttl, body) = match result {
             Ok(envelope) => (&[lease, response][..], self.ttl, envelope.bytes()),
             Err(FailureKind::NotAttempted) => (&[lease][..], Duration::ZERO, Bytes::new()),
-            Err(kind @ FailureKind::Failed) => (&[lease, failure][..], FAILURE_TTL, kind.name().into()),
-            Err(kind) => (&[lease, failure, response][..], FAILURE_TTL, kind.name().into()),
+            Err(kind @ FailureKind::Failed) => (&[lease, failure][..], FAILURE_TTL, <&str>::from(kind).into()),
+            Err(kind) => (&[lease, failure, response][..], FAILURE_TTL, <&str>::from(kind).into()),
         };
-        let value = keys.get(1).map_or_else(Vec::new, |name| self.mac.seal(name, owner, ttl, &body));
+        let value = keys.get(1).map_or_else(Vec::new, |name| self.mac.encode(name, owner, ttl, &body));
         let mut command = script(RELEASE, keys);
         command.arg(owner).arg(value).arg(milliseconds(ttl));
         let connection = Arc::clone(&self.connection);
@@ -283,8 +275,8 @@ impl RedisCache {
     }
 
     /// Reports a failure that no call of this replica explains.
-    fn report(&self, counter: &Counter, reason: &'static str, key: &str) {
-        counter.increment(1);
+    fn report(&self, reason: &'static str, key: &str) {
+        self.failures.increment(reason);
         log::warn!(cache = self.name, room = key, reason; "shared read failed");
     }
 }

@@ -1,4 +1,4 @@
-//! A value in Redis, authenticated: Redis can lose it or return an old one, but not alter it or move it to another key.
+//! Authenticated values in Redis. Redis can lose a value or return an old one, but cannot alter it or move it to another key.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ const WRITER_LENGTH: usize = 22;
 const HEAD_LENGTH: usize = VERSION.len() + TTL_DIGITS + WRITER_LENGTH;
 const MAC_LENGTH: usize = 32;
 
-/// Returns a fixed-length name of `text` that does not show it.
+/// Returns the hash of `text`, a name of fixed length that does not reveal it.
 pub(super) fn fingerprint(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
 }
 
 /// A value whose MAC was verified.
 pub(super) struct Record<'a> {
-    /// The owner id of the lease it was written under.
+    /// The owner id of the lease that it was written under.
     pub(super) writer: &'a str,
     /// The time since it was written.
     pub(super) age: Duration,
@@ -36,7 +36,7 @@ pub(super) struct Record<'a> {
 pub(super) struct MacKeys(Vec<Key>);
 
 impl MacKeys {
-    /// Derives the keys, so that a MAC is no token and a token no MAC.
+    /// Derives the keys from `secrets`. They differ from those of tokens: a MAC is no token, nor a token a MAC.
     pub(super) fn new(secrets: &[Secret]) -> Self {
         let derive = |secret: &Secret| {
             let secret = Key::new(HMAC_SHA256, secret.expose().as_bytes());
@@ -45,16 +45,18 @@ impl MacKeys {
         Self(secrets.iter().map(derive).collect())
     }
 
-    /// Writes the value of the Redis key `name`; empty if there is no secret.
-    pub(super) fn seal(&self, name: &str, writer: &str, ttl: Duration, body: &[u8]) -> Vec<u8> {
+    /// Encodes the value of the Redis key `name`; empty if there is no secret.
+    pub(super) fn encode(&self, name: &str, writer: &str, ttl: Duration, body: &[u8]) -> Vec<u8> {
         let Some(key) = self.0.first() else { return Vec::new() };
         let head = format!("{VERSION}{:0TTL_DIGITS$}{writer}", ttl.as_millis());
         let mac = sign(key, &authenticated(name, head.as_bytes(), body));
         [head.as_bytes(), mac.as_ref(), body].concat()
     }
 
-    /// Reads the value of the Redis key `name` that expires in `left`; `None` if it was not written for this key by a replica.
-    pub(super) fn open<'a>(&self, name: &str, value: &'a [u8], left: Duration) -> Option<Record<'a>> {
+    /// Verifies and decodes the value of the Redis key `name`, which expires in `left`.
+    ///
+    /// `None` if no replica wrote it for this key.
+    pub(super) fn decode<'a>(&self, name: &str, value: &'a [u8], left: Duration) -> Option<Record<'a>> {
         let (head, rest) = value.split_at_checked(HEAD_LENGTH)?;
         let (mac, body) = rest.split_at_checked(MAC_LENGTH)?;
         let authenticated = authenticated(name, head, body);
@@ -65,7 +67,7 @@ impl MacKeys {
     }
 }
 
-/// The text under the MAC. The name's length keeps two pairs of texts apart that are equal when joined.
+/// Returns the text under the MAC. The length of the name separates it from the head.
 fn authenticated(name: &str, head: &[u8], body: &[u8]) -> Vec<u8> {
     [&name.len().to_be_bytes(), name.as_bytes(), head, body].concat()
 }
@@ -85,30 +87,30 @@ mod tests {
     #[test]
     fn record_has_its_body_writer_and_the_age_that_redis_gives() {
         let keys = keys(&["one"]);
-        let value = keys.seal("a:response", WRITER, TTL, b"text");
-        let record = keys.open("a:response", &value, LEFT).unwrap();
+        let value = keys.encode("a:response", WRITER, TTL, b"text");
+        let record = keys.decode("a:response", &value, LEFT).unwrap();
         assert_eq!((record.body, record.writer, record.age), (&b"text"[..], WRITER, Duration::from_secs(4)));
     }
 
     #[test]
     fn record_of_another_key_or_secret_is_rejected() {
-        let value = keys(&["one"]).seal("a:response", WRITER, TTL, b"text");
-        assert!(keys(&["two", "one"]).open("a:response", &value, LEFT).is_some(), "an earlier secret");
-        assert!(keys(&["one"]).open("b:response", &value, LEFT).is_none());
-        assert!(keys(&["one"]).open("a:failure", &value, LEFT).is_none());
-        assert!(keys(&["two"]).open("a:response", &value, LEFT).is_none());
+        let value = keys(&["one"]).encode("a:response", WRITER, TTL, b"text");
+        assert!(keys(&["two", "one"]).decode("a:response", &value, LEFT).is_some(), "an earlier secret");
+        assert!(keys(&["one"]).decode("b:response", &value, LEFT).is_none());
+        assert!(keys(&["one"]).decode("a:failure", &value, LEFT).is_none());
+        assert!(keys(&["two"]).decode("a:response", &value, LEFT).is_none());
     }
 
     #[test]
     fn record_with_one_bit_or_byte_changed_is_rejected() {
         let keys = keys(&["one"]);
-        let value = keys.seal("a:response", WRITER, TTL, b"text");
+        let value = keys.encode("a:response", WRITER, TTL, b"text");
         for at in 0..value.len() {
-            assert!(keys.open("a:response", &value[..at], LEFT).is_none(), "cut at {at}");
+            assert!(keys.decode("a:response", &value[..at], LEFT).is_none(), "cut at {at}");
             let mut other = value.clone();
             other[at] ^= 1;
-            assert!(keys.open("a:response", &other, LEFT).is_none(), "changed at {at}");
+            assert!(keys.decode("a:response", &other, LEFT).is_none(), "changed at {at}");
         }
-        assert!(keys.open("a:response", &[&value[..], b" "].concat(), LEFT).is_none());
+        assert!(keys.decode("a:response", &[&value[..], b" "].concat(), LEFT).is_none());
     }
 }

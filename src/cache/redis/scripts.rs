@@ -1,9 +1,7 @@
-//! The scripts that Redis runs, each in one step.
+//! The scripts that Redis runs, each atomically.
 
-use std::time::Duration;
-
-/// Takes the lease, if it is free, and reads the rest, unless the holder is the one that is waited for.
-/// Keys: lease, response, failure. Arguments: owner, lease in ms, holder that is waited for.
+/// Takes the lease if it is free, and reads response and failure unless the known leader still holds the lease.
+/// Keys: lease, response, failure. Arguments: owner, lease in ms, known leader.
 pub(super) const LOOK_UP: &str = r"
 local holder = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and ARGV[1] or redis.call('GET', KEYS[1])
 if holder == ARGV[3] then return {holder, false, 0, false} end
@@ -13,7 +11,7 @@ return {holder, redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), redis.c
 pub(super) const RENEW: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 
-/// Releases the lease of its owner and stores the result. Keys: lease, what to write (optional), what to delete (optional).
+/// Releases the lease of its owner and stores the result. Keys: lease, key to set (optional), key to delete (optional).
 /// Arguments: owner, value, its time to live in ms.
 pub(super) const RELEASE: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -22,14 +20,14 @@ if KEYS[2] then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 if KEYS[3] then redis.call('DEL', KEYS[3]) end
 return 1";
 
-/// Does what the others do, on one key, and leaves nothing behind.
+/// Runs the commands of the other scripts on one key, and deletes it.
 pub(super) const PROBE: &str = r"
 redis.call('SET', KEYS[1], 'x', 'NX', 'PX', 1000)
 redis.call('PEXPIRE', KEYS[1], redis.call('PTTL', KEYS[1]) + 1000)
 redis.call('GET', KEYS[1])
 return redis.call('DEL', KEYS[1])";
 
-/// Makes the command that runs a script.
+/// Creates the command that runs a script.
 pub(super) fn script(text: &str, keys: &[impl AsRef<str>]) -> ::redis::Cmd {
     let mut command = ::redis::cmd("EVAL");
     command.arg(text).arg(keys.len());
@@ -37,8 +35,4 @@ pub(super) fn script(text: &str, keys: &[impl AsRef<str>]) -> ::redis::Cmd {
         command.arg(key.as_ref());
     }
     command
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -34,10 +34,10 @@ fn envelope(text: &str) -> Envelope {
     Envelope::new(&RawValue::from_string(format!("{text:?}")).unwrap())
 }
 
-/// A call's key, and the way to end it.
+/// A call's key, and the sender of its result.
 type OpenCall = (String, oneshot::Sender<Result<Envelope, Error>>);
 
-/// A fetches whose calls end when the test says so.
+/// Fetches that end when the test says so.
 #[derive(Clone, Default)]
 struct FakeFetches {
     calls: Rc<Cell<usize>>,
@@ -112,7 +112,7 @@ async fn expired_entry_makes_readers_wait_for_a_new_one() {
         filled(&cache, &fetches, "old").await;
         advance(ALMOST_FRESH_FOR).await;
         let response = read(&cache, &fetches, "r1").await.unwrap().unwrap();
-        assert_eq!((response.envelope, response.age), (envelope("old"), ALMOST_FRESH_FOR));
+        assert_eq!((response.age(), response.envelope), (ALMOST_FRESH_FOR, envelope("old")));
         assert_eq!(fetches.calls.get(), 1);
         advance(Duration::from_millis(1)).await;
         let reader = read(&cache, &fetches, "r1");
@@ -120,7 +120,7 @@ async fn expired_entry_makes_readers_wait_for_a_new_one() {
         assert!(!reader.is_finished(), "it waits for the new one");
         fetches.end(Ok(envelope("new")));
         let response = reader.await.unwrap().unwrap();
-        assert_eq!((response.envelope, response.age), (envelope("new"), Duration::ZERO));
+        assert_eq!((response.age(), response.envelope), (Duration::ZERO, envelope("new")));
     })
     .await;
 }
@@ -151,10 +151,10 @@ async fn stale_entry_is_served_after_a_failure_until_its_limit() {
 async fn younger_stale_entry_is_response_of_own_and_of_another_replica() {
     pause();
     let cache: ResponseCache<Error> = ResponseCache::new(CONFIG);
-    cache.0.entries.insert("r1".into(), Entry::with_age(envelope("own"), Duration::from_secs(20)));
+    cache.0.entries.insert("r1".into(), CachedResponse::with_age(envelope("own"), Duration::from_secs(20)));
     let failed = |theirs| {
-        let stale = Some(Entry::with_age(envelope("theirs"), Duration::from_secs(theirs)));
-        let outcome = Outcome { result: Err(Error(FailureKind::Failed)), stale, shared: false };
+        let stale = Some(CachedResponse::with_age(envelope("theirs"), Duration::from_secs(theirs)));
+        let outcome = Outcome { result: Err(Error(FailureKind::Failed)), stale, is_shared: false };
         cache.0.store_or_serve_stale("r1", outcome).unwrap().envelope
     };
     assert_eq!((failed(40), failed(10)), (envelope("own"), envelope("theirs")));
@@ -246,8 +246,8 @@ async fn worker_that_ends_fails_its_flight_and_the_next_reader_fetches() {
 #[tokio::test]
 async fn zero_freshness_keeps_the_single_flight() {
     pause();
-    let rules = CacheConfig { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, ..CONFIG };
-    let (cache, fetches) = (ResponseCache::new(rules), FakeFetches::default());
+    let config = CacheConfig { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, ..CONFIG };
+    let (cache, fetches) = (ResponseCache::new(config), FakeFetches::default());
     LocalSet::new()
         .run_until(async {
             for round in 1..3 {
@@ -291,12 +291,12 @@ async fn entry_larger_than_the_cache_is_returned_and_not_stored() {
             get("small".to_owned()).await.unwrap();
             let large = "x".repeat(20_000);
             assert_eq!(get(large.clone()).await.unwrap().envelope, envelope(&large));
-            assert_eq!(cache.usage(), (0, 0), "nor is the older one, which is not true any more");
+            assert_eq!(cache.usage(), (0, 0), "the older entry is removed too");
         })
         .await;
 }
 
-/// One thing that happens.
+/// One event.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Ask(usize),
@@ -321,7 +321,7 @@ fn event() -> impl Strategy<Value = Event> {
 const ROOMS: [&str; 3] = ["r0", "r1", "r2"];
 
 /// Plays the events and checks what must hold after each one.
-#[expect(clippy::too_many_lines, reason = "one story, told once")]
+#[expect(clippy::too_many_lines, reason = "one sequence of events")]
 async fn play(cache: ResponseCache<Error>, fetches: FakeFetches, events: Vec<Event>) {
     let mut waiting: Vec<(usize, JoinHandle<Result<CachedResponse, Error>>)> = Vec::new();
     let mut number = 0;
@@ -360,15 +360,15 @@ async fn play(cache: ResponseCache<Error>, fetches: FakeFetches, events: Vec<Eve
                 let text = String::from_utf8(response.envelope.bytes().to_vec()).unwrap();
                 assert!(text.contains(ROOMS[room]), "{} got {text}", ROOMS[room]);
                 let limit = if failing { FRESH_FOR + STALE_IF_ERROR } else { FRESH_FOR };
-                assert!(response.age < limit, "{:?} old", response.age);
+                assert!(response.age() < limit, "{:?} old", response.age());
             }
         }
         for (room, _) in &waiting {
             let open = fetches.open.borrow().iter().any(|(key, _)| key == ROOMS[*room]);
-            assert!(open, "somebody waits for {} and nothing is under way", ROOMS[*room]);
+            assert!(open, "a reader waits for {} without a flight", ROOMS[*room]);
         }
     }
-    // Everybody who still waits is waiting for a call, and gets its end.
+    // Each reader that still waits gets the end of a call.
     while !fetches.open.borrow().is_empty() {
         fetches.end(Err(Error(FailureKind::Failed)));
         settle().await;
