@@ -31,9 +31,9 @@ pub mod cli;
 pub mod config;
 
 pub mod app;
-pub mod extract;
-pub mod middleware;
-pub mod response;
+mod extract;
+mod middleware;
+mod response;
 pub mod routes;
 
 pub mod accounts;
@@ -49,7 +49,7 @@ pub mod telemetry;
 // Leaf types, which every module may use.
 pub mod clock;
 pub mod files;
-pub mod request_context;
+mod request_context;
 pub mod room;
 pub mod secret;
 pub mod strict_json;

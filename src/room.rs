@@ -1,8 +1,7 @@
-//! Room names: parsed once, and from then on known to be one path segment and nothing else.
+//! Room names, as the contract's section "Room names" defines them.
 //!
-//! The rule is the contract's section "Room names". How a name is spelled on the wire (percent-encoding, query or JSON) is
-//! the business of `routes::room_param`; this module gets the decoded string. A name is made by a [`NameComparison`] alone, so
-//! that no comparison and no key of a cache can forget how names are compared in this deployment.
+//! Only a [`NameComparison`] creates a name, so that all comparisons and cache keys follow this deployment's setting.
+//! `extract::room` and `extract::json_body` decode the name before.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,13 +12,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-/// The longest name, in bytes of UTF-8.
+/// The maximum length of a name, in bytes of UTF-8.
 pub const MAX_BYTES: usize = 255;
 
-/// Everything but RFC 3986's *unreserved* characters is encoded on the way to Admin Control.
+/// The characters that are percent-encoded: all but RFC 3986's *unreserved* ones.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// How names of rooms are compared (`APP_ROOMS__NAMES`).
+/// How room names are compared (`APP_ROOMS__NAMES`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NameComparison {
@@ -29,7 +28,7 @@ pub enum NameComparison {
     Jitsi,
 }
 
-/// The name of a room, taken literally: forwarded as it came. Equality and hash are those of its [`key`](Self::key).
+/// A room name, forwarded as it came. Equality and hash are those of its [`key`](Self::key).
 #[derive(Debug, Clone)]
 pub struct RoomName {
     name: Arc<str>,
@@ -42,19 +41,19 @@ pub enum Error {
     /// Empty, or spaces only.
     #[error("the room name is blank")]
     Blank,
-    /// Too long, or it could be taken for something else than one room: several path segments, none, or every room.
+    /// Too long, or ambiguous: several path segments, none, or every room.
     #[error("the room name is not valid")]
     Invalid,
 }
 
 impl NameComparison {
-    /// Takes a decoded name.
+    /// Parses a decoded name.
     ///
     /// # Errors
     ///
     /// [`Error::Blank`] for an empty name or one of spaces only. [`Error::Invalid`] for more than [`MAX_BYTES`], a control
-    /// character, `/`, `\`, the names `.`, `..` and `*` (for Jitsi, every room), or a name that would become one of these if a
-    /// component on the way decoded it again, however often, or NFKC-normalised it.
+    /// character, `/`, `\`, the names `.`, `..` and `*` (for Jitsi, every room), and a name that becomes one of these by further
+    /// decoding or NFKC normalisation.
     pub fn parse(self, name: &str) -> Result<RoomName, Error> {
         if name.chars().all(|c| c == ' ') {
             return Err(Error::Blank);
@@ -70,7 +69,7 @@ impl NameComparison {
         Ok(RoomName { name, key })
     }
 
-    /// What `name` is compared by: two names with equal keys are one room.
+    /// Returns the key of `name`: two names with equal keys are one room.
     #[must_use]
     pub fn key(self, name: &str) -> Cow<'_, str> {
         match self {
@@ -81,25 +80,25 @@ impl NameComparison {
 }
 
 impl RoomName {
-    /// The name itself, for Admin Control and for people; not for comparisons, nor as a key.
+    /// Returns the name itself, for Admin Control and the log. Compare by [`key`](Self::key).
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
-    /// What the name is compared by, and the room's key in every cache.
+    /// Returns what the name is compared by, also in caches.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Whether `name` is this one after folding, however names are compared otherwise.
+    /// Whether `name` is this one after folding, also where names are compared exactly.
     #[must_use]
     pub fn matches_folded(&self, name: &str) -> bool {
         *self.name == *name || folded(&self.name) == folded(name)
     }
 
-    /// The name as one segment of a URL's path: only `A-Z a-z 0-9 - _ . ~ %XX`, and decoding it once gives the name.
+    /// Returns the name as one segment of a URL's path: only `A-Z a-z 0-9 - _ . ~ %XX`.
     #[must_use]
     pub fn path_segment(&self) -> impl fmt::Display + '_ {
         utf8_percent_encode(&self.name, RESERVED)
@@ -134,24 +133,21 @@ fn folded(name: &str) -> String {
     name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 
-/// Decodes once.
-type Decoder = fn(&[u8]) -> Vec<u8>;
-
 /// Whether a name is forbidden, or becomes so when it is decoded again, however often, or NFKC-normalised.
 fn becomes_forbidden(name: &str) -> bool {
     if name.is_ascii() && !name.contains('%') {
         return is_forbidden(name);
     }
-    // Readers differ in whether they normalise before they decode: `％2f` takes the one, `%2f` and a combining dot the other.
-    let decoders: [Decoder; 2] = [percent_decoded, |name| percent_decoded(&normalized(name))];
-    decoders.into_iter().any(|decode| is_forbidden_in_any_round(name, decode))
+    // Components differ in whether they normalise before they decode: `％2f` needs that, `%2f` and a combining dot the reverse.
+    is_forbidden_in_any_round(name, percent_decoded)
+        || is_forbidden_in_any_round(name, |name| percent_decoded(&normalized(name)))
 }
 
-/// Decodes until nothing changes. Each round that changes the name uses up escapes and adds none, so this ends.
-fn is_forbidden_in_any_round(name: &str, decode: Decoder) -> bool {
+/// Decodes until nothing changes. It ends, because each round removes escapes and adds none.
+fn is_forbidden_in_any_round(name: &str, decode: impl Fn(&[u8]) -> Vec<u8>) -> bool {
     let mut name = name.as_bytes().to_vec();
     loop {
-        // Bad UTF-8 in a later round is not in the contract's list. The bytes are kept: the next round may complete them.
+        // Bad UTF-8 is allowed here: the next round may complete it.
         if [&name, &normalized(&name)].into_iter().any(|name| is_forbidden(&String::from_utf8_lossy(name))) {
             return true;
         }
@@ -178,7 +174,7 @@ fn normalized(name: &[u8]) -> Vec<u8> {
 }
 
 fn is_forbidden(name: &str) -> bool {
-    // Some servers cut a segment at `;` before they look at it.
+    // Some servers drop path parameters (`;x=1`) first.
     let before_parameters = name.split(';').next().unwrap_or(name);
     matches!(before_parameters, "." | ".." | "*") || name.chars().any(|c| c.is_control() || c == '/' || c == '\\')
 }
@@ -189,7 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ordinary_names_of_every_script_are_accepted() {
+    fn ordinary_name_of_any_script_is_valid() {
         for name in [
             "r1",
             "testRoom",
@@ -237,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_could_be_taken_for_something_else_is_refused() {
+    fn ambiguous_name_is_invalid() {
         for name in [
             ".",
             "..",
@@ -320,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_name_is_blank_and_not_invalid() {
+    fn name_of_spaces_is_blank() {
         for name in ["", " ", "     ", &" ".repeat(300)] {
             assert_eq!(NameComparison::Exact.parse(name), Err(Error::Blank));
         }
@@ -374,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_bytes() {
+    fn length_limit_counts_bytes() {
         assert!(NameComparison::Exact.parse(&"a".repeat(255)).is_ok());
         assert!(NameComparison::Exact.parse(&"a".repeat(256)).is_err());
         assert!(NameComparison::Exact.parse(&"é".repeat(127)).is_ok());
@@ -385,7 +381,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
         #[test]
-        fn whatever_is_accepted_is_one_segment_that_decodes_to_the_same_bytes(name in r"([%./\\;2eEfF5cC0a-z é]|\PC){0,20}") {
+        fn valid_name_is_one_segment_that_decodes_to_itself(name in r"([%./\\;2eEfF5cC0a-z é]|\PC){0,20}") {
             if let Ok(room) = NameComparison::Exact.parse(&name) {
                 let segment = room.path_segment().to_string();
                 prop_assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~%".contains(&b)));

@@ -1,7 +1,7 @@
-//! Strict JSON objects: nothing but an object, and each member name once.
+//! Strict JSON objects, in which each member name occurs once.
 //!
-//! serde's derived structs take an array for an object, ignore a repeated unknown member, and make `null` of a missing one.
-//! Where a body, a token or an answer decides who sees what, two readers must not be able to read it differently.
+//! serde's derived structs accept an array for an object, a repeated unknown member, and a missing member for `null`. A body,
+//! a token or a response that decides about access must mean the same to every reader.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +38,7 @@ impl Object {
     #[must_use]
     pub fn integer(&self, name: &str) -> Option<i64> {
         let number = self.get(name)?;
-        // Past what an i64 holds an expiry is "never" all the same.
+        // An expiry beyond i64 is "never", too.
         number.as_i64().or_else(|| number.as_u64().map(|_| i64::MAX))
     }
 }
@@ -74,23 +74,23 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
 mod tests {
     use super::*;
 
-    fn reads(json: &str) -> bool {
+    fn is_valid(json: &str) -> bool {
         serde_json::from_str::<Object>(json).is_ok()
     }
 
     #[test]
-    fn only_an_object_with_distinct_members_is_read() {
-        assert!(reads(r#"{"a":1,"b":{"c":1}}"#));
-        for refused in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, "[]", r#"["a"]"#, "null", "1", "", "{}{}", "{\"a\":"] {
-            assert!(!reads(refused), "{refused}");
+    fn object_with_repeated_member_is_rejected() {
+        assert!(is_valid(r#"{"a":1,"b":{"c":1}}"#));
+        for invalid in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, "[]", r#"["a"]"#, "null", "1", "", "{}{}", "{\"a\":"] {
+            assert!(!is_valid(invalid), "{invalid}");
         }
     }
 
     #[test]
-    fn an_integer_is_an_integer() {
+    fn integer_excludes_floats_and_strings() {
         let object: Object =
             serde_json::from_str(r#"{"a":5,"b":5.0,"c":"5","d":18446744073709551615,"e":1e3,"f":-1}"#).unwrap();
-        let read: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| object.integer(name)).into();
-        assert_eq!(read, [Some(5), None, None, Some(i64::MAX), None, Some(-1), None]);
+        let integers: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| object.integer(name)).into();
+        assert_eq!(integers, [Some(5), None, None, Some(i64::MAX), None, Some(-1), None]);
     }
 }

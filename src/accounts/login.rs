@@ -154,7 +154,7 @@ mod tests {
         for _ in 0..std::thread::available_parallelism().unwrap().get() {
             busy.push(accounts.hasher.acquire().await.unwrap());
         }
-        let context = RequestContext::nobody();
+        let context = RequestContext::internal();
         for _ in 0..20 {
             let queued = accounts.log_in("ann@example.com", "guess", &context);
             assert!(tokio::time::timeout(Duration::from_millis(50), queued).await.is_err(), "no permit is free");

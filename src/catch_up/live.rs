@@ -138,7 +138,7 @@ impl Poller {
     async fn poll(&self) -> Instant {
         // A response that is fresh for other callers is fresh for subscribers too.
         let interval = self.live.poll_interval.max(self.responses.fresh_for(Endpoint::CallCatchUp));
-        let context = RequestContext::nobody();
+        let context = RequestContext::internal();
         let read = self.responses.get_within(interval, Endpoint::CallCatchUp, Some(&self.room), &context).await;
         // A response older than the interval is a stale one, served after a failure.
         let age = read.as_ref().map_or(Duration::ZERO, CachedResponse::age);
@@ -167,12 +167,12 @@ impl Poller {
 
     /// Whether there is no call in the room. If that is unknown, there is one.
     async fn is_call_over(&self) -> bool {
-        let status = timeout(ENDED_TIMEOUT, self.status.is_transcribed(&self.room, &RequestContext::nobody())).await;
+        let status = timeout(ENDED_TIMEOUT, self.status.is_transcribed(&self.room, &RequestContext::internal())).await;
         matches!(status, Ok(Err(Error::NotFound)))
     }
 
     async fn has_ended(&self) -> bool {
-        timeout(ENDED_TIMEOUT, self.status.has_ended(&self.room, &RequestContext::nobody())).await == Ok(Ok(true))
+        timeout(ENDED_TIMEOUT, self.status.has_ended(&self.room, &RequestContext::internal())).await == Ok(Ok(true))
     }
 
     fn has_catch_up(&self) -> bool {

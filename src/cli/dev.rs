@@ -94,7 +94,7 @@ async fn demo_token(config: &Config) -> Result<String, Error> {
     }
     let tokens = Arc::new(Tokens::new(app::token_config(config), clock.clone()));
     let accounts = Arc::new(Accounts::new(database, tokens, RevokedSessions::default(), app::session_config(config), clock));
-    Ok(accounts.log_in(EMAIL, PASSWORD, &RequestContext::nobody()).await?.token)
+    Ok(accounts.log_in(EMAIL, PASSWORD, &RequestContext::internal()).await?.token)
 }
 
 /// The file that the sandbox's summary record points to.

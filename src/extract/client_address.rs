@@ -1,19 +1,18 @@
-//! Which address a request came from, where proxies stand in between. Knows no HTTP framework.
+//! The client's address behind proxies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The networks whose `X-Forwarded-For` is believed (`APP_SERVER__TRUSTED_PROXIES`); none by default.
-#[derive(Debug, Clone, Default)]
-pub struct TrustedProxies(pub Vec<IpNet>);
+/// The networks whose `X-Forwarded-For` is trusted (`APP_SERVER__TRUSTED_PROXIES`); none by default.
+#[derive(Default)]
+pub(crate) struct TrustedProxies(pub Vec<IpNet>);
 
 impl TrustedProxies {
-    /// The right-most address that is not a trusted proxy: each trusted hop says who came to it, and what stands further to
-    /// the left may have been written by the client itself.
+    /// Returns the right-most address that is not a trusted proxy. Addresses to its left may be forged.
     ///
-    /// `peer` is the other end of the connection, `forwarded` the values of all `X-Forwarded-For` lines in their order.
-    pub fn client<'a>(&self, peer: Option<IpAddr>, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+    /// `forwarded` has the values of all `X-Forwarded-For` lines in their order.
+    pub(crate) fn client<'a>(&self, peer: Option<IpAddr>, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_canonical();
         let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).map(str::trim);
         for hop in hops {
@@ -25,23 +24,20 @@ impl TrustedProxies {
         client
     }
 
-    /// Whether it is one of them.
-    #[must_use]
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether the address is a trusted proxy's.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
 /// Parses an element of `X-Forwarded-For`: an address, which may have brackets and a port.
 ///
-/// Some load balancers add the port, Azure Application Gateway among them. Zone ids are refused: they name an interface of
-/// another machine.
+/// Azure Application Gateway adds the port. Zone ids are rejected: they name an interface of another machine.
 fn parse_hop(hop: &str) -> Option<IpAddr> {
     if hop.contains('%') {
         return None;
     }
-    let bracketed = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match bracketed {
+    match hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         None => hop.parse().or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip())).ok(),
     }
@@ -52,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_trusted_hops_are_believed_and_only_up_to_the_first_that_is_not() {
+    fn client_is_the_first_untrusted_hop_from_the_right() {
         let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
         for (peer, forwarded, expected) in [
             ("192.0.2.1", vec!["1.1.1.1"], "192.0.2.1"),
@@ -78,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_that_is_no_address_means_the_proxy() {
+    fn invalid_hop_yields_the_proxys_address() {
         let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]);
         for hop in [
             "",

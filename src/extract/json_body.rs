@@ -1,4 +1,4 @@
-//! The body of a request: one JSON object of at most 64 KiB, whose members are asked for by name.
+//! Request bodies: one JSON object of at most 64 KiB.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,26 +7,35 @@ use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 
+use super::app_data;
 use super::in_flight::{Deadline, InFlightLimit};
 use crate::response::ApiError;
 use crate::response::connection_state::ConnectionState;
 use crate::room::{self, NameComparison, RoomName};
 use crate::strict_json::Object;
 
-/// The longest body, in bytes.
-pub(crate) const MAX_BYTES: usize = 64 * 1024;
-/// How much of each body does not count against the budget, in bytes, so that a login is never refused for the large bodies of others.
+/// The maximum length of a body, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+/// The bytes of each body that need no budget, so that large bodies never cause a login to be refused.
 const UNCOUNTED: usize = 1024;
-/// How much memory bodies may take beyond that, in bytes.
+/// The memory of all bodies beyond that, in bytes.
 const BUDGET: usize = 4 << 20;
 
 /// Limits the memory of request bodies, over all workers.
-#[derive(Debug)]
-pub struct BodyBudget(Arc<Semaphore>);
+pub(crate) struct BodyBudget(Arc<Semaphore>);
+
+impl BodyBudget {
+    fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.0).try_acquire_many_owned(permits).map_err(|_| ApiError::Overloaded)
+    }
+}
 
 impl Default for BodyBudget {
     fn default() -> Self {
@@ -34,86 +43,79 @@ impl Default for BodyBudget {
     }
 }
 
-/// The members of a request's body.
-pub(crate) struct Body {
+/// The JSON object in a request's body.
+pub(crate) struct JsonBody {
     members: Object,
     room_names: NameComparison,
-    /// Both kept while the request is in flight.
-    _in_flight: Option<OwnedSemaphorePermit>,
-    _memory: Option<OwnedSemaphorePermit>,
+    _in_flight: OwnedSemaphorePermit,
+    _memory: OwnedSemaphorePermit,
 }
 
-impl Body {
-    /// The string called `name`, which must be there and not be empty.
-    pub(crate) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
+impl JsonBody {
+    async fn read(request: &HttpRequest, payload: Payload) -> Result<Self, ApiError> {
+        let (length, room_names) = (check_head(request)?, *app_data::<NameComparison>(request)?);
+        let connection = request.conn_data::<Rc<ConnectionState>>().ok_or(ApiError::Internal)?;
+        let Deadline(deadline) = request.extensions().get().copied().ok_or(ApiError::Internal)?;
+        connection.begin_body();
+        let reading = read_bytes(payload, length, app_data(request)?);
+        let (bytes, memory) = timeout_at(deadline.into(), reading).await.unwrap_or(Err(ApiError::RequestTimeout))?;
+        connection.complete_body();
+        let in_flight = app_data::<InFlightLimit>(request)?.acquire()?;
+        let members = serde_json::from_slice(&bytes)
+            .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
+        Ok(Self { members, room_names, _in_flight: in_flight, _memory: memory })
+    }
+
+    /// Returns the member `name` if it is a string; `None` if it is absent or `null`.
+    fn string(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
         match self.members.get(name) {
-            None | Some(serde_json::Value::Null) => Err(ApiError::bad_request(format!("{name} is required."))),
-            Some(serde_json::Value::String(text)) if text.is_empty() => {
-                Err(ApiError::bad_request(format!("{name} must not be empty.")))
-            }
-            Some(serde_json::Value::String(text)) => Ok(text),
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
         }
     }
 
-    /// The string called `name`, as something that people read: not blank, of one line, and no longer than a room's name.
+    /// Returns the string `name`, which is required and not empty.
+    pub(crate) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
+        match self.string(name)? {
+            None => Err(ApiError::bad_request(format!("{name} is required."))),
+            Some("") => Err(ApiError::bad_request(format!("{name} must not be empty."))),
+            Some(text) => Ok(text),
+        }
+    }
+
+    /// Returns the string `name`, which is required, not blank, one line, and no longer than a room's name.
     pub(crate) fn line(&self, name: &'static str) -> Result<&str, ApiError> {
-        let text = self.text(name)?;
+        let (text, limit) = (self.text(name)?, room::MAX_BYTES);
         if text.trim().is_empty() {
             return Err(ApiError::bad_request(format!("{name} must not be blank.")));
         }
-        if text.len() > room::MAX_BYTES || text.contains(char::is_control) {
-            let limit = room::MAX_BYTES;
+        if text.len() > limit || text.contains(char::is_control) {
             return Err(ApiError::bad_request(format!("{name} must be at most {limit} bytes, without control characters.")));
         }
         Ok(text)
     }
 
-    /// The room called `name`. JSON has no percent-encoding: the string is the name.
+    /// Returns the room `name`. JSON has no percent-encoding: the string is the room's name.
     pub(crate) fn room(&self, name: &'static str) -> Result<RoomName, ApiError> {
-        match self.members.get(name) {
-            None | Some(serde_json::Value::Null) => Err(ApiError::RoomRequired),
-            Some(serde_json::Value::String(room)) => Ok(self.room_names.parse(room)?),
-            Some(_) => Err(ApiError::bad_request(format!("{name} must be a string."))),
-        }
+        let room = self.string(name)?.ok_or(ApiError::RoomRequired)?;
+        Ok(self.room_names.parse(room)?)
     }
 }
 
-impl FromRequest for Body {
+impl FromRequest for JsonBody {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request).and_then(|length| Ok((length, super::room::comparison(request)?)));
-        let deadline = request.extensions().get::<Deadline>().copied();
-        let payload = payload.take();
-        // Waiting for a slow client does not count as work.
+        // A request that waits for its client is not in flight.
         drop(request.extensions_mut().remove::<OwnedSemaphorePermit>());
-        let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
-        let limit = request.app_data::<web::Data<InFlightLimit>>().cloned();
-        let budget = request.app_data::<web::Data<BodyBudget>>().cloned();
-        Box::pin(async move {
-            let (length, room_names) = checked?;
-            let reading = read(payload, length, budget.as_ref().map(|budget| &budget.0));
-            if let Some(connection) = &connection {
-                connection.begin_body();
-            }
-            let (bytes, memory) = match deadline {
-                Some(Deadline(at)) => tokio::time::timeout_at(at.into(), reading).await.unwrap_or(Err(ApiError::TooSlow))?,
-                None => reading.await?,
-            };
-            if let Some(connection) = &connection {
-                connection.complete_body();
-            }
-            let in_flight = limit.map(|limit| limit.acquire()).transpose()?;
-            let members = serde_json::from_slice(&bytes)
-                .map_err(|_| ApiError::bad_request("The body must be one JSON object with each member once."))?;
-            Ok(Self { members, room_names, _in_flight: in_flight, _memory: memory })
-        })
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { Self::read(&request, payload).await })
     }
 }
 
-/// Refuses what can be refused before the body is read, and returns its length; `None` if it comes in chunks.
+/// Validates the headers, and returns the body's length; `None` if it is chunked.
 fn check_head(request: &HttpRequest) -> Result<Option<usize>, ApiError> {
     let mut types = request.headers().get_all(CONTENT_TYPE);
     let is_json = |value: &str| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
@@ -129,30 +131,24 @@ fn check_head(request: &HttpRequest) -> Result<Option<usize>, ApiError> {
     }
 }
 
-/// Reads a body, with a permit for its memory. It ends by its length: behind `Upgrade: websocket`, actix-web's has no end.
-async fn read(
+/// Reads a body, with a permit for its memory.
+///
+/// Stops at its length, because actix-web's payload has no end after `Upgrade: websocket`.
+async fn read_bytes(
     mut payload: Payload,
     length: Option<usize>,
-    budget: Option<&Arc<Semaphore>>,
-) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
-    let (mut bytes, mut memory) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    budget: &BodyBudget,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
+    let (mut bytes, mut memory) = (Vec::new(), budget.acquire(0)?);
     while length.is_none_or(|length| bytes.len() < length)
         && let Some(chunk) = payload.next().await
     {
         let chunk = chunk.map_err(|_| ApiError::bad_request("The body is not complete."))?;
-        let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED);
-        let more = counted(bytes.len() + chunk.len()) - counted(bytes.len());
-        if bytes.len() + chunk.len() > MAX_BYTES {
+        let (before, after) = (bytes.len(), bytes.len() + chunk.len());
+        if after > MAX_BYTES {
             return Err(ApiError::PayloadTooLarge);
         }
-        if let Some(budget) = budget {
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            let permit = Arc::clone(budget).try_acquire_many_owned(more).map_err(|_| ApiError::Overloaded)?;
-            match &mut memory {
-                Some(memory) => memory.merge(permit),
-                None => memory = Some(permit),
-            }
-        }
+        memory.merge(budget.acquire(after.saturating_sub(UNCOUNTED) - before.saturating_sub(UNCOUNTED))?);
         bytes.extend_from_slice(&chunk);
     }
     bytes.truncate(length.unwrap_or(MAX_BYTES));

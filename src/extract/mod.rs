@@ -1,6 +1,15 @@
-//! Extractors: what handlers take from a request, parsed and checked.
+//! Extractors: the parsed and validated inputs of handlers.
 
-pub mod client_address;
-pub mod in_flight;
-pub mod json_body;
-pub mod room;
+pub(crate) mod client_address;
+pub(crate) mod in_flight;
+pub(crate) mod json_body;
+pub(crate) mod room;
+
+use actix_web::{HttpRequest, web};
+
+use crate::response::ApiError;
+
+/// Returns shared data that the composition root has registered.
+fn app_data<T: 'static>(request: &HttpRequest) -> Result<&T, ApiError> {
+    request.app_data::<web::Data<T>>().map(|data| &***data).ok_or(ApiError::Internal)
+}

@@ -1,15 +1,16 @@
-//! The room that a request asks for: taken from the path or the query, decoded once, strictly.
+//! The room of a request, from the path or the query, strictly decoded once.
 //!
 //! actix's own path and query extractors decode `%2F`, turn bad UTF-8 into U+FFFD and accept malformed escapes, so that
-//! several spellings become one room. Here a spelling is either exactly one name or a 400.
+//! several spellings become one room. Here a spelling is exactly one name or a 400.
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
+use super::app_data;
 use crate::response::ApiError;
 use crate::room::{self, NameComparison, RoomName};
 
@@ -17,7 +18,7 @@ use crate::room::{self, NameComparison, RoomName};
 const NAME: &str = "roomName";
 
 /// The room of this request.
-pub(crate) struct RoomParam(pub(crate) RoomName);
+pub(crate) struct RoomParam(pub RoomName);
 
 impl FromRequest for RoomParam {
     type Error = ApiError;
@@ -28,15 +29,10 @@ impl FromRequest for RoomParam {
     }
 }
 
-/// How this deployment compares names. A server that was put together without it must not guess.
-pub(crate) fn comparison(request: &HttpRequest) -> Result<NameComparison, ApiError> {
-    request.app_data::<web::Data<NameComparison>>().map(|names| ***names).ok_or(ApiError::Internal)
-}
-
 fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
-    let names = comparison(request)?;
+    let names = *app_data::<NameComparison>(request)?;
     let parse = |raw: &str| parse(raw, names);
-    // An empty segment (`/callCatchUp/`) is no room given.
+    // An empty segment (`/callCatchUp/`) is a missing room.
     let in_path = raw_segment(request).filter(|segment| !segment.is_empty()).map(parse).transpose()?;
     let in_query = raw_query_value(request.query_string())?.map(|value| parse(&value.replace('+', " "))).transpose()?;
     match (in_path, in_query) {
@@ -48,13 +44,13 @@ fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
     }
 }
 
-/// The segment as it was sent that is a room in the route's pattern, which has it in the second place (`/callStatus/{roomName}`).
+/// Returns the raw path segment of the room, the second one in every pattern (`/callStatus/{roomName}`).
 fn raw_segment(request: &HttpRequest) -> Option<&str> {
     request.match_info().get(NAME)?;
     request.uri().path().split('/').nth(2)
 }
 
-/// The value of `roomName` as it was sent. Given twice it is an error, whatever the values: two readers might pick two.
+/// Returns the raw value of `roomName`. Two values are an error, because another reader might take the other one.
 fn raw_query_value(query: &str) -> Result<Option<&str>, ApiError> {
     if query.is_empty() {
         return Ok(None);
@@ -95,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_escape_is_decoded_once_and_only_if_it_is_whole() {
+    fn escape_is_decoded_once_if_well_formed() {
         assert_eq!(decode("a%20b").as_deref(), Some("a b"));
         assert_eq!(decode("%25%32%46").as_deref(), Some("%2F"));
         for malformed in ["%", "a%", "%2", "%zz", "%%32%66", "%2%46", "%u002f", "%FF", "%C0%AF", "%ED%A0%80", "%E2%82"] {
@@ -104,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_the_second_segment_of_every_path_that_has_one() {
+    fn room_is_the_second_segment_of_every_path() {
         let paths = crate::routes::TABLE.iter().flat_map(|row| row.paths);
         let with_room: Vec<_> = paths.filter(|path| path.contains("{roomName}")).collect();
         assert!(!with_room.is_empty());
@@ -114,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn room_name_is_taken_from_the_query_only_if_it_is_there_once() {
+    fn query_with_two_rooms_is_rejected() {
         assert_eq!(raw_query_value("a=1&roomName=r1&b"), Ok(Some("r1")));
         assert_eq!(raw_query_value("roomName"), Ok(Some("")));
         assert_eq!(raw_query_value("room%4eame=r2"), Ok(Some("r2")));
@@ -128,7 +124,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
         #[test]
-        fn a_name_that_was_encoded_in_any_way_decodes_to_itself(name in r"\PC{0,20}", plain in any::<bool>()) {
+        fn encoded_name_decodes_to_itself(name in r"\PC{0,20}", plain in any::<bool>()) {
             let encoded: String = name
                 .chars()
                 .map(|c| if plain && c != '%' { c.to_string() } else { encode_all(c) })

@@ -1,12 +1,10 @@
 //! Authenticates requests by token or stream ticket, on the routes whose row asks for it.
 
-use std::future::{Ready, ready};
-
 use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
-use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
 use crate::accounts::Accounts;
 use crate::auth::principal::{Principal, TokenScope};
@@ -15,12 +13,8 @@ use crate::auth::token::Tokens;
 use crate::middleware::request_log::RequestLog;
 use crate::response::ApiError;
 
-/// Rejects with 401, or calls the inner services with a [`Principal`] in the request.
-///
-/// # Errors
-///
-/// [`ApiError::Unauthorized`], and those of the inner services.
-pub async fn authenticate<B: MessageBody>(
+/// Rejects with 401, or calls the inner services with [`Principal`] and [`TokenScope`] as request data.
+pub(crate) async fn authenticate<B: MessageBody>(
     tokens: web::Data<Tokens>,
     revoked_sessions: web::Data<RevokedSessions>,
     request: ServiceRequest,
@@ -28,19 +22,15 @@ pub async fn authenticate<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     // A missing token is not logged as a rejected one.
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let (caller, admitted) = tokens.verify_token(token).map_err(|_| rejected(request.request(), "not valid"))?;
-    admit(&request, &revoked_sessions, caller, admitted)?;
+    let (principal, scope) = tokens.verify_token(token).map_err(|_| reject(request.request(), "not valid"))?;
+    admit(&request, &revoked_sessions, principal, scope)?;
     next.call(request).await
 }
 
-/// Authenticates by a token, or by a ticket in the query. Both at once are rejected.
+/// Authenticates by a token or by a ticket in the query. Both at once are rejected.
 ///
-/// The ticket is not redeemed here: [`redeem_ticket`] does that once room and permission have been checked.
-///
-/// # Errors
-///
-/// As [`authenticate`].
-pub async fn authenticate_stream<B: MessageBody>(
+/// [`redeem_ticket`] redeems the ticket, once room and permission have been checked.
+pub(crate) async fn authenticate_stream<B: MessageBody>(
     tokens: web::Data<Tokens>,
     revoked_sessions: web::Data<RevokedSessions>,
     request: ServiceRequest,
@@ -52,68 +42,60 @@ pub async fn authenticate_stream<B: MessageBody>(
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    let (caller, admitted) = tokens.verify_stream_ticket(ticket).map_err(|_| rejected(request.request(), "not valid"))?;
-    admit(&request, &revoked_sessions, caller, admitted)?;
+    let (principal, scope) = tokens.verify_stream_ticket(ticket).map_err(|_| reject(request.request(), "not valid"))?;
+    admit(&request, &revoked_sessions, principal, scope)?;
     next.call(request).await
 }
 
-/// Redeems the ticket of the request, if it has one.
+/// Redeems the ticket of the request, if it has one; 401 if it was used before, on any replica.
 ///
-/// To be called last: a rejected request must leave no row in the database.
-///
-/// # Errors
-///
-/// [`ApiError::Unauthorized`] if it was used before, here or on another replica, and those of the database.
-pub async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, admitted: &TokenScope) -> Result<(), ApiError> {
-    match &admitted.ticket {
-        Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(rejected(request, "used before")),
+/// Call it last: a rejected request must leave no row in the database.
+pub(crate) async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, scope: &TokenScope) -> Result<(), ApiError> {
+    match &scope.ticket {
+        Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(reject(request, "used before")),
         _ => Ok(()),
     }
 }
 
-/// Puts the caller into the request, unless its session is revoked.
+/// Adds the principal to the request, unless its session is revoked.
 fn admit(
     request: &ServiceRequest,
     revoked_sessions: &RevokedSessions,
-    caller: Principal,
-    admitted: TokenScope,
+    principal: Principal,
+    scope: TokenScope,
 ) -> Result<(), ApiError> {
     if let Some(log) = RequestLog::of(request.request()) {
-        log.set_caller(&caller);
+        log.set_principal(&principal);
     }
-    if caller.session().is_some_and(|session| revoked_sessions.contains(session)) {
-        return Err(rejected(request.request(), "revoked"));
+    if principal.session().is_some_and(|session| revoked_sessions.contains(session)) {
+        return Err(reject(request.request(), "revoked"));
     }
-    request.extensions_mut().insert(caller);
-    request.extensions_mut().insert(admitted);
+    request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(scope);
     Ok(())
 }
 
-/// Records why a token is rejected, and returns the 401.
-fn rejected(request: &HttpRequest, reason: &'static str) -> ApiError {
+/// Logs why a token is rejected, and returns the 401.
+fn reject(request: &HttpRequest, reason: &'static str) -> ApiError {
     if let Some(log) = RequestLog::of(request) {
         log.set_rejection(reason);
     }
     ApiError::Unauthorized
 }
 
-/// Returns the ticket in the query. Two tickets are no valid one, as with tokens.
+/// Returns the ticket in the query; an empty one if there are several.
 fn ticket(query: &str) -> Option<&str> {
     let query = query.strip_prefix("ticket=").or_else(|| query.split_once("&ticket=").map(|(_, rest)| rest))?;
     if query.contains("&ticket=") { Some("") } else { query.split('&').next() }
 }
 
-/// Rejects guests with 403. Goes inside [`authenticate`].
-///
-/// # Errors
-///
-/// [`ApiError::Forbidden`], and those of the inner services.
-pub async fn users_only<B: MessageBody>(
-    caller: Principal,
+/// Rejects guests with 403, inside [`authenticate`].
+pub(crate) async fn users_only<B: MessageBody>(
+    principal: web::ReqData<Principal>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    match caller {
+    match *principal {
         Principal::User { .. } => next.call(request).await,
         Principal::Guest { .. } => Err(ApiError::Forbidden.into()),
     }
@@ -124,32 +106,12 @@ pub async fn users_only<B: MessageBody>(
 /// Two such headers are rejected, because another reader might believe the other one.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION);
-    let (only, None) = (all.next()?, all.next()) else {
+    let (header, None) = (all.next()?, all.next()) else {
         return None;
     };
-    let (scheme, rest) = str::from_utf8(only.as_bytes()).ok()?.trim_matches([' ', '\t']).split_once(' ')?;
+    let (scheme, rest) = str::from_utf8(header.as_bytes()).ok()?.trim_matches([' ', '\t']).split_once(' ')?;
     let token = rest.trim_start_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-impl FromRequest for Principal {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Without a caller only if the row does not ask for one; such a route must stay closed.
-        ready(request.extensions().get::<Self>().cloned().ok_or(ApiError::Unauthorized))
-    }
-}
-
-impl FromRequest for TokenScope {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // As above.
-        ready(request.extensions().get::<Self>().cloned().ok_or(ApiError::Unauthorized))
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +136,7 @@ mod tests {
 
     #[test]
     fn ticket_anywhere_in_the_query_is_read() {
-        for (query, found) in [
+        for (query, expected) in [
             ("", None),
             ("ticketx=a", None),
             ("xticket=a", None),
@@ -185,7 +147,7 @@ mod tests {
             ("ticket=a&ticket=b", Some("")),
             ("b=c&ticket=a&ticket=b", Some("")),
         ] {
-            assert_eq!(ticket(query), found, "{query}");
+            assert_eq!(ticket(query), expected, "{query}");
         }
     }
 

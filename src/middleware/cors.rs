@@ -14,8 +14,7 @@ use super::map_head;
 use crate::response::no_content;
 
 /// The origins whose pages may read responses (`APP_SERVER__CORS_ORIGINS`), compared byte for byte.
-#[derive(Debug, Clone, Default)]
-pub struct Origins(pub Vec<String>);
+pub(crate) struct Origins(pub Vec<String>);
 
 const RESPONSE: &[(HeaderName, &str)] =
     &[(ACCESS_CONTROL_EXPOSE_HEADERS, "ETag, Age, Retry-After, X-Request-Id, X-Catch-Up-Reason")];
@@ -25,18 +24,15 @@ const PREFLIGHT: &[(HeaderName, &str)] = &[
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];
 
-/// Wraps the whole server if any origin is configured. A preflight request of another origin is not answered here.
-///
-/// # Errors
-///
-/// Those of the inner services.
-pub async fn cors<B: MessageBody + 'static>(
+/// Adds CORS headers, and answers preflight requests of configured origins.
+pub(crate) async fn cors<B: MessageBody + 'static>(
     origins: web::Data<Origins>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let headers = request.headers();
-    let origin = headers.get(ORIGIN).filter(|origin| origins.0.iter().any(|known| known.as_bytes() == origin.as_bytes()));
+    let origin =
+        headers.get(ORIGIN).filter(|origin| origins.0.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
     let origin = origin.cloned();
     let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if origin.is_some() && is_preflight {

@@ -1,4 +1,4 @@
-//! Answers with the envelope whatever goes wrong inside: a panic, a time-out, an error that the framework made.
+//! Turns panics, time-outs and framework errors into the envelope.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -13,28 +13,22 @@ use tokio::time::timeout_at;
 use crate::extract::in_flight::Deadline;
 use crate::response::{ApiError, Enveloped};
 
-/// The longest time of a request, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
-#[derive(Debug, Clone, Copy)]
-pub struct RequestTimeout(pub Duration);
+/// The time limit of a request, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
+pub(crate) struct RequestTimeout(pub Duration);
 
-/// How much later the whole request is given up, so that a slow body is reported as such.
+/// The delay of this time-out behind that of the body, which has its own error.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Wraps the whole server, inside the request log.
-///
-/// # Errors
-///
-/// Always an [`ApiError`], which any other error of the inner services becomes.
-pub async fn error_envelope<B: MessageBody + 'static>(
+/// Responds with the envelope to every failure of the inner services.
+pub(crate) async fn error_envelope<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let limit = request.app_data::<web::Data<RequestTimeout>>().map_or(Duration::from_secs(30), |limit| limit.0);
     let deadline = Instant::now() + limit;
     request.extensions_mut().insert(Deadline(deadline));
-    let answer = timeout_at((deadline + GRACE).into(), next.call(request));
-    let outcome = AssertUnwindSafe(answer).catch_unwind().await;
-    match outcome {
+    let response = timeout_at((deadline + GRACE).into(), next.call(request));
+    match AssertUnwindSafe(response).catch_unwind().await {
         Ok(Ok(Ok(response))) => Ok(enveloped(response)),
         Ok(Ok(Err(error))) => Err(to_api_error(&error)),
         Ok(Err(_elapsed)) => {
@@ -48,9 +42,9 @@ pub async fn error_envelope<B: MessageBody + 'static>(
     }
 }
 
-/// Replaces a failure that is not in the envelope.
+/// Replaces a failure without an envelope.
 fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceResponse<BoxBody> {
-    match ApiError::of_status(response.status()) {
+    match ApiError::from_status(response.status()) {
         Some(error) if response.response().extensions().get::<Enveloped>().is_none() => {
             if let Some(cause) = response.response().error()
                 && error == ApiError::Internal
@@ -64,11 +58,8 @@ fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceR
 }
 
 fn to_api_error(error: &Error) -> Error {
-    let error = match error.as_error::<ApiError>() {
-        Some(error) => error.clone(),
-        None => ApiError::of_status(error.as_response_error().status_code()).unwrap_or(ApiError::Internal),
-    };
-    error.into()
+    let from_status = || ApiError::from_status(error.as_response_error().status_code());
+    error.as_error::<ApiError>().cloned().or_else(from_status).unwrap_or(ApiError::Internal).into()
 }
 
 #[cfg(test)]
@@ -79,11 +70,11 @@ mod tests {
     use actix_web::{App, HttpResponse, HttpServer};
 
     async fn panics() -> HttpResponse {
-        panic!("a secret of the inside")
+        panic!("an internal detail")
     }
 
     async fn framework_error() -> Result<HttpResponse, Error> {
-        Err(actix_web::error::ErrorImATeapot("a secret of the inside"))
+        Err(actix_web::error::ErrorImATeapot("an internal detail"))
     }
 
     async fn sleeps() -> HttpResponse {
@@ -91,11 +82,11 @@ mod tests {
     }
 
     async fn says_405() -> HttpResponse {
-        HttpResponse::MethodNotAllowed().body("a secret of the inside")
+        HttpResponse::MethodNotAllowed().body("an internal detail")
     }
 
     #[actix_rt::test]
-    async fn failure_of_any_kind_is_answered_in_the_envelope() {
+    async fn any_failure_becomes_the_envelope() {
         let server = HttpServer::new(|| {
             App::new()
                 .app_data(web::Data::new(RequestTimeout(Duration::from_millis(50))))
@@ -123,12 +114,12 @@ mod tests {
             ("405", 404, "Not found"),
             ("panics", 500, "Internal server error"),
         ] {
-            let mut answer = client.get(format!("http://{address}/{path}")).send().await.unwrap();
-            let body = answer.body().await.unwrap();
+            let mut response = client.get(format!("http://{address}/{path}")).send().await.unwrap();
+            let body = response.body().await.unwrap();
             let expected = format!(r#"{{"data":null,"error":{{"code":{status},"message":"{message}"}}}}"#);
-            assert_eq!((answer.status().as_u16(), &body[..]), (status, expected.as_bytes()), "{path}");
-            assert_eq!(answer.headers().get("content-type").unwrap(), "application/json", "{path}");
-            assert!(answer.headers().contains_key("x-request-id"), "{path}");
+            assert_eq!((response.status().as_u16(), &body[..]), (status, expected.as_bytes()), "{path}");
+            assert_eq!(response.headers().get("content-type").unwrap(), "application/json", "{path}");
+            assert!(response.headers().contains_key("x-request-id"), "{path}");
         }
         let mut fine = client.get(format!("http://{address}/fine")).send().await.unwrap();
         assert_eq!(fine.body().await.unwrap(), "fine");

@@ -1,22 +1,22 @@
 //! Requires exactly one valid `Host`, equal to the authority of an absolute-form target (RFC 9112 section 3.2).
 //!
-//! The server does not route by `Host`; a proxy in front or a log behind it may, and must not read another one.
+//! A proxy in front may route by `Host`, and must not read another one than the server.
 
 use actix_web::Error;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::http::header::HOST;
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 
 use crate::response::ApiError;
 
-/// Answers a request with a bad `Host` with 400, and ends its connection.
-///
-/// # Errors
-///
-/// Those of the inner services.
-pub async fn host<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+/// Responds to a bad `Host` with 400, and closes the connection.
+pub(crate) async fn host<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     if names_one_host(&request) {
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
     }
@@ -28,31 +28,22 @@ pub async fn host<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Res
 fn names_one_host(request: &ServiceRequest) -> bool {
     let mut hosts = request.headers().get_all(HOST);
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        // None at all: actix-web accepts that of HTTP/1.0 only.
+        // actix-web accepts no `Host` with HTTP/1.0 only.
         return request.headers().get(HOST).is_none() && request.uri().authority().is_none();
     };
-    let agrees = |authority: &str| authority.as_bytes().eq_ignore_ascii_case(host.as_bytes());
     let uri = request.uri();
     is_host(host.as_bytes())
-        && uri.authority().is_none_or(|authority| agrees(authority.as_str()))
+        && uri.authority().is_none_or(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()))
         && matches!(uri.scheme_str(), None | Some("http" | "https"))
 }
 
-/// Whether this is a name or an address, with or without a port: no user, no path, no second name.
+/// Whether this is one name or address, with or without a port, and without a user.
 fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value.iter().rposition(|byte| b":]".contains(byte)) {
-        Some(at) if value.get(at) == Some(&b':') => value.split_at(at),
-        _ => (value, &b""[..]),
-    };
-    let is_port = port.iter().skip(1).all(u8::is_ascii_digit);
-    let is_name = |name: &[u8], marks: &[u8]| {
-        !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(byte))
-    };
-    is_port
-        && match host.strip_prefix(b"[").and_then(|address| address.strip_suffix(b"]")) {
-            Some(address) => is_name(address, b":."),
-            None => is_name(host, b"-._~"),
-        }
+    let Ok(authority) = Authority::try_from(value) else { return false };
+    let host = authority.host();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"[]:.-_~".contains(&byte);
+    let is_port = |port: &str| port.trim_start_matches(':').bytes().all(|byte| byte.is_ascii_digit());
+    !matches!(host, "" | "[]") && host.bytes().all(is_plain) && authority.as_str().strip_prefix(host).is_some_and(is_port)
 }
 
 #[cfg(test)]
@@ -61,7 +52,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     #[test]
-    fn one_name_or_address_is_a_host_and_nothing_else_is() {
+    fn host_is_one_name_or_address() {
         for host in ["t", "a-b.example", "t:80", "t:", "127.0.0.1:1", "[::1]", "[::1]:80"] {
             assert!(is_host(host.as_bytes()), "{host}");
         }

@@ -1,4 +1,4 @@
-//! Closes the connection after a response where it must not be used again, and splits large bodies into slices.
+//! Closes connections that must not be reused, and splits large bodies into chunks.
 
 use std::rc::Rc;
 
@@ -11,21 +11,17 @@ use actix_web::{Error, web};
 use tokio_util::sync::CancellationToken;
 
 use super::map_head;
-use crate::response::chunked_body::sliced;
+use crate::response::chunked_body::chunked;
 use crate::response::connection_state::ConnectionState;
 
-/// Wraps the whole server, inside the security headers.
-///
-/// # Errors
-///
-/// Those of the inner services.
-pub async fn keep_alive<B: MessageBody + 'static>(
+/// Closes the connection after an unread body, an upgrade request, or while draining.
+pub(crate) async fn keep_alive<B: MessageBody + 'static>(
     draining: web::Data<CancellationToken>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let version = request.version();
-    // actix-web would confirm that the protocol changes.
+    // actix-web would confirm the upgrade.
     let upgrade = request.head().connection_type() == ConnectionType::Upgrade || request.headers().contains_key(UPGRADE);
     let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
     let response = next.call(request).await.map(|response| {
@@ -35,11 +31,11 @@ pub async fn keep_alive<B: MessageBody + 'static>(
                 head.no_chunking(true);
                 head.set_connection_type(ConnectionType::Close);
             }
-            sliced(body)
+            chunked(body)
         })
     });
     map_head(response, move |head| {
-        // What is left of a body must not be read as the next request.
+        // The rest of a body must not be read as the next request.
         let unread = connection.as_ref().is_some_and(|connection| connection.has_unread_body());
         if unread || upgrade || draining.is_cancelled() {
             head.set_connection_type(ConnectionType::Close);

@@ -9,25 +9,21 @@ use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HOST;
-use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use url::{Host, Url};
 
 use crate::response::ApiError;
 
-/// Wraps a whole listener, inside the error envelope.
-///
-/// # Errors
-///
-/// [`ApiError::BadRequest`], and those of the inner services.
-pub async fn loopback_host<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
-    let named = request.uri().authority().map(Authority::as_str);
-    let mut hosts = request.headers().get_all(HOST).map(|host| host.to_str().unwrap_or_default()).chain(named).peekable();
-    if hosts.peek().is_some() && hosts.all(|host| is_local(host, Ipv4Addr::LOCALHOST.into())) {
-        next.call(request).await
-    } else {
-        Err(ApiError::BadRequest("Host must be localhost or a loopback address.".into()).into())
+/// Responds to any other `Host` with 400. Goes inside [`host`](super::host), which admits one at most.
+pub(crate) async fn loopback_host<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !is_local(host, Ipv4Addr::LOCALHOST.into()) {
+        return Err(ApiError::bad_request("Host must be localhost or a loopback address.").into());
     }
+    next.call(request).await
 }
 
 /// Whether `authority` (a `Host`, with or without a port) names loopback, or the address `listen`.

@@ -1,20 +1,23 @@
 //! Middleware, from the outside in: [`request_log`], [`security_headers`], [`keep_alive`], [`cors`], [`host`], [`load_shed`],
-//! [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::app::server`] puts them in this order.
+//! [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::app`] applies them in this order.
 //!
-//! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is looked at.
+//! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is verified.
 
-pub mod authenticate;
-pub mod cors;
-pub mod error_envelope;
-pub mod host;
-pub mod keep_alive;
-pub mod load_shed;
-pub mod loopback_host;
-pub mod request_log;
-pub mod security_headers;
+pub(crate) mod authenticate;
+pub(crate) mod cors;
+pub(crate) mod error_envelope;
+pub(crate) mod host;
+pub(crate) mod keep_alive;
+pub(crate) mod load_shed;
+pub(crate) mod loopback_host;
+pub(crate) mod request_log;
+pub(crate) mod security_headers;
 
 use actix_web::Error;
 use actix_web::dev::{ResponseHead, ServiceResponse};
+
+/// The prefix of the health routes, which are never shed, and logged at `debug` only.
+const HEALTH_PATH: &str = "/health/";
 
 /// Changes the head of a response, or of the response that an error becomes.
 fn map_head<B>(

@@ -2,81 +2,73 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::guard::{Guard, fn_guard};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, X_FORWARDED_FOR};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
-use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
-use super::map_head;
+use super::{HEALTH_PATH, map_head};
 use crate::auth::principal::Principal;
 use crate::extract::client_address::TrustedProxies;
 use crate::request_context::RequestContext;
-use crate::request_context::trace_context::Trace;
-use crate::response::ApiError;
+use crate::request_context::trace_context::TraceContext;
 use crate::telemetry::metrics::HttpMetrics;
 
 /// The header that carries the request id, in both directions.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Probes. Successful ones are logged at `debug` only.
-const HEALTH: &str = "/health/";
-
-/// Wraps the whole server. Never logs the query: it may hold a token.
-///
-/// # Errors
-///
-/// Those of the inner services.
-pub async fn request_log<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+/// Logs and counts each request. Never logs the query, which may have a token.
+pub(crate) async fn request_log<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
     let mut active = ActiveRequest::begin(&request);
     let outcome = next.call(request).await;
     active.status = Some(match &outcome {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     });
-    let id = HeaderValue::from_str(active.log.asker.request_id()).unwrap_or(HeaderValue::from_static("-"));
+    let id = HeaderValue::from_str(active.log.context.request_id()).unwrap_or(HeaderValue::from_static("-"));
     map_head(outcome, move |head| drop(head.headers_mut().insert(REQUEST_ID, id.clone())))
 }
 
-/// Collects what the log line of a request says, while the request is processed.
-pub struct RequestLog {
-    asker: RequestContext,
-    /// The index in the table of the route that answers.
+/// The fields of a log line that are known only while the request is processed.
+pub(crate) struct RequestLog {
+    context: RequestContext,
+    /// The index of the route in the table.
     route: Cell<Option<usize>>,
-    caller: RefCell<Option<Principal>>,
+    principal: RefCell<Option<Principal>>,
     rejection: Cell<Option<&'static str>>,
 }
 
 impl RequestLog {
-    /// Records the caller of a valid token.
-    pub fn set_caller(&self, caller: &Principal) {
-        self.caller.replace(Some(caller.clone()));
+    /// Records the principal of a valid token.
+    pub(crate) fn set_principal(&self, principal: &Principal) {
+        self.principal.replace(Some(principal.clone()));
     }
 
     /// Records why a token is rejected, in a word or two.
-    pub fn set_rejection(&self, reason: &'static str) {
+    pub(crate) fn set_rejection(&self, reason: &'static str) {
         self.rejection.set(Some(reason));
     }
 
     /// Returns the log of `request`. Every request has one.
-    #[must_use]
-    pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
+    pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.extensions().get::<Rc<Self>>().map(Rc::clone)
     }
 }
 
-/// Records the index of a route. As the last guard it runs when all others have agreed.
-#[must_use]
-pub fn record_route(index: usize) -> impl Guard {
+/// Records the index of a route. As the last guard, it runs once the route matches.
+pub(crate) fn record_route(index: usize) -> impl Guard {
     fn_guard(move |context| {
         if let Some(log) = context.req_data().get::<Rc<RequestLog>>() {
             log.route.set(Some(index));
@@ -101,10 +93,11 @@ impl ActiveRequest {
     fn begin(request: &ServiceRequest) -> Self {
         let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let trace = Trace::continued(text(&TRACEPARENT), tracestate(headers).as_deref());
-        let asker = RequestContext::new(client_address(request), request_id(headers), trace);
-        let log =
-            Rc::new(RequestLog { asker, route: Cell::default(), caller: RefCell::default(), rejection: Cell::default() });
+        let trace = TraceContext::from_headers(text(&TRACEPARENT), tracestate(headers).as_deref());
+        let context = RequestContext::new(client_address(request), request_id(headers), trace);
+        request.extensions_mut().insert(context.clone());
+        let (route, principal, rejection) = Default::default();
+        let log = Rc::new(RequestLog { context, route, principal, rejection });
         request.extensions_mut().insert(Rc::clone(&log));
         let metrics = request.app_data::<web::Data<HttpMetrics>>().cloned();
         if let Some(metrics) = &metrics {
@@ -122,15 +115,15 @@ impl Drop for ActiveRequest {
         if let Some(metrics) = &self.metrics {
             metrics.end(self.log.route.get(), text, duration);
         }
-        let caller = self.log.caller.borrow();
-        let (user, guest) = match caller.as_ref() {
+        let principal = self.log.principal.borrow();
+        let (user, guest) = match principal.as_ref() {
             Some(Principal::User { id, .. }) => (Some(id.as_ref()), None),
             Some(Principal::Guest { id, .. }) => (None, Some(id.as_ref())),
             None => (None, None),
         };
-        let asker = &self.log.asker;
-        let (client, request_id) = (asker.client(), asker.request_id());
-        let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH) && status < 400);
+        let context = &self.log.context;
+        let (client, request_id) = (context.client(), context.request_id());
+        let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH_PATH) && status < 400);
         log::log!(
             if is_info { log::Level::Info } else { log::Level::Debug },
             method = self.method.as_str(),
@@ -141,27 +134,24 @@ impl Drop for ActiveRequest {
             user,
             guest,
             request_id,
-            trace_id = asker.trace().id().as_str();
+            trace_id = context.trace().id().as_str();
             "request"
         );
         if let Some(reason) = self.log.rejection.get() {
             log::info!(event = "token-refused", reason, client:%, user, guest, request_id; "token rejected");
         }
         if status == 403 {
-            log::info!(
-                event = "scope-refused", client:%, user, guest, request_id;
-                "access denied"
-            );
+            log::info!(event = "scope-refused", client:%, user, guest, request_id; "access denied");
         }
     }
 }
 
-/// In milliseconds, with microseconds as decimals.
+/// Converts to milliseconds, with microseconds as decimals.
 fn milliseconds(duration: Duration) -> f64 {
     f64::from(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)) / 1000.0
 }
 
-/// Joins the lines of `tracestate`, as lists are.
+/// Joins the lines of `tracestate`.
 fn tracestate(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let mut lines = headers.get_all(TRACESTATE).filter_map(|line| line.to_str().ok());
     let first = lines.next()?;
@@ -170,9 +160,9 @@ fn tracestate(headers: &HeaderMap) -> Option<Cow<'_, str>> {
 
 fn client_address(request: &ServiceRequest) -> IpAddr {
     let peer = request.peer_addr().map(|peer| peer.ip());
-    // A client may put any bytes to the left; what a proxy wrote to the right of them counts.
+    // A client may send any bytes to the left of what a proxy appends.
     let lines = request.headers().get_all(X_FORWARDED_FOR).map(|line| String::from_utf8_lossy(line.as_bytes()));
-    // Collected, because the headers can't be walked backwards.
+    // Collected, because headers have no reverse iterator.
     let lines: Vec<_> = lines.collect();
     let lines = lines.iter().map(AsRef::as_ref);
     match request.app_data::<web::Data<TrustedProxies>>() {
@@ -181,17 +171,7 @@ fn client_address(request: &ServiceRequest) -> IpAddr {
     }
 }
 
-impl FromRequest for RequestContext {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Every request has passed the middleware above.
-        ready(RequestLog::of(request).map(|log| log.asker.clone()).ok_or(ApiError::Internal))
-    }
-}
-
-/// Returns the client's own id, if it is plain.
+/// Returns the client's request id, if it is valid.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let plain =
         |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
@@ -203,13 +183,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_id_that_is_not_plain_is_replaced() {
-        let kept = |id: &[u8]| {
+    fn invalid_request_id_is_replaced() {
+        let is_valid = |id: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
-            request_id(&headers).is_some_and(|kept| kept.as_bytes() == id)
+            request_id(&headers).is_some_and(|valid| valid.as_bytes() == id)
         };
-        assert!(kept(b"a") && kept(b"A-z_0.9") && kept(&[b'a'; 64]));
-        assert!(!kept(b"") && !kept(&[b'a'; 65]) && !kept(b"a b") && !kept(b"a\tb") && !kept(b"a;b") && !kept(b"\xff"));
+        assert!(is_valid(b"a") && is_valid(b"A-z_0.9") && is_valid(&[b'a'; 64]));
+        for id in [b"".as_slice(), &[b'a'; 65], b"a b", b"a\tb", b"a;b", b"\xff"] {
+            assert!(!is_valid(id), "{id:?}");
+        }
     }
 }

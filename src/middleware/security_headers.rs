@@ -17,17 +17,16 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
 ];
-/// The policy of responses of the API, which no browser should show, run or frame. A page has a policy of its own.
+/// The policy of every response without one: not to be shown, run or framed.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 /// Sent if a trusted proxy says that its client uses TLS.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
-/// Wraps the whole server, inside the request log.
-///
-/// # Errors
-///
-/// Those of the inner services.
-pub async fn security_headers<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+/// Adds the security headers.
+pub(crate) async fn security_headers<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
     let over_tls = is_over_tls(&request);
     map_head(next.call(request).await, move |head| insert_headers(head.headers_mut(), over_tls))
 }
@@ -44,7 +43,7 @@ fn insert_headers(headers: &mut HeaderMap, over_tls: bool) {
     }
 }
 
-/// Returns whether a trusted proxy received the request over TLS. The rightmost value is the proxy's own.
+/// Whether a trusted proxy received the request over TLS. The rightmost value is the proxy's own.
 fn is_over_tls(request: &ServiceRequest) -> bool {
     let Some(last) = request.headers().get_all(X_FORWARDED_PROTO).last() else { return false };
     let last = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();

@@ -1,54 +1,44 @@
-//! On whose behalf something is done: what of a request is said with it in the log, and to Admin Control. Knows no HTTP.
+//! The request behind a piece of work, for log lines and for calls to Admin Control.
 
-pub mod trace_context;
+pub(crate) mod trace_context;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::request_context::trace_context::Trace;
+use self::trace_context::TraceContext;
 
-/// The request behind a piece of work. Clones share it.
+/// The id, client and trace of a request. Clones share them.
 #[derive(Debug, Clone)]
-pub struct RequestContext(Arc<Request>);
-
-#[derive(Debug)]
-struct Request {
-    id: String,
+pub struct RequestContext {
+    request_id: Arc<str>,
     client: IpAddr,
-    trace: Trace,
+    trace: Arc<TraceContext>,
 }
 
 impl RequestContext {
-    /// The request that came from `client` with this id of its own, if it had one, as a part of `trace`.
-    #[must_use]
-    pub fn new(client: IpAddr, id: Option<String>, trace: Trace) -> Self {
-        // One random number is enough for both.
-        let id = id.unwrap_or_else(|| trace.own_id());
-        Self(Arc::new(Request { id, client, trace }))
+    /// Creates the context of a request. Without an `id`, the request gets its trace's own one.
+    pub fn new(client: IpAddr, id: Option<String>, trace: TraceContext) -> Self {
+        Self { request_id: id.unwrap_or_else(|| trace.own_id()).into(), client, trace: trace.into() }
     }
 
-    /// Nobody's request: the server, or its operator, asks by itself.
-    #[must_use]
-    pub fn nobody() -> Self {
-        Self::new(Ipv4Addr::LOCALHOST.into(), None, Trace::start())
+    /// Creates the context of work that no client has requested.
+    pub fn internal() -> Self {
+        Self::new(Ipv4Addr::LOCALHOST.into(), None, TraceContext::new())
     }
 
-    /// The request's id, as its answer carries it.
-    #[must_use]
+    /// Returns the id that the response carries.
     pub fn request_id(&self) -> &str {
-        &self.0.id
+        &self.request_id
     }
 
-    /// The address that it came from.
-    #[must_use]
+    /// Returns the client's address.
     pub fn client(&self) -> IpAddr {
-        self.0.client
+        self.client
     }
 
-    /// What it is a part of.
-    #[must_use]
-    pub fn trace(&self) -> &Trace {
-        &self.0.trace
+    /// Returns the trace.
+    pub fn trace(&self) -> &TraceContext {
+        &self.trace
     }
 }
 
@@ -57,16 +47,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_without_an_id_of_its_own_is_called_by_its_trace_if_that_is_its_own() {
-        let (own, none) = (
-            RequestContext::new(Ipv4Addr::LOCALHOST.into(), Some("mine".into()), Trace::start()),
-            RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, Trace::start()),
-        );
-        assert_eq!(own.request_id(), "mine");
-        assert_eq!(none.request_id(), none.trace().id());
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let of_others = || RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, Trace::continued(Some(parent), None));
-        let (one, other) = (of_others(), of_others());
+    fn request_id_is_the_clients_else_the_traces() {
+        let new =
+            |id: Option<&str>| RequestContext::new(Ipv4Addr::LOCALHOST.into(), id.map(str::to_owned), TraceContext::new());
+        assert_eq!(new(Some("mine")).request_id(), "mine");
+        let context = new(None);
+        assert_eq!(context.request_id(), context.trace().id());
+    }
+
+    #[test]
+    fn requests_of_a_continued_trace_have_different_ids() {
+        let parent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let new = || RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, TraceContext::from_headers(parent, None));
+        let (one, other) = (new(), new());
         assert_eq!(one.trace().id(), other.trace().id());
         assert!(one.request_id() != other.request_id() && one.request_id() != one.trace().id());
     }

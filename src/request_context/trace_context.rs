@@ -1,97 +1,76 @@
-//! W3C Trace Context: a trace that a client began is carried on, and else one is begun, so that what a request caused can be
-//! found in the logs of all who had to do with it. Knows no HTTP framework.
+//! W3C Trace Context: continues the client's trace, or starts one.
 
-/// The longest `tracestate` that is passed on, in bytes, and the most members of it (W3C Trace Context section 3.3).
+/// The maximum length of a `tracestate` in bytes, and of its members (W3C Trace Context section 3.3).
 const MAX_STATE: usize = 512;
 const MAX_MEMBERS: usize = 32;
 
-/// This server's part of a trace.
+/// The trace of a request, and this server's span in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub struct TraceContext {
     id: u128,
-    /// A number of this part alone, also where the trace is somebody else's.
-    own: u128,
+    /// Random, also in a continued trace.
+    own_id: u128,
     span: u64,
-    sampled: bool,
-    /// What other systems keep with the trace, passed on as it came.
+    is_sampled: bool,
+    /// The data of other systems, forwarded as it came.
     state: Option<String>,
 }
 
-impl Trace {
-    /// A new trace, with this server's part as its root.
-    #[must_use]
-    pub fn start() -> Self {
+impl TraceContext {
+    /// Starts a trace.
+    pub fn new() -> Self {
         let (id, span): (u128, u64) = rand::random();
-        // Zero means none, to those who read it.
+        // Zero is invalid.
         let id = id.max(1);
-        Self { id, own: id, span: span.max(1), sampled: true, state: None }
+        Self { id, own_id: id, span: span.max(1), is_sampled: true, state: None }
     }
 
-    /// The trace that `traceparent` names, with a new part for this server; a new trace if it names none.
-    #[must_use]
-    pub fn continued(traceparent: Option<&str>, tracestate: Option<&str>) -> Self {
-        let new = Self::start();
-        match traceparent.and_then(parse) {
-            Some((id, sampled)) => {
-                let state = tracestate.filter(|state| is_plain(state)).map(str::to_owned);
-                Self { id, sampled, state, ..new }
-            }
-            None => new,
-        }
+    /// Continues the trace of `traceparent`, or starts one if that is absent or invalid.
+    pub fn from_headers(traceparent: Option<&str>, tracestate: Option<&str>) -> Self {
+        let new = Self::new();
+        let Some((id, is_sampled)) = traceparent.and_then(parse) else { return new };
+        let state = tracestate.filter(|state| is_valid_state(state)).map(str::to_owned);
+        Self { id, is_sampled, state, ..new }
     }
 
-    /// The trace's id, as 32 hexadecimal digits.
-    #[must_use]
+    /// Returns the trace id, as 32 hexadecimal digits.
     pub fn id(&self) -> String {
-        hexadecimal(&self.id.to_be_bytes())
+        format!("{:032x}", self.id)
     }
 
-    /// An id of this part alone, as 32 hexadecimal digits: the trace's, unless others had begun it, whose requests share that.
-    #[must_use]
+    /// Returns an id of this request alone: the trace id, unless the trace is continued.
     pub fn own_id(&self) -> String {
-        hexadecimal(&self.own.to_be_bytes())
+        format!("{:032x}", self.own_id)
     }
 
-    /// The header for those whom this server asks.
-    #[must_use]
+    /// Returns the `traceparent` of outgoing requests.
     pub fn traceparent(&self) -> String {
-        let flags = if self.sampled { "01" } else { "00" };
-        ["00", &self.id(), &hexadecimal(&self.span.to_be_bytes()), flags].join("-")
+        format!("00-{:032x}-{:016x}-{:02x}", self.id, self.span, u8::from(self.is_sampled))
     }
 
-    /// The other header, if there is anything to say in it.
-    #[must_use]
+    /// Returns the `tracestate` of outgoing requests, if there is one.
     pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
 }
 
-/// Two digits a byte. By hand, because every request has several of these and the formatter takes its time.
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-    // They are ASCII.
-    String::from_utf8(digits).unwrap_or_default()
-}
-
-/// The trace's id, and whether somebody records it. Later versions may have more behind it, and none may have less.
+/// Parses the trace id and the sampled flag of a `traceparent`. Later versions may append fields.
 fn parse(traceparent: &str) -> Option<(u128, bool)> {
     let mut parts = traceparent.split('-');
     let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let [version, flags] = [(version, 2), (flags, 2)].map(|(part, length)| number(part, length));
-    let (version, id, parent, flags) = (version?, number(id, 32)?, number(parent, 16)?, flags?);
-    let whole = version != 0 || parts.next().is_none();
-    (version != 0xff && id != 0 && parent != 0 && whole).then_some((id, flags & 1 == 1))
+    let (version, id, parent, flags) = (number(version, 2)?, number(id, 32)?, number(parent, 16)?, number(flags, 2)?);
+    let is_complete = version != 0 || parts.next().is_none();
+    (version != 0xff && id != 0 && parent != 0 && is_complete).then_some((id, flags & 1 == 1))
 }
 
-/// So many lower-case hexadecimal digits, and nothing else.
+/// Parses a number of exactly `length` lower-case hexadecimal digits.
 fn number(digits: &str, length: usize) -> Option<u128> {
-    let plain = digits.len() == length && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    plain.then(|| u128::from_str_radix(digits, 16).ok()).flatten()
+    let is_valid = digits.len() == length && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    u128::from_str_radix(digits, 16).ok().filter(|_| is_valid)
 }
 
-/// Whether a `tracestate` may be passed on: members as the standard has them, and not too many.
-fn is_plain(state: &str) -> bool {
+/// Whether a `tracestate` is valid: well-formed members, and not too many.
+fn is_valid_state(state: &str) -> bool {
     let key = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
     let value = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'=' && byte != b',';
     let member = |member: &str| match member.trim_matches([' ', '\t']) {
@@ -113,22 +92,26 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_valid_trace_is_carried_on_under_a_part_of_our_own() {
-        let trace = Trace::continued(Some(PARENT), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
+    fn valid_trace_is_continued_in_a_new_span() {
+        let trace = TraceContext::from_headers(Some(PARENT), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
         assert_eq!(trace.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_ne!(trace.own_id(), Trace::continued(Some(PARENT), None).own_id(), "two requests of one trace are two");
+        assert_ne!(
+            trace.own_id(),
+            TraceContext::from_headers(Some(PARENT), None).own_id(),
+            "two requests of one trace are two"
+        );
         let ours = trace.traceparent();
         assert!(ours.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && ours.ends_with("-01"), "{ours}");
         assert!(ours.len() == PARENT.len() && !ours.contains("00f067aa0ba902b7"), "{ours}");
         assert_eq!(trace.tracestate(), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
-        let not_recorded = Trace::continued(Some(&PARENT.replace("-01", "-00")), None);
+        let not_recorded = TraceContext::from_headers(Some(&PARENT.replace("-01", "-00")), None);
         assert!(not_recorded.traceparent().ends_with("-00"));
-        let later = Trace::continued(Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), None);
+        let later = TraceContext::from_headers(Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), None);
         assert_eq!((later.id().as_str(), &later.traceparent()[..3]), ("4bf92f3577b34da6a3ce929d0e0e4736", "00-"));
     }
 
     #[test]
-    fn whatever_else_a_client_sends_begins_a_trace_and_none_of_it_is_passed_on() {
+    fn invalid_header_starts_a_trace() {
         for parent in [
             "",
             "-",
@@ -143,20 +126,20 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
         ] {
-            let trace = Trace::continued(Some(parent), Some("a=1"));
+            let trace = TraceContext::from_headers(Some(parent), Some("a=1"));
             assert!(trace.id() != "4bf92f3577b34da6a3ce929d0e0e4736" && trace.tracestate().is_none(), "{parent}");
             assert!(parse(&trace.traceparent()).is_some(), "{parent}");
         }
         let long = format!("a={}", "x".repeat(600));
         let many = "a=1,".repeat(33);
         for state in ["", " ", "a", "=1", "A=1", "a=", "a=1,b=\u{1b}", "a=é", "a=b=c", &long, &many] {
-            assert_eq!(Trace::continued(Some(PARENT), Some(state)).tracestate(), None, "{state}");
+            assert_eq!(TraceContext::from_headers(Some(PARENT), Some(state)).tracestate(), None, "{state}");
         }
     }
 
     #[test]
-    fn two_traces_are_two() {
-        assert_ne!(Trace::start().id(), Trace::start().id());
-        assert!(Trace::start().traceparent().ends_with("-01"));
+    fn new_trace_is_random_and_sampled() {
+        assert_ne!(TraceContext::new().id(), TraceContext::new().id());
+        assert!(TraceContext::new().traceparent().ends_with("-01"));
     }
 }

@@ -16,7 +16,7 @@ const READ_AHEAD: usize = 256;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
-pub struct ConnectionTimeouts {
+pub(crate) struct ConnectionTimeouts {
     /// Between a response and the next request.
     pub keep_alive: Duration,
     /// For a request head, from its first byte.
@@ -29,8 +29,7 @@ pub struct ConnectionTimeouts {
 
 impl ConnectionTimeouts {
     /// Returns the timeouts of a listener with this idle timeout.
-    #[must_use]
-    pub fn new(keep_alive: Duration) -> Self {
+    pub(crate) fn new(keep_alive: Duration) -> Self {
         Self {
             keep_alive,
             head: Duration::from_secs(5),
@@ -66,7 +65,7 @@ enum RequestBody {
 
 /// The state of one client connection.
 #[derive(Debug)]
-pub struct ConnectionState {
+pub(crate) struct ConnectionState {
     phase: Cell<(Phase, Instant)>,
     body: Cell<RequestBody>,
     /// Bytes read since the request in flight began, without its body.
@@ -80,12 +79,11 @@ pub struct ConnectionState {
 
 /// A request in flight, until it is dropped.
 #[derive(Debug)]
-pub struct InFlight(Rc<ConnectionState>);
+pub(crate) struct InFlight(Rc<ConnectionState>);
 
 impl ConnectionState {
     /// Creates the state of a new connection, which is idle.
-    #[must_use]
-    pub fn new() -> Rc<Self> {
+    pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new((Phase::Idle, Instant::now())),
             body: Cell::new(RequestBody::Complete),
@@ -97,8 +95,7 @@ impl ConnectionState {
     }
 
     /// Begins a request; `None` if the connection is closing. A response must not follow one that says `Connection: close`.
-    #[must_use]
-    pub fn begin_request(self: &Rc<Self>, body: bool) -> Option<InFlight> {
+    pub(crate) fn begin_request(self: &Rc<Self>, body: bool) -> Option<InFlight> {
         if self.is_closing() {
             return None;
         }
@@ -110,47 +107,44 @@ impl ConnectionState {
     }
 
     /// Lets the body of the request in flight be read.
-    pub fn begin_body(&self) {
+    pub(crate) fn begin_body(&self) {
         self.body.set(RequestBody::Reading);
     }
 
     /// Records that the body of the request in flight has been read to its end.
-    pub fn complete_body(&self) {
+    pub(crate) fn complete_body(&self) {
         self.body.set(RequestBody::Complete);
         self.read_ahead.set(0);
     }
 
     /// Whether the response will leave a part of the request's body unread.
-    #[must_use]
-    pub fn has_unread_body(&self) -> bool {
+    pub(crate) fn has_unread_body(&self) -> bool {
         self.body.get() != RequestBody::Complete
     }
 
     /// Marks the response in flight as an event stream, and returns the token that is cancelled at the end of input.
-    pub fn begin_event_stream(&self) -> CancellationToken {
+    pub(crate) fn begin_event_stream(&self) -> CancellationToken {
         self.is_event_stream.set(true);
         self.end_of_input.clone()
     }
 
     /// Whether the response in flight is an event stream.
-    #[must_use]
-    pub fn is_event_stream(&self) -> bool {
+    pub(crate) fn is_event_stream(&self) -> bool {
         self.is_event_stream.get()
     }
 
     /// Latches the end of input.
-    pub fn end_input(&self) {
+    pub(crate) fn end_input(&self) {
         self.end_of_input.cancel();
     }
 
     /// Whether the response in flight is an event stream that its client has left.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.is_event_stream.get() && self.end_of_input.is_cancelled()
     }
 
     /// Records that bytes have been read.
-    pub fn record_read(&self, bytes: usize) {
+    pub(crate) fn record_read(&self, bytes: usize) {
         match (self.phase.get().0, self.body.get()) {
             (Phase::Idle, _) => self.enter(Phase::Head),
             (Phase::InFlight, RequestBody::Complete | RequestBody::Unread) => {
@@ -161,8 +155,7 @@ impl ConnectionState {
     }
 
     /// How much may be read before the parser gets its turn, in bytes.
-    #[must_use]
-    pub fn read_limit(&self) -> usize {
+    pub(crate) fn read_limit(&self) -> usize {
         match (self.phase.get().0, self.body.get()) {
             (Phase::InFlight, RequestBody::Reading) => BODY_PORTION,
             (Phase::InFlight, _) => READ_AHEAD.saturating_sub(self.read_ahead.get()),
@@ -171,19 +164,17 @@ impl ConnectionState {
     }
 
     /// Whether the last response has been made.
-    #[must_use]
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.phase.get().0 == Phase::Closing
     }
 
     /// Begins to close the connection.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.enter(Phase::Closing);
     }
 
     /// When the client is too late; `None` while a request is in flight.
-    #[must_use]
-    pub fn deadline(&self, timeouts: &ConnectionTimeouts) -> Option<Instant> {
+    pub(crate) fn deadline(&self, timeouts: &ConnectionTimeouts) -> Option<Instant> {
         let (phase, since) = self.phase.get();
         match phase {
             Phase::Idle => Some(since + timeouts.keep_alive),
@@ -200,7 +191,7 @@ impl ConnectionState {
 
 impl InFlight {
     /// Marks the request as the last one of its connection.
-    pub fn mark_last(&self) {
+    pub(crate) fn mark_last(&self) {
         self.0.is_last.set(true);
     }
 }

@@ -1,4 +1,4 @@
-//! What each module's error means to a client. What it means to the operator has been logged, or is logged here.
+//! Maps the errors of each module to the client's. Causes are logged by the module, or here.
 
 use super::ApiError;
 use crate::{accounts, admin_control, catch_up, room, summaries};
@@ -17,7 +17,7 @@ impl From<admin_control::Error> for ApiError {
         match error {
             admin_control::Error::NotFound => Self::NotFound,
             admin_control::Error::TooManyCalls | admin_control::Error::OutOfFiles => Self::Overloaded,
-            // The client has logged why.
+            // Logged by the client.
             _ => Self::Internal,
         }
     }
@@ -39,7 +39,7 @@ impl From<summaries::Error> for ApiError {
             summaries::Error::Forbidden => Self::Forbidden,
             summaries::Error::NoFile => Self::NotFound,
             summaries::Error::AdminControl(error) => error.into(),
-            // It has been logged why.
+            // Logged by the module.
             summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => Self::Internal,
         }
     }
@@ -56,7 +56,7 @@ impl From<accounts::Error> for ApiError {
             | accounts::Error::NoSuchAccount
             | accounts::Error::Database(_)
             | accounts::Error::Hash => {
-                log::error!(cause:% = error; "an account request failed");
+                log::error!(cause:% = error; "account request failed");
                 Self::Internal
             }
         }

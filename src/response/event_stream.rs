@@ -1,6 +1,6 @@
-//! Server-sent events: how news of a room travel, and when a stream of them ends.
+//! Server-sent events: the updates of a room, and when a stream of them ends.
 //!
-//! The data of each event is the envelope that the plain route would answer with.
+//! The data of each event is the envelope of the plain route.
 
 use std::fmt::Write as _;
 use std::pin::pin;
@@ -16,27 +16,25 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
+use super::chunked_body::split_chunk;
+use super::connection_state::ConnectionState;
 use crate::auth::stream_lease::StreamLease;
 use crate::catch_up::live::{Event, Subscription, Update};
 use crate::catch_up::stream_limit::StreamPermit;
-use crate::response::connection_state::ConnectionState;
 
-/// How often something is said where there is nothing to say, so that nobody in between takes the connection for dead.
-const SILENCE: Duration = Duration::from_secs(15);
-/// How often the lease is checked. With what it takes to hear of a revocation elsewhere, the contract's two seconds hold.
+/// The time after which a comment is sent, so that proxies keep the connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The interval of lease checks. With the delay of a revocation on another replica, it keeps the contract's two seconds.
 const LEASE_CHECK: Duration = Duration::from_millis(500);
-/// When a client whose connection broke comes back, in milliseconds.
+/// The time after which a client reconnects, in milliseconds.
 const RETRY: u32 = 3_000;
-/// Clients that are sent away together must not come back together: over how many milliseconds they are spread.
-const SPREAD: u32 = 2_000;
-/// Proxies that gather an answer before they pass it on are told not to (nginx).
+/// The range over which reconnects after a drain are spread, in milliseconds.
+const RETRY_JITTER: u32 = 2_000;
+/// Turns off response buffering in nginx.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Handed on at a time, in bytes: what a slow reader holds in memory is this, and not a copy of a whole event.
-const SLICE: usize = 16 * 1024;
-
 /// 200 with a stream of events.
-pub struct EventStream {
+pub(crate) struct EventStream {
     subscription: Subscription,
     lease: StreamLease,
     lease_check: Interval,
@@ -45,96 +43,92 @@ pub struct EventStream {
     draining: CancellationToken,
     /// Cancelled when the client has closed its sending half, or the connection.
     end_of_input: CancellationToken,
-    /// What the client has already.
-    last: Option<String>,
-    /// What is not handed on yet of the last event. Its bytes are shared with all who get it.
+    /// The entity tag of the catch-up that the client has.
+    last_event_id: Option<String>,
+    /// The unsent rest of an event. Its bytes are shared by all streams.
     rest: Bytes,
-    next: Next,
-}
-
-/// What the stream says next.
-enum Next {
-    Greeting,
-    News,
-    Nothing,
+    /// No event follows `rest`.
+    is_complete: bool,
 }
 
 impl EventStream {
-    /// Streams the events of `subscription`, while `lease` is valid, the client is there, and the server does not drain.
-    #[must_use]
-    pub fn new(
+    /// Streams updates until the lease ends, the client leaves, or the server drains.
+    pub(crate) fn new(
         subscription: Subscription,
         lease: StreamLease,
         permit: StreamPermit,
         draining: CancellationToken,
-        last: Option<String>,
+        last_event_id: Option<String>,
     ) -> Self {
         let mut lease_check = interval(LEASE_CHECK);
         lease_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (rest, next, end_of_input) = (Bytes::new(), Next::Greeting, CancellationToken::new());
-        Self { subscription, lease, lease_check, _permit: permit, draining, end_of_input, last, rest, next }
+        Self {
+            subscription,
+            lease,
+            lease_check,
+            _permit: permit,
+            draining,
+            end_of_input: CancellationToken::new(),
+            last_event_id,
+            // Sent at once, so that a client knows that it is connected.
+            rest: retry_hint(RETRY),
+            is_complete: false,
+        }
     }
 
-    fn events(self) -> impl Stream<Item = Result<Bytes, Error>> {
+    fn into_chunks(self) -> impl Stream<Item = Result<Bytes, Error>> {
         stream::unfold(self, |mut stream| async move {
-            // Also within an event: a slow reader takes long for one.
+            // Also within an event, which takes a slow reader long.
             if stream.end_of_input.is_cancelled() || !stream.lease.is_valid() {
                 return None;
             }
             if stream.rest.is_empty() {
-                stream.rest = stream.next().await?;
+                stream.rest = stream.next_event().await?;
             }
-            let length = stream.rest.len().min(SLICE);
-            let slice = stream.rest.split_to(length);
-            Some((Ok(slice), stream))
+            Some((Ok(split_chunk(&mut stream.rest)), stream))
         })
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
-        match self.next {
-            Next::Greeting => {
-                self.next = Next::News;
-                // Said at once, so that a client knows that it is connected.
-                return Some(format!("retry: {RETRY}\n\n").into());
-            }
-            Next::Nothing => return None,
-            Next::News => {}
+    async fn next_event(&mut self) -> Option<Bytes> {
+        if self.is_complete {
+            return None;
         }
-        let mut silence = pin!(sleep(SILENCE));
+        let mut heartbeat = pin!(sleep(HEARTBEAT));
         loop {
             tokio::select! {
                 biased;
                 () = self.end_of_input.cancelled() => return None,
                 () = self.draining.cancelled() => {
-                    self.next = Next::Nothing;
-                    return Some(farewell());
+                    self.is_complete = true;
+                    let jitter = RETRY_JITTER * u32::from(rand::random::<u8>()) / u32::from(u8::MAX);
+                    return Some(retry_hint(RETRY / 3 + jitter));
                 }
-                event = self.subscription.next() => if let Some(bytes) = self.unless_known(&*event?) {
+                event = self.subscription.next() => if let Some(bytes) = self.deduplicate(&*event?) {
                     return Some(bytes);
                 },
                 _ = self.lease_check.tick() => if !self.lease.is_valid() {
                     return None;
                 },
-                () = &mut silence => return Some(Bytes::from_static(b":\n\n")),
+                () = &mut heartbeat => return Some(Bytes::from_static(b":\n\n")),
             }
         }
     }
 
-    /// Returns what to send of an event; `None` if the client has it already.
-    fn unless_known(&mut self, event: &Event) -> Option<Bytes> {
+    /// Returns what to send of an event; `None` if the client has that version.
+    fn deduplicate(&mut self, event: &Event) -> Option<Bytes> {
         match &event.update {
             Update::CatchUp(envelope) => {
-                let known = self.last.replace(envelope.etag().to_owned()).is_some_and(|last| last == envelope.etag());
-                (!known).then(|| event.bytes.clone())
+                let previous = self.last_event_id.replace(envelope.etag().to_owned());
+                (previous.as_deref() != Some(envelope.etag())).then(|| event.bytes.clone())
             }
             Update::Ended => {
-                self.next = Next::Nothing;
-                let before = event.last_catch_up.as_ref().and_then(|before| self.unless_known(before));
-                Some(before.map_or_else(|| event.bytes.clone(), |before| [before, event.bytes.clone()].concat().into()))
+                self.is_complete = true;
+                let last = event.last_catch_up.as_ref().and_then(|last| self.deduplicate(last));
+                Some(last.map_or_else(|| event.bytes.clone(), |last| [last, event.bytes.clone()].concat().into()))
             }
             Update::NoneYet | Update::Failed(_) => {
-                // It shows nothing now, and whatever comes next is new to it.
-                self.last = None;
+                // The client shows no catch-up now, so any version is new to it.
+                self.last_event_id = None;
                 Some(event.bytes.clone())
             }
         }
@@ -152,26 +146,25 @@ impl Responder for EventStream {
             .content_type("text/event-stream")
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header((X_ACCEL_BUFFERING, "no"))
-            .body(BodyStream::new(self.events().boxed_local()).boxed())
+            .body(BodyStream::new(self.into_chunks().boxed_local()).boxed())
     }
 }
 
-/// Serialises an update as an event.
-#[must_use]
-pub fn to_event(update: &Update) -> Bytes {
+/// Serialises an update, once for all streams.
+pub(crate) fn to_event(update: &Update) -> Bytes {
     match update {
         Update::CatchUp(envelope) => event(&format!("id: {}", envelope.etag()), &envelope.bytes()),
-        Update::NoneYet => event("event: none", ApiError::NotFound.body().as_bytes()),
-        Update::Ended => event("event: ended", ApiError::NotFound.body().as_bytes()),
-        Update::Failed(error) => event("event: failed", ApiError::from(error.clone()).body().as_bytes()),
+        Update::NoneYet => event("event: none", ApiError::NotFound.envelope().as_bytes()),
+        Update::Ended => event("event: ended", ApiError::NotFound.envelope().as_bytes()),
+        Update::Failed(error) => event("event: failed", ApiError::from(error.clone()).envelope().as_bytes()),
     }
 }
 
-/// Each line of the data is a line of its own in the event: between the members of an object, JSON may have line breaks.
-fn event(first: &str, data: &[u8]) -> Bytes {
+/// Writes an event with one `data:` line per line of `data`: JSON may have line breaks between its members.
+fn event(first_line: &str, data: &[u8]) -> Bytes {
     let data = String::from_utf8_lossy(data).replace("\r\n", "\n").replace('\r', "\n");
-    let mut event = String::with_capacity(first.len() + data.len() + 16);
-    event.push_str(first);
+    let mut event = String::with_capacity(first_line.len() + data.len() + 16);
+    event.push_str(first_line);
     for line in data.split('\n') {
         // Writing to a string can't fail.
         let _ = write!(event, "\ndata: {line}");
@@ -180,19 +173,16 @@ fn event(first: &str, data: &[u8]) -> Bytes {
     event.into()
 }
 
-/// When to come back; by then, somebody else serves.
-fn farewell() -> Bytes {
-    let share = SPREAD * u32::from(rand::random::<u8>()) / u32::from(u8::MAX);
-    format!("retry: {}\n\n", RETRY / 3 + share).into()
+/// Tells the client when to reconnect.
+fn retry_hint(milliseconds: u32) -> Bytes {
+    format!("retry: {milliseconds}\n\n").into()
 }
 
-/// What the client has already: the header, or the query where a page opens a new `EventSource` by itself.
-#[must_use]
-pub fn last_event_id(request: &HttpRequest) -> Option<String> {
+/// Returns the client's last event: the header, or the query parameter of a new `EventSource`.
+pub(crate) fn last_event_id(request: &HttpRequest) -> Option<String> {
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let in_query = || request.query_string().split('&').find_map(|pair| pair.strip_prefix("lastEventId="));
-    let id = header.or_else(in_query)?;
-    let id = percent_encoding::percent_decode_str(id).decode_utf8().ok()?;
+    let id = percent_encoding::percent_decode_str(header.or_else(in_query)?).decode_utf8().ok()?;
     Some(id.into_owned())
 }
 
@@ -203,7 +193,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     #[test]
-    fn an_event_is_its_id_and_the_envelope_line_by_line() {
+    fn event_has_the_etag_as_id_and_the_envelope_as_data() {
         let envelope = Envelope::new(&RawValue::from_string("{\n  \"a\":\r\n\"b\\nc\"}".into()).unwrap());
         let expected =
             format!("id: {}\ndata: {{\"error\":null,\"data\":{{\ndata:   \"a\":\ndata: \"b\\nc\"}}}}\n\n", envelope.etag());

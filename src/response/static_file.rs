@@ -1,52 +1,96 @@
-//! A file of the server's own: no answer of the API, and in no envelope. What is in it, and where, is not known here.
+//! Files of the server's own, outside the envelope: pages, their assets, and the OpenAPI document.
+
+use std::borrow::Cow;
 
 use actix_web::body::BoxBody;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, ETAG};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use rust_embed::RustEmbed;
 
-use super::{begun, is_known};
+use super::{ApiError, cached};
+use crate::cache::etag_of;
 
-/// A file of the server's own, which is no answer of the API and has no envelope.
-#[derive(Debug, Clone)]
-pub struct File {
-    /// Its `Content-Type`.
-    pub media_type: &'static str,
-    /// What is in it.
-    pub bytes: Bytes,
-    /// Its strong entity tag, in its quotes.
-    pub etag: String,
-    /// Its `Content-Security-Policy`, where a browser shows it as a page of its own.
-    pub policy: Option<&'static str>,
-    /// For how long who has it need not ask again.
-    pub caching: Caching,
+/// The file of a bundle that is its page.
+pub(crate) const PAGE: &str = "index.html";
+
+/// A file of the server's own.
+pub(crate) struct StaticFile {
+    media_type: &'static str,
+    bytes: Bytes,
+    etag: String,
+    cache_control: &'static str,
+    /// The `Content-Security-Policy` of a page.
+    policy: Option<&'static str>,
 }
 
-/// For how long a file may be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caching {
-    /// Its address may mean another file tomorrow: it is asked for each time, and answered with 304.
-    Asked,
-    /// Its address has what is in it in its name.
-    ForEver,
+impl StaticFile {
+    /// Creates a file whose address does not name its version, so that clients revalidate it.
+    pub(crate) fn new(media_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let etag = etag_of(&bytes);
+        Self { media_type, bytes, etag, cache_control: "no-cache", policy: None }
+    }
+
+    /// Creates the page of a bundle whose files are in `folder`. Puts the bundle's version into their addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::NotFound`] if the bundle has no page.
+    pub(crate) fn page<Bundle: RustEmbed>(folder: &str, policy: &'static str) -> Result<Self, ApiError> {
+        let page = Bundle::get(PAGE).ok_or(ApiError::NotFound)?;
+        let page = String::from_utf8_lossy(&page.data).replace(folder, &format!("{folder}{}/", version::<Bundle>()));
+        Ok(Self { policy: Some(policy), ..Self::new("text/html; charset=utf-8", page) })
+    }
+
+    /// Creates an asset of a bundle. Its address names its version, so that clients keep it for good.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::NotFound`] for another version, and for a name that is no asset.
+    pub(crate) fn asset<Bundle: RustEmbed>(requested_version: &str, name: &str) -> Result<Self, ApiError> {
+        let media_type = media_type(name).filter(|_| requested_version == version::<Bundle>());
+        let (media_type, file) = media_type.zip(Bundle::get(name)).ok_or(ApiError::NotFound)?;
+        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(file.metadata.sha256_hash()));
+        let bytes = match file.data {
+            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            Cow::Owned(bytes) => bytes.into(),
+        };
+        Ok(Self { media_type, bytes, etag, cache_control: "public, max-age=31536000, immutable", policy: None })
+    }
 }
 
-impl Responder for File {
+impl Responder for StaticFile {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let known = is_known(request, self.etag.as_bytes());
-        let mut response = begun(known);
-        let caching = match self.caching {
-            Caching::Asked => "no-cache",
-            Caching::ForEver => "public, max-age=31536000, immutable",
-        };
-        response.insert_header((CACHE_CONTROL, caching)).insert_header((ETAG, self.etag));
+        let mut response = HttpResponse::Ok();
+        response.insert_header((CACHE_CONTROL, self.cache_control));
         if let Some(policy) = self.policy {
             response.insert_header((CONTENT_SECURITY_POLICY, policy));
-            // A page that opened this one, or was opened by it, gets no hold of it.
+            // Windows that open this page, or that it opens, get no reference to it.
             response.insert_header((CROSS_ORIGIN_OPENER_POLICY, "same-origin"));
         }
-        if known { response.finish() } else { response.content_type(self.media_type).body(self.bytes) }
+        let media_type = HeaderValue::from_static(self.media_type);
+        cached::finish(&mut response, request, self.etag.into(), media_type, self.bytes)
+    }
+}
+
+/// Returns the version of a whole bundle, because its scripts import each other.
+fn version<Bundle: RustEmbed>() -> String {
+    let files = Bundle::iter().filter_map(|name| Bundle::get(&name));
+    let hashes: Vec<u8> = files.flat_map(|file| file.metadata.sha256_hash()).collect();
+    etag_of(&hashes).trim_matches('"').to_owned()
+}
+
+/// Returns the media type of an asset; `None` for files that are not served.
+pub(crate) fn media_type(name: &str) -> Option<&'static str> {
+    match name.rsplit_once('.')?.1 {
+        "css" => Some("text/css; charset=utf-8"),
+        "js" => Some("text/javascript; charset=utf-8"),
+        "svg" => Some("image/svg+xml"),
+        _ => None,
     }
 }

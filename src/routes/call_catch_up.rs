@@ -1,6 +1,6 @@
-//! `GET /callCatchUp/R`: what was said so far, for somebody who joined late.
+//! `GET /callCatchUp/R`: the catch-up of a call for late joiners.
 
-use actix_web::web;
+use actix_web::web::{Data, ReqData};
 
 use crate::auth::principal::Principal;
 use crate::catch_up::{CatchUp, CatchUpResponse};
@@ -9,10 +9,10 @@ use crate::request_context::RequestContext;
 use crate::response::ApiError;
 
 pub(super) async fn show(
-    asker: RequestContext,
-    caller: Principal,
+    context: ReqData<RequestContext>,
+    principal: ReqData<Principal>,
     RoomParam(room): RoomParam,
-    catch_up: web::Data<CatchUp>,
+    catch_up: Data<CatchUp>,
 ) -> Result<CatchUpResponse, ApiError> {
-    Ok(catch_up.read(&caller, &room, &asker).await?)
+    Ok(catch_up.read(&principal, &room, &context).await?)
 }

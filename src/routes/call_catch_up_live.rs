@@ -1,6 +1,7 @@
-//! `GET /callCatchUp/R/live`: the catch-up now, and each new one as it appears, for whoever keeps a panel open.
+//! `GET /callCatchUp/R/live`: the catch-up, and each new version, as server-sent events.
 
-use actix_web::{HttpRequest, web};
+use actix_web::HttpRequest;
+use actix_web::web::{Data, ReqData};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
@@ -14,16 +15,16 @@ use crate::response::event_stream::{EventStream, last_event_id};
 
 pub(super) async fn follow(
     request: HttpRequest,
-    (caller, admitted, RoomParam(room)): (Principal, TokenScope, RoomParam),
-    (catch_up, limit): (web::Data<CatchUp>, web::Data<StreamLimit>),
-    (accounts, draining): (web::Data<Accounts>, web::Data<CancellationToken>),
+    (principal, scope, RoomParam(room)): (ReqData<Principal>, ReqData<TokenScope>, RoomParam),
+    (catch_up, limit): (Data<CatchUp>, Data<StreamLimit>),
+    (accounts, draining): (Data<Accounts>, Data<CancellationToken>),
 ) -> Result<EventStream, ApiError> {
-    if !admitted.covers(&room) || !caller.may_enter(&room) {
+    if !scope.covers(&room) || !principal.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
-    let permit = limit.acquire(&caller).ok_or(ApiError::TooManyStreams)?;
-    redeem_ticket(&request, &accounts, &admitted).await?;
-    let subscription = catch_up.subscribe(&caller, &room)?;
-    let lease = accounts.lease_stream(&caller, admitted.expires_at);
+    let permit = limit.acquire(&principal).ok_or(ApiError::TooManyStreams)?;
+    redeem_ticket(&request, &accounts, &scope).await?;
+    let subscription = catch_up.subscribe(&principal, &room)?;
+    let lease = accounts.lease_stream(&principal, scope.expires_at);
     Ok(EventStream::new(subscription, lease, permit, draining.get_ref().clone(), last_event_id(&request)))
 }

@@ -1,6 +1,6 @@
 //! `GET /callStatus?roomName=R`: whether a call is transcribed and recorded.
 
-use actix_web::web;
+use actix_web::web::{Data, ReqData};
 
 use crate::admin_control::Endpoint;
 use crate::auth::principal::Principal;
@@ -10,13 +10,13 @@ use crate::request_context::RequestContext;
 use crate::response::ApiError;
 
 pub(super) async fn show(
-    asker: RequestContext,
-    caller: Principal,
+    context: ReqData<RequestContext>,
+    principal: ReqData<Principal>,
     RoomParam(room): RoomParam,
-    responses: web::Data<Responses>,
+    responses: Data<Responses>,
 ) -> Result<CachedResponse, ApiError> {
-    if !caller.may_enter(&room) {
+    if !principal.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
-    Ok(responses.get(Endpoint::SessionsStatus, Some(&room), &asker).await?)
+    Ok(responses.get(Endpoint::SessionsStatus, Some(&room), &context).await?)
 }

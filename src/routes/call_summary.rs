@@ -1,6 +1,6 @@
 //! `GET /callSummary/R`: the text of the summary of an ended call.
 
-use actix_web::web;
+use actix_web::web::{Data, ReqData};
 
 use crate::auth::principal::Principal;
 use crate::cache::CachedResponse;
@@ -10,10 +10,10 @@ use crate::response::ApiError;
 use crate::summaries::Summaries;
 
 pub(super) async fn show(
-    asker: RequestContext,
-    caller: Principal,
+    context: ReqData<RequestContext>,
+    principal: ReqData<Principal>,
     RoomParam(room): RoomParam,
-    summaries: web::Data<Summaries>,
+    summaries: Data<Summaries>,
 ) -> Result<CachedResponse, ApiError> {
-    Ok(summaries.read(&caller, &room, &asker).await?)
+    Ok(summaries.read(&principal, &room, &context).await?)
 }

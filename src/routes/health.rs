@@ -1,53 +1,37 @@
-//! `GET /health/live` and `/health/ready`, also with HEAD: for load balancers and for those who run the server. On the main
-//! listener they say as little as they can.
+//! `GET /health/live` and `/health/ready`, also with HEAD, for load balancers and operators.
 
-use actix_web::{Either, web};
-use serde::Serialize;
+use actix_web::web::Data;
+use serde_json::{Map, Value, json};
 
 use crate::admin_control::EndpointLimits;
-use crate::response::{ApiError, NotReady, Success};
+use crate::response::{ApiError, Success};
 use crate::telemetry::health::{Health, Readiness};
 
-#[derive(Serialize)]
-pub(super) struct Status {
-    status: &'static str,
+/// Depends on nothing: a server that responds is alive.
+pub(super) async fn live() -> Success<Value> {
+    Success(json!({"status": "live"}))
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Detail {
-    status: &'static str,
-    database: &'static str,
-    /// Each endpoint of Admin Control, as its breaker sees it. Reported, and no part of readiness.
-    admin_control: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Depends on nothing: who can answer at all is alive.
-pub(super) async fn live() -> Success<Status> {
-    Success(Status { status: "live" })
-}
-
-pub(super) async fn ready(health: web::Data<Health>) -> Result<Success<Status>, ApiError> {
+/// Gives no details, because the main listener is public.
+pub(super) async fn ready(health: Data<Health>) -> Result<Success<Value>, ApiError> {
     match health.readiness().await {
-        Readiness::Ready => Ok(Success(Status { status: "ready" })),
+        Readiness::Ready => Ok(Success(json!({"status": "ready"}))),
         Readiness::Draining | Readiness::NoDatabase => Err(ApiError::Overloaded),
     }
 }
 
-pub(super) async fn ready_in_detail(
-    health: web::Data<Health>,
-    limits: web::Data<EndpointLimits>,
-) -> Either<Success<Detail>, NotReady> {
-    let what = match health.readiness().await {
+/// Reports the endpoints of Admin Control, too, which are no part of readiness.
+pub(super) async fn ready_in_detail(health: Data<Health>, limits: Data<EndpointLimits>) -> Result<Success<Value>, ApiError> {
+    let reason = match health.readiness().await {
         Readiness::Ready => {
-            let state = |open| if open { "unreachable" } else { "reachable" };
-            let admin_control =
-                limits.breakers().map(|(endpoint, open)| (endpoint.to_owned(), state(open).into())).collect();
-            return Either::Left(Success(Detail { status: "ready", database: "answers", admin_control }));
+            let state = |is_open| if is_open { "unreachable" } else { "reachable" };
+            let breakers = limits.breakers().map(|(endpoint, is_open)| (endpoint.to_owned(), state(is_open).into()));
+            let endpoints: Map<String, Value> = breakers.collect();
+            return Ok(Success(json!({"status": "ready", "database": "answers", "adminControl": endpoints})));
         }
         Readiness::Draining => "draining",
         Readiness::NoDatabase => "database",
     };
-    let unreachable = limits.breakers().filter(|(_, open)| *open).map(|(endpoint, _)| endpoint).collect();
-    Either::Right(NotReady { what, unreachable })
+    let unreachable: Vec<&str> = limits.breakers().filter(|(_, is_open)| *is_open).map(|(endpoint, _)| endpoint).collect();
+    Err(ApiError::NotReady { reason, unreachable_endpoints: unreachable.join(", ") })
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`, on the management listener only: what Prometheus reads.
+//! `GET /metrics`, on the management listener only, for Prometheus.
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{Responder, web};
@@ -7,7 +7,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) async fn show(metrics: web::Data<Metrics>, health: web::Data<Health>) -> impl Responder {
-    // So that what is shown of readiness is not what it was when somebody asked last.
+    // Updates the readiness metric.
     health.readiness().await;
     metrics.render().customize().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
 }

@@ -1,7 +1,7 @@
 //! THE TABLE: every route of the server, one row each.
 //!
-//! Mounting, the 404 on other methods and the 401 without a token follow from a row. A new route is a file, its `mod` line and
-//! its row; CONTRIBUTING.md walks through one. A test compares the table with the OpenAPI document.
+//! The 404 on other methods and the 401 without a token follow from a row. A new route is a file, its `mod` line and its row;
+//! CONTRIBUTING.md has an example. A test compares the table with the OpenAPI document.
 
 mod auth;
 mod call_catch_up;
@@ -34,37 +34,39 @@ pub enum Access {
     Public,
     /// A valid token of a user or a guest. The handler's service decides which rooms it covers.
     Token,
-    /// The same, or a stream ticket in the query.
+    /// A valid token, or a stream ticket in the query.
     TokenOrTicket,
     /// A user's token; a guest's is 403.
     User,
 }
 
-/// One route.
-pub struct Row {
+/// One row of the table.
+pub struct RouteRow {
     /// The method. Any other one on the same path is 404.
     pub method: Method,
     /// The paths. `{roomName}` is one segment, the second, and may be empty.
-    pub paths: &'static [&'static str],
+    pub paths: Paths,
     /// The credentials that it requires.
     pub access: Access,
     handler: fn(Route) -> Route,
 }
 
-const fn get(paths: &'static [&'static str], access: Access, handler: fn(Route) -> Route) -> Row {
-    Row { method: Method::GET, paths, access, handler }
+type Paths = &'static [&'static str];
+
+const fn get(paths: Paths, access: Access, handler: fn(Route) -> Route) -> RouteRow {
+    RouteRow { method: Method::GET, paths, access, handler }
 }
 
-const fn head(paths: &'static [&'static str], access: Access, handler: fn(Route) -> Route) -> Row {
-    Row { method: Method::HEAD, paths, access, handler }
+const fn head(paths: Paths, access: Access, handler: fn(Route) -> Route) -> RouteRow {
+    RouteRow { method: Method::HEAD, paths, access, handler }
 }
 
-const fn post(paths: &'static [&'static str], access: Access, handler: fn(Route) -> Route) -> Row {
-    Row { method: Method::POST, paths, access, handler }
+const fn post(paths: Paths, access: Access, handler: fn(Route) -> Route) -> RouteRow {
+    RouteRow { method: Method::POST, paths, access, handler }
 }
 
 /// Every route of the main listener.
-pub static TABLE: &[Row] = &[
+pub static TABLE: &[RouteRow] = &[
     // Calls
     get(&["/callCatchUp/{roomName}", "/callCatchUp"], Access::Token, |route| route.to(call_catch_up::show)),
     get(&["/callCatchUp/{roomName}/live"], Access::TokenOrTicket, |route| route.to(call_catch_up_live::follow)),
@@ -82,7 +84,7 @@ pub static TABLE: &[Row] = &[
     // The API's document, and the pages for browsers
     get(&["/openapi.json"], Access::Public, |route| route.to(openapi::show)),
     get(&["/docs"], Access::Public, |route| route.to(docs::page)),
-    get(&["/docs/{edition}/{file}"], Access::Public, |route| route.to(docs::file)),
+    get(&["/docs/{edition}/{file}"], Access::Public, |route| route.to(docs::asset)),
     get(&["/"], Access::Public, |route| route.to(console::page)),
     get(&["/console/{edition}/{file}"], Access::Public, |route| route.to(console::asset)),
     // Health
@@ -93,7 +95,7 @@ pub static TABLE: &[Row] = &[
 ];
 
 /// Every route of the management listener.
-pub static MANAGEMENT: &[Row] = &[
+pub static MANAGEMENT: &[RouteRow] = &[
     get(&["/metrics"], Access::Public, |route| route.to(metrics::show)),
     get(&["/health/live"], Access::Public, |route| route.to(health::live)),
     get(&["/health/ready"], Access::Public, |route| route.to(health::ready_in_detail)),
@@ -101,18 +103,18 @@ pub static MANAGEMENT: &[Row] = &[
     head(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
 ];
 
-/// Mounts the table.
+/// Mounts the routes of the main listener.
 pub fn mount(config: &mut web::ServiceConfig) {
     mount_all(TABLE, config);
 }
 
-/// Mounts what is for the management listener.
+/// Mounts the routes of the management listener.
 pub fn mount_management(config: &mut web::ServiceConfig) {
     mount_all(MANAGEMENT, config);
 }
 
-/// A path with several methods becomes one resource: of two with one path actix would see only the first.
-fn mount_all(table: &'static [Row], config: &mut web::ServiceConfig) {
+/// Mounts one resource per path, because actix-web routes to the first one only.
+fn mount_all(table: &'static [RouteRow], config: &mut web::ServiceConfig) {
     let mut mounted: Vec<&str> = Vec::new();
     for &path in table.iter().flat_map(|row| row.paths) {
         if !mounted.contains(&path) {
@@ -123,7 +125,7 @@ fn mount_all(table: &'static [Row], config: &mut web::ServiceConfig) {
     config.default_service(web::to(not_found));
 }
 
-fn resource(table: &'static [Row], path: &str) -> Resource {
+fn resource(table: &'static [RouteRow], path: &str) -> Resource {
     let pattern = path.replace("{roomName}", "{roomName:[^/]*}");
     let rows = table.iter().enumerate().filter(|(_, row)| row.paths.contains(&path));
     // Without a default of its own, a resource answers a wrong method with 405.
@@ -131,8 +133,8 @@ fn resource(table: &'static [Row], path: &str) -> Resource {
     rows.fold(resource, |resource, (index, row)| resource.route(route(index, row)))
 }
 
-fn route(index: usize, row: &Row) -> Route {
-    // Guards run in their order: a request that reaches the second one is answered by this row.
+fn route(index: usize, row: &RouteRow) -> Route {
+    // Guards run in their order, so the second one sees matching requests only.
     let route = web::route().method(row.method.clone()).guard(record_route(index));
     let route = (row.handler)(route);
     match row.access {
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     /// Routes for browsers, and the second method of a documented path.
-    fn is_undocumented(row: &Row, path: &str) -> bool {
+    fn is_undocumented(row: &RouteRow, path: &str) -> bool {
         row.method == Method::HEAD || path == "/" || path.ends_with("/{file}")
     }
 

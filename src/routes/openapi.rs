@@ -1,14 +1,12 @@
 //! `GET /openapi.json`: the API as an OpenAPI document.
 
-use crate::cache::etag_of;
-use crate::response::{Caching, File};
+use crate::response::static_file::StaticFile;
 
 /// The OpenAPI document, written by hand: ADR 4. A test in `routes` compares it with the table of routes.
 pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
-pub(super) async fn show() -> File {
-    let (bytes, etag) = (DOCUMENT.as_bytes().into(), etag_of(DOCUMENT.as_bytes()));
-    File { media_type: "application/json", bytes, etag, policy: None, caching: Caching::Asked }
+pub(super) async fn show() -> StaticFile {
+    StaticFile::new("application/json", DOCUMENT)
 }
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
-//! `POST /proconfToken`: the token to join a call with, issued by Admin Control for a role that the caller may have.
+//! `POST /proconfToken`: the token to join a call with, issued by Admin Control.
 
-use actix_web::web;
+use actix_web::web::{Data, ReqData};
 use serde_json::value::RawValue;
 
 use crate::admin_control::{AdminControl, TokenRequest};
 use crate::auth::principal::{AllowedRoles, Principal};
-use crate::extract::json_body::Body;
+use crate::extract::json_body::JsonBody;
 use crate::request_context::RequestContext;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    caller: Principal,
-    body: Body,
-    roles: web::Data<AllowedRoles>,
-    asker: RequestContext,
-    admin_control: web::Data<AdminControl>,
+    principal: ReqData<Principal>,
+    body: JsonBody,
+    roles: Data<AllowedRoles>,
+    context: ReqData<RequestContext>,
+    admin_control: Data<AdminControl>,
 ) -> Result<Success<Box<RawValue>>, ApiError> {
     let (role, room) = (body.line("role")?, body.room("room")?);
     let participant_name = body.line("participantName")?;
-    if !caller.may_enter(&room) || !roles.contains(&caller, role) {
+    if !principal.may_enter(&room) || !roles.contains(&principal, role) {
         return Err(ApiError::Forbidden);
     }
-    let wanted = TokenRequest { role, room: room.as_str(), participant_name };
-    Ok(Success(admin_control.with_context(&asker).proconf_token(&wanted).await?))
+    let request = TokenRequest { role, room: room.as_str(), participant_name };
+    Ok(Success(admin_control.with_context(&context).proconf_token(&request).await?))
 }

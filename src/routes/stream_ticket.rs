@@ -1,21 +1,21 @@
-//! `POST /auth/streamticket`: lets a browser, whose `EventSource` can send no header, open one stream of one room.
+//! `POST /auth/streamticket`: a ticket for one stream, because `EventSource` sends no header.
 
-use actix_web::web;
+use actix_web::web::{Data, ReqData};
 
 use crate::auth::principal::{Principal, TokenScope};
 use crate::auth::token::Tokens;
-use crate::extract::json_body::Body;
+use crate::extract::json_body::JsonBody;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    caller: Principal,
-    admitted: TokenScope,
-    body: Body,
-    tokens: web::Data<Tokens>,
+    principal: ReqData<Principal>,
+    scope: ReqData<TokenScope>,
+    body: JsonBody,
+    tokens: Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {
     let room = body.room("room")?;
-    if !caller.may_enter(&room) {
+    if !principal.may_enter(&room) {
         return Err(ApiError::Forbidden);
     }
-    Ok(Success(tokens.issue_stream_ticket(&caller, &room, admitted.expires_at)))
+    Ok(Success(tokens.issue_stream_ticket(&principal, &room, scope.expires_at)))
 }

@@ -111,7 +111,7 @@ fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, 
         is_served_without_writes(client);
         client.get("/health/ready", None).data();
         refresh(client, &json!("a token of nobody's")).assert_unauthorized("known without a write");
-        let line = server.line(from, |line| line["message"] == "an account request failed");
+        let line = server.line(from, |line| line["message"] == "account request failed");
         let cause = line["cause"].as_str().unwrap();
         assert!(cause.contains("disk"), "{line}");
         assert!(!["INSERT", "UPDATE", "SELECT", "argon2"].iter().any(|word| cause.contains(word)), "{line}");
@@ -259,7 +259,7 @@ fn while_the_file_can_only_be_read_writes_are_500_and_no_server_starts_on_it() {
     refresh(client, &token).assert_error(500, "Internal server error", "read-only");
     is_served_without_writes(client);
     client.get("/health/ready", None).data();
-    server.line(from, |line| line["message"] == "an account request failed");
+    server.line(from, |line| line["message"] == "account request failed");
     for command in ["serve", "check-config"] {
         // One that starts is ended with 124.
         let mut another = Command::new("timeout");
