@@ -1,18 +1,18 @@
-// A room's catch-up as it changes. Knows how it is read, and nothing of how it is shown.
+// A room's catch-up as it changes: reads it, and does not render it.
 
 import { ofRoom } from "./http.js";
 import { Live } from "./live.js";
 import { Repeated } from "./repeat.js";
 import { shared } from "./text.js";
 
-/** Milliseconds between two looks at a room that is kept up to date. */
+/** Milliseconds between two reads without a stream. */
 const EVERY = 15_000;
-/** The same while a stream says when there is news. */
+/** Milliseconds between two reads while a stream is open. */
 const SELDOM = 60_000;
-/** A text that is older than this, in seconds, is one that the server has kept for want of a newer one. */
+/** A text older than this, in seconds, is stale. */
 const FRESH = 10;
 
-/** Reads a room's catch-up and status, by hand or every so often. Fires `change` whenever there is something else to say. */
+/** Reads a room's catch-up and status, on demand or regularly. Fires `change` on each change. */
 export class CatchUp extends EventTarget {
   #session;
   #room;
@@ -22,19 +22,19 @@ export class CatchUp extends EventTarget {
   #keeps = false;
   #told = null;
 
-  /** The text; empty if there is none, `null` as long as nobody knows. */
+  /** The text; empty if there is none, `null` if unknown. */
   text = null;
-  /** How much of the text was there before. */
+  /** The length of the text that was shown before. */
   known = 0;
-  /** What the last look brought: `first`, `same`, `grown` or `rewritten`. */
+  /** The result of the last read: `first`, `same`, `grown` or `rewritten`. */
   outcome = null;
   /** Why there is none: `transcription-off`, `meeting-ended`, `none-yet` or `unknown-room`; `null` if there is one. */
   reason = null;
   /** When the server got the text, in milliseconds since 1970. */
   asOf = null;
-  /** Whether the server has kept it for want of a newer one. */
+  /** Whether the text is stale. */
   isOld = false;
-  /** `{transcription, recording}`: true, false, or `null` as long as nobody knows. */
+  /** `{transcription, recording}`: true, false, or `null` if unknown. */
   status = { transcription: null, recording: null };
 
   constructor(session, room) {
@@ -48,7 +48,7 @@ export class CatchUp extends EventTarget {
     });
   }
 
-  /** The work behind it: what went wrong, and when it is tried again. */
+  /** The repeated read, with its problem and its next try. */
   get work() {
     return this.#work;
   }
@@ -57,19 +57,19 @@ export class CatchUp extends EventTarget {
     return this.#work.run();
   }
 
-  /** Listens for news, and looks by itself as long as it can't; or stops doing so. */
+  /** Turns automatic updates on or off: by stream, or else by polling. */
   keepUpToDate(on) {
     this.#keeps = on;
     this.#live.want(on);
     this.#look(false);
   }
 
-  /** The badges and the age are looked at all the same, only less often. */
+  /** Polls less often while the stream is open: only for the status and the age. */
   #look(isTold) {
     this.#work.every = this.#keeps ? (isTold ? SELDOM : EVERY) : null;
   }
 
-  /** Reads until what is shown is what the stream told of: a read that was under way, or another replica, may be behind it. */
+  /** Reads until the version of the stream is shown: a read in progress, or another replica, may be behind it. */
   async #hear(etag) {
     this.#told = etag;
     if (etag !== null && etag === this.#etag) return;
@@ -92,13 +92,13 @@ export class CatchUp extends EventTarget {
     this.#take(answer);
   }
 
-  /** The answer; that there is nothing is one too. */
+  /** Returns the response; a 404 is one, too. */
   async #answer() {
     try {
       return await this.#session.ask({ path: ofRoom("/callCatchUp", this.#room), etag: this.#etag });
     } catch (problem) {
       if (problem.kind !== "missing") throw problem;
-      // That nothing is there yet says of a room that is not known either no more than that.
+      // `none-yet` with a 404 means an unknown room.
       const reason = problem.reason === null || problem.reason === "none-yet" ? "unknown-room" : problem.reason;
       return { status: 404, data: null, age: 0, etag: null, reason };
     }
@@ -110,7 +110,7 @@ export class CatchUp extends EventTarget {
       const known = (value) => (typeof value === "boolean" ? value : null);
       this.status = { transcription: known(data?.transcript_status), recording: known(data?.recording_status) };
     } catch {
-      // The catch-up is what matters; the status says that it is not known.
+      // The status is optional, and shown as unknown.
       this.status = { transcription: null, recording: null };
     }
   }
@@ -130,7 +130,7 @@ export class CatchUp extends EventTarget {
     this.reason = isEmpty ? this.#why(answer) : null;
     this.known = before === null ? text.length : shared(before, text);
     this.outcome = before === null ? "first" : outcome(before, this.text, this.known);
-    // After a rewriting nothing is like before, and a mark on everything is a mark on nothing.
+    // Marking the whole text as new would help no reader.
     if (this.outcome === "rewritten") this.known = text.length;
   }
 

@@ -1,4 +1,4 @@
-// Makes and finds elements. The only way in which this page writes text is as text: nothing here takes markup.
+// Creates and finds elements. Text is written as text only: nothing here takes markup.
 
 /** A new element with attributes, and with texts and elements in it. `on…` properties are listeners. */
 export function element(name, attributes = {}, ...children) {
@@ -26,7 +26,7 @@ export function fromTemplate(id) {
   return { root, parts };
 }
 
-/** A text that somebody else wrote, kept apart from what stands around it, whichever way it is written. */
+/** Foreign text, isolated from the writing direction around it. */
 export function foreign(text) {
   return element("bdi", {}, text);
 }
@@ -43,10 +43,10 @@ export function setText(part, text) {
   }
 }
 
-/** Says something to who can't see it. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   const live = document.getElementById("live");
-  // A sentence that is said twice has to change in between.
+  // A repeated sentence must differ to be announced.
   live.textContent = live.textContent === text ? `${text}\u00a0` : text;
 }
 

@@ -1,8 +1,8 @@
-// The door: sign in, or come in as a guest.
+// The entry page: sign in, or join as a guest.
 
 import { announce, fromTemplate, setText, show } from "./dom.js";
 
-/** The view for somebody who is not in yet. `room` is where the address leads; `null` if nowhere. */
+/** The view without a session. `room` is the room in the address, or `null`. */
 export function door(session, room) {
   const { root, parts } = fromTemplate("view-door");
   const waits = [];
@@ -16,7 +16,7 @@ export function door(session, room) {
     setText(parts.room, room);
     show(parts.invitation, true);
     show(parts.guest, false);
-    parts.signIn.querySelector("h2").textContent = "I have an account";
+    parts.signIn.querySelector("h2").textContent = "Sign in with an account";
     parts.signInButton.classList.remove("main");
     const enter = () => session.enterAsGuest(room);
     waits.push(submits(parts.invitation, parts.invitationError, enter, guestSentence));
@@ -41,12 +41,12 @@ export function door(session, room) {
   return { root, title, notice: session.notice, stop: () => waits.forEach((stop) => stop()) };
 }
 
-/** Does `work` when the form is sent; says what went wrong, and keeps the button still for as long as the server asks. */
+/** Does `work` when the form is submitted. Shows a failure, and disables the button for `Retry-After`. */
 function submits(form, error, work, sentence) {
   const button = form.querySelector("button[type=submit]");
   const label = button.textContent;
   let timer = 0;
-  // Not `disabled`, which would throw away the focus of who pressed it.
+  // Not `disabled`, which would lose the focus.
   const still = (isStill) => button.setAttribute("aria-disabled", String(isStill));
   const idle = () => {
     still(false);
@@ -69,7 +69,7 @@ function submits(form, error, work, sentence) {
       return;
     }
     still(true);
-    button.textContent = "One moment …";
+    button.textContent = "Please wait …";
     setText(error, "");
     try {
       await work();
@@ -88,16 +88,16 @@ function submits(form, error, work, sentence) {
 function signInSentence(problem) {
   switch (problem.kind) {
     case "unauthorized":
-      return "The e-mail or the password is not right.";
+      return "Wrong e-mail or password.";
     case "away":
       return "The server can’t be reached. Check the connection and try again.";
     case "throttled":
-      return "Too many tries. Wait a moment, then try again.";
+      return "Too many attempts. Please wait, then try again.";
     default:
       return problem.message;
   }
 }
 
 function guestSentence(problem) {
-  return problem.kind === "forbidden" ? "This server lets no guests in. Sign in with an account." : signInSentence(problem);
+  return problem.kind === "forbidden" ? "Guests are not allowed on this server. Sign in with an account." : signInSentence(problem);
 }

@@ -1,4 +1,4 @@
-// A user's start: a room to open, and the meetings that ended, with their summaries.
+// The start page of a user: a room to open, and the past meetings with their summaries.
 
 import { element, foreign, fromTemplate, setText, show } from "./dom.js";
 import { malformed } from "./http.js";
@@ -8,7 +8,7 @@ import { problemNotice } from "./stopped.js";
 import { summary } from "./summary.js";
 import { count, dateTime, duration, instant } from "./words.js";
 
-/** So many rooms are listed at a time. */
+/** The rooms that are listed at a time. */
 const PAGE = 20;
 
 /** The view. */
@@ -36,7 +36,7 @@ export function home(session, to) {
     more();
     show(parts.empty, rooms.length === 0);
   });
-  const update = problemNotice(parts.problem, work, (problem) => `The meetings could not be read. ${problem.message}`);
+  const update = problemNotice(parts.problem, work, (problem) => `The meetings could not be loaded. ${problem.message}`);
   work.addEventListener("change", () => {
     show(parts.loading, work.succeededAt === null && !work.problem);
     update();
@@ -120,13 +120,13 @@ function earlierMeetings(earlier) {
   const list = element("ul");
   // One by one: a call takes only so many arguments.
   for (const meeting of earlier) list.append(element("li", {}, when(meeting)));
-  return element("details", { class: "before" }, element("summary", {}, `${count(earlier.length, "meeting")} before that`), list);
+  return element("details", { class: "before" }, element("summary", {}, count(earlier.length, "earlier meeting")), list);
 }
 
 /** `20 Jun 2024, 08:10 · 30 minutes`, as far as it is known. */
 function when({ created_at: from, destroyed_at: to }) {
   const start = dateTime(from);
   const lasted = (instant(to) - instant(from)) / 1000;
-  const parts = [start ?? "at an unknown time", lasted > 0 ? duration(lasted) : null];
+  const parts = [start ?? "Unknown time", lasted > 0 ? duration(lasted) : null];
   return parts.filter((part) => part !== null).join(" · ");
 }

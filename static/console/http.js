@@ -1,12 +1,11 @@
-// One request to this server: sends it, waits so long and no longer, opens the envelope, and names what went wrong.
-// Knows no token but the one it is handed.
+// One request to this server: sends it with a time-out, opens the envelope, and classifies failures.
 
 import { record } from "./requests.js";
 
-/** The server gives up a request after 30 seconds by itself. */
-const PATIENCE = 40_000;
+/** The time-out in milliseconds. The server's own is 30 seconds. */
+const TIMEOUT = 40_000;
 
-/** What went wrong, in a word (`kind`) and in a sentence for the user. */
+/** A failed request: its `kind`, and a sentence for the user. */
 export class Problem extends Error {
   constructor(kind, message, { status = 0, retryAfter = null, reason = null } = {}) {
     super(message);
@@ -19,9 +18,9 @@ export class Problem extends Error {
   }
 }
 
-/** The problem of an answer whose JSON is not what the contract says. */
+/** The problem of a response that breaks the contract. */
 export function malformed() {
-  return new Problem("failed", "The server’s answer does not have the expected form.");
+  return new Problem("failed", "The server sent an unexpected response.");
 }
 
 /** `/route/room`. Dots alone would be taken as steps by the browser, so that they travel in the query. */
@@ -49,7 +48,7 @@ export async function ask({ method = "GET", path, body, token, etag }) {
   let response;
   let text;
   try {
-    // `no-store`: the conditions are our own, and a 304 has to reach us. Nothing is followed to anywhere else.
+    // `no-store`: a 304 must reach this page. Redirects are not followed.
     response = await fetch(path, {
       method,
       headers,
@@ -57,11 +56,11 @@ export async function ask({ method = "GET", path, body, token, etag }) {
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(TIMEOUT),
     });
     text = await response.text();
   } catch {
-    done("no answer");
+    done("no response");
     throw new Problem("away", "The server can’t be reached.");
   }
   done(response.status);
@@ -114,22 +113,22 @@ function problem(status, message, wait, reason) {
   const details = { status, retryAfter: wait, reason };
   switch (status) {
     case 400:
-      return new Problem("wrong", message ?? "The server did not understand the request.", details);
+      return new Problem("wrong", message ?? "The request is not valid.", details);
     case 401:
       return new Problem("unauthorized", "You are not signed in.", details);
     case 403:
-      return new Problem("forbidden", "You may not see this.", details);
+      return new Problem("forbidden", "You do not have access.", details);
     case 404:
-      return new Problem("missing", "There is nothing here.", details);
+      return new Problem("missing", "Not found.", details);
     case 429:
-      return new Problem("throttled", "Too many tries in a short time.", details);
+      return new Problem("throttled", "Too many attempts.", details);
     case 502:
     case 504:
       return new Problem("away", "The server can’t be reached.", details);
     case 503:
-      return new Problem("busy", "The server is busy at the moment.", details);
+      return new Problem("busy", "The server is busy.", details);
     default:
-      return new Problem("failed", "The server could not get an answer.", details);
+      return new Problem("failed", "Something went wrong on the server.", details);
   }
 }
 

@@ -1,15 +1,15 @@
-// A room's stream: says that there is news, for as long as it is open. Knows how to get in, and not what the news are.
+// A room's event stream: opens it with a ticket, and reports new versions.
 
 import { malformed, ofRoom } from "./http.js";
 import { record } from "./requests.js";
 import { place } from "./tabs.js";
 
-/** Milliseconds before it is opened again after it ended. */
+/** Milliseconds until a stream that ended is reopened. */
 const AGAIN = 60_000;
 
 /**
- * Calls `onNews` with the entity tag of what is new, or `null`; and `onOpen` with whether it is open, each time that changes. It
- * is open only while somebody can see the page: a browser has six connections to a server, over all its tabs.
+ * Calls `onNews` with the entity tag of a new version, or `null`; and `onOpen` when the stream opens or closes. It is open only
+ * while the page is visible: a browser has six connections to a server, over all its tabs.
  */
 export class Live {
   #session;
@@ -17,7 +17,7 @@ export class Live {
   #onNews;
   #onOpen;
   #wanted = false;
-  /** What ends the attempt or the stream that there is; `null` if there is none. */
+  /** Closes the current stream or attempt; `null` if there is none. */
   #end = null;
   #timer = null;
   #isOver = false;
@@ -30,7 +30,7 @@ export class Live {
     this.#onOpen = onOpen;
   }
 
-  /** Opens it, and opens it again whenever it ends; or ends it for good. Whoever can't have it is on their own, as without it. */
+  /** Opens the stream, and reopens it when it ends; or closes it for good. */
   want(on) {
     if (on === this.#wanted) return;
     this.#wanted = on;
@@ -49,7 +49,7 @@ export class Live {
     }
   }
 
-  /** Ends what there is, and comes back in a while if `again`. */
+  /** Closes the stream, and reopens it after a while if `again`. */
   #ended(again) {
     this.#end?.();
     this.#isOver = !again;
@@ -76,7 +76,7 @@ export class Live {
   #listen(ticket, ending) {
     const path = `${ofRoom("/callCatchUp", this.#room)}/live`;
     const source = new EventSource(`${path}?ticket=${encodeURIComponent(ticket)}`);
-    // Shown with a token, as a terminal would ask: a ticket works only once.
+    // Recorded with a token: a ticket works only once.
     const done = record({ method: "GET", path, withToken: true, streams: true });
     ending.addEventListener("abort", () => {
       source.close();
@@ -87,11 +87,11 @@ export class Live {
     source.onmessage = (event) => this.#onNews(event.lastEventId);
     source.addEventListener("none", () => this.#onNews(null));
     source.addEventListener("ended", () => {
-      // Nothing comes any more.
+      // There are no more updates.
       this.#ended(false);
       this.#onNews(null);
     });
-    // By itself it would come back with the same ticket, and that is spent.
+    // An automatic reconnect would reuse the ticket.
     source.onerror = () => this.#ended(true);
   }
 }

@@ -1,4 +1,4 @@
-// Where the page starts: who is here and what the address says decide which view is shown.
+// The entry point: session and address decide which view is shown.
 
 import { announce } from "./dom.js";
 import { drawer } from "./drawer.js";

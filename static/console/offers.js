@@ -1,4 +1,4 @@
-// What this deployment offers: the features of /callConfig.
+// The features of this deployment, from /callConfig.
 
 import { element, fromTemplate, setText, show } from "./dom.js";
 import { printed } from "./http.js";
@@ -16,18 +16,18 @@ export function offers(session) {
     // One by one: a call takes only so many arguments.
     for (const [key, value] of features) parts.list.append(feature(key, value));
     show(parts.list, features.length > 0);
-    setText(parts.problem, features.length > 0 ? "" : "It does not say.");
+    setText(parts.problem, features.length > 0 ? "" : "No features are listed.");
   });
   work.addEventListener("change", () => {
     show(parts.loading, work.succeededAt === null && !work.problem);
-    if (work.problem) setText(parts.problem, "Not known at the moment.");
+    if (work.problem) setText(parts.problem, "Currently not available.");
     show(parts.problem, parts.problem.textContent !== "");
   });
   work.run();
   return { root, stop: () => work.stop() };
 }
 
-/** One feature. Usually it is on or off; whatever else it is, is shown. */
+/** One feature: on or off, or any other value as JSON. */
 function feature(key, value) {
   const name = featureName(key);
   if (typeof value === "boolean") {

@@ -1,12 +1,12 @@
-// Work that is done again: every so often if it went well, later and later if it did not. It rests while nobody looks.
+// Repeated work: at an interval, or with exponential backoff after failures. Paused while the page is hidden.
 
 import { Problem, malformed } from "./http.js";
 
-/** Milliseconds before the first and at most before any further try. */
+/** Milliseconds before the first retry, and the maximum. */
 const FIRST_RETRY = 2_000;
 const LONGEST_RETRY = 60_000;
 
-/** One piece of work, such as reading a catch-up. Fires `change` when it starts, ends, or has a new time to wait for. */
+/** One piece of work, such as reading a catch-up. Fires `change` when its state or its waiting time changes. */
 export class Repeated extends EventTarget {
   /** Milliseconds from one success to the next try; `null` for no next one. */
   #every = null;
@@ -16,9 +16,9 @@ export class Repeated extends EventTarget {
   #failures = 0;
   #timer = setInterval(() => this.#tick(), 500);
 
-  /** What went wrong the last time; `null` if nothing did. */
+  /** The problem of the last run; `null` after a success. */
   problem = null;
-  /** When it last went well, in milliseconds since 1970. */
+  /** The last success, in milliseconds since 1970. */
   succeededAt = null;
 
   constructor(work) {
@@ -30,7 +30,7 @@ export class Repeated extends EventTarget {
     return this.#running !== null;
   }
 
-  /** Seconds until it is tried again after a failure; `null` if it is not. */
+  /** Seconds until the next retry; `null` if there is none. */
   get retryIn() {
     return this.problem && this.#due !== null ? Math.max(0, Math.ceil((this.#due - Date.now()) / 1000)) : null;
   }
@@ -42,7 +42,7 @@ export class Repeated extends EventTarget {
     }
   }
 
-  /** Does it now, unless it is being done. */
+  /** Runs it now, unless it is running. */
   run() {
     this.#running ??= this.#once().finally(() => {
       this.#running = null;
@@ -51,7 +51,7 @@ export class Repeated extends EventTarget {
     return this.#running;
   }
 
-  /** Ends it for good. */
+  /** Stops it for good. */
   stop() {
     clearInterval(this.#timer);
     this.#timer = null;
@@ -69,7 +69,7 @@ export class Repeated extends EventTarget {
       this.every = this.#every;
     } catch (error) {
       const problem = error instanceof Problem ? error : malformed();
-      // An error of another kind is a defect of this page: shown to developers, and the page goes on.
+      // Any other error is a bug of this page: logged, and the page goes on.
       if (problem !== error) console.error(error);
       this.problem = problem;
       this.#due = problem.passes ? Date.now() + this.#wait(problem) : null;
@@ -77,7 +77,7 @@ export class Repeated extends EventTarget {
     }
   }
 
-  /** What the server asks for, and never less than our own patience; spread, so that not all come back at once. */
+  /** Returns the longer of the backoff with jitter and `Retry-After`. */
   #wait(problem) {
     const own = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.#failures) * (0.75 + Math.random() / 2);
     return Math.max(own, (problem.retryAfter ?? 0) * 1000);

@@ -1,15 +1,15 @@
-// What this page asked its server, and the curl line that asks the same. Secrets stand in it by their names.
+// The requests of this page, each with its curl command. Secrets are shell variables in it.
 
-/** So many are remembered. */
+/** The requests that are kept. */
 const KEPT = 60;
-/** What a body may hold that nobody should read over a shoulder, and the shell variable that stands for it. */
+/** The secret members of a body, and their shell variables. */
 const SECRETS = { password: "$PASSWORD", refreshToken: "$REFRESH_TOKEN" };
 
 const all = [];
 const listeners = new Set();
 let number = 0;
 
-/** Notes a request that goes out now, and answers with what to call with its outcome. */
+/** Records a request, and returns a function that takes its outcome. */
 export function record({ method, path, body, etag, withToken, streams = false }) {
   const started = performance.now();
   const entry = {

@@ -1,4 +1,4 @@
-// A room: whether it is recorded and transcribed, what was said so far, and how to let somebody else read along.
+// A room: its status, its catch-up, and its guest link.
 
 import { announce, copies, element, fromTemplate, setText, show } from "./dom.js";
 import { CatchUp } from "./catch-up.js";
@@ -7,10 +7,10 @@ import { offers } from "./offers.js";
 import { problemNotice } from "./stopped.js";
 import { summary } from "./summary.js";
 import { render } from "./text.js";
-import { ago, clockTime, duration } from "./words.js";
+import { ago, clockTime } from "./words.js";
 
-/** What a look at the catch-up brought, in a sentence. */
-const OUTCOMES = { first: "", same: "Nothing new.", grown: "There is more.", rewritten: "It was rewritten." };
+/** The result of the last read, in a sentence. */
+const OUTCOMES = { first: "", same: "No changes.", grown: "New text added.", rewritten: "The text was rewritten." };
 
 /** Whether rooms are kept up to date: a choice of the user, for as long as the page lives. */
 let keeps = false;
@@ -63,20 +63,20 @@ function update({ parts, catchUp }) {
   badge(parts.recording, "Recording", catchUp.status.recording, work);
   show(parts.loading, catchUp.text === null && !work.problem);
   parts.refresh.setAttribute("aria-disabled", String(work.isRunning));
-  setText(parts.refresh, work.isRunning ? "Reading …" : "Refresh");
+  setText(parts.refresh, work.isRunning ? "Loading …" : "Refresh");
   if (catchUp.text === null) {
     return;
   }
   const age = (Date.now() - catchUp.asOf) / 1000;
   setText(parts.age, `As of ${clockTime(catchUp.asOf)}, ${ago(age)}.`);
-  // Of two troubles the one that is now is said.
+  // The current problem comes first.
   show(parts.old, catchUp.isOld && catchUp.text !== "" && !work.problem);
-  // What the last look but one brought is no news when the last one brought nothing.
+  // The result of an earlier read is out of date after a failure.
   show(parts.outcome, !work.problem && !catchUp.isOld);
   show(parts.badges, !["meeting-ended", "unknown-room"].includes(catchUp.reason));
   setText(
     parts.old,
-    `This text is ${duration(age)} old. Most likely it stands in for a newer one that the server could not get.`,
+    `Showing the version from ${clockTime(catchUp.asOf)}. The server could not get a newer one.`,
   );
 }
 
@@ -104,23 +104,23 @@ function nothing(parted) {
   switch (parted.catchUp.reason) {
     case "transcription-off":
       return says(
-        "Nobody is writing this down",
-        "Transcription is off in this call, so there is nothing to catch up on. Somebody in the call can turn it on.",
+        "Transcription is off",
+        "This call is not transcribed, so there is no catch-up. A participant can turn transcription on.",
       );
     case "meeting-ended":
       return says(
         "This meeting has ended",
-        "There is nothing to catch up on any more. What came out of it is in its summary.",
+        "There is no catch-up any more. The summary has the results.",
         element("button", { type: "button", class: "main", onclick: () => readSummary(parted) }, "Read the summary"),
       );
     case "unknown-room":
       return says(
-        "No call goes on in this room",
-        "It has not begun, or it has ended, or the name is written in another way: capital letters count.",
+        "No call in this room",
+        "The call has not started, or has ended, or the name is misspelled. Names are case-sensitive.",
         element("button", { type: "button", onclick: () => readSummary(parted) }, "Look for a summary"),
       );
     default:
-      return says("Nothing has been said yet", "Or nothing that was worth writing down. Come back in a minute.");
+      return says("Nothing has been said yet", "Check again in a minute.");
   }
 }
 
@@ -133,7 +133,7 @@ function readSummary(parted) {
 }
 
 function badge(part, name, value, work) {
-  const known = value === null ? (work.isRunning ? "…" : "not known") : value ? "on" : "off";
+  const known = value === null ? (work.isRunning ? "…" : "unknown") : value ? "on" : "off";
   setText(part, `${name} ${known}`);
   part.classList.toggle("on", value === true);
   part.classList.toggle("off", value === false);
@@ -141,25 +141,25 @@ function badge(part, name, value, work) {
 
 function problemSentence(problem, catchUp) {
   if (problem.kind === "wrong") return problem.message;
-  if (problem.kind === "forbidden") return "You may not see this room.";
-  const kept = catchUp.text ? ` Below is what was there at ${clockTime(catchUp.asOf)}.` : "";
-  return `The catch-up could not be read. ${problem.message}${kept}`;
+  if (problem.kind === "forbidden") return "You do not have access to this room.";
+  const kept = catchUp.text ? ` Showing the version from ${clockTime(catchUp.asOf)}.` : "";
+  return `The catch-up could not be loaded. ${problem.message}${kept}`;
 }
 
-/** A guest at the door of another room. */
+/** The view of a guest who opens another room. */
 function otherRoom(session, name, to) {
   const { root, parts } = fromTemplate("view-stopped");
-  parts.title.append("You are a guest of ", element("bdi", {}, session.guestOf));
+  parts.title.append("You are a guest in ", element("bdi", {}, session.guestOf));
   const error = element("p", { class: "error", role: "alert" });
   parts.says.append(
-    element("p", {}, "As a guest you see one room at a time. This link leads to ", element("bdi", {}, name), "."),
+    element("p", {}, "Guests can see one room at a time. This link is for ", element("bdi", {}, name), "."),
     error,
   );
   const enter = () => session.enterAsGuest(name).catch((problem) => setText(error, problem.message));
   const back = session.guestOf;
   parts.actions.append(
-    element("button", { type: "button", class: "main", onclick: enter }, "Go there as a guest"),
-    element("button", { type: "button", onclick: () => to.room(back) }, "Stay"),
+    element("button", { type: "button", class: "main", onclick: enter }, "Join that room"),
+    element("button", { type: "button", onclick: () => to.room(back) }, "Stay here"),
     element("button", { type: "button", class: "plain", onclick: () => session.signOut() }, "Sign in with an account"),
   );
   return { root, title: "Guest of another room", stop() {} };

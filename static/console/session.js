@@ -1,5 +1,5 @@
-// Who is at the console, and the tokens that say so. They live in memory. What outlives a reload of the tab is the refresh
-// token, or the name of the room that a guest came in by, in the tab's own storage.
+// The session of the console. Tokens live in memory. The tab's own storage keeps the refresh token, or the room of a guest,
+// over a reload.
 
 import { Problem, ask, malformed } from "./http.js";
 import { Tabs, oneTabAtATime } from "./tabs.js";
@@ -10,7 +10,7 @@ const GUEST_OF = "guestOf";
 /** A token is renewed this many milliseconds before its end, or when a quarter of its life is left. */
 const MARGIN = 60_000;
 
-/** The session. Fires `change` when somebody comes in or goes out. */
+/** The session. Fires `change` on login and logout. */
 export class Session extends EventTarget {
   /** `{token, renewAt, expiresAt, sid, issuedAt, refreshToken, user}` of a user, `{token, …, room}` of a guest, or `null`. */
   #login = null;
@@ -21,7 +21,7 @@ export class Session extends EventTarget {
     onEnded: (sid) => this.isUser && this.#login.sid === sid && this.#leave("You signed out in another tab."),
   });
 
-  /** Why nobody is there any more, for the user; empty if there is nothing to say. */
+  /** Why the session ended, for the user; or empty. */
   notice = "";
 
   get isUser() {
@@ -42,7 +42,7 @@ export class Session extends EventTarget {
     return this.#login !== null;
   }
 
-  /** The access token, for the user to take away. */
+  /** The access token, to be copied by the user. */
   get token() {
     return this.#login?.token ?? "";
   }
@@ -79,20 +79,20 @@ export class Session extends EventTarget {
     if (login?.user) {
       this.#tabs.end(login.sid);
       await ask({ method: "POST", path: "/auth/logout", body: { refreshToken: login.refreshToken } }).catch(() => {
-        this.notice = "You are signed out here. The server could not be told, so the session ends there by itself.";
+        this.notice = "You are signed out. The server can’t be reached, so the session there ends when it expires.";
         this.#changed();
       });
     }
   }
 
-  /** Asks the server as whoever is here. Renews the token in time, and once if the server does not take it. */
+  /** Sends a request with the token. Renews the token before it expires, and once after a 401. */
   async ask(call) {
     if (!this.#login) {
       throw new Problem("unauthorized", "You are not signed in.");
     }
     if (Date.now() >= this.#login.renewAt) {
       await this.#renew(this.#login.token).catch((problem) => {
-        // As long as the old one is good, a failure to renew it is nobody's trouble.
+        // A failed renewal does not matter while the old token is valid.
         if (!this.#login || Date.now() >= this.#login.expiresAt) throw problem;
       });
     }
@@ -108,7 +108,7 @@ export class Session extends EventTarget {
     return ask({ ...call, token: this.#login?.token });
   }
 
-  /** Has another token in place of `spent`, whoever asks and however many at once. */
+  /** Replaces the token `spent`, once for all concurrent callers. */
   #renew(spent) {
     if (this.#login && this.#login.token !== spent) {
       return Promise.resolve();
@@ -143,7 +143,7 @@ export class Session extends EventTarget {
     }
   }
 
-  /** What another tab says: the same session, further on; or one, where this tab has none. */
+  /** Takes over a session of another tab: a newer state of this one, or one where this tab has none. */
   #hear(login) {
     const further = this.isUser && login.sid === this.#login.sid && login.issuedAt >= this.#login.issuedAt;
     if (!this.isThere || further) {

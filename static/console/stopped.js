@@ -1,9 +1,9 @@
-// Views in which nothing can be done but wait or turn back.
+// Views that only wait or lead back.
 
 import { element, fromTemplate, setText, show } from "./dom.js";
 import { Repeated } from "./repeat.js";
 
-/** The page while it finds out who is here. With a session, it goes on trying, because the server could not be asked. */
+/** The page while it restores the session. With `session`, it retries, because the server is unreachable. */
 export function resuming(session, roomInAddress, route) {
   const { root, parts } = fromTemplate("view-stopped");
   parts.title.textContent = session ? "The server can’t be reached" : "One moment …";
@@ -12,8 +12,8 @@ export function resuming(session, roomInAddress, route) {
   }
   const work = new Repeated(() => session.resume(roomInAddress()));
   const wait = element("p", {});
-  const now = element("button", { type: "button", onclick: () => work.run() }, "Try now");
-  parts.says.append(element("p", {}, "Your place is kept. As soon as the server answers, this page goes on."), wait);
+  const now = element("button", { type: "button", onclick: () => work.run() }, "Try again");
+  parts.says.append(element("p", {}, "This page continues as soon as the server responds."), wait);
   parts.actions.append(now);
   work.addEventListener("change", () => {
     setText(wait, work.isRunning ? "Trying …" : work.retryIn === null ? "" : `Trying again in ${work.retryIn} s.`);
@@ -27,11 +27,11 @@ export function resuming(session, roomInAddress, route) {
   return { root, title: "The server can’t be reached", stop: () => work.stop() };
 }
 
-/** Says in a part of a view what went wrong with work that is done again, and when that will be. */
+/** Shows the problem of repeated work in a part of a view, and the time until the next try. */
 export function problemNotice(part, work, sentence) {
   const says = element("span", {});
   const wait = element("span", { "aria-hidden": "true" });
-  const now = element("button", { type: "button", class: "plain", onclick: () => work.run() }, "Try now");
+  const now = element("button", { type: "button", class: "plain", onclick: () => work.run() }, "Try again");
   part.replaceChildren(says, " ", wait, " ", now);
   return () => {
     const problem = work.problem;
@@ -42,7 +42,7 @@ export function problemNotice(part, work, sentence) {
     setText(says, sentence(problem));
     const seconds = work.retryIn;
     setText(wait, work.isRunning ? "Trying …" : seconds === null ? "" : `Trying again in ${seconds} s.`);
-    // The server said when to come back: not before.
+    // Not before the time that the server named.
     show(now, problem.passes && problem.retryAfter === null && !work.isRunning);
   };
 }

@@ -8,7 +8,7 @@ import { render } from "./text.js";
 
 /** Reads the summary of `room`: `{root, stop}`. */
 export function summary(session, room) {
-  const loading = element("p", { class: "loading" }, "Reading the summary …");
+  const loading = element("p", { class: "loading" }, "Loading the summary …");
   const notice = element("div", { class: "notice", role: "status", hidden: true });
   const text = element("div", { class: "text" });
   const root = element("div", { class: "summary" }, loading, notice, text);
@@ -18,7 +18,7 @@ export function summary(session, room) {
     render(text, words.trim() === "" ? "The summary is empty." : words);
   });
   const update = problemNotice(notice, work, (problem) =>
-    problem.kind === "missing" ? "There is no summary of this room." : `The summary could not be read. ${problem.message}`,
+    problem.kind === "missing" ? "This room has no summary." : `The summary could not be loaded. ${problem.message}`,
   );
   work.addEventListener("change", () => {
     show(loading, work.succeededAt === null && !work.problem);

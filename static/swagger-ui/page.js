@@ -1,13 +1,13 @@
-// Shows the document of the server that this page came from, and asks that server alone.
+// Shows the API description of this server, and sends requests to this server only.
 const ui = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#page",
   deepLinking: true,
   tryItOutEnabled: true,
   displayRequestDuration: true,
-  // Its default would send the document's address to somebody else.
+  // The default would send the document's address to another server.
   validatorUrl: null,
-  // Who signs in below, or comes in as a guest, has the token in the lock at once. It is kept nowhere but on this page.
+  // A login or a guest token authorises the page at once. The token is kept on this page only.
   responseInterceptor(response) {
     const path = new URL(response.url, location.href).pathname;
     const data = response.ok && response.body && response.body.data;

@@ -106,7 +106,7 @@ fn a_wrong_password_is_said_so_and_the_right_one_gets_in_after_it() {
     browser.type_into("#email", EMAIL);
     browser.type_into("#password", "what ann would never say");
     browser.press(&key(Key::Enter));
-    browser.wait_for("The e-mail or the password is not right.");
+    browser.wait_for("Wrong e-mail or password.");
     assert_eq!(browser.run("return document.activeElement.id"), json!("password"), "and the focus is where it is put right");
     assert_eq!(browser.run("return document.querySelector('#password').getAttribute('aria-invalid')"), json!("true"));
     browser.type_into("#password", PASSWORD);
@@ -123,11 +123,11 @@ fn too_many_tries_are_told_how_long_to_wait() {
     browser.type_into("#password", "a wrong one");
     browser.run(
         "const button = document.querySelector('[data-part=signIn] button');
-         const again = () => document.body.innerText.includes('Too many tries') || button.ariaDisabled === 'true' || button.click();
+         const again = () => document.body.innerText.includes('Too many attempts') || button.ariaDisabled === 'true' || button.click();
          new MutationObserver(again).observe(button, {attributes: true});
          button.click();",
     );
-    browser.wait_for("Too many tries. Wait a moment, then try again.");
+    browser.wait_for("Too many attempts. Please wait, then try again.");
     browser.wait("/^Sign in \\(in \\d+ s\\)$/.test(document.querySelector('[data-part=signIn] button').textContent)");
     assert_eq!(browser.run("return document.querySelector('[data-part=signIn] button').ariaDisabled"), json!("true"));
 }
@@ -155,14 +155,14 @@ fn a_catch_up_grows_and_what_is_new_is_marked() {
     console.in_room("r1", "Ann opened the call.");
     let browser = &console.browser;
     browser.click("[data-part=refresh]");
-    browser.wait_for("Nothing new.");
+    browser.wait_for("No changes.");
     let requests = console.requests();
     let again = requests.iter().find(|[_, path, ..]| path == "/callCatchUp/r1").unwrap();
     assert!(again[2].starts_with("304 ") && again[3].contains("If-None-Match: \""), "{again:?}");
 
     console.says("r1", "Ann opened the call. Bo was late.");
     browser.click("[data-part=refresh]");
-    browser.wait_for("There is more.");
+    browser.wait_for("New text added.");
     assert_eq!(browser.text(".card .text"), "Ann opened the call. Bo was late.");
     assert_eq!(browser.text(".card .text ins"), "Bo was late.");
     browser.wait("document.getElementById('live').textContent.includes('Bo was late.')");
@@ -174,7 +174,7 @@ fn a_room_that_is_kept_up_to_date_hears_of_news_by_its_stream() {
     console.in_room("r1", "One.");
     let browser = &console.browser;
     browser.click("[data-part=keep]");
-    browser.wait_for("Nothing new.");
+    browser.wait_for("No changes.");
     for text in ["One. Two.", "One. Two. Three."] {
         console.says("r1", text);
         browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
@@ -187,7 +187,7 @@ fn a_room_that_is_kept_up_to_date_hears_of_news_by_its_stream() {
     browser.click("[data-part=keep]");
     console.says("r1", "One. Two. Three. Four.");
     browser.click("[data-part=refresh]");
-    browser.wait_for("There is more.");
+    browser.wait_for("New text added.");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_guest_link_leads_into_its_room_and_into_no_other() {
 
     browser.type_into("[data-part=open] input", "r2");
     browser.press(&key(Key::Enter));
-    browser.wait_for("You are a guest of r1");
+    browser.wait_for("You are a guest in r1");
     let asked = |room: &str| console.server.script.asked().iter().any(|asked| asked.target.ends_with(room));
     assert!(asked("/call-catchup/r1") && !asked("r2"), "nothing of the other room is asked for");
     browser.back();
@@ -256,7 +256,7 @@ fn where_guests_are_not_let_in_the_invitation_says_so() {
     let console = Console::with(&[("APP_GUESTS__ENABLED", "false")]);
     console.open("/?room=r1");
     console.browser.click("[data-part=invitation] button");
-    console.browser.wait_for("This server lets no guests in. Sign in with an account.");
+    console.browser.wait_for("Guests are not allowed on this server. Sign in with an account.");
 }
 
 #[test]
@@ -274,13 +274,13 @@ fn the_meetings_that_ended_are_listed_by_room_with_their_summaries() {
     browser.wait("document.querySelectorAll('.meetings > li').length === 2");
     let rooms = browser.run("return [...document.querySelectorAll('.meetings h3')].map((room) => room.textContent)");
     assert_eq!(rooms, json!(["r1", "r2"]), "the one that ended last comes first");
-    assert!(browser.text(".meetings li").contains("1 meeting before that"));
+    assert!(browser.text(".meetings li").contains("1 earlier meeting"));
     assert!(browser.text(".meetings .when").contains("30 minutes"));
     browser.click(".meetings button");
     browser.wait_for("Two were not.");
     assert_eq!(browser.text(".meetings .text"), "Four bugs were closed.\n\nTwo were not.");
     browser.run("document.querySelectorAll('.meetings > li')[1].querySelector('button').click()");
-    browser.wait_for("There is no summary of this room.");
+    browser.wait_for("This room has no summary.");
 }
 
 #[test]
@@ -303,12 +303,12 @@ fn who_finds_nothing_is_told_why() {
     console.sign_in("/");
     let browser = &console.browser;
     console.open("/?room=off");
-    browser.wait_for("Nobody is writing this down");
+    browser.wait_for("Transcription is off");
     browser.wait_for("Transcription off");
     console.open("/?room=early");
     browser.wait_for("Nothing has been said yet");
     console.open("/?room=nowhere");
-    browser.wait_for("No call goes on in this room");
+    browser.wait_for("No call in this room");
     console.open("/?room=over");
     browser.wait_for("This meeting has ended");
     browser.click(".empty button");
@@ -324,7 +324,7 @@ fn what_went_wrong_is_said_what_was_there_stays_and_it_is_tried_again() {
     let browser = &console.browser;
     console.server.script.catch_up("r1", Reply::body(500, ""));
     browser.click("[data-part=refresh]");
-    browser.wait_for("The catch-up could not be read.");
+    browser.wait_for("The catch-up could not be loaded.");
     browser.wait_for("Trying again in ");
     assert_eq!(browser.text(".card .text"), "Ann opened the call.");
     let claims = browser.run("return document.querySelector('[data-part=outcome]').checkVisibility()");
@@ -342,7 +342,7 @@ fn a_text_that_stands_in_for_a_newer_one_is_called_old() {
     console.server.script.catch_up("r1", Reply::body(500, ""));
     console.browser.aged(Duration::from_secs(40));
     console.browser.click("[data-part=refresh]");
-    console.browser.wait_for("Most likely it stands in for a newer one that the server could not get.");
+    console.browser.wait_for("The server could not get a newer one.");
     assert_eq!(console.browser.text(".card .text"), "Ann opened the call.");
 }
 
@@ -504,7 +504,7 @@ fn nobody_but_the_server_is_asked_and_the_browser_has_nothing_to_object() {
     browser.wait_for("One. Two.");
     console.requests();
     browser.click(".brand");
-    browser.wait_for("No meeting has ended yet");
+    browser.wait_for("No past meetings");
     browser.click("#sign-out");
     browser.wait_shown("#email");
     assert_eq!(browser.log(), Vec::<Value>::new());
@@ -550,7 +550,7 @@ fn everything_can_be_done_by_keyboard() {
     browser.wait("document.activeElement.tagName === 'H1' && document.title.startsWith('r1 ')");
     tab("Refresh");
     browser.press(&key(Key::Enter));
-    browser.wait_for("Nothing new.");
+    browser.wait_for("No changes.");
     assert_eq!(focus(), json!("Refresh"), "the focus stays");
     browser.run("document.getElementById('requests-button').focus()");
     browser.press(" ");
@@ -569,7 +569,7 @@ fn every_request_is_shown_as_the_curl_line_that_asks_the_same() {
     let browser = &console.browser;
     browser.wait_for("One.");
     browser.click("[data-part=refresh]");
-    browser.wait_for("Nothing new.");
+    browser.wait_for("No changes.");
     let requests = console.requests();
     let page = requests.iter().map(|[.., line]| line.as_str()).collect::<Vec<_>>().join("\n");
     assert!(!page.contains("eyJ") && !page.contains(PASSWORD), "no secret is shown: {page}");

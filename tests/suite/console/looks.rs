@@ -190,7 +190,7 @@ fn the_door_is_accessible_in_light_and_dark_and_fits_any_width() {
     place.open("/");
     place.look_when_it_says("Sign in", "door");
     place.sign_in_with("a wrong one");
-    place.look_when_it_says("is not right", "wrong-password");
+    place.look_when_it_says("Wrong e-mail or password", "wrong-password");
     place.cut_off(&["*/auth/login"]);
     place.sign_in_with(PASSWORD);
     place.look_when_it_says("can’t be reached", "away");
@@ -198,11 +198,11 @@ fn the_door_is_accessible_in_light_and_dark_and_fits_any_width() {
     place.walk.browser.run(
         "const button = document.querySelector('[data-part=signInButton]');
          document.querySelector('#password').value = 'a wrong one';
-         const again = () => document.body.innerText.includes('Too many tries') || button.ariaDisabled === 'true' || button.click();
+         const again = () => document.body.innerText.includes('Too many attempts') || button.ariaDisabled === 'true' || button.click();
          new MutationObserver(again).observe(button, {attributes: true});
          button.click();",
     );
-    place.look_when_it_says("Too many tries", "throttled");
+    place.look_when_it_says("Too many attempts", "throttled");
 
     place.open(&format!("/?room={ROOM}"));
     place.look_when_it_says("You are invited", "invitation");
@@ -211,7 +211,7 @@ fn the_door_is_accessible_in_light_and_dark_and_fits_any_width() {
     place.walk.browser.wait_for("Dana measured");
     place.walk.browser.type_into("[data-part=open] input", "another");
     place.walk.browser.click("[data-part=open] button");
-    place.look_when_it_says("You are a guest of", "refused");
+    place.look_when_it_says("You are a guest in", "refused");
     place.end();
 }
 
@@ -244,7 +244,7 @@ fn a_room_is_accessible_in_light_and_dark_and_fits_any_width() {
     place.walk.browser.wait_for("Dana measured");
     place.says(ROOM, &format!("{SAID}{MORE}"));
     place.walk.browser.click("[data-part=refresh]");
-    place.walk.browser.wait_for("There is more.");
+    place.walk.browser.wait_for("New text added.");
     place.look_when_it_says("Transcription on", "room");
     place.walk.browser.click("#requests-button");
     place.walk.browser.wait_shown("#requests-list li");
@@ -254,10 +254,10 @@ fn a_room_is_accessible_in_light_and_dark_and_fits_any_width() {
     place.server.script.catch_up(ROOM, Reply::body(500, ""));
     place.walk.browser.aged(Duration::from_secs(40));
     place.walk.browser.click("[data-part=refresh]");
-    place.look_when_it_says("it stands in", "stand-in");
+    place.look_when_it_says("could not get a newer one", "stand-in");
     place.cut_off(&["*/callCatchUp/*"]);
     place.walk.browser.click("[data-part=refresh]");
-    place.look_when_it_says("Below is what was there", "lost");
+    place.look_when_it_says("Showing the version from", "lost");
     place.cut_off(&[]);
     place.end();
 }
@@ -270,7 +270,7 @@ fn a_room_without_a_catch_up_is_accessible_in_light_and_dark_and_fits_any_width(
     place.says("quiet", "");
     place.open("/?room=quiet");
     place.sign_in_with(PASSWORD);
-    place.look_when_it_says("Nobody is writing this down", "nothing");
+    place.look_when_it_says("Transcription is off", "nothing");
     for endpoint in ["call-catchup", "sessions-status"] {
         place.server.script.set(endpoint, ROOM, Reply::not_found());
     }
@@ -280,6 +280,6 @@ fn a_room_without_a_catch_up_is_accessible_in_light_and_dark_and_fits_any_width(
     place.look_when_it_says("Dana measured", "ended-summary");
     place.server.script.catch_up("broken", Reply::body(500, ""));
     place.open("/?room=broken");
-    place.look_when_it_says("could not be read", "failure");
+    place.look_when_it_says("could not be loaded", "failure");
     place.end();
 }

@@ -58,7 +58,7 @@ fn however_many_windows_are_kept_up_to_date_the_last_one_works_like_the_first() 
         }
         assert_eq!(browser.run("return document.hidden"), json!(false));
         browser.click("[data-part=keep]");
-        browser.wait_for("Nothing new.");
+        browser.wait_for("No changes.");
     }
     let held = browser.run_async(
         "const done = arguments[0];
