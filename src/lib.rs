@@ -4,28 +4,28 @@
 //!
 //! ```text
 //! request
-//!   → app/listener                actix's HTTP/1.1 over TCP streams with deadlines (app/connection)
-//!   → middleware/request_log      request id, trace, client address; one log line and the metrics at the end
-//!   → middleware/security_headers  headers for browsers, on every response
-//!   → middleware/keep_alive       closes the connection where it must not be used again; large bodies in slices
-//!   → middleware/cors             if origins are configured
-//!   → middleware/host             400 without exactly one valid Host
-//!   → middleware/load_shed        503 above MAX_IN_FLIGHT, before any work
-//!   → middleware/error_envelope   panics, time-outs and framework errors become the envelope
-//!   → routes (TABLE)              path and method → row; else 404
-//!   → middleware/authenticate     token → Principal, or 401
-//!   → routes/<endpoint>           parses the input (extract), calls one service, returns its result
-//!   → catch_up | summaries | accounts     decisions; no HTTP, no SQL
-//!   → cache                       single-flight, fresh or stale, bounded; through Redis for all replicas
+//!   → app/listener                 HTTP/1.1 by actix, over streams with deadlines (app/connection)
+//!   → middleware/request_log       request id, trace, client address; one log line and the metrics
+//!   → middleware/security_headers  security headers of every response
+//!   → middleware/keep_alive        ends connections that must not be reused; splits large bodies
+//!   → middleware/cors              if origins are configured
+//!   → middleware/host              400 without exactly one valid Host
+//!   → middleware/load_shed         503 above APP_SERVER__MAX_IN_FLIGHT
+//!   → middleware/error_envelope    panics, time-outs and framework errors become the envelope
+//!   → routes (TABLE)               path and method → row; else 404
+//!   → middleware/authenticate      token → Principal, or 401
+//!   → routes/<endpoint>            parses the input (extract), calls one service
+//!   → catch_up | summaries | accounts         decisions; no HTTP, no SQL
+//!   → cache                        single-flight, fresh or stale, bounded; shared through Redis
 //!   → admin_control | db | summaries/store    external systems
-//!   ← response                    the envelope, errors, ETag and 304, event streams
+//!   ← response                     envelope, errors, ETag and 304, event streams
 //! response
 //! ```
 //!
 //! # Modules
 //!
-//! Each module names only modules below it. `tests/suite/architecture.rs` has the order and the other rules; it reads `src/` and
-//! reports each line that breaks one.
+//! Each module uses only modules below it. `tests/suite/architecture.rs` enforces the order, and docs/ARCHITECTURE.md
+//! describes the modules.
 
 pub mod cli;
 pub mod config;
