@@ -8,7 +8,6 @@ use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
 use crate::cache::{CacheConfig, redis};
 use crate::config::{CertificatePaths, Config, Error};
-use crate::middleware::cors::Origins;
 use crate::secret::Secret;
 use crate::{db, files, summaries};
 
@@ -121,8 +120,4 @@ pub(super) fn catch_up_cache(config: &Config) -> CacheConfig {
         stale_if_error: catch_up.stale_if_error,
         max_bytes: catch_up.max_bytes.get() as u64,
     }
-}
-
-pub(super) fn origins(config: &Config) -> Origins {
-    Origins(config.server.cors_origins.iter().map(|origin| origin.0.clone()).collect())
 }

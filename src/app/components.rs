@@ -1,11 +1,11 @@
-//! The composition root: what is made once and components by all workers, and what each worker makes for itself.
+//! The composition root: opens and connects all components.
 //!
-//! The only place where a domain module meets the adapter that serves it.
+//! Most are shared by all workers; a client of Admin Control belongs to one worker.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::web::{Data, ServiceConfig};
 use tokio_util::sync::CancellationToken;
 
 pub use super::component_config::{
@@ -13,12 +13,11 @@ pub use super::component_config::{
 };
 pub(crate) use super::component_config::{sessions as session_config, tokens as token_config};
 use super::{component_config, metrics};
-use crate::accounts::{self, Accounts};
-use crate::admin_control::{self, AdminControl, Endpoint};
-use crate::auth::principal::AllowedRoles;
+use crate::accounts::{AccountMetrics, Accounts};
+use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits};
 use crate::auth::revoked_sessions::{RevocationPoller, RevokedSessions};
 use crate::auth::token::Tokens;
-use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
+use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, Responses};
 use crate::catch_up::CatchUp;
 use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
@@ -31,18 +30,17 @@ use crate::extract::json_body::BodyBudget;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
 use crate::response::event_stream;
-use crate::room::NameComparison;
 use crate::secret::Secret;
-use crate::summaries::{self, Store, Summaries};
+use crate::summaries::{Store, Summaries};
 use crate::telemetry::health::Health;
 use crate::telemetry::logging::DroppedLines;
-use crate::telemetry::metrics::{Gauge, HttpMetrics, Metrics, Registry};
+use crate::telemetry::metrics::{Gauge, Metrics, Registry};
 
-/// The configuration of the cache of summary texts, which never change.
+/// The cache of summary texts, which never change.
 const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
 const TEXT_BYTES: u64 = 32 << 20;
 
-/// What could not be opened.
+/// Why the components could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration is not valid.
@@ -54,44 +52,51 @@ pub enum Error {
     /// The summary store.
     #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
     Summaries(String),
-    /// The components cache. Its URL is not shown: it may hold a password.
+    /// The shared cache. Its URL is not shown: it may hold a password.
     #[error("can't use APP_CACHE__REDIS_URL: {0}")]
     SharedCache(#[from] cache::redis::BadUrl),
 }
 
-/// Made once.
-#[derive(Clone)]
+/// Adds data to an application.
+type Register = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+
+/// The `web::Data` that the handlers of a listener take.
+#[derive(Clone, Default)]
+pub(super) struct AppData(Vec<Register>);
+
+impl AppData {
+    /// Adds a component that all workers share.
+    fn add<T: Send + Sync + 'static>(&mut self, data: impl Into<Data<T>>) {
+        let data = data.into();
+        self.0.push(Arc::new(move |config| {
+            config.app_data(data.clone());
+        }));
+    }
+
+    /// Adds the data to an application; called on each worker's own thread.
+    pub(super) fn register(&self, config: &mut ServiceConfig) {
+        self.0.iter().for_each(|register| register(config));
+    }
+}
+
+/// All components, connected.
 pub(super) struct Components {
-    tokens: web::Data<Tokens>,
-    accounts: web::Data<Accounts>,
-    caches: Caches,
-    texts: ResponseCache<summaries::Error>,
-    summaries: Store,
-    revoked_sessions: web::Data<RevokedSessions>,
-    live: LiveCatchUps,
-    stream_limit: web::Data<StreamLimit>,
-    trusted_proxies: web::Data<TrustedProxies>,
-    // Goes on as long as any worker does.
-    _poller: Arc<RevocationPoller>,
-    request_timeout: web::Data<RequestTimeout>,
-    roles: web::Data<AllowedRoles>,
-    room_names: NameComparison,
-    catch_up_reason: bool,
-    draining: web::Data<CancellationToken>,
-    in_flight: web::Data<InFlightLimit>,
-    bodies: web::Data<BodyBudget>,
-    open_connections: Gauge,
-    origins: web::Data<Origins>,
-    admin_control_config: admin_control::Config,
-    admin_control_limits: web::Data<admin_control::EndpointLimits>,
-    calls: Arc<metrics::AdminControlMetrics>,
-    health: web::Data<Health>,
-    http: web::Data<HttpMetrics>,
-    metrics: Metrics,
+    /// Data for the main listener.
+    pub data: AppData,
+    /// Data for the management listener.
+    pub management_data: AppData,
+    /// Cancelled when the server begins to drain.
+    pub draining: CancellationToken,
+    /// Counts the open client connections.
+    pub open_connections: Gauge,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// Reads revocations until it is dropped.
+    pub revocation_poller: RevocationPoller,
 }
 
 impl Components {
-    /// Opens what the workers share and puts it together. `max_connections` is shown in the metrics.
+    /// Opens the database and the stores, and connects all components.
     ///
     /// # Errors
     ///
@@ -99,73 +104,82 @@ impl Components {
     pub(super) async fn open(
         config: &Config,
         clock: &Clock,
-        dropped: DroppedLines,
+        dropped_lines: DroppedLines,
         max_connections: usize,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let (admin_control, summaries) = (component_config::admin_control(config)?, component_config::summaries(config)?);
-        let summaries = Store::open(&summaries).map_err(Error::Summaries)?;
+        let client_config = component_config::admin_control(config)?;
+        let store = Store::open(&component_config::summaries(config)?).map_err(Error::Summaries)?;
         let database = Database::open(config.database.url.expose()).await?;
-        let (revoked, ttl, mut registry) = (RevokedSessions::default(), config.auth.token_ttl, Registry::new(clock.now()));
-        let poller = RevocationPoller::start(revoked.clone(), database.clone(), ttl, clock.clone()).await?;
+        let (revoked, mut registry) = (RevokedSessions::default(), Registry::new(clock.now()));
+        let (token_ttl, draining) = (config.auth.token_ttl, CancellationToken::new());
+        let revocation_poller = RevocationPoller::start(revoked.clone(), database.clone(), token_ttl, clock.clone()).await?;
         let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
-        let draining = CancellationToken::new();
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
-        let limits = admin_control::EndpointLimits::new(&admin_control);
-        let catch_up = component_config::catch_up_cache(config);
-        let caches = Caches::new(catch_up, redis, &mut registry);
-        let texts = cache::registered_cache(&mut registry, "summary-texts", text_config(catch_up), None);
-        let (http, calls) = (metrics::http(&registry), metrics::AdminControlMetrics::new(&registry, &limits));
-        metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped);
+        let limits = EndpointLimits::new(&client_config);
+        metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped_lines);
+        let accounts =
+            Accounts::new(database, Arc::clone(&tokens), revoked.clone(), component_config::sessions(config), clock.clone());
+
+        let mut management_data = AppData::default();
+        management_data.add(Arc::clone(&health));
+        management_data.add(Data::new(limits.clone()));
+        management_data.add(Data::new(draining.clone()));
+        let mut data = AppData::default();
+        data.add(health);
+        data.add(tokens);
+        data.add(Data::new(accounts.with_metrics(AccountMetrics::new(&registry))));
+        data.add(Data::new(revoked));
+        data.add(Data::new(draining.clone()));
+        data.add(Data::new(metrics::http(&registry)));
+        add_limits(&mut data, config);
+        data.0.push(per_worker(config, (client_config, limits), store, redis, &mut registry));
         let open_connections = metrics::register_connections(&registry, max_connections);
-        let (sessions, counters) = (component_config::sessions(config), accounts::AccountMetrics::new(&registry));
-        let accounts = Accounts::new(database, Arc::clone(&tokens), revoked.clone(), sessions, clock.clone());
-        Ok(Self {
-            caches,
-            texts,
-            calls,
-            health: health.into(),
-            http: web::Data::new(http),
-            metrics: registry.finish(),
-            summaries,
-            _poller: Arc::new(poller),
-            revoked_sessions: web::Data::new(revoked),
-            live: LiveCatchUps::new(config.live.poll_interval, event_stream::to_event),
-            stream_limit: web::Data::new(StreamLimit::new(config.live.max_per_caller.get() as usize)),
-            trusted_proxies: web::Data::new(TrustedProxies(config.server.trusted_proxies.to_vec())),
-            tokens: tokens.into(),
-            accounts: web::Data::new(accounts.with_metrics(counters)),
-            request_timeout: web::Data::new(RequestTimeout(config.server.request_timeout)),
-            roles: web::Data::new(component_config::roles(config)),
-            room_names: config.rooms.names,
-            draining: web::Data::new(draining),
-            in_flight: web::Data::new(InFlightLimit::new(config.server.max_in_flight.get() as usize)),
-            bodies: web::Data::new(BodyBudget::default()),
-            open_connections,
-            origins: web::Data::new(component_config::origins(config)),
-            catch_up_reason: config.catch_up.explain_absence,
-            admin_control_config: admin_control,
-            admin_control_limits: web::Data::new(limits),
-        })
+        let metrics = registry.finish();
+        management_data.add(Data::new(metrics.clone()));
+        Ok(Self { data, management_data, draining, open_connections, metrics, revocation_poller })
     }
+}
 
-    /// The token that is cancelled when the server begins to drain.
-    #[must_use]
-    pub(super) fn draining(&self) -> CancellationToken {
-        self.draining.get_ref().clone()
-    }
+/// Adds what the configuration limits and allows.
+fn add_limits(data: &mut AppData, config: &Config) {
+    let server = &config.server;
+    data.add(Data::new(StreamLimit::new(config.live.max_per_caller.get() as usize)));
+    data.add(Data::new(TrustedProxies(server.trusted_proxies.to_vec())));
+    data.add(Data::new(RequestTimeout(server.request_timeout)));
+    data.add(Data::new(component_config::roles(config)));
+    data.add(Data::new(config.rooms.names));
+    data.add(Data::new(InFlightLimit::new(server.max_in_flight.get() as usize)));
+    data.add(Data::new(BodyBudget::default()));
+    data.add(Data::new(Origins(server.cors_origins.iter().map(|origin| origin.0.clone()).collect())));
+}
 
-    /// The gauge of open client connections.
-    pub(super) fn open_connections(&self) -> Gauge {
-        self.open_connections.clone()
-    }
-
-    /// What is counted and measured.
-    #[must_use]
-    pub(super) fn metrics(&self) -> Metrics {
-        self.metrics.clone()
-    }
+/// Returns what creates a worker's own components: its client of Admin Control, and the services that read through it.
+fn per_worker(
+    config: &Config,
+    (client_config, limits): (admin_control::Config, EndpointLimits),
+    store: Store,
+    redis: Option<Arc<RedisCache>>,
+    registry: &mut Registry,
+) -> Register {
+    let call_metrics = metrics::AdminControlMetrics::new(registry, &limits);
+    let cache_config = component_config::catch_up_cache(config);
+    let caches = Caches::new(cache_config, redis, registry);
+    let texts = cache::registered_cache(registry, "summary-texts", text_config(cache_config), None);
+    let live = LiveCatchUps::new(config.live.poll_interval, event_stream::to_event);
+    let (names, explain_absence) = (config.rooms.names, config.catch_up.explain_absence);
+    Arc::new(move |config| {
+        let admin_control = AdminControl::new(client_config.clone(), limits.clone()).with_metrics(call_metrics.clone());
+        let responses = Responses::new(admin_control.clone(), caches.clone());
+        let catch_up = CatchUp::new(responses.clone(), names, live.clone(), explain_absence);
+        let summaries = Summaries::new(responses.clone(), store.clone(), texts.clone(), client_config.timeout);
+        config
+            .app_data(Data::new(catch_up))
+            .app_data(Data::new(summaries))
+            .app_data(Data::new(responses))
+            .app_data(Data::new(admin_control));
+    })
 }
 
 async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
@@ -192,46 +206,4 @@ pub fn redis_config(url: &SecretUrl, config: &Config) -> RedisConfig {
         poll_interval: config.live.poll_interval,
         call_timeout: config.admin_control.timeout,
     }
-}
-
-/// Registers what a worker's handlers take; called on each worker's own thread.
-pub(super) fn register(components: &Components, config: &mut web::ServiceConfig) {
-    let admin_control =
-        AdminControl::new(components.admin_control_config.clone(), components.admin_control_limits.get_ref().clone())
-            .with_metrics(components.calls.clone());
-    let responses = Responses::new(admin_control.clone(), components.caches.clone());
-    let (live, explain) = (components.live.clone(), components.catch_up_reason);
-    let catch_up = CatchUp::new(responses.clone(), components.room_names, live, explain);
-    config
-        .app_data(components.tokens.clone())
-        .app_data(components.accounts.clone())
-        .app_data(components.revoked_sessions.clone())
-        .app_data(components.stream_limit.clone())
-        .app_data(components.trusted_proxies.clone())
-        .app_data(components.request_timeout.clone())
-        .app_data(components.roles.clone())
-        .app_data(web::Data::new(components.room_names))
-        .app_data(components.draining.clone())
-        .app_data(components.in_flight.clone())
-        .app_data(components.bodies.clone())
-        .app_data(components.origins.clone())
-        .app_data(components.health.clone())
-        .app_data(components.http.clone())
-        .app_data(web::Data::new(catch_up))
-        .app_data(web::Data::new(Summaries::new(
-            responses.clone(),
-            components.summaries.clone(),
-            components.texts.clone(),
-            components.admin_control_config.timeout,
-        )))
-        .app_data(web::Data::new(responses))
-        .app_data(web::Data::new(admin_control));
-}
-
-/// Registers what the handlers of the management listener take.
-pub(super) fn register_for_management(components: &Components, config: &mut web::ServiceConfig) {
-    config
-        .app_data(components.health.clone())
-        .app_data(components.admin_control_limits.clone())
-        .app_data(components.draining.clone());
 }

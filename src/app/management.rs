@@ -1,15 +1,16 @@
-//! The management listener: metrics and health for those who run the server, on an address of their own with a worker of its
-//! own. It goes on answering while the server drains and when the workers are busy.
+//! The management listener: metrics and health, on an address and a worker of its own.
+//!
+//! It responds while the server drains and when the other workers are busy.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, web};
 
-use crate::app::components::{self, Components};
+use crate::app::components::Components;
 use crate::app::listener::{self, ListenerConfig};
 use crate::middleware::error_envelope::error_envelope;
 use crate::middleware::host::host;
@@ -21,21 +22,21 @@ use crate::response::connection_state::ConnectionTimeouts;
 use crate::routes;
 use crate::telemetry::metrics::{Gauge, Metrics};
 
-/// Monitoring opens a few.
+/// Monitoring needs few connections.
 const MAX_CONNECTIONS: usize = 128;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How often measurements are moved into their buckets.
+/// Interval at which samples are moved into histogram buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A listener that is there, and answers from now on.
+/// A management listener that does not serve yet.
 pub(super) struct Management {
     address: SocketAddr,
     running: Server,
     metrics: Metrics,
 }
 
-/// Answers until it is dropped.
-pub(super) struct Answering {
+/// Stops the management listener when it is dropped.
+pub(super) struct ManagementGuard {
     handle: ServerHandle,
     upkeep: actix_rt::task::JoinHandle<()>,
 }
@@ -47,8 +48,7 @@ impl Management {
     ///
     /// If the address is taken, or not this machine's.
     pub(super) fn bind(address: SocketAddr, loopback_only: bool, components: &Components) -> io::Result<Self> {
-        let (metrics, components) = (components.metrics(), components.clone());
-        let shown = web::Data::new(metrics.clone());
+        let data = components.management_data.clone();
         let config = ListenerConfig {
             workers: 1,
             max_connections: MAX_CONNECTIONS,
@@ -60,8 +60,7 @@ impl Management {
         let address = listener.local_addr()?;
         let running = listener::serve(listener, &config, move || {
             App::new()
-                .app_data(shown.clone())
-                .configure(|config| components::register_for_management(&components, config))
+                .configure(|config| data.register(config))
                 .configure(routes::mount_management)
                 .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
                 // The last one is outermost.
@@ -71,18 +70,18 @@ impl Management {
                 .wrap(from_fn(security_headers))
                 .wrap(from_fn(request_log))
         })?;
-        Ok(Self { address, running, metrics })
+        Ok(Self { address, running, metrics: components.metrics.clone() })
     }
 
-    /// Where it listens, with the port that port 0 became.
+    /// Returns its address, with the actual port.
     #[must_use]
     pub(super) fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers from now on.
+    /// Serves until the guard is dropped.
     #[must_use]
-    pub(super) fn answer(self) -> Answering {
+    pub(super) fn serve(self) -> ManagementGuard {
         let handle = self.running.handle();
         actix_rt::spawn(async move {
             if let Err(error) = self.running.await {
@@ -97,14 +96,13 @@ impl Management {
                 metrics.run_upkeep();
             }
         });
-        Answering { handle, upkeep }
+        ManagementGuard { handle, upkeep }
     }
 }
 
-impl Drop for Answering {
+impl Drop for ManagementGuard {
     fn drop(&mut self) {
         self.upkeep.abort();
-        // Told, and not waited for: nobody is owed an answer here.
         drop(self.handle.stop(false));
     }
 }

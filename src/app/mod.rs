@@ -1,4 +1,4 @@
-//! The running application: what it is made of, its two listeners, its start and its shutdown. Only `cli` names this module.
+//! The application: its components, its two listeners, its start and its shutdown.
 
 mod component_config;
 mod components;
@@ -13,7 +13,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use actix_web::App as ActixApp;
-use actix_web::dev::{Server as ActixServer, ServerHandle};
+use actix_web::dev::Server as ActixServer;
 use actix_web::middleware::{Condition, from_fn};
 use rlimit::Resource;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -26,6 +26,7 @@ use management::Management;
 pub use components::{admin_control_config, redis_config, summaries_config, validate, warnings};
 pub(crate) use components::{session_config, token_config};
 
+use crate::auth::revoked_sessions::RevocationPoller;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
 use crate::middleware::cors::cors;
@@ -46,25 +47,27 @@ pub enum Error {
     /// The address is taken, or not this machine's.
     #[error("can't listen on {0} (APP_SERVER__LISTEN): {1}")]
     Listen(SocketAddr, #[source] io::Error),
-    /// The same of the management listener.
+    /// The address of the management listener is taken, or not this machine's.
     #[error("can't listen on {0} (APP_MANAGEMENT__LISTEN): {1}")]
     Management(SocketAddr, #[source] io::Error),
-    /// Something behind the server can't be used.
+    /// A component can't be used.
     #[error(transparent)]
-    Services(#[from] components::Error),
+    Components(#[from] components::Error),
 }
 
-/// How a server is told to stop.
+/// How to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// First serve on for a while, no longer ready, so that whoever sends requests here can stop doing so.
+    /// Drain first: serve requests, but report as not ready, so that load balancers stop sending them.
     Graceful,
-    /// Let nobody new in; what is in flight is finished.
+    /// Accept no more connections, and finish the requests in flight.
     Immediate,
 }
 
 /// A server that listens.
 pub struct App {
+    /// Runs until the server has stopped.
+    _revocation_poller: RevocationPoller,
     address: SocketAddr,
     running: ActixServer,
     draining: CancellationToken,
@@ -73,25 +76,24 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the database, brings its schema up to date, and listens. `dropped` counts the log's lines that were dropped.
+    /// Opens the database, brings its schema up to date, and listens. Runs on the current runtime.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn bind(config: &Config, clock: &Clock, dropped: DroppedLines) -> Result<Self, Error> {
+    pub async fn bind(config: &Config, clock: &Clock, dropped_lines: DroppedLines) -> Result<Self, Error> {
         let max_connections = connection_limit(config.server.max_connections.get() as usize);
-        let components = Components::open(config, clock, dropped, max_connections).await?;
+        let components = Components::open(config, clock, dropped_lines, max_connections).await?;
         let listener_config = listener_config(&config.server, max_connections, &components);
         let (loopback_only, any_origin) = (config.loopback_only, !config.server.cors_origins.is_empty());
         let management = Management::bind(config.management.listen, loopback_only, &components);
         let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
-        let (draining, drain_for) = (components.draining(), config.server.drain_for);
         let failed = |error| Error::Listen(config.server.listen, error);
         let listener = listener::listen(config.server.listen, &listener_config.timeouts).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (address, data) = (listener.local_addr().map_err(failed)?, components.data);
         let running = listener::serve(listener, &listener_config, move || {
             ActixApp::new()
-                .configure(|config| components::register(&components, config))
+                .configure(|config| data.register(config))
                 .configure(routes::mount)
                 .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
                 // The last one is outermost.
@@ -103,73 +105,68 @@ impl App {
                 .wrap(from_fn(security_headers))
                 .wrap(from_fn(request_log))
         });
-        Ok(Self { address, running: running.map_err(failed)?, draining, drain_for, management })
+        Ok(Self {
+            _revocation_poller: components.revocation_poller,
+            address,
+            running: running.map_err(failed)?,
+            draining: components.draining,
+            drain_for: config.server.drain_for,
+            management,
+        })
     }
 
-    /// Where it listens, with the port that port 0 became.
+    /// Returns the address of the main listener, with the actual port.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where those who run it ask.
+    /// Returns the address of the management listener.
     #[must_use]
     pub fn management_addr(&self) -> SocketAddr {
         self.management.addr()
     }
 
-    /// Serves until it is told to stop, then lets requests in flight finish; told once more, it ends at once.
+    /// Serves until a shutdown, then finishes the requests in flight. A second shutdown aborts them.
     ///
     /// # Errors
     ///
-    /// What ended the server before it was told to.
-    pub async fn run(self, mut told: UnboundedReceiver<Shutdown>) -> io::Result<()> {
+    /// If the server ends by itself.
+    pub async fn run(self, mut shutdowns: UnboundedReceiver<Shutdown>) -> io::Result<()> {
         let (management, version) = (self.management.addr(), env!("CARGO_PKG_VERSION"));
         log::info!(event = "start", address:% = self.address, management:% = management, version; "listening");
-        // To the very end: who watches must see what goes on.
-        let _answering = self.management.answer();
+        // Serves metrics to the end of the shutdown.
+        let _management = self.management.serve();
         let handle = self.running.handle();
         let mut running = actix_rt::spawn(self.running);
-        let stop = tokio::select! {
+        let shutdown = tokio::select! {
             ended = &mut running => return ended?,
-            stop = told.recv() => stop.unwrap_or(Shutdown::Immediate),
+            shutdown = shutdowns.recv() => shutdown.unwrap_or(Shutdown::Immediate),
         };
-        log::info!(event = "stop"; "told to stop");
+        log::info!(event = "stop"; "shutdown signal received");
         self.draining.cancel();
-        if stop == Shutdown::Graceful {
-            log::info!(serving_on_for:? = self.drain_for; "no longer ready");
-            tokio::select! {
-                ended = &mut running => return ended?,
-                () = tokio::time::sleep(self.drain_for) => {}
-                () = again(&mut told) => {
-                    give_up(&handle);
-                    return Ok(());
+        let finish = async {
+            if shutdown == Shutdown::Graceful {
+                log::info!(drain_for:? = self.drain_for; "draining");
+                tokio::select! {
+                    ended = &mut running => return ended?,
+                    () = tokio::time::sleep(self.drain_for) => {}
                 }
             }
-        }
-        log::info!("stopping");
+            log::info!("stopping");
+            handle.stop(true).await;
+            running.await?
+        };
         tokio::select! {
-            () = handle.stop(true) => running.await?,
-            () = again(&mut told) => {
-                give_up(&handle);
+            outcome = finish => outcome,
+            Some(_) = shutdowns.recv() => {
+                log::warn!("second shutdown signal received: aborting requests in flight");
+                // Not waited for: the process is about to end.
+                drop(handle.stop(false));
                 Ok(())
             }
         }
     }
-}
-
-/// Done when told again, and never if nobody can tell any more.
-async fn again(told: &mut UnboundedReceiver<Shutdown>) {
-    if told.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Ends without another word to anybody. What was being worked on is lost.
-fn give_up(handle: &ServerHandle) {
-    log::warn!("told again to stop: ending at once");
-    // Not waited for: the process is about to end.
-    drop(handle.stop(false));
 }
 
 fn listener_config(config: &ServerConfig, max_connections: usize, components: &Components) -> ListenerConfig {
@@ -179,16 +176,16 @@ fn listener_config(config: &ServerConfig, max_connections: usize, components: &C
         max_connections,
         timeouts: ConnectionTimeouts::new(config.keep_alive),
         shutdown_timeout: config.shutdown_timeout,
-        open_connections: components.open_connections(),
+        open_connections: components.open_connections.clone(),
     }
 }
 
-/// Limits the connections to three of four of the files that the process may have open.
-fn connection_limit(asked: usize) -> usize {
-    let Ok((files, _)) = Resource::NOFILE.get() else { return asked };
+/// Limits the connections to three quarters of the files that the process may open.
+fn connection_limit(configured: usize) -> usize {
+    let Ok((files, _)) = Resource::NOFILE.get() else { return configured };
     let limit = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX).max(1);
-    if limit < asked {
-        log::warn!(asked, connections = limit; "the limit on open files leaves room for fewer connections (ulimit -n)");
+    if limit < configured {
+        log::warn!(configured, connections = limit; "the limit on open files allows fewer connections (ulimit -n)");
     }
-    asked.min(limit)
+    configured.min(limit)
 }

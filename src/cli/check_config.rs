@@ -1,4 +1,4 @@
-//! `check-config`: what the server would run by, and whether what stands behind it can be reached. Changes nothing.
+//! `check-config`: validates and prints the configuration, and checks the external systems. Changes nothing.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,27 +17,26 @@ use crate::telemetry::escape;
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let config = Config::load(&super::environment::read()?, config)?;
     app::validate(&config)?;
-    // With nobody left to read, the exit code still says what was found.
-    super::tell(&effective(&config))?;
+    super::print(&redacted(&config))?;
     let checks = super::block_on(async { Ok(check(&config).await) })?;
     for what in app::warnings(&config) {
-        super::tell(&format!("# warning: {what}\n"))?;
+        super::print(&format!("# warning: {what}\n"))?;
     }
     let mut unreachable = Vec::new();
-    for Check { what, setting, outcome } in checks {
+    for (system, setting, outcome) in checks {
         match outcome {
-            Ok(state) => super::tell(&format!("# {what}: ok, {state}\n"))?,
-            Err(why) => {
-                super::tell(&format!("# {what}: FAILED, {}\n", escape::field(&why)))?;
-                unreachable.push(format!("{what} ({setting})"));
+            Ok(state) => super::print(&format!("# {system}: ok, {state}\n"))?,
+            Err(reason) => {
+                super::print(&format!("# {system}: FAILED, {}\n", escape::field(&reason)))?;
+                unreachable.push(format!("{system} ({setting})"));
             }
         }
     }
     if unreachable.is_empty() { Ok(()) } else { Err(Error::Unreachable(unreachable.join(", "))) }
 }
 
-/// Every setting, a line each, as an `.env` has it.
-fn effective(config: &Config) -> String {
+/// Returns the settings in the format of `.env`, one a line.
+fn redacted(config: &Config) -> String {
     let mut text = String::new();
     for (name, value, is_changed) in config.redacted() {
         let value = value.as_deref().map(escape::field);
@@ -58,18 +57,13 @@ fn effective(config: &Config) -> String {
     text
 }
 
-/// What became of one of them.
-struct Check {
-    what: &'static str,
-    /// Its setting, for those who have to change it.
-    setting: &'static str,
-    outcome: Result<String, String>,
-}
+/// An external system, the setting for it, and its state or failure.
+type Check = (&'static str, &'static str, Result<String, String>);
 
 async fn check(config: &Config) -> Vec<Check> {
     let database = db::preflight(config.database.url.expose()).await.map_err(|error| error.to_string());
     let admin_control = match app::admin_control_config(config) {
-        Ok(rules) => admin_control(&rules).await,
+        Ok(config) => admin_control(&config).await,
         Err(error) => Err(error.to_string()),
     };
     let summaries = match app::summaries_config(config) {
@@ -77,26 +71,26 @@ async fn check(config: &Config) -> Vec<Check> {
         Err(error) => Err(error.to_string()),
     };
     let mut checks = vec![
-        Check { what: "address", setting: "APP_SERVER__LISTEN", outcome: address(config.server.listen) },
-        Check { what: "management address", setting: "APP_MANAGEMENT__LISTEN", outcome: address(config.management.listen) },
-        Check { what: "database", setting: "APP_DATABASE__URL", outcome: database.map(str::to_owned) },
-        Check { what: "Admin Control", setting: "APP_ADMIN_CONTROL__BASE_URL", outcome: admin_control },
-        Check { what: "summary store", setting: "APP_SUMMARIES__URL", outcome: summaries.map(str::to_owned) },
+        ("address", "APP_SERVER__LISTEN", address(config.server.listen)),
+        ("management address", "APP_MANAGEMENT__LISTEN", address(config.management.listen)),
+        ("database", "APP_DATABASE__URL", database.map(str::to_owned)),
+        ("Admin Control", "APP_ADMIN_CONTROL__BASE_URL", admin_control),
+        ("summary store", "APP_SUMMARIES__URL", summaries.map(str::to_owned)),
     ];
     if let Some(url) = &config.cache.redis_url {
         let outcome = redis::check(&app::redis_config(url, config)).await.map(|()| "it can be used".to_owned());
-        checks.push(Check { what: "shared cache", setting: "APP_CACHE__REDIS_URL", outcome });
+        checks.push(("shared cache", "APP_CACHE__REDIS_URL", outcome));
     }
     checks
 }
 
-/// Whether it answers, and whose word it is that it is the right one.
+/// Calls Admin Control, and names the certificate authorities that it was verified with.
 async fn admin_control(config: &admin_control::Config) -> Result<String, String> {
-    // The cheapest of its endpoints, which proves the base URL and the credentials too.
+    // The cheapest endpoint verifies the base URL and the credentials too.
     let client = AdminControl::new(config.clone(), EndpointLimits::new(config));
-    let asked = client.get(Endpoint::Configuration, None).await;
+    let response = client.get(Endpoint::Configuration, None).await;
     let roots = config.root_certificates.as_ref().map_or("no list", RootCertificates::source);
-    match asked {
+    match response {
         Ok(_) if config.base_url.starts_with("https://") => Ok(format!("it answers, with a certificate of {roots}")),
         Ok(_) => Ok("it answers".to_owned()),
         Err(error @ admin_control::Error::Certificate(_)) => Err(format!("{error}; looked for in {roots}")),
@@ -104,11 +98,11 @@ async fn admin_control(config: &admin_control::Config) -> Result<String, String>
     }
 }
 
-/// Whether a server could listen there; one that does already may be this very one.
+/// Checks that the address can be bound. One in use may be this very server's.
 fn address(address: SocketAddr) -> Result<String, String> {
     match TcpListener::bind(address) {
         Ok(_) => Ok("it can be listened on".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("somebody listens there now".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("a process listens there now".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

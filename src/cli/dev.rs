@@ -1,4 +1,4 @@
-//! `dev`: everything on one machine, with nothing to set up.
+//! `dev`: the server with a sandbox and a demo account, without any settings.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,71 +20,70 @@ use crate::secret;
 
 const EMAIL: &str = "demo@example.com";
 const NAME: &str = "Demo";
-/// Known to everybody, so `dev` listens on loopback alone and keeps its accounts in a database of its own.
+/// Publicly known, so `dev` listens on loopback only and has a database of its own.
 const PASSWORD: &str = "demo of a late joiner";
 const DATABASE: &str = "sqlite://var/dev/app.db";
 const SUMMARIES: &str = "var/dev/summaries";
 const ROOM: &str = "testRoom";
-/// How many ports are tried, where no setting names one.
+/// Number of ports that are tried if no setting names one.
 const PORTS_TRIED: u16 = 20;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let environment = super::environment::read()?;
     super::block_on(async move {
         let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let mut config = Config::load(&over(environment.clone(), sandbox.base_url()), config)?;
+        let mut config = Config::load(&override_settings(environment.clone(), sandbox.base_url()), config)?;
         app::validate(&config)?;
-        let (usual, management) = (config.server.listen, config.management.listen);
-        for (setting, address) in [("APP_SERVER__LISTEN", usual), ("APP_MANAGEMENT__LISTEN", management)] {
+        let (default, management) = (config.server.listen, config.management.listen);
+        for (setting, address) in [("APP_SERVER__LISTEN", default), ("APP_MANAGEMENT__LISTEN", management)] {
             if !address.ip().is_loopback() {
                 return Err(config::Error::of(setting, "must be a loopback address with dev").into());
             }
         }
-        let is_default = usual == Config::default().server.listen;
+        let is_default = default == Config::default().server.listen;
         if is_default && !environment.contains_key("APP_SERVER__LISTEN") {
-            config.server.listen = free_address(usual, management);
+            config.server.listen = free_address(default, management);
         }
         config.loopback_only = true;
-        let dropped = super::start_log(&config, &environment);
-        super::log_warnings(&config);
+        let dropped_lines = super::start_log(&config, &environment);
         write_sample_summary()?;
         let token = demo_token(&config).await?;
         let control = sandbox.control_url();
-        let server = App::bind(&config, &Clock::system(), dropped).await?;
+        let server = App::bind(&config, &Clock::system(), dropped_lines).await?;
         actix_rt::spawn(sandbox.run());
-        // Before the greeting: who reads it may stop us at once.
-        let told = super::told_to_stop()?;
-        let note = if config.server.listen == usual {
+        // Before the greeting, after which a script may send a signal.
+        let shutdowns = super::shutdown_signals()?;
+        let note = if config.server.listen == default {
             String::new()
         } else {
-            format!("Port {} is in use, so it took the next free one.\n", usual.port())
+            format!("Port {} is in use; using the next free one.\n", default.port())
         };
-        greet((server.addr(), server.management_addr()), &note, &token, &control)?;
-        Ok(server.run(told).await?)
+        print_greeting((server.addr(), server.management_addr()), &note, &token, &control)?;
+        Ok(server.run(shutdowns).await?)
     })
 }
 
-/// The first address from `usual` on, by its port, that can be listened on; `usual` if there is none among the next ones.
-fn free_address(usual: SocketAddr, management: SocketAddr) -> SocketAddr {
-    let ports = usual.port()..usual.port().saturating_add(PORTS_TRIED);
-    let mut addresses = ports.map(|port| SocketAddr::new(usual.ip(), port)).filter(|address| *address != management);
-    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap_or(usual)
+/// Returns the first of the next addresses that can be bound, or else `default`.
+fn free_address(default: SocketAddr, management: SocketAddr) -> SocketAddr {
+    let ports = default.port()..default.port().saturating_add(PORTS_TRIED);
+    let mut addresses = ports.map(|port| SocketAddr::new(default.ip(), port)).filter(|address| *address != management);
+    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap_or(default)
 }
 
-/// What `dev` decides by itself, whatever a `.env` beside it was written for.
-fn over(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap<String, String> {
+/// Sets what `dev` decides itself, whatever `.env` says.
+fn override_settings(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap<String, String> {
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
     set("APP_ADMIN_CONTROL__BASE_URL", base_url);
     set("APP_ADMIN_CONTROL__AUTHORIZATION", String::new());
     set("APP_DATABASE__URL", DATABASE.to_owned());
     set("APP_SUMMARIES__URL", format!("file://{SUMMARIES}"));
     set("APP_AUTH__JWT_SECRET", secret::random_secret());
-    // A free one, unless somebody wants it: 9090 is where Prometheus itself listens.
+    // Port 9090 may be in use by Prometheus.
     environment.entry("APP_MANAGEMENT__LISTEN".to_owned()).or_insert("127.0.0.1:0".to_owned());
     environment
 }
 
-/// A user token of the demo account, got the way a client gets it.
+/// Creates the demo account, logs in, and returns the token.
 async fn demo_token(config: &Config) -> Result<String, Error> {
     let clock = Clock::system();
     let database = Database::open(config.database.url.expose()).await?;
@@ -97,7 +96,7 @@ async fn demo_token(config: &Config) -> Result<String, Error> {
     Ok(accounts.log_in(EMAIL, PASSWORD, &RequestContext::internal()).await?.token)
 }
 
-/// The file that the sandbox's summary record points to.
+/// Writes the file that the sandbox's summary record names.
 fn write_sample_summary() -> io::Result<()> {
     let (key, text) = crate::sandbox::SAMPLE_SUMMARY;
     let path = Path::new(SUMMARIES).join(key);
@@ -105,8 +104,13 @@ fn write_sample_summary() -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-fn greet((address, management): (SocketAddr, SocketAddr), note: &str, token: &str, control: &str) -> Result<(), Error> {
-    super::tell(&format!(
+fn print_greeting(
+    (address, management): (SocketAddr, SocketAddr),
+    note: &str,
+    token: &str,
+    control: &str,
+) -> Result<(), Error> {
+    super::print(&format!(
         "\
 The server is on http://{address}, with a sandbox Admin Control behind it.
 {note}
@@ -114,9 +118,9 @@ Console:       http://{address}/
 Demo login:    {EMAIL} / {PASSWORD}
 Sample rooms:  {rooms}
 Metrics:       http://{management}/metrics
-Sandbox:       {control} (to change its answers: docs/QA.md)
+Sandbox:       {control} (to change its responses: docs/QA.md)
 
-Paste this into another terminal:
+Try it in another terminal:
 
 curl -H 'Authorization: Bearer {token}' http://{address}/callCatchUp/{ROOM}
 ",

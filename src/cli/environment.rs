@@ -1,4 +1,4 @@
-//! `.env` of the current folder, and over it the process's own environment.
+//! Reads `.env` of the current folder, overridden by the process's environment.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use crate::files;
 
 const FILE: &str = ".env";
 
-/// Both layers, merged. An empty value is none, so that it hides nothing in the layer below.
+/// Returns both layers, merged. An empty value counts as unset.
 pub(super) fn read() -> Result<BTreeMap<String, String>, Error> {
     let mut environment = match files::read_regular(Path::new(FILE)) {
         Ok(text) => parse(&text)?,
@@ -30,7 +30,7 @@ pub(super) fn read() -> Result<BTreeMap<String, String>, Error> {
 
 fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
     for (number, line) in (1..).zip(text.lines()) {
-        // dotenvy would put another variable's value there, or nothing: a secret that is not the one that was written.
+        // dotenvy would substitute another variable's value, and silently change a secret.
         let value = line.split_once('=').map_or("", |(_, value)| value.trim());
         if line.trim_start().starts_with("APP_") && value.contains('$') && !value.starts_with('\'') {
             let place = format!("{FILE}, line {number}");
@@ -53,14 +53,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn comments_quotes_and_empty_values_are_parsed() {
         let read = parse("# a comment\nAPP_A=1\nAPP_B='a $b #c'\nAPP_C=\nexport OTHER=x\n").unwrap();
         let pairs: Vec<(&str, &str)> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("APP_A", "1"), ("APP_B", "a $b #c"), ("OTHER", "x")]);
     }
 
     #[test]
-    fn a_line_that_would_be_read_as_something_else_is_named_and_not_quoted() {
+    fn ambiguous_line_is_named_and_not_quoted() {
         for (text, says) in [
             ("APP_A=1\nAPP_AUTH__JWT_SECRET=canary$PATH", ".env, line 2 has a value with $"),
             ("APP_A=1\nAPP_AUTH__JWT_SECRET canary", ".env, line 2 is not NAME=value"),

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the server on this machine whether it is ready, so that a container needs no other program for it.
+//! `healthcheck`: checks whether the server on this machine is ready, for containers without an HTTP client.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -8,22 +8,22 @@ use std::time::Duration;
 use super::Error;
 use crate::config::Config;
 
-/// How long each step may take; a probe of Docker's or Kubernetes' has given up by then.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// What is read of the answer: its first line says all.
-const ENOUGH: u64 = 1024;
+/// Time limit of each step.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum number of bytes of the response that are read.
+const MAX_RESPONSE: u64 = 1024;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
-    // Exit code 1 whatever is wrong: to those who ask, 0 and 1 are the only ones that mean something.
+    // Exit code 1 for every failure: container runtimes expect 0 or 1.
     let failed = |error: &dyn std::fmt::Display| Error::NotReady(error.to_string().trim_end().to_owned());
     let environment = super::environment::read().map_err(|problem| failed(&problem))?;
     let config = Config::load(&environment, config).map_err(|problems| failed(&problems))?;
-    let status = ask(reachable(config.management.listen)).map_err(|error| failed(&error))?;
+    let status = request_status(connectable(config.management.listen)).map_err(|error| failed(&error))?;
     if status == "200" { Ok(()) } else { Err(Error::NotReady(format!("/health/ready answers {status}"))) }
 }
 
-/// Where to connect for what listens there.
-fn reachable(mut listen: SocketAddr) -> SocketAddr {
+/// Replaces the unspecified address by loopback.
+fn connectable(mut listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(any) if any.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(any) if any.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -32,15 +32,15 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
     listen
 }
 
-/// The status of the answer.
-fn ask(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// Returns the status of `/health/ready`.
+fn request_status(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(format!("GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ENOUGH).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
-    status.map(str::to_owned).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what answers there is not HTTP"))
+    let mut response = Vec::new();
+    stream.take(MAX_RESPONSE).read_to_end(&mut response)?;
+    let response = String::from_utf8_lossy(&response);
+    let status = response.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    status.map(str::to_owned).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP"))
 }

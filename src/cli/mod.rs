@@ -1,4 +1,4 @@
-//! The commands. Their names are fixed: other people's scripts use them.
+//! The command line: one file per command. Scripts rely on the names of commands and options.
 
 mod check_config;
 mod dev;
@@ -27,9 +27,9 @@ use crate::sandbox::{Sandbox, Script};
 use crate::telemetry::escape;
 use crate::telemetry::logging::{self, DroppedLines};
 
-/// The exit code for settings that can't be run by (`EX_CONFIG` of `sysexits.h`).
+/// The exit code for invalid settings (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
-/// The exit code for arguments that are not understood, as clap has it.
+/// The exit code for invalid arguments, as in clap.
 const BAD_USAGE: u8 = 2;
 
 /// Threads of the runtime that is shared by all HTTP workers.
@@ -39,7 +39,7 @@ const BACKGROUND_THREADS: usize = 2;
 #[derive(Parser)]
 #[command(name = "proconf-app-server", version)]
 struct Cli {
-    /// A TOML file with settings; the environment and `.env` win over it
+    /// A TOML file with settings; `.env` and the environment override it
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -48,28 +48,28 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the server (also with no command)
+    /// Runs the server (the default)
     Serve,
     /// Runs the server with a sandbox Admin Control, a demo account and sample rooms; needs no setting
     Dev,
-    /// Runs the sandbox Admin Control alone
+    /// Runs only the sandbox Admin Control
     Sandbox {
-        /// Where it listens
+        /// Address to listen on
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         listen: SocketAddr,
     },
-    /// Manages accounts; works beside a running server
+    /// Manages accounts, also while the server runs
     User {
         #[command(subcommand)]
         command: UserCommand,
     },
-    /// Checks the settings, shows them without secrets, and tries to reach what stands behind the server; changes nothing
+    /// Validates and prints the settings, and checks all external systems; changes nothing
     CheckConfig,
-    /// Asks the server on this machine whether it is ready
+    /// Checks whether the server on this machine is ready
     Healthcheck,
-    /// Brings the database's schema up to date, and does nothing else
+    /// Brings the database's schema up to date
     Migrate,
-    /// Prints this API as an OpenAPI document
+    /// Prints the OpenAPI document
     Openapi,
 }
 
@@ -77,31 +77,31 @@ enum Command {
 enum UserCommand {
     /// Adds an account
     Add {
-        /// The e-mail to sign in with
+        /// The account's e-mail
         #[arg(long)]
         email: String,
-        /// The name that others see
+        /// The display name
         #[arg(long)]
         name: String,
         /// Reads the password from standard input; a line break at its end is not part of it
         #[arg(long, required = true)]
         password_stdin: bool,
     },
-    /// Lists the accounts: e-mail, name, state and id, with tabs between
+    /// Lists the accounts: e-mail, name, state and id, separated by tabs
     List,
-    /// Shuts an account out and ends all its sessions
+    /// Disables an account and ends all its sessions
     Disable {
         /// The account's e-mail
         #[arg(long)]
         email: String,
     },
-    /// Lets an account sign in again
+    /// Enables a disabled account
     Enable {
         /// The account's e-mail
         #[arg(long)]
         email: String,
     },
-    /// Gives an account another password and ends all its sessions
+    /// Sets an account's password and ends all its sessions
     SetPassword {
         /// The account's e-mail
         #[arg(long)]
@@ -112,7 +112,7 @@ enum UserCommand {
     },
 }
 
-/// Why a command failed. Everything here is for the operator at the terminal.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{0}")]
@@ -129,13 +129,11 @@ enum Error {
     Unreachable(String),
     #[error("not ready: {0}")]
     NotReady(String),
-    #[error("nobody reads standard output")]
-    NobodyReads,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// Runs the command that the process was started with; its failure is one line or more on standard error.
+/// Runs the command of this process. Failures go to standard error.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -157,15 +155,11 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig) => check_config::run(config),
         Some(Command::Healthcheck) => healthcheck::run(config),
         Some(Command::Migrate) => migrate(config),
-        Some(Command::Openapi) => say(openapi::DOCUMENT),
+        Some(Command::Openapi) => print(openapi::DOCUMENT),
     };
     logging::flush();
-    let error = match outcome {
-        // Whoever read it has read enough, as `head` does.
-        Ok(()) | Err(Error::NobodyReads) => return ExitCode::SUCCESS,
-        Err(error) => error,
-    };
-    // There is nobody left to tell if standard error is closed.
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "{}", escape::lines(error.to_string().trim_end()));
     match error {
         Error::Config(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
@@ -173,20 +167,12 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes to standard output, with unsafe characters escaped; without a reader the command ends.
-fn say(text: &str) -> Result<(), Error> {
+/// Writes to standard output, with unsafe characters escaped. A reader that has closed it, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     match out.write_all(escape::lines(text).as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::NobodyReads),
-        done => Ok(done?),
-    }
-}
-
-/// The same, where the command goes on without a reader.
-fn tell(text: &str) -> Result<(), Error> {
-    match say(text) {
-        Err(Error::NobodyReads) => Ok(()),
-        done => done,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => Ok(outcome?),
     }
 }
 
@@ -194,39 +180,29 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
     let environment = environment::read()?;
     let config = Config::load(&environment, config)?;
     app::validate(&config)?;
-    let dropped = start_log(&config, &environment);
-    log_warnings(&config);
-    block_on(serve_until_told(&config, dropped))
-}
-
-fn log_warnings(config: &Config) {
-    for what in app::warnings(config) {
-        log::warn!(what; "unwise settings");
-    }
-}
-
-async fn serve_until_told(config: &Config, dropped: DroppedLines) -> Result<(), Error> {
-    // A terminal that closes is no reason to end. Listened for and never looked at: it has no effect.
-    let _hang_up = signal(SignalKind::hangup())?;
-    // Before it listens: whoever is let in is answered, also if it is told to stop right then.
-    let told = told_to_stop()?;
-    let server = App::bind(config, &Clock::system(), dropped).await?;
-    Ok(server.run(told).await?)
+    let dropped_lines = start_log(&config, &environment);
+    block_on(async {
+        // A terminal that closes must not end the server. The handler replaces the default action.
+        let _hang_up = signal(SignalKind::hangup())?;
+        // Before it listens, so that a signal right after the first connection is handled.
+        let shutdowns = shutdown_signals()?;
+        Ok(App::bind(&config, &Clock::system(), dropped_lines).await?.run(shutdowns).await?)
+    })
 }
 
 fn sandbox(listen: SocketAddr) -> Result<(), Error> {
     let _ = logging::start(LogFormat::Text, None, Clock::system());
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
-        let mut told = told_to_stop()?;
+        let mut shutdowns = shutdown_signals()?;
         let (base_url, control) = (sandbox.base_url(), sandbox.control_url());
-        tell(&format!(
-            "The sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}\n\
-             Its answers can be changed at {control} (see docs/QA.md)\n"
+        print(&format!(
+            "Sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}\n\
+             To change its responses: {control} (docs/QA.md)\n"
         ))?;
         tokio::select! {
             ended = sandbox.run() => Ok(ended?),
-            _ = told.recv() => Ok(()),
+            _ = shutdowns.recv() => Ok(()),
         }
     })
 }
@@ -239,13 +215,18 @@ fn migrate(config: Option<&Path>) -> Result<(), Error> {
     let url = Config::load(&environment::read()?, config)?.database.url;
     block_on(async {
         Database::open(url.expose()).await?;
-        say("the database's schema is up to date\n")
+        print("the database's schema is up to date\n")
     })
 }
 
+/// Starts the log, with the warnings on the configuration first.
 fn start_log(config: &Config, environment: &BTreeMap<String, String>) -> DroppedLines {
     let filter = environment.get("RUST_LOG").map(String::as_str);
-    logging::start(config.log.format, filter, Clock::system())
+    let dropped_lines = logging::start(config.log.format, filter, Clock::system());
+    for what in app::warnings(config) {
+        log::warn!(what; "unwise settings");
+    }
+    dropped_lines
 }
 
 /// Runs `work` on the runtime of the database, the summary store and Redis. HTTP workers have runtimes of their own.
@@ -258,20 +239,20 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     outcome
 }
 
-/// What the process is told from here on: by SIGTERM, or by SIGINT (Ctrl-C), whose sender does not want to wait.
-fn told_to_stop() -> io::Result<UnboundedReceiver<Shutdown>> {
+/// Receives SIGTERM as a graceful shutdown, and SIGINT (Ctrl-C) as an immediate one.
+fn shutdown_signals() -> io::Result<UnboundedReceiver<Shutdown>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (tell, told) = unbounded_channel();
+    let (sender, receiver) = unbounded_channel();
     actix_rt::spawn(async move {
         loop {
-            let stop = tokio::select! {
+            let shutdown = tokio::select! {
                 _ = terminate.recv() => Shutdown::Graceful,
                 _ = interrupt.recv() => Shutdown::Immediate,
             };
-            if tell.send(stop).is_err() {
+            if sender.send(shutdown).is_err() {
                 return;
             }
         }
     });
-    Ok(told)
+    Ok(receiver)
 }

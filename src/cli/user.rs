@@ -1,6 +1,5 @@
-//! `user …`: accounts, managed from the command line beside running servers.
+//! `user`: manages accounts.
 
-use std::future::Future;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -8,61 +7,51 @@ use super::{Error, UserCommand};
 use crate::accounts::admin;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::Database;
+use crate::db::{Database, User};
 use crate::telemetry::escape;
 
-/// What is read of a password, in bytes: more than the longest one, so that a longer one is refused and not cut.
+/// Maximum number of bytes that are read of a password. Longer than any valid one, so that none is cut.
 const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
 
 pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Error> {
     let config = Config::load(&super::environment::read()?, config)?;
-    let (url, min_password) = (config.database.url, config.users.min_password.get());
-    let clock = Clock::system();
-    let done = match command {
-        UserCommand::Add { email, name, password_stdin: _ } => {
-            let password = password_from_stdin()?;
-            with_database(url.expose(), async |database| {
-                admin::add(&database, (&email, &name), &password, min_password, &clock).await?;
-                Ok("added\n".to_owned())
-            })
-        }
-        UserCommand::List => with_database(url.expose(), async |database| {
-            let users = admin::list(&database).await?;
-            let line = |user: &crate::db::User| {
-                let state = if user.disabled { "disabled" } else { "enabled" };
-                format!("{}\t{}\t{state}\t{}\n", escape::field(&user.email), escape::field(&user.name), user.id)
-            };
-            Ok(users.iter().map(line).collect())
-        }),
-        UserCommand::Disable { email } => with_database(url.expose(), async |database| {
-            admin::disable(&database, &email, &clock).await?;
-            Ok("disabled; all its sessions have ended\n".to_owned())
-        }),
-        UserCommand::Enable { email } => with_database(url.expose(), async |database| {
-            admin::enable(&database, &email).await?;
-            Ok("enabled\n".to_owned())
-        }),
-        UserCommand::SetPassword { email, password_stdin: _ } => {
-            let password = password_from_stdin()?;
-            with_database(url.expose(), async |database| {
-                admin::set_password(&database, &email, &password, min_password, &clock).await?;
-                Ok("the password is set; all sessions have ended\n".to_owned())
-            })
-        }
+    let (min_password, clock) = (config.users.min_password.get(), Clock::system());
+    let password = match command {
+        UserCommand::Add { .. } | UserCommand::SetPassword { .. } => password_from_stdin()?,
+        _ => String::new(),
     };
-    super::say(&done?)
+    super::block_on(async {
+        let database = Database::open(config.database.url.expose()).await?;
+        let output = match command {
+            UserCommand::Add { email, name, .. } => {
+                admin::add(&database, (&email, &name), &password, min_password, &clock).await?;
+                "added\n".to_owned()
+            }
+            UserCommand::List => admin::list(&database).await?.iter().map(line).collect(),
+            UserCommand::Disable { email } => {
+                admin::disable(&database, &email, &clock).await?;
+                "disabled; all its sessions have ended\n".to_owned()
+            }
+            UserCommand::Enable { email } => {
+                admin::enable(&database, &email).await?;
+                "enabled\n".to_owned()
+            }
+            UserCommand::SetPassword { email, .. } => {
+                admin::set_password(&database, &email, &password, min_password, &clock).await?;
+                "the password is set; all sessions have ended\n".to_owned()
+            }
+        };
+        super::print(&output)
+    })
 }
 
-/// Opens the database for one piece of work, which gives what is to be printed.
-fn with_database<W, F>(url: &str, work: W) -> Result<String, Error>
-where
-    W: FnOnce(Database) -> F,
-    F: Future<Output = Result<String, Error>>,
-{
-    super::block_on(async { work(Database::open(url).await?).await })
+/// Formats an account for the list.
+fn line(user: &User) -> String {
+    let state = if user.disabled { "disabled" } else { "enabled" };
+    format!("{}\t{}\t{state}\t{}\n", escape::field(&user.email), escape::field(&user.name), user.id)
 }
 
-/// All of standard input, less one line break at its end.
+/// Reads standard input, without one line break at its end.
 fn password_from_stdin() -> Result<String, Error> {
     let mut password = String::new();
     io::stdin().take(MAX_PASSWORD_INPUT).read_to_string(&mut password)?;

@@ -215,7 +215,7 @@ fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
 fn sandbox_is_an_admin_control_to_be_asked_by_any_server() {
     let folder = folder();
     let mut sandbox = Running::start(command(&folder, &["sandbox", "--listen", "127.0.0.1:0"], &[]));
-    let line = sandbox.line_with("The sandbox Admin Control:");
+    let line = sandbox.line_with("Sandbox Admin Control:");
     let address = line.trim().rsplit("http://").next().unwrap().trim_end_matches("/api");
     let answer = Client::new(address.parse().unwrap()).get("/api/call-catchup/testRoom", None);
     assert_eq!(answer.status, 200);

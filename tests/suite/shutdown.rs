@@ -64,7 +64,7 @@ fn draining_server_closes_connections_and_loses_no_request() {
             std::thread::yield_now();
         }
         server.signal("TERM");
-        server.line(0, |line| line["message"] == "no longer ready");
+        server.line(0, |line| line["message"] == "draining");
         let late = server.client().ask(&get("r1"));
         assert_eq!((late.status, late.header("connection")), (200, Some("close")), "a new connection is still served");
         for (client, why) in [(server.client(), None), (Client::new(server.management), Some("draining"))] {
@@ -97,9 +97,7 @@ fn request_in_flight_is_answered_before_the_exit() {
 
 #[test]
 fn second_signal_exits_at_once() {
-    for (first, then, line) in
-        [("TERM", "TERM", "no longer ready"), ("TERM", "INT", "no longer ready"), ("INT", "TERM", "stopping")]
-    {
+    for (first, then, line) in [("TERM", "TERM", "draining"), ("TERM", "INT", "draining"), ("INT", "TERM", "stopping")] {
         let (mut server, _sandbox, script) = server(&[("APP_SERVER__DRAIN_FOR", "60s")]);
         let mut connection = server.client().connect();
         connection.send(&get("never"));

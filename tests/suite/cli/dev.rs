@@ -61,7 +61,7 @@ fn dev_takes_the_next_free_port_where_the_usual_one_is_in_use_and_says_so() {
     let mut dev = Running::start(command(&place, &["dev"], &[]));
     let address = address_in(&dev.line_with("The server is on"));
     assert!((8081..8100).contains(&address.port()), "{address}");
-    assert_eq!(dev.line_with("Port"), "Port 8080 is in use, so it took the next free one.\n");
+    assert_eq!(dev.line_with("Port"), "Port 8080 is in use; using the next free one.\n");
     assert!(dev.line_with("curl ").contains(&format!(" http://{address}/callCatchUp/")));
     assert_eq!(status(address, "/health/live", "localhost"), 200);
     assert_eq!(dev.stop().0, 0);
