@@ -1,20 +1,16 @@
-//! What was acknowledged is there afterwards, and what needs no database goes on without one.
+//! Databases that restart, hang or are locked, and migrations.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
 
 use crate::support::database::{Cluster, TestDatabase, on_postgres};
-use crate::support::{TestClock, TestServer, tokens};
-
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "correct horse battery 🐎";
+use crate::support::{EMAIL, PASSWORD, TestClock, TestServer, tokens, wait_until};
 
 fn log_in(server: &TestServer) -> u16 {
-    server.client().post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).status
+    server.log_in().status
 }
 
 #[test]
@@ -31,24 +27,26 @@ fn server_recovers_after_a_postgresql_restart() {
             server.client().get("/auth/joinmember?roomName=r1", None).data();
         }
         let started = Instant::now();
-        let answer = server.client().post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string());
+        let answer = server.log_in();
         answer.assert_error(500, "Internal server error", "the database is down");
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         cluster.pg_ctl(&["start"]);
-        let started = Instant::now();
-        while log_in(&server) != 200 {
-            assert!(started.elapsed() < Duration::from_secs(5), "it does not recover by itself");
-        }
+        assert_login_recovers(&server);
     }
 }
 
-/// Asks whether it is ready until it says so.
-fn becomes_ready(server: &TestServer, status: u16) -> Duration {
+/// Waits until readiness has this status; returns the time taken.
+fn wait_for_readiness(server: &TestServer, status: u16) -> Duration {
     let started = Instant::now();
-    while server.client().get("/health/ready", None).status != status {
-        assert!(started.elapsed() < Duration::from_secs(10), "readiness never becomes {status}");
-    }
+    wait_until("readiness changes", || server.client().get("/health/ready", None).status == status);
     started.elapsed()
+}
+
+#[track_caller]
+fn assert_login_recovers(server: &TestServer) {
+    let started = Instant::now();
+    wait_until("a login succeeds", || log_in(server) == 200);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -62,7 +60,7 @@ fn hanging_postgresql_delays_only_requests_that_need_it() {
     assert_eq!(log_in(&server), 200);
     cluster.signal("STOP");
     std::thread::scope(|scope| {
-        // More than there are connections.
+        // More logins than connections.
         for _ in 0..15 {
             scope.spawn(|| {
                 let started = Instant::now();
@@ -70,7 +68,7 @@ fn hanging_postgresql_delays_only_requests_that_need_it() {
                 assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
             });
         }
-        let not_ready = becomes_ready(&server, 503);
+        let not_ready = wait_for_readiness(&server, 503);
         assert!(not_ready < Duration::from_secs(4), "{not_ready:?}");
         for _ in 0..50 {
             let started = Instant::now();
@@ -80,15 +78,12 @@ fn hanging_postgresql_delays_only_requests_that_need_it() {
         }
     });
     cluster.signal("CONT");
-    becomes_ready(&server, 200);
-    let started = Instant::now();
-    while log_in(&server) != 200 {
-        assert!(started.elapsed() < Duration::from_secs(5), "it does not recover by itself");
-    }
+    wait_for_readiness(&server, 200);
+    assert_login_recovers(&server);
 }
 
-/// Holds the database of `server` exclusively while `meanwhile` runs.
-fn with_the_database_locked<T>(server: &TestServer, meanwhile: impl FnOnce() -> T) -> T {
+/// Locks the database of `server` exclusively while `meanwhile` runs.
+fn with_locked_database<T>(server: &TestServer, meanwhile: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut other = runtime.block_on(sqlx::SqliteConnection::connect(&server.database.url)).unwrap();
     runtime.block_on(other.execute("BEGIN EXCLUSIVE")).unwrap();
@@ -102,10 +97,9 @@ fn locked_sqlite_delays_only_writes() {
     if on_postgres() {
         return;
     }
-    let server = TestServer::start();
-    server.add_user(EMAIL, PASSWORD);
+    let server = TestServer::with_account(&[]);
     let logins: [u16; 6] = std::thread::scope(|scope| {
-        let logins = with_the_database_locked(&server, || {
+        let logins = with_locked_database(&server, || {
             let logins = [(); 6].map(|()| scope.spawn(|| log_in(&server)));
             let started = Instant::now();
             while started.elapsed() < Duration::from_secs(1) {
@@ -115,10 +109,10 @@ fn locked_sqlite_delays_only_writes() {
         });
         logins.map(|login| login.join().unwrap())
     });
-    assert_eq!(logins, [200; 6], "late, but done");
-    let (logins, longest) = with_the_database_locked(&server, || {
+    assert_eq!(logins, [200; 6], "delayed, not failed");
+    let (logins, longest) = with_locked_database(&server, || {
         std::thread::scope(|scope| {
-            // One after the other: those who come later get what the first ones waited with, and don't begin to wait anew.
+            // Staggered: a later login shares the wait of the first one.
             let logins = [0, 100, 200, 300, 400, 500].map(|after| {
                 let server = &server;
                 scope.spawn(move || {
@@ -145,26 +139,26 @@ fn locked_sqlite_delays_only_writes() {
     assert_eq!(log_in(&server), 200);
 }
 
-/// How many migrations there are, and how many of a database's were done.
+/// Returns the number of migration files, and the migrations of a database.
 fn migrations(url: &str) -> (usize, Vec<(i64, bool)>) {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();
     sqlx::any::install_default_drivers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let done = runtime.block_on(async {
+    let applied = runtime.block_on(async {
         let mut connection = sqlx::AnyConnection::connect(url).await.unwrap();
-        // Each database has a type of its own for what is true.
+        // SQLite and PostgreSQL have different boolean types.
         let sql = "SELECT version, CASE WHEN success THEN 1 ELSE 0 END FROM _sqlx_migrations ORDER BY version";
         let rows: Vec<(i64, i32)> = sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap();
         rows.into_iter().map(|(version, success)| (version, success == 1)).collect()
     });
-    (files, done)
+    (files, applied)
 }
 
 #[track_caller]
-fn each_migration_was_done_once(url: &str) {
-    let (files, done) = migrations(url);
+fn assert_migrated_once(url: &str) {
+    let (files, applied) = migrations(url);
     let expected: Vec<(i64, bool)> = (1..=i64::try_from(files).unwrap()).map(|version| (version, true)).collect();
-    assert_eq!(done, expected);
+    assert_eq!(applied, expected);
 }
 
 fn new_databases() -> [TestDatabase; 2] {
@@ -181,7 +175,7 @@ fn simultaneous_starts_migrate_an_empty_database_once() {
                 scope.spawn(move || assert_eq!(log_in(&TestServer::on(database, TestClock::default(), &[])), 401));
             }
         });
-        each_migration_was_done_once(&url);
+        assert_migrated_once(&url);
     }
 }
 
@@ -205,7 +199,7 @@ fn killed_migration_is_completed_by_the_next_start() {
             killed.wait().unwrap();
             let (mut one, mut other) = (migrate(&database.url), migrate(&database.url));
             assert!(one.wait().unwrap().success() && other.wait().unwrap().success(), "round {round}");
-            each_migration_was_done_once(&database.url);
+            assert_migrated_once(&database.url);
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The recipes of `docs/clients`, taken out of their pages and run as they stand, against a server and a sandbox; and the
-//! collection, held against the document it is made of.
+//! The code examples of `docs/clients`, extracted and run against a server and a sandbox.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,26 +12,27 @@ use tempfile::TempDir;
 #[expect(dead_code, reason = "its main")]
 mod postman;
 
-const EMAIL: &str = "demo@example.com";
-const PASSWORD: &str = "demo of a late joiner";
+/// The account that `dev` has and the pages name.
+const DEMO_EMAIL: &str = "demo@example.com";
+const DEMO_PASSWORD: &str = "demo of a late joiner";
 
-/// A server with the account and the rooms that `dev` has, and a folder to work in.
-struct Place {
+/// A server with an account and the sample rooms, and a working folder.
+struct Workspace {
     server: TestServer,
     sandbox: SandboxServer,
     folder: TempDir,
 }
 
-impl Place {
+impl Workspace {
     fn new() -> Self {
         Self::with(&[])
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
         let sandbox = SandboxServer::start(Script::samples(Clock::system()));
-        let behind = [("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str())];
-        let server = TestServer::with(&[&behind, settings].concat());
-        server.add_user(EMAIL, PASSWORD);
+        let base_url = [("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str())];
+        let server = TestServer::with(&[&base_url, settings].concat());
+        server.add_user(DEMO_EMAIL, DEMO_PASSWORD);
         Self { server, sandbox, folder: tempfile::tempdir().unwrap() }
     }
 
@@ -40,20 +40,20 @@ impl Place {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    /// Runs a program in the folder and gives what it printed; it must end well.
+    /// Runs a program in the folder, asserts its success, and returns its output.
     fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(program)
             .args(arguments)
             .current_dir(self.folder.path())
             .env("BASE", format!("http://{}", self.server.address))
             .env("SANDBOX", format!("http://{}/sandbox", self.sandbox.address))
-            .envs([("EMAIL", EMAIL), ("PASSWORD", PASSWORD)])
+            .envs([("EMAIL", DEMO_EMAIL), ("PASSWORD", DEMO_PASSWORD)])
             .stdin(Stdio::null())
             .output()
-            .unwrap_or_else(|error| panic!("{program} is needed here, and tests/run installs it: {error}"));
+            .unwrap_or_else(|error| panic!("{program}: {error}; tests/run installs it"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (printed, complained) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{program}: {}\n{printed}\n{complained}", output.status);
+        let (printed, errors) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{program}: {}\n{printed}\n{errors}", output.status);
         printed
     }
 }
@@ -62,7 +62,7 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
 }
 
-/// The blocks of code of a page that are of this language.
+/// Returns the code blocks of a page in this language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = std::fs::read_to_string(docs().join(page)).unwrap();
     let fence = format!("```{language}\n");
@@ -73,9 +73,9 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn curl_recipes_print_what_their_page_says() {
-    let place = Place::new();
-    place.write("recipes.sh", &blocks("clients/curl.md", "sh").concat());
-    let printed = place.run("bash", &["recipes.sh"]);
+    let workspace = Workspace::new();
+    workspace.write("recipes.sh", &blocks("clients/curl.md", "sh").concat());
+    let printed = workspace.run("bash", &["recipes.sh"]);
     let mut rest = printed.as_str();
     for line in [
         "signed in as A User",
@@ -103,8 +103,8 @@ fn curl_recipes_print_what_their_page_says() {
 
 #[test]
 fn qa_guide_faults_print_what_the_guide_says() {
-    let place = Place::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
-    place.write("faults.sh", &blocks("QA.md", "sh").concat());
+    let workspace = Workspace::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
+    workspace.write("faults.sh", &blocks("QA.md", "sh").concat());
     let failure = r#"500 {"data":null,"error":{"code":500,"message":"Internal server error"}}"#;
     let expected = [
         r#"200 {"error":null,"data":"What was said so far."}"#,
@@ -114,26 +114,26 @@ fn qa_guide_faults_print_what_the_guide_says() {
         r#"404 {"data":null,"error":{"code":404,"message":"Not found"}}"#,
         "1",
     ];
-    assert_eq!(place.run("bash", &["faults.sh"]).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(workspace.run("bash", &["faults.sh"]).lines().collect::<Vec<_>>(), expected);
     let page = std::fs::read_to_string(docs().join("QA.md")).unwrap();
     for line in expected {
-        assert!(page.contains(&format!("`{line}`")), "{line} is not what docs/QA.md expects");
+        assert!(page.contains(&format!("`{line}`")), "{line} is not in docs/QA.md");
     }
 }
 
 #[test]
 fn javascript_client_does_what_its_page_says() {
-    let place = Place::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
+    let workspace = Workspace::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     let blocks = blocks("clients/javascript.md", "js");
     let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
-    place.write("proconf.mjs", client);
-    place.write("usage.mjs", usage);
-    place.write("driver.mjs", include_str!("doc_examples/driver.mjs"));
-    let printed = place.run("node", &["usage.mjs"]);
+    workspace.write("proconf.mjs", client);
+    workspace.write("usage.mjs", usage);
+    workspace.write("driver.mjs", include_str!("doc_examples/driver.mjs"));
+    let printed = workspace.run("node", &["usage.mjs"]);
     assert!(printed.starts_with("Ann opened the call"), "{printed}");
-    let refusal = printed.lines().last().unwrap();
-    assert!(refusal.starts_with("403 Forbidden (request ") && !refusal.contains("null"), "{printed}");
-    assert_eq!(place.run("node", &["driver.mjs"]), "all of it held\n");
+    let last = printed.lines().last().unwrap();
+    assert!(last.starts_with("403 Forbidden (request ") && !last.contains("null"), "{printed}");
+    assert_eq!(workspace.run("node", &["driver.mjs"]), "all of it held\n");
 }
 
 #[test]

@@ -1,23 +1,20 @@
-//! What the server counts and measures, as Prometheus reads it.
+//! The metrics that the management listener exports.
 
-#![expect(clippy::float_cmp, reason = "what is compared here was counted")]
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use proconf_app_server::routes::TABLE;
 use proconf_app_server::sandbox::Reply;
 use serde_json::json;
 
 use crate::support::fake_upstream::{FakeUpstream, http, read_head};
-use crate::support::{TestServer, tokens};
+use crate::support::{EMAIL, TestServer, tokens, wait_until};
 
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "correct horse battery";
-
-/// The page, as its series and their values.
+/// Returns the series of the metrics page with their values.
 fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
     let page = server.operator().get("/metrics", None);
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -32,7 +29,7 @@ fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
 
 #[test]
 fn retry_is_made_once_and_counted() {
-    // Each connection is closed without an answer to its second request.
+    // Each connection is closed without a response to its second request.
     let peer = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(http("200 OK", "{\"error\":null,\"data\":{}}").as_bytes());
@@ -48,9 +45,9 @@ fn retry_is_made_once_and_counted() {
     }
     let page = scrape(&server);
     let of = |what: &str| value(&page, &format!("proconf_admin_control_{what}{{endpoint=\"configuration\"}}"));
-    // Every second call meets the reused connection.
+    // Every second call fails on a reused connection.
     assert_eq!((of("call_duration_seconds_count"), of("retries_total")), (100.0, 50.0));
-    assert_eq!(peer.connections(), 100, "a retry opens a connection of its own");
+    assert_eq!(peer.connections(), 100, "each retry opens a connection");
 }
 
 fn value(page: &BTreeMap<String, f64>, series: &str) -> f64 {
@@ -66,7 +63,7 @@ fn requests_are_counted_by_route_not_by_path() {
     server.client().get("/callCatchUp/r2", Some(&guest)).assert_error(403, "Forbidden", "another room");
     server.client().get("/callCatchUp/r1", None).assert_unauthorized("no token");
     server.client().get("/callCatchUp/..", Some(&user)).assert_error(400, "Room name is not valid.", "no room");
-    for canary in ["/canary-1", "/canary-2?canary=3", "/callCatchUp/canary/4"] {
+    for canary in ["/unknown-1", "/unknown-2?q=3", "/callCatchUp/unknown/4"] {
         server.client().get(canary, Some(&user)).assert_error(404, "Not found", canary);
     }
     server.client().post("/callConfig", "{}").assert_error(404, "Not found", "a wrong method");
@@ -81,7 +78,7 @@ fn requests_are_counted_by_route_not_by_path() {
     let duration = "proconf_http_request_duration_seconds_count{route=\"/callCatchUp/{roomName}\",method=\"GET\"}";
     assert_eq!(value(&page, duration), 5.0);
     assert_eq!(value(&page, "proconf_http_requests_in_flight"), 0.0);
-    assert!(!page.keys().any(|series| series.contains("canary")), "{page:#?}");
+    assert!(!page.keys().any(|series| series.contains("unknown-") || series.contains("unknown/")), "{page:#?}");
 }
 
 #[test]
@@ -122,12 +119,12 @@ fn open_circuit_is_exported_and_its_refusals_are_not_timed() {
     let of = |name: &str| value(&page, &format!("proconf_admin_control_{name}"));
     assert_eq!(of("breaker_open{endpoint=\"configuration\"}"), 1.0);
     assert_eq!(of("breaker_open{endpoint=\"meetings\"}"), 0.0);
-    let (broken, not_made) = (
+    let (failed, refused) = (
         of("calls_total{endpoint=\"configuration\",outcome=\"connection\"}"),
         of("calls_total{endpoint=\"configuration\",outcome=\"breaker-open\"}"),
     );
-    assert!(broken >= 5.0 && not_made >= 1.0 && (broken + not_made - 8.0).abs() < 0.1, "{broken} {not_made}");
-    assert_eq!(of("call_duration_seconds_count{endpoint=\"configuration\"}"), broken);
+    assert!(failed >= 5.0 && refused >= 1.0 && (failed + refused - 8.0).abs() < 0.1, "{failed} {refused}");
+    assert_eq!(of("call_duration_seconds_count{endpoint=\"configuration\"}"), failed);
 }
 
 #[test]
@@ -157,11 +154,9 @@ fn stale_response_is_counted() {
 
 #[test]
 fn logins_and_refreshes_are_counted_by_outcome() {
-    let server = TestServer::start();
-    server.add_user(EMAIL, PASSWORD);
-    let log_in =
-        |password: &str| server.client().post("/auth/login", &json!({"email": EMAIL, "password": password}).to_string());
-    let token = log_in(PASSWORD).data()["refreshToken"].take();
+    let server = TestServer::with_account(&[]);
+    let log_in = |password: &str| server.client().log_in(EMAIL, password);
+    let token = server.log_in().data()["refreshToken"].take();
     assert_eq!(log_in("wrong").status, 401);
     let refresh = |token: &serde_json::Value| {
         server.client().post("/auth/refresh", &json!({"refreshToken": token}).to_string()).status
@@ -215,13 +210,10 @@ fn client_connections_and_their_limit_are_exported() {
         assert_eq!(connection.ask(&ask).status, 404);
     }
     let waiting = server.client().connect();
-    assert_eq!(connections(), 4.0, "one that waits in the listen queue does not count");
+    assert_eq!(connections(), 4.0, "a connection in the listen queue is not counted");
     drop(waiting);
     open.truncate(1);
-    let started = Instant::now();
-    while connections() != 1.0 {
-        assert!(started.elapsed() < std::time::Duration::from_secs(2));
-    }
+    wait_until("closed connections are not counted", || connections() == 1.0);
 }
 
 #[test]
@@ -232,7 +224,7 @@ fn two_servers_in_one_process_count_separately() {
     assert_eq!((value(&scrape(&one), series), value(&scrape(&other), series)), (1.0, 0.0));
 }
 
-/// Every name that begins like one of ours.
+/// Returns every metric name in `text`.
 fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("proconf_") || word.starts_with("process_")).map(str::to_owned).collect()
@@ -261,7 +253,7 @@ fn metric_names_in_alerts_dashboard_and_docs_are_exported() {
     }
     let documented = names_in(&file("docs/METRICS.md"));
     for name in exported.keys() {
-        assert!(documented.contains(*name), "docs/METRICS.md does not say what {name} means");
+        assert!(documented.contains(*name), "docs/METRICS.md does not explain {name}");
     }
 }
 
@@ -269,11 +261,11 @@ fn metric_names_in_alerts_dashboard_and_docs_are_exported() {
 fn each_metric_has_one_help_line_and_one_type() {
     let server = TestServer::start();
     let page = server.operator().get("/metrics", None);
-    let of_kind = |kind: &str| -> Vec<String> {
+    let names_after = |kind: &str| -> Vec<String> {
         let lines = page.text().lines().filter_map(|line| line.strip_prefix(kind));
         lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
-    let (mut helps, mut types) = (of_kind("# HELP "), of_kind("# TYPE "));
+    let (mut helps, mut types) = (names_after("# HELP "), names_after("# TYPE "));
     helps.sort();
     types.sort();
     assert_eq!(helps, types);
@@ -286,17 +278,17 @@ fn label_values_in_alerts_and_dashboard_are_exported() {
     let page = server.operator().get("/metrics", None).text().to_owned();
     for path in ["deploy/alerts.yml", "deploy/grafana-dashboard.json"] {
         let text = file(path).replace("\\\"", "\"");
-        let mut looked_at = 0;
+        let mut checked = 0;
         for label in ["status", "outcome", "state"] {
             for operator in ["=\"", "=~\"", "!=\"", "!~\""] {
                 for rest in text.split(&format!("{label}{operator}")).skip(1) {
                     for value in rest.split('"').next().unwrap().split('|') {
-                        looked_at += 1;
-                        assert!(page.contains(&format!("{label}=\"{value}\"")), "{path}: there is no {label}={value}");
+                        checked += 1;
+                        assert!(page.contains(&format!("{label}=\"{value}\"")), "{path}: no {label}={value}");
                     }
                 }
             }
         }
-        assert!(looked_at > 2, "{path}");
+        assert!(checked > 2, "{path}");
     }
 }

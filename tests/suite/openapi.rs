@@ -11,7 +11,7 @@ use regex::Regex;
 use crate::support::TestServer;
 use crate::support::client::request;
 
-/// The pattern of a room's name.
+/// The documented pattern of a room name.
 static ROOM_PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     let document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
     Regex::new(document["components"]["schemas"]["RoomName"]["pattern"].as_str().unwrap()).unwrap()
@@ -32,7 +32,7 @@ fn room_pattern_refuses_forbidden_names() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-    /// What no pattern can say is left out: escapes, and the length in bytes.
+    /// Omits what no pattern can express: escapes, and the length in bytes.
     #[test]
     fn room_pattern_admits_what_the_server_admits(name in r"([.．․﹒‥︰…*﹡＊;；﹔ /／＼℅a\u{0}\u{85}\u{338}]|[^%％﹪]){0,6}") {
         prop_assert_eq!(ROOM_PATTERN.is_match(&name), NameComparison::Exact.parse(&name).is_ok(), "{:?}", name);
@@ -42,11 +42,11 @@ proptest! {
 #[test]
 fn command_prints_the_served_document() {
     let server = TestServer::start();
-    let shown = server.client().get("/openapi.json", None);
-    assert_eq!((shown.status, shown.header("content-type")), (200, Some("application/json")));
+    let served = server.client().get("/openapi.json", None);
+    assert_eq!((served.status, served.header("content-type")), (200, Some("application/json")));
     let output = Command::new(env!("CARGO_BIN_EXE_proconf-app-server")).arg("openapi").env_clear().output().unwrap();
     assert!(output.status.success());
-    assert_eq!(shown.text(), String::from_utf8(output.stdout).unwrap());
+    assert_eq!(served.text(), String::from_utf8(output.stdout).unwrap());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn docs_page_loads_only_its_own_files() {
     for part in
         ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
     {
-        assert!(policy.split("; ").any(|stated| stated == part), "{part} in {policy}");
+        assert!(policy.split("; ").any(|directive| directive == part), "{part} in {policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
 
@@ -81,8 +81,8 @@ fn docs_page_loads_only_its_own_files() {
         .filter(|url| !url.starts_with("data:"))
         .collect();
     let folder = loaded[0].trim_end_matches("swagger-ui-bundle.js");
-    let edition = folder.strip_prefix("docs/").and_then(|rest| rest.strip_suffix('/')).unwrap();
-    assert!(edition.len() > 20 && !edition.contains('/'), "{folder}");
+    let hash = folder.strip_prefix("docs/").and_then(|rest| rest.strip_suffix('/')).unwrap();
+    assert!(hash.len() > 20 && !hash.contains('/'), "{folder}");
     let files = ["swagger-ui-bundle.js", "page.js", "swagger-ui.css"].map(|file| format!("{folder}{file}"));
     assert_eq!(loaded, [files[0].as_str(), &files[1], &files[2], "openapi.json"]);
     assert!(!html.contains("onload") && html.split("<script").skip(1).all(|script| script.contains("></script>")), "{html}");
@@ -96,11 +96,11 @@ fn docs_page_loads_only_its_own_files() {
         let file = server.client().get(&url, None);
         assert_eq!((file.status, file.header("content-type")), (200, Some(media_type)), "{url}");
         assert!(file.body.len() > longer_than && file.header("etag").is_some(), "{url}");
-        // Kept for ever, because what it is made of is in its address: without that, or with another one, there is nothing.
+        // Immutable, because the hash of the content is in the path; any other path is a 404.
         assert_eq!(file.header("cache-control"), Some("public, max-age=31536000, immutable"), "{url}");
-        for other in [url.replace(edition, "x"), url.replace(&format!("{edition}/"), ""), url.replace(edition, "..")] {
+        for other in [url.replace(hash, "x"), url.replace(&format!("{hash}/"), ""), url.replace(hash, "..")] {
             server.client().get(&other, None).assert_error(404, "Not found", &other);
         }
     }
-    server.client().get(&format!("/{folder}nothing.js"), None).assert_error(404, "Not found", "a file that is not there");
+    server.client().get(&format!("/{folder}nothing.js"), None).assert_error(404, "Not found", "an unknown file");
 }

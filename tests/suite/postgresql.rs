@@ -1,5 +1,6 @@
-//! PostgreSQL under a running server: restarted again and again, full, with another password, and with rights that are not
-//! enough. What it takes to hang, or to be away for longer, is in `database`.
+//! PostgreSQL under a running server: restarts, exhausted connections, a changed password, missing privileges.
+//!
+//! `database` tests a PostgreSQL that hangs.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -16,24 +17,22 @@ use crate::support::database::{Cluster, TestDatabase, on_postgres};
 use crate::support::process::ServerProcess;
 use crate::support::replicas::metric;
 use crate::support::writers::{Told, Writer, nothing_is_lost};
-use crate::support::{SandboxServer, TestClock, TestServer, full_size, tokens, wait_until};
+use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer, full_size, tokens, wait_until};
 use proconf_app_server::sandbox::Script;
 
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "correct horse battery 🐎";
-const BEHIND_A_PROXY: (&str, &str) = ("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8");
+const TRUSTED_PROXY: (&str, &str) = ("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8");
 
 fn log_in(client: Client) -> u16 {
-    client.post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}).to_string()).status
+    client.log_in(EMAIL, PASSWORD).status
 }
 
-/// How long it may take until all is well again; a machine that does other things too takes longer.
-fn soon() -> Duration {
+/// The longest recovery; a busy machine takes longer.
+fn recovery_time() -> Duration {
     Duration::from_secs(if full_size() { 2 } else { 4 })
 }
 
-/// Asks for what needs no database, until `done`; gives how long each answer took.
-fn ask_without_a_database(client: Client, done: &AtomicBool) -> Vec<Duration> {
+/// Sends requests that need no database until `done`; returns the response times.
+fn send_requests_without_database(client: Client, done: &AtomicBool) -> Vec<Duration> {
     let (mut connection, user) = (client.connect(), tokens::user());
     let mut took = Vec::new();
     while !done.load(Ordering::SeqCst) {
@@ -45,9 +44,9 @@ fn ask_without_a_database(client: Client, done: &AtomicBool) -> Vec<Duration> {
     took
 }
 
-/// Fails if the slowest of a hundred took longer than it may.
+/// Asserts a bound on the 99th percentile.
 #[track_caller]
-fn were_fast(mut took: Vec<Duration>) {
+fn assert_fast(mut took: Vec<Duration>) {
     took.sort_unstable();
     let slowest = took[took.len() * 99 / 100];
     let allowed = Duration::from_millis(if full_size() { 50 } else { 500 });
@@ -59,16 +58,16 @@ fn restarts_under_load_lose_no_acknowledged_write() {
     if !on_postgres() {
         return;
     }
-    let (restarts, apart) = if full_size() { (6, Duration::from_secs(10)) } else { (4, Duration::from_millis(500)) };
+    let (restarts, interval) = if full_size() { (6, Duration::from_secs(10)) } else { (4, Duration::from_millis(500)) };
     let cluster = Cluster::start();
     let url = cluster.new_database();
-    let server = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[BEHIND_A_PROXY]);
+    let server = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[TRUSTED_PROXY]);
     let mut writers: Vec<Writer> = (0..4).map(|number| Writer::new(number, PASSWORD)).collect();
     for writer in &writers {
         server.add_user(&writer.email, PASSWORD);
     }
     let (done, written, client) = (AtomicBool::new(false), AtomicUsize::new(0), server.client());
-    let (mut away, mut failed, mut took) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut outages, mut failed, mut took) = (Vec::new(), Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         let writing: Vec<_> = writers
             .iter_mut()
@@ -91,37 +90,37 @@ fn restarts_under_load_lose_no_acknowledged_write() {
                 })
             })
             .collect();
-        let asking: Vec<_> = (0..2).map(|_| scope.spawn(|| ask_without_a_database(client, &done))).collect();
+        let reading: Vec<_> = (0..2).map(|_| scope.spawn(|| send_requests_without_database(client, &done))).collect();
         for restart in 0..restarts {
             let (before, started) = (written.load(Ordering::SeqCst), Instant::now());
-            wait_until("it is written to", || {
-                written.load(Ordering::SeqCst) >= before + 40 && (restart == 0 || started.elapsed() >= apart)
+            wait_until("writes succeed", || {
+                written.load(Ordering::SeqCst) >= before + 40 && (restart == 0 || started.elapsed() >= interval)
             });
-            let went = Instant::now();
+            let stopped = Instant::now();
             cluster.pg_ctl(&["stop", "-m", if restart % 2 == 0 { "fast" } else { "immediate" }]);
             cluster.pg_ctl(&["start"]);
-            away.push((went, Instant::now()));
+            outages.push((stopped, Instant::now()));
         }
         let before = written.load(Ordering::SeqCst);
-        wait_until("it is written to again", || written.load(Ordering::SeqCst) >= before + 40);
+        wait_until("writes succeed again", || written.load(Ordering::SeqCst) >= before + 40);
         done.store(true, Ordering::SeqCst);
         failed.extend(writing.into_iter().flat_map(|writing| writing.join().unwrap()));
-        took.extend(asking.into_iter().flat_map(|asking| asking.join().unwrap()));
+        took.extend(reading.into_iter().flat_map(|reading| reading.join().unwrap()));
     });
-    let late = |at: &&Instant| !away.iter().any(|(went, back)| (*went..=*back + soon()).contains(*at));
+    let late = |at: &&Instant| !outages.iter().any(|(from, to)| (*from..=*to + recovery_time()).contains(*at));
     assert_eq!(failed.iter().filter(late).count(), 0, "of {} failures", failed.len());
     let tally = nothing_is_lost(&url, &writers);
     println!(
-        "{restarts} restarts: {} writes were acknowledged and none was lost; {} failed meanwhile; {} answers needed no database",
+        "{restarts} restarts: {} acknowledged writes, none lost; {} failed; {} responses without a database",
         tally.acknowledged,
         failed.len(),
         took.len() * 2
     );
-    were_fast(took);
+    assert_fast(took);
 }
 
-/// A server whose role, unlike the tests' own, is nothing special.
-fn server_of_a_common_role(cluster: &Cluster, limit: usize) -> (TestServer, String) {
+/// Starts a server whose database role has no special privileges.
+fn server_with_common_role(cluster: &Cluster, limit: usize) -> (TestServer, String) {
     let url = cluster.new_database();
     let name = url.rsplit('/').next().unwrap();
     cluster.sql(&url, &format!("CREATE ROLE app LOGIN PASSWORD 'canary-1' CONNECTION LIMIT {limit}"));
@@ -134,12 +133,12 @@ fn server_of_a_common_role(cluster: &Cluster, limit: usize) -> (TestServer, Stri
     (server, url)
 }
 
-/// While the database lets nobody in: 500 for those who need it, within the wait for a connection, and nobody else notices.
+/// Asserts that requests that need the database are 500 in time, and that others are served.
 #[track_caller]
-fn lets_nobody_in(server: &TestServer) {
+fn assert_database_unavailable(server: &TestServer) {
     let (done, client) = (AtomicBool::new(false), server.client());
     std::thread::scope(|scope| {
-        let asking = scope.spawn(|| ask_without_a_database(client, &done));
+        let reading = scope.spawn(|| send_requests_without_database(client, &done));
         // More than there are connections.
         let waiting: Vec<_> = (0..15)
             .map(|_| {
@@ -152,24 +151,23 @@ fn lets_nobody_in(server: &TestServer) {
         for waited in waiting {
             let (status, waited) = waited.join().unwrap();
             assert_eq!(status, 500);
-            assert!(waited < Duration::from_secs(3) + soon() / 2, "{waited:?}");
+            assert!(waited < Duration::from_secs(3) + recovery_time() / 2, "{waited:?}");
         }
-        wait_until("it is not ready", || client.get("/health/ready", None).status == 503);
+        wait_until("the server is not ready", || client.get("/health/ready", None).status == 503);
         done.store(true, Ordering::SeqCst);
-        were_fast(asking.join().unwrap());
+        assert_fast(reading.join().unwrap());
     });
 }
 
 #[track_caller]
-fn recovers(server: &TestServer) {
+fn assert_recovers(server: &TestServer) {
     let started = Instant::now();
-    while log_in(server.client()) != 200 {
-        assert!(started.elapsed() < Duration::from_secs(5), "it does not recover by itself");
-    }
-    wait_until("it is ready", || server.client().get("/health/ready", None).status == 200);
+    wait_until("a login succeeds", || log_in(server.client()) == 200);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    wait_until("the server is ready", || server.client().get("/health/ready", None).status == 200);
 }
 
-const END_THE_SERVERS: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
+const TERMINATE_SERVER_CONNECTIONS: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
      WHERE usename = 'app' AND application_name <> 'holder'";
 
 #[test]
@@ -178,24 +176,24 @@ fn exhausted_connections_are_500_after_three_seconds() {
         return;
     }
     let cluster = Cluster::start();
-    let (server, url) = server_of_a_common_role(&cluster, 12);
+    let (server, url) = server_with_common_role(&cluster, 12);
     let holders = format!("{}?application_name=holder", server.database.url);
     let runtime = runtime();
-    let mut held = Vec::new();
+    let mut connections = Vec::new();
     let started = Instant::now();
-    // The server tries to get back in between.
-    while held.len() < 12 {
-        cluster.sql(&url, END_THE_SERVERS);
+    // The server reconnects in between.
+    while connections.len() < 12 {
+        cluster.sql(&url, TERMINATE_SERVER_CONNECTIONS);
         while let Ok(connection) = runtime.block_on(AnyConnection::connect(&holders)) {
-            held.push(connection);
+            connections.push(connection);
         }
-        assert!(started.elapsed() < Duration::from_secs(20), "{} are held", held.len());
+        assert!(started.elapsed() < Duration::from_secs(20), "{} connections", connections.len());
     }
-    lets_nobody_in(&server);
-    for connection in held {
+    assert_database_unavailable(&server);
+    for connection in connections {
         runtime.block_on(connection.close()).unwrap();
     }
-    recovers(&server);
+    assert_recovers(&server);
 }
 
 #[test]
@@ -204,13 +202,13 @@ fn changed_database_password_is_500_until_it_is_restored() {
         return;
     }
     let cluster = Cluster::start();
-    let (server, url) = server_of_a_common_role(&cluster, 30);
+    let (server, url) = server_with_common_role(&cluster, 30);
     cluster.sql(&url, "ALTER ROLE app PASSWORD 'canary-2'");
-    assert_eq!(log_in(server.client()), 200, "its connections are still good");
-    cluster.sql(&url, END_THE_SERVERS);
-    lets_nobody_in(&server);
+    assert_eq!(log_in(server.client()), 200, "open connections stay valid");
+    cluster.sql(&url, TERMINATE_SERVER_CONNECTIONS);
+    assert_database_unavailable(&server);
     cluster.sql(&url, "ALTER ROLE app PASSWORD 'canary-1'");
-    recovers(&server);
+    assert_recovers(&server);
 }
 
 fn runtime() -> Runtime {
@@ -218,7 +216,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs a command of the binary on the database at `url`: its exit code, and the line on the database.
+/// Runs a command on the database at `url`; returns the exit code and the line on the database.
 fn run(command: &str, url: &str, base_url: &str) -> (i32, String) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
     process.arg(command).current_dir(std::env::temp_dir()).env_clear();
@@ -243,59 +241,59 @@ fn check_config_predicts_what_postgresql_would_refuse() {
     cluster.sql(&url, "CREATE ROLE app LOGIN");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
     let of_app = url.replace("tests@", "app@");
-    let everything = "SELECT COUNT(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
-    let check = |code: i32, says: &str| {
-        let before = cluster.sql(&url, everything);
+    let count_relations = "SELECT COUNT(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    let check = |code: i32, text: &str| {
+        let before = cluster.sql(&url, count_relations);
         let (ended, line) = run("check-config", &of_app, &sandbox.base_url);
-        assert!(ended == code && line.contains(says), "{ended}: {line}, not {code}: {says}");
-        assert_eq!(cluster.sql(&url, everything), before, "nothing is made");
+        assert!(ended == code && line.contains(text), "{ended}: {line}, not {code}: {text}");
+        assert_eq!(cluster.sql(&url, count_relations), before, "nothing is created");
     };
     check(78, "permission denied for schema public");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "which is true");
+    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted");
     cluster.sql(&url, "GRANT CREATE ON SCHEMA public TO app");
     check(0, "ok, it answers, and its schema will be made");
-    // By somebody else, as after a restore.
+    // Another role owns the tables, as after a restore.
     assert_eq!(run("migrate", &url, &sandbox.base_url).0, 0);
     check(78, "permission denied for table");
     cluster.sql(&url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app");
     check(0, "ok, it answers");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "which is true");
+    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "as predicted");
     cluster.sql(&url, "ALTER ROLE app SET default_transaction_read_only = on");
     check(78, "in a read-only transaction");
     cluster.sql(&url, "ALTER ROLE app RESET default_transaction_read_only");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM app");
     check(78, "permission denied for schema public");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "which is true even though there is nothing to migrate");
+    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted, without a pending migration");
     cluster.sql(&url, "GRANT CREATE ON SCHEMA public TO app");
     cluster.sql(&url, "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1");
     check(78, "FAILED, the migration failed: migration 1 was previously applied but has been modified");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "which is true");
+    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted");
 }
 
-/// Holds something of the database while `meanwhile` runs, and waits in there until somebody waits for it.
-fn while_held(url: &str, hold: &str, release: &str, meanwhile: impl FnOnce(&dyn Fn())) {
+/// Holds a lock while `meanwhile` runs; its argument waits until another session waits for the lock.
+fn with_lock(url: &str, lock: &str, release: &str, meanwhile: impl FnOnce(&dyn Fn())) {
     let runtime = runtime();
     let mut holder = runtime.block_on(AnyConnection::connect(url)).unwrap();
     runtime.block_on(async {
         holder.execute("BEGIN").await.unwrap();
-        holder.execute(sqlx::AssertSqlSafe(hold.to_owned())).await.unwrap();
+        holder.execute(sqlx::AssertSqlSafe(lock.to_owned())).await.unwrap();
     });
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let somebody_waits = || {
-        wait_until("somebody waits", || {
+    let wait_for_waiter = || {
+        wait_until("a session waits for the lock", || {
             runtime.block_on(async {
                 let mut other = AnyConnection::connect(url).await.unwrap();
-                let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut other).await.unwrap();
+                let count: i64 = sqlx::query_scalar(waiting).fetch_one(&mut other).await.unwrap();
                 other.close().await.unwrap();
-                waiting > 0
+                count > 0
             })
         });
     };
-    meanwhile(&somebody_waits);
+    meanwhile(&wait_for_waiter);
     runtime.block_on(holder.execute(sqlx::AssertSqlSafe(release.to_owned()))).unwrap();
 }
 
-fn server_with_ann() -> TestServer {
+fn postgresql_server_with_account() -> TestServer {
     let server = TestServer::on(Arc::new(TestDatabase::on_postgresql()), TestClock::default(), &[]);
     server.add_user(EMAIL, PASSWORD);
     server
@@ -303,15 +301,15 @@ fn server_with_ann() -> TestServer {
 
 #[test]
 fn login_is_checked_against_a_password_changed_meanwhile() {
-    let server = server_with_ann();
+    let server = postgresql_server_with_account();
     for (becomes, status) in [(PASSWORD, 200), ("another horse, another battery", 401)] {
         let hash = argon2::Argon2::default().hash_password(becomes.as_bytes()).unwrap().to_string();
         let change = format!("UPDATE users SET password_hash = '{hash}'");
         std::thread::scope(|scope| {
             let mut login = None;
-            while_held(&server.database.url, &change, "COMMIT", |somebody_waits| {
+            with_lock(&server.database.url, &change, "COMMIT", |wait_for_waiter| {
                 login = Some(scope.spawn(|| log_in(server.client())));
-                somebody_waits();
+                wait_for_waiter();
             });
             assert_eq!(login.unwrap().join().unwrap(), status, "{becomes}");
         });
@@ -320,26 +318,26 @@ fn login_is_checked_against_a_password_changed_meanwhile() {
 
 #[test]
 fn client_reset_does_not_cancel_logout_or_reuse_detection() {
-    let server = server_with_ann();
+    let server = postgresql_server_with_account();
     let post = |route: &str, body: &serde_json::Value| server.client().post(route, &body.to_string()).data();
     for route in ["/auth/logout", "/auth/refresh"] {
-        let login = post("/auth/login", &json!({"email": EMAIL, "password": PASSWORD}));
+        let login = server.log_in().data();
         let body = json!({"refreshToken": login["refreshToken"]}).to_string();
         if route == "/auth/refresh" {
             post(route, &json!({"refreshToken": login["refreshToken"]}));
             server.clock.advance(Duration::from_secs(11));
         }
-        let opens = || server.client().get("/callCatchUp/r1", Some(login["token"].as_str().unwrap())).status == 200;
-        assert!(opens());
-        while_held(&server.database.url, "LOCK TABLE refresh_tokens", "ROLLBACK", |somebody_waits| {
+        let is_valid = || server.client().get("/callCatchUp/r1", Some(login["token"].as_str().unwrap())).status == 200;
+        assert!(is_valid());
+        with_lock(&server.database.url, "LOCK TABLE refresh_tokens", "ROLLBACK", |wait_for_waiter| {
             let mut connection = server.client().connect();
             let head = format!("POST {route} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n");
             connection.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
-            somebody_waits();
+            wait_for_waiter();
             connection.reset();
-            wait_until("the server notices", || metric(server.operator(), "proconf_http_requests_in_flight ") == 0);
+            wait_until("the server sees the reset", || metric(server.operator(), "proconf_http_requests_in_flight ") == 0);
         });
-        wait_until("its session has ended", || !opens());
+        wait_until("its session has ended", || !is_valid());
     }
 }
 
@@ -354,30 +352,30 @@ fn replica_frozen_in_a_transaction_delays_logins_elsewhere_by_seconds() {
     let sandbox = SandboxServer::start(Script::echo());
     let replica = TestServer::on(Arc::clone(&database), TestClock::default(), &[]);
     replica.add_user(EMAIL, PASSWORD);
-    let freezes = ServerProcess::on(database, &sandbox.base_url, &[]);
-    let (done, client) = (AtomicBool::new(false), freezes.client());
+    let frozen = ServerProcess::on(database, &sandbox.base_url, &[]);
+    let (done, client) = (AtomicBool::new(false), frozen.client());
     std::thread::scope(|scope| {
-        // One at a time: of several, each would keep the account locked for as long in turn.
+        // One login at a time: several would lock the account in turn.
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 log_in(client);
             }
         });
-        wait_until("it freezes within a transaction", || {
+        wait_until("the replica freezes within a transaction", || {
             std::thread::park_timeout(Duration::from_millis(5));
-            freezes.signal("STOP");
+            frozen.signal("STOP");
             let locking = "SELECT COUNT(*) FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE state = 'idle in transaction' \
                  AND relation = 'login_failures'::regclass AND mode = 'RowExclusiveLock'";
-            let frozen = cluster.sql(&url, locking).trim() != "0";
-            if !frozen {
-                freezes.signal("CONT");
+            let in_transaction = cluster.sql(&url, locking).trim() != "0";
+            if !in_transaction {
+                frozen.signal("CONT");
             }
-            frozen
+            in_transaction
         });
         let statuses: Vec<u16> = (0..3).map(|_| log_in(replica.client())).collect();
         done.store(true, Ordering::SeqCst);
-        freezes.signal("CONT");
+        frozen.signal("CONT");
         assert_eq!(statuses, [200; 3]);
     });
-    wait_until("it gets on too", || log_in(client) == 200);
+    wait_until("the frozen replica recovers", || log_in(client) == 200);
 }

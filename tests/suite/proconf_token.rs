@@ -1,4 +1,4 @@
-//! `POST /proconfToken`: who may join a call as what.
+//! `POST /proconfToken`: the roles in which a client may join a call.
 
 use std::io::Write as _;
 
@@ -50,7 +50,7 @@ fn guest_gets_a_token_for_its_room_and_guest_roles_only() {
     server.client().post_with("/proconfToken", &tokens::user(), &body("admin", "r1")).assert_error(
         403,
         "Forbidden",
-        "a user's roles",
+        "not a role of users",
     );
     assert_eq!(server.calls(), 1);
 }
@@ -122,12 +122,12 @@ fn unknown_body_member_is_not_forwarded() {
 
 #[test]
 fn broken_post_is_not_retried() {
-    let breaks = FakeUpstream::serving(|mut stream, _| {
+    let broken = FakeUpstream::serving(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-");
     });
-    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &breaks.base_url())]);
+    let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &broken.base_url())]);
     let answer = server.client().post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
-    answer.assert_error(500, "Internal server error", "it may have been issued");
-    assert_eq!(breaks.connections(), 1);
+    answer.assert_error(500, "Internal server error", "a token may have been issued");
+    assert_eq!(broken.connections(), 1);
 }

@@ -1,8 +1,8 @@
-//! The nginx configurations of `deploy/`, run by the real nginx, and client addresses as proxies write them.
+//! The nginx configurations of `deploy/`, run by nginx, and client addresses in forwarded headers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proconf_app_server::sandbox::Script;
 use serde_json::json;
@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::support::nginx::{CLIENT_HEADER, NAME, Nginx, NginxConnection, parse_line};
 use crate::support::process::ServerProcess;
 use crate::support::response::Response;
-use crate::support::{SandboxServer, TestServer, tokens};
+use crate::support::{SandboxServer, TestServer, tokens, wait_until};
 
-/// What `deploy/nginx.conf` allows for one address.
+/// The limits of one address in `deploy/nginx.conf`.
 const STREAMS: usize = 500;
 const AUTH_BURST: usize = 200;
 const AUTH_RATE: usize = 20;
@@ -21,13 +21,13 @@ fn server() -> TestServer {
     TestServer::with(&[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.1/32"), ("APP_CATCH_UP__FRESH_FOR", "60s")])
 }
 
-/// The bytes of a request, with the name that is served and more header lines.
+/// Builds a request to the served name with extra header lines.
 fn request(method: &str, target: &[u8], headers: &str) -> Vec<u8> {
     let tail = format!(" HTTP/1.1\r\nHost: {NAME}\r\n{headers}\r\n");
     [method.as_bytes(), b" ", target, tail.as_bytes()].concat()
 }
 
-/// The bytes of a GET with a token, from this client.
+/// Builds a GET with a token, from this client address.
 fn get(target: &str, client: &str, token: &str) -> Vec<u8> {
     let headers = format!("{CLIENT_HEADER}: {client}\r\nAuthorization: Bearer {token}\r\n");
     request("GET", target.as_bytes(), &headers)
@@ -38,8 +38,8 @@ fn join(connection: &mut NginxConnection, client: &str) -> Response {
     connection.ask(&request("GET", b"/auth/joinmember?roomName=r1", &headers)).expect("an answer")
 }
 
-/// Targets with which a client may try to write into the log.
-fn forgeries() -> Vec<Vec<u8>> {
+/// Targets that try to forge log lines.
+fn forged_targets() -> Vec<Vec<u8>> {
     let texts = [
         "/zz%20200%200.001%20forged",
         "/q\",\"status\":\"200",
@@ -65,9 +65,9 @@ fn forgeries() -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).chain(bytes.iter().map(|bytes| bytes.to_vec())).collect()
 }
 
-fn check_log_of(nginx: Nginx) {
+fn assert_log_not_forged(nginx: Nginx) {
     let mut sent = Vec::new();
-    for target in forgeries() {
+    for target in forged_targets() {
         let headers = "X-Request-Id: a\",\"status\":\"200\r\nUser-Agent: \"\\\r\n";
         let answer = nginx.connect().ask(&request("GET", &target, headers)).expect("an answer");
         sent.push((target, answer.status));
@@ -89,20 +89,20 @@ fn check_log_of(nginx: Nginx) {
         }
         assert_eq!(parsed.as_object().unwrap().len(), 9, "{text}: {parsed}");
     }
-    assert_eq!(parse_line(&lines[0])["path"], "/zz%20200%200.001%20forged", "as it came");
+    assert_eq!(parse_line(&lines[0])["path"], "/zz%20200%200.001%20forged", "not decoded");
     let last = parse_line(lines.last().unwrap());
     assert_eq!((&last["path"], &last["method"]), (&json!("/callConfig"), &json!("GET")));
-    assert_eq!(last["request_id"].as_str().unwrap().len(), 32, "the server's own: {last}");
+    assert_eq!(last["request_id"].as_str().unwrap().len(), 32, "generated: {last}");
 }
 
 #[test]
 fn nginx_log_line_cannot_be_forged() {
-    check_log_of(Nginx::with_tls(server().address));
+    assert_log_not_forged(Nginx::with_tls(server().address));
 }
 
 #[test]
 fn compose_nginx_log_line_cannot_be_forged() {
-    check_log_of(Nginx::of_replicas(server().address));
+    assert_log_not_forged(Nginx::of_replicas(server().address));
 }
 
 #[test]
@@ -144,10 +144,10 @@ fn nginx_sends_the_envelope_when_no_server_answers() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nginx = Nginx::with_tls(unused);
     let answer = nginx.connect().ask(&request("GET", b"/callConfig", "")).expect("an answer");
-    answer.assert_error(503, "Service unavailable", "no server");
+    answer.assert_error(503, "Service unavailable", "no server listens");
     assert_eq!(answer.header("retry-after"), Some("1"));
     let line = parse_line(&nginx.stop()[0]);
-    assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the log has the id: {line}");
+    assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the logged id: {line}");
     assert_eq!(line["upstream_status"], "502", "{line}");
 }
 
@@ -155,7 +155,7 @@ fn nginx_sends_the_envelope_when_no_server_answers() {
 fn streams_of_one_address_are_limited_and_catch_ups_are_not() {
     let server = server();
     let nginx = Nginx::with_tls(server.address);
-    // Ten streams for each guest, as many as the server itself allows.
+    // Ten streams for each guest, the limit of the server.
     let guest = |_| server.client().get("/auth/joinmember?roomName=r1", None).data().as_str().unwrap().to_owned();
     let guests: Vec<String> = (0..=STREAMS / 10).map(guest).collect();
     let stream = |number: usize, client: &str| get("/callCatchUp/r1/live", client, &guests[number / 10]);
@@ -173,17 +173,16 @@ fn streams_of_one_address_are_limited_and_catch_ups_are_not() {
     let mut reader = nginx.connect();
     for number in 0..2 * STREAMS {
         let answer = reader.ask(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).unwrap_or_else(|| {
-            // nginx ends a connection after a thousand requests.
+            // nginx closes a connection after 1,000 requests.
             reader = nginx.connect();
             reader.ask(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).expect("an answer")
         });
         assert_eq!(answer.status, 200, "catch-up {number}: {answer:?}");
     }
     drop(open.pop());
-    let started = Instant::now();
-    while !nginx.connect().open(&stream(STREAMS, "192.0.2.1")).starts_with("HTTP/1.1 200 ") {
-        assert!(started.elapsed() < Duration::from_secs(20), "a stream that ended makes room for the next one");
-    }
+    wait_until("the closed stream releases its place", || {
+        nginx.connect().open(&stream(STREAMS, "192.0.2.1")).starts_with("HTTP/1.1 200 ")
+    });
 }
 
 #[test]
@@ -198,7 +197,7 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
             break answer;
         }
         accepted += 1;
-        assert!(accepted < 999, "there is no limit");
+        assert!(accepted < 999, "no limit");
     };
     refused.assert_error(429, "Too many requests", "beyond the burst");
     assert_eq!(refused.header("retry-after"), Some("5"));
@@ -207,8 +206,8 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
     assert!(allowed.contains(&accepted), "{accepted} of {allowed:?}");
 
     let mut other = nginx.connect();
-    let neighbours = (0..100).map(|number| join(&mut other, &format!("2001:db8::{number:x}:2")).status);
-    assert!(neighbours.filter(|status| *status == 429).count() > 10, "one client has a whole /64");
+    let neighbors = (0..100).map(|number| join(&mut other, &format!("2001:db8::{number:x}:2")).status);
+    assert!(neighbors.filter(|status| *status == 429).count() > 10, "one client is a whole /64");
     assert_eq!(join(&mut other, "2001:db8:0:1::1").status, 200, "another network");
     assert_eq!(join(&mut other, "192.0.2.1").status, 200, "another address");
 
@@ -230,7 +229,7 @@ fn clients_with_ports_have_separate_login_limits() {
     };
     for (forwarded, client) in [("203.0.113.77:", "203.0.113.77"), ("[2001:db8::1]:", "2001:db8::1")] {
         let statuses: Vec<u16> = (0..12).map(|port| log_in(&format!("{forwarded}{}", 51_234 + port))).collect();
-        assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat(), "{client}: whatever the port");
+        assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat(), "{client}: regardless of the port");
         server.line(0, |line| line["path"] == "/auth/login" && line["status"] == 429 && line["client"] == client);
     }
     assert_eq!(log_in("[2001:db8::1]"), 429, "brackets without a port are the same client");

@@ -1,4 +1,4 @@
-//! The sandbox's own interface: its answers changed over HTTP while it runs, and what it was asked.
+//! The control interface of the sandbox: configured replies and recorded requests.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use proconf_app_server::clock::Clock;
 use proconf_app_server::sandbox::Script;
 use serde_json::{Value, json};
 
-/// A sandbox with the sample rooms, and a server before it.
-struct Pair {
+/// A sandbox with the sample rooms, and a server in front of it.
+struct Fixture {
     sandbox: SandboxServer,
     server: TestServer,
 }
 
-impl Pair {
+impl Fixture {
     fn start() -> Self {
         let sandbox = SandboxServer::start(Script::samples(Clock::system()));
         let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &sandbox.base_url)]);
@@ -47,50 +47,50 @@ impl Pair {
 
 #[test]
 fn configured_value_is_served_for_that_room_only() {
-    let pair = Pair::start();
-    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": {"n": 1.00, "b": [], "a": null}}"#);
-    pair.catch_up("testRoom").assert_success(r#"{"n": 1.00, "b": [], "a": null}"#);
-    pair.catch_up("quietRoom").assert_success("\"\"");
-    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": null}"#);
-    pair.catch_up("testRoom").assert_success("null");
-    pair.control("DELETE", "/replies/call-catchup/testRoom", "");
-    assert!(pair.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened the call"));
+    let fixture = Fixture::start();
+    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": {"n": 1.00, "b": [], "a": null}}"#);
+    fixture.catch_up("testRoom").assert_success(r#"{"n": 1.00, "b": [], "a": null}"#);
+    fixture.catch_up("quietRoom").assert_success("\"\"");
+    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"data": null}"#);
+    fixture.catch_up("testRoom").assert_success("null");
+    fixture.control("DELETE", "/replies/call-catchup/testRoom", "");
+    assert!(fixture.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened the call"));
 }
 
 #[test]
 fn reply_over_the_documented_size_is_413() {
-    let pair = Pair::start();
+    let fixture = Fixture::start();
     let set = |bytes: usize| format!(r#"{{"data": "{}"}}"#, "x".repeat(bytes));
     for kilobytes in [255, 257, 500, 3 * 1024] {
-        pair.control("PUT", &format!("/replies/call-catchup/large{kilobytes}"), &set(kilobytes * 1024));
-        let read = pair.catch_up(&format!("large{kilobytes}"));
+        fixture.control("PUT", &format!("/replies/call-catchup/large{kilobytes}"), &set(kilobytes * 1024));
+        let read = fixture.catch_up(&format!("large{kilobytes}"));
         assert_eq!(read.data().as_str().map(str::len), Some(kilobytes * 1024));
     }
-    pair.control("PUT", "/replies/call-catchup/tooLarge", &set(5 * 1024 * 1024));
-    pair.catch_up("tooLarge").assert_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
-    let refused = pair.refused("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
+    fixture.control("PUT", "/replies/call-catchup/tooLarge", &set(5 * 1024 * 1024));
+    fixture.catch_up("tooLarge").assert_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
+    let refused = fixture.refused("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
     assert_eq!(refused, (413, "A reply of at most 8 MiB is taken.".to_owned()));
     let guide = include_str!("../../docs/QA.md");
-    assert!(guide.contains("at most 8 MiB"), "and the guide says so");
+    assert!(guide.contains("at most 8 MiB"), "documented in the guide");
 }
 
 #[test]
 fn reply_for_one_room_overrides_the_reply_for_all_rooms() {
-    let pair = Pair::start();
-    pair.control("PUT", "/replies/call-catchup", r#"{"data": "any"}"#);
-    pair.control("PUT", "/replies/call-catchup/a%20room%20%F0%9F%8E%A5", r#"{"data": "that one"}"#);
-    pair.catch_up("nowhere").assert_success("\"any\"");
-    pair.catch_up("a%20room%20%F0%9F%8E%A5").assert_success("\"that one\"");
-    let set = pair.control("GET", "/replies", "");
+    let fixture = Fixture::start();
+    fixture.control("PUT", "/replies/call-catchup", r#"{"data": "any"}"#);
+    fixture.control("PUT", "/replies/call-catchup/a%20room%20%F0%9F%8E%A5", r#"{"data": "one room"}"#);
+    fixture.catch_up("nowhere").assert_success("\"any\"");
+    fixture.catch_up("a%20room%20%F0%9F%8E%A5").assert_success("\"one room\"");
+    let set = fixture.control("GET", "/replies", "");
     assert_eq!(set.as_array().unwrap().len(), 2);
     assert_eq!((&set[1]["room"], &set[1]["status"]), (&json!("a room 🎥"), &json!(200)));
-    pair.control("DELETE", "/replies", "");
-    pair.catch_up("nowhere").assert_error(404, "Not found", "as usual again");
+    fixture.control("DELETE", "/replies", "");
+    fixture.catch_up("nowhere").assert_error(404, "Not found", "the sample reply again");
 }
 
 #[test]
 fn each_endpoint_fails_as_configured() {
-    let pair = Pair::start();
+    let fixture = Fixture::start();
     let user = tokens::user();
     for (endpoint, path) in [
         ("call-catchup/testRoom", "/callCatchUp/testRoom"),
@@ -107,46 +107,50 @@ fn each_endpoint_fails_as_configured() {
             (r#"{"cut": true}"#, 500, "Internal server error"),
             (r#"{"cut": true, "data": "half of this is lost"}"#, 500, "Internal server error"),
         ] {
-            pair.control("PUT", &format!("/replies/{endpoint}"), reply);
-            pair.server.client().get(path, Some(&user)).assert_error(status, message, &format!("{endpoint} {reply}"));
+            fixture.control("PUT", &format!("/replies/{endpoint}"), reply);
+            fixture.server.client().get(path, Some(&user)).assert_error(status, message, &format!("{endpoint} {reply}"));
         }
     }
-    pair.control("PUT", "/replies/proconf-token", r#"{"status": 500}"#);
+    fixture.control("PUT", "/replies/proconf-token", r#"{"status": 500}"#);
     let body = r#"{"role":"member","room":"testRoom","participantName":"Ann"}"#;
-    pair.server.client().post_with("/proconfToken", &user, body).assert_error(500, "Internal server error", "proconf-token");
+    fixture.server.client().post_with("/proconfToken", &user, body).assert_error(
+        500,
+        "Internal server error",
+        "proconf-token",
+    );
 }
 
 #[test]
 fn silence_lasts_until_the_deadline_and_a_delay_its_length() {
-    let pair = Pair::start();
-    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"silence": true}"#);
+    let fixture = Fixture::start();
+    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"silence": true}"#);
     let started = Instant::now();
-    pair.catch_up("testRoom").assert_error(500, "Internal server error", "silence");
-    assert!(started.elapsed() >= Duration::from_millis(1900), "the tests' deadline");
-    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"delay": "400ms"}"#);
+    fixture.catch_up("testRoom").assert_error(500, "Internal server error", "silence");
+    assert!(started.elapsed() >= Duration::from_millis(1900), "the deadline of the tests");
+    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"delay": "400ms"}"#);
     let started = Instant::now();
-    assert!(pair.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened"), "late, but as usual");
+    assert!(fixture.catch_up("testRoom").data().as_str().unwrap().starts_with("Ann opened"), "late, with the sample reply");
     assert!(started.elapsed() >= Duration::from_millis(400));
 }
 
 #[test]
 fn fault_with_times_expires_after_that_many_calls() {
-    let pair = Pair::start();
-    pair.control("PUT", "/replies/call-catchup/testRoom", r#"{"status": 500, "times": 2}"#);
+    let fixture = Fixture::start();
+    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"status": 500, "times": 2}"#);
     for _ in 0..2 {
-        pair.catch_up("testRoom").assert_error(500, "Internal server error", "as told");
+        fixture.catch_up("testRoom").assert_error(500, "Internal server error", "as configured");
     }
-    assert!(pair.catch_up("testRoom").data().is_string());
-    assert_eq!(pair.control("GET", "/replies", ""), json!([]));
+    assert!(fixture.catch_up("testRoom").data().is_string());
+    assert_eq!(fixture.control("GET", "/replies", ""), json!([]));
 }
 
 #[test]
 fn recorded_requests_are_redacted_and_can_be_cleared() {
-    let pair = Pair::start();
-    pair.control("DELETE", "/asked", "");
-    pair.catch_up("testRoom");
-    pair.server.client().get("/callStatus/quietRoom", Some(&tokens::user()));
-    let record = pair.control("GET", "/asked", "");
+    let fixture = Fixture::start();
+    fixture.control("DELETE", "/asked", "");
+    fixture.catch_up("testRoom");
+    fixture.server.client().get("/callStatus/quietRoom", Some(&tokens::user()));
+    let record = fixture.control("GET", "/asked", "");
     let targets: Vec<&str> = record["asked"].as_array().unwrap().iter().map(|one| one["target"].as_str().unwrap()).collect();
     assert_eq!(
         (&record["total"], targets),
@@ -156,18 +160,18 @@ fn recorded_requests_are_redacted_and_can_be_cleared() {
     assert!(record["asked"][1]["seconds"].as_f64() >= record["asked"][0]["seconds"].as_f64());
 
     let asked = b"GET /api/configuration HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer canary\r\n\r\n";
-    Client::new(pair.sandbox.address).ask(asked);
-    let record = pair.control("GET", "/asked", "");
+    Client::new(fixture.sandbox.address).ask(asked);
+    let record = fixture.control("GET", "/asked", "");
     assert_eq!(record["asked"][2]["headers"]["authorization"], "[redacted]");
     assert!(!record.to_string().contains("canary"));
-    pair.control("DELETE", "/asked", "");
-    assert_eq!(pair.control("GET", "/asked", ""), json!({"total": 0, "asked": []}));
+    fixture.control("DELETE", "/asked", "");
+    assert_eq!(fixture.control("GET", "/asked", ""), json!({"total": 0, "asked": []}));
 }
 
 #[test]
 fn invalid_reply_is_refused_with_its_reason() {
-    let pair = Pair::start();
-    for (path, body, says) in [
+    let fixture = Fixture::start();
+    for (path, body, text) in [
         ("/replies/call-catchup/r", "{", "Not a reply"),
         ("/replies/call-catchup/r", r#"{"stauts": 500}"#, "unknown field"),
         ("/replies/call-catchup/r", r#"{"status": 99}"#, "status must be from 200 to 599."),
@@ -179,41 +183,41 @@ fn invalid_reply_is_refused_with_its_reason() {
         ("/replies/call-catchup/%FF", "{}", "The room is not UTF-8."),
         ("/replies/configuration/r", "{}", "configuration has no room."),
     ] {
-        let (status, message) = pair.refused("PUT", path, body);
-        assert!(status == 400 && message.contains(says), "{path} {body}: {status} {message}");
+        let (status, message) = fixture.refused("PUT", path, body);
+        assert!(status == 400 && message.contains(text), "{path} {body}: {status} {message}");
     }
-    assert_eq!(pair.refused("PUT", "/replies/call-catchups/r", "{}").0, 404);
-    assert_eq!(pair.refused("DELETE", "/replies/meetings", "").0, 404);
-    assert_eq!(pair.refused("POST", "/replies", "").0, 404);
-    assert_eq!(pair.refused("GET", "/nothing", "").0, 404);
-    assert_eq!(pair.control("GET", "/replies", ""), json!([]));
-    assert!(pair.control("GET", "", "")["routes"].is_array());
+    assert_eq!(fixture.refused("PUT", "/replies/call-catchups/r", "{}").0, 404);
+    assert_eq!(fixture.refused("DELETE", "/replies/meetings", "").0, 404);
+    assert_eq!(fixture.refused("POST", "/replies", "").0, 404);
+    assert_eq!(fixture.refused("GET", "/nothing", "").0, 404);
+    assert_eq!(fixture.control("GET", "/replies", ""), json!([]));
+    assert!(fixture.control("GET", "", "")["routes"].is_array());
 }
 
 #[test]
 fn control_interface_is_separate_and_not_recorded() {
-    let pair = Pair::start();
+    let fixture = Fixture::start();
     for target in ["/api/sandbox/asked", "/api/replies/testRooms", "/sandboxes", "/sandbox2/asked"] {
-        let answer = Client::new(pair.sandbox.address).get(target, None);
+        let answer = Client::new(fixture.sandbox.address).get(target, None);
         assert_eq!(answer.status, 404, "{target}");
     }
-    pair.control("DELETE", "/asked", "");
-    pair.control("GET", "/replies", "");
-    assert_eq!(pair.control("GET", "/asked", "")["total"], 0);
+    fixture.control("DELETE", "/asked", "");
+    fixture.control("GET", "/replies", "");
+    assert_eq!(fixture.control("GET", "/asked", "")["total"], 0);
 }
 
 #[test]
 fn control_interface_refuses_a_foreign_host_or_origin() {
-    let pair = Pair::start();
+    let fixture = Fixture::start();
     let body = r#"{"data": "planted"}"#;
     let put = |headers: &str| {
         let request = format!(
             "PUT /sandbox/replies/call-catchup HTTP/1.1\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
-        Client::new(pair.sandbox.address).ask(request.as_bytes()).status
+        Client::new(fixture.sandbox.address).ask(request.as_bytes()).status
     };
-    let own = pair.sandbox.address;
+    let own = fixture.sandbox.address;
     for host in ["rebind.example", "rebind.example:80", "localhost.rebind.example", "0.0.0.0", "192.0.2.1:8081", ""] {
         assert_eq!(put(&format!("Host: {host}\r\n")), 421, "{host}");
     }
@@ -226,40 +230,40 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
     let read = b"GET /sandbox/asked HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
     let refused: Value = serde_json::from_slice(&Client::new(own).ask(read).body).unwrap();
     assert_eq!((&refused["data"], &refused["error"]["code"]), (&Value::Null, &json!(421)));
-    assert_eq!(pair.control("GET", "/replies", ""), json!([]), "nothing was planted");
+    assert_eq!(fixture.control("GET", "/replies", ""), json!([]), "no reply was set");
 
     let port = own.port();
     for host in ["localhost", "127.0.0.1", "127.0.0.2:80", "[::1]:8081", "app.localhost", &format!("LocalHost:{port}")] {
         assert_eq!(put(&format!("Host: {host}\r\n")), 200, "{host}");
     }
-    assert_eq!(put(&format!("Host: localhost:{port}\r\nOrigin: http://{own}\r\n")), 200, "its own page");
+    assert_eq!(put(&format!("Host: localhost:{port}\r\nOrigin: http://{own}\r\n")), 200, "its own origin");
     let api = b"GET /api/configuration HTTP/1.1\r\nHost: admin.example\r\n\r\n";
-    assert_eq!(Client::new(own).ask(api).status, 200, "Admin Control's own part has any name");
+    assert_eq!(Client::new(own).ask(api).status, 200, "the API accepts any host");
 }
 
 #[test]
 fn foreign_request_is_refused_before_its_body() {
-    let pair = Pair::start();
+    let fixture = Fixture::start();
     let head = b"PUT /sandbox/replies/call-catchup HTTP/1.1\r\nHost: rebind.example\r\nContent-Length: 8000000\r\n\r\n";
-    assert_eq!(Client::new(pair.sandbox.address).ask(head).status, 421);
+    assert_eq!(Client::new(fixture.sandbox.address).ask(head).status, 421);
 }
 
 #[test]
 fn replies_over_64_mib_in_total_are_refused() {
-    let pair = Pair::start();
+    let fixture = Fixture::start();
     let large = format!(r#"{{"body": "{}"}}"#, "x".repeat(7 * 1024 * 1024));
     for number in 0..9 {
-        pair.control("PUT", &format!("/replies/call-catchup/large{number}"), &large);
+        fixture.control("PUT", &format!("/replies/call-catchup/large{number}"), &large);
     }
     for target in ["/replies/call-catchup/large9", "/replies/meetings"] {
-        let refused = pair.refused("PUT", target, &large);
+        let refused = fixture.refused("PUT", target, &large);
         assert_eq!(refused, (507, "All replies together may take 64 MiB: DELETE some.".to_owned()), "{target}");
     }
-    pair.control("PUT", "/replies/call-catchup/large0", &large);
-    pair.control("PUT", "/replies/call-catchup/small", r#"{"data": "a small one"}"#);
-    let first = Client::new(pair.sandbox.address).get("/api/call-catchup/large0", None);
-    assert_eq!((first.status, first.body.len()), (200, 7 * 1024 * 1024), "it was not evicted");
-    pair.control("DELETE", "/replies/call-catchup/large8", "");
-    pair.control("PUT", "/replies/call-catchup/large9", &large);
-    assert!(include_str!("../../docs/QA.md").contains("64 MiB"), "the guide says so");
+    fixture.control("PUT", "/replies/call-catchup/large0", &large);
+    fixture.control("PUT", "/replies/call-catchup/small", r#"{"data": "a small one"}"#);
+    let first = Client::new(fixture.sandbox.address).get("/api/call-catchup/large0", None);
+    assert_eq!((first.status, first.body.len()), (200, 7 * 1024 * 1024), "not evicted");
+    fixture.control("DELETE", "/replies/call-catchup/large8", "");
+    fixture.control("PUT", "/replies/call-catchup/large9", &large);
+    assert!(include_str!("../../docs/QA.md").contains("64 MiB"), "documented in the guide");
 }

@@ -1,4 +1,4 @@
-//! Where the dependencies come from, and that each one says what it is for. `cargo deny` holds the rest, by `deny.toml`.
+//! The sources of the dependencies and their comments; `cargo deny` checks the rest.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,36 +8,36 @@ fn project_file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The dependencies of a manifest that no comment stands right above.
-fn unexplained(manifest: &str) -> Vec<&str> {
-    let (mut found, mut among_dependencies, mut above) = (Vec::new(), false, "");
+/// Returns the dependencies of a manifest without a comment right above.
+fn uncommented(manifest: &str) -> Vec<&str> {
+    let (mut names, mut in_dependencies, mut above) = (Vec::new(), false, "");
     for line in manifest.lines() {
         if let Some(section) = line.strip_prefix('[') {
-            among_dependencies = section.ends_with("dependencies]");
-            // A dependency with a section of its own: `[dependencies.name]`.
+            in_dependencies = section.ends_with("dependencies]");
+            // A dependency with its own section: `[dependencies.name]`.
             if section.contains("dependencies.") && !above.starts_with("# ") {
-                found.push(line);
+                names.push(line);
             }
-        } else if among_dependencies
+        } else if in_dependencies
             && line.starts_with(|c: char| c.is_ascii_alphanumeric())
             && !(above.starts_with("# ") && above.len() > 10)
         {
-            found.push(line.split([' ', '.', '=']).next().unwrap_or(line));
+            names.push(line.split([' ', '.', '=']).next().unwrap_or(line));
         }
         above = line;
     }
-    found
+    names
 }
 
 #[test]
 fn every_dependency_has_a_comment() {
-    assert_eq!(unexplained(&project_file("Cargo.toml")), [""; 0], "put a comment right above each");
+    assert_eq!(uncommented(&project_file("Cargo.toml")), [""; 0], "each needs a comment right above");
 }
 
 #[test]
 fn dependency_without_a_comment_is_reported() {
     let manifest = "[package]\nname = 1\n\n[dependencies]\n# What a is for.\na = 1\nb = 2\n# ?\nc = 3\n\n[dependencies.d]\nversion = 1\n\n[dev-dependencies]\ne.workspace = true\n\n[lints]\nf = 1\n";
-    assert_eq!(unexplained(manifest), ["b", "c", "[dependencies.d]", "e"]);
+    assert_eq!(uncommented(manifest), ["b", "c", "[dependencies.d]", "e"]);
 }
 
 #[test]
@@ -48,30 +48,30 @@ fn locked_packages_have_one_index_and_a_checksum() {
         let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
         line.map(|value| value.trim_matches('"').to_owned())
     };
-    let (mut sources, mut of_this_project) = (BTreeSet::new(), Vec::new());
+    let (mut sources, mut local) = (BTreeSet::new(), Vec::new());
     for package in &packages {
         match field(package, "source") {
             Some(source) => {
                 assert_eq!(field(package, "checksum").map(|sum| sum.len()), Some(64), "{package}");
                 sources.insert(source);
             }
-            None => of_this_project.push(field(package, "name").unwrap()),
+            None => local.push(field(package, "name").unwrap()),
         }
     }
-    assert_eq!(of_this_project, ["proconf-app-server"]);
+    assert_eq!(local, ["proconf-app-server"]);
     assert_eq!(sources.len(), 1, "{sources:?}");
     assert!(sources.first().unwrap().starts_with("registry+https://"), "{sources:?}");
 }
 
 #[test]
 fn every_ban_and_ignored_advisory_has_a_reason() {
-    let rules = project_file("deny.toml");
-    let of = |start: &str| -> Vec<String> {
-        let lines = rules.lines().map(str::trim).filter(|line| line.starts_with(start));
+    let policy = project_file("deny.toml");
+    let rows_with = |start: &str| -> Vec<String> {
+        let lines = policy.lines().map(str::trim).filter(|line| line.starts_with(start));
         lines.map(str::to_owned).collect()
     };
     for (start, at_least) in [("{ crate = ", 5), ("{ id = ", 0)] {
-        let rows = of(start);
+        let rows = rows_with(start);
         assert!(rows.len() >= at_least, "{start}");
         for row in rows {
             let reason = row.split("reason = \"").nth(1).and_then(|rest| rest.split('"').next());
@@ -79,7 +79,7 @@ fn every_ban_and_ignored_advisory_has_a_reason() {
         }
     }
     for package in ["openssl", "openssl-sys", "native-tls"] {
-        assert!(of("{ crate = ").iter().any(|row| row.contains(&format!("\"{package}\""))), "{package}");
+        assert!(rows_with("{ crate = ").iter().any(|row| row.contains(&format!("\"{package}\""))), "{package}");
     }
 }
 
@@ -89,7 +89,7 @@ fn ci_checks_licences_bans_and_sources() {
     assert!(run.lines().any(|line| line.ends_with("cargo deny --locked check licenses bans sources")), "{run}");
     let tools = project_file(".ci/tools.txt");
     let pinned = tools.lines().filter(|line| line.contains("==")).count();
-    assert!(pinned >= 1 && tools.matches("--hash=sha256:").count() >= pinned, "pinned to the byte");
+    assert!(pinned >= 1 && tools.matches("--hash=sha256:").count() >= pinned, "pinned by hash");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn vendored_swagger_ui_is_the_pinned_release_with_its_licence() {
     let numbers: Vec<u32> = version.trim().split('.').map(|number| number.parse().unwrap()).collect();
     assert!(numbers >= vec![5, 35, 0], "{version}");
     assert!(project_file("static/swagger-ui/LICENSE").contains("Apache License"));
-    assert!(project_file("deny.toml").contains("static/swagger-ui/update --check"), "says how it is kept current");
+    assert!(project_file("deny.toml").contains("static/swagger-ui/update --check"), "documents the update");
     let manifest = project_file("Cargo.toml");
-    assert!(!manifest.contains("[build-dependencies]") && !manifest.contains("swagger-ui"), "no build downloads anything");
+    assert!(!manifest.contains("[build-dependencies]") && !manifest.contains("swagger-ui"), "no download in a build");
 }
