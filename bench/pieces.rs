@@ -1,4 +1,4 @@
-//! What the pieces of a request cost by themselves: `cargo bench --bench pieces`. In CI each runs once, and no time is asserted.
+//! Micro-benchmarks of the parts of a request: `cargo bench --bench pieces`. In CI each runs once; no time is asserted.
 
 use std::error::Error;
 use std::future::ready;
@@ -38,11 +38,11 @@ fn token_check(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
     };
     let tokens = Tokens::new(config, Clock::system());
     let user = tokens.issue_user_token("YHl0oAPyQm3nJ8zKq1eYlA", "4cX2pM0uS9aVbR7tWd5hEg");
-    let guest = tokens.issue_guest_token(&NameComparison::Exact.parse("testRoom")?).ok_or("guests are let in")?;
+    let guest = tokens.issue_guest_token(&NameComparison::Exact.parse("testRoom")?).ok_or("guests are disabled")?;
     let forged = format!("{}A", user.get(..user.len() - 1).unwrap_or_default());
     for (name, token, good) in [("user", &user, true), ("guest", &guest, true), ("forged", &forged, false)] {
         if tokens.verify_token(token).is_ok() != good {
-            return Err(format!("the {name} token is judged wrong").into());
+            return Err(format!("the {name} token has the wrong verdict").into());
         }
         criterion.bench_function(&format!("token check: {name}"), |bencher| {
             bencher.iter(|| tokens.verify_token(black_box(token)));
@@ -60,7 +60,7 @@ fn room_parsing(criterion: &mut Criterion) {
     }
 }
 
-/// From Admin Control's body to the body and the `ETag` that are kept.
+/// Measures the step from Admin Control's body to the cached body and its `ETag`.
 fn envelope(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("envelope pass-through");
     for (name, size) in [("2 KB", 2 << 10), ("1 MB", 1 << 20)] {

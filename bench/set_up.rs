@@ -1,5 +1,4 @@
-//! What the benchmarks are set up with: the built server as a process of its own, an Admin Control that can be told what to answer,
-//! and a token that the server takes.
+//! Set-up of the benchmarks: the server as a process, a sandbox Admin Control, and a token.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,21 +14,21 @@ use proconf_app_server::sandbox::{Sandbox, Script};
 use proconf_app_server::secret::Secret;
 
 const SECRET: &str = "a bench secret: kX9vQ2mZ7rT4wY8uB1nC5pL0";
-/// The clock ticks of `/proc/PID/stat`, in a second; what Linux shows to every program.
+/// Clock ticks per second in `/proc/PID/stat`.
 const TICKS: f64 = 100.0;
 
 /// A process that is killed when it is dropped.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    /// Resident memory, in KiB.
+    /// Returns the resident memory, in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 
-    /// CPU used so far, in seconds.
+    /// Returns the processor time used so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
         let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -46,7 +45,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts the server in `folder`, where its database will be. It does not listen yet.
+/// Starts the server with its database in `folder`. It does not listen yet.
 pub(crate) fn start(address: SocketAddr, base_url: &str, folder: &Path, settings: &[(&str, &str)]) -> io::Result<Process> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
     command.arg("serve").current_dir(folder).env_clear().envs([
@@ -54,21 +53,21 @@ pub(crate) fn start(address: SocketAddr, base_url: &str, folder: &Path, settings
         ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
         ("APP_ADMIN_CONTROL__BASE_URL", base_url),
         ("APP_AUTH__JWT_SECRET", SECRET),
-        // All streams come with one token.
+        // All streams have one token.
         ("APP_LIVE__MAX_PER_CALLER", "1000000"),
-        // A line a request would be most of what is measured.
+        // One line per request would dominate the measurement.
         ("RUST_LOG", "warn"),
     ]);
     let child = command.envs(settings.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
     Ok(Process(child))
 }
 
-/// An address that was free a moment ago, and most likely still is.
+/// Returns an address that is free, most likely.
 pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-/// Waits until somebody listens there.
+/// Waits until the address accepts connections.
 pub(crate) fn wait_for(address: SocketAddr) -> io::Result<()> {
     let started = Instant::now();
     while let Err(error) = TcpStream::connect(address) {
@@ -80,7 +79,7 @@ pub(crate) fn wait_for(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a sandbox that answers by `script`, and gives its base URL. It ends with this process.
+/// Starts a sandbox that responds by `script`, and returns its base URL. It ends with this process.
 pub(crate) fn sandbox(script: Script) -> io::Result<String> {
     let (started, start) = mpsc::channel();
     std::thread::spawn(move || {
@@ -93,7 +92,7 @@ pub(crate) fn sandbox(script: Script) -> io::Result<String> {
     start.recv().map_err(io::Error::other)
 }
 
-/// A user's, for an hour.
+/// Returns a user's token, valid for an hour.
 pub(crate) fn token() -> String {
     let name = || "proconf-app-server".to_owned();
     let (user_ttl, secret) = (Duration::from_hours(1), Secret::new(SECRET));
@@ -109,7 +108,7 @@ pub(crate) fn token() -> String {
     Tokens::new(config, Clock::system()).issue_user_token("u1", "s1")
 }
 
-/// The head of a question with that token.
+/// Returns a GET request with that token.
 pub(crate) fn get(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n")
 }

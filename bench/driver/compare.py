@@ -1,55 +1,55 @@
-"""P1 to P3: a catch-up from the window and passed through, ours beside the peers, in turn, round after round."""
+"""P1 to P3: a catch-up from the cache and passed through; ours and the peers in turn, in several rounds."""
 
 import json
 
 from load import Run
-from report import cpu, p99, rate, ratio_bar
+from report import cpu, p99, rate, ratio_target
 
-# So many that no room comes twice while it is kept.
+# So many that no room is requested again while it is cached.
 DISTINCT = 100_000_000
 LABELS = {"actix-fixed-jwt": "actix with a fixed body behind a JWT check", "nginx": "nginx as a plain proxy",
           "express-object": "Express with its key made once", "express-string": "Express with its secret as a string",
           "actix-naive": "the naive actix server", "axum-reqwest": "axum + reqwest"}
-# Their answers come from memory, so they are asked for one room; the others for distinct ones.
+# These respond from memory and get requests for one room; the others for distinct rooms.
 FROM_MEMORY = {"ours", "ours, no log", "actix-fixed", "actix-fixed-jwt", "nginx-cache"}
 CHECKS_NO_TOKEN = {"actix-fixed", "nginx", "nginx-cache"}
-# The order of a round: each peer that a bar is held against lies beside ours, most of them between two runs of it.
-CIRCUIT = ("ours", "actix-fixed-jwt", "ours", "nginx", "ours, window off", "actix-naive", "ours, window off", "axum-reqwest",
-           "ours, window off", "express-object", "ours", "express-string")
-# Connections to Admin Control have proven themselves by then, and all that is made once has been made.
+# The order of a round: each peer that has a target is next to ours, most of them between two runs of ours.
+CIRCUIT = ("ours", "actix-fixed-jwt", "ours", "nginx", "ours, cache off", "actix-naive", "ours, cache off", "axum-reqwest",
+           "ours, cache off", "express-object", "ours", "express-string")
+# By then connections to Admin Control are reused, and everything that is created once exists.
 WARM_SECONDS = 2
-# As many runs as this share of all are repeated where the machine was too noisy.
+# At most this share of the runs is repeated because the machine was too noisy.
 REPEATED = 0.25
 
 
 def start(farm, judged):
-    """Ours in its forms, and the peers; by label. With `judged` only those that a bar speaks of."""
-    for_failures = {"APP_CATCH_UP__FRESH_FOR": "0s"}
-    # The peers keep nothing either.
-    window_off = {**for_failures, "APP_CATCH_UP__STALE_IF_ERROR": "0s"}
-    servers = {"ours": farm.ours("ours"), "ours, window off": farm.ours("ours-window-off", **window_off),
-               "ours, kept for failures": farm.ours("ours-kept-for-failures", **for_failures)}
+    """Starts ours in several configurations, and the peers; by label. With `judged` only those that have a target."""
+    stale_only = {"APP_CATCH_UP__FRESH_FOR": "0s"}
+    # The peers cache nothing either.
+    cache_off = {**stale_only, "APP_CATCH_UP__STALE_IF_ERROR": "0s"}
+    servers = {"ours": farm.ours("ours"), "ours, cache off": farm.ours("ours-cache-off", **cache_off),
+               "ours, stale only": farm.ours("ours-stale-only", **stale_only)}
     if not judged:
         servers["ours, no log"] = farm.ours("ours-no-log", RUST_LOG="off")
-        servers["ours, window off, no log"] = farm.ours("ours-window-off-no-log", RUST_LOG="off", **window_off)
+        servers["ours, cache off, no log"] = farm.ours("ours-cache-off-no-log", RUST_LOG="off", **cache_off)
     servers.update((peer.name, peer) for peer in farm.peers(set(LABELS) if judged else None))
     return servers
 
 
 def check(farm, servers, token):
-    """Every server answers the right bytes, and those that check tokens refuse a wrong one."""
-    expected = farm.stand_in.get("/api/call-catchup/r7")[1]
+    """Checks that every server sends the right response, and those that check tokens reject a wrong one."""
+    expected = farm.fake_admin_control.get("/api/call-catchup/r7")[1]
     for label, server in servers.items():
         status, body = server.get("/callCatchUp/r7", f"Bearer {token}")
         right = len(body) == len(expected) if label.startswith("actix-fixed") else json.loads(body) == json.loads(expected)
         if label.startswith(("ours", "nginx")):
             right = body == expected
         if status != 200 or not right:
-            raise SystemExit(f"{label} answers wrong: {status} {body[:200]}")
+            raise SystemExit(f"{label} sends a wrong response: {status} {body[:200]}")
         if label not in CHECKS_NO_TOKEN:
             for wrong in (None, f"Bearer {token[:-2]}", "Bearer x.y.z"):
                 if (status := server.get("/callCatchUp/r7", wrong)[0]) != 401:
-                    raise SystemExit(f"{label} answers {status} to a wrong token")
+                    raise SystemExit(f"{label} responds {status} to a wrong token")
 
 
 def measure(farm, loader, servers, scale):
@@ -74,20 +74,20 @@ def measure(farm, loader, servers, scale):
     return runs
 
 
-def bars(runs, scale):
+def targets(runs, scale):
     found = []
-    hit, passed = "a catch-up from the window", "passed through"
+    hit, passed = "a catch-up from the cache", "passed through"
     for connections in scale.connections:
-        bar = lambda row, what, one, other, figure, limit, at_most=True: found.append(
-            ratio_bar(row, what, runs, one, other, connections, figure, limit, at_most, LABELS))
-        bar("P1", f"{hit}: CPU", "ours", "actix-fixed-jwt", cpu, 1.15)
-        bar("P1", f"{hit}: CPU", "ours", "nginx", cpu, 1.2)
-        bar("P1", f"{hit}: requests/s", "ours", "express-object", rate, 32, False)
-        bar("P1", f"{hit}: requests/s", "ours", "express-string", rate, 85, False)
-        bar("P2", f"{passed}: CPU", "ours, window off", "actix-naive", cpu, 0.95)
-        bar("P2", f"{passed}: CPU", "ours, window off", "axum-reqwest", cpu, 1.0)
-        bar("P2", f"{passed}: CPU", "ours, window off", "nginx", cpu, 2.7)
-        bar("P2", f"{passed}: requests/s", "ours, window off", "express-object", rate, 13, False)
-        bar("P3", f"{hit}: p99", "ours", "actix-fixed-jwt", p99, 1.5)
-        bar("P3", f"{passed}: p99", "ours, window off", "actix-naive", p99, 1.5)
-    return sorted(found, key=lambda bar: bar.row)
+        target = lambda row, what, one, other, figure, limit, at_most=True: found.append(
+            ratio_target(row, what, runs, one, other, connections, figure, limit, at_most, LABELS))
+        target("P1", f"{hit}: CPU", "ours", "actix-fixed-jwt", cpu, 1.15)
+        target("P1", f"{hit}: CPU", "ours", "nginx", cpu, 1.2)
+        target("P1", f"{hit}: requests/s", "ours", "express-object", rate, 32, False)
+        target("P1", f"{hit}: requests/s", "ours", "express-string", rate, 85, False)
+        target("P2", f"{passed}: CPU", "ours, cache off", "actix-naive", cpu, 0.95)
+        target("P2", f"{passed}: CPU", "ours, cache off", "axum-reqwest", cpu, 1.0)
+        target("P2", f"{passed}: CPU", "ours, cache off", "nginx", cpu, 2.7)
+        target("P2", f"{passed}: requests/s", "ours, cache off", "express-object", rate, 13, False)
+        target("P3", f"{hit}: p99", "ours", "actix-fixed-jwt", p99, 1.5)
+        target("P3", f"{passed}: p99", "ours, cache off", "actix-naive", p99, 1.5)
+    return sorted(found, key=lambda target: target.row)

@@ -1,4 +1,4 @@
-"""One run of load against one server, with what it cost and whether it can be believed. Knows no bar."""
+"""One run of load against one server: its cost, and whether it is valid."""
 
 import json
 import pathlib
@@ -10,17 +10,17 @@ import machine
 
 LOAD = pathlib.Path(__file__).resolve().parents[1] / "load"
 
-# Below this share of its core the server was not what limited the run.
+# Below this share of its core the server did not limit the run.
 SATURATED = 0.9
-# More than this share of the machine used by strangers, or stolen by other machines, and a run is not believed.
-STRANGERS = 0.03
-# A cache-line hop or a spin may change by this much during a run, and differ by as much between two runs that are compared.
-ALIKE = 1.3
+# A run is invalid if other processes, or other virtual machines, used more than this share of the machine.
+MAX_OTHERS = 0.03
+# The largest factor by which calibrations may differ, within a run or between two compared runs.
+MAX_DRIFT = 1.3
 
 
 @dataclass
 class Run:
-    """What one run gave. `at` is its place among all runs."""
+    """The result of a run. `at` is its position among all runs."""
     label: str
     connections: int
     round: int
@@ -33,7 +33,7 @@ class Run:
     p99_us: float
     cpu_us: float
     busy: float
-    strangers: float
+    others: float
     hops: tuple
     spins: tuple
 
@@ -49,13 +49,13 @@ class Run:
     def noisy(self):
         drift = max(spread(self.hops), spread([before for before, _ in self.spins]),
                     spread([after for _, after in self.spins]))
-        return self.strangers > STRANGERS or drift > ALIKE
+        return self.others > MAX_OTHERS or drift > MAX_DRIFT
 
     @property
     def trouble(self):
-        """Why the run does not count, or an empty string."""
+        """Why the run is invalid, or an empty string."""
         if self.refused or self.broken:
-            return f"{self.refused} answers were no success, {self.broken} never came"
+            return f"{self.refused} responses were not successful, {self.broken} were missing"
         return "the machine was too noisy" if self.noisy else ""
 
 
@@ -64,7 +64,7 @@ def spread(values):
 
 
 def wrk(cores, port, script, arguments, connections, seconds, threads=1):
-    """Runs wrk to its end; what its script printed."""
+    """Runs wrk; returns the output of its script."""
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", LOAD / script,
                f"http://127.0.0.1:{port}", "--", *arguments]
     done = subprocess.run(machine.pinned(cores, command), capture_output=True, text=True)
@@ -75,7 +75,7 @@ def wrk(cores, port, script, arguments, connections, seconds, threads=1):
 
 
 class Loader:
-    """Runs loads one after the other and calibrates between them: after one run is before the next."""
+    """Runs loads in turn, with a calibration between two runs, which counts for both."""
 
     def __init__(self, farm, token):
         self.farm, self.token = farm, token
@@ -83,7 +83,7 @@ class Loader:
 
     def rooms(self, label, server, prefix="r", rooms=1, connections=64, seconds=5, round=0, delay_ms=0, warm=1,
               cores=None, threads=1):
-        """Catch-ups of that many rooms, in turn."""
+        """Requests catch-ups of that many rooms, in turn."""
         arguments = [self.token, prefix, str(rooms), str(delay_ms)]
         return self._run(label, server, "rooms.lua", arguments, connections, seconds, round, warm, cores, threads)
 
@@ -95,29 +95,29 @@ class Loader:
         if warm:
             wrk(cores, server.port, script, arguments, connections, warm, threads)
         before = self.last or self.farm.calibrate()
-        used, everybody, started = self._accounts(server), machine.busy_seconds(), time.monotonic()
+        used, all_processes, started = self._accounts(server), machine.busy_seconds(), time.monotonic()
         children = machine.cpu_seconds("self")
         result = wrk(cores, server.port, script, arguments, connections, seconds, threads)
         wall = time.monotonic() - started
         server_used = self._accounts(server)[0] - used[0]
         known = self._accounts(server)[1] - used[1] + machine.cpu_seconds("self") - children
-        all_busy, stolen = (now - then for now, then in zip(machine.busy_seconds(), everybody))
+        all_busy, stolen = (now - then for now, then in zip(machine.busy_seconds(), all_processes))
         self._until_idle(server)
         after = self.last = self.farm.calibrate()
         server.cut_log()
         if self.farm.smoke and result["requests"] == 0:
-            raise RuntimeError(f"{label} answered nothing")
+            raise RuntimeError(f"{label} sent no response")
         self.count += 1
-        strangers = max(0.0, all_busy + stolen - known) / (2 * wall)
+        others = max(0.0, all_busy + stolen - known) / (2 * wall)
         return Run(label, connections, round, self.count, **result, cpu_us=server_used / max(result["requests"], 1) * 1e6,
-                   # A smoke run judges nothing, so it need not be believed either.
-                   busy=server_used / wall, strangers=0.0 if self.farm.smoke else strangers,
+                   # A smoke run has no verdict, so that noise does not matter.
+                   busy=server_used / wall, others=0.0 if self.farm.smoke else others,
                    hops=(before["hop_ns"], after["hop_ns"]), spins=tuple(zip(before["spin_ns"], after["spin_ns"])))
 
     @staticmethod
     def _until_idle(server):
-        """Waits while it works on what nobody waits for any more: a slow server has some 300 ms of that, beside which the calibration
-        would find a slow core."""
+        """Waits until the server has completed abandoned requests; a slow server takes some 300 ms, which would disturb the
+        calibration."""
         for _ in range(40):
             before = machine.cpu_seconds(server.process.pid)
             time.sleep(0.05)
@@ -125,6 +125,6 @@ class Loader:
                 return
 
     def _accounts(self, server):
-        """CPU of the server, and of all servers that are running (the idle ones too)."""
-        everybody = sum(machine.cpu_seconds(one.process.pid) for one in self.farm.running)
-        return machine.cpu_seconds(server.process.pid), everybody
+        """CPU time of the server, and of all running servers, including idle ones."""
+        all_servers = sum(machine.cpu_seconds(one.process.pid) for one in self.farm.running)
+        return machine.cpu_seconds(server.process.pid), all_servers

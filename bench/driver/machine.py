@@ -1,4 +1,4 @@
-"""The machine: its cores, what processes used of them, and what it is worth right now. Knows no server."""
+"""The machine: its cores, the processor time of processes, and its current speed."""
 
 import json
 import os
@@ -11,7 +11,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def two_cores():
-    """The core for the server and the core for everything else."""
+    """The core for the server and the core for all other processes."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("the benchmark needs two cores: one for the server, one for the load")
@@ -23,7 +23,7 @@ def pinned(cores, command):
 
 
 def tree(pid):
-    """The process and all that descend from it."""
+    """The process and its descendants."""
     children = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (fields := stat(int(entry))):
@@ -36,7 +36,7 @@ def tree(pid):
 
 
 def stat(pid):
-    """The fields of /proc/PID/stat from the third one on, or None if it is gone."""
+    """The fields of /proc/PID/stat from the third one on, or None if the process has ended."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()
@@ -45,13 +45,13 @@ def stat(pid):
 
 
 def cpu_seconds(pid):
-    """User and system time, of the process, its children that ended, and those that go on."""
+    """User and system time of the process and its descendants, ended ones included."""
     alive = [fields for fields in map(stat, tree(pid)) if fields]
     return sum(sum(map(int, fields[11:15])) for fields in alive) / TICK
 
 
 def busy_seconds():
-    """What the cores did since boot that was not idling: (ours and everybody's on this machine, stolen by other machines)."""
+    """Processor time since boot that was not idle: (used on this machine, stolen by other virtual machines)."""
     with open("/proc/stat") as file:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
     return (user + nice + system + irq + softirq) / TICK, steal / TICK
@@ -71,18 +71,18 @@ def memory_kib(pid):
 
 
 def calibrate(tool, cores):
-    """How long a cache line takes between the two cores, and how long the same arithmetic takes on each."""
+    """Measures a cache-line transfer between the cores, and a fixed calculation on each."""
     return json.loads(subprocess.run([tool, *map(str, cores)], check=True, capture_output=True, text=True).stdout)
 
 
 def install(binary, package):
-    """Whether the program is there, or could be installed."""
+    """Installs the program if it is missing; returns whether it exists."""
     if shutil.which(binary):
         return True
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     print(f"installing {package}", flush=True)
-    # At this run level Debian starts no service that it installs.
+    # At this run level Debian does not start installed services.
     quiet = dict(env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}, stdout=subprocess.DEVNULL)
     subprocess.run(["apt-get", "update", "-qq"], **quiet)
     subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)
@@ -99,7 +99,7 @@ def describe():
 
 
 def versions():
-    """The versions of what the peers are made with."""
+    """The versions of the compilers and programs."""
     said = []
     for command in (["rustc", "-V"], ["node", "-v"], ["nginx", "-v"], ["go", "version"], ["wrk", "-v"]):
         if shutil.which(command[0]):

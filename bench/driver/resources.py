@@ -1,4 +1,4 @@
-"""P6 and P7: memory, and the time from start to first answer."""
+"""P6 and P7: memory, and the time from the start to the first response."""
 
 import contextlib
 import resource
@@ -11,35 +11,35 @@ from statistics import median
 import machine
 from growth import make_accounts
 from load import wrk
-from report import Bar
+from report import Target
 
 
 def idle(farm, token, scale):
-    """Resident memory after the first answer, and what each idle connection adds."""
+    """Resident memory after the first response, and of each idle connection."""
     server = farm.ours("ours-idle")
     server.get("/callCatchUp/r1", f"Bearer {token}")
     empty = machine.memory_kib(server.process.pid)
-    found = [Bar("P6", "memory, idle", f"{empty / 1024:.1f} MB", "≤ 20 MB", empty <= 20 * 1024, "resident, after one answer")]
+    found = [Target("P6", "memory, idle", f"{empty / 1024:.1f} MB", "≤ 20 MB", empty <= 20 * 1024, "resident, after one response")]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     request = (f"GET /callCatchUp/r1 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n").encode()
-    with contextlib.ExitStack() as open_ones:
+    with contextlib.ExitStack() as connections:
         for _ in range(scale.idle_connections):
-            connection = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection = connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             connection.sendall(request)
             received = b""
             while len(received) < 2048 or not received.endswith(b'"}'):
                 received += connection.recv(65536)
         each = (machine.memory_kib(server.process.pid) - empty) / scale.idle_connections
-        found.append(Bar("P6", f"memory of an idle connection, {scale.idle_connections:,} of them", f"{each:.1f} KiB",
-                         "≤ 20 KiB", each <= 20, "each had one answer before"))
+        found.append(Target("P6", f"memory of an idle connection, {scale.idle_connections:,} of them", f"{each:.1f} KiB",
+                         "≤ 20 KiB", each <= 20, "each had one response before"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     farm.stop(server)
     return found
 
 
 def mixed(farm, token, scale):
-    """Resident memory over a long mixed run, from its second third to its last."""
+    """Growth of resident memory over a long mixed run, from the second third to the last."""
     server = farm.ours("ours-mixed")
     samples = []
     load = threading.Thread(target=wrk, args=([farm.load_core], server.port, "mixed.lua", [token, "5"], 50,
@@ -52,13 +52,13 @@ def mixed(farm, token, scale):
     farm.stop(server)
     third = len(samples) // 3
     middle, end = median(samples[third:2 * third]), median(samples[2 * third:])
-    return [Bar("P6", f"memory over {scale.mixed_seconds / 60:g} minutes of mixed requests", f"{middle:.1f} → {end:.1f} MB",
+    return [Target("P6", f"memory over {scale.mixed_seconds / 60:g} minutes of mixed requests", f"{middle:.1f} → {end:.1f} MB",
                 "flat: ≤ 5 % and 1 MB more in the last third than in the second", end <= middle * 1.05 + 1,
-                f"from {samples[0]:.1f} to {samples[-1]:.1f} MB; the window holds at most 64 MB of it")]
+                f"from {samples[0]:.1f} to {samples[-1]:.1f} MB; the cache has at most 64 MB of it")]
 
 
 def first_answer(farm, token, scale):
-    """From the start of the process to the last byte of a catch-up, with a database that is there already."""
+    """From the start of the process to the last byte of a catch-up, with an existing database."""
     url = make_accounts(farm, "start", scale.start_accounts)
     times = []
     for attempt in range(scale.starts):
@@ -72,5 +72,5 @@ def first_answer(farm, token, scale):
         finally:
             server.stop()
     typical = median(times)
-    return [Bar("P7", f"start to first answer, {scale.start_accounts:,} accounts", f"{typical:.0f} ms", "≤ 100 ms",
+    return [Target("P7", f"start to first response, {scale.start_accounts:,} accounts", f"{typical:.0f} ms", "≤ 100 ms",
                 typical <= 100, f"median of {len(times)}, {min(times):.0f} to {max(times):.0f} ms")]

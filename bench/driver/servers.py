@@ -1,4 +1,4 @@
-"""The servers: how ours and each peer is built, started, asked once and stopped. Knows no load and no bar."""
+"""Builds, starts and stops ours and the peers."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ SECRET = "Z8qkW2vR7mXcT4nYbL9sHd3gJfP6uE1oA5iKxQwV"
 
 
 def token(lifetime=24 * 3600):
-    """A user's token, as ours signs them. The peers look at its signature and its expiry."""
+    """A user's token, as ours signs it. The peers verify its signature and expiry."""
     now = int(time.time())
     claims = {"iss": "proconf-app-server", "aud": "proconf-app-server", "sub": "YHl0oAPyQm3nJ8zKq1eYlA", "kind": "user",
               "sid": "4cX2pM0uS9aVbR7tWd5hEg", "jti": "Zk3vN8qLxT6yHs2oJf9rCw", "iat": now, "exp": now + lifetime}
@@ -47,7 +47,7 @@ class Server:
         self.log, self.process = self.folder / "log", None
 
     def start(self, wait=True):
-        # Appended to, so that it can be cut while the server runs.
+        # In append mode, so that it can be truncated while the server runs.
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(machine.pinned(self.cores, self.command), env=self.env, cwd=self.folder,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -55,9 +55,9 @@ class Server:
             self.wait()
         return self
 
-    def wait(self, patience=30.0, pause=0.02):
-        """Until it accepts connections."""
-        limit = time.monotonic() + patience
+    def wait(self, timeout=30.0, pause=0.02):
+        """Waits until the server accepts connections."""
+        limit = time.monotonic() + timeout
         while True:
             try:
                 return socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -76,7 +76,7 @@ class Server:
                 self.process.wait()
 
     def get(self, path, authorization=None):
-        """Status and body."""
+        """Returns status and body of a response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path, headers={"Authorization": authorization} if authorization else {})
@@ -90,13 +90,13 @@ class Server:
 
 
 class Farm:
-    """Builds what is needed and starts servers from it."""
+    """Builds the servers and starts them."""
 
     def __init__(self, folder, smoke):
         self.folder, self.smoke = pathlib.Path(folder), smoke
         self.server_core, self.load_core = machine.two_cores()
         self.left_out = []
-        self.stand_in, self.calibrated = None, None
+        self.fake_admin_control, self.calibrated = None, None
         self.running = []
 
     def build(self, peers=True):
@@ -106,7 +106,7 @@ class Farm:
         run(["cargo", "build", "--locked", "--quiet", "--bin", "proconf-app-server", *profile], ROOT)
         axum = [] if self.smoke else ["--features", "axum"]
         if self.smoke:
-            self.left_out.append("axum + reqwest: its dependencies cost minutes to build")
+            self.left_out.append("axum + reqwest: its dependencies take minutes to build")
         run(["cargo", "build", "--locked", "--quiet", "--bins", *profile, *axum], PEERS / "rust")
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         rust_target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", PEERS / "rust" / "target"))
@@ -118,13 +118,13 @@ class Farm:
                 if not (PEERS / peer / "node_modules").exists():
                     run(["npm", "ci", "--silent"], PEERS / peer)
         else:
-            self.left_out.append("Express and Fastify: there is no Node")
+            self.left_out.append("Express and Fastify: Node is not installed")
         if shutil.which("go"):
             run(["go", "build", "-o", self.folder / "go-net-http", "."], PEERS / "go")
         else:
-            self.left_out.append("Go's net/http: there is no Go")
+            self.left_out.append("Go's net/http: Go is not installed")
         if not machine.install("nginx", "nginx-light"):
-            self.left_out.append("nginx: please install it")
+            self.left_out.append("nginx: it is not installed")
         if not machine.install("wrk", "wrk"):
             raise SystemExit("please install wrk")
 
@@ -134,18 +134,18 @@ class Farm:
         self.calibrated = machine.calibrate(self.tools / "calibrate", (self.server_core, self.load_core))
         return self.calibrated
 
-    def start_stand_in(self):
+    def start_fake_admin_control(self):
         port = free_port()
-        self.stand_in = self._start(Server("stand-in", self.folder, port, [self.tools / "stand_in"], {"PORT": str(port)},
+        self.fake_admin_control = self._start(Server("fake-admin-control", self.folder, port, [self.tools / "fake_admin_control"], {"PORT": str(port)},
                                            [self.load_core]))
         self.admin_control = f"http://127.0.0.1:{port}/api"
 
     def calls(self):
-        """How many catch-ups the stand-in was asked for so far."""
-        return json.loads(self.stand_in.get("/calls")[1])["calls"]
+        """The number of catch-up calls to the fake Admin Control so far."""
+        return json.loads(self.fake_admin_control.get("/calls")[1])["calls"]
 
     def ours(self, name, cores=None, start=True, **settings):
-        """Ours, as shipped but for the settings given, with its log in a file."""
+        """Ours, with default settings and these, with its log in a file."""
         port = free_port()
         env = {"APP_SERVER__LISTEN": f"127.0.0.1:{port}", "APP_MANAGEMENT__LISTEN": f"127.0.0.1:{free_port()}",
                "APP_ADMIN_CONTROL__BASE_URL": self.admin_control, "APP_AUTH__JWT_SECRET": SECRET, **settings}
@@ -153,7 +153,7 @@ class Farm:
         return self._start(server) if start else server
 
     def peers(self, wanted=None):
-        """Every peer that can run here, or those of them that are wanted, started."""
+        """Starts the installed peers, or the wanted ones of them."""
         for name, start in self._known_peers():
             if wanted is None or name in wanted:
                 yield start(name)
@@ -187,7 +187,7 @@ class Farm:
         port, folder = free_port(), self.folder / name
         folder.mkdir()
         words = {"WORKERS": 1, "FILES": 16384, "DIR": folder, "PORT": port, "CACHE": cache,
-                 "ADMIN_CONTROL": f"127.0.0.1:{self.stand_in.port}"}
+                 "ADMIN_CONTROL": f"127.0.0.1:{self.fake_admin_control.port}"}
         text = (PEERS / "nginx" / "nginx.conf").read_text()
         for word, value in words.items():
             text = text.replace(f"@{word}@", str(value))

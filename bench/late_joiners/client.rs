@@ -1,4 +1,4 @@
-//! A blocking HTTP client, just enough for questions without a body, and the numbers made of its answers.
+//! A minimal blocking HTTP client for requests without a body, and percentiles of its durations.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::set_up::get;
 
-/// A kept-alive connection.
+/// A persistent connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
@@ -24,10 +24,10 @@ impl Connection {
         self.stream.write_all(get(target, token).as_bytes())
     }
 
-    /// The status of the next answer, once it has been read to its end.
+    /// Reads the next response to its end, and returns its status.
     pub(crate) fn read(&mut self) -> io::Result<u16> {
         loop {
-            if let Some(status) = self.whole_answer() {
+            if let Some(status) = self.take_response() {
                 return Ok(status);
             }
             let mut buffer = [0; 16 * 1024];
@@ -38,7 +38,7 @@ impl Connection {
         }
     }
 
-    /// The status of an answer that is there already.
+    /// Returns the status of a response that has already arrived.
     pub(crate) fn arrived(&mut self) -> io::Result<Option<u16>> {
         self.stream.set_nonblocking(true)?;
         let status = self.read();
@@ -50,7 +50,7 @@ impl Connection {
         }
     }
 
-    fn whole_answer(&mut self) -> Option<u16> {
+    fn take_response(&mut self) -> Option<u16> {
         let end = self.unread.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
         let head = std::str::from_utf8(self.unread.get(..end)?).ok()?.to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap_or(0);
@@ -64,7 +64,7 @@ impl Connection {
     }
 }
 
-/// Asks so many times, one after the other: how long each took, and how many answers were no 200.
+/// Sends requests in turn; returns their durations, and how many responses were not 200.
 pub(crate) fn probe(address: SocketAddr, target: &str, token: &str, times: usize) -> io::Result<(Vec<Duration>, usize)> {
     let mut connection = Connection::open(address)?;
     let (mut took, mut bad) = (Vec::with_capacity(times), 0);
@@ -77,7 +77,7 @@ pub(crate) fn probe(address: SocketAddr, target: &str, token: &str, times: usize
     Ok((took, bad))
 }
 
-/// The value below which so many of a hundred are.
+/// Returns a percentile.
 pub(crate) fn percentile(mut took: Vec<Duration>, percent: usize) -> Duration {
     took.sort_unstable();
     took.get((took.len() * percent / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default()

@@ -1,4 +1,4 @@
--- What wrk asks: logins of <accounts> people in turn, all with one password.
+-- wrk script: logins of <accounts> accounts in turn, all with one password.
 --     wrk … -s logins.lua URL -- PASSWORD ACCOUNTS
 function init(args)
   local accounts, n = tonumber(args[2]), 0

@@ -1,5 +1,5 @@
--- What wrk asks: a bit of everything, right and wrong, at a steady pace. Of a hundred requests some 30 are no success, so
--- refusals are not counted as errors here.
+-- wrk script: a mix of valid and invalid requests at a steady pace. About 30 % of the responses are not successful, so they
+-- are not counted as errors.
 --     wrk … -s mixed.lua URL -- TOKEN DELAY_MS
 function init(args)
   local good = "Bearer " .. args[1]

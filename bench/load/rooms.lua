@@ -1,4 +1,4 @@
--- What wrk asks: /callCatchUp/<prefix><n> with a token, n going round from 1 to <rooms>.
+-- wrk script: /callCatchUp/<prefix><n> with a token, for n from 1 to <rooms> in turn.
 --     wrk … -s rooms.lua URL -- TOKEN PREFIX ROOMS [DELAY_MS]
 local threads = 0
 function setup(thread)

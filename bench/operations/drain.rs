@@ -1,10 +1,10 @@
-//! A stop under load: how many requests are lost, with everybody there who would hold it up.
+//! Draining under load: how many requests are lost while slow clients and idle connections are open.
 //!
-//! `cargo bench --bench drain` runs 64 clients without pause against a load balancer's model: half with a connection for each
-//! request, a quarter on a call of a second and a half, no new connection once readiness is gone. Beside them heads and
-//! answers that go nowhere, and idle connections. After a while the server gets SIGTERM. `-- --smoke` does a little of it.
+//! `cargo bench --bench drain` runs 64 clients without pause, which act as a load readiness: half with a connection for each
+//! request, a quarter with a call of 1.5 s, and no new connection once the server is not ready. Slow heads, slow readers and
+//! idle connections are open meanwhile. Then the server gets SIGTERM. `-- --smoke` is a short run.
 
-#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+#![expect(clippy::print_stdout, reason = "prints its results")]
 
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod rig;
@@ -22,7 +22,7 @@ struct Size {
     slow_heads: usize,
     slow_readers: usize,
     idle: usize,
-    /// Requests before the signal.
+    /// Number of requests before the signal.
     requests: usize,
     drain_for: &'static str,
 }
@@ -36,89 +36,90 @@ struct Count {
     answered: AtomicUsize,
     lost: AtomicUsize,
     not_200: AtomicUsize,
-    /// Answers after readiness was gone that did not say that they are the last.
-    not_the_last: AtomicUsize,
+    /// Responses without `Connection: close` after the server was not ready.
+    without_close: AtomicUsize,
     not_ready: AtomicBool,
 }
 
-async fn ask_on_and_on(address: SocketAddr, request: Vec<u8>, keep_alive: bool, count: Arc<Count>) {
-    let mut kept: Option<Client> = None;
+async fn send_requests(address: SocketAddr, request: Vec<u8>, keep_alive: bool, count: Arc<Count>) {
+    let mut idle: Option<Client> = None;
     loop {
         let not_ready = count.not_ready.load(Ordering::SeqCst);
-        if kept.is_none() && not_ready {
+        if idle.is_none() && not_ready {
             return;
         }
-        let open = match kept.take() {
+        let open = match idle.take() {
             Some(open) => Ok(open),
             None => Client::open(address).await,
         };
         let outcome = match open {
-            Ok(mut open) => open.ask(&request).await.map(|answer| (answer, open)),
+            Ok(mut open) => open.request(&request).await.map(|response| (response, open)),
             Err(error) => Err(error),
         };
         match outcome {
             Err(_) => drop(count.lost.fetch_add(1, Ordering::SeqCst)),
-            Ok((answer, open)) => {
+            Ok((response, open)) => {
                 count.answered.fetch_add(1, Ordering::SeqCst);
-                count.not_200.fetch_add(usize::from(answer.status != 200), Ordering::SeqCst);
-                count.not_the_last.fetch_add(usize::from(not_ready && !answer.close), Ordering::SeqCst);
-                if keep_alive && !answer.close {
-                    kept = Some(open);
+                count.not_200.fetch_add(usize::from(response.status != 200), Ordering::SeqCst);
+                count.without_close.fetch_add(usize::from(not_ready && !response.close), Ordering::SeqCst);
+                if keep_alive && !response.close {
+                    idle = Some(open);
                 }
             }
         }
     }
 }
 
-/// Asks for readiness every 100 ms; gives when it was gone.
-async fn balance(address: SocketAddr, count: Arc<Count>) -> Instant {
+/// Requests readiness every 100 ms; returns when it was lost.
+async fn wait_until_not_ready(address: SocketAddr, count: Arc<Count>) -> Instant {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         ticks.tick().await;
-        let answer = async {
+        let response = async {
             let mut client = Client::open(address).await?;
-            client.ask(b"GET /health/ready HTTP/1.1\r\nHost: bench\r\n\r\n").await
+            client.request(b"GET /health/ready HTTP/1.1\r\nHost: bench\r\n\r\n").await
         };
-        if !answer.await.is_ok_and(|answer| answer.status == 200) {
+        if !response.await.is_ok_and(|response| response.status == 200) {
             count.not_ready.store(true, Ordering::SeqCst);
             return Instant::now();
         }
     }
 }
 
-/// Connections that would hold a stop up; they come again as often as they are ended, until the stop.
-async fn hold_up(server: &Server, size: &Size) -> Vec<Client> {
-    let mut held = Vec::new();
+/// Opens slow readers and idle connections.
+async fn open_slow_clients(server: &Server, size: &Size) -> Vec<Client> {
+    let mut clients = Vec::new();
     for _ in 0..size.slow_readers {
         if let Ok(mut client) = Client::narrow(server.address).await {
             let _ = client.send(&server.get("/callCatchUp/large")).await;
-            held.push(client);
+            clients.push(client);
         }
     }
     for _ in 0..size.idle {
         if let Ok(mut client) = Client::open(server.address).await {
-            let _ = client.ask(&server.get("/callConfig")).await;
-            held.push(client);
+            let _ = client.request(&server.get("/callConfig")).await;
+            clients.push(client);
         }
     }
-    held
+    clients
 }
 
-async fn slow_heads(address: SocketAddr, how_many: usize) {
-    let mut held = Vec::new();
+/// Sends heads that never end, and replaces closed connections.
+async fn slow_heads(address: SocketAddr, number: usize) {
+    let mut clients = Vec::new();
     loop {
-        while held.len() < how_many {
+        while clients.len() < number {
             let Ok(mut client) = Client::open(address).await else {
                 return;
             };
             let _ = client.send(b"GET /callConfig HTTP/1.1\r\n").await;
-            held.push(client);
+            clients.push(client);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        for client in &mut held {
+        for client in &mut clients {
             let _ = client.send(b"X: y\r\n").await;
         }
-        held.retain(|client| !client.is_broken());
+        clients.retain(|client| !client.is_reset());
     }
 }
 
@@ -129,39 +130,39 @@ async fn main() -> io::Result<()> {
     let base_url = stub(10_000, Duration::from_millis(1), 1 << 20).await?;
     let mut server = Server::start(&base_url, &[("APP_SERVER__DRAIN_FOR", size.drain_for)]).await?;
     let count = Arc::new(Count::default());
-    let held = hold_up(&server, &size).await;
+    let slow_clients = open_slow_clients(&server, &size).await;
     let slow = tokio::spawn(slow_heads(server.address, size.slow_heads));
     let clients: Vec<_> = (0..size.clients)
         .map(|number| {
             let room = if number % 4 == 3 { "slow-1500" } else { "r1" };
             let request = server.get(&format!("/callCatchUp/{room}"));
-            tokio::spawn(ask_on_and_on(server.address, request, number % 2 == 0, Arc::clone(&count)))
+            tokio::spawn(send_requests(server.address, request, number % 2 == 0, Arc::clone(&count)))
         })
         .collect();
-    let balancer = tokio::spawn(balance(server.address, Arc::clone(&count)));
+    let readiness = tokio::spawn(wait_until_not_ready(server.address, Arc::clone(&count)));
     while count.answered.load(Ordering::SeqCst) < size.requests {
-        if balancer.is_finished() {
+        if readiness.is_finished() {
             return Err(io::Error::other("the server was never ready"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let told = Instant::now();
+    let signalled = Instant::now();
     server.signal("TERM");
-    let not_ready = balancer.await.map_err(io::Error::other)?;
+    let not_ready = readiness.await.map_err(io::Error::other)?;
     for client in clients {
         client.await.map_err(io::Error::other)?;
     }
-    let ended = server.ended().await?;
-    let took = told.elapsed();
+    let ended = server.wait().await?;
+    let took = signalled.elapsed();
     slow.abort();
     let of = |number: &AtomicUsize| number.load(Ordering::SeqCst);
-    println!("{:<52}{:>12}", "requests answered", of(&count.answered));
+    println!("{:<52}{:>12}", "responses", of(&count.answered));
     println!("{:<52}{:>12}", "lost (reset, refused, cut off)", of(&count.lost));
-    println!("{:<52}{:>12}", "answered with another status than 200", of(&count.not_200));
-    println!("{:<52}{:>12}", "answers since not ready without Connection: close", of(&count.not_the_last));
-    println!("{:<52}{:>9} ms", "readiness gone after", (not_ready - told).as_millis());
-    println!("{:<52}{:>10.1} s", "process gone after", took.as_secs_f64());
+    println!("{:<52}{:>12}", "responses other than 200", of(&count.not_200));
+    println!("{:<52}{:>12}", "responses without Connection: close when not ready", of(&count.without_close));
+    println!("{:<52}{:>9} ms", "not ready after", (not_ready - signalled).as_millis());
+    println!("{:<52}{:>10.1} s", "process ended after", took.as_secs_f64());
     println!("{:<52}{:>12}", "exit code", ended);
-    println!("{:<52}{:>12}", "slow readers and idle connections there", held.len());
+    println!("{:<52}{:>12}", "slow readers and idle connections", slow_clients.len());
     Ok(())
 }

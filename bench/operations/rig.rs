@@ -1,5 +1,5 @@
-//! What the operations benchmarks are made with: the built server as a process, an Admin Control of fixed capacity, and a client
-//! that is just enough for questions without a body.
+//! Shared parts of the operations benchmarks: the server as a process, a stub of Admin Control with a fixed capacity, and a
+//! minimal HTTP client.
 
 #[path = "../set_up.rs"]
 mod set_up;
@@ -16,10 +16,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// Each question is a call.
-const NOTHING_KEPT: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "0s"), ("APP_CATCH_UP__STALE_IF_ERROR", "0s")];
+/// Each request is a call.
+const CACHE_OFF: [(&str, &str); 2] = [("APP_CATCH_UP__FRESH_FOR", "0s"), ("APP_CATCH_UP__STALE_IF_ERROR", "0s")];
 
-/// The server as a process of its own, killed when it is dropped.
+/// The server as a process, killed on drop.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     process: Process,
@@ -32,10 +32,10 @@ impl Server {
         Self::start_at(set_up::free_address()?, base_url, settings).await
     }
 
-    /// The same, where another one was before.
+    /// Starts a server at the address of an earlier one.
     pub(crate) async fn start_at(address: SocketAddr, base_url: &str, settings: &[(&str, &str)]) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let process = set_up::start(address, base_url, folder.path(), &[&NOTHING_KEPT[..], settings].concat())?;
+        let process = set_up::start(address, base_url, folder.path(), &[&CACHE_OFF[..], settings].concat())?;
         tokio::task::spawn_blocking(move || set_up::wait_for(address)).await??;
         Ok(Self { address, process, token: set_up::token(), _folder: folder })
     }
@@ -44,13 +44,13 @@ impl Server {
         set_up::get(target, &self.token).into_bytes()
     }
 
-    /// Resident memory, in MiB.
-    #[expect(clippy::cast_precision_loss, reason = "shown with a decimal or two")]
+    /// Returns the resident memory, in MiB.
+    #[expect(clippy::cast_precision_loss, reason = "printed with one or two decimals")]
     pub(crate) fn memory(&self) -> f64 {
         self.process.memory() as f64 / 1024.0
     }
 
-    /// Processor time used, in seconds.
+    /// Returns the processor time used, in seconds.
     pub(crate) fn processor(&self) -> f64 {
         self.process.cpu()
     }
@@ -59,8 +59,8 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).map_or(0, Iterator::count)
     }
 
-    /// Waits for its end, and gives its exit code.
-    pub(crate) async fn ended(&mut self) -> io::Result<i32> {
+    /// Waits for its end, and returns its exit code.
+    pub(crate) async fn wait(&mut self) -> io::Result<i32> {
         loop {
             if let Some(status) = self.process.0.try_wait()? {
                 return Ok(status.code().unwrap_or(-1));
@@ -74,20 +74,20 @@ impl Server {
     }
 }
 
-/// An Admin Control that works on so many calls at a time, each for as long as its room's name says.
-pub(crate) async fn stub(at_a_time: usize, usual: Duration, large: usize) -> io::Result<String> {
+/// Starts a stub that processes some calls at a time; a room's name may set the duration of its call.
+pub(crate) async fn stub(concurrency: usize, usual: Duration, large: usize) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base_url = format!("http://{}/api", listener.local_addr()?);
-    let (permits, large) = (Arc::new(Semaphore::new(at_a_time)), Arc::new("x".repeat(large)));
+    let (permits, large) = (Arc::new(Semaphore::new(concurrency)), Arc::new("x".repeat(large)));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, Arc::clone(&permits), usual, Arc::clone(&large)));
+            tokio::spawn(respond(stream, Arc::clone(&permits), usual, Arc::clone(&large)));
         }
     });
     Ok(base_url)
 }
 
-async fn answer(mut stream: TcpStream, permits: Arc<Semaphore>, usual: Duration, large: Arc<String>) -> io::Result<()> {
+async fn respond(mut stream: TcpStream, permits: Arc<Semaphore>, usual: Duration, large: Arc<String>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut read = Vec::new();
     loop {
@@ -111,14 +111,14 @@ async fn answer(mut stream: TcpStream, permits: Arc<Semaphore>, usual: Duration,
     }
 }
 
-/// A kept-alive connection.
+/// A persistent connection.
 pub(crate) struct Client {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
-/// The status, and whether it was the last answer of its connection.
-pub(crate) struct Answer {
+/// The status of a response, and whether its connection is closed after it.
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) close: bool,
 }
@@ -130,11 +130,11 @@ impl Client {
         Ok(Self { stream, unread: Vec::new() })
     }
 
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+    pub(crate) async fn request(&mut self, request: &[u8]) -> io::Result<Response> {
         self.send(request).await?;
         loop {
-            if let Some(answer) = self.whole_answer() {
-                return Ok(answer);
+            if let Some(response) = self.take_response() {
+                return Ok(response);
             }
             if self.stream.read_buf(&mut self.unread).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -146,40 +146,40 @@ impl Client {
         self.stream.write_all(bytes).await
     }
 
-    /// Reads so many bytes at most; 0 at the end.
+    /// Reads at most `most` bytes; returns 0 at the end.
     pub(crate) async fn read(&mut self, most: usize) -> io::Result<usize> {
         let mut buffer = vec![0; most];
         self.stream.read(&mut buffer).await
     }
 
-    /// A connection whose kernel takes next to nothing in advance.
+    /// Opens a connection with the smallest receive buffer.
     pub(crate) async fn narrow(address: SocketAddr) -> io::Result<Self> {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(1)?;
         Ok(Self { stream: socket.connect(address).await?, unread: Vec::new() })
     }
 
-    /// Ends it with a reset.
+    /// Resets the connection.
     pub(crate) fn reset(self) -> io::Result<()> {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
 
-    /// Whether the other end has broken it off.
-    pub(crate) fn is_broken(&self) -> bool {
+    /// Whether the peer has reset the connection.
+    pub(crate) fn is_reset(&self) -> bool {
         !matches!(socket2::SockRef::from(&self.stream).take_error(), Ok(None))
     }
 
-    fn whole_answer(&mut self) -> Option<Answer> {
+    fn take_response(&mut self) -> Option<Response> {
         let end = self.unread.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
         let head = std::str::from_utf8(self.unread.get(..end)?).ok()?.to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap_or(0);
         self.unread.get(end..end + length)?;
         self.unread.drain(..end + length);
-        Some(Answer { status: head.split(' ').nth(1)?.parse().ok()?, close: head.contains("\r\nconnection: close\r\n") })
+        Some(Response { status: head.split(' ').nth(1)?.parse().ok()?, close: head.contains("\r\nconnection: close\r\n") })
     }
 }
 
-/// Asks for health twenty times a second until it is told to stop; gives the 99th percentile, in milliseconds.
+/// Requests health twenty times a second until `stop` is set; returns the 99th percentile, in milliseconds.
 pub(crate) async fn probe(address: SocketAddr, stop: Arc<AtomicUsize>) -> f64 {
     let (mut took, mut client) = (Vec::new(), None);
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
@@ -193,7 +193,7 @@ pub(crate) async fn probe(address: SocketAddr, stop: Arc<AtomicUsize>) -> f64 {
                 Err(_) => continue,
             },
         };
-        if open.ask(b"GET /health/live HTTP/1.1\r\nHost: bench\r\n\r\n").await.is_ok_and(|answer| !answer.close) {
+        if open.request(b"GET /health/live HTTP/1.1\r\nHost: bench\r\n\r\n").await.is_ok_and(|response| !response.close) {
             client = Some(open);
         }
         took.push(started.elapsed());
@@ -201,14 +201,14 @@ pub(crate) async fn probe(address: SocketAddr, stop: Arc<AtomicUsize>) -> f64 {
     percentile(&mut took, 99)
 }
 
-/// The value below which so many of a hundred are, in milliseconds.
+/// Returns a percentile, in milliseconds.
 pub(crate) fn percentile(took: &mut [Duration], percent: usize) -> f64 {
     took.sort_unstable();
     let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
     took.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
 }
 
-/// When, what and where: without it a number says nothing.
+/// Returns the heading of the results: benchmark, time, commit and machine.
 pub(crate) fn heading(what: &str) -> String {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().map(|output| output.stdout).unwrap_or_default();
@@ -226,7 +226,7 @@ pub(crate) fn heading(what: &str) -> String {
     )
 }
 
-/// Whether only a little of everything is wanted, to see that it works.
+/// Whether this is the short run (`--smoke`).
 pub(crate) fn smoke() -> bool {
     std::env::args().any(|argument| argument == "--smoke")
 }

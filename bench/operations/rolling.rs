@@ -1,24 +1,23 @@
-//! A rolling restart: two servers behind a load balancer's model, one after the other stopped and started again, under load. What is
-//! lost is counted.
+//! Rolling restart: counts the requests that are lost when servers behind a load balancer are restarted in turn, under load.
 //!
-//! `cargo bench --bench rolling` does ten rounds with 200,000 requests at least: 64 clients without pause, half of them with a
-//! connection for each request, a quarter on a call of a third of a second. `-- --replicas` does it with three servers that share a
-//! PostgreSQL and a Redis, started from the installed binaries, and two of the clients log in again and again. `-- --smoke` does a
-//! little of it. It ends with 1 if a request was lost.
+//! `cargo bench --bench rolling` restarts two servers ten times during at least 200,000 requests of 64 clients without pause:
+//! half with a connection for each request, a quarter with a call of a third of a second. With `-- --replicas` three servers
+//! share a PostgreSQL and a Redis, started from the installed binaries, and two clients log in repeatedly. `-- --smoke` is a
+//! short run. The exit code is 1 if a request was lost.
 
-#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+#![expect(clippy::print_stdout, reason = "prints its results")]
 
-#[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "without it there is nothing to measure")]
-#[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
+#[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark cannot continue without it")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/database.rs"]
 mod database;
-#[expect(clippy::unwrap_used, clippy::expect_used, reason = "without it there is nothing to measure")]
-#[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark cannot continue without it")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/redis.rs"]
 mod redis;
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod rig;
-#[expect(unreachable_pub, reason = "the suite's, which has it in a module of its own")]
+#[expect(unreachable_pub, reason = "shared with the suite")]
 #[path = "../../tests/suite/support/load_balancer/round_robin.rs"]
 mod round_robin;
 
@@ -35,7 +34,7 @@ use tokio::net::TcpListener;
 struct Size {
     clients: usize,
     rounds: usize,
-    /// In all, at least.
+    /// Minimum in all rounds.
     requests: usize,
     drain_for: &'static str,
 }
@@ -50,7 +49,7 @@ struct Count {
     answered: AtomicUsize,
     lost: AtomicUsize,
     not_200: AtomicUsize,
-    over: AtomicBool,
+    is_over: AtomicBool,
 }
 
 impl Count {
@@ -58,44 +57,44 @@ impl Count {
         number.load(Ordering::SeqCst)
     }
 
-    /// Prints it; whether nothing was lost.
-    fn show(&self, restarts: usize) -> bool {
+    /// Prints the counts; returns whether nothing was lost.
+    fn print(&self, restarts: usize) -> bool {
         let (lost, not_200) = (Self::of(&self.lost), Self::of(&self.not_200));
         println!("{:<52}{:>12}", "restarts", restarts);
-        println!("{:<52}{:>12}", "requests answered", Self::of(&self.answered));
+        println!("{:<52}{:>12}", "responses", Self::of(&self.answered));
         println!("{:<52}{:>12}", "lost (reset, refused, cut off)", lost);
-        println!("{:<52}{:>12}", "answered with another status than 200", not_200);
+        println!("{:<52}{:>12}", "responses other than 200", not_200);
         lost + not_200 == 0
     }
 }
 
-/// Asks without pause, over a connection that is kept as long as the server keeps it, or each time over another one.
-async fn ask_on_and_on(address: SocketAddr, request: Vec<u8>, keep_alive: bool, count: Arc<Count>) {
-    let mut kept: Option<Client> = None;
-    while !count.over.load(Ordering::SeqCst) {
-        let asked = async {
-            let mut client = match kept.take() {
+/// Sends requests without pause, over a persistent connection or one for each request.
+async fn send_requests(address: SocketAddr, request: Vec<u8>, keep_alive: bool, count: Arc<Count>) {
+    let mut idle: Option<Client> = None;
+    while !count.is_over.load(Ordering::SeqCst) {
+        let exchange = async {
+            let mut client = match idle.take() {
                 Some(client) => client,
                 None => Client::open(address).await?,
             };
-            let answer = client.ask(&request).await?;
-            Ok::<_, io::Error>((client, answer))
+            let response = client.request(&request).await?;
+            Ok::<_, io::Error>((client, response))
         };
-        match asked.await {
+        match exchange.await {
             Err(error) => {
                 println!("lost: {error}");
                 count.lost.fetch_add(1, Ordering::SeqCst);
             }
-            Ok((client, answer)) => {
+            Ok((client, response)) => {
                 count.answered.fetch_add(1, Ordering::SeqCst);
-                count.not_200.fetch_add(usize::from(answer.status != 200), Ordering::SeqCst);
-                kept = Some(client).filter(|_| keep_alive && !answer.close);
+                count.not_200.fetch_add(usize::from(response.status != 200), Ordering::SeqCst);
+                idle = Some(client).filter(|_| keep_alive && !response.close);
             }
         }
     }
 }
 
-/// What client `number` asks for; on replicas, two of 64 need the database for it.
+/// Returns the request of client `number`; with replicas, two of 64 log in.
 fn request_of(number: usize, server: &Server, replicated: bool) -> Vec<u8> {
     match number % 32 {
         31 if replicated => format!(
@@ -108,8 +107,8 @@ fn request_of(number: usize, server: &Server, replicated: bool) -> Vec<u8> {
     }
 }
 
-/// Adds who logs in.
-fn add_ann(database: &str) -> io::Result<()> {
+/// Adds the account for the logins.
+fn add_account(database: &str) -> io::Result<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
     command.args(["user", "add", "--email", "ann@example.com", "--name", "Ann", "--password-stdin"]);
     command.current_dir("/").env_clear().env("APP_DATABASE__URL", database);
@@ -117,20 +116,20 @@ fn add_ann(database: &str) -> io::Result<()> {
     if let Some(mut input) = adding.stdin.take() {
         input.write_all(b"correct horse battery staple\n")?;
     }
-    if adding.wait()?.success() { Ok(()) } else { Err(io::Error::other("nobody is added")) }
+    if adding.wait()?.success() { Ok(()) } else { Err(io::Error::other("the account was not added")) }
 }
 
-/// Stops the server and starts another one in its place; gives how long nobody was there.
+/// Restarts a server; returns how long its address was not served.
 async fn restart(server: &mut Server, base_url: &str, settings: &[(&str, &str)]) -> io::Result<Duration> {
     server.signal("TERM");
-    let code = server.ended().await?;
+    let code = server.wait().await?;
     if code != 0 {
         return Err(io::Error::other(format!("the server ended with {code}")));
     }
-    let gone = Instant::now();
+    let ended = Instant::now();
     *server = Server::start_at(server.address, base_url, settings).await?;
-    let took = gone.elapsed();
-    // As whoever rolls does: the other one's turn comes when the balancer knows this one again.
+    let took = ended.elapsed();
+    // The next one is restarted when the load balancer has noticed that this one is ready.
     tokio::time::sleep(3 * round_robin::CHECKS).await;
     Ok(took)
 }
@@ -140,7 +139,7 @@ async fn main() -> io::Result<ExitCode> {
     let size = if smoke() { SMOKE } else { FULL };
     let replicated = std::env::args().any(|argument| argument == "--replicas");
     let what = if replicated { "three servers on one PostgreSQL and one Redis" } else { "two servers" };
-    println!("{}", heading(&format!("Rolling restart: {what} behind a load balancer's model, under load")));
+    println!("{}", heading(&format!("Rolling restart: {what} behind a load balancer, under load")));
     let base_url = stub(10_000, Duration::from_millis(1), 0).await?;
     // Both end with this program.
     let shared = replicated.then(|| (database::Cluster::start(), redis::Redis::start()));
@@ -148,7 +147,7 @@ async fn main() -> io::Result<ExitCode> {
     let mut settings = vec![("APP_SERVER__DRAIN_FOR", size.drain_for)];
     if let Some((database, redis)) = &urls {
         settings.extend([("APP_DATABASE__URL", database.as_str()), ("APP_CACHE__REDIS_URL", redis)]);
-        add_ann(database)?;
+        add_account(database)?;
     }
     let mut servers = Vec::new();
     for _ in 0..if replicated { 3 } else { 2 } {
@@ -160,30 +159,30 @@ async fn main() -> io::Result<ExitCode> {
     let count = Arc::new(Count::default());
     let clients: Vec<_> = (0..size.clients)
         .filter_map(|number| Some((number, request_of(number, servers.first()?, replicated))))
-        .map(|(number, request)| tokio::spawn(ask_on_and_on(address, request, number % 8 < 4, Arc::clone(&count))))
+        .map(|(number, request)| tokio::spawn(send_requests(address, request, number % 8 < 4, Arc::clone(&count))))
         .collect();
     let (started, restarts) = (Instant::now(), size.rounds * servers.len());
     let mut longest = Duration::ZERO;
     for number in 0..restarts {
-        // Spread over the whole, so that each of them meets its share of requests.
+        // Spreads the restarts over the whole run.
         while Count::of(&count.answered) < size.requests * number / restarts {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let turn = number % servers.len();
-        if let Some(server) = servers.get_mut(turn) {
+        let next = number % servers.len();
+        if let Some(server) = servers.get_mut(next) {
             longest = longest.max(restart(server, &base_url, &settings).await?);
         }
     }
     while Count::of(&count.answered) < size.requests {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    count.over.store(true, Ordering::SeqCst);
+    count.is_over.store(true, Ordering::SeqCst);
     for client in clients {
         client.await.map_err(io::Error::other)?;
     }
     balancer.abort();
-    let all_well = count.show(restarts);
-    println!("{:<52}{:>9} ms", "from the end of a server to the next one's start, at most", longest.as_millis());
-    println!("{:<52}{:>10.1} s", "in all", started.elapsed().as_secs_f64());
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_lossless = count.print(restarts);
+    println!("{:<52}{:>9} ms", "from the end of a server to its start, at most", longest.as_millis());
+    println!("{:<52}{:>10.1} s", "total", started.elapsed().as_secs_f64());
+    Ok(if is_lossless { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

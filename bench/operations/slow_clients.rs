@@ -1,11 +1,11 @@
-//! Clients that take their time: what they cost in memory, and when they are ended.
+//! Slow clients: their memory, and when their connections are closed.
 //!
-//! `cargo bench --bench slow_clients` opens thousands of connections of each kind, one kind after the other, each against a
-//! server of its own. `-- --smoke` opens a few and does not wait for the longest deadlines. The descriptors for ten thousand
-//! connections are needed twice: `ulimit -n 20000`.
+//! `cargo bench --bench slow_clients` opens thousands of connections of each kind in turn, each against a new server.
+//! `-- --smoke` opens a few and does not wait for the longest deadlines. Both ends of ten thousand connections need file
+//! descriptors: `ulimit -n 20000`.
 
-#![expect(clippy::print_stdout, reason = "the table is what it is for")]
-#![expect(clippy::cast_precision_loss, reason = "counts, shown with one decimal")]
+#![expect(clippy::print_stdout, reason = "prints its results")]
+#![expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
 
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod rig;
@@ -23,7 +23,7 @@ enum Kind {
     Heads,
     Bodies,
     Readers,
-    ShutWindows,
+    ClosedWindows,
     Pipelines,
     Ahead,
 }
@@ -32,29 +32,29 @@ struct Case {
     kind: Kind,
     name: &'static str,
     clients: usize,
-    /// By when the last of them is to be gone; one that does nothing wrong may stay, and is looked at for so long.
-    ended_within: Duration,
+    /// The deadline for closing all of them; for clients that may stay, the duration of the observation.
+    closed_within: Duration,
 }
 
 const fn case(kind: Kind, name: &'static str, clients: usize, seconds: u64) -> Case {
-    Case { kind, name, clients, ended_within: Duration::from_secs(seconds) }
+    Case { kind, name, clients, closed_within: Duration::from_secs(seconds) }
 }
 
 const FULL: [Case; 7] = [
     case(Kind::Idle, "idle, after one request", 8_000, 78),
-    case(Kind::Heads, "a header line a second", 4_000, 6),
-    case(Kind::Bodies, "a body of one byte a second (10 s)", 4_000, 12),
-    case(Kind::Readers, "32 bytes a second of 1 MB", 500, 35),
-    case(Kind::ShutWindows, "a window that is shut", 100, 35),
-    case(Kind::Pipelines, "64 requests for 4 MB, and no reading", 100, 35),
-    // No more, because the kernel of this machine holds it all.
-    case(Kind::Ahead, "a stream, and 128 KiB sent ahead", 2_000, 5),
+    case(Kind::Heads, "a header line per second", 4_000, 6),
+    case(Kind::Bodies, "a body of one byte per second (10 s)", 4_000, 12),
+    case(Kind::Readers, "reads 32 bytes per second of 1 MB", 500, 35),
+    case(Kind::ClosedWindows, "a closed receive window", 100, 35),
+    case(Kind::Pipelines, "64 requests for 4 MB, without reading", 100, 35),
+    // Not more, because the kernel buffers all of it.
+    case(Kind::Ahead, "a stream, and 128 KiB of input", 2_000, 5),
 ];
 const SMOKE: [Case; 4] = [
     case(Kind::Idle, "idle, after one request", 200, 3),
-    case(Kind::Heads, "a header line a second", 50, 6),
-    case(Kind::Bodies, "a body of one byte a second (1 s)", 50, 3),
-    case(Kind::Ahead, "a stream, and 128 KiB sent ahead", 50, 1),
+    case(Kind::Heads, "a header line per second", 50, 6),
+    case(Kind::Bodies, "a body of one byte per second (1 s)", 50, 3),
+    case(Kind::Ahead, "a stream, and 128 KiB of input", 50, 1),
 ];
 
 async fn open(server: &Server, kind: Kind) -> io::Result<Client> {
@@ -64,7 +64,7 @@ async fn open(server: &Server, kind: Kind) -> io::Result<Client> {
     };
     match kind {
         Kind::Idle => {
-            client.ask(&server.get("/callConfig")).await?;
+            client.request(&server.get("/callConfig")).await?;
         }
         Kind::Heads => client.send(b"GET /callConfig HTTP/1.1\r\nHost: bench\r\n").await?,
         Kind::Bodies => {
@@ -72,7 +72,7 @@ async fn open(server: &Server, kind: Kind) -> io::Result<Client> {
                 "POST /auth/login HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
             client.send(head.as_bytes()).await?;
         }
-        Kind::Readers | Kind::ShutWindows => client.send(&server.get("/callCatchUp/large")).await?,
+        Kind::Readers | Kind::ClosedWindows => client.send(&server.get("/callCatchUp/large")).await?,
         Kind::Pipelines => client.send(&server.get("/callCatchUp/large").repeat(64)).await?,
         Kind::Ahead => {
             client.send(&server.get("/callCatchUp/r1/live")).await?;
@@ -83,22 +83,22 @@ async fn open(server: &Server, kind: Kind) -> io::Result<Client> {
     Ok(client)
 }
 
-/// What a client goes on doing once a second; whether its connection is over.
-async fn go_on(client: &mut Client, kind: Kind) -> bool {
-    if client.is_broken() {
+/// Acts as the client does once a second; returns whether its connection is closed.
+async fn step(client: &mut Client, kind: Kind) -> bool {
+    if client.is_reset() {
         return true;
     }
     match kind {
-        Kind::Heads => client.send(b"X: y\r\n").await.is_err() || is_closed(client).await,
-        Kind::Bodies => client.send(b" ").await.is_err() || is_closed(client).await,
-        Kind::Idle | Kind::Ahead => is_closed(client).await,
+        Kind::Heads => client.send(b"X: y\r\n").await.is_err() || discard_input(client).await,
+        Kind::Bodies => client.send(b" ").await.is_err() || discard_input(client).await,
+        Kind::Idle | Kind::Ahead => discard_input(client).await,
         Kind::Readers => !matches!(client.read(32).await, Ok(1..)),
-        Kind::ShutWindows | Kind::Pipelines => false,
+        Kind::ClosedWindows | Kind::Pipelines => false,
     }
 }
 
-/// Takes whatever is there, and says whether it is the end.
-async fn is_closed(client: &mut Client) -> bool {
+/// Discards available input; returns whether the connection is closed.
+async fn discard_input(client: &mut Client) -> bool {
     match tokio::time::timeout(Duration::ZERO, client.read(4096)).await {
         Ok(Ok(read)) => read == 0,
         Ok(Err(_)) => true,
@@ -110,7 +110,7 @@ async fn measure(case: &Case, base_url: &str) -> io::Result<String> {
     let (request_timeout, keep_alive) = if smoke() { ("1s", "1s") } else { ("10s", "75s") };
     let settings = [("APP_SERVER__REQUEST_TIMEOUT", request_timeout), ("APP_SERVER__KEEP_ALIVE", keep_alive)];
     let server = Server::start(base_url, &settings).await?;
-    // The first connections of a process cost more than others.
+    // The first connections of a process allocate more than others.
     for _ in 0..50 {
         drop(open(&server, Kind::Idle).await?);
     }
@@ -123,22 +123,22 @@ async fn measure(case: &Case, base_url: &str) -> io::Result<String> {
         clients.push(open(&server, case.kind).await?);
     }
     let opened = started.elapsed();
-    let (mut most, mut ended) = (server.memory(), None);
-    let (processor, looked) = (server.processor(), Instant::now());
-    while started.elapsed() < opened + case.ended_within + Duration::from_secs(5) {
-        let mut over = 0;
+    let (mut most, mut closed_after) = (server.memory(), None);
+    let (processor, observed_since) = (server.processor(), Instant::now());
+    while started.elapsed() < opened + case.closed_within + Duration::from_secs(5) {
+        let mut closed = 0;
         for client in &mut clients {
-            over += usize::from(go_on(client, case.kind).await);
+            closed += usize::from(step(client, case.kind).await);
         }
         most = most.max(server.memory());
-        // What counts is the server's end; a client may have bytes to read for hours.
-        if server.descriptors() <= descriptors + 8 || over == case.clients {
-            ended = Some(started.elapsed());
+        // The server's end counts: a slow client may have unread bytes for hours.
+        if server.descriptors() <= descriptors + 8 || closed == case.clients {
+            closed_after = Some(started.elapsed());
             break;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let busy = (server.processor() - processor) / looked.elapsed().as_secs_f64() * 100.0;
+    let busy = (server.processor() - processor) / observed_since.elapsed().as_secs_f64() * 100.0;
     stop.store(1, Ordering::Relaxed);
     let added = most - before;
     Ok(format!(
@@ -147,11 +147,11 @@ async fn measure(case: &Case, base_url: &str) -> io::Result<String> {
         case.clients,
         added,
         added * 1024.0 / case.clients as f64,
-        ended.map_or("not".to_owned(), |ended| format!("{:.1} s", ended.as_secs_f64())),
+        closed_after.map_or("not".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
         if case.kind == Kind::Ahead {
             "–".to_owned()
         } else {
-            format!("≤ {} s", (case.ended_within + opened).as_secs())
+            format!("≤ {} s", (case.closed_within + opened).as_secs())
         },
         busy,
         health.await.unwrap_or(f64::NAN),
@@ -160,10 +160,10 @@ async fn measure(case: &Case, base_url: &str) -> io::Result<String> {
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    println!("{}", heading("Slow clients: what they cost, and when the last of them is ended"));
+    println!("{}", heading("Slow clients: memory, and when the last connection is closed"));
     println!(
         "{:<38}{:>8}{:>10}{:>11}{:>12}{:>10}{:>8}{:>11}",
-        "", "clients", "MiB more", "KiB each", "ended", "bar", "CPU %", "health p99"
+        "", "clients", "MiB", "KiB each", "closed", "target", "CPU %", "health p99"
     );
     let base_url = stub(10_000, Duration::from_millis(1), 1 << 20).await?;
     let larger = stub(10_000, Duration::from_millis(1), 4_000_000).await?;

@@ -1,15 +1,14 @@
-//! Replicas and streams, measured: memory of idle watchers, how fast news reach the last one, what the shared window costs
-//! against the local one, the CPU of a request on one, two and three replicas, and what waiting for another replica costs.
+//! Replicas and streams: memory of idle streams, delay of an update, cost of the shared and of the local cache, processor time
+//! of a request on one to three replicas, and cost of following another replica's call.
 //!
-//! `cargo bench --bench replicas` starts servers, a sandbox Admin Control and a Redis on loopback and prints a table, in some two
-//! minutes once it is built; `-- --smoke` does a little of everything in a few seconds, `-- --watchers 5000` does with fewer.
-//! Answers are asserted and so is the bound on memory, times are only shown. It raises its own limit on open files, and says so
-//! where the machine does not let it.
+//! `cargo bench --bench replicas` starts servers, a sandbox Admin Control and a Redis on loopback and prints a table, in about
+//! two minutes. `-- --smoke` is a short run of a few seconds, `-- --streams 5000` opens fewer streams. Responses and the bound
+//! on memory are asserted, times are not. It raises its limit on open files, or prints that it cannot.
 
-#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+#![expect(clippy::print_stdout, reason = "prints its results")]
 
-#[expect(clippy::unwrap_used, clippy::expect_used, reason = "without it there is nothing to measure")]
-#[expect(dead_code, unreachable_pub, reason = "the suite's, which uses all of it")]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark cannot continue without it")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/redis.rs"]
 mod redis;
 #[path = "../set_up.rs"]
@@ -26,39 +25,38 @@ use std::time::{Duration, Instant};
 use proconf_app_server::sandbox::{Reply, Script};
 use set_up::{Process, free_address, sandbox, token, wait_for};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How much of everything.
+/// The size of the benchmark.
 #[derive(Clone, Copy)]
 struct Size {
-    watchers: u32,
+    streams: u32,
     rooms: u32,
     requests: u32,
-    /// How long a call takes that others wait for.
-    takes: Duration,
-    /// How often Redis stands still.
+    /// The duration of a call that followers wait for.
+    call: Duration,
+    /// How often Redis is suspended.
     losses: usize,
 }
 
-const FULL: Size = Size { watchers: 10_000, rooms: 2_000, requests: 60_000, takes: Duration::from_secs(3), losses: 10 };
-const SMOKE: Size = Size { watchers: 200, rooms: 50, requests: 600, takes: Duration::from_secs(1), losses: 1 };
+const FULL: Size = Size { streams: 10_000, rooms: 2_000, requests: 60_000, call: Duration::from_secs(3), losses: 10 };
+const SMOKE: Size = Size { streams: 200, rooms: 50, requests: 600, call: Duration::from_secs(1), losses: 1 };
 
-/// The bound on the memory of 10,000 watchers, in KiB, for each of them.
-const MOST_EACH: u64 = 200 * 1024 / 10_000;
-/// Open files that a server needs beside those of its watchers; of all it has, it gives clients three of four, and each worker its
-/// share of these.
+/// The bound on the memory of a stream, in KiB.
+const MAX_EACH: u64 = 200 * 1024 / 10_000;
+/// Open files that a server needs besides its streams. Clients get three quarters of all, divided by the workers.
 const OTHER_FILES: u32 = 500;
 
-/// Servers on one SQLite file and one Admin Control.
-struct Stage {
+/// Servers with one SQLite file and one Admin Control.
+struct TestBed {
     servers: Vec<(SocketAddr, Process)>,
     script: Script,
     token: String,
     _folder: tempfile::TempDir,
 }
 
-impl Stage {
-    fn set(number: usize, settings: &[(&str, &str)]) -> io::Result<Self> {
+impl TestBed {
+    fn start(number: usize, settings: &[(&str, &str)]) -> io::Result<Self> {
         let script = Script::echo();
         let base_url = sandbox(script.clone())?;
         let folder = tempfile::tempdir()?;
@@ -79,15 +77,15 @@ impl Stage {
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// Reads until `wanted` has come.
+/// Reads until `wanted` has arrived.
 fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
     let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
-    while !seen.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+    while !seen.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
         match stream.read(&mut buffer)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             read => seen.extend_from_slice(buffer.get(..read).unwrap_or_default()),
@@ -100,51 +98,51 @@ fn row(what: &str, figures: &str) {
     println!("| {what} | {figures} |");
 }
 
-/// Many watchers of one room: what they take while nothing happens, and when news reach the last.
-fn watchers(size: Size) -> io::Result<()> {
-    let stage = Stage::set(1, &[("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CATCH_UP__FRESH_FOR", "1ms")])?;
-    let Some((address, server)) = stage.servers.first() else { return Ok(()) };
+/// Measures many streams of one room: memory while idle, and the delay of an update.
+fn streams(size: Size) -> io::Result<()> {
+    let bed = TestBed::start(1, &[("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CATCH_UP__FRESH_FOR", "1ms")])?;
+    let Some((address, server)) = bed.servers.first() else { return Ok(()) };
     let before = server.memory();
-    let mut watching = Vec::new();
-    for _ in 0..size.watchers {
+    let mut open = Vec::new();
+    for _ in 0..size.streams {
         let mut stream = connect(*address)?;
-        stream.write_all(stage.request("/callCatchUp/r1/live").as_bytes())?;
-        watching.push(stream);
+        stream.write_all(bed.request("/callCatchUp/r1/live").as_bytes())?;
+        open.push(stream);
     }
-    for stream in &mut watching {
+    for stream in &mut open {
         read_until(stream, "\"r1\"}")?;
     }
     let grown = server.memory().saturating_sub(before);
-    let each = grown.checked_div(u64::from(size.watchers)).unwrap_or(0);
-    row(&format!("memory of {} idle watchers", size.watchers), &format!("{} MiB, {each} KiB each", grown / 1024));
-    // A few hundred say more about the server's first requests than about watchers.
-    if size.watchers >= 5_000 && each > MOST_EACH {
-        return Err(io::Error::other(format!("more than {MOST_EACH} KiB for a watcher")));
+    let each = grown.checked_div(u64::from(size.streams)).unwrap_or(0);
+    row(&format!("memory of {} idle streams", size.streams), &format!("{} MiB, {each} KiB each", grown / 1024));
+    // With a few hundred streams the server's first requests dominate.
+    if size.streams >= 5_000 && each > MAX_EACH {
+        return Err(io::Error::other(format!("more than {MAX_EACH} KiB for a stream")));
     }
-    let asked = || stage.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
+    let asked = || bed.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
     let calls = asked();
-    stage.script.catch_up("r1", Reply::data("\"news\""));
+    bed.script.catch_up("r1", Reply::data("\"update\""));
     while asked() == calls {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     let (cpu, started) = (server.cpu(), Instant::now());
-    for stream in &mut watching {
-        read_until(stream, "\"news\"}")?;
+    for stream in &mut open {
+        read_until(stream, "\"update\"}")?;
     }
     let took = started.elapsed();
-    row("from Admin Control's new text to the last of them", &format!("{took:.0?}, {:.2} s of CPU", server.cpu() - cpu));
+    row("from Admin Control's new text to the last stream", &format!("{took:.0?}, {:.2} s of CPU", server.cpu() - cpu));
     Ok(())
 }
 
-/// Rooms that nobody asked for yet, one after the other: the middle and the slow end of the times, in milliseconds.
-fn first_asks(settings: &[(&str, &str)], size: Size) -> io::Result<(f64, f64, f64)> {
-    let stage = Stage::set(1, settings)?;
-    let Some((address, server)) = stage.servers.first() else { return Ok((0.0, 0.0, 0.0)) };
+/// Measures the first request for rooms, in turn: p50 and p99 in milliseconds, and the processor time in microseconds.
+fn first_requests(settings: &[(&str, &str)], size: Size) -> io::Result<(f64, f64, f64)> {
+    let bed = TestBed::start(1, settings)?;
+    let Some((address, server)) = bed.servers.first() else { return Ok((0.0, 0.0, 0.0)) };
     let mut stream = connect(*address)?;
     let (cpu, mut took) = (server.cpu(), Vec::new());
     for number in 0..size.rooms {
         let started = Instant::now();
-        stream.write_all(stage.request(&format!("/callCatchUp/room{number}")).as_bytes())?;
+        stream.write_all(bed.request(&format!("/callCatchUp/room{number}")).as_bytes())?;
         read_until(&mut stream, &format!("\"room{number}\"}}"))?;
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }
@@ -153,12 +151,12 @@ fn first_asks(settings: &[(&str, &str)], size: Size) -> io::Result<(f64, f64, f6
     Ok((at(50), at(99), (server.cpu() - cpu) * 1e6 / f64::from(size.rooms)))
 }
 
-/// CPU of a request that the window answers, over all servers, in microseconds.
+/// Measures the processor time of a cache hit over all servers, in microseconds.
 fn cpu_of_a_request(number: u32, settings: &[(&str, &str)], size: Size) -> io::Result<f64> {
-    let stage = Stage::set(number as usize, settings)?;
-    let mut streams = stage.servers.iter().map(|(address, _)| connect(*address)).collect::<io::Result<Vec<_>>>()?;
-    let cpu = || stage.servers.iter().map(|(_, server)| server.cpu()).sum::<f64>();
-    let request = stage.request("/callCatchUp/r1");
+    let bed = TestBed::start(number as usize, settings)?;
+    let mut streams = bed.servers.iter().map(|(address, _)| connect(*address)).collect::<io::Result<Vec<_>>>()?;
+    let cpu = || bed.servers.iter().map(|(_, server)| server.cpu()).sum::<f64>();
+    let request = bed.request("/callCatchUp/r1");
     let before = cpu();
     for _ in 0..size.requests / number {
         for stream in &mut streams {
@@ -169,7 +167,7 @@ fn cpu_of_a_request(number: u32, settings: &[(&str, &str)], size: Size) -> io::R
     Ok((cpu() - before) * 1e6 / f64::from(size.requests))
 }
 
-/// Starts this program again with as many open files as it needs, where it may have fewer now but could have more.
+/// Restarts this program with a higher limit on open files, if it is needed and possible.
 fn allow_open_files(needed: u32) -> io::Result<()> {
     let limits = std::fs::read_to_string("/proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
@@ -181,43 +179,43 @@ fn allow_open_files(needed: u32) -> io::Result<()> {
     if most < needed {
         let fewer = most.saturating_sub(OTHER_FILES) / 3 * 2;
         return Err(io::Error::other(format!(
-            "{needed} open files are needed, and the hard limit is {most} (ulimit -Hn): raise it, or ask for fewer (-- --watchers {fewer})"
+            "{needed} open files are needed, and the hard limit is {most} (ulimit -Hn): raise it, or open fewer streams (-- --streams {fewer})"
         )));
     }
-    // The servers that are started from here inherit it.
+    // The servers inherit it.
     let script = r#"ulimit -Sn "$0" && exec "$@""#;
     Err(Command::new("sh").args(["-c", script, &needed.to_string()]).args(std::env::args_os()).exec())
 }
 
-/// What was asked for on the command line.
+/// Returns the size from the command line.
 fn size() -> io::Result<Size> {
     let arguments: Vec<String> = std::env::args().collect();
     let mut size = if arguments.iter().any(|argument| argument == "--smoke") { SMOKE } else { FULL };
-    if let Some(at) = arguments.iter().position(|argument| argument == "--watchers") {
+    if let Some(at) = arguments.iter().position(|argument| argument == "--streams") {
         let number = arguments.get(at + 1).and_then(|number| number.parse().ok());
-        size.watchers = number.ok_or_else(|| io::Error::other("--watchers needs a number"))?;
+        size.streams = number.ok_or_else(|| io::Error::other("--streams needs a number"))?;
     }
     Ok(size)
 }
 
 fn main() -> io::Result<()> {
     let size = size()?;
-    allow_open_files(size.watchers / 2 * 3 + OTHER_FILES)?;
+    allow_open_files(size.streams / 2 * 3 + OTHER_FILES)?;
     println!("| what | figures |\n|---|---|");
-    watchers(size)?;
+    streams(size)?;
     let redis = redis::Redis::start();
     let url = redis.url();
     let shared = [("APP_CACHE__REDIS_URL", url.as_str())];
     for (what, settings) in [("local", &[] as &[(&str, &str)]), ("shared", &shared)] {
-        let (middle, slow, cpu) = first_asks(settings, size)?;
+        let (middle, slow, cpu) = first_requests(settings, size)?;
         row(
-            &format!("a room's first ask, {what} window"),
+            &format!("a room's first request, {what} cache"),
             &format!("p50 {middle:.2} ms, p99 {slow:.2} ms, {cpu:.0} µs of CPU"),
         );
     }
     for number in 1..=3 {
         let cpu = cpu_of_a_request(number, &shared, size)?;
-        row(&format!("a request that the window answers, {number} replicas"), &format!("{cpu:.0} µs of CPU"));
+        row(&format!("a cache hit, {number} replicas"), &format!("{cpu:.0} µs of CPU"));
     }
-    waiting::show(&redis, size.takes, size.losses)
+    waiting::measure(&redis, size.call, size.losses)
 }

@@ -1,5 +1,5 @@
-// The documented Node sample done properly: Express, axios over connections that are kept, jsonwebtoken. KEY=string gives
-// jsonwebtoken the secret as a string, as samples do; KEY=object a key made once.
+// The documented Node sample with the usual corrections: Express, axios over persistent connections, jsonwebtoken. With
+// KEY=string jsonwebtoken gets the secret as a string, as in the sample; with KEY=object as a key object created once.
 const { createSecretKey } = require('node:crypto');
 const http = require('node:http');
 const axios = require('axios');

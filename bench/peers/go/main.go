@@ -1,4 +1,4 @@
-// A peer of the benchmark: net/http and nothing but the standard library. It is built where Go is installed.
+// A peer of the benchmark: net/http with the standard library only. It is built if Go is installed.
 package main
 
 import (

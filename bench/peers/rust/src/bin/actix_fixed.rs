@@ -1,4 +1,4 @@
-//! The framework's limits: actix-web answers one fixed body of 2 KB, with `JWT=1` behind a token check.
+//! The framework without logic: actix-web with a fixed body of 2 KB, and with `JWT=1` a token check.
 
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};

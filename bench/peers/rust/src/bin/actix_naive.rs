@@ -1,5 +1,4 @@
-//! What a team writes that knows Rust and follows the documented sample: actix-web, awc, jsonwebtoken, and no more checks than
-//! the sample has.
+//! The documented sample in Rust: actix-web, awc and jsonwebtoken, with the checks of the sample only.
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -43,7 +42,7 @@ fn failure(mut response: actix_web::HttpResponseBuilder, code: u16, message: &st
 async fn main() -> std::io::Result<()> {
     let tokens = web::Data::new(Tokens::from_env());
     HttpServer::new(move || {
-        // awc's client belongs to the worker that made it.
+        // awc's client belongs to one worker.
         let context = Context { client: Client::default(), admin_control: from_env("ADMIN_CONTROL_URL") };
         App::new()
             .app_data(tokens.clone())

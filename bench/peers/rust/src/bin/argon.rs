@@ -1,4 +1,4 @@
-//! What argon2 alone allows: hashes a second of one thread, with the server's parameters and with memory that is used again.
+//! argon2 alone: hashes per second of one thread, with the server's parameters and reused memory.
 //!
 //!     argon SECONDS
 

@@ -1,4 +1,4 @@
-//! The same server on the other Rust stack: axum, reqwest, jsonwebtoken.
+//! The documented sample on another Rust stack: axum, reqwest and jsonwebtoken.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn failure(status: StatusCode, message: &str) -> Response {
 }
 
 fn main() -> std::io::Result<()> {
-    // As many threads as there are cores to run on, like the other peers.
+    // One thread for each core, like the other peers.
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let context =
             Context { client: Client::new(), admin_control: from_env("ADMIN_CONTROL_URL"), tokens: Tokens::from_env() };

@@ -1,5 +1,5 @@
-//! What the machine is worth right now: how long a cache line takes from the first core to the second and back, and how long
-//! the same arithmetic takes on each. On a shared machine both change from minute to minute.
+//! The current speed of the machine: the time of a cache-line transfer between two cores, and of a fixed calculation on each.
+//! On a shared machine both change from minute to minute.
 //!
 //!     calibrate CORE CORE
 
@@ -17,7 +17,7 @@ fn pin(core: usize) {
     sched_setaffinity(None, &set).expect("the core is there");
 }
 
-/// Half a round trip, in nanoseconds: the median of several, because one interruption spoils one of them.
+/// Measures half a round trip, in nanoseconds: the median of several, because of interruptions.
 fn hop(first: usize, second: usize) -> f64 {
     let mut all: Vec<f64> = (0..9).map(|_| hop_once(first, second)).collect();
     all.sort_by(f64::total_cmp);
@@ -35,7 +35,7 @@ fn hop_once(first: usize, second: usize) -> f64 {
             }
         });
         pin(first);
-        // The first throws wait until the other thread is there.
+        // The first transfers wait until the other thread runs.
         ball.store(1, Ordering::Release);
         wait(&ball, 2);
         let started = Instant::now();
@@ -53,7 +53,7 @@ fn wait(ball: &AtomicU64, value: u64) {
     }
 }
 
-/// Nanoseconds for a thousand dependent multiplications.
+/// Measures a thousand dependent multiplications, in nanoseconds.
 fn spin(core: usize) -> f64 {
     pin(core);
     let started = Instant::now();

@@ -1,8 +1,8 @@
-//! A stand-in for Admin Control that costs next to nothing: one thread, one `epoll`, answers put together from one buffer.
+//! A fake Admin Control that uses little processor time: one thread, one `epoll`, responses from one buffer.
 //!
-//! It answers `GET /api/call-catchup/{room}` with an envelope of exactly 2 KB that begins with the room's name; a room
-//! `slow…` is answered after 1.5 s, a room `big…` with 1 MB. `GET /calls` says how many catch-ups were asked for and how many
-//! connections were opened. The other endpoints of Admin Control have one short answer each.
+//! It responds to `GET /api/call-catchup/{room}` with an envelope of exactly 2 KB that begins with the room's name; to a room
+//! `slow…` after 1.5 s, to a room `big…` with 1 MB. `GET /calls` returns the number of catch-up calls and of connections. The
+//! other endpoints have one short response each.
 //!
 //! Listens on 127.0.0.1 at `PORT`.
 
@@ -28,10 +28,10 @@ struct Connection {
     last: bool,
 }
 
-/// An answer that is due later.
+/// A delayed response.
 type Later = Reverse<(Instant, usize, String)>;
 
-struct StandIn {
+struct FakeAdminControl {
     connections: HashMap<usize, Connection>,
     later: BinaryHeap<Later>,
     filler: String,
@@ -39,8 +39,8 @@ struct StandIn {
     accepted: u64,
 }
 
-impl StandIn {
-    fn answer(&mut self, token: usize, target: &str, last: bool) {
+impl FakeAdminControl {
+    fn respond_to(&mut self, token: usize, target: &str, last: bool) {
         let room = target.strip_prefix("/api/call-catchup/");
         if let Some(room) = room {
             self.calls += 1;
@@ -67,8 +67,8 @@ impl StandIn {
         }
     }
 
-    /// Answers what has come due; gives the time until the next.
-    fn answer_what_is_due(&mut self) -> Option<Duration> {
+    /// Sends the delayed responses that are due; returns the time until the next.
+    fn send_delayed(&mut self) -> Option<Duration> {
         while let Some(Reverse((due, _, _))) = self.later.peek() {
             let wait = due.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
@@ -107,7 +107,7 @@ impl StandIn {
             let head = String::from_utf8_lossy(&rest[..end]);
             let target = head.split(' ').nth(1).unwrap_or("/");
             let last = head.to_ascii_lowercase().contains("\r\nconnection: close");
-            self.answer(token, target, last);
+            self.respond_to(token, target, last);
             rest = &rest[end + 4..];
         }
         if let Some(connection) = self.connections.get_mut(&token) {
@@ -133,7 +133,7 @@ impl StandIn {
     }
 }
 
-/// The envelope of a room: its name, dots, then whole sentences, so that the length is exact.
+/// Appends the envelope of a room: its name, dots, then whole sentences, so that the length is exact.
 fn catch_up(out: &mut Vec<u8>, room: &str, filler: &str) {
     let (start, end) = (r#"{"error":null,"data":""#, r#""}"#);
     let size = if room.starts_with("big") { BIG } else { SMALL };
@@ -157,26 +157,26 @@ fn main() -> io::Result<()> {
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let filler = SENTENCE.repeat(BIG / SENTENCE.len());
-    let mut stand_in = StandIn { connections: HashMap::new(), later: BinaryHeap::new(), filler, calls: 0, accepted: 0 };
+    let mut fake = FakeAdminControl { connections: HashMap::new(), later: BinaryHeap::new(), filler, calls: 0, accepted: 0 };
     let mut events = Events::with_capacity(1024);
     let mut next = 1;
     loop {
-        let wait = stand_in.answer_what_is_due();
+        let wait = fake.send_delayed();
         match poll.poll(&mut events, wait) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             polled => polled?,
         }
         for event in &events {
             if event.token() != LISTENER {
-                stand_in.ready(event.token().0);
+                fake.ready(event.token().0);
                 continue;
             }
             while let Ok((mut stream, _)) = listener.accept() {
                 stream.set_nodelay(true)?;
                 poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
                 let connection = Connection { stream, input: Vec::new(), output: Vec::new(), sent: 0, last: false };
-                stand_in.connections.insert(next, connection);
-                stand_in.accepted += 1;
+                fake.connections.insert(next, connection);
+                fake.accepted += 1;
                 next += 1;
             }
         }
