@@ -1,5 +1,4 @@
-//! Line breaks where a value was expected, from a client or from Admin Control: no header is ever made of them, and no second
-//! answer or request.
+//! Header injection and response splitting by line breaks, from a client or from Admin Control.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -8,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::{TestServer, tokens};
 
-/// What is to become a header, if anything does.
+/// The header that a line break would inject.
 const INJECTED: &str = "X-Injected: 1";
-/// Line breaks, what some readers take for one, and what becomes one where bytes are cut or decoded.
+/// Line breaks, bytes that some parsers take for one, and encoded ones.
 const BREAKS: [&[u8]; 19] = [
     b"\r\n",
     b"\n",
@@ -32,7 +31,7 @@ const BREAKS: [&[u8]; 19] = [
     b"%E5%98%8D%E5%98%8A",
     b"\xff\xc0\x8a",
 ];
-/// Header lines of ours and of those who sit between.
+/// The header names that a response may have.
 const KNOWN: [&str; 25] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
@@ -61,8 +60,8 @@ const KNOWN: [&str; 25] = [
     "www-authenticate",
 ];
 
-/// The lines of a head have names that are known, values without control characters, and nothing of what was to be a header.
-fn is_clean_head(of: &str, head: &str, known: &[&str]) {
+/// Asserts that a head has only known names, and no control characters in values.
+fn assert_clean_head(of: &str, head: &str, known: &[&str]) {
     for line in head.split("\r\n").skip(1) {
         let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{of}: {line:?} in {head:?}"));
         assert!(known.contains(&name.to_ascii_lowercase().as_str()), "{of}: {line:?}");
@@ -70,42 +69,42 @@ fn is_clean_head(of: &str, head: &str, known: &[&str]) {
     }
 }
 
-/// One answer, whose body is as long as it says, and nothing behind it; or, where a stream begins, its head.
-fn is_one_answer(of: &str, text: &str) -> u16 {
+/// Asserts one response with nothing after it, or the head of a stream; returns the status.
+fn assert_one_response(of: &str, text: &str) -> u16 {
     let text = text.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{of}: {text:?}"));
-    is_clean_head(of, head, &KNOWN);
+    assert_clean_head(of, head, &KNOWN);
     assert!(!head.to_lowercase().contains("injected"), "{of}: {head}");
     let status = head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{of}: {head}"));
     if !head.contains("\r\ntransfer-encoding: chunked") {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-        let (_, behind) = body.split_at(length.parse().unwrap());
-        // What two line feeds cut off is no request, and actix-web says so.
+        let (_, rest) = body.split_at(length.parse().unwrap());
+        // Bytes after two line feeds are no request; actix-web rejects them.
         let refused = |text: &str| text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.ends_with("\r\n\r\n");
-        assert!(behind.is_empty() || refused(behind), "{of}: {text:?}");
+        assert!(rest.is_empty() || refused(rest), "{of}: {text:?}");
     }
     status[..3].parse().unwrap()
 }
 
-/// What the server says to these bytes: all of it, or of a stream the beginning.
-fn answer(server: &TestServer, bytes: &[u8]) -> String {
+/// Sends these bytes; returns all that comes back, or the beginning of a stream.
+fn exchange(server: &TestServer, bytes: &[u8]) -> String {
     let mut connection = server.client().connect();
     connection.send(bytes);
     connection.read_raw(|text| {
         text.split_once("\r\n\r\n").is_some_and(|(head, _)| head.contains("\r\ntransfer-encoding: chunked"))
             || text.contains("\r\nconnection: close\r\n") && text.contains("\r\n\r\n")
     });
-    let begun = connection.read_raw(|_| true);
-    if begun.contains("\r\ntransfer-encoding: chunked") { begun } else { begun + &connection.read_to_end() }
+    let received = connection.read_raw(|_| true);
+    if received.contains("\r\ntransfer-encoding: chunked") { received } else { received + &connection.read_to_end() }
 }
 
-/// An Admin Control that keeps the heads of what it is asked.
-fn listening() -> (FakeUpstream, Arc<Mutex<Vec<String>>>) {
+/// Starts an Admin Control that records the request heads.
+fn recording_admin_control() -> (FakeUpstream, Arc<Mutex<Vec<String>>>) {
     let heads = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&heads);
+    let recorder = Arc::clone(&heads);
     let peer = FakeUpstream::serving(move |mut stream, _| {
         if let Some(head) = read_head(&mut stream) {
-            kept.lock().unwrap().push(head);
+            recorder.lock().unwrap().push(head);
             let body = r#"{"error":null,"data":{"token":"x"}}"#;
             let _ = stream.write_all(http("200 OK\r\nConnection: close", body).as_bytes());
         }
@@ -115,7 +114,7 @@ fn listening() -> (FakeUpstream, Arc<Mutex<Vec<String>>>) {
 
 #[test]
 fn line_break_from_a_client_injects_nothing() {
-    let (admin_control, heads) = listening();
+    let (admin_control, heads) = recording_admin_control();
     let server = TestServer::with(&[
         ("APP_ADMIN_CONTROL__BASE_URL", &admin_control.base_url()),
         ("APP_SERVER__CORS_ORIGINS", "https://good.example"),
@@ -158,7 +157,7 @@ fn line_break_from_a_client_injects_nothing() {
     ];
     let mut statuses = BTreeSet::new();
     let mut check = |of: &str, bytes: &[u8]| {
-        statuses.insert(is_one_answer(of, &answer(&server, bytes)));
+        statuses.insert(assert_one_response(of, &exchange(&server, bytes)));
     };
     for line_break in BREAKS {
         let tail = [line_break, INJECTED.as_bytes()].concat();
@@ -184,7 +183,7 @@ fn line_break_from_a_client_injects_nothing() {
             ("/auth/login", r#"{"email":"a@","password":"wrong"}"#),
             ("/auth/refresh", r#"{"refreshToken":"x@"}"#),
         ] {
-            // As it is, and as JSON writes it.
+            // Raw, and escaped as JSON.
             for tail in [String::from_utf8_lossy(&tail).into_owned(), format!("\\r\\n{INJECTED}\\u000d\\u000a\\u0000")] {
                 let body = body.replace('@', &tail);
                 let head = format!(
@@ -196,7 +195,7 @@ fn line_break_from_a_client_injects_nothing() {
             }
         }
     }
-    // It was no single refusal for all of them.
+    // The requests reached different outcomes.
     for status in [200, 304, 400, 401, 404] {
         assert!(statuses.contains(&status), "{statuses:?}");
     }
@@ -218,37 +217,37 @@ fn line_break_from_a_client_injects_nothing() {
             "connection",
             "x-injected",
         ];
-        // A header of the client's own is not passed on, whatever it is called.
-        is_clean_head("to Admin Control", head.trim_end(), &known[..known.len() - 1]);
+        // No header of the client is forwarded.
+        assert_clean_head("to Admin Control", head.trim_end(), &known[..known.len() - 1]);
         assert!(head.starts_with("GET /api/") || head.starts_with("POST /api/"), "{head}");
     }
 }
 
 #[test]
 fn line_break_from_admin_control_injects_nothing() {
-    let says = Arc::new(Mutex::new(Vec::new()));
-    let said = Arc::clone(&says);
+    let reply = Arc::new(Mutex::new(Vec::new()));
+    let current = Arc::clone(&reply);
     let good = http("200 OK\r\nConnection: close", r#"{"error":null,"data":"good"}"#);
     let admin_control = FakeUpstream::serving(move |mut stream, _| {
         let Some(head) = read_head(&mut stream) else { return };
-        let bytes = if head.contains("/good") { good.clone().into_bytes() } else { said.lock().unwrap().clone() };
+        let bytes = if head.contains("/good") { good.clone().into_bytes() } else { current.lock().unwrap().clone() };
         let _ = stream.write_all(&bytes);
     });
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &admin_control.base_url())]);
     let token = tokens::user();
     let ask = |room: &str| {
         let head = format!("GET /callCatchUp/{room} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n");
-        answer(&server, format!("{head}Authorization: Bearer {token}\r\n\r\n").as_bytes())
+        exchange(&server, format!("{head}Authorization: Bearer {token}\r\n\r\n").as_bytes())
     };
     let body = r#"{"error":null,"data":"text"}"#;
     let mut number = 0;
     let mut statuses = BTreeSet::new();
     let mut check = |of: &str, bytes: Vec<u8>| {
-        *says.lock().unwrap() = bytes;
+        *reply.lock().unwrap() = bytes;
         number += 1;
-        statuses.insert(is_one_answer(of, &ask(&format!("r{number}"))));
-        // So that nothing is taken for gone, and never asked.
-        assert_eq!(is_one_answer(of, &ask("good")), 200, "after {of}");
+        statuses.insert(assert_one_response(of, &ask(&format!("r{number}"))));
+        // A success keeps the circuit closed.
+        assert_eq!(assert_one_response(of, &ask("good")), 200, "after {of}");
     };
     for line_break in BREAKS {
         let tail = [line_break, INJECTED.as_bytes()].concat();
@@ -274,7 +273,7 @@ fn line_break_from_admin_control_injects_nothing() {
                 check(&format!("{status}, {name}{shown}"), around(&line));
             }
         }
-        // In what is passed on: JSON has no raw line breaks in a string, and others are part of the body.
+        // In the data that is passed through, which stays inside the body.
         let text = format!("text{}HTTP/1.1 200 OK\r\n{INJECTED}\r\n\r\n", String::from_utf8_lossy(line_break));
         for data in [serde_json::to_string(&text).unwrap(), format!("\"{text}\""), format!("{{\r\n\"{INJECTED}\":\n1}}")] {
             let answer = http("200 OK\r\nConnection: close", &format!(r#"{{"error":null,"data":{data}}}"#));

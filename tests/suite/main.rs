@@ -60,5 +60,6 @@ mod stream_limit;
 mod stream_tickets;
 mod supply_chain;
 mod support;
+mod test_run;
 mod tls;
 mod tokens;

@@ -1,5 +1,4 @@
-//! An Admin Control with `https`: which certificates are accepted, what becomes of a call where one is not, and that nothing is
-//! said to whoever has a wrong one.
+//! TLS to Admin Control: which certificates are accepted, and that an untrusted peer receives nothing.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -16,13 +15,13 @@ use crate::support::tls::{Authority, Certificate, TlsStream, TlsUpstream, cut, e
 use crate::support::{SECRET, TestServer, tokens};
 
 const GOOD: &str = r#"{"error":null,"data":"good"}"#;
-/// What a deployment sends to Admin Control, and to nobody else.
+/// The header value that only Admin Control may receive.
 const AUTHORIZATION: &str = "Bearer the-authorization-of-this-deployment";
-/// Within which all is over where nobody waits for a deadline; `APP_ADMIN_CONTROL__TIMEOUT` and `CONNECT_TIMEOUT` are 10 s here.
+/// The bound for failures without a deadline; both timeouts of Admin Control are 10 s here.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A server that trusts `authority` alone.
-fn in_front_of(base_url: &str, authority: &Authority) -> ServerProcess {
+/// Starts a server that trusts `authority` alone.
+fn server_trusting(base_url: &str, authority: &Authority) -> ServerProcess {
     with(base_url, &[("SSL_CERT_FILE", &authority.file())])
 }
 
@@ -36,7 +35,7 @@ fn with(base_url: &str, settings: &[(&str, &str)]) -> ServerProcess {
     ServerProcess::start(base_url, &[&ours, settings].concat())
 }
 
-/// Asks by a route whose connections are used again, or by the one whose are not.
+/// Requests a route with pooled connections, or the one without.
 fn ask(client: &Client, endpoint: &str) -> Response {
     if endpoint == "proconf-token" {
         let wanted = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
@@ -47,7 +46,7 @@ fn ask(client: &Client, endpoint: &str) -> Response {
 
 const ENDPOINTS: [&str; 2] = ["call-catchup", "proconf-token"];
 
-/// Answers each request with its target.
+/// Responds to each request with its target.
 fn echo(mut tls: TlsStream) {
     while let Some(head) = read_head(&mut tls) {
         assert!(head.contains(AUTHORIZATION), "{head}");
@@ -60,8 +59,8 @@ fn echo(mut tls: TlsStream) {
     }
 }
 
-/// A 500 on each route, and one line each with the true reason.
-fn fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of: &str) {
+/// Asserts a 500 on each route, and one log line with its reason.
+fn assert_fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of: &str) {
     for endpoint in ENDPOINTS {
         let logged = server.logged();
         let started = Instant::now();
@@ -71,34 +70,34 @@ fn fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of
         server.line(logged, |line| line["message"] == "request" && line["status"] == 500);
         let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
         assert_eq!(failures.len(), 1, "{of}: {failures:#?}");
-        let (said, said_of) = (failures[0]["cause"].as_str().unwrap(), &failures[0]["endpoint"]);
-        assert_eq!((&failures[0]["reason"], said_of), (&reason.into(), &endpoint.into()), "{of}: {said}");
-        assert!(said.contains(cause), "{of}: {said}");
+        let (logged_cause, endpoint_of) = (failures[0]["cause"].as_str().unwrap(), &failures[0]["endpoint"]);
+        assert_eq!((&failures[0]["reason"], endpoint_of), (&reason.into(), &endpoint.into()), "{of}: {logged_cause}");
+        assert!(logged_cause.contains(cause), "{of}: {logged_cause}");
     }
     assert_eq!(server.lines(0, |line| line["level"] == "ERROR").len(), 0, "{of}");
 }
 
 #[test]
 fn invalid_certificate_is_rejected_and_nothing_is_sent() {
-    let (ours, other, namesake) = (Authority::new(), Authority::named("nobody knows it"), Authority::new());
+    let (ours, other, namesake) = (Authority::new(), Authority::named("an unknown authority"), Authority::new());
     let names = ["localhost", "127.0.0.1"];
     for (of, certificate, host, cause) in [
         ("an unknown authority", other.signs(&names), "localhost", "UnknownIssuer"),
-        ("one that calls itself as the trusted one does", namesake.signs(&names), "localhost", "BadSignature"),
-        ("signed by itself", Certificate::signed_by_itself(&names), "localhost", "invalid peer certificate"),
+        ("the same name as the trusted authority", namesake.signs(&names), "localhost", "BadSignature"),
+        ("self-signed", Certificate::signed_by_itself(&names), "localhost", "invalid peer certificate"),
         ("another name", ours.signs(&["elsewhere.example"]), "localhost", "not valid for name"),
-        ("a name below it", ours.signs(&["*.localhost"]), "localhost", "not valid for name"),
-        ("a name and no address", ours.signs(&["localhost"]), "127.0.0.1", "not valid for name"),
+        ("a subdomain", ours.signs(&["*.localhost"]), "localhost", "not valid for name"),
+        ("a name, no address", ours.signs(&["localhost"]), "127.0.0.1", "not valid for name"),
         ("another address", ours.signs(&["127.0.0.2"]), "127.0.0.1", "not valid for name"),
         ("expired", ours.signs_with(&names, expired), "localhost", "expired"),
         ("not yet valid", ours.signs_with(&names, not_yet_valid), "localhost", "not valid yet"),
-        ("of a client", ours.signs_with(&names, for_clients), "localhost", "invalid peer certificate"),
+        ("a client certificate", ours.signs_with(&names, for_clients), "localhost", "invalid peer certificate"),
     ] {
         let peer = TlsUpstream::serving(certificate.config(), echo);
-        let server = in_front_of(&peer.url(host, "/api"), &ours);
-        fails(&server, "certificate", cause, SOON, of);
-        assert_eq!(peer.trusted(), 0, "{of}: nothing is said");
-        assert_eq!(peer.peer.connections(), ENDPOINTS.len(), "{of}: and it is not tried twice");
+        let server = server_trusting(&peer.url(host, "/api"), &ours);
+        assert_fails(&server, "certificate", cause, SOON, of);
+        assert_eq!(peer.trusted(), 0, "{of}: nothing is sent");
+        assert_eq!(peer.peer.connections(), ENDPOINTS.len(), "{of}: no retry");
     }
 }
 
@@ -107,7 +106,7 @@ fn unlisted_authority_is_not_trusted() {
     let authority = Authority::new();
     let peer = TlsUpstream::serving(authority.signs(&["localhost"]).config(), echo);
     let server = with(&peer.url("localhost", "/api"), &[]);
-    fails(&server, "certificate", "UnknownIssuer", SOON, "the machine's own list");
+    assert_fails(&server, "certificate", "UnknownIssuer", SOON, "the system's trust store");
     assert_eq!(peer.trusted(), 0);
 }
 
@@ -124,13 +123,13 @@ fn valid_certificate_is_accepted_for_any_form_of_base_url() {
         ("[::1]:0", "[::1]", "/api"),
     ] {
         let peer = TlsUpstream::serving_on(address, authority.signs(&names).config(), echo);
-        let server = in_front_of(&peer.url(host, path), &authority);
+        let server = server_trusting(&peer.url(host, path), &authority);
         let base = path.trim_end_matches('/');
         for _ in 0..3 {
             ask(&server.client(), "call-catchup").assert_success(&format!(r#""{base}/call-catchup/r1""#));
             ask(&server.client(), "proconf-token").assert_success(&format!(r#""{base}/proconf-token""#));
         }
-        assert!(peer.trusted() >= 4, "a connection of its own for each token");
+        assert!(peer.trusted() >= 4, "a connection for each token");
     }
 }
 
@@ -160,7 +159,7 @@ fn tls_1_2_is_used_when_the_peer_lacks_1_3() {
     let authority = Authority::new();
     let config = authority.signs(&["localhost"]).config_of(&[&rustls::version::TLS12]);
     let peer = TlsUpstream::serving(config, echo);
-    let server = in_front_of(&peer.url("localhost", "/api"), &authority);
+    let server = server_trusting(&peer.url("localhost", "/api"), &authority);
     ask(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
 }
 
@@ -172,20 +171,20 @@ fn plain_text_peer_receives_no_request() {
         ("a good answer in plain HTTP", http("200 OK", GOOD), "not-connected", "TLS: "),
         ("closed at once", String::new(), "connection", "eof"),
     ] {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let listening = Arc::clone(&heard);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&received);
         let peer = FakeUpstream::serving(move |mut stream, _| {
             let mut bytes = [0; 4096];
             let read = stream.read(&mut bytes).unwrap_or(0);
             let _ = stream.write_all(answer.as_bytes());
-            listening.lock().unwrap().extend_from_slice(&bytes[..read]);
+            recorder.lock().unwrap().extend_from_slice(&bytes[..read]);
         });
-        let server = in_front_of(&format!("https://localhost:{}/api", peer.port), &authority);
-        fails(&server, reason, cause, SOON, of);
-        let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
-        assert!(heard.contains("localhost"), "the hello of TLS");
+        let server = server_trusting(&format!("https://localhost:{}/api", peer.port), &authority);
+        assert_fails(&server, reason, cause, SOON, of);
+        let received = String::from_utf8_lossy(&received.lock().unwrap()).into_owned();
+        assert!(received.contains("localhost"), "the TLS ClientHello");
         for secret in [AUTHORIZATION, "the-authorization", "call-catchup", "proconf-token", "HTTP/1"] {
-            assert!(!heard.contains(secret), "{of}: {heard}");
+            assert!(!received.contains(secret), "{of}: {received}");
         }
     }
 }
@@ -196,18 +195,18 @@ fn stalled_handshake_ends_at_the_connect_timeout() {
     let silent = FakeUpstream::serving(|mut stream, _| while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {});
     let (file, short) = (authority.file(), ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "500ms"));
     let server = with(&format!("https://localhost:{}/api", silent.port), &[("SSL_CERT_FILE", &file), short]);
-    fails(&server, "timed-out", "timed out", SOON, "a silent handshake");
-    assert_eq!(silent.connections(), ENDPOINTS.len(), "it is not tried twice");
+    assert_fails(&server, "timed-out", "timed out", SOON, "a silent handshake");
+    assert_eq!(silent.connections(), ENDPOINTS.len(), "no retry");
 
-    // The first bytes of a server's hello, one by one.
-    let drips = FakeUpstream::serving(|mut stream, _| {
+    // The first bytes of a ServerHello, one at a time.
+    let dripping = FakeUpstream::serving(|mut stream, _| {
         let mut bytes = [0x16, 0x03, 0x03, 0x40, 0x00, 0x02, 0x00, 0x3f, 0xfc].into_iter().chain(std::iter::repeat(3));
         while stream.write_all(&[bytes.next().unwrap()]).is_ok() {
             std::thread::park_timeout(Duration::from_millis(50));
         }
     });
-    let server = with(&format!("https://localhost:{}/api", drips.port), &[("SSL_CERT_FILE", &file), short]);
-    fails(&server, "timed-out", "timed out", SOON, "a handshake that drips");
+    let server = with(&format!("https://localhost:{}/api", dripping.port), &[("SSL_CERT_FILE", &file), short]);
+    assert_fails(&server, "timed-out", "timed out", SOON, "a dripping handshake");
 }
 
 #[test]
@@ -216,15 +215,15 @@ fn truncated_tls_response_is_rejected() {
     let config = authority.signs(&["localhost"]).config();
     let chunks = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let one = format!("{:x}\r\n{GOOD}\r\n", GOOD.len());
-    for (of, answer, ends, believed) in [
-        // What a man in the middle can do: the bytes are good, and there may have been more of them.
+    for (of, answer, ends, accepted) in [
+        // A man in the middle can truncate a response that is otherwise valid.
         ("no length, cut", format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{GOOD}"), cut as fn(TlsStream), false),
         ("no length, in HTTP/1.0, cut", format!("HTTP/1.0 200 OK\r\n\r\n{GOOD}"), cut, false),
         ("chunks, cut before the last one", chunks(&one), cut, false),
         ("more announced, cut", format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}"), cut, false),
         ("more announced, ended", format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD}"), end, false),
         ("half a head, ended", "HTTP/1.1 200 OK\r\nContent-Le".to_owned(), end, false),
-        // All of it was there before the cut.
+        // The whole response was there before the cut.
         ("a length, cut after it", http("200 OK", GOOD), cut, true),
         ("all chunks, cut after them", chunks(&format!("{one}0\r\n\r\n")), cut, true),
     ] {
@@ -234,9 +233,9 @@ fn truncated_tls_response_is_rejected() {
             let _ = tls.flush();
             ends(tls);
         });
-        let server = in_front_of(&peer.url("localhost", "/api"), &authority);
+        let server = server_trusting(&peer.url("localhost", "/api"), &authority);
         let answer = ask(&server.client(), "call-catchup");
-        if believed {
+        if accepted {
             answer.assert_success(r#""good""#);
         } else {
             answer.assert_error(500, "Internal server error", of);
@@ -270,25 +269,21 @@ fn bucket_is_verified_by_the_same_authorities() {
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
         ("SSL_CERT_FILE", &file),
     ];
-    // Of the process's own environment, and of an `.env`, which no library reads by itself.
-    ask_for_the_summary(&ServerProcess::start(&url, &settings).client()).assert_success(r#""the text""#);
-    ask_for_the_summary(&TestServer::with(&settings).client()).assert_success(r#""the text""#);
+    // From the environment of the process, and from `.env`.
+    get_summary(&ServerProcess::start(&url, &settings).client()).assert_success(r#""the text""#);
+    get_summary(&TestServer::with(&settings).client()).assert_success(r#""the text""#);
 
     let s3 = S3::start_with(Some(other.signs(&["127.0.0.1"]).config()));
     s3.put("r1_17/summary.txt", b"the text");
     let settings = settings.map(|(name, value)| (name, if name == "AWS_ENDPOINT" { s3.endpoint.as_str() } else { value }));
-    ask_for_the_summary(&TestServer::with(&settings).client()).assert_error(
-        500,
-        "Internal server error",
-        "another authority's",
-    );
+    get_summary(&TestServer::with(&settings).client()).assert_error(500, "Internal server error", "another authority");
 }
 
-fn ask_for_the_summary(client: &Client) -> Response {
+fn get_summary(client: &Client) -> Response {
     client.get("/callSummary/r1", Some(&tokens::user()))
 }
 
-/// Runs a command of the binary with these settings: its exit code, and what it said on both of its outputs.
+/// Runs a command of the binary; returns the exit code, standard output and standard error.
 fn run(command: &str, settings: &[(&str, &str)]) -> (i32, String, String) {
     let (folder, database) = (tempfile::tempdir().unwrap(), TestDatabase::new());
     let output = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"))
@@ -332,17 +327,17 @@ fn unreadable_authorities_exit_78_and_name_the_variable() {
         ("SSL_CERT_DIR", &good),
     ] {
         for command in ["serve", "check-config"] {
-            let (code, _, said) = run(command, &[https, (variable, value)]);
-            assert_eq!(code, 78, "{variable}={value}: {said}");
-            assert!(said.starts_with(&format!("{variable} must lead to certificates")), "{said}");
-            assert_eq!(said.lines().count(), 1, "{said}");
+            let (code, _, output) = run(command, &[https, (variable, value)]);
+            assert_eq!(code, 78, "{variable}={value}: {output}");
+            assert!(output.starts_with(&format!("{variable} must lead to certificates")), "{output}");
+            assert_eq!(output.lines().count(), 1, "{output}");
         }
     }
-    // What no certificate is asked for by is not looked at.
+    // Without TLS the certificate paths are not validated.
     let plain = TestServer::start();
-    let (code, said, error) =
+    let (code, output, error) =
         run("check-config", &[("APP_ADMIN_CONTROL__BASE_URL", &plain.sandbox_url()), ("SSL_CERT_FILE", &nowhere)]);
-    assert_eq!(code, 0, "{said}{error}");
+    assert_eq!(code, 0, "{output}{error}");
 }
 
 #[test]
@@ -351,15 +346,15 @@ fn check_config_reports_the_certificate_and_its_trust_store() {
     let peer = TlsUpstream::serving(authority.signs(&["localhost"]).config(), echo);
     let (url, good, wrong) = (peer.url("localhost", "/api"), authority.file(), other.file());
     let base = [("APP_ADMIN_CONTROL__BASE_URL", url.as_str()), ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION)];
-    let (code, said, error) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &good)]].concat());
-    assert_eq!(code, 0, "{said}{error}");
+    let (code, output, error) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &good)]].concat());
+    assert_eq!(code, 0, "{output}{error}");
     let accepted = "# Admin Control: ok, it answers, with a certificate of what SSL_CERT_FILE and SSL_CERT_DIR name\n";
-    assert!(said.contains(accepted) && said.contains(&format!("SSL_CERT_FILE={good}\n")), "{said}");
+    assert!(output.contains(accepted) && output.contains(&format!("SSL_CERT_FILE={good}\n")), "{output}");
 
-    let (code, said, _) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &wrong)]].concat());
+    let (code, output, _) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &wrong)]].concat());
     let refused = "# Admin Control: FAILED, its certificate is not accepted: ";
-    let line = said.lines().find(|line| line.starts_with(refused)).unwrap_or_else(|| panic!("{said}"));
+    let line = output.lines().find(|line| line.starts_with(refused)).unwrap_or_else(|| panic!("{output}"));
     assert!(code == 78 && line.ends_with("looked for in what SSL_CERT_FILE and SSL_CERT_DIR name"), "{line}");
-    let (code, said, _) = run("check-config", &base);
-    assert!(code == 78 && said.contains(refused), "{said}");
+    let (code, output, _) = run("check-config", &base);
+    assert!(code == 78 && output.contains(refused), "{output}");
 }
