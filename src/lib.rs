@@ -15,7 +15,7 @@
 //!   → routes (TABLE)               path and method → row; else 404
 //!   → middleware/authenticate      token → Principal, or 401
 //!   → routes/<endpoint>            parses the input (extract), calls one service
-//!   → catch_up | summaries | accounts         decisions; no HTTP, no SQL
+//!   → catch_up | summaries | accounts         business logic; no HTTP, no SQL
 //!   → cache                        single-flight, fresh or stale, bounded; shared through Redis
 //!   → admin_control | db | summaries/store    external systems
 //!   ← response                     envelope, errors, ETag and 304, event streams
