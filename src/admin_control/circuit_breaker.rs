@@ -1,32 +1,31 @@
 //! Circuit breaker for one endpoint of Admin Control.
 //!
-//! Opens after five consecutive failures to reach the endpoint. While it is open, calls fail at once, but for one probe at
-//! the end of each open period. A well-formed response closes it, an error response too: one room that Admin Control fails
-//! for must not shut out the others.
+//! Opens after five consecutive failures to reach the endpoint. While it is open, calls fail at once, except one probe at
+//! the end of each open period. Any well-formed response closes it, even an error: Admin Control may fail for one room only.
 //!
-//! An open period starts together with a probe, not after it: a probe that waits for its deadline must not delay the next.
+//! An open period starts together with a probe, so that a probe that times out does not delay the next.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Consecutive failures that open it.
+/// The consecutive failures that open it.
 const THRESHOLD: u32 = 5;
 const MIN_OPEN: Duration = Duration::from_secs(1);
 const MAX_OPEN: Duration = Duration::from_secs(30);
-/// An open period is this part of the outage so far, so that periods grow exponentially, and the end of an outage of up
-/// to 10 s is noticed within 2 s.
+/// An open period is this part of the outage so far. Periods grow exponentially, and the end of an outage of up to 10 s
+/// is noticed within 2 s.
 const OPEN_PART: u32 = 5;
 
-/// Shared by all workers; clones are the same breaker.
-#[derive(Debug, Clone, Default)]
-pub(super) struct CircuitBreaker(Arc<Mutex<Circuit>>);
+/// A circuit breaker, shared by all workers.
+#[derive(Debug, Default)]
+pub(super) struct CircuitBreaker(Mutex<Circuit>);
 
 #[derive(Debug, Default)]
 struct Circuit {
     consecutive_failures: u32,
-    /// Grows with each opening and closing. Results of calls from an earlier generation are ignored.
+    /// Incremented by each opening and closing. Results of calls from an earlier generation are ignored.
     generation: u64,
     /// `None` while closed.
     open: Option<Open>,
@@ -39,14 +38,14 @@ struct Open {
 }
 
 /// The permission to make one call. Its result is recorded, unless the call is cancelled.
-pub(super) struct Attempt {
-    breaker: CircuitBreaker,
+pub(super) struct Attempt<'a> {
+    breaker: &'a CircuitBreaker,
     generation: u64,
 }
 
 impl CircuitBreaker {
     /// Permits a call; `None` while the breaker is open and no probe is due.
-    pub(super) fn begin_attempt(&self) -> Option<Attempt> {
+    pub(super) fn begin_attempt(&self) -> Option<Attempt<'_>> {
         let mut circuit = self.lock();
         if let Some(open) = &mut circuit.open {
             let now = Instant::now();
@@ -55,7 +54,7 @@ impl CircuitBreaker {
             }
             open.probe_at = now + ((now - open.since) / OPEN_PART).clamp(MIN_OPEN, MAX_OPEN);
         }
-        Some(Attempt { breaker: self.clone(), generation: circuit.generation })
+        Some(Attempt { breaker: self, generation: circuit.generation })
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -67,8 +66,8 @@ impl CircuitBreaker {
     }
 }
 
-impl Attempt {
-    /// The endpoint was reached. Returns whether that closed the breaker.
+impl Attempt<'_> {
+    /// Records that the endpoint was reached. Returns whether that closed the breaker.
     pub(super) fn record_success(self) -> bool {
         let mut circuit = self.breaker.lock();
         if circuit.generation != self.generation {
@@ -80,7 +79,7 @@ impl Attempt {
         closed
     }
 
-    /// The endpoint was not reached. Returns whether that opened the breaker.
+    /// Records that the endpoint was not reached. Returns whether that opened the breaker.
     pub(super) fn record_failure(self) -> bool {
         let mut circuit = self.breaker.lock();
         if circuit.generation != self.generation {
@@ -160,7 +159,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn results_from_before_a_transition_are_ignored() {
         let breaker = CircuitBreaker::default();
-        let mut old: Vec<Attempt> = (0..20).map(|_| breaker.begin_attempt().unwrap()).collect();
+        let mut old: Vec<Attempt<'_>> = (0..20).map(|_| breaker.begin_attempt().unwrap()).collect();
         assert_eq!(old.drain(..5).filter_map(|attempt| attempt.record_failure().then_some(())).count(), 1);
         assert!(!old.pop().unwrap().record_success(), "an old success closes nothing");
         assert!(breaker.begin_attempt().is_none());
@@ -176,7 +175,7 @@ mod tests {
         advance(MIN_OPEN).await;
         let hanging = breaker.begin_attempt().unwrap();
         advance(MIN_OPEN).await;
-        drop(breaker.begin_attempt().unwrap());
+        assert!(breaker.begin_attempt().is_some(), "a cancelled probe");
         assert!(breaker.begin_attempt().is_none(), "not before the period is over");
         advance(MIN_OPEN).await;
         let slow = breaker.begin_attempt().unwrap();

@@ -1,29 +1,31 @@
-//! The HTTP client: awc, with our connector.
+//! The HTTP client: awc, with our connector, limits and deadline.
 //!
-//! What awc leaves open is closed here: its timeout ends with the response's head, and it follows redirects.
+//! awc's own timeout ends with the head of the response, and awc follows redirects: both are turned off.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use awc::error::{PayloadError, SendRequestError};
 use awc::http::Uri;
-use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use awc::{Client, ClientRequest, Connector};
-use serde_json::value::RawValue;
+use awc::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use awc::{Client, ClientRequest, ClientResponse, Connector};
+use bytes::Bytes;
+use futures_util::Stream;
+use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
+use super::error::is_stale_connection;
 use super::pool::{Pool, PoolConnector};
-use super::response;
 use super::transport::Target;
-use super::{Config, EndpointLimits, Error};
+use super::{CallResult, Config, EndpointLimits, Error, envelope};
 use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A small compressed body can hold a huge one.
+/// Compression is refused: a small compressed body can hold a huge one.
 const UNENCODED: HeaderValue = HeaderValue::from_static("identity");
 
 /// Receives the outcome of each call.
@@ -35,23 +37,35 @@ pub trait CallMetrics {
     fn on_retry(&self, endpoint: &'static str);
 }
 
-/// A client of Admin Control. It and its clones belong to the worker (thread) that made it.
+/// The body of `POST proconf-token`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRequest<'a> {
+    /// The participant's role, one of Admin Control's.
+    pub role: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// The name that the other participants see.
+    pub participant_name: &'a str,
+}
+
+/// A client of Admin Control. It and its clones belong to the worker thread that created it.
 #[derive(Clone)]
 pub struct AdminControl {
     /// Reuses connections.
     pooled: Client,
-    /// Opens a connection for each call.
+    /// Opens a new connection for each call.
     unpooled: Client,
-    /// `http` even if the base URL is `https`: the connector adds TLS, and awc must not add it again.
+    /// The base URL, with `http` for `https`: the connector adds TLS, and awc must not add it again.
     base: Rc<str>,
-    pub(super) config: Rc<Config>,
+    config: Rc<Config>,
     limits: EndpointLimits,
     metrics: Option<Arc<dyn CallMetrics>>,
     context: Option<RequestContext>,
 }
 
 impl AdminControl {
-    /// Makes a client that connects with its first call.
+    /// Creates a client that connects with its first call.
     #[must_use]
     pub fn new(config: Config, limits: EndpointLimits) -> Self {
         let base_url = config.base_url.parse().ok();
@@ -68,7 +82,7 @@ impl AdminControl {
         }
     }
 
-    /// Returns a client whose calls carry the request id and trace of `context`, and nothing else of the request.
+    /// Returns a client whose calls carry the request id and trace of `context`.
     #[must_use]
     pub fn with_context(&self, context: &RequestContext) -> Self {
         Self { context: Some(context.clone()), ..self.clone() }
@@ -80,45 +94,46 @@ impl AdminControl {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// Gets the `data` of an endpoint, byte for byte; with `room` if the endpoint needs one.
+    /// Gets the `data` of an endpoint, byte for byte, with `room` if it needs one.
     ///
     /// Retries once, on a new connection, if a reused one failed before the first byte of a response.
     ///
     /// # Errors
     ///
-    /// See [`Error`]; all but [`Error::NotFound`] and [`Error::BreakerOpen`] have been logged.
-    pub async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Box<RawValue>, Error> {
+    /// See [`Error`]. All are logged except [`Error::NotFound`] and [`Error::BreakerOpen`].
+    pub async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> CallResult {
         self.call(endpoint, async {
             let url = self.url(endpoint, room)?;
             let mut response = self.prepare(self.pooled.get(&url)).send().await;
-            if response.as_ref().is_err_and(response::is_stale_connection) {
+            if response.as_ref().is_err_and(is_stale_connection) {
                 if let Some(metrics) = &self.metrics {
                     metrics.on_retry(endpoint.name());
                 }
                 response = self.prepare(self.unpooled.get(&url)).send().await;
             }
-            response::read(response, self.config.max_body_bytes).await
+            self.read(response).await
         })
         .await
     }
 
-    /// Sends a POST on a connection of its own. Never retries: it may have had its effect.
-    pub(super) async fn post(&self, endpoint: Endpoint, body: &impl serde::Serialize) -> Result<Box<RawValue>, Error> {
+    /// Issues a token to join a call, on a new connection. Never retries: the first attempt may have issued one.
+    ///
+    /// # Errors
+    ///
+    /// As [`AdminControl::get`].
+    pub async fn proconf_token(&self, body: &TokenRequest<'_>) -> CallResult {
+        let endpoint = Endpoint::ProconfToken;
         self.call(endpoint, async {
             let request = self.prepare(self.unpooled.post(self.url(endpoint, None)?)).force_close();
-            response::read(request.send_json(body).await, self.config.max_body_bytes).await
+            self.read(request.send_json(body).await).await
         })
         .await
     }
 
     /// Runs a call within its limits, and reports its outcome to log and metrics.
-    async fn call(
-        &self,
-        endpoint: Endpoint,
-        call: impl Future<Output = Result<Box<RawValue>, Error>>,
-    ) -> Result<Box<RawValue>, Error> {
+    async fn call(&self, endpoint: Endpoint, call: impl Future<Output = CallResult>) -> CallResult {
         let started = Instant::now();
-        let result = self.limit(endpoint, call).await;
+        let result = self.limits.run(endpoint, self.config.timeout, call).await;
         if let Some(metrics) = &self.metrics {
             metrics.on_call(endpoint.name(), result.as_ref().err(), started.elapsed());
         }
@@ -131,28 +146,24 @@ impl AdminControl {
         result
     }
 
-    /// Applies circuit breaker, concurrency limit and deadline.
-    async fn limit(
-        &self,
-        endpoint: Endpoint,
-        call: impl Future<Output = Result<Box<RawValue>, Error>>,
-    ) -> Result<Box<RawValue>, Error> {
-        let limit = self.limits.of(endpoint).ok_or(Error::TooManyCalls)?;
-        // The breaker comes first: an unreachable endpoint is not an overload of this server.
-        let attempt = limit.breaker.begin_attempt().ok_or(Error::BreakerOpen)?;
-        let _permit = limit.in_flight.try_acquire().map_err(|_| Error::TooManyCalls)?;
-        let result = timeout(self.config.timeout, call).await.unwrap_or(Err(Error::TimedOut));
-        if result.as_ref().is_err_and(Error::is_unreached) {
-            if attempt.record_failure() {
-                log::error!(endpoint = endpoint.name(); "circuit breaker opened: Admin Control is unreachable");
-            }
-        } else if attempt.record_success() {
-            log::info!(endpoint = endpoint.name(); "circuit breaker closed: Admin Control is reachable again");
+    /// Returns the `data` of a complete response.
+    async fn read<S>(&self, response: Result<ClientResponse<S>, SendRequestError>) -> CallResult
+    where
+        S: Stream<Item = Result<Bytes, PayloadError>>,
+    {
+        let mut response = response?;
+        // These statuses are errors whatever the body is.
+        if let Some(error) = envelope::status_error(response.status()) {
+            return Err(error);
         }
-        result
+        if response.headers().get_all(CONTENT_ENCODING).any(|encoding| encoding != "identity") {
+            return Err(Error::Encoded);
+        }
+        let body = response.body().limit(self.config.max_body_bytes).await?;
+        envelope::data(response.status(), &body)
     }
 
-    /// Formats and parses the URL. A join by a URL library would normalise dot segments and control characters.
+    /// Formats the URL of a call. Joining by a URL library would normalise dot segments and control characters.
     fn url(&self, endpoint: Endpoint, room: Option<&RoomName>) -> Result<Uri, Error> {
         let (base, name) = (&self.base, endpoint.name());
         let url = match room {
@@ -162,7 +173,7 @@ impl AdminControl {
         url.parse().map_err(|_| Error::NotConnected("the URL is not valid".to_owned()))
     }
 
-    /// Sets the headers of every call. Of the client's request only its id and trace are among them, both validated.
+    /// Sets the headers of a call. Of the client's request, only its validated id and trace are among them.
     fn prepare(&self, mut request: ClientRequest) -> ClientRequest {
         let headers = request.headers_mut();
         headers.reserve(7);

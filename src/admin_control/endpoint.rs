@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How long a response of an endpoint is fresh in the response cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// As the settings say (`APP_CATCH_UP__FRESH_FOR`).
+    /// As configured (`APP_CATCH_UP__FRESH_FOR`).
     Configured,
     /// This long.
     FreshFor(Duration),
@@ -13,7 +13,7 @@ pub enum Caching {
     Never,
 }
 
-/// Declares [`Endpoint`] from one row per endpoint: variant, first segment of the path, caching.
+/// Declares [`Endpoint`], one row for each variant: its first path segment and its caching.
 macro_rules! endpoints {
     ($($(#[$doc:meta])* $variant:ident: $name:literal, $caching:expr;)+) => {
         /// An endpoint of Admin Control.
@@ -21,10 +21,10 @@ macro_rules! endpoints {
         pub enum Endpoint { $($(#[$doc])* $variant),+ }
 
         impl Endpoint {
-            /// Every endpoint; each one's index is its number.
+            /// Every endpoint, in the order of their discriminants.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Returns the first segment of its path, which is its name in logs and metrics.
+            /// Returns its first path segment, which is its name in logs and metrics.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -40,7 +40,7 @@ macro_rules! endpoints {
 }
 
 endpoints! {
-    /// `GET call-catchup/{room}`: what was said so far in a call that goes on.
+    /// `GET call-catchup/{room}`: the catch-up of the current call.
     CallCatchUp: "call-catchup", Caching::Configured;
     /// `GET call-summary/{room}`: the record of an ended call's summary; `file_url` is a key in the summary store.
     CallSummary: "call-summary", Caching::FreshFor(Duration::from_secs(5));
@@ -48,7 +48,7 @@ endpoints! {
     SessionsStatus: "sessions-status", Caching::FreshFor(Duration::from_secs(1));
     /// `GET configuration`: the features that are turned on.
     Configuration: "configuration", Caching::FreshFor(Duration::from_secs(30));
-    /// `GET meetings`: the meetings that ended.
+    /// `GET meetings`: the ended meetings.
     Meetings: "meetings", Caching::FreshFor(Duration::from_secs(5));
     /// `POST proconf-token`: a token to join a call with.
     ProconfToken: "proconf-token", Caching::Never;

@@ -3,13 +3,13 @@
 use awc::http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::Error;
+use super::{CallResult, Error};
 use crate::strict_json::Object;
 
 /// The depth that `serde_json` parses by default.
 const MAX_DEPTH: usize = 128;
 
-/// The error that a status alone means. For the others, 2xx and 4xx, the envelope decides.
+/// Returns the error of a status that is one whatever the body is. For other 2xx and 4xx, the envelope decides.
 pub(super) fn status_error(status: StatusCode) -> Option<Error> {
     match status {
         StatusCode::NOT_FOUND => Some(Error::NotFound),
@@ -21,7 +21,7 @@ pub(super) fn status_error(status: StatusCode) -> Option<Error> {
 }
 
 /// Extracts `data`, byte for byte. `status` must have no [`status_error`].
-pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Error> {
+pub(super) fn data(status: StatusCode, body: &[u8]) -> CallResult {
     let envelope = serde_json::from_slice::<Object<Box<RawValue>>>(body);
     let error = envelope.as_ref().ok().and_then(|envelope| envelope.get("error")).map(|error| error.get());
     match error {
@@ -36,7 +36,7 @@ pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<Box<RawValue>, Err
     }
 }
 
-/// Whether a status may carry a complete envelope. 206 is a part by definition.
+/// Whether a status may carry a complete envelope. 206 carries a part by definition.
 fn is_complete_success(status: StatusCode) -> bool {
     status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }

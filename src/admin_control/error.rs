@@ -1,8 +1,14 @@
-//! Errors of a call to Admin Control. Their text is for the log; no client ever sees it.
+//! Errors of a call to Admin Control. Their text is for the log and never sent to a client.
 
+use std::error::Error as _;
+use std::io;
+
+use awc::error::{ConnectError, PayloadError, SendRequestError};
 use strum::VariantNames as _;
 
-/// Why a call returned no data.
+use super::stream::StaleConnection;
+
+/// The reason why a call returned no data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Error {
@@ -30,7 +36,7 @@ pub enum Error {
     /// The whole call took longer than `APP_ADMIN_CONTROL__TIMEOUT`, or connecting longer than its own limit.
     #[error("timed out")]
     TimedOut,
-    /// What came back is not HTTP.
+    /// The response is not HTTP.
     #[error("the response is not HTTP: {0}")]
     NotHttp(String),
     /// The body ended early, or is longer than announced.
@@ -57,7 +63,7 @@ impl Error {
     /// Every value of [`Error::reason`].
     pub const REASONS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Whether the circuit breaker counts it as a failure. A response that can't be used is still a response.
+    /// Whether the circuit breaker counts it as a failure. An unusable response is still a response.
     pub(super) fn is_unreached(&self) -> bool {
         matches!(
             self,
@@ -70,9 +76,70 @@ impl Error {
         )
     }
 
-    /// The variant's name in kebab case, for logs and metrics.
+    /// Returns the variant's name in kebab case, for logs and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.into()
+    }
+}
+
+/// A failure behind the response's head.
+impl From<PayloadError> for Error {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            PayloadError::Overflow => Self::TooLarge,
+            other => Self::CutShort(other.to_string()),
+        }
+    }
+}
+
+/// A failure before the end of the response's head.
+impl From<SendRequestError> for Error {
+    fn from(error: SendRequestError) -> Self {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, NotConnected, TimedOut,
+            UnexpectedEof,
+        };
+
+        let Some(io) = io_error(&error) else {
+            return match error {
+                SendRequestError::Response(error) => Self::NotHttp(error.to_string()),
+                other => Self::NotConnected(other.to_string()),
+            };
+        };
+        // EMFILE and ENFILE.
+        if matches!(io.raw_os_error(), Some(24 | 23)) {
+            return Self::OutOfFiles;
+        }
+        if let Some(tls) = io.get_ref().and_then(|error| error.downcast_ref()) {
+            return match tls {
+                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                    Self::Certificate(tls.to_string())
+                }
+                _ => Self::NotConnected(format!("TLS: {tls}")),
+            };
+        }
+        match io.kind() {
+            TimedOut => Self::TimedOut,
+            InvalidData => Self::NotHttp(io.to_string()),
+            BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected | UnexpectedEof => {
+                Self::Connection(io.to_string())
+            }
+            _ => Self::NotConnected(io.to_string()),
+        }
+    }
+}
+
+/// Whether a reused connection failed before the first byte of a response.
+pub(super) fn is_stale_connection(error: &SendRequestError) -> bool {
+    io_error(error).and_then(io::Error::get_ref).is_some_and(<dyn std::error::Error + Send + Sync>::is::<StaleConnection>)
+}
+
+/// Returns the I/O error below awc's error.
+fn io_error(error: &SendRequestError) -> Option<&io::Error> {
+    match error {
+        SendRequestError::Connect(ConnectError::Io(error)) | SendRequestError::Send(error) => Some(error),
+        SendRequestError::Response(error) => error.source()?.downcast_ref(),
+        _ => None,
     }
 }

@@ -1,45 +1,55 @@
 //! Limits of each endpoint, shared by all workers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::Config;
 use super::circuit_breaker::CircuitBreaker;
 use super::endpoint::Endpoint;
 use super::pool::ReuseSuspension;
+use super::{CallResult, Config, Error};
 
-/// Bounds calls in flight and stops calls to unreachable endpoints. Clones share the limits.
+/// Bounds the calls in flight and stops calls to unreachable endpoints. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct EndpointLimits {
-    endpoints: [EndpointLimit; Endpoint::ALL.len()],
+    endpoints: Arc<[(Semaphore, CircuitBreaker); Endpoint::ALL.len()]>,
     pub(super) reuse: ReuseSuspension,
 }
 
-/// The limits of one endpoint.
-#[derive(Debug, Clone)]
-pub(super) struct EndpointLimit {
-    pub(super) in_flight: Arc<Semaphore>,
-    pub(super) breaker: CircuitBreaker,
-}
-
 impl EndpointLimits {
-    /// Allows `max_in_flight` calls for each endpoint.
+    /// Allows `max_in_flight` calls to each endpoint.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let endpoints = std::array::from_fn(|_| EndpointLimit {
-            in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
-            breaker: CircuitBreaker::default(),
-        });
-        Self { endpoints, reuse: ReuseSuspension::default() }
+        let limit = |_| (Semaphore::new(config.max_in_flight), CircuitBreaker::default());
+        Self { endpoints: Arc::new(std::array::from_fn(limit)), reuse: ReuseSuspension::default() }
     }
 
-    /// Each endpoint's name, and whether its circuit breaker is open.
+    /// Returns the name of each endpoint, and whether its circuit breaker is open.
     pub fn breakers(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        Endpoint::ALL.iter().zip(&self.endpoints).map(|(endpoint, limit)| (endpoint.name(), limit.breaker.is_open()))
+        Endpoint::ALL.iter().zip(&*self.endpoints).map(|(endpoint, (_, breaker))| (endpoint.name(), breaker.is_open()))
     }
 
-    pub(super) fn of(&self, endpoint: Endpoint) -> Option<&EndpointLimit> {
-        self.endpoints.get(endpoint as usize)
+    /// Runs a call within circuit breaker, concurrency limit and deadline.
+    pub(super) async fn run(
+        &self,
+        endpoint: Endpoint,
+        deadline: Duration,
+        call: impl Future<Output = CallResult>,
+    ) -> CallResult {
+        let (in_flight, breaker) = self.endpoints.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
+        // The breaker comes first: an unreachable endpoint is not an overload of this server.
+        let attempt = breaker.begin_attempt().ok_or(Error::BreakerOpen)?;
+        let _permit = in_flight.try_acquire().map_err(|_| Error::TooManyCalls)?;
+        let result = timeout(deadline, call).await.unwrap_or(Err(Error::TimedOut));
+        if result.as_ref().is_err_and(Error::is_unreached) {
+            if attempt.record_failure() {
+                log::error!(endpoint = endpoint.name(); "circuit breaker opened: Admin Control is unreachable");
+            }
+        } else if attempt.record_success() {
+            log::info!(endpoint = endpoint.name(); "circuit breaker closed: Admin Control is reachable again");
+        }
+        result
     }
 }

@@ -1,31 +1,34 @@
-//! Client of Admin Control: [`AdminControl::get`] for the GET endpoints, one deadline for each call.
+//! Client of Admin Control: [`AdminControl::get`] for the GET endpoints, with one deadline for each call.
 //!
-//! Usable without the server, with [`crate::room`]: `examples/admin_control.rs` shows it. The contract's section "Admin
-//! Control" says what a response means.
+//! `examples/admin_control.rs` uses it without the server. The contract's section "Admin Control" defines the meaning of a
+//! response.
 
-mod calls;
 mod circuit_breaker;
 mod client;
 mod endpoint;
 mod envelope;
 mod error;
+mod head;
 mod limits;
 mod pool;
-mod response;
 mod stream;
 mod tls;
 mod transport;
 
 use std::time::Duration;
 
-pub use calls::TokenRequest;
-pub use client::{AdminControl, CallMetrics};
+use serde_json::value::RawValue;
+
+pub use client::{AdminControl, CallMetrics, TokenRequest};
 pub use endpoint::{Caching, Endpoint};
 pub use error::Error;
 pub use limits::EndpointLimits;
 pub use tls::RootCertificates;
 
 use crate::secret::Secret;
+
+/// The `data` of a response, byte for byte.
+type CallResult = Result<Box<RawValue>, Error>;
 
 /// Address and limits of Admin Control.
 #[derive(Debug, Clone)]
@@ -34,14 +37,14 @@ pub struct Config {
     pub base_url: String,
     /// The time for a whole call: connecting, a retry, the last byte of the body.
     pub timeout: Duration,
-    /// The time for opening one connection, TLS included; part of `timeout`.
+    /// The time for opening one connection, TLS included. It is a part of `timeout`.
     pub connect_timeout: Duration,
     /// The longest response body, in bytes.
     pub max_body_bytes: usize,
-    /// The most calls in flight, for each endpoint. A call beyond it fails at once.
+    /// The limit on calls in flight for each endpoint. A call beyond it fails at once.
     pub max_in_flight: usize,
     /// The value of `Authorization` in each call, if the deployment needs one. Never a client's own.
     pub authorization: Option<Secret>,
-    /// Trusted for a base URL with `https`, which needs them.
+    /// The root certificates to trust. Required for a base URL with `https`.
     pub root_certificates: Option<RootCertificates>,
 }

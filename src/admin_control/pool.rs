@@ -1,7 +1,7 @@
 //! Connection pool for Admin Control, behind awc's connector interface.
 //!
-//! awc's own pool stays empty: it cannot see unread bytes on an idle connection (the reasons are in `docs/adr/`). The order
-//! is LIFO, so that connections beyond the current load time out.
+//! awc's own pool stays empty: it does not see unread bytes on an idle connection (`docs/adr/0006`). The order is LIFO, so
+//! that connections beyond the current load time out.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,13 +18,13 @@ use tokio::time::Instant;
 use super::stream::{Origin, PooledStream};
 use super::transport::{Probe, Target, Transport};
 
-/// Node.js, which Admin Control is assumed to run on, closes an idle connection after 5 s.
+/// The idle timeout. Node.js, which Admin Control is assumed to run on, closes an idle connection after 5 s.
 const MAX_IDLE: Duration = Duration::from_secs(3);
-/// Bounds how long a changed DNS record goes unnoticed.
+/// The longest lifetime, which bounds how long a changed DNS record goes unnoticed.
 const MAX_LIFETIME: Duration = Duration::from_secs(25);
 /// How often idle connections are probed and expired.
 const REAP_INTERVAL: Duration = Duration::from_millis(500);
-/// How long no connection is reused after a surplus byte.
+/// The time without reuse after a surplus byte.
 const SUSPENSION: Duration = Duration::from_mins(10);
 
 /// Idle connections of one worker.
@@ -33,15 +33,9 @@ pub(super) struct Pool {
     /// `None` if the base URL names no host.
     target: Option<Target>,
     /// The most recently released connection is last.
-    idle: RefCell<Vec<Idle>>,
+    idle: RefCell<Vec<Transport>>,
     suspension: ReuseSuspension,
     is_reaper_running: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    transport: Transport,
-    since: Instant,
 }
 
 impl Pool {
@@ -55,9 +49,9 @@ impl Pool {
             self.idle.borrow_mut().clear();
         }
         loop {
-            let Idle { mut transport, since } = self.idle.borrow_mut().pop()?;
+            let mut transport = self.idle.borrow_mut().pop()?;
             match transport.probe() {
-                Probe::Quiet if since.elapsed() < MAX_IDLE && transport.age() < MAX_LIFETIME => return Some(transport),
+                Probe::Quiet if !is_expired(&transport) => return Some(transport),
                 Probe::Quiet | Probe::Closed => {}
                 Probe::Surplus => self.suspend_reuse(),
             }
@@ -69,12 +63,13 @@ impl Pool {
         target.connect().await.map_err(ConnectError::Io)
     }
 
-    /// Makes a connection idle. Its response must have ended where its length said.
-    pub(super) fn release(self: &Rc<Self>, transport: Transport) {
+    /// Makes a connection idle. Its response must have had exactly the announced length.
+    pub(super) fn release(self: &Rc<Self>, mut transport: Transport) {
         if self.suspension.is_active() {
             return;
         }
-        self.idle.borrow_mut().push(Idle { transport, since: Instant::now() });
+        transport.released_at = Instant::now();
+        self.idle.borrow_mut().push(transport);
         if !self.is_reaper_running.replace(true) {
             tokio::task::spawn_local(Rc::clone(self).reap());
         }
@@ -88,15 +83,15 @@ impl Pool {
         self.idle.borrow_mut().clear();
     }
 
-    /// Closes connections that were closed by the peer, idle for too long or suspended; ends when none is left.
+    /// Closes connections that the peer has closed, or that are expired or suspended; ends when none is left.
     async fn reap(self: Rc<Self>) {
         while !self.idle.borrow().is_empty() {
             tokio::time::sleep(REAP_INTERVAL).await;
             let mut has_surplus = self.suspension.is_active();
-            self.idle.borrow_mut().retain_mut(|idle| {
-                let probe = idle.transport.probe();
+            self.idle.borrow_mut().retain_mut(|transport| {
+                let probe = transport.probe();
                 has_surplus |= probe == Probe::Surplus;
-                probe == Probe::Quiet && idle.since.elapsed() < MAX_IDLE
+                probe == Probe::Quiet && !is_expired(transport)
             });
             if has_surplus {
                 self.suspend_reuse();
@@ -106,7 +101,11 @@ impl Pool {
     }
 }
 
-/// Hands connections to awc.
+fn is_expired(transport: &Transport) -> bool {
+    transport.released_at.elapsed() >= MAX_IDLE || transport.opened_at.elapsed() >= MAX_LIFETIME
+}
+
+/// Provides awc with connections.
 #[derive(Clone)]
 pub(super) enum PoolConnector {
     /// Takes an idle connection if there is one, and releases it afterwards.
@@ -139,21 +138,21 @@ impl Service<ConnectInfo<Uri>> for PoolConnector {
     }
 }
 
-/// The time until which no connection is reused. Clones share it, so that it holds for all workers.
+/// The end of the time without reuse. Clones share it, so that it applies to all workers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReuseSuspension(Arc<Mutex<Option<Instant>>>);
 
 impl ReuseSuspension {
     fn is_active(&self) -> bool {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
+        let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        end.is_some_and(|end| Instant::now() < end)
     }
 
     /// Starts or extends the suspension. Returns whether it was not active before.
     fn start(&self) -> bool {
-        let until = Instant::now() + SUSPENSION;
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(until);
-        before.is_none_or(|before| before <= Instant::now())
+        let end = Instant::now() + SUSPENSION;
+        let previous = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(end);
+        previous.is_none_or(|previous| previous <= Instant::now())
     }
 }
 
@@ -180,8 +179,8 @@ mod tests {
     }
 
     /// The local port, which identifies the connection.
-    fn port(transport: &mut Transport) -> u16 {
-        match transport.io() {
+    fn port(transport: &Transport) -> u16 {
+        match &transport.io {
             Either::Left(tcp) => tcp.local_addr().unwrap().port(),
             Either::Right(_) => unreachable!("a plain connection"),
         }
@@ -192,7 +191,7 @@ mod tests {
         let pool = pool(&ReuseSuspension::default());
         let (first, second) = (release_one(&pool).await, release_one(&pool).await);
         for far in [second, first] {
-            assert_eq!(port(&mut pool.take_idle().unwrap()), far.peer_addr().unwrap().port());
+            assert_eq!(port(&pool.take_idle().unwrap()), far.peer_addr().unwrap().port());
         }
         assert!(pool.take_idle().is_none());
     }
@@ -237,7 +236,7 @@ mod tests {
         let pool = pool(&suspension);
         let quiet = release_one(&pool).await;
         drop(release_one(&pool).await);
-        assert_eq!(port(&mut pool.take_idle().unwrap()), quiet.peer_addr().unwrap().port());
+        assert_eq!(port(&pool.take_idle().unwrap()), quiet.peer_addr().unwrap().port());
         assert!(!suspension.is_active());
     }
 

@@ -1,4 +1,4 @@
-//! Root certificates, for `https` to Admin Control and to the summary store.
+//! Root certificates, for `https` connections to Admin Control and to the summary store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl RootCertificates {
     /// The variable that names directories of such files, separated by colons.
     pub const DIRECTORIES: &'static str = "SSL_CERT_DIR";
 
-    /// Loads the operating system's list; Mozilla's, which is compiled in, if there is none.
+    /// Loads the operating system's list, or Mozilla's, which is compiled in, if there is none.
     #[must_use]
     pub fn system() -> Self {
         let (mut roots, mut source) = (RootCertStore::empty(), "this machine's list");
@@ -37,7 +37,7 @@ impl RootCertificates {
     ///
     /// # Errors
     ///
-    /// If there is no certificate at all, or if a file is given and anything is broken: it may lack the one that matters.
+    /// If there is no certificate at all, or if a file is given and any certificate is unreadable.
     pub fn load(file: Option<&str>, directories: Option<&str>) -> Result<Self, String> {
         let mut loaded = load_certs_from_paths(file.map(Path::new), None);
         for directory in directories.iter().flat_map(std::env::split_paths) {
@@ -58,13 +58,13 @@ impl RootCertificates {
         }
     }
 
-    /// Where the list comes from, for the operator.
+    /// Returns the origin of the list, for the operator.
     #[must_use]
     pub fn source(&self) -> &'static str {
         self.source
     }
 
-    /// The certificates that the two variables lead to, in DER.
+    /// Returns the certificates that the two variables lead to, in DER.
     pub fn configured(&self) -> impl Iterator<Item = &[u8]> {
         self.configured.iter().map(AsRef::as_ref)
     }

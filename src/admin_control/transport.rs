@@ -1,4 +1,4 @@
-//! TCP or TLS transport to the host of the base URL. Knows nothing of HTTP.
+//! TCP or TLS connections to the host of the base URL.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -29,7 +29,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads the host of `base_url`; `None` if there is none, or no root certificate for `https`.
+    /// Takes the host of `base_url`; `None` without a host, or with `https` and no root certificates.
     pub(super) fn new(base_url: &Uri, config: &Config) -> Option<Self> {
         // An IPv6 literal is resolved without its brackets.
         let host = base_url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -43,7 +43,7 @@ impl Target {
         Some(Self { host, port, tls, connect_timeout: config.connect_timeout })
     }
 
-    /// Opens a connection: name lookup, TCP and TLS handshakes, all within the connect timeout.
+    /// Opens a connection within the connect timeout, name lookup and TLS included.
     pub(super) async fn connect(&self) -> io::Result<Transport> {
         timeout(self.connect_timeout, self.open()).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
@@ -64,35 +64,30 @@ impl Target {
 /// One open connection.
 #[derive(Debug)]
 pub(super) struct Transport {
-    io: Io,
-    opened_at: Instant,
+    pub(super) io: Io,
+    pub(super) opened_at: Instant,
+    /// The time of its last release to the pool.
+    pub(super) released_at: Instant,
 }
 
-/// What has arrived on an idle connection.
+/// The result of probing an idle connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Probe {
-    /// Nothing.
+    /// No byte has arrived.
     Quiet,
     /// It was closed or reset.
     Closed,
-    /// Bytes that belong to no request.
+    /// Bytes have arrived that belong to no request.
     Surplus,
 }
 
 impl Transport {
     pub(super) fn new(io: Io) -> Self {
-        Self { io, opened_at: Instant::now() }
+        let now = Instant::now();
+        Self { io, opened_at: now, released_at: now }
     }
 
-    pub(super) fn io(&mut self) -> &mut Io {
-        &mut self.io
-    }
-
-    pub(super) fn age(&self) -> Duration {
-        self.opened_at.elapsed()
-    }
-
-    /// Checks without waiting whether anything has arrived. Asks the kernel: the runtime learns of a byte later.
+    /// Checks without waiting whether bytes have arrived. It asks the kernel: the runtime notices a byte later.
     pub(super) fn probe(&mut self) -> Probe {
         let (received, plaintext) = match &mut self.io {
             Either::Left(tcp) => {
@@ -103,7 +98,7 @@ impl Transport {
             Either::Right(tls) => {
                 let (tcp, session) = tls.get_mut();
                 let received = session.read_tls(&mut &*SockRef::from(&*tcp));
-                // Some may have been decrypted together with the response.
+                // Surplus plaintext may have been decrypted together with the response.
                 let Ok(state) = session.process_new_packets() else { return Probe::Closed };
                 (received, state.plaintext_bytes_to_read())
             }
@@ -111,7 +106,7 @@ impl Transport {
         match received {
             _ if plaintext > 0 => Probe::Surplus,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Probe::Quiet,
-            // End of input, or a TLS message of its own, such as a session ticket: discarded without suspicion.
+            // End of input, or a TLS message such as a session ticket: closed, but no reason to suspend reuse.
             Ok(_) | Err(_) => Probe::Closed,
         }
     }
