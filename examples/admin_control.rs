@@ -1,4 +1,4 @@
-//! Asks Admin Control for a catch-up, with this crate's client alone: for a team that has its own Rust server.
+//! Requests a catch-up from Admin Control with this crate's client alone.
 //!
 //! ```text
 //! cargo run -- sandbox &
@@ -29,12 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     actix_rt::System::new().block_on(async {
         // One client for each worker thread; the limits are shared by all of them.
         let admin_control = AdminControl::new(config.clone(), EndpointLimits::new(&config));
-        let answer = match admin_control.get(Endpoint::CallCatchUp, Some(&room)).await {
+        let text = match admin_control.get(Endpoint::CallCatchUp, Some(&room)).await {
             Ok(catch_up) => catch_up.get().to_owned(),
-            Err(Error::NotFound) => format!("there is no room {room}"),
+            Err(Error::NotFound) => format!("room {room} not found"),
             Err(error) => return Err(error.into()),
         };
-        writeln!(std::io::stdout(), "{answer}")?;
+        writeln!(std::io::stdout(), "{text}")?;
         Ok(())
     })
 }

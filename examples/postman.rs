@@ -1,26 +1,27 @@
-//! Writes the API as a Postman collection, which Bruno and Insomnia import too: made from the OpenAPI document, a folder for
-//! each of its groups. The copy in `docs/clients` is renewed with
+//! Writes the OpenAPI document as a Postman collection, which Bruno and Insomnia also import.
+//!
+//! The copy in `docs/clients` is regenerated with
 //!
 //!     cargo run --example postman > docs/clients/proconf.postman_collection.json
 
-#![expect(clippy::indexing_slicing, reason = "an index into JSON that is not there is null")]
+#![expect(clippy::indexing_slicing, reason = "a missing index of a JSON value is null")]
 
 use proconf_app_server::routes::openapi;
 use serde_json::{Value, json};
 
 fn main() {
     use std::io::Write as _;
-    // Nobody reads any more if this fails.
+    // A write fails only if the reader has closed the pipe.
     let _ = std::io::stdout().write_all(text().as_bytes());
 }
 
-/// The collection, as it is checked in.
+/// Returns the collection as it is checked in.
 #[must_use]
 pub fn text() -> String {
     format!("{:#}\n", collection(&serde_json::from_str(openapi::DOCUMENT).unwrap_or_default()))
 }
 
-/// The collection of an OpenAPI document.
+/// Builds the collection of an OpenAPI document.
 fn collection(document: &Value) -> Value {
     let mut folders: Vec<Value> = Vec::new();
     for tag in document["tags"].as_array().into_iter().flatten() {
@@ -46,7 +47,7 @@ fn collection(document: &Value) -> Value {
     })
 }
 
-/// The requests of one group.
+/// Returns the requests of one tag.
 fn requests(document: &Value, tag: &Value) -> Vec<Value> {
     let paths = document["paths"].as_object().into_iter().flatten();
     let operations = paths.flat_map(|(path, methods)| {
@@ -66,19 +67,19 @@ fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Val
     let query: Vec<Value> = named
         .filter(|parameter| parameter["in"] == "query")
         .map(|parameter| {
-            // What may be left out is there to be ticked.
+            // Optional parameters are disabled.
             let required = parameter["required"] == true;
             let value = if required { "{{roomName}}" } else { "" };
             json!({"key": parameter["name"], "value": value, "description": parameter["description"], "disabled": !required})
         })
         .collect();
     let takes_room = query.iter().any(|parameter| parameter["disabled"] == false);
-    let asked = if takes_room { "?roomName={{roomName}}" } else { "" };
+    let raw_query = if takes_room { "?roomName={{roomName}}" } else { "" };
     let mut request = json!({
         "method": method.to_uppercase(),
         "description": format!("{} {}", operation["summary"].as_str().unwrap_or_default(), operation["description"].as_str().unwrap_or_default()).trim(),
         "header": [],
-        "url": {"raw": format!("{{{{baseUrl}}}}{path}{asked}"), "host": ["{{baseUrl}}"], "path": segments, "query": query},
+        "url": {"raw": format!("{{{{baseUrl}}}}{path}{raw_query}"), "host": ["{{baseUrl}}"], "path": segments, "query": query},
     });
     if operation["security"] == json!([]) {
         request["auth"] = json!({"type": "noauth"});
@@ -95,14 +96,14 @@ fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Val
         request["body"] = json!({"mode": "raw", "raw": format!("{example:#}"), "options": {"raw": {"language": "json"}}});
     }
     let mut item = json!({"name": operation["operationId"], "request": request, "response": []});
-    if let Some(script) = keeping(operation["operationId"].as_str().unwrap_or_default()) {
+    if let Some(script) = token_script(operation["operationId"].as_str().unwrap_or_default()) {
         item["event"] = json!([{"listen": "test", "script": {"type": "text/javascript", "exec": script}}]);
     }
     item
 }
 
-/// What keeps the tokens of an answer for the requests after it.
-fn keeping(id: &str) -> Option<Vec<&'static str>> {
+/// Returns the script that stores the tokens of a response in variables.
+fn token_script(id: &str) -> Option<Vec<&'static str>> {
     match id {
         "login" | "refresh" => Some(vec![
             "const { data } = pm.response.json();",

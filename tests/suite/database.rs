@@ -123,10 +123,10 @@ fn locked_sqlite_delays_only_writes() {
             });
             let mut longest = Duration::ZERO;
             while !logins.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-                let asked = Instant::now();
+                let started = Instant::now();
                 server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
                 assert_eq!(server.client().get("/health/ready", None).status, 200, "accounts can be read");
-                longest = longest.max(asked.elapsed());
+                longest = longest.max(started.elapsed());
             }
             (logins.map(|login| login.join().unwrap()), longest)
         })

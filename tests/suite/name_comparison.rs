@@ -116,13 +116,13 @@ fn guest_enters_its_room_in_any_spelling_with_jitsi() {
         assert_eq!(server.client().get(&both, Some(&guest)).data(), other, "the spelling of the path");
         let body = json!({"role": "member", "room": other, "participantName": "Ann"}).to_string();
         server.client().post_with("/proconfToken", &guest, &body).data();
-        for asked in &server.script.asked()[before..] {
-            let raw = asked.target.rsplit('/').next().unwrap();
-            let forwarded = match serde_json::from_slice::<Value>(&asked.body) {
+        for call in &server.script.asked()[before..] {
+            let raw = call.target.rsplit('/').next().unwrap();
+            let forwarded = match serde_json::from_slice::<Value>(&call.body) {
                 Ok(body) => body["room"].as_str().unwrap().to_owned(),
                 Err(_) => percent_encoding::percent_decode_str(raw).decode_utf8().unwrap().into_owned(),
             };
-            assert_eq!(forwarded, other, "{asked:?}");
+            assert_eq!(forwarded, other, "{call:?}");
         }
     }
 }

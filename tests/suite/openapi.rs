@@ -42,11 +42,11 @@ proptest! {
 #[test]
 fn command_prints_the_served_document() {
     let server = TestServer::start();
-    let served = server.client().get("/openapi.json", None);
-    assert_eq!((served.status, served.header("content-type")), (200, Some("application/json")));
+    let response = server.client().get("/openapi.json", None);
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/json")));
     let output = Command::new(env!("CARGO_BIN_EXE_proconf-app-server")).arg("openapi").env_clear().output().unwrap();
     assert!(output.status.success());
-    assert_eq!(served.text(), String::from_utf8(output.stdout).unwrap());
+    assert_eq!(response.text(), String::from_utf8(output.stdout).unwrap());
 }
 
 #[test]

@@ -18,11 +18,11 @@ fn user_gets_the_issued_token_for_each_role() {
         let token = server.client().post_with("/proconfToken", &tokens::user(), &body(role, "r 1")).data();
         assert_eq!(token.as_str().unwrap().split('.').count(), 3);
     }
-    let asked = server.script.asked();
-    assert_eq!((asked[0].method.as_str(), asked[0].target.as_str()), ("POST", "/api/proconf-token"));
-    let sent: Value = serde_json::from_slice(&asked[0].body).unwrap();
+    let calls = server.script.asked();
+    assert_eq!((calls[0].method.as_str(), calls[0].target.as_str()), ("POST", "/api/proconf-token"));
+    let sent: Value = serde_json::from_slice(&calls[0].body).unwrap();
     assert_eq!(sent, json!({"role": "owner", "room": "r 1", "participantName": "Ann 🎥"}));
-    assert!(!format!("{asked:?}").contains(&tokens::user()));
+    assert!(!format!("{calls:?}").contains(&tokens::user()));
     server.script.set("proconf-token", "", Reply::data(r#"{"any": 1e400}"#));
     server.client().post_with("/proconfToken", &tokens::user(), &body("owner", "r1")).assert_success(r#"{"any": 1e400}"#);
 }

@@ -256,7 +256,7 @@ impl RoomClient {
         if answer.header("connection") == Some("close") || answer.body.is_empty() {
             self.connection = self.server.client().connect();
         }
-        let targets = self.server.script.asked()[before..].iter().map(|asked| asked.target.clone()).collect();
+        let targets = self.server.script.asked()[before..].iter().map(|call| call.target.clone()).collect();
         Outcome { answer, targets }
     }
 
@@ -270,7 +270,7 @@ impl RoomClient {
 }
 
 /// Checks the property: refused without a call, or one call to this endpoint with exactly these bytes.
-fn check_outcome(outcome: &Outcome, meant: Option<&[u8]>) -> Result<(), String> {
+fn check_outcome(outcome: &Outcome, room: Option<&[u8]>) -> Result<(), String> {
     let Outcome { answer, targets } = outcome;
     if targets.is_empty() {
         let refused = matches!(answer.status, 400 | 404);
@@ -284,10 +284,10 @@ fn check_outcome(outcome: &Outcome, meant: Option<&[u8]>) -> Result<(), String> 
     if segment.is_empty() || !segment.bytes().all(plain) {
         return Err(format!("not one plain segment: {target}"));
     }
-    let (Some(sent), Some(meant)) = (strictly_decoded(segment.as_bytes()), meant) else {
+    let (Some(sent), Some(room)) = (strictly_decoded(segment.as_bytes()), room) else {
         return Err(format!("an invalid name was forwarded: {target}"));
     };
-    if sent != meant {
+    if sent != room {
         return Err(format!("another room: {target}"));
     }
     survives_decoding_again(sent)
@@ -415,12 +415,12 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
 #[test]
 fn unusual_name_is_forwarded_unchanged() {
     let mut client = RoomClient::new();
-    for (raw, meant) in ACCEPTED {
+    for (raw, room) in ACCEPTED {
         let in_query = raw.replace('+', "%2B").replace('&', "%26");
         for outcome in [client.in_path(raw.as_bytes()), client.in_query(in_query.as_bytes())] {
-            assert_eq!(check_outcome(&outcome, Some(meant.as_bytes())), Ok(()), "{raw}");
+            assert_eq!(check_outcome(&outcome, Some(room.as_bytes())), Ok(()), "{raw}");
             assert_eq!(outcome.targets.len(), 1, "{raw}: {:?}", outcome.answer);
-            assert_eq!(outcome.answer.data(), *meant, "{raw}: the response is for another room");
+            assert_eq!(outcome.answer.data(), *room, "{raw}: the response is for another room");
         }
     }
 }
@@ -449,11 +449,11 @@ fn delimiter_of_a_path_or_query_value_ends_the_name() {
 #[test]
 fn name_over_255_decoded_bytes_is_400() {
     let mut client = RoomClient::new();
-    for (raw, meant) in
+    for (raw, room) in
         [("a".repeat(255), "a".repeat(255)), ("%61".repeat(255), "a".repeat(255)), ("%C3%A9".repeat(127), "é".repeat(127))]
     {
-        assert_eq!(client.in_path(raw.as_bytes()).answer.data(), meant);
-        assert_eq!(client.in_query(raw.as_bytes()).answer.data(), meant);
+        assert_eq!(client.in_path(raw.as_bytes()).answer.data(), room);
+        assert_eq!(client.in_query(raw.as_bytes()).answer.data(), room);
     }
     // Up to the longest request line.
     for raw in ["a".repeat(256), "%C3%A9".repeat(128), "a".repeat(8_000), "%61".repeat(2_600), "%25".repeat(2_600)] {
@@ -499,7 +499,7 @@ fn raw_bytes_in_a_url_are_refused_or_taken_literally() {
             assert!(matches!(answer.status, 400 | 401), "{raw:?}: {answer:?}");
         }
     }
-    assert!(client.server.script.asked().iter().all(|asked| !asked.target.contains("smuggled")));
+    assert!(client.server.script.asked().iter().all(|call| !call.target.contains("smuggled")));
 }
 
 #[test]

@@ -46,8 +46,8 @@ fn stream_over_the_limit_is_429_and_close() {
     answer.assert_error(429, "Too many requests", "the third");
     assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("10"), Some("close")));
     assert!(connection.read().is_none(), "the connection ends");
-    let asked = server.script.asked();
-    assert!(!asked.iter().any(|asked| asked.target.contains("unwatched")), "a refused stream causes no call: {asked:?}");
+    let calls = server.script.asked();
+    assert!(!calls.iter().any(|call| call.target.contains("unwatched")), "a refused stream causes no call: {calls:?}");
     let mut claims = tokens::user_claims();
     claims["sid"] = "another".into();
     assert_eq!(

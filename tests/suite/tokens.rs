@@ -275,7 +275,7 @@ fn crit_or_malformed_header_is_rejected() {
 fn changed_signature_is_rejected() {
     let good = tokens::user();
     let (message, signature) = good.rsplit_once('.').unwrap();
-    let cut = [0, 1, 2, 3, 4, 8, 42].map(|kept| format!("{message}.{}", &signature[..kept]));
+    let cut = [0, 1, 2, 3, 4, 8, 42].map(|length| format!("{message}.{}", &signature[..length]));
     let flipped = (0..256).step_by(5).map(|bit| {
         use base64::Engine as _;
         let mut mac = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(signature).unwrap();
