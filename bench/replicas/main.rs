@@ -119,7 +119,7 @@ fn streams(size: Size) -> io::Result<()> {
     if size.streams >= 5_000 && each > MAX_EACH {
         return Err(io::Error::other(format!("more than {MAX_EACH} KiB for a stream")));
     }
-    let asked = || bed.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
+    let asked = || bed.script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
     let calls = asked();
     bed.script.catch_up("r1", Reply::data("\"update\""));
     while asked() == calls {

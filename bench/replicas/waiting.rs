@@ -15,7 +15,7 @@ const RECOVERY: Duration = Duration::from_secs(3);
 /// Measures three replicas: one leader and two followers.
 pub(super) fn measure(redis: &Redis, call: Duration, rounds: usize) -> io::Result<()> {
     let bed = TestBed::start(3, &[("APP_CACHE__REDIS_URL", &redis.url())])?;
-    let calls = || bed.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
+    let calls = || bed.script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
     let request = |room: &str| -> io::Result<Vec<TcpStream>> {
         bed.script.catch_up(room, Reply::data("\"written\"").after(call));
         let asked = bed.servers.iter().map(|(address, _)| {

@@ -1,23 +1,23 @@
-//! `/sandbox/…`: sets the replies of a running sandbox, and shows its requests. `docs/QA.md` documents it.
+//! The HTTP interface under `/sandbox`: sets replies and lists requests. `docs/QA.md` documents it.
 
 use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::record::Asked;
-use super::reply::{Content, Reply};
-use super::script::{ENDPOINTS, Key, MAX_REPLIES, Script, Takes, key};
+use super::record::RecordedRequest;
+use super::reply::Reply;
+use super::script::{Key, MAX_REPLIES, OTHER_ENDPOINTS, ROOM_ENDPOINTS, Script};
 use crate::middleware::loopback_host::{is_local, is_own_origin};
 
 /// The path of the interface, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";
-/// The longest body, in bytes: more than the 4 MiB that an app server takes by default, so that this can be tried.
+/// Maximum size of a body, in bytes. More than the 4 MiB that an app server accepts by default, to test that limit.
 pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// A reply as it is set over HTTP. What is left out is as usual.
+/// A reply as it is set over HTTP.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReplyRequest<'a> {
@@ -41,11 +41,11 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 /// A status and a message.
 type Failure = (u16, String);
 
-/// Returns a status and a body, in Admin Control's own envelope. Without `body`, it was too large.
-pub(super) fn answer(script: &Script, method: &str, target: &str, body: Option<&[u8]>) -> (u16, String) {
+/// Handles a request. Without `body`, it was too large.
+pub(super) fn handle(script: &Script, method: &str, target: &str, body: Option<&[u8]>) -> (u16, String) {
     let path = target.split('?').next().unwrap_or_default();
     let outcome = match (body, path.strip_prefix(PATH)) {
-        (None, _) => Err((413, format!("A reply of at most {} MiB is taken.", MAX_BODY / 1024 / 1024))),
+        (None, _) => Err((413, format!("A reply of at most {} MiB is taken.", MAX_BODY >> 20))),
         (Some(body), Some(path)) => run(script, method, &path.split('/').collect::<Vec<_>>(), body),
         (Some(_), None) => Err(not_found()),
     };
@@ -58,24 +58,24 @@ pub(super) fn answer(script: &Script, method: &str, target: &str, body: Option<&
 fn run(script: &Script, method: &str, path: &[&str], body: &[u8]) -> Result<Value, Failure> {
     match (method, path) {
         ("GET", [""] | ["", ""]) => return Ok(about()),
-        ("GET", ["", "replies"]) => return Ok(script.replies().iter().map(show_reply).collect()),
+        ("GET", ["", "replies"]) => return Ok(script.lock().replies.iter().map(show_reply).collect()),
         ("GET", ["", "asked"]) => {
-            let asked: Vec<Value> = script.asked().iter().map(show_request).collect();
-            return Ok(json!({"total": script.total(), "asked": asked}));
+            let record = &script.lock().record;
+            let requests: Vec<Value> = record.requests.iter().map(show_request).collect();
+            return Ok(json!({"total": record.total, "asked": requests}));
         }
-        ("DELETE", ["", "replies"]) => script.clear(),
-        ("DELETE", ["", "asked"]) => script.clear_record(),
-        ("DELETE", ["", "replies", reply @ ..]) if !script.remove(&parse_key(reply)?) => {
-            return Err((404, "No reply is set there.".to_owned()));
+        ("DELETE", ["", "replies"]) => script.lock().replies.clear(),
+        ("DELETE", ["", "asked"]) => script.lock().record.clear(),
+        ("DELETE", ["", "replies", reply @ ..]) => {
+            let removed = script.lock().replies.remove(&parse_key(reply)?);
+            removed.ok_or_else(|| (404, "No reply is set there.".to_owned()))?;
         }
-        ("DELETE", ["", "replies", ..]) => {}
         ("PUT", ["", "replies", reply @ ..]) => {
             let key = parse_key(reply)?;
             let request: ReplyRequest<'_> =
                 serde_json::from_slice(body).map_err(|error| bad(format!("Not a reply: {error}.")))?;
-            if !script.try_set(key, request.into_reply()?) {
-                let limit = MAX_REPLIES / 1024 / 1024;
-                return Err((507, format!("All replies together may take {limit} MiB: DELETE some.")));
+            if !script.lock().try_set(key, request.into_reply()?) {
+                return Err((507, format!("All replies together may take {} MiB: DELETE some.", MAX_REPLIES >> 20)));
             }
         }
         _ => return Err(not_found()),
@@ -90,17 +90,17 @@ fn parse_key(path: &[&str]) -> Result<Key, Failure> {
         [endpoint, room] => (*endpoint, *room),
         _ => return Err(not_found()),
     };
-    let Some((_, takes)) = ENDPOINTS.iter().find(|(name, _)| *name == endpoint) else {
-        return Err((404, format!("The endpoints are {}.", names().join(", "))));
-    };
+    if !endpoints().contains(&endpoint) {
+        return Err((404, format!("The endpoints are {}.", endpoints().join(", "))));
+    }
     let room = percent_decode_str(room).decode_utf8().map_err(|_| bad("The room is not UTF-8."))?;
-    if !room.is_empty() && *takes != Takes::Room {
+    if !room.is_empty() && OTHER_ENDPOINTS.contains(&endpoint) {
         return Err(bad(format!("{endpoint} has no room.")));
     }
-    Ok(key(endpoint, Some(&*room).filter(|room| !room.is_empty())))
+    Ok((endpoint.to_owned(), room.into_owned()))
 }
 
-/// Refuses a request that a web page may have sent: to a name that is not local, or from a foreign origin.
+/// Refuses a request that a web page may have sent: to a `Host` that is not local, or from another origin.
 pub(super) fn refusal<'a>(
     hosts: impl Iterator<Item = &'a str>,
     mut origins: impl Iterator<Item = &'a str>,
@@ -130,34 +130,35 @@ fn bad(message: impl Into<String>) -> Failure {
     (400, message.into())
 }
 
-fn names() -> Vec<&'static str> {
-    ENDPOINTS.iter().map(|(name, _)| *name).collect()
+fn endpoints() -> Vec<&'static str> {
+    [ROOM_ENDPOINTS, OTHER_ENDPOINTS].concat()
 }
 
-/// In short; `docs/QA.md` explains it.
+/// Describes the interface in short.
 fn about() -> Value {
     json!({
-        "endpoints": names(),
+        "endpoints": endpoints(),
         "routes": [
-            "GET /sandbox/replies: what is set",
-            "PUT /sandbox/replies/{endpoint}/{room}, or /sandbox/replies/{endpoint} for every room: sets a reply",
-            "DELETE /sandbox/replies/{endpoint}/{room}, /sandbox/replies/{endpoint}, or /sandbox/replies for all: as usual again",
-            "GET /sandbox/asked: what was asked, and how often; DELETE forgets it",
+            "GET /sandbox/replies: lists the replies that are set",
+            "PUT /sandbox/replies/{endpoint}/{room}, or /sandbox/replies/{endpoint} for all rooms: sets a reply",
+            "DELETE of one of these, or of /sandbox/replies: restores the default",
+            "GET /sandbox/asked: lists the requests; DELETE clears the list",
         ],
         "reply": "an object of data, status, body, delay, silence, cut, times",
     })
 }
 
+/// A reply as it is listed.
+#[derive(Serialize)]
+struct ListedReply<'a> {
+    endpoint: &'a str,
+    room: Option<&'a str>,
+    #[serde(flatten)]
+    reply: &'a Reply,
+}
+
 fn show_reply(((endpoint, room), reply): (&Key, &Reply)) -> Value {
-    let (status, body) = match &reply.content {
-        Content::Body(status, body) => (Some(status), Some(body)),
-        Content::Silence | Content::Usual => (None, None),
-    };
-    json!({
-        "endpoint": endpoint, "room": room, "status": status, "body": body, "times": reply.times, "cut": reply.cut,
-        "delay": humantime::format_duration(reply.delay).to_string(),
-        "silence": matches!(reply.content, Content::Silence),
-    })
+    json!(ListedReply { endpoint, room: Some(&**room).filter(|room| !room.is_empty()), reply })
 }
 
 impl ReplyRequest<'_> {
@@ -170,34 +171,33 @@ impl ReplyRequest<'_> {
         }
         let delay = humantime::parse_duration(self.delay.as_deref().unwrap_or("0s"))
             .map_err(|_| bad("delay must be a duration, as in \"2s\" or \"250ms\"."))?;
-        let reply = match (self.silence, self.data, self.body, self.status) {
-            (true, None, None, None) if !self.cut => Reply::silence(),
-            (true, ..) => return Err(bad("silence goes with delay and times only.")),
-            (false, Some(_), Some(_), _) => return Err(bad("data or body, not both.")),
-            (false, Some(data), None, status) => {
-                Reply::body(status.unwrap_or(200), &format!(r#"{{"error":null,"data":{}}}"#, data.get()))
+        if self.silence && (self.cut || self.data.is_some() || self.body.is_some() || self.status.is_some()) {
+            return Err(bad("silence goes with delay and times only."));
+        }
+        let reply = match (self.data, self.body, self.status) {
+            (Some(_), Some(_), _) => return Err(bad("data or body, not both.")),
+            (Some(data), None, status) => Reply { status: status.or(Some(200)), ..Reply::data(data.get()) },
+            (None, Some(body), status) => Reply::body(status.unwrap_or(200), &body),
+            (None, None, Some(status @ 400..)) => {
+                Reply::body(status, &failed((status, "This reply was set in the sandbox.".to_owned())).1)
             }
-            (false, None, Some(body), status) => Reply::body(status.unwrap_or(200), &body),
-            (false, None, None, Some(status @ 400..)) => {
-                Reply::body(status, &failed((status, "As the sandbox was told.".to_owned())).1)
-            }
-            (false, None, None, Some(_)) => return Err(bad("a status below 400 needs data or body.")),
-            (false, None, None, None) => Reply::usual(),
+            (None, None, Some(_)) => return Err(bad("a status below 400 needs data or body.")),
+            (None, None, None) => Reply::default(),
         };
-        Ok(Reply { delay, cut: self.cut, times: self.times, ..reply })
+        Ok(Reply { delay, silence: self.silence, cut: self.cut, times: self.times, ..reply })
     }
 }
 
-fn show_request(asked: &Asked) -> Value {
+fn show_request(request: &RecordedRequest) -> Value {
     let header = |(name, value): &(String, String)| {
         let value = if name == "authorization" { "[redacted]" } else { value };
         (name.clone(), Value::from(value))
     };
     json!({
-        "seconds": asked.after.as_secs_f64(),
-        "method": asked.method,
-        "target": asked.target,
-        "headers": asked.headers.iter().map(header).collect::<serde_json::Map<_, _>>(),
-        "body": String::from_utf8_lossy(&asked.body),
+        "seconds": request.received_after.as_secs_f64(),
+        "method": request.method,
+        "target": request.target,
+        "headers": request.headers.iter().map(header).collect::<serde_json::Map<_, _>>(),
+        "body": String::from_utf8_lossy(&request.body),
     })
 }

@@ -1,4 +1,4 @@
-//! The sample rooms of a sandbox: what is said in them, and when.
+//! The sample rooms of a sandbox, and its default responses.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,21 +6,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// The sample rooms: a meeting that goes on, one where nobody turned the transcript on, one that has ended.
+use super::reply::Reply;
+
+/// The sample rooms: a running meeting, one without transcript, and one that has ended.
 pub const SAMPLE_ROOMS: [&str; 3] = ["testRoom", "quietRoom", "endedRoom"];
 
-/// The file of the ended meeting's summary, and its text. A sandbox only names it; `dev` puts it into the store.
+/// The key and the text of the ended meeting's summary. `dev` writes it into the summary store.
 pub const SAMPLE_SUMMARY: (&str, &str) = (
     "endedRoom_1718871014/summary.txt",
     "Ann and Bo went through the bugs of the week. Four were closed, two moved to the next release, and Bo will write to the \
      team that reported the slow join.\n",
 );
 
-/// A new sentence every so many seconds.
+/// Seconds between two sentences of the catch-up.
 const PACE: i64 = 20;
-/// Sentences that have been said when the sandbox starts: somebody is always late.
+/// Number of sentences when the sandbox starts.
 const ALREADY_SAID: usize = 3;
-/// When the ended meeting took place, in seconds since 1970-01-01 UTC, and for how many.
+/// Start of the ended meeting in seconds since the Unix epoch, and its length.
 const ENDED_ROOM_AT: i64 = 1_718_871_014;
 const LASTED: i64 = 1800;
 
@@ -39,8 +41,8 @@ const SAID: [&str; 12] = [
     "The call is in its questions round.",
 ];
 
-/// Sentences after which even that call is over.
-const MOST: usize = 600;
+/// Maximum number of sentences.
+const MAX_SENTENCES: usize = 600;
 
 /// Returns the `data` of an endpoint for a sample room, `at` seconds after the start of the sandbox.
 pub(super) fn sample(endpoint: &str, room: &str, at: i64) -> Option<Value> {
@@ -71,12 +73,12 @@ pub(super) fn echo(endpoint: &str, room: &str) -> Value {
     }
 }
 
-/// A sentence more every [`PACE`] seconds.
+/// Returns a catch-up that grows by a sentence every [`PACE`] seconds.
 fn catch_up(at: i64) -> String {
     let said = ALREADY_SAID.saturating_add(usize::try_from(at / PACE).unwrap_or(0));
     let questions = (1..).map(|number| format!("Question {number} was asked; Ann answered."));
     let sentences = SAID.iter().map(|said| (*said).to_owned()).chain(questions);
-    sentences.take(said.min(MOST)).collect::<Vec<_>>().join(" ")
+    sentences.take(said.min(MAX_SENTENCES)).collect::<Vec<_>>().join(" ")
 }
 
 fn summary_record(room: &str, file_url: &str) -> Value {
@@ -100,12 +102,19 @@ fn configuration() -> Value {
     }})
 }
 
-/// Three parts like a JWT's; the last one is no signature of anything.
-pub(super) fn proconf_token(role: &str, room: &str, participant: &str) -> String {
+/// Returns a token in the form of a JWT, without a valid signature.
+pub(super) fn proconf_token(body: &[u8]) -> Reply {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| request.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let (Some(role), Some(room), Some(participant)) = (text("role"), text("room"), text("participantName")) else {
+        let message = "role, room and participantName are required";
+        return Reply::body(400, &json!({"data": null, "error": {"code": 400, "message": message}}).to_string());
+    };
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let header = part(&json!({"alg": "HS256", "typ": "JWT"}));
     let claims = part(&json!({"role": role, "room": room, "participantName": participant}));
-    format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode("signed by the sandbox, that is, not at all"))
+    let token = format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode("not a signature"));
+    Reply::data(&Value::from(token).to_string())
 }
 
 fn rfc3339(seconds: i64) -> String {

@@ -1,29 +1,27 @@
-//! One reply of a sandbox: what it says, and how it goes wrong.
+//! One reply of a sandbox, faults included.
 
 use std::time::Duration;
 
-/// One reply.
-#[derive(Debug, Clone)]
+use serde::{Serialize, Serializer};
+
+/// A reply. Without status and body it is the default reply.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Reply {
-    pub(super) content: Content,
+    pub(super) status: Option<u16>,
+    pub(super) body: Option<String>,
+    /// Time before the reply.
+    #[serde(serialize_with = "serialize_duration")]
     pub(super) delay: Duration,
+    /// Whether there is no reply at all, while the connection stays open.
+    pub(super) silence: bool,
+    /// Whether the connection is closed in the middle of the body.
     pub(super) cut: bool,
-    /// How often it is given; `None` is always.
+    /// Number of requests that get this reply; `None` for all.
     pub(super) times: Option<u64>,
 }
 
-#[derive(Debug, Clone)]
-pub(super) enum Content {
-    /// A status and a body.
-    Body(u16, String),
-    /// No reply, ever.
-    Silence,
-    /// What is replied if nothing is set.
-    Usual,
-}
-
 impl Reply {
-    /// Creates a success with this `data`, which must be JSON and is sent as it is.
+    /// Creates a success with this `data`, which must be JSON and is sent unchanged.
     #[must_use]
     pub fn data(json: &str) -> Self {
         Self::body(200, &format!(r#"{{"error":null,"data":{json}}}"#))
@@ -32,10 +30,10 @@ impl Reply {
     /// Creates a reply with this status and this body.
     #[must_use]
     pub fn body(status: u16, body: &str) -> Self {
-        Self::new(Content::Body(status, body.to_owned()))
+        Self { status: Some(status), body: Some(body.to_owned()), ..Self::default() }
     }
 
-    /// Creates the failure that Admin Control has for what it does not know.
+    /// Creates the reply of Admin Control for an unknown room or path.
     #[must_use]
     pub fn not_found() -> Self {
         Self::body(404, r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#)
@@ -44,28 +42,22 @@ impl Reply {
     /// Creates a reply that never comes, while the connection stays open.
     #[must_use]
     pub fn silence() -> Self {
-        Self::new(Content::Silence)
+        Self { silence: true, ..Self::default() }
     }
 
-    /// Creates the usual reply, to be delayed or cut.
-    #[must_use]
-    pub fn usual() -> Self {
-        Self::new(Content::Usual)
-    }
-
-    fn new(content: Content) -> Self {
-        Self { content, delay: Duration::ZERO, cut: false, times: None }
-    }
-
-    /// Waits for `delay` before the reply.
+    /// Delays the reply.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 
-    /// Cuts the connection in the middle of the body.
+    /// Closes the connection in the middle of the body.
     #[must_use]
     pub fn cut_in_the_body(self) -> Self {
         Self { cut: true, ..self }
     }
+}
+
+fn serialize_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
 }

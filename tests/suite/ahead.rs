@@ -126,7 +126,7 @@ fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() 
         }
         writing.join().unwrap();
     }
-    let asked: Vec<String> = server.script.asked().iter().map(|asked| asked.target.clone()).collect();
+    let asked: Vec<String> = server.script.requests().iter().map(|asked| asked.target.clone()).collect();
     assert_eq!(asked.len(), 3 * 201);
     assert!(asked.iter().step_by(201).all(|target| target.ends_with("/slow")), "in their order");
 }

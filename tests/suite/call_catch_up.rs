@@ -20,7 +20,7 @@ fn a_user_gets_the_catch_up_of_a_room_named_in_the_path_or_in_the_query() {
     ] {
         server.client().get(target, Some(&user)).assert_success(r#""r1""#);
     }
-    assert!(server.script.asked().iter().all(|asked| asked.target == "/api/call-catchup/r1"));
+    assert!(server.script.requests().iter().all(|asked| asked.target == "/api/call-catchup/r1"));
     assert_eq!(server.calls(), 7);
 }
 
@@ -138,7 +138,7 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
         tokens::user(),
     );
     server.client().ask(request.as_bytes()).assert_success(r#""r1""#);
-    let [asked] = server.script.asked().try_into().expect("one call");
+    let [asked] = server.script.requests().try_into().expect("one call");
     assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/api/call-catchup/r1"));
     let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
     assert_eq!(header("authorization"), Some("Key of this deployment"));
@@ -223,7 +223,7 @@ fn the_reason_costs_no_call_that_a_window_can_save_and_none_if_it_is_turned_off(
     for _ in 0..20 {
         assert_eq!(reason(&server).1.as_deref(), Some("transcription-off"));
     }
-    let asked = server.script.asked();
+    let asked = server.script.requests();
     let of_status = asked.iter().filter(|asked| asked.target.contains("sessions-status")).count();
     assert!(asked.len() == 20 + of_status && of_status < 10, "{of_status}");
 
@@ -239,7 +239,7 @@ fn a_request_id_and_a_trace_that_are_plain_are_carried_on_to_admin_control() {
         let token = tokens::user();
         let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n{headers}\r\n");
         server.client().ask(head.as_bytes()).assert_success(r#""r1""#);
-        let asked = server.script.asked().pop().unwrap();
+        let asked = server.script.requests().pop().unwrap();
         let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.clone());
         (header("x-request-id").unwrap(), header("traceparent").unwrap(), header("tracestate"))
     };

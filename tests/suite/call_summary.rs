@@ -66,7 +66,7 @@ fn the_text_of_the_file_is_the_answer_byte_for_byte() {
                 assert_eq!(server.client().get(target, Some(&token)).data(), TEXT);
             }
         }
-        assert_eq!(server.script.asked()[0].target, "/api/call-summary/r1");
+        assert_eq!(server.script.requests()[0].target, "/api/call-summary/r1");
         files.put("r1_1/empty.txt", b"");
         assert_eq!(read(&server, "r1", "r1_1/empty.txt").data(), "");
     }

@@ -165,7 +165,7 @@ fn host_and_forwarded_headers_steer_nothing_and_show_nowhere() {
     let absolute = request("GET", b"http://evil.example/callCatchUp/r1", Some(&token));
     let answer = server.client().ask(&absolute);
     assert!(answer.status == 400 && !format!("{answer:?}").contains("evil"), "{answer:?}");
-    for asked in server.script.asked() {
+    for asked in server.script.requests() {
         assert!(!asked.target.contains("evil") && !asked.target.contains("hhhh"), "{}", asked.target);
     }
 }

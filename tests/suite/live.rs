@@ -41,7 +41,7 @@ fn named(name: &str, data: &str) -> Event {
 }
 
 fn calls(server: &TestServer) -> usize {
-    server.script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
+    server.script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
 }
 
 fn has_ended(server: &TestServer, room: &str) {
@@ -152,7 +152,7 @@ fn to_find_the_end_costs_one_look_at_the_status_a_poll_and_none_where_the_catch_
         std::thread::yield_now();
     }
     drop(events);
-    let asked = server.script.asked();
+    let asked = server.script.requests();
     let of = |what: &str| asked.iter().filter(|asked| asked.target.contains(what)).count();
     let (looks, polls) = (of("/sessions-status/"), of("/call-catchup/"));
     assert!(looks + grown <= polls, "{looks} looks in {polls} polls");

@@ -53,13 +53,13 @@ fn get_while_admin_control_fails(server: &TestServer, one: &str, other: &str) ->
     let routes = ["/callCatchUp", "/callStatus", "/callSummary"];
     put_summary(server, one);
     for endpoint in endpoints {
-        server.script.plan(endpoint, None, Reply::usual(), None);
+        server.script.set(endpoint, "", Reply::default());
     }
     for route in routes {
         get_room(server, route, one, &tokens::user()).data();
     }
     for endpoint in endpoints {
-        server.script.plan(endpoint, None, Reply::body(500, "{}"), None);
+        server.script.set(endpoint, "", Reply::body(500, "{}"));
     }
     routes.map(|route| get_room(server, route, other, &tokens::user()))
 }
@@ -116,7 +116,7 @@ fn guest_enters_its_room_in_any_spelling_with_jitsi() {
         assert_eq!(server.client().get(&both, Some(&guest)).data(), other, "the spelling of the path");
         let body = json!({"role": "member", "room": other, "participantName": "Ann"}).to_string();
         server.client().post_with("/proconfToken", &guest, &body).data();
-        for call in &server.script.asked()[before..] {
+        for call in &server.script.requests()[before..] {
             let raw = call.target.rsplit('/').next().unwrap();
             let forwarded = match serde_json::from_slice::<Value>(&call.body) {
                 Ok(body) => body["room"].as_str().unwrap().to_owned(),
@@ -163,7 +163,7 @@ fn ended_meeting_is_found_by_folded_name_with_jitsi_only() {
     for (settings, reason) in [(&[][..], "none-yet"), (&[JITSI], "meeting-ended")] {
         let server = TestServer::with(settings);
         for endpoint in ["call-catchup", "sessions-status"] {
-            server.script.plan(endpoint, None, Reply::not_found(), None);
+            server.script.set(endpoint, "", Reply::not_found());
         }
         server.script.set("meetings", "", Reply::data(r#"[{"room_name":"TestRoom"}, {"room_name":"other"}]"#));
         let answer = get_room(&server, "/callCatchUp", "testrOOM", &tokens::user());

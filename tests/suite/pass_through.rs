@@ -18,7 +18,7 @@ fn documented_objects_are_passed_through() {
     assert_eq!(get("/callConfig")["features"]["waiting_room"], true);
     assert_eq!(get("/callStatus?roomName=r1")["transcript_status"], true);
     assert!(get("/meetings").is_array());
-    let targets: Vec<String> = server.script.asked().into_iter().map(|call| call.target).collect();
+    let targets: Vec<String> = server.script.requests().into_iter().map(|call| call.target).collect();
     assert_eq!(targets, ["/api/configuration", "/api/sessions-status/r1", "/api/meetings"]);
 }
 

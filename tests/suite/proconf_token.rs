@@ -18,7 +18,7 @@ fn user_gets_the_issued_token_for_each_role() {
         let token = server.client().post_with("/proconfToken", &tokens::user(), &body(role, "r 1")).data();
         assert_eq!(token.as_str().unwrap().split('.').count(), 3);
     }
-    let calls = server.script.asked();
+    let calls = server.script.requests();
     assert_eq!((calls[0].method.as_str(), calls[0].target.as_str()), ("POST", "/api/proconf-token"));
     let sent: Value = serde_json::from_slice(&calls[0].body).unwrap();
     assert_eq!(sent, json!({"role": "owner", "room": "r 1", "participantName": "Ann 🎥"}));
@@ -116,7 +116,7 @@ fn unknown_body_member_is_not_forwarded() {
     let server = TestServer::start();
     let sent = r#"{"role":"member","room":"r1","participantName":"Ann","isAdmin":true,"userId":"u2","exp":0}"#;
     server.client().post_with("/proconfToken", &tokens::user(), sent).data();
-    let sent: Value = serde_json::from_slice(&server.script.asked()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&server.script.requests()[0].body).unwrap();
     assert_eq!(sent.as_object().unwrap().len(), 3);
 }
 

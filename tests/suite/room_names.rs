@@ -256,7 +256,7 @@ impl RoomClient {
         if answer.header("connection") == Some("close") || answer.body.is_empty() {
             self.connection = self.server.client().connect();
         }
-        let targets = self.server.script.asked()[before..].iter().map(|call| call.target.clone()).collect();
+        let targets = self.server.script.requests()[before..].iter().map(|call| call.target.clone()).collect();
         Outcome { answer, targets }
     }
 
@@ -499,7 +499,7 @@ fn raw_bytes_in_a_url_are_refused_or_taken_literally() {
             assert!(matches!(answer.status, 400 | 401), "{raw:?}: {answer:?}");
         }
     }
-    assert!(client.server.script.asked().iter().all(|call| !call.target.contains("smuggled")));
+    assert!(client.server.script.requests().iter().all(|call| !call.target.contains("smuggled")));
 }
 
 #[test]

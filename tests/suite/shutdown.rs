@@ -28,7 +28,7 @@ fn get(room: &str) -> Vec<u8> {
 
 /// Waits until Admin Control has received that many calls.
 fn wait_for_calls(script: &Script, calls: usize) {
-    wait_until("the calls", || script.asked().len() >= calls);
+    wait_until("the calls", || script.requests().len() >= calls);
 }
 
 /// Sends requests like clients of a load balancer: no new connection once the server is not ready.

@@ -46,7 +46,7 @@ fn stream_over_the_limit_is_429_and_close() {
     answer.assert_error(429, "Too many requests", "the third");
     assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("10"), Some("close")));
     assert!(connection.read().is_none(), "the connection ends");
-    let calls = server.script.asked();
+    let calls = server.script.requests();
     assert!(!calls.iter().any(|call| call.target.contains("unwatched")), "a refused stream causes no call: {calls:?}");
     let mut claims = tokens::user_claims();
     claims["sid"] = "another".into();

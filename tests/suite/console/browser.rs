@@ -225,7 +225,7 @@ fn a_guest_link_leads_into_its_room_and_into_no_other() {
     browser.type_into("[data-part=open] input", "r2");
     browser.press(&key(Key::Enter));
     browser.wait_for("You are a guest in r1");
-    let asked = |room: &str| console.server.script.asked().iter().any(|asked| asked.target.ends_with(room));
+    let asked = |room: &str| console.server.script.requests().iter().any(|asked| asked.target.ends_with(room));
     assert!(asked("/call-catchup/r1") && !asked("r2"), "nothing of the other room is asked for");
     browser.back();
     browser.wait_for("Said in the first room.");

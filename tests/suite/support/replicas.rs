@@ -52,7 +52,7 @@ impl Replicas {
 
 /// How many catch-ups Admin Control was asked for.
 pub fn calls_of(script: &Script) -> usize {
-    script.asked().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
+    script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
 }
 
 pub fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str); 5] {

@@ -205,7 +205,7 @@ impl TestServer {
 
     /// How many calls Admin Control got.
     pub fn calls(&self) -> usize {
-        self.script.asked().len()
+        self.script.requests().len()
     }
 
     /// So many askers, each of a room that Admin Control never answers for; it has been asked for all of them.
