@@ -8,7 +8,7 @@ _default:
 dev:
     cargo run -- dev
 
-# Runs all tests on SQLite and PostgreSQL, or those that ARGUMENTS select.
+# Runs all tests on SQLite and those of the database on PostgreSQL, or those that ARGUMENTS select.
 test *ARGUMENTS:
     tests/run {{ARGUMENTS}}
 
