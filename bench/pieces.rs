@@ -14,6 +14,7 @@ use proconf_app_server::clock::Clock;
 use proconf_app_server::room::NameComparison;
 use proconf_app_server::secret::Secret;
 use proconf_app_server::strict_json::Object;
+use proconf_app_server::telemetry::metrics::Registry;
 use serde_json::value::RawValue;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -82,8 +83,9 @@ fn envelope(criterion: &mut Criterion) {
 
 fn cache_hit(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
     let hour = Duration::from_hours(1);
+    let config = CacheConfig { fresh_for: hour, stale_if_error: hour, max_bytes: 1 << 30 };
     let cache: ResponseCache<admin_control::Error> =
-        ResponseCache::new(CacheConfig { fresh_for: hour, stale_if_error: hour, max_bytes: 1 << 30 });
+        ResponseCache::new(config, None, &mut Registry::new(Clock::system().now()), "bench");
     let envelope = Envelope::new(&RawValue::from_string(format!("\"{}\"", "a".repeat(2048)))?);
     actix_rt::System::new().block_on(cache.get("testRoom", || ready(Ok(envelope))))?;
     let hit = || cache.get(black_box("testRoom"), || ready(Err(admin_control::Error::aborted()))).now_or_never();

@@ -62,7 +62,7 @@ pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
 /// # Errors
 ///
 /// As [`admin_control`].
-pub fn summaries(config: &Config) -> Result<summaries::Rules, Error> {
+pub fn summaries(config: &Config) -> Result<summaries::StoreConfig, Error> {
     let url = config.summaries.url.expose().to_owned();
     let named = config.certificates.file.is_some() || config.certificates.folders.is_some();
     let authorities = if named && url.starts_with("s3://") {
@@ -70,7 +70,7 @@ pub fn summaries(config: &Config) -> Result<summaries::Rules, Error> {
     } else {
         Vec::new()
     };
-    Ok(summaries::Rules { url, aws: config.aws.clone(), authorities })
+    Ok(summaries::StoreConfig { url, aws: config.aws.clone(), authorities })
 }
 
 fn root_certificates(config: &Config) -> Result<RootCertificates, Error> {

@@ -17,7 +17,7 @@ use crate::accounts::{AccountMetrics, Accounts};
 use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits};
 use crate::auth::revoked_sessions::{RevocationPoller, RevokedSessions};
 use crate::auth::token::Tokens;
-use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, Responses};
+use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
 use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
@@ -166,7 +166,7 @@ fn per_worker(
     let call_metrics = metrics::AdminControlMetrics::new(registry, &limits);
     let cache_config = component_config::catch_up_cache(config);
     let caches = Caches::new(cache_config, redis, registry);
-    let texts = cache::registered_cache(registry, "summary-texts", text_config(cache_config), None);
+    let texts = ResponseCache::new(text_config(cache_config), None, registry, "summary-texts");
     let live = LiveCatchUps::new(config.live.poll_interval, event_stream::to_event);
     let (names, explain_absence) = (config.rooms.names, config.catch_up.explain_absence);
     Arc::new(move |config| {

@@ -18,7 +18,6 @@ use crate::telemetry::metrics::Registry;
 
 pub use entry::{CachedResponse, Envelope, etag_of};
 pub use fetch_error::{FailureKind, FetchError};
-pub use metrics::registered_cache;
 pub use redis::{RedisCache, RedisConfig};
 pub use response_cache::{CacheConfig, ResponseCache};
 
@@ -43,7 +42,7 @@ impl Caches {
                 Caching::FreshFor(fresh_for) => (config.derive(fresh_for, ENDPOINT_BYTES), None),
                 Caching::Never => return None,
             };
-            Some((endpoint, registered_cache(registry, endpoint.name(), config, redis)))
+            Some((endpoint, ResponseCache::new(config, redis, registry, endpoint.name())))
         };
         Self(Endpoint::ALL.iter().filter_map(|endpoint| cache(*endpoint)).collect())
     }

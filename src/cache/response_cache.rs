@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::entry::{CachedResponse, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
-use super::metrics::CacheMetrics;
+use super::metrics::{CacheMetrics, register_gauges};
 use super::redis::RedisCache;
+use crate::telemetry::metrics::{CACHE_SHARED, Registry};
 
 /// The memory of an entry beside its key and its envelope, in bytes.
 const ENTRY_OVERHEAD: usize = 300;
@@ -80,17 +81,16 @@ impl<E> Clone for ResponseCache<E> {
 }
 
 impl<E: FetchError> ResponseCache<E> {
-    /// Creates an empty cache without metrics and without Redis.
+    /// Creates an empty cache, shared through `redis` if given, with metrics under `name`.
     #[must_use]
-    pub fn new(config: CacheConfig) -> Self {
-        Self::with_redis(config, None, CacheMetrics::default())
-    }
-
-    /// Creates an empty cache that shares its entries through `redis`, if given.
-    #[must_use]
-    pub fn with_redis(config: CacheConfig, redis: Option<Arc<RedisCache>>, metrics: CacheMetrics) -> Self {
-        let entries = storage(config.max_bytes);
-        Self(Arc::new(Inner { entries, flights: Mutex::default(), config, redis, metrics }))
+    pub fn new(config: CacheConfig, redis: Option<Arc<RedisCache>>, registry: &mut Registry, name: &'static str) -> Self {
+        if let Some(redis) = redis.clone() {
+            registry.gauge_fn(&CACHE_SHARED, &[name], move || f64::from(redis.is_available()));
+        }
+        let (entries, metrics) = (storage(config.max_bytes), CacheMetrics::new(registry, name));
+        let cache = Self(Arc::new(Inner { entries, flights: Mutex::default(), config, redis, metrics }));
+        register_gauges(registry, name, &cache);
+        cache
     }
 
     /// Returns the number of entries and their bytes.

@@ -67,7 +67,7 @@ async fn check(config: &Config) -> Vec<Check> {
         Err(error) => Err(error.to_string()),
     };
     let summaries = match app::summaries_config(config) {
-        Ok(config) => Store::reach(&config).await,
+        Ok(config) => Store::check(&config).await,
         Err(error) => Err(error.to_string()),
     };
     let mut checks = vec![

@@ -1,12 +1,12 @@
-//! Summaries of ended calls: the text of a file, for callers that may enter the room.
+//! Summaries of ended calls: text files, for callers that may enter the room.
 //!
-//! Admin Control's record says which file it is. The record is not trusted: the file has to be one of the room.
+//! Admin Control's record names the file. It is not trusted: the file must be one of the room.
 
 mod store;
 
 use std::time::{Duration, Instant};
 
-pub use store::{Rules, Store};
+pub use store::{Store, StoreConfig};
 
 use crate::admin_control::{self, Endpoint};
 use crate::auth::principal::Principal;
@@ -18,7 +18,7 @@ use crate::strict_json::Object;
 /// The longest key of a file, in bytes; S3's own limit.
 const MAX_KEY_BYTES: usize = 1024;
 
-/// Why there is no summary.
+/// The reason why a summary cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The caller may not enter the room.
@@ -27,10 +27,10 @@ pub enum Error {
     /// The store has no such file.
     #[error("there is no such file")]
     NoFile,
-    /// The record is not one of this room's summary.
+    /// The record is not that of this room's summary.
     #[error("the record can't be used: {0}")]
     BadRecord(&'static str),
-    /// The store failed, or the file is too large or not a text.
+    /// The store failed, or the file is too large or not UTF-8.
     #[error("the store failed: {0}")]
     StoreFailed(String),
     /// Admin Control failed, or knows no such room.
@@ -47,11 +47,9 @@ impl FetchError for Error {
         }
     }
 
-    fn from_kind(kind: FailureKind) -> Self {
-        match kind {
-            FailureKind::NotFound | FailureKind::Gone => Self::NoFile,
-            FailureKind::NotAttempted | FailureKind::Failed => Self::StoreFailed("the read was aborted".to_owned()),
-        }
+    /// Replicas do not share summaries, so that only aborted reads occur.
+    fn from_kind(_: FailureKind) -> Self {
+        Self::StoreFailed("the read was aborted".to_owned())
     }
 }
 
@@ -59,9 +57,9 @@ impl FetchError for Error {
 pub struct Summaries {
     responses: Responses,
     store: Store,
-    /// The texts by key; they never change.
+    /// The texts by key. They never change.
     texts: ResponseCache<Error>,
-    /// For the record and the file together.
+    /// The time limit of reading record and file together.
     timeout: Duration,
 }
 
@@ -72,52 +70,58 @@ impl Summaries {
         Self { responses, store, texts, timeout }
     }
 
-    /// Reads the text of the summary of `room`. The caller's right to it is decided first.
+    /// Reads the text of the summary of `room`. Permission is checked first.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(&self, caller: &Principal, room: &RoomName, asker: &RequestContext) -> Result<CachedResponse, Error> {
-        if !caller.may_enter(room) {
+    pub async fn read(
+        &self,
+        principal: &Principal,
+        room: &RoomName,
+        context: &RequestContext,
+    ) -> Result<CachedResponse, Error> {
+        if !principal.may_enter(room) {
             return Err(Error::Forbidden);
         }
-        let began = Instant::now();
-        let record = self.responses.get(Endpoint::CallSummary, Some(room), asker).await?;
-        let key = key_in(record.envelope.data(), room).map_err(|error| {
+        let started = Instant::now();
+        let record = self.responses.get(Endpoint::CallSummary, Some(room), context).await?;
+        let key = file_key(record.envelope.data(), room).map_err(|error| {
             self.responses.remove(Endpoint::CallSummary, Some(room));
-            logged(error)
+            log_failure(error)
         })?;
-        let (store, file, left) = (self.store.clone(), key.clone(), self.timeout.saturating_sub(began.elapsed()));
-        let fetch = || async move { store.read(&file, left).await.and_then(|text| text_envelope(&text)).map_err(logged) };
+        let (store, file, left) = (self.store.clone(), key.clone(), self.timeout.saturating_sub(started.elapsed()));
+        let fetch = || async move { store.read(&file, left).await.and_then(|text| envelope(&text)).map_err(log_failure) };
         self.texts.get(&key, fetch).await
     }
 }
 
-/// Logs why a summary could not be read, unless Admin Control's client has.
-fn logged(error: Error) -> Error {
+/// Logs a failure, unless Admin Control's client has.
+fn log_failure(error: Error) -> Error {
     if matches!(error, Error::BadRecord(_) | Error::StoreFailed(_)) {
         log::error!(cause:% = error; "a summary could not be read");
     }
     error
 }
 
-/// Whether `meeting` has the documented form, `<room>_<digits>`, and this room. The last `_` counts: a room must not claim the files
-/// of another whose name goes on after it.
+/// Whether `meeting` is `<room>_<digits>`, with this room.
+///
+/// The last `_` counts: the room `r` does not own the files of the room `r_1`.
 fn is_meeting_of(meeting: &str, room: &RoomName) -> bool {
     let is_time = |time: &str| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit());
     meeting.rsplit_once('_').is_some_and(|(name, time)| is_time(time) && room.matches_folded(name))
 }
 
 /// Wraps a text as a JSON string.
-fn text_envelope(text: &str) -> Result<Envelope, Error> {
+fn envelope(text: &str) -> Result<Envelope, Error> {
     let json = serde_json::value::to_raw_value(text).map_err(|error| Error::StoreFailed(error.to_string()))?;
     Ok(Envelope::new(&json))
 }
 
-/// The key of the file, if the record is of `room` and so is the key: `r1_1718871014/summary.txt` for the room `r1`.
+/// Extracts the key of the file, if record and key are of `room`: `r1_1718871014/summary.txt` for the room `r1`.
 ///
-/// Admin Control lower-cases names, so both are compared folded; the key is read as it is.
-fn key_in(record: &[u8], room: &RoomName) -> Result<String, Error> {
+/// Admin Control lower-cases names, so that names are compared folded. The key is used unchanged.
+fn file_key(record: &[u8], room: &RoomName) -> Result<String, Error> {
     let record: Object = serde_json::from_slice(record).map_err(|_| Error::BadRecord("it is not one object"))?;
     if !record.text("room_name").is_some_and(|name| room.matches_folded(name)) {
         return Err(Error::BadRecord("it is of another room"));
@@ -137,11 +141,11 @@ mod tests {
 
     fn key(file_url: &str) -> Result<String, Error> {
         let record = serde_json::json!({"id": 1, "room_name": "r1", "file_url": file_url}).to_string();
-        key_in(record.as_bytes(), &NameComparison::Exact.parse("r1").unwrap())
+        file_key(record.as_bytes(), &NameComparison::Exact.parse("r1").unwrap())
     }
 
     #[test]
-    fn a_key_is_of_the_room_or_it_is_none() {
+    fn key_of_another_room_is_rejected() {
         assert_eq!(key("r1_1718871014/summary.txt").unwrap(), "r1_1718871014/summary.txt");
         assert!(key("r1_1/a b/ж.txt").is_ok());
         for hostile in [
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn record_in_another_spelling_of_the_name_is_of_the_room() {
+    fn record_in_another_spelling_is_accepted() {
         for (asked, room_name, file_url) in [
             ("TestRoom", "testroom", "testroom_17/summary.txt"),
             ("testroom", "TestRoom", "TESTROOM_17/Summary.TXT"),
@@ -185,13 +189,13 @@ mod tests {
             let record = serde_json::json!({"room_name": room_name, "file_url": file_url}).to_string();
             for comparison in [NameComparison::Exact, NameComparison::Jitsi] {
                 let room = comparison.parse(asked).unwrap();
-                assert_eq!(key_in(record.as_bytes(), &room).unwrap(), file_url, "the key is read unfolded");
+                assert_eq!(file_key(record.as_bytes(), &room).unwrap(), file_url, "the key is read unfolded");
             }
         }
     }
 
     #[test]
-    fn a_record_is_of_the_room_or_it_is_none() {
+    fn record_of_another_room_is_rejected() {
         let room = NameComparison::Exact.parse("r1").unwrap();
         for record in [
             "null",
@@ -206,7 +210,7 @@ mod tests {
             r#"{"room_name":"r1","file_url":["r1_17/summary.txt"]}"#,
             r#"{"room_name":"r1","file_url":"r1_17/a","file_url":"r1_17/b"}"#,
         ] {
-            assert!(matches!(key_in(record.as_bytes(), &room), Err(Error::BadRecord(_))), "{record}");
+            assert!(matches!(file_key(record.as_bytes(), &room), Err(Error::BadRecord(_))), "{record}");
         }
     }
 }

@@ -91,13 +91,8 @@ pub struct RedisCache {
     failures: CounterVec,
 }
 
-/// The Redis keys of one cache key.
-#[derive(Clone)]
-struct Keys {
-    lease: String,
-    response: String,
-    failure: String,
-}
+/// The Redis keys of one cache key: lease, response, failure.
+type Keys = [String; 3];
 
 /// The result of a lookup.
 enum Lookup {
@@ -186,16 +181,15 @@ impl RedisCache {
 
     /// The braces keep the keys on one node of a cluster.
     fn keys(&self, key: &str) -> Keys {
-        let of = |what| format!("{}:{{{}}}:{what}", self.prefix, fingerprint(key));
-        Keys { lease: of("lease"), response: of("response"), failure: of("failure") }
+        let of = |name| format!("{}:{{{}}}:{name}", self.prefix, fingerprint(key));
+        ["lease", "response", "failure"].map(of)
     }
 
     /// Polls until there is a response, a failure of the leader, or a lease for this replica.
     async fn look_up(&self, mut follower: Follower<'_>, key: &str, deadline: Instant) -> Lookup {
-        let Keys { lease, response, failure } = follower.keys;
         let mut pause = FIRST_PAUSE;
         loop {
-            let mut command = script(LOOK_UP, &[lease, response, failure]);
+            let mut command = script(LOOK_UP, follower.keys);
             command.arg(follower.owner).arg(milliseconds(LEASE)).arg(&follower.leader);
             let Some(reply) = self.connection.query::<LookUpReply>(command).await else { return Lookup::Unavailable };
             if reply.0 != follower.leader
@@ -217,13 +211,13 @@ impl RedisCache {
         let (holder, response, left, failure) = reply;
         let is_leader = holder == follower.owner;
         let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
-        let name = &follower.keys.response;
-        let record = response.as_deref().zip(left).and_then(|(value, left)| self.mac.decode(name, value, left));
+        let [_, response_key, failure_key] = follower.keys;
+        let record = response.as_deref().zip(left).and_then(|(value, left)| self.mac.decode(response_key, value, left));
         // The leader's response serves its followers whatever its age.
         let is_fresh = record.as_ref().is_some_and(|it| it.age < follower.max_age || it.writer == follower.leader);
         let response =
             record.and_then(|record| Some(CachedResponse::with_age(Envelope::from_bytes(record.body)?, record.age)));
-        let failure = failure.as_deref().and_then(|value| self.mac.decode(&follower.keys.failure, value, FAILURE_TTL));
+        let failure = failure.as_deref().and_then(|value| self.mac.decode(failure_key, value, FAILURE_TTL));
         let failure = failure.filter(|record| record.writer == follower.leader);
         let failure = failure.and_then(|record| std::str::from_utf8(record.body).ok()?.parse().ok());
         let lookup = match (response, failure) {
@@ -247,8 +241,8 @@ impl RedisCache {
     }
 
     /// Renews the lease until the handle is dropped, however busy the worker is.
-    fn renew_until_dropped(&self, keys: &Keys, owner: &str) -> AbortOnDropHandle<()> {
-        let (connection, mut command) = (Arc::clone(&self.connection), script(RENEW, &[&keys.lease]));
+    fn renew_until_dropped(&self, [lease, ..]: &Keys, owner: &str) -> AbortOnDropHandle<()> {
+        let (connection, mut command) = (Arc::clone(&self.connection), script(RENEW, &[lease]));
         command.arg(owner).arg(milliseconds(LEASE));
         AbortOnDropHandle::new(self.runtime.spawn(async move {
             loop {
@@ -260,7 +254,7 @@ impl RedisCache {
 
     /// Releases the lease and shares the result, in the background.
     fn release(&self, keys: &Keys, owner: &str, result: Result<&Envelope, FailureKind>) {
-        let Keys { lease, response, failure } = keys;
+        let [lease, response, failure] = keys;
         let (keys, ttl, body) = match result {
             Ok(envelope) => (&[lease, response][..], self.ttl, envelope.bytes()),
             Err(FailureKind::NotAttempted) => (&[lease][..], Duration::ZERO, Bytes::new()),

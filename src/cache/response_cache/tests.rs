@@ -30,6 +30,10 @@ const ALMOST_FRESH_FOR: Duration = Duration::from_millis(4_999);
 const ALMOST_STALE_IF_ERROR: Duration = Duration::from_millis(59_999);
 const CONFIG: CacheConfig = CacheConfig { fresh_for: FRESH_FOR, stale_if_error: STALE_IF_ERROR, max_bytes: 1 << 20 };
 
+fn cache(config: CacheConfig) -> ResponseCache<Error> {
+    ResponseCache::new(config, None, &mut Registry::new(std::time::UNIX_EPOCH), "test")
+}
+
 fn envelope(text: &str) -> Envelope {
     Envelope::new(&RawValue::from_string(format!("{text:?}")).unwrap())
 }
@@ -76,7 +80,7 @@ async fn settle() {
 
 async fn in_paused_time(test: impl AsyncFnOnce(ResponseCache<Error>, FakeFetches)) {
     pause();
-    LocalSet::new().run_until(test(ResponseCache::new(CONFIG), FakeFetches::default())).await;
+    LocalSet::new().run_until(test(cache(CONFIG), FakeFetches::default())).await;
 }
 
 /// Fills the cache with `text` for `r1`.
@@ -150,7 +154,7 @@ async fn stale_entry_is_served_after_a_failure_until_its_limit() {
 #[tokio::test]
 async fn younger_stale_entry_is_response_of_own_and_of_another_replica() {
     pause();
-    let cache: ResponseCache<Error> = ResponseCache::new(CONFIG);
+    let cache: ResponseCache<Error> = cache(CONFIG);
     cache.0.entries.insert("r1".into(), CachedResponse::with_age(envelope("own"), Duration::from_secs(20)));
     let failed = |theirs| {
         let stale = Some(CachedResponse::with_age(envelope("theirs"), Duration::from_secs(theirs)));
@@ -224,7 +228,7 @@ async fn panic_in_the_fetch_is_an_error_for_all_readers() {
 #[tokio::test]
 async fn worker_that_ends_fails_its_flight_and_the_next_reader_fetches() {
     pause();
-    let (cache, fetches) = (ResponseCache::new(CONFIG), FakeFetches::default());
+    let (cache, fetches) = (cache(CONFIG), FakeFetches::default());
     let gone = LocalSet::new();
     gone.run_until(async {
         drop(read(&cache, &fetches, "r1"));
@@ -247,7 +251,7 @@ async fn worker_that_ends_fails_its_flight_and_the_next_reader_fetches() {
 async fn zero_freshness_keeps_the_single_flight() {
     pause();
     let config = CacheConfig { fresh_for: Duration::ZERO, stale_if_error: Duration::ZERO, ..CONFIG };
-    let (cache, fetches) = (ResponseCache::new(config), FakeFetches::default());
+    let (cache, fetches) = (cache(config), FakeFetches::default());
     LocalSet::new()
         .run_until(async {
             for round in 1..3 {
@@ -265,7 +269,7 @@ async fn zero_freshness_keeps_the_single_flight() {
 
 #[tokio::test]
 async fn memory_is_bounded_and_the_used_entry_stays() {
-    let cache: ResponseCache<Error> = ResponseCache::new(CacheConfig { max_bytes: 100_000, ..CONFIG });
+    let cache: ResponseCache<Error> = cache(CacheConfig { max_bytes: 100_000, ..CONFIG });
     LocalSet::new()
         .run_until(async {
             for number in 0..10_000 {
@@ -283,7 +287,7 @@ async fn memory_is_bounded_and_the_used_entry_stays() {
 
 #[tokio::test]
 async fn entry_larger_than_the_cache_is_returned_and_not_stored() {
-    let cache: ResponseCache<Error> = ResponseCache::new(CacheConfig { max_bytes: 10_000, ..CONFIG });
+    let cache: ResponseCache<Error> = cache(CacheConfig { max_bytes: 10_000, ..CONFIG });
     LocalSet::new()
         .run_until(async {
             let get =
@@ -383,6 +387,6 @@ proptest! {
     #[test]
     fn invariants_hold_in_any_interleaving(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(LocalSet::new().run_until(play(ResponseCache::new(CONFIG), FakeFetches::default(), events)));
+        runtime.block_on(LocalSet::new().run_until(play(cache(CONFIG), FakeFetches::default(), events)));
     }
 }
