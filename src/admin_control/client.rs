@@ -56,7 +56,7 @@ pub struct AdminControl {
     pooled: Client,
     /// Opens a new connection for each call.
     unpooled: Client,
-    /// The base URL, with `http` for `https`: the connector adds TLS, and awc must not add it again.
+    /// The base URL, with `http` for `https`. The connector adds TLS, and awc must not add it again.
     base: Rc<str>,
     config: Rc<Config>,
     limits: EndpointLimits,

@@ -42,7 +42,7 @@ macro_rules! endpoints {
 endpoints! {
     /// `GET call-catchup/{room}`: the catch-up of the current call.
     CallCatchUp: "call-catchup", Caching::Configured;
-    /// `GET call-summary/{room}`: the record of an ended call's summary; `file_url` is a key in the summary store.
+    /// `GET call-summary/{room}`: the record of an ended call's summary. Its `file_url` is a key in the store.
     CallSummary: "call-summary", Caching::FreshFor(Duration::from_secs(5));
     /// `GET sessions-status/{room}`: whether the call is transcribed and recorded.
     SessionsStatus: "sessions-status", Caching::FreshFor(Duration::from_secs(1));

@@ -83,7 +83,7 @@ impl Pool {
         self.idle.borrow_mut().clear();
     }
 
-    /// Closes connections that the peer has closed, or that are expired or suspended; ends when none is left.
+    /// Closes connections that are closed by the peer, expired or suspended. Ends when none is left.
     async fn reap(self: Rc<Self>) {
         while !self.idle.borrow().is_empty() {
             tokio::time::sleep(REAP_INTERVAL).await;

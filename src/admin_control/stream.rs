@@ -44,7 +44,9 @@ pub(super) enum Origin {
     Unpooled,
 }
 
-/// A reused connection failed before the first byte of a response, most likely closed by the peer while idle.
+/// A reused connection failed before the first byte of a response.
+///
+/// Most likely, the peer closed it while it was idle.
 #[derive(Debug, thiserror::Error)]
 #[error("a reused connection failed before the response: {0}")]
 pub(super) struct StaleConnection(io::Error);
@@ -90,7 +92,9 @@ impl PooledStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Adds `Connection: close` to the head in the first `length` bytes, so that awc does not pool the connection.
+    /// Adds `Connection: close` to the head in the first `length` bytes.
+    ///
+    /// It keeps awc from pooling the connection.
     fn announce_close(&mut self, length: usize) {
         let rest = self.buffer.split_off(length.saturating_sub(b"\r\n".len()));
         self.buffer.extend_from_slice(b"Connection: close\r\n");

@@ -37,7 +37,7 @@ impl RootCertificates {
     ///
     /// # Errors
     ///
-    /// If there is no certificate at all, or if a file is given and any certificate is unreadable.
+    /// If there is no certificate at all, or if `file` is set and any certificate is unreadable.
     pub fn load(file: Option<&str>, directories: Option<&str>) -> Result<Self, String> {
         let mut loaded = load_certs_from_paths(file.map(Path::new), None);
         for directory in directories.iter().flat_map(std::env::split_paths) {

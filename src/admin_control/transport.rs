@@ -29,7 +29,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Takes the host of `base_url`; `None` without a host, or with `https` and no root certificates.
+    /// Reads host and port of `base_url`.
+    ///
+    /// `None` without a host, or with `https` and no root certificates.
     pub(super) fn new(base_url: &Uri, config: &Config) -> Option<Self> {
         // An IPv6 literal is resolved without its brackets.
         let host = base_url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();

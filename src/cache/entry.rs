@@ -1,4 +1,4 @@
-//! An entry of a response cache: a success envelope in the form it is sent in, and the time it arrived.
+//! An entry of a response cache: a serialised success envelope and the time it arrived.
 
 use std::time::Duration;
 

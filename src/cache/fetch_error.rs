@@ -19,7 +19,7 @@ pub trait FetchError: Clone + Send + Sync + 'static {
     /// Returns its meaning to the cache.
     fn kind(&self) -> FailureKind;
 
-    /// Creates the error of a fetch that was aborted, or that another replica made and reported as `kind`.
+    /// Creates the error that another replica reported as `kind`, or of an aborted fetch.
     fn from_kind(kind: FailureKind) -> Self;
 
     /// Creates the error of a fetch that panicked, or whose worker has ended.

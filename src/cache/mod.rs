@@ -1,4 +1,4 @@
-//! The response cache: one entry per key, shared by all workers and, through Redis, by all replicas.
+//! The response cache, shared by all workers and, through Redis, by all replicas.
 //!
 //! [`Responses`] reads from Admin Control through it.
 

@@ -57,7 +57,7 @@ type Sender = watch::Sender<Option<Arc<Event>>>;
 pub struct Subscription(watch::Receiver<Option<Arc<Event>>>);
 
 impl Subscription {
-    /// Returns the current event at first, then each next one; `None` when no more will follow.
+    /// Returns the current event, then each next one; `None` after the last.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             self.0.changed().await.ok()?;

@@ -1,4 +1,4 @@
-//! The catch-up: a summary of the call so far, for callers that may enter its room.
+//! Catch-ups: the summary of a call so far, for callers that may enter its room.
 
 pub mod live;
 mod reason;
@@ -20,7 +20,7 @@ use reason::RoomStatus;
 pub struct CatchUpResponse {
     /// The catch-up.
     pub response: CachedResponse,
-    /// The reason why it is empty; `None` if it is not, or if absences are not explained.
+    /// The reason why it is empty. `None` if it is not, or if absences are not explained.
     pub reason: Option<Reason>,
 }
 

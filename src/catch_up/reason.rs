@@ -1,4 +1,4 @@
-//! Explains an absent catch-up by the status of the call and the list of ended meetings.
+//! Explains an absent catch-up by the call's status and the ended meetings.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// The reason why a room has no catch-up, for client developers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The call goes on and is not transcribed.
+    /// There is a call, and it is not transcribed.
     TranscriptionOff,
     /// The call is over.
     MeetingEnded,
@@ -27,9 +27,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::TranscriptionOff, Self::MeetingEnded, Self::NoneYet];
-
     /// Returns its name in the header.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -48,7 +45,7 @@ pub(super) struct RoomStatus {
     ended: RefCell<EndedRooms>,
 }
 
-/// The keys of the rooms whose meeting has ended, parsed once for each version of the list.
+/// The keys of rooms with an ended meeting, parsed once for each version of the list.
 #[derive(Default)]
 struct EndedRooms {
     etag: String,

@@ -118,8 +118,9 @@ fn envelope(text: &str) -> Result<Envelope, Error> {
     Ok(Envelope::new(&json))
 }
 
-/// Extracts the key of the file, if record and key are of `room`: `r1_1718871014/summary.txt` for the room `r1`.
+/// Extracts the key of the file, if record and key are of `room`.
 ///
+/// The key for the room `r1` is `r1_1718871014/summary.txt`, for example.
 /// Admin Control lower-cases names, so that names are compared folded. The key is used unchanged.
 fn file_key(record: &[u8], room: &RoomName) -> Result<String, Error> {
     let record: Object = serde_json::from_slice(record).map_err(|_| Error::BadRecord("it is not one object"))?;

@@ -1,4 +1,6 @@
-//! The connection to Redis and its circuit breaker: the first failure opens it, the next successful probe closes it.
+//! The connection to Redis and its circuit breaker.
+//!
+//! The first failure opens the breaker, the next successful probe closes it.
 //!
 //! Both run on the runtime that opened it, so that a busy HTTP worker's delay does not count as one of Redis.
 

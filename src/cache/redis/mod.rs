@@ -98,7 +98,7 @@ type Keys = [String; 3];
 enum Lookup {
     /// Another replica's response.
     Hit(CachedResponse),
-    /// This replica is the leader: it makes the call, and serves the stale response if that fails.
+    /// This replica makes the call. If it fails, the stale response may be served.
     Leader(Option<CachedResponse>),
     /// The leader failed or was late; the stale response may be served.
     Failed(FailureKind, Option<CachedResponse>),
@@ -156,7 +156,7 @@ impl RedisCache {
         self.connection.is_available()
     }
 
-    /// Returns a response of another replica that is no older than `max_age`, or the result of `fetch`.
+    /// Returns another replica's response, no older than `max_age`, or the result of `fetch`.
     pub(super) async fn get_or_fetch<E: FetchError>(
         self: &Arc<Self>,
         key: &str,
@@ -185,7 +185,7 @@ impl RedisCache {
         ["lease", "response", "failure"].map(of)
     }
 
-    /// Polls until there is a response, a failure of the leader, or a lease for this replica.
+    /// Polls until there is a response, a failure, or a lease for this replica.
     async fn look_up(&self, mut follower: Follower<'_>, key: &str, deadline: Instant) -> Lookup {
         let mut pause = FIRST_PAUSE;
         loop {

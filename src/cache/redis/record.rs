@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::Secret;
 
-/// The version of the layout: the version, the time to live, the writer, the MAC, the body.
+/// The version of the layout: version, time to live, writer, MAC, body.
 const VERSION: &str = "pcr1";
 /// The digits of the time to live, in milliseconds.
 const TTL_DIGITS: usize = 10;

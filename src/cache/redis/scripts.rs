@@ -1,6 +1,6 @@
 //! The scripts that Redis runs, each atomically.
 
-/// Takes the lease if it is free, and reads response and failure unless the known leader still holds the lease.
+/// Takes the lease if it is free, and reads response and failure unless the known leader has the lease.
 /// Keys: lease, response, failure. Arguments: owner, lease in ms, known leader.
 pub(super) const LOOK_UP: &str = r"
 local holder = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and ARGV[1] or redis.call('GET', KEYS[1])
