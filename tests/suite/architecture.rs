@@ -314,13 +314,13 @@ fn src() -> Vec<Source> {
 }
 
 #[test]
-fn no_line_of_the_source_breaks_a_rule() {
+fn source_breaks_no_rule() {
     let found = violations(&src());
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]
-fn each_rule_is_red_on_a_line_that_breaks_it() {
+fn rule_fails_on_a_line_that_breaks_it() {
     for (path, line, rule) in [
         ("catch_up/mod.rs", "use actix_web::web;", "rule 1"),
         ("auth/token.rs", "fn f(r: actix_web::HttpRequest) {}", "rule 1"),
@@ -366,7 +366,7 @@ fn each_rule_is_red_on_a_line_that_breaks_it() {
 }
 
 #[test]
-fn comments_texts_and_unit_tests_are_not_code() {
+fn comments_strings_and_unit_tests_are_ignored() {
     let text = "// use sqlx;\n/// awc\nlet a = \"actix_web \\\" sqlx\"; // awc\n#[cfg(test)]\nmod tests { use awc; }\n";
     assert!(violations(&[Source::new("auth/token.rs", text)]).is_empty());
     let after = "#[cfg(test)]\nmod tests {\n    use awc;\n}\nfn f() { awc::get() }";
@@ -379,7 +379,7 @@ fn comments_texts_and_unit_tests_are_not_code() {
 }
 
 #[test]
-fn the_tour_and_the_page_show_the_same_way_of_a_request() {
+fn crate_docs_and_page_show_the_same_request_flow() {
     let way = |file: &str| -> Vec<String> {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         let lines = text.lines().map(|line| line.trim_start_matches("//!").trim().to_owned());
@@ -390,7 +390,7 @@ fn the_tour_and_the_page_show_the_same_way_of_a_request() {
 }
 
 #[test]
-fn each_test_that_a_page_names_is_there() {
+fn tests_named_in_docs_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/REPLICAS.md")).unwrap();
     let named: Vec<_> = page.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
@@ -402,7 +402,7 @@ fn each_test_that_a_page_names_is_there() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for_and_is_short_enough_to_read() {
+fn source_file_has_docs_and_at_most_300_lines() {
     for source in src() {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path)).unwrap();
         assert!(text.starts_with("//! "), "{} does not say what it is for", source.path);
@@ -413,7 +413,7 @@ fn every_file_says_what_it_is_for_and_is_short_enough_to_read() {
 }
 
 #[test]
-fn every_top_level_module_has_a_layer_and_there_are_few() {
+fn top_level_modules_have_a_layer_and_are_few() {
     let mut modules: Vec<String> =
         src().iter().map(|source| source.path.split('/').next().unwrap().replace(".rs", "")).collect();
     modules.sort();

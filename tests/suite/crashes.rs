@@ -142,7 +142,7 @@ fn populated(size: &Size, writers: &[Writer]) -> Arc<TestDatabase> {
 }
 
 #[test]
-fn killed_again_and_again_in_the_middle_of_writes_it_loses_nothing_that_was_acknowledged() {
+fn acknowledged_writes_survive_repeated_kills() {
     let size = size();
     let mut writers: Vec<Writer> = (0..WRITERS).map(|number| Writer::new(number, PASSWORD)).collect();
     let database = populated(&size, &writers);

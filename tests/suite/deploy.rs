@@ -69,7 +69,7 @@ fn fits(grace: Duration, given: &Yaml, who: &str) {
 }
 
 #[test]
-fn every_setting_that_a_deployment_names_is_a_setting() {
+fn deployment_settings_exist() {
     let settings = settings();
     assert!(settings.len() > 30, "{settings:?}");
     for (file, text) in deployed_by() {
@@ -81,7 +81,7 @@ fn every_setting_that_a_deployment_names_is_a_setting() {
 }
 
 #[test]
-fn every_metric_that_the_handbook_names_is_one() {
+fn documented_metrics_exist() {
     let known = text("docs/METRICS.md");
     let handbook = text("docs/OPERATIONS.md");
     let named: BTreeSet<&str> = ["proconf_", "process_"].iter().flat_map(|start| words(&handbook, start)).collect();
@@ -109,7 +109,7 @@ fn pages(folder: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_of_a_page_leads_somewhere() {
+fn documentation_links_resolve() {
     let all =
         [pages("docs"), ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(str::to_owned).into()].concat();
     assert!(all.len() > 15, "{all:?}");
@@ -131,7 +131,7 @@ fn every_link_of_a_page_leads_somewhere() {
 }
 
 #[test]
-fn the_settings_file_of_the_handbook_is_one_that_the_server_takes() {
+fn documented_settings_file_is_valid() {
     let handbook = text("docs/OPERATIONS.md");
     let files: Vec<&str> = handbook.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!files.is_empty());
@@ -146,7 +146,7 @@ fn the_settings_file_of_the_handbook_is_one_that_the_server_takes() {
 }
 
 #[test]
-fn the_compose_file_gives_the_server_time_to_drain_and_no_more_rights_than_it_needs() {
+fn compose_file_allows_draining_with_least_privilege() {
     let documents = documents("deploy/compose.yaml");
     let [compose] = &documents[..] else { panic!("one document") };
     let app = &compose["services"]["app"];
@@ -180,7 +180,7 @@ fn of_kind<'a>(documents: &'a [Yaml], kind: &str) -> &'a Yaml {
 }
 
 #[test]
-fn the_kubernetes_manifest_gives_the_server_time_to_drain() {
+fn kubernetes_manifest_allows_draining() {
     let documents = documents("deploy/kubernetes.yaml");
     let config = &of_kind(&documents, "ConfigMap")["data"];
     let deployment = of_kind(&documents, "Deployment");
@@ -194,7 +194,7 @@ fn the_kubernetes_manifest_gives_the_server_time_to_drain() {
 }
 
 #[test]
-fn the_kubernetes_manifest_asks_for_health_where_the_server_answers_and_allows_nothing_else() {
+fn kubernetes_manifest_probes_health_and_restricts_the_pod() {
     let documents = documents("deploy/kubernetes.yaml");
     let config = &of_kind(&documents, "ConfigMap")["data"];
     let pod = &of_kind(&documents, "Deployment")["spec"]["template"]["spec"];
@@ -239,14 +239,14 @@ fn of_unit(key: &str) -> String {
 }
 
 #[test]
-fn the_unit_gives_the_server_time_to_drain_and_files_for_its_connections() {
+fn systemd_unit_allows_draining_and_enough_files() {
     fits(Duration::from_secs(of_unit("TimeoutStopSec").parse().unwrap()), &Yaml::Null, "systemd");
     enough_descriptors(of_unit("LimitNOFILE").parse().unwrap());
     assert_eq!((of_unit("KillSignal").as_str(), of_unit("RestartPreventExitStatus").as_str()), ("SIGTERM", "78"));
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit_and_calls_it_hardened() {
+fn systemd_unit_is_valid_and_hardened() {
     let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else {
         println!("there is no systemd-analyze here");
         return;
@@ -275,7 +275,7 @@ fn systemd_finds_nothing_wrong_with_the_unit_and_calls_it_hardened() {
 
 /// Else an alert or a metric is there on a developer's machine and never in production.
 #[test]
-fn the_server_reads_nothing_of_proc_that_the_unit_hides() {
+fn server_reads_no_proc_file_that_the_unit_hides() {
     assert_eq!(of_unit("ProcSubset"), "pid");
     for file in files(&project().join("src")) {
         let text = fs::read_to_string(&file).unwrap_or_default();
@@ -294,7 +294,7 @@ fn instructions() -> Vec<String> {
 }
 
 #[test]
-fn the_image_runs_as_a_number_that_is_not_root_and_asks_itself_for_its_health() {
+fn image_runs_as_non_root_with_a_health_check() {
     let instructions = instructions();
     let last = |name: &str| {
         let found = instructions.iter().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -323,7 +323,7 @@ fn the_image_runs_as_a_number_that_is_not_root_and_asks_itself_for_its_health() 
 }
 
 #[test]
-fn the_image_is_built_by_a_compiler_that_is_new_enough() {
+fn image_uses_a_supported_compiler() {
     let manifest = text("Cargo.toml");
     let least = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
     let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).unwrap();
@@ -341,7 +341,7 @@ fn build_context() -> Vec<String> {
 }
 
 #[test]
-fn the_image_is_built_from_what_it_needs_and_no_more() {
+fn image_build_context_is_minimal() {
     let context: BTreeSet<String> = build_context().into_iter().collect();
     let copied: BTreeSet<String> = instructions()
         .iter()
@@ -445,7 +445,7 @@ fn commands_in(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_command_that_a_deployment_uses_is_one() {
+fn deployment_commands_exist() {
     let (commands, of_user) = (commands_of(&[]), commands_of(&["user"]));
     let is_command = |command: &str| match command.strip_prefix("user ") {
         Some(command) => of_user.contains(command),
@@ -484,7 +484,7 @@ fn every_command_that_a_deployment_uses_is_one() {
 }
 
 #[test]
-fn a_command_that_does_not_exist_is_found() {
+fn unknown_deployment_command_is_detected() {
     let text = "CMD [\"/usr/local/bin/proconf-app-server\", \"healthchekc\"]\n# x | proconf-app-server \\\n#   user ad --email\nsudo -u proconf-app-server proconf-app-server --config /etc/x.toml migrate\nExecStart=/usr/local/bin/proconf-app-server --config /etc/x serve";
     assert_eq!(commands_in(text), ["healthchekc", "user ad", "migrate", "migrate", "serve"]);
 }

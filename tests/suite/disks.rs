@@ -128,7 +128,7 @@ fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, 
 }
 
 #[test]
-fn on_a_full_disk_writes_are_500_and_all_is_well_once_there_is_space_again() {
+fn full_disk_makes_writes_500_until_space_returns() {
     if on_postgres() {
         return;
     }
@@ -144,7 +144,7 @@ fn on_a_full_disk_writes_are_500_and_all_is_well_once_there_is_space_again() {
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_like_a_full_disk() {
+fn file_size_limit_makes_writes_500_until_it_is_lifted() {
     if on_postgres() {
         return;
     }
@@ -166,7 +166,7 @@ fn a_file_that_may_not_grow_is_like_a_full_disk() {
 }
 
 #[test]
-fn a_log_on_a_full_disk_is_lost_and_no_request_notices() {
+fn log_on_a_full_disk_is_dropped_and_requests_go_on() {
     let Some(disk) = SmallDisk::mount() else { return };
     let sandbox = SandboxServer::start(Script::echo());
     let home = tempfile::tempdir().unwrap();
@@ -234,7 +234,7 @@ impl Drop for Immutable {
 }
 
 #[test]
-fn while_the_file_can_only_be_read_writes_are_500_and_no_server_starts_on_it() {
+fn read_only_database_makes_writes_500_and_prevents_a_start() {
     if on_postgres() {
         return;
     }

@@ -243,7 +243,7 @@ fn all_are_well(server: &ServerProcess, after: &str) {
 
 /// Prints the table of `docs/FAULTS.md`: `cargo test --test suite faults:: -- --nocapture`.
 #[test]
-fn fault_has_the_contracts_answer_in_time_and_one_log_line() {
+fn fault_has_its_documented_response_and_one_log_line() {
     let fault = Arc::new(Mutex::new(None));
     let peer = admin_control(Arc::clone(&fault));
     let server = ServerProcess::start(&peer.base_url(), &settings());

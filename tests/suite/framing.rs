@@ -29,7 +29,7 @@ fn is_refused(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
 }
 
 #[test]
-fn a_length_that_two_readers_could_read_differently_is_refused() {
+fn ambiguous_content_length_is_rejected() {
     let server = TestServer::start();
     for length in ["3, 3", "+3", "-1", "-0", "0x3", "3_0", "", "3 0", "3;", "18446744073709551616", "99999999999999999999"] {
         is_refused(&server, length, format!("{POST}Content-Length: {length}\r\n\r\nabc"));
@@ -46,7 +46,7 @@ fn a_length_that_two_readers_could_read_differently_is_refused() {
 }
 
 #[test]
-fn a_coding_other_than_chunked_alone_is_refused() {
+fn transfer_coding_other_than_chunked_is_rejected() {
     let server = TestServer::start();
     for coding in [
         "xchunked",
@@ -70,7 +70,7 @@ fn a_coding_other_than_chunked_alone_is_refused() {
 }
 
 #[test]
-fn a_chunk_that_two_readers_could_read_differently_is_refused() {
+fn ambiguous_chunk_is_rejected() {
     let server = TestServer::start();
     let mut accepted = Vec::new();
     for body in [
@@ -102,7 +102,7 @@ fn a_chunk_that_two_readers_could_read_differently_is_refused() {
 }
 
 #[test]
-fn trailers_change_nothing() {
+fn trailers_are_ignored() {
     let server = TestServer::start();
     for trailer in [
         "Content-Length: 100",
@@ -120,7 +120,7 @@ fn trailers_change_nothing() {
 }
 
 #[test]
-fn a_head_that_is_not_one_is_refused() {
+fn malformed_head_is_rejected() {
     let server = TestServer::start();
     for lines in [
         "Host : t",
@@ -170,7 +170,7 @@ fn a_head_that_is_not_one_is_refused() {
 }
 
 #[test]
-fn a_request_names_one_host_and_no_host_is_believed() {
+fn missing_repeated_or_malformed_host_is_rejected() {
     let server = TestServer::start();
     for host in
         ["", " ", "a, b", "a,b", "user@t", "user:p@t", "t/path", "http://t", "t:80:80", "t:x", "t?q", "t#f", "[::1", "::1"]
@@ -203,7 +203,7 @@ fn a_request_names_one_host_and_no_host_is_believed() {
 }
 
 #[test]
-fn a_name_that_only_looks_like_a_header_is_not_that_header() {
+fn lookalike_header_name_is_ignored() {
     let server = TestServer::start();
     let length = MARKER.len();
     for line in
@@ -225,7 +225,7 @@ fn a_name_that_only_looks_like_a_header_is_not_that_header() {
 }
 
 #[test]
-fn an_answer_without_a_body_leaves_the_next_one_whole() {
+fn bodiless_response_leaves_the_next_one_intact() {
     let server = TestServer::start();
     let token = tokens::user();
     let etag = server.client().get("/callConfig", Some(&token)).header("etag").unwrap().to_owned();
@@ -241,7 +241,7 @@ fn an_answer_without_a_body_leaves_the_next_one_whole() {
 }
 
 #[test]
-fn body_behind_expect_is_read_or_refused_as_without_it() {
+fn expect_header_does_not_change_the_response() {
     let server = TestServer::start();
     for expect in ["Expect: 100-continue", "Expect: foo, 100-continue", "Expect: foo\r\nExpect: 100-continue"] {
         for (length, status) in [(100_000, 413), (20, 200)] {
@@ -259,7 +259,7 @@ fn body_behind_expect_is_read_or_refused_as_without_it() {
 
 /// The marker behind a request that ends its connection, in one piece with it.
 #[test]
-fn request_behind_the_last_one_is_not_answered() {
+fn request_behind_the_last_one_is_ignored() {
     let server = TestServer::start();
     for last in ["Host: t\r\nConnection: close", "Host: a, b", "Host: t\r\nConnection: upgrade"] {
         let got = statuses(server.client(), format!("{GET}{last}\r\n\r\n{MARKER}").as_bytes());
@@ -268,7 +268,7 @@ fn request_behind_the_last_one_is_not_answered() {
 }
 
 #[test]
-fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
+fn http_1_0_client_gets_an_unchunked_stream() {
     let server = TestServer::start();
     let mut connection: Connection = server.client().connect();
     let token = tokens::user();

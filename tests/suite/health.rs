@@ -1,21 +1,15 @@
 //! `/health/live` and `/health/ready`, on both listeners.
 
-use std::time::{Duration, Instant};
-
-use crate::support::TestServer;
 use crate::support::client::{Client, request};
-use sqlx::Connection as _;
+use crate::support::{TestServer, wait_until};
 
-/// Asks until the answer has this status: readiness is looked at once a second.
-fn becomes(client: Client, target: &str, status: u16) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while client.get(target, None).status != status {
-        assert!(Instant::now() < deadline, "{target} never becomes {status}");
-    }
+/// Waits for this status; readiness is checked once a second.
+fn wait_for_readiness(client: Client, status: u16) {
+    wait_until(&format!("readiness is {status}"), || client.get("/health/ready", None).status == status);
 }
 
 #[test]
-fn both_are_on_both_listeners_and_say_more_only_to_operators() {
+fn health_details_are_on_the_management_listener_only() {
     let server = TestServer::start();
     for client in [server.client(), server.operator()] {
         client.get("/health/live", None).assert_success(r#"{"status":"live"}"#);
@@ -29,7 +23,7 @@ fn both_are_on_both_listeners_and_say_more_only_to_operators() {
 }
 
 #[test]
-fn head_is_answered_there_without_a_body_and_any_other_method_is_404() {
+fn head_is_supported_and_other_methods_are_404() {
     let server = TestServer::start();
     for client in [server.client(), server.operator()] {
         for target in ["/health/live", "/health/ready"] {
@@ -46,7 +40,7 @@ fn head_is_answered_there_without_a_body_and_any_other_method_is_404() {
 }
 
 #[test]
-fn metrics_are_on_the_management_listener_only_and_nothing_else_is_there() {
+fn metrics_are_on_the_management_listener_only() {
     let server = TestServer::start();
     assert_eq!(server.operator().get("/metrics", None).status, 200);
     for target in ["/metrics", "/metrics/", "/debug", "/debug/pprof", "/actuator", "/health", "/healthz", "/status"] {
@@ -58,7 +52,7 @@ fn metrics_are_on_the_management_listener_only_and_nothing_else_is_there() {
 }
 
 #[test]
-fn the_server_starts_and_is_ready_while_admin_control_and_the_summary_bucket_are_down() {
+fn server_is_ready_without_admin_control_or_summary_store() {
     let server = TestServer::with(&[
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
         ("APP_SUMMARIES__URL", "s3://nowhere"),
@@ -71,7 +65,7 @@ fn the_server_starts_and_is_ready_while_admin_control_and_the_summary_bucket_are
 }
 
 #[test]
-fn an_endpoint_of_admin_control_that_can_t_be_reached_is_reported_and_no_reason_not_to_be_ready() {
+fn unreachable_endpoint_is_reported_and_server_stays_ready() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api")]);
     for _ in 0..6 {
         server.client().get("/callConfig", Some(&crate::support::tokens::user()));
@@ -79,8 +73,8 @@ fn an_endpoint_of_admin_control_that_can_t_be_reached_is_reported_and_no_reason_
     let detail = server.operator().get("/health/ready", None).data();
     assert_eq!(detail["adminControl"]["configuration"], "unreachable");
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
-    execute(&server, "ALTER TABLE users RENAME TO elsewhere");
-    becomes(server.operator(), "/health/ready", 503);
+    server.execute_sql("ALTER TABLE users RENAME TO elsewhere");
+    wait_for_readiness(server.operator(), 503);
     let answer = server.operator().get("/health/ready", None);
     assert_eq!(
         (answer.header("x-not-ready"), answer.header("x-admin-control-unreachable")),
@@ -89,25 +83,15 @@ fn an_endpoint_of_admin_control_that_can_t_be_reached_is_reported_and_no_reason_
     );
 }
 
-/// Does something to the database behind the server's back.
-fn execute(server: &TestServer, sql: &'static str) {
-    sqlx::any::install_default_drivers();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut connection = sqlx::AnyConnection::connect(&server.database.url).await.unwrap();
-        sqlx::query(sql).execute(&mut connection).await.unwrap();
-    });
-}
-
 #[test]
-fn a_database_that_fails_is_no_longer_ready_but_still_alive_until_it_is_back() {
+fn failing_database_makes_the_server_not_ready_but_live() {
     let server = TestServer::start();
     for client in [server.client(), server.operator()] {
         client.get("/health/ready", None).data();
     }
-    execute(&server, "ALTER TABLE users RENAME TO elsewhere");
+    server.execute_sql("ALTER TABLE users RENAME TO elsewhere");
     for client in [server.client(), server.operator()] {
-        becomes(client, "/health/ready", 503);
+        wait_for_readiness(client, 503);
         let answer = client.get("/health/ready", None);
         answer.assert_error(503, "Service unavailable", "not ready");
         assert_eq!(answer.header("retry-after"), Some("1"));
@@ -117,7 +101,7 @@ fn a_database_that_fails_is_no_longer_ready_but_still_alive_until_it_is_back() {
     assert_eq!((why(server.client()), why(server.operator())), (None, Some("database".to_owned())));
     let metrics = server.operator().get("/metrics", None);
     assert!(metrics.text().lines().any(|line| line == "proconf_ready 0"), "{}", metrics.text());
-    execute(&server, "ALTER TABLE elsewhere RENAME TO users");
-    becomes(server.client(), "/health/ready", 200);
-    becomes(server.operator(), "/health/ready", 200);
+    server.execute_sql("ALTER TABLE elsewhere RENAME TO users");
+    wait_for_readiness(server.client(), 200);
+    wait_for_readiness(server.operator(), 200);
 }

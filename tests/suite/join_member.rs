@@ -14,7 +14,7 @@ fn claims(token: &str) -> Value {
 }
 
 #[test]
-fn a_guest_is_let_into_the_room_it_asked_for_and_no_other() {
+fn guest_token_opens_its_own_room_only() {
     let server = TestServer::start();
     let token = server.client().get("/auth/joinmember?roomName=my+room%2B", None).data();
     let token = token.as_str().unwrap();
@@ -24,7 +24,7 @@ fn a_guest_is_let_into_the_room_it_asked_for_and_no_other() {
 }
 
 #[test]
-fn the_token_has_the_documented_claims_and_the_contracts() {
+fn guest_token_has_the_documented_claims() {
     let server =
         TestServer::with(&[("APP_GUESTS__TOKEN_TTL", "90s"), ("APP_AUTH__ISSUER", "us"), ("APP_AUTH__AUDIENCE", "them")]);
     let token = server.client().get("/auth/joinmember?roomName=r1", None).data();
@@ -38,7 +38,7 @@ fn the_token_has_the_documented_claims_and_the_contracts() {
 }
 
 #[test]
-fn every_guest_is_somebody_else() {
+fn guest_ids_are_unique() {
     let server = TestServer::start();
     let mut connection = server.client().connect();
     let guests: HashSet<String> = (0..500)
@@ -52,7 +52,7 @@ fn every_guest_is_somebody_else() {
 }
 
 #[test]
-fn a_room_that_is_none_is_told_so() {
+fn invalid_room_is_400() {
     let server = TestServer::start();
     for target in
         ["/auth/joinmember", "/auth/joinmember?roomName=", "/auth/joinmember?roomName=+", "/auth/joinmember?room=r1"]
@@ -71,7 +71,7 @@ fn a_room_that_is_none_is_told_so() {
 }
 
 #[test]
-fn where_guests_are_turned_off_nobody_is_let_in() {
+fn disabled_guests_cannot_join() {
     let server = TestServer::with(&[("APP_GUESTS__ENABLED", "false")]);
     server.client().get("/auth/joinmember?roomName=r1", None).assert_error(403, "Forbidden", "guests are off");
     server.client().get("/auth/joinmember", None).assert_error(
@@ -82,7 +82,7 @@ fn where_guests_are_turned_off_nobody_is_let_in() {
 }
 
 #[test]
-fn where_guests_are_turned_off_those_that_were_let_in_before_are_let_in_no_more() {
+fn disabled_guests_lose_their_earlier_tokens() {
     let before = TestServer::start();
     let guest = before.client().get("/auth/joinmember?roomName=r1", None).data();
     let guest = guest.as_str().unwrap();

@@ -50,7 +50,7 @@ fn has_ended(server: &TestServer, room: &str) {
 }
 
 #[test]
-fn the_current_one_comes_at_once_and_each_new_one_as_it_appears() {
+fn stream_sends_the_current_catch_up_and_each_new_one() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::data("\"one\\nline two\""));
     let mut events = watch(&server, "r1");
@@ -70,7 +70,7 @@ fn the_current_one_comes_at_once_and_each_new_one_as_it_appears() {
 }
 
 #[test]
-fn what_the_client_has_is_not_sent_again() {
+fn catch_up_the_client_has_is_not_sent_again() {
     let server = TestServer::with(&[OFTEN]);
     let (_, id) = catch_up(&mut watch(&server, "r1"));
     let user = format!("Authorization: Bearer {}\r\n", tokens::user());
@@ -88,7 +88,7 @@ fn what_the_client_has_is_not_sent_again() {
 }
 
 #[test]
-fn a_room_without_a_catch_up_says_so_then_what_was_written_and_that_it_is_over() {
+fn stream_reports_none_then_catch_up_then_ended() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::not_found());
     let mut events = watch(&server, "r1");
@@ -107,7 +107,7 @@ fn a_room_without_a_catch_up_says_so_then_what_was_written_and_that_it_is_over()
 }
 
 #[test]
-fn a_meeting_is_over_also_where_admin_control_goes_on_giving_its_last_catch_up() {
+fn ended_meeting_is_reported_beside_its_last_catch_up() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::data("\"the last one\""));
     let mut events = watch(&server, "r1");
@@ -139,7 +139,7 @@ fn a_meeting_is_over_also_where_admin_control_goes_on_giving_its_last_catch_up()
 }
 
 #[test]
-fn to_find_the_end_costs_one_look_at_the_status_a_poll_and_none_where_the_catch_up_grows() {
+fn end_detection_costs_at_most_one_call_per_poll() {
     let server = TestServer::with(&[OFTEN]);
     let mut events = watch(&server, "r1");
     catch_up(&mut events);
@@ -160,7 +160,7 @@ fn to_find_the_end_costs_one_look_at_the_status_a_poll_and_none_where_the_catch_
 }
 
 #[test]
-fn a_failure_is_told_where_there_is_nothing_to_show_and_only_there() {
+fn failure_is_reported_only_without_a_catch_up() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::body(500, "the inside"));
     let mut events = watch(&server, "r1");
@@ -178,7 +178,7 @@ fn a_failure_is_told_where_there_is_nothing_to_show_and_only_there() {
 }
 
 #[test]
-fn a_failure_is_polled_no_faster_than_anything_else() {
+fn failing_room_is_polled_at_the_normal_interval() {
     let every = Duration::from_secs(1);
     let settings =
         [("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
@@ -201,7 +201,7 @@ fn a_failure_is_polled_no_faster_than_anything_else() {
 }
 
 #[test]
-fn what_the_client_had_comes_again_after_it_was_told_that_there_is_none() {
+fn catch_up_is_sent_again_after_none() {
     let server = TestServer::with(&[OFTEN]);
     let (_, id) = catch_up(&mut watch(&server, "r1"));
     server.script.catch_up("r1", Reply::not_found());
@@ -213,7 +213,7 @@ fn what_the_client_had_comes_again_after_it_was_told_that_there_is_none() {
 }
 
 #[test]
-fn all_who_watch_a_room_share_one_poll_and_nobody_costs_none() {
+fn subscribers_of_a_room_share_one_poll() {
     let server = TestServer::with(&[("APP_LIVE__POLL_INTERVAL", "500ms"), MANY_STREAMS]);
     let started = Instant::now();
     let mut watching: Vec<Events> = (0..100).map(|_| watch(&server, "r1")).collect();
@@ -242,7 +242,7 @@ fn all_who_watch_a_room_share_one_poll_and_nobody_costs_none() {
 }
 
 #[test]
-fn who_may_watch_is_who_may_read() {
+fn stream_needs_the_same_permission_as_the_catch_up() {
     let server = TestServer::with(&[OFTEN]);
     let client = server.client();
     let live = "/callCatchUp/r1/live";
@@ -261,7 +261,7 @@ fn who_may_watch_is_who_may_read() {
 }
 
 #[test]
-fn a_revoked_session_and_a_token_that_expires_end_the_stream() {
+fn revoked_session_or_expired_token_ends_the_stream() {
     let server = TestServer::with_account(&[OFTEN]);
     let (one, two) = (server.log_in().data(), server.log_in().data());
     let replica = server.replica(&[OFTEN]);
@@ -434,7 +434,7 @@ fn slow_reader_gets_no_more_than_is_buffered_once_its_session_is_revoked() {
 }
 
 #[test]
-fn a_stream_is_no_request_that_is_stuck() {
+fn stream_is_exempt_from_request_timeout_and_limit() {
     let server = TestServer::with(&[OFTEN, ("APP_SERVER__REQUEST_TIMEOUT", "300ms"), ("APP_SERVER__MAX_IN_FLIGHT", "2")]);
     let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
     for events in &mut watching {
@@ -449,7 +449,7 @@ fn a_stream_is_no_request_that_is_stuck() {
 }
 
 #[test]
-fn fifteen_seconds_of_silence_are_broken_by_a_comment() {
+fn idle_stream_sends_a_comment_after_15_seconds() {
     let server = TestServer::start();
     let mut events = watch(&server, "r1");
     assert_eq!(events.next_block(), Some(Event { retry: Some(3_000), ..Event::default() }));
@@ -461,7 +461,7 @@ fn fifteen_seconds_of_silence_are_broken_by_a_comment() {
 }
 
 #[test]
-fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
+fn shutdown_ends_streams_with_spread_retry_hints() {
     let server = TestServer::with(&[OFTEN]);
     let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
     for events in &mut watching {
@@ -483,7 +483,7 @@ fn a_server_that_stops_sends_its_watchers_away_and_does_not_wait_for_them() {
 }
 
 #[test]
-fn a_slow_reader_misses_what_is_old_and_holds_no_memory() {
+fn slow_reader_skips_old_events_and_holds_no_memory() {
     let script = proconf_app_server::sandbox::Script::echo();
     let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "50ms"), MANY_STREAMS]);
@@ -530,7 +530,7 @@ fn slow_readers_hold_no_copies_of_a_large_event() {
 }
 
 #[test]
-fn watchers_on_several_replicas_share_one_poll() {
+fn subscribers_on_several_replicas_share_one_poll() {
     let redis = Redis::start();
     let url = redis.url();
     let settings =

@@ -43,7 +43,7 @@ fn lines_of(server: &ServerProcess, id: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
+fn request_is_logged_in_one_line() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     let user = format!("Authorization: Bearer {}\r\nX-Request-Id: one\r\n", tokens::user());
@@ -75,7 +75,7 @@ fn a_request_is_one_line_that_says_who_asked_for_what_and_what_came_of_it() {
 }
 
 #[test]
-fn probes_that_go_well_are_no_news() {
+fn successful_probes_are_not_logged() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[("RUST_LOG", "info")]);
     for client in [server.client(), Client::new(server.management)] {
@@ -88,7 +88,7 @@ fn probes_that_go_well_are_no_news() {
 }
 
 #[test]
-fn a_client_that_leaves_before_its_answer_has_a_line_too() {
+fn disconnected_client_is_logged() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
     let sandbox = SandboxServer::start(script);
@@ -102,7 +102,7 @@ fn a_client_that_leaves_before_its_answer_has_a_line_too() {
 }
 
 #[test]
-fn each_security_event_is_there_once_with_the_request_the_address_and_the_account() {
+fn security_event_is_logged_once_with_its_context() {
     let sandbox = SandboxServer::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")];
     let database = database_with_a_user();
@@ -185,7 +185,7 @@ fn a_minute_ago(database: &TestDatabase, column: &str) {
 }
 
 #[test]
-fn nothing_that_a_client_sends_forges_a_line_or_makes_one_long() {
+fn client_input_cannot_forge_or_inflate_a_line() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     let (client, user) = (server.client(), tokens::user());
@@ -220,7 +220,7 @@ fn nothing_that_a_client_sends_forges_a_line_or_makes_one_long() {
 }
 
 #[test]
-fn no_secret_is_in_the_log_of_all_routes_at_the_lowest_level_nor_in_the_metrics_nor_on_the_command_line() {
+fn log_metrics_and_command_line_hold_no_secret() {
     const CATCH_UP: &str = "a catch-up that is a canary";
     let script = Script::echo();
     script.catch_up("r1", Reply::data(&format!("{CATCH_UP:?}")));
@@ -385,7 +385,7 @@ impl Drop for Unread {
 }
 
 #[test]
-fn when_nobody_reads_the_log_lines_are_dropped_and_counted_and_no_request_waits() {
+fn stalled_log_reader_drops_lines_and_delays_no_request() {
     let sandbox = SandboxServer::start(Script::echo());
     let database = TestDatabase::new();
     let mut server = Unread::start("", &sandbox.base_url, &database);
@@ -416,7 +416,7 @@ fn when_nobody_reads_the_log_lines_are_dropped_and_counted_and_no_request_waits(
 }
 
 #[test]
-fn a_server_whose_standard_error_is_closed_serves_as_any_other() {
+fn closed_stderr_does_not_affect_requests() {
     let sandbox = SandboxServer::start(Script::echo());
     let database = TestDatabase::new();
     let mut server = Unread::start("2>&-", &sandbox.base_url, &database);

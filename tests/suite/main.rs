@@ -1,7 +1,7 @@
-//! The suite: one test binary, a module for each endpoint or concern, each test a sentence about a behaviour.
+//! The test suite: one binary, with one module for each endpoint or concern.
 //!
-//! Tests talk to the real server over real sockets, with a sandbox or a raw socket in Admin Control's place and a database
-//! of their own.
+//! Tests use the real server over real sockets, with a sandbox or a fake upstream as Admin Control and a database of their own.
+//! They are named `subject_condition_result`. `support` has the fixtures.
 
 #![expect(
     unreachable_pub,
@@ -10,10 +10,10 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::too_many_lines,
-    reason = "a test that can't go on has failed; and nothing of a test binary is public"
+    reason = "a test that cannot continue has failed, and a test binary exports nothing"
 )]
 
-mod ahead;
+mod admin_control_calls;
 mod architecture;
 mod breaker;
 mod call_catch_up;
@@ -23,13 +23,11 @@ mod connection_pool;
 mod console;
 mod contract;
 mod crashes;
-mod crowds;
 mod database;
 mod deploy;
 mod disks;
 mod dns;
 mod doc_examples;
-mod failures;
 mod faults;
 mod framing;
 mod header_injection;
@@ -45,7 +43,9 @@ mod metrics;
 mod mutated_requests;
 mod name_comparison;
 mod openapi;
+mod overload;
 mod pass_through;
+mod pipelining;
 mod postgresql;
 mod proconf_token;
 mod proxies;

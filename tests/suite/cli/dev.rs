@@ -7,7 +7,7 @@ use super::{Running, command, folder, run};
 use crate::support::client::Client;
 
 #[test]
-fn dev_with_an_address_that_is_not_loopback_exits_78() {
+fn dev_on_a_public_address_exits_78() {
     for name in ["APP_SERVER__LISTEN", "APP_MANAGEMENT__LISTEN"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
             let environment = [("APP_SERVER__LISTEN", "127.0.0.1:0"), (name, address)];
@@ -30,7 +30,7 @@ fn address_in(line: &str) -> SocketAddr {
 }
 
 #[test]
-fn dev_answers_to_loopback_names_only_on_all_its_listeners() {
+fn dev_accepts_loopback_host_names_only() {
     let place = folder();
     let mut dev = Running::start(command(&place, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     let server = address_in(&dev.line_with("The server is on"));
@@ -54,7 +54,7 @@ fn dev_answers_to_loopback_names_only_on_all_its_listeners() {
 }
 
 #[test]
-fn dev_takes_the_next_free_port_where_the_usual_one_is_in_use_and_says_so() {
+fn dev_uses_the_next_free_port() {
     // Taken by this test, or by another program.
     let _taken = TcpListener::bind("127.0.0.1:8080");
     let place = folder();
@@ -68,7 +68,7 @@ fn dev_takes_the_next_free_port_where_the_usual_one_is_in_use_and_says_so() {
 }
 
 #[test]
-fn dev_on_an_explicit_address_that_is_in_use_fails_and_names_it() {
+fn dev_on_an_occupied_explicit_address_fails() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let place = folder();

@@ -27,7 +27,7 @@ pub(super) fn by(program: &str, first: &[&str], place: &Place, arguments: &[&str
 }
 
 #[test]
-fn setting_file_that_is_a_fifo_a_folder_or_a_device_exits_78_and_is_not_waited_for() {
+fn settings_file_that_is_no_regular_file_exits_78() {
     let place = folder();
     let fifo = place.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -94,7 +94,7 @@ fn exposed(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn database_files_and_folders_are_for_their_owner_alone_whatever_the_umask() {
+fn database_files_are_private_whatever_the_umask() {
     if on_postgres() {
         return;
     }
@@ -133,7 +133,7 @@ fn database_files_and_folders_are_for_their_owner_alone_whatever_the_umask() {
 }
 
 #[test]
-fn existing_database_that_others_can_read_keeps_its_mode_and_is_warned_of() {
+fn readable_database_keeps_its_mode_and_is_warned_of() {
     if on_postgres() {
         return;
     }

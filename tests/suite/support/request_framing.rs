@@ -104,7 +104,7 @@ fn number(digits: &[u8], radix: u32) -> Option<usize> {
 }
 
 #[test]
-fn it_tells_whole_requests_from_others() {
+fn whole_requests_are_recognised() {
     let post = "POST / HTTP/1.1\r\nHost: t\r\n";
     for whole in [
         String::new(),

@@ -179,7 +179,7 @@ impl<'kvs> VisitSource<'kvs> for Line {
 }
 
 #[test]
-fn what_passed_through_the_clients_is_found_in_a_log_and_nothing_else_is() {
+fn leaked_secret_is_found_in_a_log() {
     let signature = "kX9vQ2mZ7rT4wY8uB1nC5pL0kX9vQ2mZ7rT4wY8uB1n";
     sent(format!("GET / HTTP/1.1\r\nAuthorization: Bearer a.b.{signature}\r\n\r\n").as_bytes());
     sent(b"POST / HTTP/1.1\r\n\r\n{\"password\":\"a password of this very test\"}");

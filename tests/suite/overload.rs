@@ -27,7 +27,7 @@ fn is_served_within(client: Client, time: Duration) {
 }
 
 #[test]
-fn bodies_that_do_not_end_take_so_much_memory_in_all_and_small_ones_are_never_turned_away() {
+fn unfinished_bodies_are_bounded_and_small_ones_admitted() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     assert_eq!(small_logout(server.client()), 200);
@@ -60,7 +60,7 @@ fn bodies_that_do_not_end_take_so_much_memory_in_all_and_small_ones_are_never_tu
 }
 
 #[test]
-fn connections_over_the_limit_wait_until_one_leaves() {
+fn connections_over_the_limit_wait_until_one_closes() {
     let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "4")]);
     let head = request("GET", b"/callConfig", Some(&tokens::user()));
     let mut first: Vec<Connection> = (0..4).map(|_| server.client().connect()).collect();
@@ -79,7 +79,7 @@ fn connections_over_the_limit_wait_until_one_leaves() {
 }
 
 #[test]
-fn with_few_files_allowed_clients_wait_and_the_processor_idles() {
+fn connections_over_the_file_limit_wait_without_using_cpu() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::with_files(256, &sandbox.base_url, &[]);
     // Answered without a call to Admin Control, which takes files too.
@@ -103,7 +103,7 @@ fn with_few_files_allowed_clients_wait_and_the_processor_idles() {
 }
 
 #[test]
-fn crowd_over_the_file_limit_does_not_disturb_those_inside() {
+fn connections_over_the_file_limit_do_not_affect_open_ones() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::with_files(1024, &sandbox.base_url, &[("RUST_LOG", "info")]);
     let ask = request("GET", b"/callConfig", Some(&tokens::user()));
@@ -145,7 +145,7 @@ fn crowd_over_the_file_limit_does_not_disturb_those_inside() {
 }
 
 #[test]
-fn without_a_file_for_admin_control_the_answer_is_503_and_all_is_well_once_there_are_some() {
+fn call_without_a_free_file_is_503_until_one_is_free() {
     let script = Script::echo();
     let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::with_files(128, &sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "2s")]);
@@ -167,7 +167,7 @@ fn without_a_file_for_admin_control_the_answer_is_503_and_all_is_well_once_there
 }
 
 #[test]
-fn half_written_requests_do_not_silence_the_management_listener() {
+fn half_written_requests_leave_management_responsive() {
     let server = TestServer::start();
     let operator = server.operator();
     let mut kept = operator.connect();
@@ -192,7 +192,7 @@ fn half_written_requests_do_not_silence_the_management_listener() {
 }
 
 #[test]
-fn connections_that_come_and_go_half_of_them_with_a_reset_leave_nothing_behind() {
+fn closed_and_reset_connections_leave_nothing_behind() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[]);
     let come_and_go = || {
@@ -218,7 +218,7 @@ fn connections_that_come_and_go_half_of_them_with_a_reset_leave_nothing_behind()
 }
 
 #[test]
-fn who_sends_many_requests_and_reads_no_answer_holds_little() {
+fn client_that_reads_nothing_holds_little_memory() {
     let script = Script::echo();
     script.catch_up("large", Reply::data(&format!("\"{}\"", "x".repeat(2 << 20))));
     let sandbox = SandboxServer::start(script);

@@ -20,7 +20,7 @@ const LIVE: &str = "/callCatchUp/r1/live";
 const SLOW: &str = "/callCatchUp/slow";
 
 #[test]
-fn what_is_sent_ahead_of_a_slow_answer_or_a_stream_takes_no_memory_here() {
+fn pipelined_requests_behind_a_slow_one_take_no_memory() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
     let sandbox = SandboxServer::start(script);
@@ -54,7 +54,7 @@ fn what_is_sent_ahead_of_a_slow_answer_or_a_stream_takes_no_memory_here() {
 }
 
 #[test]
-fn what_came_in_one_piece_with_a_slow_request_is_held_in_a_small_piece() {
+fn pipelined_requests_in_the_same_write_take_little_memory() {
     let script = Script::echo();
     script.catch_up("slow", Reply::silence());
     let sandbox = SandboxServer::start(script);
@@ -82,7 +82,7 @@ fn what_came_in_one_piece_with_a_slow_request_is_held_in_a_small_piece() {
 }
 
 #[test]
-fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() {
+fn pipelined_requests_are_answered_in_order() {
     let server = TestServer::start();
     server.script.catch_up("slow", Reply::data("\"slow\"").after(Duration::from_millis(700)));
     let token = tokens::user();
@@ -132,7 +132,7 @@ fn each_is_answered_in_its_turn_once_the_slow_one_is_and_none_is_begun_before() 
 }
 
 #[test]
-fn who_leaves_while_he_waits_is_noticed() {
+fn reset_stream_releases_its_connection() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "100ms")]);
     for ahead in [false, true] {
@@ -156,7 +156,7 @@ fn who_leaves_while_he_waits_is_noticed() {
 
 /// An answer without a body is made at once, whether its client takes it or not.
 #[test]
-fn who_asks_on_and_on_and_takes_no_answer_is_not_asked_for_more() {
+fn client_that_reads_nothing_is_not_read_from() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[QUIET]);
     let etag = server.client().get("/openapi.json", None).header("etag").unwrap().to_owned();
