@@ -35,7 +35,7 @@ fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> C
         command.env("APP_DATABASE__URL", &database.url);
     }
     command.env("RUST_LOG", "trace").envs(environment.iter().copied());
-    secrets::settings(environment.iter().copied());
+    secrets::register_settings(environment.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -44,13 +44,13 @@ fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> C
 fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
     let mut child = command(place, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
     if arguments.contains(&"--password-stdin") {
-        secrets::phrase(stdin.trim_end());
+        secrets::register_phrase(stdin.trim_end());
     }
     // It may end without reading.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    secrets::are_not_in(&text(output.stderr.clone()), "a command");
+    secrets::assert_absent(&text(output.stderr.clone()), "a command");
     (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
 }
 
@@ -117,7 +117,7 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut self.log));
-        secrets::are_not_in(&self.log, "a command");
+        secrets::assert_absent(&self.log, "a command");
     }
 }
 
@@ -599,7 +599,7 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
         let output = child.wait_with_output().unwrap();
         (output.status.code().expect("not killed"), String::from_utf8(output.stderr).unwrap())
     };
-    secrets::phrase(PASSWORD);
+    secrets::register_phrase(PASSWORD);
     for arguments in [
         &["openapi"][..],
         &["--help"],

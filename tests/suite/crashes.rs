@@ -13,7 +13,7 @@ use sqlx::{AnyConnection, Connection as _};
 use crate::support::client::Client;
 use crate::support::database::TestDatabase;
 use crate::support::process::ServerProcess;
-use crate::support::writers::{Told, Writer, nothing_is_lost, post};
+use crate::support::writers::{WriteOutcome, Writer, assert_nothing_lost, post};
 use crate::support::{PASSWORD, SandboxServer, full_size, secrets};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
@@ -106,7 +106,7 @@ impl Operator {
 
 fn user(url: &str, arguments: &[&str], password: &str) -> Child {
     use std::io::Write as _;
-    secrets::phrase(password);
+    secrets::register_phrase(password);
     let mut command = Command::new(BINARY);
     command.arg("user").args(arguments).arg("--password-stdin").env_clear().env("APP_DATABASE__URL", url);
     command.current_dir(std::env::temp_dir()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -161,7 +161,7 @@ fn acknowledged_writes_survive_repeated_kills() {
         // An attempt to sign in that was under way is believed in for a while: no address has more than one of them.
         let from = |number: usize| format!("10.0.{round}.{number}");
         for (number, writer) in writers.iter_mut().enumerate() {
-            writer.carries_on(client, &from(number));
+            writer.assert_usable(client, &from(number));
         }
         operator.carries_on(client, &from(WRITERS));
         if round == size.rounds {
@@ -174,9 +174,9 @@ fn acknowledged_writes_survive_repeated_kills() {
                 scope.spawn(move || {
                     loop {
                         match writer.write(&mut connection, &from) {
-                            Told::Done => told.fetch_add(1, Ordering::SeqCst),
-                            Told::Nothing => return,
-                            Told::Failed(status) => panic!("{status}"),
+                            WriteOutcome::Done => told.fetch_add(1, Ordering::SeqCst),
+                            WriteOutcome::NoResponse => return,
+                            WriteOutcome::Failed(status) => panic!("{status}"),
                         };
                     }
                 });
@@ -191,11 +191,11 @@ fn acknowledged_writes_survive_repeated_kills() {
             done.store(true, Ordering::SeqCst);
             operator.join().unwrap()
         });
-        let tally = nothing_is_lost(&url, &writers);
+        let tally = assert_nothing_lost(&url, &writers);
         assert!(operator.added.iter().all(|email| tally.emails.contains(email)), "each account that was added is there");
         done_and_not_answered += tally.done_and_not_answered;
     }
-    let acknowledged = nothing_is_lost(&url, &writers).acknowledged + of_operator;
+    let acknowledged = assert_nothing_lost(&url, &writers).acknowledged + of_operator;
     println!(
         "{acknowledged} writes were acknowledged in {} rounds, {of_operator} of them from the command line; \
          {done_and_not_answered} refreshes were done and not answered; ready again within {slowest:?}",

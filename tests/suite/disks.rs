@@ -37,7 +37,7 @@ fn refresh_token(answer: &Response) -> Value {
 /// Adds Ann, by `user add` of a `command` that runs the binary where the database is.
 fn add_ann(mut command: Command, url: &str) {
     use std::io::Write as _;
-    secrets::phrase(PASSWORD);
+    secrets::register_phrase(PASSWORD);
     command.args(["user", "add", "--email", EMAIL, "--name", "Ann", "--password-stdin"]);
     command.env_clear().env("APP_DATABASE__URL", url).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();

@@ -1,4 +1,4 @@
-//! Pipelining: requests behind one whose response takes its time wait in the kernel, and each gets its response in its turn.
+//! Pipelining: requests behind a slow one wait in the kernel and are answered in order.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
@@ -10,12 +10,12 @@ use crate::support::client::{Connection, request};
 use crate::support::process::ServerProcess;
 use crate::support::{SandboxServer, TestServer, tokens};
 
-/// As much as a connection was once read ahead.
+/// Bytes sent behind the slow request.
 const MUCH: usize = 128 * 1024;
-/// Many of them in a small space: each would become a request in memory that is many times as large.
+/// A short request: parsed, it takes many times its bytes.
 const SHORT: &[u8] = b"GET / HTTP/1.1\r\nHost:t\r\n\r\n";
-/// A log of all of it would be kept by the test.
-const QUIET: (&str, &str) = ("RUST_LOG", "error,proconf_app_server::app::server=info");
+/// Each request would be a line in the log that the test keeps in memory.
+const QUIET: (&str, &str) = ("RUST_LOG", "error,proconf_app_server::app=info");
 const LIVE: &str = "/callCatchUp/r1/live";
 const SLOW: &str = "/callCatchUp/slow";
 
@@ -39,7 +39,7 @@ fn pipelined_requests_behind_a_slow_one_take_no_memory() {
                 connection
             })
             .collect();
-        // One that is answered has come behind them all, on both workers.
+        // Both workers have accepted the connections before these.
         let is_answered = || (0..20).for_each(|_| assert_eq!(server.client().get("/health/live", None).status, 200));
         is_answered();
         let before = server.memory();
@@ -75,7 +75,7 @@ fn pipelined_requests_in_the_same_write_take_little_memory() {
         }
         (waiting, server.memory().saturating_sub(before))
     };
-    // The first ones make room that the second ones do not have again: the comparison is in favour of a failure.
+    // The first measurement includes one-time allocations, which makes a false success less likely.
     let (_with, with) = wait_behind(&all);
     let (_without, without) = wait_behind(&slow);
     assert!(with < without + 200 * 700, "{with} KiB and {without} KiB without what was sent ahead");
@@ -102,7 +102,7 @@ fn pipelined_requests_are_answered_in_order() {
         .flatten()
         .collect();
     let slow = request("GET", SLOW.as_bytes(), Some(&token));
-    // In one piece with the slow one, after it, and in pieces that end anywhere.
+    // In one write with the slow request, in a second write, and split at any byte.
     for pieces in [
         vec![[slow.clone(), ahead.clone()].concat()],
         vec![slow.clone(), ahead.clone()],
@@ -128,7 +128,7 @@ fn pipelined_requests_are_answered_in_order() {
     }
     let asked: Vec<String> = server.script.requests().iter().map(|asked| asked.target.clone()).collect();
     assert_eq!(asked.len(), 3 * 201);
-    assert!(asked.iter().step_by(201).all(|target| target.ends_with("/slow")), "in their order");
+    assert!(asked.iter().step_by(201).all(|target| target.ends_with("/slow")), "in order");
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn reset_stream_releases_its_connection() {
         connection.reset();
         let started = Instant::now();
         while server.descriptors() >= files {
-            assert!(started.elapsed() < Duration::from_secs(20), "with something sent ahead: {ahead}");
+            assert!(started.elapsed() < Duration::from_secs(20), "with pipelined requests: {ahead}");
             std::thread::yield_now();
         }
         assert!(server.lines(from, |line| line["message"] == "panicked").is_empty());
     }
 }
 
-/// An answer without a body is made at once, whether its client takes it or not.
+/// Responses without a body are produced whether or not the client reads them.
 #[test]
 fn client_that_reads_nothing_is_not_read_from() {
     let sandbox = SandboxServer::start(Script::echo());
@@ -170,12 +170,12 @@ fn client_that_reads_nothing_is_not_read_from() {
             stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
             // Until all buffers on the way are full.
             let blocked = (0..2_000).find_map(|_| stream.write_all(&all).err());
-            assert!(blocked.is_some_and(|error| error.kind() == ErrorKind::WouldBlock), "it went on reading");
+            assert!(blocked.is_some_and(|error| error.kind() == ErrorKind::WouldBlock), "the server goes on reading");
             stream
         })
         .collect();
     let grown = server.memory().saturating_sub(before);
-    assert!(grown < 8 * 1024, "{grown} KiB of answers that nobody takes");
+    assert!(grown < 8 * 1024, "{grown} KiB of unread responses");
     assert_eq!(server.client().get("/health/live", None).status, 200);
     drop(held);
 }

@@ -16,7 +16,7 @@ use crate::support::client::{Client, request};
 use crate::support::database::{Cluster, TestDatabase, on_postgres};
 use crate::support::process::ServerProcess;
 use crate::support::replicas::metric;
-use crate::support::writers::{Told, Writer, nothing_is_lost};
+use crate::support::writers::{WriteOutcome, Writer, assert_nothing_lost};
 use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer, full_size, tokens, wait_until};
 use proconf_app_server::sandbox::Script;
 
@@ -79,10 +79,10 @@ fn restarts_under_load_lose_no_acknowledged_write() {
                     let mut failed = Vec::new();
                     while !done.load(Ordering::SeqCst) {
                         match writer.write(&mut connection, &from) {
-                            Told::Done => {
+                            WriteOutcome::Done => {
                                 written.fetch_add(1, Ordering::SeqCst);
                             }
-                            Told::Failed(500) => failed.push(Instant::now()),
+                            WriteOutcome::Failed(500) => failed.push(Instant::now()),
                             other => panic!("{other:?}"),
                         }
                     }
@@ -109,7 +109,7 @@ fn restarts_under_load_lose_no_acknowledged_write() {
     });
     let late = |at: &&Instant| !outages.iter().any(|(from, to)| (*from..=*to + recovery_time()).contains(*at));
     assert_eq!(failed.iter().filter(late).count(), 0, "of {} failures", failed.len());
-    let tally = nothing_is_lost(&url, &writers);
+    let tally = assert_nothing_lost(&url, &writers);
     println!(
         "{restarts} restarts: {} acknowledged writes, none lost; {} failed; {} responses without a database",
         tally.acknowledged,
@@ -125,7 +125,7 @@ fn server_with_common_role(cluster: &Cluster, limit: usize) -> (TestServer, Stri
     let name = url.rsplit('/').next().unwrap();
     cluster.sql(&url, &format!("CREATE ROLE app LOGIN PASSWORD 'canary-1' CONNECTION LIMIT {limit}"));
     cluster.sql(&url, &format!("ALTER DATABASE {name} OWNER TO app"));
-    cluster.asks_for_the_password_of("app");
+    cluster.require_password_of("app");
     let of_app = url.replace("tests@", "app:canary-1@");
     let server = TestServer::on(Arc::new(TestDatabase::at(of_app)), TestClock::default(), &[]);
     server.add_user(EMAIL, PASSWORD);

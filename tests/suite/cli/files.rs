@@ -98,7 +98,7 @@ fn database_files_are_private_whatever_the_umask() {
     if on_postgres() {
         return;
     }
-    secrets::phrase(PASSWORD);
+    secrets::register_phrase(PASSWORD);
     for umask in ["000", "022"] {
         for arguments in
             [&["migrate"][..], &["user", "add", "--email", EMAIL, "--name", "Ann", "--password-stdin"], &["serve"], &["dev"]]

@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is given: most of the contract is about requests that no HTTP library would send.
+//! A client that sends exactly the bytes it is given. No HTTP library sends most of the requests that the tests need.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::response::Response;
 use super::{TEST_TIMEOUT, secrets};
 
-/// Asks one server, with a connection for each request unless [`Client::connect`] keeps one.
+/// A client of one server. Opens a connection for each request unless [`Client::connect`] is used.
 #[derive(Clone, Copy)]
 pub struct Client {
     address: SocketAddr,
@@ -86,12 +86,12 @@ impl Connection {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        secrets::sent(bytes);
-        // A server may answer and close before it has read everything; what matters is the answer.
+        secrets::register_request(bytes);
+        // The server may respond and close before it has read everything.
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The next answer; `None` if the connection ends without one.
+    /// Reads the next response; `None` if the connection ends without one.
     pub fn read(&mut self) -> Option<Response> {
         loop {
             if let Some(answer) = parse_response(&mut self.unread) {
@@ -103,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// The same, as long as `doing` is done again after each `pause` without an answer.
+    /// The same, calling `doing` after each `pause` without a response.
     pub fn read_while(&mut self, doing: impl Fn(&mut Self), pause: Duration) -> Option<Response> {
         self.stream.set_read_timeout(Some(pause)).unwrap();
         let started = Instant::now();
@@ -133,7 +133,7 @@ impl Connection {
         (response, started.elapsed())
     }
 
-    /// Whether nothing comes for so long.
+    /// Returns whether nothing arrives within `time`.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let silent =
@@ -142,12 +142,12 @@ impl Connection {
         silent
     }
 
-    /// The same connection, for another thread to write to.
+    /// A second handle on the connection, for another thread to write to.
     pub fn clone(&self) -> Self {
         Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
     }
 
-    /// Reads more; whether there was any before the connection ended.
+    /// Reads more; `false` at the end of the connection.
     fn fill(&mut self) -> std::io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
@@ -160,19 +160,19 @@ impl Connection {
         }
     }
 
-    /// Ends the connection with a reset.
+    /// Resets the connection.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Everything up to the end of the connection, as it came.
+    /// Reads to the end of the connection, without parsing.
     pub fn read_to_end(&mut self) -> String {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
-    /// What has come, as it came, once it is enough.
+    /// Reads until `enough` holds for the unparsed text.
     pub fn read_raw(&mut self, enough: impl Fn(&str) -> bool) -> String {
         loop {
             let text = String::from_utf8_lossy(&self.unread).into_owned();
@@ -184,7 +184,7 @@ impl Connection {
     }
 }
 
-/// Takes one answer off the front of these bytes; `None` if it is not complete.
+/// Removes one response from the front of `unread`; `None` if it is incomplete.
 pub fn parse_response(unread: &mut Vec<u8>) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
@@ -200,6 +200,6 @@ pub fn parse_response(unread: &mut Vec<u8>) -> Option<Response> {
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
     let body = unread.get(head..head + length)?.to_vec();
     unread.drain(..head + length);
-    secrets::received(&body);
+    secrets::register_response(&body);
     Some(Response { status, headers, body })
 }

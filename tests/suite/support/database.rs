@@ -1,6 +1,6 @@
-//! A database of one's own for each test server: SQLite, or PostgreSQL where `TEST_DATABASE=postgres` is set.
+//! One database for each test server: SQLite, or PostgreSQL with `TEST_DATABASE=postgres`.
 //!
-//! PostgreSQL is a private cluster, started from the installed binaries on a free port and ended with the test process.
+//! PostgreSQL is a private cluster, started from the installed binaries. It ends with the test process.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-/// The cluster of all tests but those that stop theirs; it ends with this process.
+/// The cluster that tests share unless they stop it.
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
-/// A database that nobody else uses.
+/// A database for one test.
 pub struct TestDatabase {
     pub url: String,
     _folder: Option<TempDir>,
@@ -31,18 +31,18 @@ impl TestDatabase {
 }
 
 impl TestDatabase {
-    /// One of PostgreSQL, whatever the rest of this run is on.
+    /// Creates a PostgreSQL database, also in a run on SQLite.
     pub fn on_postgresql() -> Self {
         Self { url: CLUSTER.get_or_init(Cluster::start).new_database(), _folder: None }
     }
 
-    /// One that is there already, and that somebody else ends.
+    /// Uses an existing database.
     pub fn at(url: String) -> Self {
         Self { url, _folder: None }
     }
 }
 
-/// Whether this run of the suite is the one on PostgreSQL.
+/// Returns whether this run is on PostgreSQL.
 pub fn on_postgres() -> bool {
     match std::env::var("TEST_DATABASE").as_deref() {
         Ok("postgres") => true,
@@ -51,12 +51,12 @@ pub fn on_postgres() -> bool {
     }
 }
 
-/// A PostgreSQL server with files of its own.
+/// A PostgreSQL server with its own data directory.
 pub struct Cluster {
     pub port: u16,
     binaries: PathBuf,
     folder: PathBuf,
-    /// Waits for this process to end, one way or another, and ends the server.
+    /// Stops the server when this process ends, however it ends.
     watchdog: Child,
     databases: AtomicUsize,
 }
@@ -64,14 +64,12 @@ pub struct Cluster {
 impl Cluster {
     pub fn start() -> Self {
         let binaries = binaries();
-        let folder = PathBuf::from(printed(as_nobody_special("mktemp").args(["-d", "--tmpdir", "test-postgres.XXXXXX"])));
+        let folder = PathBuf::from(printed(unprivileged("mktemp").args(["-d", "--tmpdir", "test-postgres.XXXXXX"])));
         let data = folder.join("data");
-        printed(
-            as_nobody_special(binaries.join("initdb")).args(["--auth=trust", "--no-sync", "-U", "tests", "-D"]).arg(&data),
-        );
+        printed(unprivileged(binaries.join("initdb")).args(["--auth=trust", "--no-sync", "-U", "tests", "-D"]).arg(&data));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = r#"cat >/dev/null; "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2""#;
-        let watchdog = as_nobody_special("sh")
+        let watchdog = unprivileged("sh")
             .args(["-c", script, "watchdog"])
             .args([&binaries, &folder])
             .stdin(Stdio::piped())
@@ -82,17 +80,17 @@ impl Cluster {
         cluster
     }
 
-    /// `pg_ctl` with these arguments, waited for. It starts on the same port each time.
+    /// Runs `pg_ctl` with these arguments and waits. The port stays the same.
     pub fn pg_ctl(&self, arguments: &[&str]) {
         let options =
             format!("-p {} -k {} -c listen_addresses=127.0.0.1 -c max_connections=400", self.port, self.folder.display());
-        let mut command = as_nobody_special(self.binaries.join("pg_ctl"));
+        let mut command = unprivileged(self.binaries.join("pg_ctl"));
         command.arg("-D").arg(self.folder.join("data")).arg("-l").arg(self.folder.join("log"));
         command.args(["-w", "-o", &options]).args(arguments);
         assert!(command.stdout(Stdio::null()).status().unwrap().success(), "pg_ctl {arguments:?}");
     }
 
-    /// What `psql` prints for one statement in the database at `url`.
+    /// Returns what `psql` prints for one statement in the database at `url`.
     pub fn sql(&self, url: &str, statement: &str) -> String {
         let (port, folder) = (self.port.to_string(), self.folder.display().to_string());
         let name = url.rsplit('/').next().unwrap();
@@ -100,8 +98,8 @@ impl Cluster {
         printed(psql.args(["-h", &folder, "-p", &port, "-U", "tests", "-d", name, "-Atqc", statement]))
     }
 
-    /// From now on this role needs its password; the others need none.
-    pub fn asks_for_the_password_of(&self, role: &str) {
+    /// Requires a password from this role only.
+    pub fn require_password_of(&self, role: &str) {
         self.pg_ctl(&["stop", "-m", "fast"]);
         let file = self.folder.join("data/pg_hba.conf");
         let others = std::fs::read_to_string(&file).unwrap();
@@ -109,19 +107,19 @@ impl Cluster {
         self.pg_ctl(&["start"]);
     }
 
-    /// Sends a signal to all of its processes: `STOP`, and it accepts connections and answers nothing; `CONT`.
+    /// Sends a signal to all of its processes. After `STOP` it accepts connections and does not respond.
     pub fn signal(&self, name: &str) {
         let data = self.folder.join("data/postmaster.pid");
-        let of = |program: &str, file: &Path| printed(as_nobody_special(program).args(["-n1"]).arg(file));
+        let of = |program: &str, file: &Path| printed(unprivileged(program).args(["-n1"]).arg(file));
         let first = of("head", &data);
         let others = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
-        // The first of them first: it would start others.
+        // The postmaster first, or it would start others.
         for process in std::iter::once(first.as_str()).chain(others.split_whitespace()) {
             let _ = Command::new("kill").args([&format!("-{name}"), process]).status();
         }
     }
 
-    /// Makes a database and gives its URL.
+    /// Creates a database and returns its URL.
     pub fn new_database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::SeqCst));
         let (port, folder) = (self.port.to_string(), self.folder.display().to_string());
@@ -132,17 +130,17 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Or it could not be told to end.
+        // A stopped process does not end.
         if std::thread::panicking() {
             self.signal("CONT");
         }
-        // The end of its input tells the watchdog.
+        // The watchdog reacts to the end of its input.
         drop(self.watchdog.stdin.take().map(|mut stdin| stdin.flush()));
         let _ = self.watchdog.wait();
     }
 }
 
-/// Where the server's binaries are; Debian keeps them off the path.
+/// Finds the PostgreSQL binaries; Debian installs them outside the path.
 fn binaries() -> PathBuf {
     let debian =
         std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
@@ -152,7 +150,7 @@ fn binaries() -> PathBuf {
 }
 
 /// PostgreSQL refuses to run as root.
-fn as_nobody_special(program: impl AsRef<Path>) -> Command {
+fn unprivileged(program: impl AsRef<Path>) -> Command {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|of_us| {
         use std::os::unix::fs::MetadataExt as _;
         of_us.uid() == 0

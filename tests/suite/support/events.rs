@@ -1,10 +1,10 @@
-//! A stream of server-sent events, read off the socket byte by byte.
+//! Reads a stream of server-sent events from the socket.
 
 use super::{TEST_TIMEOUT, secrets};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-/// One event, or one block of lines that is none.
+/// One event, comment or other block of lines.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Event {
     pub name: Option<String>,
@@ -16,19 +16,19 @@ pub struct Event {
 /// An open stream.
 pub struct Events {
     stream: TcpStream,
-    /// The head of the answer.
+    /// The head of the response.
     pub head: String,
     unread: Vec<u8>,
     text: String,
 }
 
 impl Events {
-    /// Asks for `target` with these header lines; a stream is what comes back.
+    /// Opens `target` with these header lines; fails unless the status is 200.
     pub fn open(address: SocketAddr, target: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n");
-        secrets::sent(request.as_bytes());
+        secrets::register_request(request.as_bytes());
         stream.write_all(request.as_bytes()).unwrap();
         let mut events = Self { stream, head: String::new(), unread: Vec::new(), text: String::new() };
         let end = loop {
@@ -42,7 +42,7 @@ impl Events {
         events
     }
 
-    /// With a token.
+    /// Opens the live stream of `room` with a token.
     pub fn of(address: SocketAddr, room: &str, token: &str) -> Self {
         Self::open(address, &format!("/callCatchUp/{room}/live"), &format!("Authorization: Bearer {token}\r\n"))
     }
@@ -52,7 +52,7 @@ impl Events {
         loop {
             let event = self.next_block()?;
             if let Some(data) = &event.data {
-                secrets::received(data.as_bytes());
+                secrets::register_response(data.as_bytes());
                 return Some(event);
             }
         }
@@ -71,7 +71,7 @@ impl Events {
         }
     }
 
-    /// `false` at the end, which must be a proper one.
+    /// Reads one chunk; `false` at the final one. A truncated stream panics.
     fn next_chunk(&mut self) -> bool {
         loop {
             if let Some(line) = find(&self.unread, b"\r\n") {

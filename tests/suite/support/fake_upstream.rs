@@ -1,4 +1,4 @@
-//! Raw sockets in other servers' places.
+//! Fake upstreams: raw sockets in place of Admin Control and other servers.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,19 +10,19 @@ use std::time::Duration;
 pub const GOOD_ENVELOPE: &str = r#"{"error":null,"data":"good"}"#;
 pub const GOOD_DATA: &str = r#""good""#;
 
-/// A listener that counts who connects, and whose answers are whatever a test wants.
+/// A listener that counts connections and handles them as the test says.
 pub struct FakeUpstream {
     pub port: u16,
     connections: Arc<AtomicUsize>,
 }
 
 impl FakeUpstream {
-    /// Hands each connection to `serve`, on a thread of its own, with its number from 0. The listener ends with the process.
+    /// Runs `serve` on a thread for each connection, with its number from 0. The listener ends with the process.
     pub fn serving(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         Self::serving_on("127.0.0.1:0", serve)
     }
 
-    /// The same, at an address of the test's choice.
+    /// The same, listening on `address`.
     pub fn serving_on(address: &str, serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -38,19 +38,19 @@ impl FakeUpstream {
         Self { port, connections }
     }
 
-    /// Answers each connection's first request with these bytes, and closes it.
+    /// Responds to the first request of each connection with `bytes` and closes it.
     pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         Self::serving(move |mut stream, _| {
             read_head(&mut stream);
-            // The other side may have had enough before the end.
+            // The client may close before the end.
             let _ = stream.write_all(&bytes);
             let _ = stream.shutdown(Shutdown::Write);
             let _ = stream.read(&mut [0; 1024]);
         })
     }
 
-    /// A place that nobody should ever ask.
+    /// An upstream that must get no connection.
     pub fn canary() -> Self {
         Self::serving(|stream, _| drop(stream))
     }
@@ -84,7 +84,7 @@ pub fn drip(stream: &mut TcpStream, piece: &[u8]) {
     }
 }
 
-/// The bytes of a well-formed answer.
+/// Builds a well-formed JSON response.
 pub fn http(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }

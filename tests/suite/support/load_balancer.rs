@@ -1,4 +1,4 @@
-//! A load balancer in front of a test's servers.
+//! A layer 4 load balancer in front of test servers.
 
 mod round_robin;
 
@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 use super::client::Client;
 use super::server::ServerThread;
 
-/// How often it asks each server whether it is ready.
+/// The interval of readiness checks.
 pub const CHECKS: Duration = round_robin::CHECKS;
 
-/// The balancer; ends when it is dropped, its connections with it.
+/// The load balancer; closes its connections when dropped.
 pub struct LoadBalancer {
     address: SocketAddr,
     _thread: ServerThread,

@@ -1,4 +1,4 @@
-//! The built binary as a server of its own: for what can't be seen from inside a process, its log and its memory.
+//! Runs the built binary as a server process, to observe its log, memory and exit code.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -39,31 +39,31 @@ struct Log {
 }
 
 impl ServerProcess {
-    /// With settings over the tests' usual ones, and the base URL of Admin Control.
+    /// Starts a server with these settings on top of the defaults of tests.
     pub fn start(base_url: &str, settings: &[(&str, &str)]) -> Self {
         Self::on(Arc::new(TestDatabase::new()), base_url, settings)
     }
 
-    /// The same, with so many files that it may have open.
+    /// The same, with a limit on open files.
     pub fn with_files(limit: usize, base_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\"")]).arg(binary());
         Self::run(command, Arc::new(TestDatabase::new()), base_url, settings)
     }
 
-    /// The same, by a command that becomes the server.
+    /// The same, started by `command`.
     pub fn started_by(command: Command, base_url: &str, settings: &[(&str, &str)]) -> Self {
         Self::run(command, Arc::new(TestDatabase::new()), base_url, settings)
     }
 
-    /// The same, on a database that others may use too.
+    /// The same, on an existing database.
     pub fn on(database: Arc<TestDatabase>, base_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
         command.arg("serve");
         Self::run(command, database, base_url, settings)
     }
 
-    /// Whatever it takes to run it, on a database of the test's own.
+    /// The same, started by `command` on the database at `url`.
     pub fn run_by(command: Command, url: String, base_url: &str, settings: &[(&str, &str)]) -> Self {
         Self::run(command, Arc::new(TestDatabase::at(url)), base_url, settings)
     }
@@ -84,7 +84,7 @@ impl ServerProcess {
             ("RUST_LOG", "trace"),
         ]);
         command.envs(settings.iter().copied());
-        secrets::settings(settings.iter().copied());
+        secrets::register_settings(settings.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (lines, stderr) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()));
@@ -94,37 +94,41 @@ impl ServerProcess {
                 lines.grown.notify_all();
             }
         });
-        let listening = log.wait_for(0, |line| line["message"] == "listening");
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        // Built first: a server that does not start must not outlive the test.
+        let mut server =
+            Self { address: unknown, management: unknown, child, log, reader: Some(reader), _database: database, folder };
+        let listening = server.line(0, |line| line["message"] == "listening");
         let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
-        let (address, management) = (address("address"), address("management"));
-        Self { address, management, child, log, reader: Some(reader), _database: database, folder }
+        (server.address, server.management) = (address("address"), address("management"));
+        server
     }
 
     pub fn client(&self) -> Client {
         Client::new(self.address)
     }
 
-    /// How many lines the log has by now.
+    /// Returns the number of log lines so far.
     pub fn logged(&self) -> usize {
         self.log.lines.lock().unwrap().len()
     }
 
-    /// The first line after the first `from` ones for which `wanted` holds, waited for.
+    /// Waits for a line after the first `from` ones for which `wanted` holds.
     pub fn line(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         self.log.wait_for(from, wanted)
     }
 
-    /// The lines after the first `from` ones for which `wanted` holds.
+    /// Returns the lines after the first `from` ones for which `wanted` holds.
     pub fn lines(&self, from: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
         self.log.lines.lock().unwrap()[from..].iter().filter(|line| wanted(line)).cloned().collect()
     }
 
-    /// Its process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the process.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -136,7 +140,7 @@ impl ServerProcess {
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
-    /// Waits for its end: the exit code, and how long that took.
+    /// Waits for the exit code. Returns it with the time taken.
     pub fn exit(&mut self) -> (i32, Duration) {
         let started = Instant::now();
         (self.child.wait().unwrap().code().expect("ended by itself"), started.elapsed())
@@ -149,10 +153,10 @@ impl ServerProcess {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// How long it has kept a processor busy, to the hundredth of a second.
+    /// CPU time used, in steps of 10 ms.
     pub fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Behind the name, which may have blanks in it.
+        // The fields after the name, which may contain blanks.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         Duration::from_millis(10 * (11..13).map(|at| fields[at].parse::<u64>().unwrap()).sum::<u64>())
     }
@@ -162,18 +166,18 @@ impl ServerProcess {
         super::s3::write(&self.folder.path().join("var/summaries"), key, text.as_bytes());
     }
 
-    /// Threads that run.
+    /// The number of threads.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
     }
 
-    /// What anybody on the machine can see of how it was started.
+    /// The command line, as other users of the machine see it.
     pub fn command_line(&self) -> String {
         let bytes = std::fs::read(format!("/proc/{}/cmdline", self.child.id())).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Open file descriptors.
+    /// The number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
@@ -186,7 +190,7 @@ impl Drop for ServerProcess {
         let _ = self.reader.take().map(JoinHandle::join);
         let lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let log: Vec<String> = lines.iter().map(serde_json::Value::to_string).collect();
-        secrets::are_not_in(&log.join("\n"), "a server process");
+        secrets::assert_absent(&log.join("\n"), "a server process");
     }
 }
 

@@ -11,13 +11,13 @@ use super::redis::Redis;
 use super::response::Response;
 use super::{SandboxServer, TestClock, TestServer, tokens, wait_until};
 
-/// How long a catch-up takes to be written.
+/// The duration of a call.
 pub const WRITING: Duration = Duration::from_millis(1_500);
-/// What a request may take longer without Redis, beside the one time-out.
+/// Extra time that a request may take without Redis, besides one timeout.
 pub const EXTRA: Duration = Duration::from_millis(50);
-/// The time-out of a command to Redis, which one request may wait for.
+/// The timeout of a Redis command.
 pub const REDIS_TIMEOUT: Duration = Duration::from_millis(250);
-/// The whole deadline of a call in these tests.
+/// The timeout of a call in these tests.
 const DEADLINE: (&str, &str) = ("APP_ADMIN_CONTROL__TIMEOUT", "5s");
 
 /// The servers.
@@ -50,7 +50,7 @@ impl Replicas {
     }
 }
 
-/// How many catch-ups Admin Control was asked for.
+/// Counts the catch-up calls.
 pub fn calls_of(script: &Script) -> usize {
     script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
 }
@@ -69,7 +69,7 @@ pub fn get(client: Client, room: &str) -> Response {
     client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
-/// A value of the metrics page of an operator's listener.
+/// Reads a metric from the management listener.
 #[track_caller]
 pub fn metric(operator: Client, series: &str) -> u64 {
     let page = operator.get("/metrics", None);
@@ -77,13 +77,13 @@ pub fn metric(operator: Client, series: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
 }
 
-/// Waits until what one replica got is known to Redis, so that the next one finds it.
+/// Waits until responses for this many rooms are in Redis.
 pub fn wait_until_stored(redis: &Redis, rooms: usize) {
     wait_until("it is stored", || redis.keys("*:response").len() == rooms);
 }
 
-/// Asks `client` and, for comparison, a server that shares nothing, for rooms that nobody asked for yet, in turn: each is
-/// answered, all but one without waiting for Redis.
+/// Requests new rooms from `client` and, for comparison, from a server without Redis.
+/// At most one response may wait for Redis.
 #[track_caller]
 pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
     let ask = |client: Client, room: &str| {
@@ -96,6 +96,6 @@ pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
     took.sort_unstable();
     usual.sort_unstable();
     assert!(took[10] < usual[10] + EXTRA, "the median: {took:?}, usually {usual:?}");
-    // One waits for the time-out, and the machine may be busy.
+    // One waits for the timeout, and the machine may be busy.
     assert!(took[19] < usual[19] + REDIS_TIMEOUT + 4 * EXTRA, "the slowest: {took:?}, usually {usual:?}");
 }

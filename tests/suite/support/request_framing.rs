@@ -1,11 +1,12 @@
-//! Where requests end, read a second time by RFC 9112: what the server takes for the end of one must be one here too. What the RFC lets a
-//! server accept is accepted: bare line feeds, blanks behind a chunk's size, and whatever stands in a line of a trailer.
+//! A second parser of request boundaries, by RFC 9112: where the server ends a request, this one must too.
+//!
+//! It accepts what the RFC permits: bare line feeds, blanks after a chunk size, any text in a trailer line.
 
-/// Whether `bytes` are whole requests and nothing else, each framed so that no reader could find another end.
+/// Returns whether `bytes` are complete, unambiguously framed requests and nothing else.
 pub fn are_whole_requests(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     loop {
-        // Empty lines before a request are none of it (section 2.2).
+        // Empty lines before a request are ignored (section 2.2).
         while let Some(after) = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n")) {
             rest = after;
         }
@@ -81,7 +82,7 @@ fn behind_chunks(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The line that is there, without its end, and what is behind it; of what a line may hold.
+/// Splits off the first line, without its end; `None` if it has control characters.
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (line, rest) = bytes.split_at(end);

@@ -1,4 +1,4 @@
-//! An answer of the server, and what can be demanded of it.
+//! An HTTP response and its assertions.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// As a failed test prints it: the body as text, and of a long one the beginning.
+/// Shows the beginning of the body as text.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(300).collect();
@@ -30,14 +30,14 @@ impl Response {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The contract's success with exactly this `data`.
+    /// Asserts a 200 with exactly this `data` in the envelope.
     #[track_caller]
     pub fn assert_success(&self, data: &str) {
         self.assert_head(200, data);
         assert_eq!(self.text(), format!(r#"{{"error":null,"data":{data}}}"#));
     }
 
-    /// The contract's success, whatever its data.
+    /// Asserts a 200 and returns the `data` of the envelope.
     #[track_caller]
     pub fn data(&self) -> Value {
         self.assert_head(200, "");
@@ -46,7 +46,7 @@ impl Response {
         body["data"].take()
     }
 
-    /// The contract's failure with exactly this message.
+    /// Asserts the error envelope with this status and message; `of` names the case.
     #[track_caller]
     pub fn assert_error(&self, status: u16, message: &str, of: &str) {
         self.assert_head(status, of);

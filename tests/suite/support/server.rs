@@ -24,23 +24,23 @@ use super::database::TestDatabase;
 use super::response::Response;
 use super::{EMAIL, PASSWORD, SECRET, s3, secrets, tokens};
 
-/// A server with a database of its own, stopped when it is dropped.
+/// A server with its own database; stops when dropped.
 pub struct TestServer {
     pub address: SocketAddr,
-    /// Where metrics are.
+    /// The management listener.
     pub management: SocketAddr,
-    /// What the sandbox behind it answers, and what it was asked. Of no use if another base URL was given.
+    /// Sets the responses of its sandbox and records the calls. Unused if a test sets another base URL.
     pub script: Script,
     pub database: Arc<TestDatabase>,
     pub clock: TestClock,
-    // Dropped in this order: the server before what stands behind it.
+    // Dropped in this order: the server before its upstreams.
     _server: ServerThread,
-    _log: secrets::Watched,
+    _log: secrets::LeakCheck,
     sandbox: SandboxServer,
     folder: TempDir,
 }
 
-/// The system's clock, and what a test put it forward.
+/// The system's clock plus an offset that tests change.
 #[derive(Clone, Default)]
 pub struct TestClock(Arc<AtomicU64>);
 
@@ -49,7 +49,7 @@ impl TestClock {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    /// As far as it was put forward, at most.
+    /// By at most the current offset.
     pub fn rewind(&self, by: Duration) {
         self.0.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
@@ -60,27 +60,27 @@ impl TestClock {
     }
 }
 
-/// A sandbox of one's own, stopped when it is dropped.
+/// A sandbox on its own thread; stops when dropped.
 pub struct SandboxServer {
     pub base_url: String,
-    /// Where its answers are changed.
+    /// Its control address.
     pub address: SocketAddr,
     _thread: ServerThread,
 }
 
-/// A runtime on a thread, told to stop and waited for when it is dropped.
+/// A runtime on a thread; shut down and joined when dropped.
 pub(super) struct ServerThread {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl TestServer {
-    /// With a sandbox where every room exists and answers its own name.
+    /// Starts a server. Its sandbox returns the name of the room as the catch-up.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// The same, with settings of the test's own.
+    /// The same, with these settings on top.
     pub fn with(settings: &[(&str, &str)]) -> Self {
         Self::on(Arc::new(TestDatabase::new()), TestClock::default(), settings)
     }
@@ -92,12 +92,12 @@ impl TestServer {
         server
     }
 
-    /// A replica: another server on the same database, with the same clock.
+    /// Starts a replica: a second server on the same database and clock.
     pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         Self::on(Arc::clone(&self.database), self.clock.clone(), settings)
     }
 
-    /// The same, on a database that is there already.
+    /// The same, on an existing database.
     pub fn on(database: Arc<TestDatabase>, clock: TestClock, settings: &[(&str, &str)]) -> Self {
         let script = Script::echo();
         let sandbox = SandboxServer::start(script.clone());
@@ -111,7 +111,7 @@ impl TestServer {
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
             ("APP_ADMIN_CONTROL__TIMEOUT", "2s"),
             ("APP_AUTH__JWT_SECRET", SECRET),
-            // Most tests look at each call; those of the window turn it on.
+            // Most tests count calls; those of the cache turn it on.
             ("APP_CATCH_UP__FRESH_FOR", "0s"),
             ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
             ("APP_DATABASE__URL", database.url.as_str()),
@@ -122,14 +122,14 @@ impl TestServer {
         {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
-        secrets::settings(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let log = secrets::Watched::start();
+        secrets::register_settings(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let log = secrets::LeakCheck::start();
         let config = Config::load(&environment, None).unwrap();
         let ((address, management), server) = start_server(config, clock.clock());
         Self { address, management, script, database, clock, _server: server, _log: log, sandbox, folder }
     }
 
-    /// Where its sandbox is, for a replica that is to ask the same one.
+    /// The base URL of its sandbox, for a replica that shares it.
     pub fn sandbox_url(&self) -> String {
         self.sandbox.base_url.clone()
     }
@@ -138,7 +138,7 @@ impl TestServer {
         Client::new(self.address)
     }
 
-    /// Asks the management listener.
+    /// A client of the management listener.
     pub fn operator(&self) -> Client {
         Client::new(self.management)
     }
@@ -148,13 +148,13 @@ impl TestServer {
         self.client().log_in(EMAIL, PASSWORD)
     }
 
-    /// Adds an account, as `user add` does beside a running server.
+    /// Adds an account, as `user add` does.
     pub fn add_user(&self, email: &str, password: &str) {
-        secrets::phrase(password);
+        secrets::register_phrase(password);
         self.manage(async |database, clock| admin::add(&database, (email, "A User"), password, 1, &clock).await);
     }
 
-    /// Manages accounts, as the command line does beside a running server.
+    /// Manages accounts on the database of the running server, as the command line does.
     pub fn manage(&self, work: impl AsyncFnOnce(Database, Clock) -> Result<(), accounts::Error>) {
         actix_rt::System::new().block_on(async {
             let database = Database::open(&self.database.url).await.unwrap();
@@ -162,7 +162,7 @@ impl TestServer {
         });
     }
 
-    /// How many rows a table of the database has.
+    /// Counts the rows of a table.
     pub fn rows(&self, table: &str) -> i64 {
         self.with_database(async |connection| {
             let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
@@ -170,21 +170,21 @@ impl TestServer {
         })
     }
 
-    /// The hash of the only account's password.
+    /// Returns the password hash of the only account.
     pub fn password_hash(&self) -> String {
         self.with_database(async |connection| {
             sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(connection).await.unwrap()
         })
     }
 
-    /// Puts another hash in its place.
+    /// Replaces the password hash of all accounts.
     pub fn set_password_hash(&self, hash: &str) {
         self.with_database(async |connection| {
             sqlx::query("UPDATE users SET password_hash = $1").bind(hash).execute(connection).await.unwrap();
         });
     }
 
-    /// Does this statement on the database.
+    /// Executes a statement on the database.
     pub fn execute_sql(&self, sql: &'static str) {
         self.with_database(async |connection| connection.execute(sql).await.map(drop).unwrap());
     }
@@ -198,17 +198,17 @@ impl TestServer {
         })
     }
 
-    /// Puts a file into the summary store, where the settings name no other one.
+    /// Writes a file to the default summary store.
     pub fn put_summary(&self, key: &str, text: &str) {
         s3::write(&self.folder.path().join("summaries"), key, text.as_bytes());
     }
 
-    /// How many calls Admin Control got.
+    /// Counts the calls to the sandbox.
     pub fn calls(&self) -> usize {
         self.script.requests().len()
     }
 
-    /// So many askers, each of a room that Admin Control never answers for; it has been asked for all of them.
+    /// Starts requests for rooms whose call hangs, and waits until all calls have begun.
     pub fn start_hanging_requests(&self, number: usize) -> Vec<JoinHandle<Response>> {
         let before = self.calls();
         let ask = |number| {
@@ -243,17 +243,17 @@ fn start_server(config: Config, clock: Clock) -> ((SocketAddr, SocketAddr), Serv
     ServerThread::start(move |started, stopped| async move {
         let server = App::bind(&config, &clock, DroppedLines::default()).await.unwrap();
         started.send((server.addr(), server.management_addr())).unwrap();
-        let (tell, told) = unbounded_channel();
+        let (sender, receiver) = unbounded_channel();
         actix_rt::spawn(async move {
             let _ = stopped.await;
-            let _ = tell.send(Shutdown::Immediate);
+            let _ = sender.send(Shutdown::Immediate);
         });
-        server.run(told).await.unwrap();
+        server.run(receiver).await.unwrap();
     })
 }
 
 impl ServerThread {
-    /// Starts `work`, and waits for what it says when it has started.
+    /// Starts `work` and waits for the value that it sends once it runs.
     pub(super) fn start<T, W, F>(work: W) -> (T, Self)
     where
         T: Send + 'static,
@@ -269,7 +269,7 @@ impl ServerThread {
 
 impl Drop for ServerThread {
     fn drop(&mut self) {
-        // It may have ended by itself, with a panic that has been printed.
+        // It may have panicked already.
         let _ = self.stop.take().map(|stop| stop.send(()));
         let _ = self.thread.take().map(JoinHandle::join);
     }

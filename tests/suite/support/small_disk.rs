@@ -1,5 +1,4 @@
-//! A disk of 8 MB of a server's own, which a test may fill up. It is in a mount namespace that ends with its holder, so that
-//! nothing is left on the machine whatever becomes of the test.
+//! An 8 MB file system that a test may fill up. It lives in a mount namespace that ends with its holder process.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 
 use super::skip;
 
-/// Mounted; gone when it is dropped.
+/// A mounted file system; unmounted when dropped.
 pub struct SmallDisk {
     /// Waits for the end of its input.
     holder: Child,
@@ -20,9 +19,9 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`, said aloud, where nobody may mount anything.
+    /// Returns `None`, and prints so, where mounting is not permitted.
     pub fn mount() -> Option<Self> {
-        // As root; else as a root of one's own, where the kernel lets everybody be one.
+        // As root, or as root of a user namespace.
         let ways: [(&[&str], &[&str]); 2] = [
             (&["--mount"], &["--mount"]),
             (&["--user", "--map-root-user", "--mount"], &["--user", "--preserve-credentials", "--mount"]),
@@ -46,7 +45,7 @@ impl SmallDisk {
         (line == "mounted\n").then_some(disk)
     }
 
-    /// `program` in `folder`, where this disk is to be seen.
+    /// Builds a command that runs `program` in `folder`, inside the namespace.
     pub fn command(&self, folder: &Path, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.holder.id().to_string()]).args(self.entered_by);
@@ -54,18 +53,18 @@ impl SmallDisk {
         command
     }
 
-    /// Its folder, as a server on it knows it.
+    /// The mount point inside the namespace.
     pub fn folder(&self) -> &Path {
         self.mounted_at.path()
     }
 
-    /// A file on it, as this process reaches it.
+    /// The path of a file on it, outside the namespace.
     pub fn file(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.mounted_at.path().strip_prefix("/").unwrap()).join(name)
     }
 
-    /// Leaves no byte free.
+    /// Fills the file system.
     pub fn fill(&self) {
         let mut filler = OpenOptions::new().append(true).create(true).open(self.file("filler")).unwrap();
         loop {
@@ -77,7 +76,7 @@ impl SmallDisk {
         }
     }
 
-    /// Gives the space back.
+    /// Frees the space.
     pub fn free(&self) {
         std::fs::remove_file(self.file("filler")).unwrap();
     }

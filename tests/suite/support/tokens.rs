@@ -1,4 +1,4 @@
-//! Tokens made by hand, right and wrong, by code that shares nothing with the server's.
+//! Valid and forged tokens, made without the server's code.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! Clients that write, and keep a book of what was acknowledged to them; and a look into the database for every write in it.
+//! Clients that record which writes were acknowledged, and a check that the database has all of them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,16 +8,16 @@ use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
 use super::client::{Client, Connection};
 use super::response::Response;
 
-/// Of each writer's requests, one in so many is a logout, and the next one a login.
+/// The number of requests from a login to the logout.
 const SESSION_LENGTH: usize = 25;
 
-/// One client: what it was told, and what it was not told in time.
+/// A client with its acknowledged and unacknowledged writes.
 pub struct Writer {
     pub email: String,
     password: String,
     /// The refresh token to carry on with.
     token: Option<String>,
-    /// What was asked and not answered, or with a failure: it may have been done.
+    /// The last write, if it failed or got no response: it may have taken effect.
     unknown: Option<Asked>,
     requests: usize,
     issued: Vec<String>,
@@ -32,14 +32,14 @@ enum Asked {
     LogOut,
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(PartialEq, Debug)]
-pub enum Told {
+pub enum WriteOutcome {
     Done,
     /// With this status.
     Failed(u16),
     /// The connection ended.
-    Nothing,
+    NoResponse,
 }
 
 impl Writer {
@@ -48,11 +48,11 @@ impl Writer {
         Self { email, password, token: None, unknown: None, requests: 0, issued: vec![], spent: vec![], ended: vec![] }
     }
 
-    /// One more write, of a client at the address `from`.
-    pub fn write(&mut self, connection: &mut Connection, from: &str) -> Told {
+    /// Makes the next write from the client address `from`.
+    pub fn write(&mut self, connection: &mut Connection, from: &str) -> WriteOutcome {
         self.requests += 1;
         if self.unknown.take() == Some(Asked::LogOut) {
-            // It has ended, or will never be used again.
+            // The session has ended or is abandoned.
             self.token = None;
         }
         let asked = match &self.token {
@@ -69,17 +69,17 @@ impl Writer {
         connection.send(&post(route, &body, from));
         match connection.read() {
             Some(answer) if answer.status < 500 => {
-                self.was_told(asked, token, &answer);
-                Told::Done
+                self.record(asked, token, &answer);
+                WriteOutcome::Done
             }
             other => {
                 self.unknown = Some(asked);
-                other.map_or(Told::Nothing, |answer| Told::Failed(answer.status))
+                other.map_or(WriteOutcome::NoResponse, |answer| WriteOutcome::Failed(answer.status))
             }
         }
     }
 
-    fn was_told(&mut self, asked: Asked, token: String, answer: &Response) {
+    fn record(&mut self, asked: Asked, token: String, answer: &Response) {
         let mut data = answer.data();
         match asked {
             Asked::LogOut => {
@@ -97,20 +97,20 @@ impl Writer {
         }
     }
 
-    /// Fails unless its refresh token still works, whatever became of what was not answered.
-    pub fn carries_on(&mut self, client: Client, from: &str) {
+    /// Asserts that its refresh token still works, whether or not the last write took effect.
+    pub fn assert_usable(&mut self, client: Client, from: &str) {
         let may_have_ended = self.unknown.take() == Some(Asked::LogOut);
         match self.token.take() {
             Some(token) if !may_have_ended => {
                 let answer = client.ask(&post("refresh", &json!({"refreshToken": token}), from));
-                self.was_told(Asked::Refresh, token, &answer);
+                self.record(Asked::Refresh, token, &answer);
             }
             _ => {}
         }
     }
 }
 
-/// The bytes of a `POST /auth/…` of a client at the address `from`, behind a proxy.
+/// Builds a `POST /auth/…` from the client address `from`, behind a proxy.
 pub fn post(route: &str, body: &Value, from: &str) -> Vec<u8> {
     let body = body.to_string();
     let head = "Host: t\r\nContent-Type: application/json";
@@ -119,29 +119,29 @@ pub fn post(route: &str, body: &Value, from: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What the books come to.
+/// Totals over all writers.
 pub struct Tally {
     /// Writes that were acknowledged.
     pub acknowledged: usize,
-    /// Refreshes that were done, and not answered.
+    /// Refreshes that took effect without a response.
     pub done_and_not_answered: usize,
     /// All accounts.
     pub emails: HashSet<String>,
 }
 
-/// Fails if a write that was acknowledged is not in the database, or anything is there by half.
+/// Asserts that every acknowledged write is in the database and none is there in part.
 #[track_caller]
-pub fn nothing_is_lost(url: &str, writers: &[Writer]) -> Tally {
+pub fn assert_nothing_lost(url: &str, writers: &[Writer]) -> Tally {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (tokens, emails) = runtime.block_on(tokens_and_emails(url));
-    let of = |token: &String| *tokens.get(&hash(token)).expect("each token that was issued is there");
+    let of = |token: &String| *tokens.get(&hash(token)).expect("each issued token is in the database");
     let mut tally = Tally { acknowledged: 0, done_and_not_answered: 0, emails };
     for writer in writers {
         for token in &writer.issued {
             of(token);
         }
-        assert!(writer.spent.iter().all(|token| of(token).0), "what was spent is spent");
-        assert!(writer.ended.iter().all(|token| of(token).1), "what was revoked is revoked");
+        assert!(writer.spent.iter().all(|token| of(token).0), "spent tokens stay spent");
+        assert!(writer.ended.iter().all(|token| of(token).1), "revoked sessions stay revoked");
         tally.acknowledged += writer.issued.len() + writer.ended.len();
         if let (Some(Asked::Refresh), Some(token)) = (writer.unknown, &writer.token) {
             tally.done_and_not_answered += usize::from(of(token).0);
@@ -160,10 +160,10 @@ async fn tokens_and_emails(url: &str) -> (Tokens, HashSet<String>) {
         let integrity = connection.fetch_one("PRAGMA integrity_check").await.unwrap();
         assert_eq!(integrity.get::<String, _>(0), "ok");
     }
-    let by_half = "SELECT COUNT(*) FROM sessions s \
+    let partial = "SELECT COUNT(*) FROM sessions s \
          WHERE (SELECT COUNT(*) FROM refresh_tokens t WHERE t.session_id = s.id AND t.spent_at IS NULL) <> 1";
-    let by_half: i64 = sqlx::query_scalar(by_half).fetch_one(&mut connection).await.unwrap();
-    assert_eq!(by_half, 0, "each session has one token that is not spent");
+    let partial: i64 = sqlx::query_scalar(partial).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(partial, 0, "each session has exactly one unspent token");
     let tokens = "SELECT t.hash, CASE WHEN t.spent_at IS NULL THEN 0 ELSE 1 END, CASE WHEN s.revoked_at IS NULL THEN 0 ELSE 1 END \
          FROM refresh_tokens t LEFT JOIN sessions s ON s.id = t.session_id";
     let tokens = connection.fetch_all(tokens).await.unwrap();

@@ -1,5 +1,4 @@
-//! A load balancer's model: takes turns over the servers that are ready, connection by connection, as one of layer 4 does. The suite
-//! and the benchmark of rolling restarts have it in common.
+//! Round-robin load balancing over ready servers, per connection. Shared with the benchmark of rolling restarts.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +8,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How often it asks each server whether it is ready.
+/// The interval of readiness checks.
 pub const CHECKS: Duration = Duration::from_millis(100);
 
-/// Balances for ever; at first every server counts as ready.
+/// Runs until dropped. All servers count as ready at first.
 pub async fn balance(listener: TcpListener, servers: Vec<SocketAddr>) {
     let ready = Arc::new(Mutex::new(servers.clone()));
     tokio::select! {
@@ -28,7 +27,7 @@ async fn accept(listener: TcpListener, ready: Arc<Mutex<Vec<SocketAddr>>>) {
         let (turn, servers) =
             (turn.fetch_add(1, Ordering::Relaxed), ready.lock().unwrap_or_else(PoisonError::into_inner).clone());
         tokio::spawn(async move {
-            // The next one where one is gone: nothing was sent yet, so nothing is lost.
+            // Nothing was sent yet: on a failed connect, try the next server.
             for number in 0..servers.len() {
                 let server = servers.get((turn + number) % servers.len());
                 let Some(&server) = server else { return };
@@ -63,7 +62,7 @@ async fn is_ready(server: SocketAddr) -> bool {
         stream.read_exact(&mut head).await?;
         Ok::<_, std::io::Error>(head)
     };
-    // Whatever else it says, or if it says nothing in time, it is not.
+    // Any other response, or none in time, means not ready.
     let ready = |head: [u8; 12]| &head == b"HTTP/1.1 200";
     tokio::time::timeout(Duration::from_secs(1), asked).await.is_ok_and(|head| head.is_ok_and(ready))
 }
