@@ -17,10 +17,10 @@ fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-/// What the contract allows an operator.
+/// The range that the contract allows.
 const NO_GUESTS: &str = "guests are turned off there";
 
-/// A body that is over anybody's limit for a login, and still goes into a socket's buffers whole.
+/// A body over any plausible limit for a login that still fits into the socket buffers.
 const TOO_LONG: usize = 200 * 1024;
 
 /// A spent refresh token answers for ten seconds.
@@ -77,7 +77,7 @@ pub mod call_catch_up {
 
     pub fn an_expired_token_is_401(target: &Target) -> Outcome {
         let Some(expired) = &target.expired_token else {
-            return Ok(Verdict::NotTried("APP_TEST_EXPIRED_TOKEN is no token of there that has run out"));
+            return Ok(Verdict::Skipped("APP_TEST_EXPIRED_TOKEN is no token of there that has run out"));
         };
         target.get(&format!("/callCatchUp/{}", encoded(&target.room)), Some(expired)).fails(401, "Unauthorized")?;
         target.get("/callConfig", Some(expired)).fails(401, "Unauthorized")?;
@@ -117,7 +117,7 @@ pub mod call_catch_up {
 
     pub fn a_failure_behind_is_500_and_says_nothing(target: &Target) -> Outcome {
         let Some(room) = &target.failing_room else {
-            return Ok(Verdict::NotTried("APP_TEST_FAILING_ROOM names no room that Admin Control fails at"));
+            return Ok(Verdict::Skipped("APP_TEST_FAILING_ROOM names no room that Admin Control fails at"));
         };
         target.get(&format!("/callCatchUp/{}", encoded(room)), Some(&target.user()?)).fails(500, "Internal server error")?;
         PASSED
@@ -147,7 +147,7 @@ pub mod call_catch_up {
 
     pub fn an_odd_room_name_is_one_room(target: &Target) -> Outcome {
         if !target.echoes {
-            return Ok(Verdict::NotTried("which rooms exist there is not known"));
+            return Ok(Verdict::Skipped("which rooms exist there is not known"));
         }
         for name in ["a b", "a+b", "a?b", "a#b", "a;b", "100%", "комната", "🎥"] {
             let data = target.get(&format!("/callCatchUp/{}", encoded(name)), Some(&target.user()?)).success()?;
@@ -216,7 +216,7 @@ pub mod login {
 
     pub fn sample_response(target: &Target) -> Outcome {
         let Some((email, password)) = &target.login else {
-            return Ok(Verdict::NotTried("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
+            return Ok(Verdict::Skipped("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
         };
         let data = target.log_in(email, password).success()?;
         for member in ["token", "refreshToken"] {
@@ -261,7 +261,7 @@ pub mod refresh {
 
     pub fn a_refresh_token_is_exchanged(target: &Target) -> Outcome {
         let Some(first) = session(target)? else {
-            return Ok(Verdict::NotTried("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
+            return Ok(Verdict::Skipped("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
         };
         let ask = || target.post("/auth/refresh", None, &json!({"refreshToken": first["refreshToken"]}));
         let second = ask().success()?;
@@ -274,10 +274,10 @@ pub mod refresh {
 
     pub fn a_spent_refresh_token_ends_the_session(target: &Target) -> Outcome {
         if target.login.is_none() {
-            return Ok(Verdict::NotTried("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
+            return Ok(Verdict::Skipped("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
         }
         let Some(patient) = target.patient() else {
-            return Ok(Verdict::NotTried("APP_TEST_PATIENCE=11s does not allow the time that it takes"));
+            return Ok(Verdict::Skipped("APP_TEST_PATIENCE=11s does not allow the time that it takes"));
         };
         let target = &patient.target;
         let Some(first) = session(target)? else {
@@ -294,7 +294,7 @@ pub mod refresh {
 
     pub fn a_logged_out_session_is_over(target: &Target) -> Outcome {
         let Some(session) = session(target)? else {
-            return Ok(Verdict::NotTried("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
+            return Ok(Verdict::Skipped("APP_TEST_EMAIL and APP_TEST_PASSWORD are not given"));
         };
         let body = json!({"refreshToken": session["refreshToken"]});
         for _ in 0..2 {
@@ -302,7 +302,7 @@ pub mod refresh {
             demand(data.is_null(), || format!("{data} and not null"))?;
         }
         target.post("/auth/refresh", None, &body).fails(401, "Unauthorized")?;
-        // Two seconds are what the contract gives the other replicas.
+        // Other replicas have two seconds.
         let started = std::time::Instant::now();
         loop {
             let refused = target.get("/callConfig", Some(text(&session["token"])?)).fails(401, "Unauthorized");
@@ -326,7 +326,7 @@ pub mod join_member {
 
     pub fn a_guest_sees_its_own_room(target: &Target) -> Outcome {
         let Some(guest) = target.guest(&target.room)? else {
-            return Ok(Verdict::NotTried(NO_GUESTS));
+            return Ok(Verdict::Skipped(NO_GUESTS));
         };
         target.get(&format!("/callCatchUp/{}", encoded(&target.room)), Some(&guest)).success()?;
         target.get(&format!("/callStatus?roomName={}", encoded(&target.room)), Some(&guest)).success()?;
@@ -335,7 +335,7 @@ pub mod join_member {
 
     pub fn a_guest_sees_no_other_room(target: &Target) -> Outcome {
         let Some(guest) = target.guest("another room")? else {
-            return Ok(Verdict::NotTried(NO_GUESTS));
+            return Ok(Verdict::Skipped(NO_GUESTS));
         };
         for route in ["callCatchUp", "callStatus", "callSummary"] {
             for path in
@@ -377,7 +377,7 @@ pub mod proconf_token {
 
     pub fn a_guest_is_no_owner(target: &Target) -> Outcome {
         let Some(guest) = target.guest(&target.room)? else {
-            return Ok(Verdict::NotTried(NO_GUESTS));
+            return Ok(Verdict::Skipped(NO_GUESTS));
         };
         target.post("/proconfToken", Some(&guest), &body("owner", &target.room)).fails(403, "Forbidden")?;
         target.post("/proconfToken", Some(&guest), &body("member", "another room")).fails(403, "Forbidden")?;
@@ -435,7 +435,7 @@ pub mod call_summary {
 
     pub fn sample_response(target: &Target) -> Outcome {
         let Some(room) = &target.summary_room else {
-            return Ok(Verdict::NotTried("APP_TEST_SUMMARY_ROOM names no room with a summary"));
+            return Ok(Verdict::Skipped("APP_TEST_SUMMARY_ROOM names no room with a summary"));
         };
         let data = target.get(&format!("/callSummary/{}", encoded(room)), Some(&target.user()?)).success()?;
         text(&data)?;
@@ -454,7 +454,7 @@ pub mod meetings {
 
     pub fn a_guest_is_403(target: &Target) -> Outcome {
         let Some(guest) = target.guest(&target.room)? else {
-            return Ok(Verdict::NotTried(NO_GUESTS));
+            return Ok(Verdict::Skipped(NO_GUESTS));
         };
         target.get("/meetings", Some(&guest)).fails(403, "Forbidden")?;
         PASSED

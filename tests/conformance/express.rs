@@ -1,6 +1,6 @@
 //! The suite against an Express server written after the vendor's documented Node sample: what the sample gets wrong.
 //!
-//! Needs Node and npm, and npm's registry for Express itself; where one is missing it says so and tries nothing.
+//! Needs Node, npm and the npm registry; skipped where one is missing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::{SECRET, SandboxServer, tokens};
 use crate::target::Target;
 use proconf_app_server::sandbox::{Reply, Script};
 
-/// The cases that the sample fails. What each saw is printed; `docs/CONFORMANCE.md` says it in words.
+/// The cases that the sample fails; `docs/CONFORMANCE.md` explains them.
 const WRONG: [&str; 30] = [
     "call_catch_up::sample_response",
     "call_catch_up::no_token_is_401",
@@ -45,7 +45,7 @@ const WRONG: [&str; 30] = [
     "meetings::a_guest_is_403",
 ];
 
-/// Ended when it is dropped.
+/// Killed when dropped.
 struct Express(Child);
 
 impl Drop for Express {

@@ -1,7 +1,7 @@
-//! The conformance suite: the contract as a black box, to be run against this server or against any other one.
+//! The conformance suite: a black-box test of the contract for any server.
 //!
-//! Without further ado it runs against the embedded server. With `APP_TEST_BASE_URL` it runs against that deployment, in
-//! whatever language it is written; `docs/CONFORMANCE.md` lists the variables. A case is a `#[test]` with the name of its page.
+//! By default it runs against the embedded server, with `APP_TEST_BASE_URL` against that deployment. `docs/CONFORMANCE.md`
+//! lists the variables. A case is a `#[test]` in the module of its documentation page.
 
 #![expect(
     dead_code,
@@ -11,7 +11,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test that can't go on has failed; nothing of a test binary is public, and not all of the shared support is used"
+    reason = "a test that cannot continue has failed; a test binary exports nothing and uses a part of the shared support"
 )]
 
 mod cases;
@@ -23,21 +23,21 @@ mod wrong;
 
 use target::Target;
 
-/// What a case came to, if it did not fail.
+/// The verdict of a case that did not fail.
 pub enum Verdict {
-    /// The target did what the contract says.
+    /// The target conforms.
     Passed,
-    /// The target gives no means to try it; this is what was missing.
-    NotTried(&'static str),
+    /// The target cannot be tested; names what is missing.
+    Skipped(&'static str),
 }
 
-/// A failure says what was seen and what the contract says.
+/// A failure names the actual and the expected result.
 pub type Outcome = Result<Verdict, String>;
 
-/// One case: its name, and how it is tried.
+/// One case: its name and its test function.
 pub type Case = (&'static str, fn(&Target) -> Outcome);
 
-/// Makes the list of all cases, and a `#[test]` of each, in a module for each page.
+/// Defines the list of cases and a `#[test]` for each, in a module for each page.
 macro_rules! pages {
     ($($page:ident { $($case:ident,)* })*) => {
         /// Every case.
@@ -115,7 +115,7 @@ pages! {
     }
 }
 
-/// Tries one case as a test; a waived one is printed and not tried.
+/// Runs one case as a test; a waived one is printed and skipped.
 fn run(name: &str, case: fn(&Target) -> Outcome) {
     let target = Target::configured();
     if target.waives(name) {
@@ -124,7 +124,7 @@ fn run(name: &str, case: fn(&Target) -> Outcome) {
     }
     match case(&target) {
         Ok(Verdict::Passed) => {}
-        Ok(Verdict::NotTried(missing)) => println!("not tried: {name}: {missing}"),
+        Ok(Verdict::Skipped(missing)) => println!("skipped: {name}: {missing}"),
         Err(failure) => panic!("{name}: {failure}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the suite is run against, and the client that asks it.
+//! The target of the suite and its HTTP client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ const PASSWORD: &str = "conformance, to the letter";
 /// The summary that the embedded server's store holds.
 const SUMMARY: &str = "What was decided.";
 
-/// A deployment, and what is known of it.
+/// A deployment and what the suite may use of it.
 #[derive(Clone)]
 pub struct Target {
     /// `http://host:port/prefix` or `https://…`, without a slash at its end.
@@ -27,13 +27,13 @@ pub struct Target {
     pub login: Option<(String, String)>,
     /// A user token, where there is no login.
     pub token: Option<String>,
-    /// A user token of there that has run out.
+    /// An expired user token.
     pub expired_token: Option<String>,
-    /// How long a case may wait there; none for the embedded server, which has a clock of its own.
+    /// How long a case may wait; `None` for the embedded server, whose clock is set.
     pub patience: Option<Duration>,
     /// A room that Admin Control knows, with a catch-up and a status.
     pub room: String,
-    /// A room whose catch-up Admin Control fails at.
+    /// A room whose catch-up fails in Admin Control.
     pub failing_room: Option<String>,
     /// A room with a summary.
     pub summary_room: Option<String>,
@@ -96,8 +96,8 @@ impl Target {
         }
     }
 
-    /// The target, and a way to let time pass there. The embedded server's is one of its own, whose clock can be put forward
-    /// without anybody else noticing. `None` if that takes longer than is allowed.
+    /// Returns a target where time can pass: a second embedded server, or this one if waiting is allowed.
+    /// `None` if that takes longer than is allowed.
     pub fn patient(&self) -> Option<Patient> {
         match self.patience {
             Some(allowed) if allowed < Duration::from_secs(11) => None,
@@ -121,7 +121,7 @@ impl Target {
         match (&self.token, &self.login) {
             (Some(token), _) => Ok(token.clone()),
             (None, Some((email, password))) => {
-                // One login for all cases: a suite must not look like somebody who guesses.
+                // One login for all cases, to stay below the login limit.
                 static TOKEN: Mutex<Option<String>> = Mutex::new(None);
                 let mut token = TOKEN.lock().map_err(|_| "another case failed to log in")?;
                 if token.is_none() {
@@ -155,7 +155,7 @@ impl Target {
         self.ask("POST", target, token, &body.to_string())
     }
 
-    /// Sends exactly this target: no client library in between that would tidy it up.
+    /// Sends exactly this request target; a client library would normalise it.
     pub fn ask(&self, method: &str, target: &str, token: Option<&str>, body: &str) -> Seen {
         let (scheme, rest) = self.base_url.split_once("://").expect("a URL");
         let (authority, prefix) =
@@ -195,7 +195,7 @@ fn expired_token() -> String {
     tokens::signed(tokens::HEADER, &claims.to_string())
 }
 
-/// What came back, if anything did.
+/// A response.
 pub struct Seen {
     of: String,
     pub answer: Result<Response, String>,
@@ -276,7 +276,7 @@ fn exchange(tls: bool, authority: &str, request: &[u8]) -> Result<Vec<u8>, Strin
         let connection = ClientConnection::new(trusting(), name).map_err(|error| failed(&error))?;
         let mut stream = StreamOwned::new(connection, stream);
         stream.write_all(request).map_err(|error| failed(&error))?;
-        // A server that ends without TLS's own goodbye has still answered.
+        // A server may close without a TLS close_notify.
         let _ = stream.read_to_end(&mut bytes);
     } else {
         stream.write_all(request).map_err(|error| failed(&error))?;

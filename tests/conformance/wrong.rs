@@ -1,4 +1,4 @@
-//! Deliberately wrong servers: each stands in front of the right one and spoils one thing. The suite must see it, and only it.
+//! Deliberately wrong servers: each proxy breaks one thing, and the suite must detect exactly that.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ enum Wrong {
     EveryRoomAccepted,
 }
 
-/// One request, as it came in.
+/// One request.
 struct Request {
     method: String,
     target: String,
@@ -59,7 +59,7 @@ impl Request {
     }
 }
 
-/// A server that is right but for this.
+/// Starts a proxy with one fault.
 fn start(wrong: Wrong) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());

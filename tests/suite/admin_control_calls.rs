@@ -1,4 +1,4 @@
-//! Calls to Admin Control: what is not followed, not retried, refused or accepted. `faults` has the table of faults.
+//! Calls to Admin Control: redirects, retries, limits and encodings. `faults` has the table of faults.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::support::response::Response;
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 
-/// `APP_ADMIN_CONTROL__TIMEOUT` of the test servers, and what may be added to it on a busy machine.
+/// `APP_ADMIN_CONTROL__TIMEOUT` of the test servers, with tolerance for a busy machine.
 const DEADLINE: Duration = Duration::from_millis(2_300);
 
 fn in_front_of(base_url: &str) -> TestServer {
@@ -76,7 +76,7 @@ fn body_over_the_limit_is_an_error() {
 
 #[test]
 fn encoded_body_is_an_error() {
-    // gzip of GOOD_ENVELOPE, whole.
+    // GOOD_ENVELOPE, compressed by gzip.
     let gzip = [
         0x1f, 0x8b, 0x8, 0x0, 0x0, 0x0, 0x0, 0x0, 0x2, 0x3, 0xab, 0x56, 0x4a, 0x2d, 0x2a, 0xca, 0x2f, 0x52, 0xb2, 0xca,
         0x2b, 0xcd, 0xc9, 0xd1, 0x51, 0x4a, 0x49, 0x2c, 0x49, 0x54, 0xb2, 0x52, 0x4a, 0xcf, 0xcf, 0x4f, 0x51, 0xaa, 0x5,

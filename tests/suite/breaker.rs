@@ -15,12 +15,12 @@ const THRESHOLD: usize = 5;
 /// The longest that an answer without a call takes.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// An upstream that counts calls and never answers them until `well`.
-fn hangs_until(well: Arc<AtomicBool>) -> (FakeUpstream, Arc<AtomicUsize>) {
+/// An upstream that counts calls and never answers them until `healthy`.
+fn hangs_until(healthy: Arc<AtomicBool>) -> (FakeUpstream, Arc<AtomicUsize>) {
     let hung = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&hung);
     let peer = FakeUpstream::serving(move |mut stream, _| {
-        if read_head(&mut stream).is_some() && well.load(Ordering::SeqCst) {
+        if read_head(&mut stream).is_some() && healthy.load(Ordering::SeqCst) {
             stream.write_all(http("200 OK", GOOD_ENVELOPE).as_bytes()).unwrap();
         } else {
             counted.fetch_add(1, Ordering::SeqCst);
@@ -39,7 +39,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Waits until so many calls hang.
+/// Waits until this many calls hang.
 fn hang(hung: &AtomicUsize, times: usize) {
     let began = Instant::now();
     while hung.load(Ordering::SeqCst) < times {
@@ -50,8 +50,8 @@ fn hang(hung: &AtomicUsize, times: usize) {
 
 #[test]
 fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
-    let well = Arc::new(AtomicBool::new(false));
-    let (peer, hung) = hangs_until(Arc::clone(&well));
+    let healthy = Arc::new(AtomicBool::new(false));
+    let (peer, hung) = hangs_until(Arc::clone(&healthy));
     let server =
         TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     let ask = |room: String| {
@@ -73,14 +73,14 @@ fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
     let (began, stop, took) = (Instant::now(), AtomicBool::new(false), Mutex::new(Vec::new()));
     let recovered = std::thread::scope(|scope| {
         let stopped = StopOnDrop(&stop);
-        for asker in 0..8 {
+        for client in 0..8 {
             let (stop, took) = (&stop, &took);
             scope.spawn(move || {
                 for number in 0.. {
                     if stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    let (answer, waited) = ask(format!("r{asker}-{number}"));
+                    let (answer, waited) = ask(format!("r{client}-{number}"));
                     answer.assert_error(500, "Internal server error", "open");
                     took.lock().unwrap().push(waited);
                     std::thread::park_timeout(Duration::from_millis(20));
@@ -91,8 +91,8 @@ fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
         let probing = began.elapsed();
         assert!(probing > Duration::from_millis(2_700), "three probes after 1 s each, and not {probing:?}");
         drop(stopped);
-        // The third one has just begun to wait for its deadline.
-        well.store(true, Ordering::SeqCst);
+        // The third probe has just begun to hang.
+        healthy.store(true, Ordering::SeqCst);
         let healed = Instant::now();
         loop {
             let (answer, _) = ask("again".to_owned());

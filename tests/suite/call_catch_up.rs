@@ -123,7 +123,7 @@ fn client_headers_are_not_forwarded() {
     assert_eq!(header("content-type"), Some("application/json"));
     assert_eq!(header("accept-encoding"), Some("identity"));
     assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
-    // Not the client's, which are not plain, but the server's own.
+    // The server replaces values that are not valid.
     assert_eq!(header("traceparent").unwrap().len(), 55);
     let mut names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
@@ -150,7 +150,7 @@ fn slow_catch_up_within_the_timeout_is_returned() {
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""late""#);
 }
 
-/// The answer for `r1`, and its reason.
+/// The status for `r1` and its reason.
 fn reason(server: &TestServer) -> (u16, Option<String>) {
     let answer = server.client().get("/callCatchUp/r1", Some(&tokens::guest("r1")));
     if answer.status == 404 {
@@ -188,7 +188,7 @@ fn absent_catch_up_has_a_reason_header() {
     assert_eq!(reason(&server), (200, None));
     server.script.catch_up("r1", Reply::not_found());
     server.script.set("sessions-status", "r1", Reply::silence());
-    assert_eq!(reason(&server), (404, said("none-yet")), "and nobody waits for it to the deadline");
+    assert_eq!(reason(&server), (404, said("none-yet")), "it is not waited for until the timeout");
     server.script.catch_up("r1", Reply::body(500, "x"));
     assert_eq!(reason(&server), (500, None));
 }

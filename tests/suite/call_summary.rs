@@ -1,4 +1,4 @@
-//! `GET /callSummary/R`: the same from a folder and from a bucket of a real S3 server.
+//! `GET /callSummary/R`, from a folder and from an S3 server.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::support::{TestServer, tokens};
 const KEY: &str = "r1_1718871014/summary.txt";
 const TEXT: &str = "\u{feff}What was decided: \"all of it\".\r\n\u{2028}комната 🎥\n";
 
-/// A store that files can be put into, and the settings that lead to it.
+/// A summary store and its settings.
 enum Files {
     Folder(TempDir),
     Bucket(S3),
@@ -72,7 +72,7 @@ fn summary_text_is_returned_byte_for_byte() {
     }
 }
 
-/// Rooms and files whose names mean something in a URL, in a shell or in a store; each with a name that differs once decoded.
+/// Rooms and keys with characters that are special in a URL, a shell or a store.
 const ODD_KEYS: [(&str, &str); 34] = [
     ("r1", "r1_1/a b.txt"),
     ("r1", "r1_1/a%20b.txt"),
@@ -302,7 +302,7 @@ fn failing_store_is_500() {
     }
 }
 
-/// The record comes late, the file never: together they have as long as one call to Admin Control.
+/// The record is late and the file never comes: both share the timeout of one call.
 #[test]
 fn hanging_store_shares_the_timeout_of_the_call() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();

@@ -1,4 +1,4 @@
-//! The commands, run as a user runs them: the built binary, in a folder of its own.
+//! The commands of the built binary, each run in its own folder.
 
 mod dev;
 mod files;
@@ -15,7 +15,7 @@ use proconf_app_server::sandbox::{Reply, Script};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A folder to work in, and a database.
+/// A working directory and a database.
 struct Place {
     folder: TempDir,
     database: Option<TestDatabase>,
@@ -46,7 +46,7 @@ fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &
     if arguments.contains(&"--password-stdin") {
         secrets::register_phrase(stdin.trim_end());
     }
-    // It may end without reading.
+    // The command may exit without reading.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -58,7 +58,7 @@ fn user_add(place: &Place, email: &str, password: &str) -> (i32, String, String)
     run(place, &["user", "add", "--email", email, "--name", "Ann", "--password-stdin"], &[], password)
 }
 
-/// A process that is stopped when it is dropped, whatever became of the test.
+/// A process that is killed when dropped.
 struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -101,7 +101,7 @@ impl Running {
         address.split('"').next().unwrap().parse().unwrap()
     }
 
-    /// Tells it to stop, and gives its exit code and the rest of its log.
+    /// Sends the shutdown signal; returns the exit code and the rest of the log.
     fn stop(mut self) -> (i32, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -203,7 +203,7 @@ fn dev_without_settings_prints_a_working_command() {
     assert!(folder.path().join("var/dev/app.db").exists());
     assert_eq!(dev.stop().0, 0);
 
-    // Again, beside the account that is there now, and beside a .env that was written for production.
+    // Again, with an existing account and a .env written for production.
     let production = "APP_ADMIN_CONTROL__BASE_URL=http://127.0.0.1:1/api\nAPP_DATABASE__URL=postgres://nowhere.invalid/x\n";
     std::fs::write(folder.path().join(".env"), production).unwrap();
     let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
@@ -266,7 +266,7 @@ fn acknowledged_writes_survive_kill_9() {
         let last = client.log_in(EMAIL, PASSWORD).data()["refreshToken"].take();
         client.post("/auth/logout", &json!({"refreshToken": last}).to_string()).assert_success("null");
         ended.push(last);
-        // Killed right after the last answer, without a chance to write anything.
+        // Killed right after the last response.
         server.child.kill().unwrap();
         server.child.wait().unwrap();
     }
@@ -549,7 +549,7 @@ fn check_config_probes_redis_and_the_listen_addresses() {
         (&wrong, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         (&of(""), "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        // An address of nobody's (RFC 5737).
+        // A documentation address (RFC 5737).
         (&right, "192.0.2.1:80", 78, "can't be reached: address (APP_SERVER__LISTEN)"),
     ] {
         let environment = [
@@ -594,7 +594,7 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
     let unread = |arguments: &[&str]| {
         let mut child = command(&place, arguments, &settings).stdin(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
-        // Before it has its password it says nothing.
+        // It prints nothing before it has read the password.
         let _ = child.stdin.take().unwrap().write_all(PASSWORD.as_bytes());
         let output = child.wait_with_output().unwrap();
         (output.status.code().expect("not killed"), String::from_utf8(output.stderr).unwrap())
@@ -611,7 +611,7 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
     ] {
         assert_eq!(unread(arguments), (0, String::new()), "{arguments:?}");
     }
-    // What it found is still said by its code.
+    // The exit code still reports the result.
     let (code, stderr) = unread(&["check-config"]);
     assert!(code == 78 && stderr.starts_with("can't be reached: ") && stderr.lines().count() == 1, "{code} {stderr}");
     let (_, listed, _) = run(&place, &["user", "list"], &settings, "");
@@ -622,7 +622,7 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
         let mut child = command(&place, arguments, &own).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));
         let started = std::time::Instant::now();
-        // It listens before it says so: to be told to stop, and to end well, it must have got over that.
+        // It listens before it logs so; the signal must come after that.
         while std::net::TcpStream::connect(address).is_err() {
             assert!(child.try_wait().unwrap().is_none(), "{arguments:?} ended");
             assert!(started.elapsed() < std::time::Duration::from_secs(20), "{arguments:?} does not listen");

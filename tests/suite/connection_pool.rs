@@ -1,4 +1,4 @@
-//! The connection pool for Admin Control: connections are reused, and no answer ever reaches another request.
+//! The connection pool for Admin Control: connections are reused and no response reaches another request.
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};

@@ -1,5 +1,6 @@
-//! The server killed in the middle of its work, and started again: what was acknowledged is there, nothing is there by half, and
-//! nobody is left without a refresh token that works. In full size (docs/QA.md) with the figures of a release.
+//! The server killed during writes and started again: acknowledged writes survive and every session stays usable.
+//!
+//! docs/QA.md has the full size.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::support::{PASSWORD, SandboxServer, full_size, secrets};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
 const WRITERS: usize = 6;
-/// How soon a server is ready again, in full size.
+/// The time until a server is ready again, in full size.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
 struct Size {
@@ -33,13 +34,13 @@ fn size() -> Size {
     if full_size() { Size { rounds: 50, writes: 440, users: 100_000 } } else { Size { rounds: 5, writes: 40, users: 0 } }
 }
 
-/// Adds accounts and changes a password from the command line, one process after another; those are killed too.
+/// Adds accounts and changes a password from the command line. Its processes are killed too.
 struct Operator {
     url: String,
     added: Vec<String>,
-    /// How many passwords it has thought of: none twice, or one that may be set could be the one that is.
-    thought_of: usize,
-    /// The password that the account has, and the one that it may have.
+    /// The number of passwords so far; each is used once.
+    passwords: usize,
+    /// The current password, and an unacknowledged one.
     password: String,
     perhaps: Option<String>,
 }
@@ -47,7 +48,7 @@ struct Operator {
 impl Operator {
     const EMAIL: &str = "changing@example.com";
 
-    /// How many writes were acknowledged until `done`.
+    /// Writes until `done`; returns the number of acknowledged writes.
     fn work(&mut self, done: &AtomicBool) -> usize {
         let mut acknowledged = 0;
         while !done.load(Ordering::SeqCst) {
@@ -56,8 +57,8 @@ impl Operator {
                 self.added.push(email);
                 acknowledged += 1;
             }
-            self.thought_of += 1;
-            let next = format!("a changed horse, a changed battery {}", self.thought_of);
+            self.passwords += 1;
+            let next = format!("a changed horse, a changed battery {}", self.passwords);
             if self.command(&["set-password", "--email", Self::EMAIL], &next, done) {
                 self.password = next;
                 acknowledged += 1;
@@ -68,16 +69,16 @@ impl Operator {
         acknowledged
     }
 
-    /// Whether it was done, as far as anybody was told.
+    /// Runs a command; returns whether it was acknowledged.
     fn command(&self, arguments: &[&str], password: &str, done: &AtomicBool) -> bool {
         let mut command = user(&self.url, arguments, password);
         loop {
             match command.try_wait().unwrap() {
-                // An account that is there was added by one that was killed.
+                // An existing account was added by a command that was killed.
                 Some(status) => return status.success() || arguments[0] == "add" && !done.load(Ordering::SeqCst),
                 None if done.load(Ordering::SeqCst) => {
                     command.kill().unwrap();
-                    // It may have ended meanwhile.
+                    // It may have finished first.
                     return command.wait().unwrap().success();
                 }
                 None => std::thread::park_timeout(Duration::from_millis(2)),
@@ -85,14 +86,14 @@ impl Operator {
         }
     }
 
-    /// Exactly one of the passwords that it may be is the one.
-    fn carries_on(&mut self, client: Client, from: &str) {
+    /// Asserts that exactly one of the possible passwords works.
+    fn assert_usable(&mut self, client: Client, from: &str) {
         let opens = |password: &str| {
             let body = json!({"email": Self::EMAIL, "password": password});
             client.ask(&post("login", &body, from)).status == 200
         };
         match self.perhaps.take() {
-            None => assert!(opens(&self.password), "the password that was set is the one"),
+            None => assert!(opens(&self.password), "the acknowledged password works"),
             Some(perhaps) => {
                 let (old, new) = (opens(&self.password), opens(&perhaps));
                 assert!(old != new, "one password: {old}, {new}");
@@ -127,7 +128,7 @@ async fn add_many(url: &str, users: usize) {
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
 }
 
-/// A database with the writers' accounts, the operator's, and as many others as this size has.
+/// A database with the accounts of the writers, the operator and, in full size, many others.
 fn populated(size: &Size, writers: &[Writer]) -> Arc<TestDatabase> {
     let database = Arc::new(TestDatabase::new());
     for email in writers.iter().map(|writer| writer.email.as_str()).chain([Operator::EMAIL]) {
@@ -150,7 +151,7 @@ fn acknowledged_writes_survive_repeated_kills() {
     let sandbox = SandboxServer::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"), ("RUST_LOG", "info")];
     let mut operator =
-        Operator { url: url.clone(), added: vec![], thought_of: 0, password: PASSWORD.to_owned(), perhaps: None };
+        Operator { url: url.clone(), added: vec![], passwords: 0, password: PASSWORD.to_owned(), perhaps: None };
     let (mut of_operator, mut done_and_not_answered, mut slowest) = (0, 0, Duration::ZERO);
     for round in 0..=size.rounds {
         let started = Instant::now();
@@ -158,23 +159,23 @@ fn acknowledged_writes_survive_repeated_kills() {
         let client = server.client();
         client.get("/health/ready", None).data();
         slowest = slowest.max(started.elapsed());
-        // An attempt to sign in that was under way is believed in for a while: no address has more than one of them.
+        // An interrupted login may count for a while: each client has its own address.
         let from = |number: usize| format!("10.0.{round}.{number}");
         for (number, writer) in writers.iter_mut().enumerate() {
             writer.assert_usable(client, &from(number));
         }
-        operator.carries_on(client, &from(WRITERS));
+        operator.assert_usable(client, &from(WRITERS));
         if round == size.rounds {
             break;
         }
-        let (done, told) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (done, acknowledged_writes) = (AtomicBool::new(false), AtomicUsize::new(0));
         of_operator += std::thread::scope(|scope| {
             for (number, writer) in writers.iter_mut().enumerate() {
-                let (mut connection, from, told) = (client.connect(), from(number), &told);
+                let (mut connection, from, acknowledged_writes) = (client.connect(), from(number), &acknowledged_writes);
                 scope.spawn(move || {
                     loop {
                         match writer.write(&mut connection, &from) {
-                            WriteOutcome::Done => told.fetch_add(1, Ordering::SeqCst),
+                            WriteOutcome::Done => acknowledged_writes.fetch_add(1, Ordering::SeqCst),
                             WriteOutcome::NoResponse => return,
                             WriteOutcome::Failed(status) => panic!("{status}"),
                         };
@@ -183,8 +184,8 @@ fn acknowledged_writes_survive_repeated_kills() {
             }
             let operator = scope.spawn(|| operator.work(&done));
             let started = Instant::now();
-            while told.load(Ordering::SeqCst) < size.writes {
-                assert!(started.elapsed() < Duration::from_mins(1), "it is too slow to be killed");
+            while acknowledged_writes.load(Ordering::SeqCst) < size.writes {
+                assert!(started.elapsed() < Duration::from_mins(1), "too few writes within a minute");
                 std::thread::yield_now();
             }
             server.kill();
@@ -192,7 +193,7 @@ fn acknowledged_writes_survive_repeated_kills() {
             operator.join().unwrap()
         });
         let tally = assert_nothing_lost(&url, &writers);
-        assert!(operator.added.iter().all(|email| tally.emails.contains(email)), "each account that was added is there");
+        assert!(operator.added.iter().all(|email| tally.emails.contains(email)), "each added account is in the database");
         done_and_not_answered += tally.done_and_not_answered;
     }
     let acknowledged = assert_nothing_lost(&url, &writers).acknowledged + of_operator;

@@ -1,5 +1,6 @@
-//! What is in `deploy/`, the Dockerfile and docs/OPERATIONS.md, held against the server: settings and commands that exist,
-//! times that fit one another, rules of a safe image and unit. All of it without a container engine.
+//! Checks `deploy/`, the Dockerfile and the operators' pages against the server, without a container engine.
+//!
+//! Settings and commands exist, timeouts fit one another, and image and unit are hardened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +26,7 @@ fn documents(name: &str) -> Vec<Yaml> {
     YamlLoader::load_from_str(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Every file that people deploy by, and its text.
+/// Every deployment file and its text.
 fn deployed_by() -> BTreeMap<String, String> {
     let mut names = vec!["Dockerfile".to_owned(), "docs/OPERATIONS.md".to_owned()];
     for file in fs::read_dir(project().join("deploy")).unwrap() {
@@ -54,18 +55,18 @@ fn effective(given: &Yaml, name: &str) -> Duration {
     duration(given[name].as_str().unwrap_or(&settings()[name]))
 }
 
-/// Draining and finishing what got in, and a little to spare, fit into what the platform waits for.
-fn fits(grace: Duration, given: &Yaml, who: &str) {
+/// Asserts that drain and shutdown fit into the grace period of the platform.
+fn assert_fits(grace: Duration, settings: &Yaml, platform: &str) {
     let [drain, shutdown, request, call] = [
         "APP_SERVER__DRAIN_FOR",
         "APP_SERVER__SHUTDOWN_TIMEOUT",
         "APP_SERVER__REQUEST_TIMEOUT",
         "APP_ADMIN_CONTROL__TIMEOUT",
     ]
-    .map(|name| effective(given, name));
-    assert!(grace >= drain + shutdown + Duration::from_secs(5), "{who} kills the server while it drains: {grace:?}");
-    assert!(shutdown >= request, "{who}: a request that got in may take longer than the stop waits");
-    assert!(request > call, "{who}: a request ends before the call to Admin Control that it waits for");
+    .map(|name| effective(settings, name));
+    assert!(grace >= drain + shutdown + Duration::from_secs(5), "{platform} kills the server while it drains: {grace:?}");
+    assert!(shutdown >= request, "{platform}: a request that got in may take longer than the stop waits");
+    assert!(request > call, "{platform}: a request ends before the call to Admin Control that it waits for");
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn documented_metrics_exist() {
     assert!(count > 5, "{named:?}");
 }
 
-/// The pages for people, in a folder and those below it.
+/// All pages below a folder.
 fn pages(folder: &str) -> Vec<String> {
     let below = |entry: fs::DirEntry| {
         let (path, name) = (entry.path(), format!("{folder}/{}", entry.file_name().to_str().unwrap()));
@@ -150,7 +151,7 @@ fn compose_file_allows_draining_with_least_privilege() {
     let documents = documents("deploy/compose.yaml");
     let [compose] = &documents[..] else { panic!("one document") };
     let app = &compose["services"]["app"];
-    fits(duration(app["stop_grace_period"].as_str().unwrap()), &app["environment"], "compose");
+    assert_fits(duration(app["stop_grace_period"].as_str().unwrap()), &app["environment"], "compose");
     assert_eq!(app["read_only"].as_bool(), Some(true));
     assert_eq!(app["cap_drop"][0].as_str(), Some("ALL"));
     assert_eq!(app["security_opt"][0].as_str(), Some("no-new-privileges:true"));
@@ -186,7 +187,7 @@ fn kubernetes_manifest_allows_draining() {
     let deployment = of_kind(&documents, "Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     let grace = Duration::from_secs(pod["terminationGracePeriodSeconds"].as_i64().unwrap().unsigned_abs());
-    fits(grace, config, "Kubernetes");
+    assert_fits(grace, config, "Kubernetes");
     assert!(pod["containers"][0]["lifecycle"].is_badvalue(), "a preStop hook would count too");
     assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"].as_i64(), Some(0));
     let replicas = deployment["spec"]["replicas"].as_i64().unwrap();
@@ -222,7 +223,7 @@ fn kubernetes_manifest_probes_health_and_restricts_the_pod() {
         assert!(!server["resources"]["limits"][limit].is_badvalue(), "{limit}");
     }
     let secret = of_kind(&documents, "Secret")["stringData"].as_hash().unwrap();
-    assert!(secret.iter().all(|(_, value)| value.as_str() == Some("")), "no secret that everybody knows");
+    assert!(secret.iter().all(|(_, value)| value.as_str() == Some("")), "no default secret");
     // One label finds all of it.
     let labels = &of_kind(&documents, "Deployment")["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&of_kind(&documents, "Service")["spec"]["selector"], labels);
@@ -240,7 +241,7 @@ fn of_unit(key: &str) -> String {
 
 #[test]
 fn systemd_unit_allows_draining_and_enough_files() {
-    fits(Duration::from_secs(of_unit("TimeoutStopSec").parse().unwrap()), &Yaml::Null, "systemd");
+    assert_fits(Duration::from_secs(of_unit("TimeoutStopSec").parse().unwrap()), &Yaml::Null, "systemd");
     enough_descriptors(of_unit("LimitNOFILE").parse().unwrap());
     assert_eq!((of_unit("KillSignal").as_str(), of_unit("RestartPreventExitStatus").as_str()), ("SIGTERM", "78"));
 }
@@ -336,7 +337,7 @@ fn image_uses_a_supported_compiler() {
 fn build_context() -> Vec<String> {
     let ignore = text(".dockerignore");
     let mut lines = ignore.lines().filter(|line| !line.starts_with('#'));
-    assert_eq!(lines.next(), Some("*"), "all is kept out, but what is named");
+    assert_eq!(lines.next(), Some("*"), "everything is excluded except what is listed");
     lines.filter_map(|line| line.strip_prefix('!')).map(str::to_owned).collect()
 }
 
@@ -354,7 +355,7 @@ fn image_build_context_is_minimal() {
     for name in &context {
         copy(&project().join(name), &folder.path().join(name));
     }
-    // Whatever the code takes in when it is compiled is there …
+    // Files that the code includes at compile time are in the context …
     let mut taken_in = 0;
     let is_code =
         |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs");
@@ -376,7 +377,7 @@ fn image_build_context_is_minimal() {
         }
     }
     assert!(taken_in >= 1, "the migrations");
-    // … and the manifest asks for nothing that is not.
+    // … and so is all that Cargo.toml names.
     let cargo = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--locked", "--offline", "--format-version=1"])
         .current_dir(folder.path())

@@ -1,5 +1,6 @@
-//! What becomes of SQLite's file under a running server: no space left, not to be written any more, deleted, replaced. Requests
-//! that need no write go on. Without space, or read-only, writes are 500 and what was acknowledged is there afterwards.
+//! SQLite's file under a running server: disk full, read-only, deleted or replaced.
+//!
+//! Requests without a write are served. Without space or permission, writes are 500 and acknowledged writes survive.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use crate::support::small_disk::SmallDisk;
 use crate::support::{EMAIL, PASSWORD, SandboxServer, secrets, skip, tokens};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
-/// How long it may take after the disk is well again.
+/// The time to recovery.
 const NORMAL_WITHIN: Duration = Duration::from_secs(2);
 
 fn post(client: Client, route: &str, body: &Value) -> Response {
@@ -34,8 +35,8 @@ fn refresh_token(answer: &Response) -> Value {
     answer.data()["refreshToken"].take()
 }
 
-/// Adds Ann, by `user add` of a `command` that runs the binary where the database is.
-fn add_ann(mut command: Command, url: &str) {
+/// Adds the account with `user add`; `command` runs the binary where the database is.
+fn add_account(mut command: Command, url: &str) {
     use std::io::Write as _;
     secrets::register_phrase(PASSWORD);
     command.args(["user", "add", "--email", EMAIL, "--name", "Ann", "--password-stdin"]);
@@ -45,9 +46,9 @@ fn add_ann(mut command: Command, url: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-/// What needs no write is as ever.
+/// Asserts that requests without a write are served.
 #[track_caller]
-fn is_served_without_writes(client: Client) {
+fn assert_reads_served(client: Client) {
     for _ in 0..20 {
         client.get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
         client.get("/auth/joinmember?roomName=r1", None).data();
@@ -55,7 +56,7 @@ fn is_served_without_writes(client: Client) {
     }
 }
 
-/// Signs in until that fails; gives the refresh tokens that were acknowledged until then.
+/// Logs in until that fails; returns the acknowledged refresh tokens.
 fn log_in_until_it_fails(client: Client) -> Vec<Value> {
     let mut acknowledged = Vec::new();
     loop {
@@ -71,14 +72,14 @@ fn log_in_until_it_fails(client: Client) -> Vec<Value> {
 }
 
 #[track_caller]
-fn is_normal_soon(client: Client) {
+fn assert_recovered(client: Client) {
     let started = Instant::now();
     while client.log_in(EMAIL, PASSWORD).status != 200 {
         assert!(started.elapsed() < NORMAL_WITHIN, "not normal after {:?}", started.elapsed());
     }
 }
 
-/// Of a copy, with what was written last beside it.
+/// Checks a copy of the database together with its write-ahead log.
 fn integrity(file: &Path) -> String {
     let copy = tempfile::tempdir().unwrap();
     for (ending, needed) in [("", true), ("-wal", false)] {
@@ -94,34 +95,34 @@ fn integrity(file: &Path) -> String {
     })
 }
 
-/// A server on a file, in the way of a test: nothing is left of a disk that is full, or of a file that is too large.
+/// Exhausts the space twice, and asserts that writes fail meanwhile and recover.
 fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, exhaust: impl Fn(), free: impl Fn()) {
     let client = server.client();
-    let (kept, ended) = (refresh_token(&client.log_in(EMAIL, PASSWORD)), refresh_token(&client.log_in(EMAIL, PASSWORD)));
+    let (live, ended) = (refresh_token(&client.log_in(EMAIL, PASSWORD)), refresh_token(&client.log_in(EMAIL, PASSWORD)));
     for _ in 0..2 {
         let from = server.logged();
         exhaust();
         let acknowledged = log_in_until_it_fails(client);
-        // Twice as many at once as an address may have under way: those that fail must be in nobody's way afterwards.
+        // Concurrent failing logins must not block later ones.
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| assert!(matches!(client.log_in(EMAIL, PASSWORD).status, 200 | 500 | 503)));
             }
         });
-        is_served_without_writes(client);
+        assert_reads_served(client);
         client.get("/health/ready", None).data();
-        refresh(client, &json!("a token of nobody's")).assert_unauthorized("known without a write");
+        refresh(client, &json!("an unknown token")).assert_unauthorized("known without a write");
         let line = server.line(from, |line| line["message"] == "account request failed");
         let cause = line["cause"].as_str().unwrap();
         assert!(cause.contains("disk"), "{line}");
         assert!(!["INSERT", "UPDATE", "SELECT", "argon2"].iter().any(|word| cause.contains(word)), "{line}");
         free();
-        is_normal_soon(client);
+        assert_recovered(client);
         for token in &acknowledged {
             refresh(client, token).data();
         }
     }
-    refresh(client, &kept).data();
+    refresh(client, &live).data();
     post(client, "/auth/logout", &json!({"refreshToken": ended})).assert_success("null");
     server.kill();
     assert_eq!(integrity(file), "ok");
@@ -135,7 +136,7 @@ fn full_disk_makes_writes_500_until_space_returns() {
     let Some(disk) = SmallDisk::mount() else { return };
     let sandbox = SandboxServer::start(Script::echo());
     let url = format!("sqlite://{}/app.db", disk.folder().display());
-    add_ann(disk.command(Path::new("/"), BINARY), &url);
+    add_account(disk.command(Path::new("/"), BINARY), &url);
     let home = tempfile::tempdir().unwrap();
     let mut command = disk.command(home.path(), BINARY);
     command.arg("serve");
@@ -151,9 +152,9 @@ fn file_size_limit_makes_writes_500_until_it_is_lifted() {
     let sandbox = SandboxServer::start(Script::echo());
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/app.db", folder.path().display());
-    add_ann(Command::new(BINARY), &url);
+    add_account(Command::new(BINARY), &url);
     let mut command = Command::new("sh");
-    // The signal that comes with it would end the process.
+    // SIGXFSZ would end the process.
     command.args(["-c", r#"trap "" XFSZ; exec "$0" serve"#, BINARY]);
     let mut server = ServerProcess::run_by(command, url, &sandbox.base_url, &[]);
     let id = server.id().to_string();
@@ -190,14 +191,14 @@ fn log_on_a_full_disk_is_dropped_and_requests_go_on() {
         std::thread::park_timeout(Duration::from_millis(20));
     }
     let client = Client::new(address);
-    is_served_without_writes(client);
+    assert_reads_served(client);
     disk.fill();
     let length = || fs::metadata(disk.file("log")).unwrap().len();
     let full = length();
     for _ in 0..20 {
-        is_served_without_writes(client);
+        assert_reads_served(client);
     }
-    // The rest of its last page, and no more.
+    // The file may grow to the end of its last page.
     assert!(length() < full + 4096, "it was not full");
     let page = Client::new(management).get("/metrics", None);
     let dropped = page.text().lines().find_map(|line| line.strip_prefix("proconf_log_lines_dropped_total ")).unwrap();
@@ -205,14 +206,14 @@ fn log_on_a_full_disk_is_dropped_and_requests_go_on() {
     disk.free();
     let wanted = length();
     while length() <= wanted {
-        is_served_without_writes(client);
+        assert_reads_served(client);
         assert!(started.elapsed() < Duration::from_secs(40), "it does not go on");
     }
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-/// Files that nobody can write, until it is dropped.
+/// Makes files immutable until dropped.
 struct Immutable(Vec<String>);
 
 impl Immutable {
@@ -241,7 +242,7 @@ fn read_only_database_makes_writes_500_and_prevents_a_start() {
     let sandbox = SandboxServer::start(Script::echo());
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/app.db", folder.path().display());
-    add_ann(Command::new(BINARY), &url);
+    add_account(Command::new(BINARY), &url);
     let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
     let client = server.client();
     let token = refresh_token(&client.log_in(EMAIL, PASSWORD));
@@ -250,18 +251,18 @@ fn read_only_database_makes_writes_500_and_prevents_a_start() {
         return skip("a database file that can only be read", "chattr +i is refused here");
     };
     let from = server.logged();
-    // More at once than there are connections: some are opened while it is so.
+    // More than there are connections, so that new ones are opened too.
     std::thread::scope(|scope| {
         for _ in 0..15 {
             scope.spawn(|| client.log_in(EMAIL, PASSWORD).assert_error(500, "Internal server error", "read-only"));
         }
     });
     refresh(client, &token).assert_error(500, "Internal server error", "read-only");
-    is_served_without_writes(client);
+    assert_reads_served(client);
     client.get("/health/ready", None).data();
     server.line(from, |line| line["message"] == "account request failed");
     for command in ["serve", "check-config"] {
-        // One that starts is ended with 124.
+        // `timeout` exits with 124 if the server starts.
         let mut another = Command::new("timeout");
         another.args(["20", BINARY, command]).current_dir(folder.path()).env_clear().env("PATH", "/usr/bin:/bin");
         another.envs([
@@ -276,7 +277,7 @@ fn read_only_database_makes_writes_500_and_prevents_a_start() {
         assert_eq!(output.status.code(), Some(code), "{command}: {output:?}");
     }
     drop(read_only);
-    is_normal_soon(client);
+    assert_recovered(client);
     for _ in 0..15 {
         assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "no connection stays read-only");
     }
@@ -298,10 +299,10 @@ fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
     let url = format!("sqlite://{}", path.display());
-    add_ann(Command::new(BINARY), &url);
+    add_account(Command::new(BINARY), &url);
     let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
     let client = server.client();
-    let kept = refresh_token(&client.log_in(EMAIL, PASSWORD));
+    let live = refresh_token(&client.log_in(EMAIL, PASSWORD));
     let aside = folder.path().join("aside");
     let delete = || fs::rename(&path, &aside).unwrap();
     let replace = || {
@@ -310,26 +311,26 @@ fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
     };
     for lose in [&delete as &dyn Fn(), &replace] {
         let from = server.logged();
-        // The answer of a moment ago is still believed.
+        // Readiness is cached for a moment.
         client.get("/health/ready", None).data();
         lose();
-        becomes_ready(client, 503, Duration::from_secs(1));
-        is_served_without_writes(client);
+        wait_for_readiness(client, 503, Duration::from_secs(1));
+        assert_reads_served(client);
         let detail = Client::new(server.management).get("/health/ready", None);
         assert_eq!(detail.header("x-not-ready"), Some("database"));
         let line = server.line(from, |line| line["message"] == "not ready: the database fails");
         assert_eq!(line["cause"], "its file was deleted, or another one was put in its place");
         let made = fs::metadata(&path).map_or(0, |made| made.len());
-        assert_eq!(made, 0, "no new database takes its place in silence");
+        assert_eq!(made, 0, "no new database is created");
         fs::rename(&aside, &path).unwrap();
-        becomes_ready(client, 200, Duration::from_secs(10));
-        assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "it is the same one again");
+        wait_for_readiness(client, 200, Duration::from_secs(10));
+        assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "the same database is used again");
     }
-    refresh(client, &kept).data();
+    refresh(client, &live).data();
 }
 
 #[track_caller]
-fn becomes_ready(client: Client, status: u16, within: Duration) {
+fn wait_for_readiness(client: Client, status: u16, within: Duration) {
     let started = Instant::now();
     while client.get("/health/ready", None).status != status {
         assert!(started.elapsed() < within, "readiness does not become {status}");

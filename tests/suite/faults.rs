@@ -1,5 +1,6 @@
-//! Faults of Admin Control, one row each: the answer of every route, the time it takes, the reason in the log, and that the
-//! next good answer is served at once.
+//! Faults of Admin Control, one row each: response of every route, time taken, reason in the log, and recovery at once.
+//!
+//! docs/FAULTS.md has the table.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,7 +17,7 @@ use crate::support::tokens;
 
 /// `APP_ADMIN_CONTROL__TIMEOUT` here.
 const DEADLINE: Duration = Duration::from_millis(600);
-/// What may be added to it on a busy machine.
+/// Tolerance on a busy machine.
 const GRACE: Duration = Duration::from_secs(1);
 /// Must not reach a client.
 const INSIDE: &str = "the inside of Admin Control";
@@ -45,7 +46,7 @@ fn ask(client: &Client, endpoint: &str) -> Response {
 
 type Serve = fn(&mut TcpStream, &str);
 
-/// Answers well, or by `fault` while there is one.
+/// Responds well, or by `fault` while one is set.
 fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> FakeUpstream {
     FakeUpstream::serving(move |mut stream, _| {
         while let Some(endpoint) = read_request(&mut stream) {
@@ -61,7 +62,7 @@ fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> FakeUpstream {
     })
 }
 
-/// The endpoint that a request is for; its body is read too.
+/// Reads a request with its body; returns its endpoint.
 fn read_request(stream: &mut TcpStream) -> Option<String> {
     let head = read_head(stream)?;
     let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
@@ -210,12 +211,12 @@ fn failure(code: u16) -> String {
 }
 
 fn settings() -> [(&'static str, &'static str); 2] {
-    // The reason of an absence would take more calls.
+    // Explaining an absence would take more calls.
     [("APP_ADMIN_CONTROL__TIMEOUT", "600ms"), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]
 }
 
 /// Requests every route at once and checks status and time. Returns the time of the slowest one.
-fn all_answer(server: &ServerProcess, status: u16, of: &str) -> Duration {
+fn assert_all_fail(server: &ServerProcess, status: u16, of: &str) -> Duration {
     let message = if status == 404 { "Not found" } else { "Internal server error" };
     let ask = |endpoint: &'static str| {
         let client = server.client();
@@ -233,11 +234,11 @@ fn all_answer(server: &ServerProcess, status: u16, of: &str) -> Duration {
     took
 }
 
-fn all_are_well(server: &ServerProcess, after: &str) {
+fn assert_all_succeed(server: &ServerProcess, after: &str) {
     for (endpoint, _, data) in ROUTES {
         let started = Instant::now();
         ask(&server.client(), endpoint).assert_success(data);
-        assert!(started.elapsed() < GRACE, "{after}: a good answer comes at once");
+        assert!(started.elapsed() < GRACE, "{after}: not served at once");
     }
 }
 
@@ -248,17 +249,17 @@ fn fault_has_its_documented_response_and_one_log_line() {
     let peer = admin_control(Arc::clone(&fault));
     let server = ServerProcess::start(&peer.base_url(), &settings());
     server.put_summary("r1_17/summary.txt", "text of the file");
-    all_are_well(&server, "nothing");
-    // The log lags behind the answers: lines of these must not be counted below.
+    assert_all_succeed(&server, "nothing");
+    // The log lags behind the responses: wait for their lines.
     server.line(0, is_the_last_good_answer);
     let (memory, descriptors) = (server.memory(), server.descriptors());
     for Fault(name, status, reason, serve) in FAULTS {
         let logged = server.logged();
         *fault.lock().unwrap() = Some(*serve);
-        let took = all_answer(&server, *status, name);
+        let took = assert_all_fail(&server, *status, name);
         *fault.lock().unwrap() = None;
-        all_are_well(&server, name);
-        has_reasons(&server, logged, name, reason);
+        assert_all_succeed(&server, name);
+        assert_reasons(&server, logged, name, reason);
         println!("| {name} | {status} | {reason} | {} ms |", took.as_millis());
     }
     let grown = server.memory().saturating_sub(memory);
@@ -268,13 +269,13 @@ fn fault_has_its_documented_response_and_one_log_line() {
 
 #[test]
 fn absent_admin_control_is_a_500_with_its_reason() {
-    // Bound and dropped: most likely no other process gets this port during the test.
+    // Bound and released: another process is unlikely to get this port during the test.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (base_url, reason) in
         [(format!("http://127.0.0.1:{port}/api"), "connection"), ("http://admin.invalid/api".to_owned(), "not-connected")]
     {
         let server = ServerProcess::start(&base_url, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-        let took = all_answer(&server, 500, reason);
+        let took = assert_all_fail(&server, 500, reason);
         for _ in 0..ROUTES.len() {
             server.line(0, |line| line["message"] == "Admin Control failed" && line["reason"] == reason);
         }
@@ -295,7 +296,7 @@ fn hanging_admin_control_costs_no_thread_and_little_memory() {
     let mut waiting: Vec<_> = (0..500).map(|_| server.client().connect()).collect();
     for (number, connection) in waiting.iter_mut().enumerate() {
         connection.send(&request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&user)));
-        // One by one: an overflow of the listen queue is another fault.
+        // One by one, so that the listen queue does not overflow.
         let asked = Instant::now();
         while peer.connections() <= number {
             assert!(asked.elapsed() < GRACE, "{number} are waiting");
@@ -317,9 +318,9 @@ fn is_the_last_good_answer(line: &Value) -> bool {
     line["path"] == "/proconfToken" && line["status"] == 200
 }
 
-/// Each route has logged its failure once.
-fn has_reasons(server: &ServerProcess, logged: usize, name: &str, reason: &str) {
-    // Once the line of the last good answer is there, all lines before it are.
+/// Asserts that each route logged its failure once.
+fn assert_reasons(server: &ServerProcess, logged: usize, name: &str, reason: &str) {
+    // The last good response logs its line after all others.
     server.line(logged, is_the_last_good_answer);
     let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
     let expected = if reason.is_empty() { 0 } else { ROUTES.len() };

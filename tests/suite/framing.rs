@@ -1,5 +1,6 @@
-//! Where one request ends and the next one begins. Behind each odd message on a connection follows a marker; it must be answered
-//! only if what stands before it was complete and valid, because else a proxy and this server could read it differently.
+//! Request framing: a proxy and this server must agree on where a request ends.
+//!
+//! A marker request follows each malformed one. It must be served only if the one before it was complete and valid.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +11,15 @@ const MARKER: &str = "GET /smuggled HTTP/1.1\r\nHost: t\r\nConnection: close\r\n
 const POST: &str = "POST /auth/logout HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
 const GET: &str = "GET /nowhere HTTP/1.1\r\n";
 
-/// The statuses of all answers, up to the end of the connection.
+/// Returns the statuses of all responses up to the end of the connection.
 fn statuses(client: Client, bytes: &[u8]) -> Vec<u16> {
     let mut connection = client.connect();
     connection.send(bytes);
     std::iter::from_fn(|| connection.read()).map(|answer| answer.status).collect()
 }
 
-/// What is refused with the end of its connection, so that the marker behind it is none.
-fn is_refused(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
+/// Asserts that the message is rejected and the connection closed before the marker.
+fn assert_rejected(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
     let all = [message.as_ref(), MARKER.as_bytes()].concat();
     let started = Instant::now();
     let got = statuses(server.client(), &all);
@@ -32,15 +33,15 @@ fn is_refused(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
 fn ambiguous_content_length_is_rejected() {
     let server = TestServer::start();
     for length in ["3, 3", "+3", "-1", "-0", "0x3", "3_0", "", "3 0", "3;", "18446744073709551616", "99999999999999999999"] {
-        is_refused(&server, length, format!("{POST}Content-Length: {length}\r\n\r\nabc"));
+        assert_rejected(&server, length, format!("{POST}Content-Length: {length}\r\n\r\nabc"));
     }
     for second in ["3", "4"] {
-        is_refused(&server, second, format!("{POST}Content-Length: 3\r\nContent-Length: {second}\r\n\r\nabc"));
+        assert_rejected(&server, second, format!("{POST}Content-Length: 3\r\nContent-Length: {second}\r\n\r\nabc"));
     }
     for both in ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3"] {
-        is_refused(&server, both, format!("{POST}{both}\r\n\r\n0\r\n\r\n"));
+        assert_rejected(&server, both, format!("{POST}{both}\r\n\r\n0\r\n\r\n"));
     }
-    // In decimal, whatever stands before it.
+    // Leading zeros do not make it octal.
     let got = statuses(server.client(), format!("{POST}Content-Length: 003\r\n\r\n{{ }}{MARKER}").as_bytes());
     assert!(matches!(got[..], [400] | [400, 404]), "{got:?}");
 }
@@ -63,10 +64,10 @@ fn transfer_coding_other_than_chunked_is_rejected() {
         "chunked\r\nTransfer-Encoding: chunked",
         "identity\r\nTransfer-Encoding: chunked",
     ] {
-        is_refused(&server, coding, format!("{POST}Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"));
+        assert_rejected(&server, coding, format!("{POST}Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"));
     }
     let old = POST.replace("HTTP/1.1", "HTTP/1.0");
-    is_refused(&server, "HTTP/1.0", format!("{old}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+    assert_rejected(&server, "HTTP/1.0", format!("{old}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn malformed_head_is_rejected() {
         "Host: t\r\nAuthorization : Bearer x",
         "Host: t\r\n\x0bX: y",
     ] {
-        is_refused(&server, lines, format!("{GET}{lines}\r\n\r\n"));
+        assert_rejected(&server, lines, format!("{GET}{lines}\r\n\r\n"));
     }
     for line in [
         "GET /nowhere HTTP/1.2",
@@ -158,15 +159,15 @@ fn malformed_head_is_rejected() {
         "",
         "x",
     ] {
-        is_refused(
+        assert_rejected(
             &server,
             line,
             format!("{line}\r\nHost: t\r\n{}", if line.is_empty() { "no colon\r\n\r\n" } else { "\r\n" }),
         );
     }
-    is_refused(&server, "HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    is_refused(&server, "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
-    is_refused(&server, "bytes in the target", b"GET /\xff\xfe HTTP/1.1\r\nHost: t\r\n\r\n".as_slice());
+    assert_rejected(&server, "HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_rejected(&server, "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
+    assert_rejected(&server, "bytes in the target", b"GET /\xff\xfe HTTP/1.1\r\nHost: t\r\n\r\n".as_slice());
 }
 
 #[test]
@@ -175,11 +176,11 @@ fn missing_repeated_or_malformed_host_is_rejected() {
     for host in
         ["", " ", "a, b", "a,b", "user@t", "user:p@t", "t/path", "http://t", "t:80:80", "t:x", "t?q", "t#f", "[::1", "::1"]
     {
-        is_refused(&server, host, format!("{GET}Host: {host}\r\n\r\n"));
+        assert_rejected(&server, host, format!("{GET}Host: {host}\r\n\r\n"));
     }
-    is_refused(&server, "none", format!("{GET}X: y\r\n\r\n"));
+    assert_rejected(&server, "none", format!("{GET}X: y\r\n\r\n"));
     for second in ["t", "evil"] {
-        is_refused(&server, second, format!("{GET}Host: t\r\nHost: {second}\r\n\r\n"));
+        assert_rejected(&server, second, format!("{GET}Host: t\r\nHost: {second}\r\n\r\n"));
     }
     for host in ["t", "evil.example:1", "[::1]:80", "127.0.0.1"] {
         let got = statuses(server.client(), format!("{GET}Host: {host}\r\nConnection: close\r\n\r\n").as_bytes());
@@ -188,7 +189,7 @@ fn missing_repeated_or_malformed_host_is_rejected() {
     let token = tokens::user();
     let whole = |url: &str| format!("GET {url} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n");
     for url in ["http://evil/callConfig", "https://t:1/callConfig", "http://evil@t/callConfig", "ftp://t/callConfig"] {
-        is_refused(&server, url, format!("{}\r\n", whole(url)));
+        assert_rejected(&server, url, format!("{}\r\n", whole(url)));
     }
     let own = format!("{}Connection: close\r\n\r\n", whole("http://t/callConfig"));
     assert_eq!(
@@ -214,7 +215,7 @@ fn lookalike_header_name_is_ignored() {
         assert_eq!(
             [connection.read().unwrap().status, connection.read().unwrap().status],
             [404, 404],
-            "{line}: it has no body"
+            "{line}: the request has no body"
         );
     }
     let token = tokens::user();
@@ -257,7 +258,7 @@ fn expect_header_does_not_change_the_response() {
     }
 }
 
-/// The marker behind a request that ends its connection, in one piece with it.
+/// The marker is in the same write as a request that closes its connection.
 #[test]
 fn request_behind_the_last_one_is_ignored() {
     let server = TestServer::start();

@@ -1,4 +1,4 @@
-//! What a browser and a proxy make of the answers: which page may read them, and which headers of a request steer nothing.
+//! CORS, security headers, and request headers that must have no effect.
 
 use crate::support::client::Client;
 use crate::support::client::request;
@@ -83,7 +83,7 @@ fn listed_origin_may_read_every_response_without_cookies() {
             }
         }
     }
-    // Not a question of a browser, but a method that no route has.
+    // Not a preflight request.
     ask(&server, "OPTIONS /callConfig", &format!("Origin: {ORIGIN}\r\n")).assert_error(404, "Not found", "no preflight");
 }
 
@@ -134,7 +134,7 @@ fn hsts_is_sent_only_behind_a_trusted_tls_proxy() {
     {
         assert_eq!(hsts(&trusted, headers), None, "{headers}");
     }
-    assert_eq!(hsts(&TestServer::start(), "X-Forwarded-Proto: https\r\n"), None, "a client's own word");
+    assert_eq!(hsts(&TestServer::start(), "X-Forwarded-Proto: https\r\n"), None, "an untrusted client");
 }
 
 #[test]

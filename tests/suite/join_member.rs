@@ -99,7 +99,7 @@ fn disabled_guests_lose_their_earlier_tokens() {
     off.client().post_with("/proconfToken", guest, body).assert_unauthorized("/proconfToken");
     off.client().post_with("/auth/streamticket", guest, r#"{"room": "r1"}"#).assert_unauthorized("/auth/streamticket");
     assert_eq!(off.calls(), 0);
-    // Users are none of this; and where guests are on, the token is as good as ever.
+    // Users are not affected, nor is the replica with guests enabled.
     off.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     before.client().get("/callCatchUp/r1", Some(guest)).assert_success(r#""r1""#);
 }

@@ -1,5 +1,4 @@
-//! What one client may take of the server: time, bytes, connections. Whoever takes more loses his connection, and nobody else
-//! notices.
+//! Limits on what one client may use: time, bytes and connections.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +6,7 @@ use crate::support::client::{Connection, request};
 use crate::support::{TestServer, tokens};
 use proconf_app_server::sandbox::Reply;
 
-/// A head must be there in five seconds; an end comes up to half a second late, and a busy machine is later still.
+/// The head deadline is 5 s; it is checked twice a second, and a busy machine is later still.
 const HEAD: std::ops::Range<Duration> = Duration::from_millis(4_500)..Duration::from_secs(7);
 const LOGIN: &str = "POST /auth/login HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n";
 
@@ -126,11 +125,11 @@ fn head_over_the_limit_is_rejected_at_once() {
     ] {
         let mut connection = server.client().connect();
         let started = Instant::now();
-        // Behind it a request that must not be answered.
+        // The request behind it must be ignored.
         connection.send(&[head.as_bytes(), b"GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
         let answer = connection.read().unwrap_or_else(|| panic!("{of}: no answer"));
         assert!([400, 431].contains(&answer.status), "{of}: {answer:?}");
-        assert!(connection.read().is_none(), "{of}: the connection goes on");
+        assert!(connection.read().is_none(), "{of}: the connection stays open");
         assert!(started.elapsed() < Duration::from_secs(2), "{of}");
     }
     let most = format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(16_000));
@@ -156,7 +155,7 @@ fn rejected_body_behind_expect_is_never_a_request() {
         assert!(connection.read().is_none(), "what was not read must not become a request: {head}");
     }
     let odd = "GET /callConfig HTTP/1.1\r\nHost: t\r\nExpect: the-unexpected\r\n\r\n";
-    server.client().ask(odd.as_bytes()).assert_unauthorized("an expectation that nobody knows");
+    server.client().ask(odd.as_bytes()).assert_unauthorized("an unknown expectation");
 }
 
 #[test]
@@ -172,12 +171,12 @@ fn body_over_the_limit_is_413_and_closes_the_connection() {
         connection.send(format!("{LOGIN}{body} ").as_bytes());
         let started = Instant::now();
         let answer = connection.read().unwrap();
-        // The time limit of a request is thirty seconds.
+        // Much less than the request timeout of 30 s.
         assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
         answer.assert_error(413, "Payload too large", of);
         assert!(connection.read().is_none(), "{of}");
     }
-    // As much as a body may have is waited for, and read.
+    // A body of exactly the limit is read.
     let mut connection = server.client().connect();
     for _ in 0..3 {
         connection.send(format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n{chunk}").as_bytes());
@@ -207,7 +206,7 @@ fn unread_body_is_never_parsed_as_a_request() {
         assert!(connection.read().is_some(), "{of}");
         assert!(connection.read().is_none(), "{of}: the marker was answered");
     }
-    // Of a body that goes on, whatever tells its end, no more is waited for than the answer.
+    // An incomplete body is not waited for.
     for (of, target, length) in [
         ("404", "POST /nowhere", "Content-Length: 9"),
         ("GET", "GET /callConfig", "Content-Length: 9"),
@@ -235,7 +234,7 @@ fn shortest_keep_alive_still_delivers_the_response() {
 fn requests_over_max_in_flight_are_503_without_work() {
     let server = TestServer::with(&[("APP_SERVER__MAX_IN_FLIGHT", "1")]);
     server.script.catch_up("slow", Reply::silence());
-    // Bodies that do not come keep nobody out.
+    // Requests that wait for their body do not count.
     let waiting: Vec<Connection> = (0..5)
         .map(|_| {
             let mut connection = server.client().connect();
@@ -257,8 +256,8 @@ fn requests_over_max_in_flight_are_503_without_work() {
         assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
     }
-    assert_eq!(server.calls(), before + 1, "no work was done for them");
-    slow.read().unwrap().assert_error(500, "Internal server error", "the one that was worked on");
+    assert_eq!(server.calls(), before + 1, "no call was made for them");
+    slow.read().unwrap().assert_error(500, "Internal server error", "the request in flight");
     assert_eq!(server.client().get("/callConfig", Some(&tokens::user())).status, 200);
     drop(waiting);
 }

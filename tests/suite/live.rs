@@ -1,4 +1,4 @@
-//! `GET /callCatchUp/R/live`: a catch-up that keeps coming, for as long as one may see it.
+//! `GET /callCatchUp/R/live`: the stream of catch-ups of a room.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,19 +14,19 @@ use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
 use crate::support::{SandboxServer, TestServer, tokens};
 
-/// Polls that a test can wait for.
+/// A short poll interval.
 const OFTEN: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "100ms");
-/// For tests whose streams all come with one token.
+/// For tests that open all streams with one token.
 const MANY_STREAMS: (&str, &str) = ("APP_LIVE__MAX_PER_CALLER", "1000");
-/// What the contract allows until a revocation is known.
-const HERE: Duration = Duration::from_secs(2);
+/// The time within which a revocation takes effect.
+const REVOCATION: Duration = Duration::from_secs(2);
 const NOT_FOUND: &str = r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#;
 
 fn success(data: &str) -> String {
     format!(r#"{{"error":null,"data":{data}}}"#)
 }
 
-fn watch(server: &TestServer, room: &str) -> Events {
+fn subscribe(server: &TestServer, room: &str) -> Events {
     Events::of(server.address, room, &tokens::user())
 }
 
@@ -53,7 +53,7 @@ fn has_ended(server: &TestServer, room: &str) {
 fn stream_sends_the_current_catch_up_and_each_new_one() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::data("\"one\\nline two\""));
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     let head = events.head.to_lowercase();
     for line in ["content-type: text/event-stream", "cache-control: no-store", "x-accel-buffering: no", "x-request-id: "] {
         assert!(head.contains(line), "{head}");
@@ -72,7 +72,7 @@ fn stream_sends_the_current_catch_up_and_each_new_one() {
 #[test]
 fn catch_up_the_client_has_is_not_sent_again() {
     let server = TestServer::with(&[OFTEN]);
-    let (_, id) = catch_up(&mut watch(&server, "r1"));
+    let (_, id) = catch_up(&mut subscribe(&server, "r1"));
     let user = format!("Authorization: Bearer {}\r\n", tokens::user());
     let in_query: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let mut again = [
@@ -91,47 +91,51 @@ fn catch_up_the_client_has_is_not_sent_again() {
 fn stream_reports_none_then_catch_up_then_ended() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::not_found());
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     assert_eq!(events.next(), Some(named("none", NOT_FOUND)));
     server.script.catch_up("r1", Reply::data("\"written\""));
     assert_eq!(catch_up(&mut events).0, success("\"written\""));
     server.script.catch_up("r1", Reply::not_found());
-    assert_eq!(events.next(), Some(named("none", NOT_FOUND)), "gone, and not among the ended ones");
+    assert_eq!(events.next(), Some(named("none", NOT_FOUND)), "absent, and not listed as ended");
     has_ended(&server, "another");
     has_ended(&server, "r1");
     let ended = Some(named("ended", NOT_FOUND));
-    // The list of meetings has a window of its own, which is closed in these tests.
+    // The list of meetings is not cached in these tests.
     assert_eq!(events.next(), ended);
     assert_eq!(events.next(), None, "nothing comes after it");
-    assert_eq!(watch(&server, "r1").next(), ended, "who comes late is told too");
+    assert_eq!(subscribe(&server, "r1").next(), ended, "a later subscriber gets the event too");
 }
 
 #[test]
 fn ended_meeting_is_reported_beside_its_last_catch_up() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::data("\"the last one\""));
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     assert_eq!(catch_up(&mut events).0, success("\"the last one\""));
-    // Of an earlier meeting: as long as a call goes on, that means nothing.
+    // The entry is of an earlier meeting: the call is still active.
     has_ended(&server, "r1");
     server.script.catch_up("r1", Reply::data("\"the very last one\""));
     assert_eq!(catch_up(&mut events).0, success("\"the very last one\""));
     server.script.set("sessions-status", "r1", Reply::not_found());
     assert_eq!(events.next(), Some(named("ended", NOT_FOUND)));
     assert_eq!(events.next(), None, "nothing comes after it");
-    let mut late = watch(&server, "r1");
+    let mut late = subscribe(&server, "r1");
     let (data, id) = catch_up(&mut late);
-    assert_eq!(data, success("\"the very last one\""), "who comes late gets it too");
+    assert_eq!(data, success("\"the very last one\""), "a later subscriber gets it too");
     assert_eq!((late.next(), late.next()), (Some(named("ended", NOT_FOUND)), None));
     let head = format!("Authorization: Bearer {}\r\nLast-Event-ID: {id}\r\n", tokens::user());
     let mut again = Events::open(server.address, "/callCatchUp/r1/live", &head);
-    assert_eq!((again.next(), again.next()), (Some(named("ended", NOT_FOUND)), None), "unless they have it");
-    // Neither a status that is not known nor a meeting that is not listed is an end.
+    assert_eq!(
+        (again.next(), again.next()),
+        (Some(named("ended", NOT_FOUND)), None),
+        "without the catch-up that the client has"
+    );
+    // An unknown status or an unlisted meeting is not an end.
     server.script.set("sessions-status", "r2", Reply::not_found());
     server.script.set("sessions-status", "r3", Reply::body(500, "the inside"));
     has_ended(&server, "r3");
     for room in ["r2", "r3"] {
-        let mut events = watch(&server, room);
+        let mut events = subscribe(&server, room);
         catch_up(&mut events);
         server.script.catch_up(room, Reply::data("\"more\""));
         assert_eq!(catch_up(&mut events).0, success("\"more\""), "{room}");
@@ -141,7 +145,7 @@ fn ended_meeting_is_reported_beside_its_last_catch_up() {
 #[test]
 fn end_detection_costs_at_most_one_call_per_poll() {
     let server = TestServer::with(&[OFTEN]);
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     catch_up(&mut events);
     let grown = 5;
     for text in 0..grown {
@@ -156,14 +160,14 @@ fn end_detection_costs_at_most_one_call_per_poll() {
     let of = |what: &str| asked.iter().filter(|asked| asked.target.contains(what)).count();
     let (looks, polls) = (of("/sessions-status/"), of("/call-catchup/"));
     assert!(looks + grown <= polls, "{looks} looks in {polls} polls");
-    assert_eq!(of("/meetings"), 0, "nobody needs the list while a call goes on");
+    assert_eq!(of("/meetings"), 0, "the list is not requested while a call is active");
 }
 
 #[test]
 fn failure_is_reported_only_without_a_catch_up() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::body(500, "the inside"));
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     let failed = r#"{"data":null,"error":{"code":500,"message":"Internal server error"}}"#;
     assert_eq!(events.next(), Some(named("failed", failed)));
     server.script.catch_up("r1", Reply::data("\"one\""));
@@ -184,7 +188,7 @@ fn failing_room_is_polled_at_the_normal_interval() {
         [("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_CATCH_UP__FRESH_FOR", "100ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
     let server = TestServer::with(&settings);
     server.script.catch_up("r1", Reply::data("\"one\""));
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     assert_eq!(catch_up(&mut events).0, success("\"one\""));
     server.script.catch_up("r1", Reply::body(500, "the inside"));
     let began = calls(&server);
@@ -203,7 +207,7 @@ fn failing_room_is_polled_at_the_normal_interval() {
 #[test]
 fn catch_up_is_sent_again_after_none() {
     let server = TestServer::with(&[OFTEN]);
-    let (_, id) = catch_up(&mut watch(&server, "r1"));
+    let (_, id) = catch_up(&mut subscribe(&server, "r1"));
     server.script.catch_up("r1", Reply::not_found());
     let head = format!("Authorization: Bearer {}\r\nLast-Event-ID: {id}\r\n", tokens::user());
     let mut events = Events::open(server.address, "/callCatchUp/r1/live", &head);
@@ -216,20 +220,20 @@ fn catch_up_is_sent_again_after_none() {
 fn subscribers_of_a_room_share_one_poll() {
     let server = TestServer::with(&[("APP_LIVE__POLL_INTERVAL", "500ms"), MANY_STREAMS]);
     let started = Instant::now();
-    let mut watching: Vec<Events> = (0..100).map(|_| watch(&server, "r1")).collect();
-    for events in &mut watching {
+    let mut subscribers: Vec<Events> = (0..100).map(|_| subscribe(&server, "r1")).collect();
+    for events in &mut subscribers {
         catch_up(events);
     }
     for text in ["\"a\"", "\"b\"", "\"c\""] {
         server.script.catch_up("r1", Reply::data(text));
-        for events in &mut watching {
+        for events in &mut subscribers {
             assert_eq!(catch_up(events).0, success(text));
         }
     }
     let polls = started.elapsed().as_millis() / 500 + 1;
     assert!(calls(&server) as u128 <= polls, "{} in {:?}", calls(&server), started.elapsed());
-    drop(watching);
-    // That they hung up is enough: nothing is written to them, because nothing is new.
+    drop(subscribers);
+    // Closed connections are noticed without a write.
     let started = Instant::now();
     loop {
         let before = calls(&server);
@@ -237,7 +241,7 @@ fn subscribers_of_a_room_share_one_poll() {
         if calls(&server) == before {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(4), "it goes on");
+        assert!(started.elapsed() < Duration::from_secs(4), "polling goes on");
     }
 }
 
@@ -246,7 +250,7 @@ fn stream_needs_the_same_permission_as_the_catch_up() {
     let server = TestServer::with(&[OFTEN]);
     let client = server.client();
     let live = "/callCatchUp/r1/live";
-    client.get(live, None).assert_unauthorized("nobody");
+    client.get(live, None).assert_unauthorized("no token");
     client.get(live, Some("forged")).assert_unauthorized("a forged token");
     client.get(live, Some(&tokens::guest("r2"))).assert_error(403, "Forbidden", "a guest of another room");
     client.get("/callCatchUp/live/live", Some(&tokens::guest("r2"))).assert_error(403, "Forbidden", "a room called live");
@@ -257,7 +261,7 @@ fn stream_needs_the_same_permission_as_the_catch_up() {
     client.post_with(live, &tokens::user(), "{}").assert_error(404, "Not found", "another method");
     assert_eq!(server.calls(), 0);
     assert_eq!(catch_up(&mut Events::of(server.address, "r1", &tokens::guest("r1"))).0, success("\"r1\""));
-    assert_eq!(catch_up(&mut watch(&server, "live")).0, success("\"live\""));
+    assert_eq!(catch_up(&mut subscribe(&server, "live")).0, success("\"live\""));
 }
 
 #[test]
@@ -274,13 +278,13 @@ fn revoked_session_or_expired_token_ends_the_stream() {
     let started = Instant::now();
     server.client().post("/auth/logout", &json!({"refreshToken": one["refreshToken"]}).to_string()).assert_success("null");
     assert_eq!((here.next(), elsewhere.next()), (None, None));
-    assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < REVOCATION, "{:?}", started.elapsed());
     server.script.catch_up("r1", Reply::data("\"new\""));
-    assert_eq!(catch_up(&mut other).0, success("\"new\""), "the other session's goes on");
+    assert_eq!(catch_up(&mut other).0, success("\"new\""), "the stream of the other session goes on");
     let started = Instant::now();
     server.clock.advance(Duration::from_hours(1));
     assert_eq!(other.next(), None);
-    assert!(started.elapsed() < HERE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < REVOCATION, "{:?}", started.elapsed());
 }
 
 /// How a client leaves its stream.
@@ -311,7 +315,7 @@ fn leave(server: &TestServer, how: Leave, begun: bool, ahead: &str) -> Option<Tc
     Some(stream)
 }
 
-/// How many connections the server counts.
+/// The connection gauge of the server.
 fn open_connections(server: &TestServer) -> String {
     let metrics = server.operator().get("/metrics", None).text().to_owned();
     let line = metrics.lines().find_map(|line| line.strip_prefix("proconf_http_connections "));
@@ -346,7 +350,7 @@ fn stream_ends_within_a_second_of_its_clients_end() {
             let open = open_connections(&server);
             assert!(started.elapsed() < Duration::from_secs(1), "{how:?}, begun: {begun}: {open} are open");
         }
-        // The last subscriber is gone: at most the call that was under way is still made.
+        // At most the call in flight is still made.
         std::thread::park_timeout(Duration::from_millis(100));
         let before = calls(&server);
         std::thread::park_timeout(Duration::from_millis(500));
@@ -358,12 +362,12 @@ fn stream_ends_within_a_second_of_its_clients_end() {
 fn half_closed_stream_that_takes_nothing_is_reset() {
     let server = TestServer::with(&[OFTEN]);
     server.script.catch_up("r1", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
-    let mut stream = slow_watcher(server.address, &tokens::user());
+    let mut stream = slow_subscriber(server.address, &tokens::user());
     stream.read_exact(&mut [0; 16]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let started = Instant::now();
     while open_connections(&server) != "0" {
-        assert!(started.elapsed() < Duration::from_secs(3), "it is open");
+        assert!(started.elapsed() < Duration::from_secs(3), "the connection is still open");
     }
 }
 
@@ -379,8 +383,8 @@ fn half_closing_client_of_a_plain_request_gets_its_response() {
     assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("\"slow\"}"), "{response}");
 }
 
-/// Somebody who watches `r1` and whose own kernel takes next to nothing, so that it can't hide that they are slow.
-fn slow_watcher(address: SocketAddr, token: &str) -> TcpStream {
+/// Subscribes to `r1` with a small receive buffer, so that unread data stays in the server.
+fn slow_subscriber(address: SocketAddr, token: &str) -> TcpStream {
     let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     stream.set_recv_buffer_size(16 * 1024).unwrap();
     stream.connect(&address.into()).unwrap();
@@ -410,21 +414,21 @@ fn slow_reader_gets_no_more_than_is_buffered_once_its_session_is_revoked() {
         .into_iter()
         .map(|server| {
             server.script.catch_up("r1", Reply::data(&long));
-            slow_watcher(server.address, login["token"].as_str().unwrap())
+            slow_subscriber(server.address, login["token"].as_str().unwrap())
         })
         .collect();
     let is_revoked = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> =
             slow.iter().map(|stream| scope.spawn(|| read_slowly(stream, 200 * 1024, &is_revoked))).collect();
-        // Each has begun to take what will not fit.
+        // Each has begun to receive more than its buffer holds.
         std::thread::park_timeout(Duration::from_millis(1_500));
         assert!(readers.iter().all(|reader| !reader.is_finished()), "the stream of a valid session goes on");
         server
             .client()
             .post("/auth/logout", &json!({"refreshToken": login["refreshToken"]}).to_string())
             .assert_success("null");
-        std::thread::park_timeout(HERE);
+        std::thread::park_timeout(REVOCATION);
         is_revoked.store(true, Ordering::SeqCst);
         for reader in readers {
             let after = reader.join().unwrap();
@@ -436,13 +440,13 @@ fn slow_reader_gets_no_more_than_is_buffered_once_its_session_is_revoked() {
 #[test]
 fn stream_is_exempt_from_request_timeout_and_limit() {
     let server = TestServer::with(&[OFTEN, ("APP_SERVER__REQUEST_TIMEOUT", "300ms"), ("APP_SERVER__MAX_IN_FLIGHT", "2")]);
-    let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
-    for events in &mut watching {
+    let mut subscribers: Vec<Events> = (0..10).map(|_| subscribe(&server, "r1")).collect();
+    for events in &mut subscribers {
         catch_up(events);
     }
     std::thread::park_timeout(Duration::from_millis(800));
     server.script.catch_up("r1", Reply::data("\"new\""));
-    for events in &mut watching {
+    for events in &mut subscribers {
         assert_eq!(catch_up(events).0, success("\"new\""));
     }
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success("\"new\"");
@@ -451,7 +455,7 @@ fn stream_is_exempt_from_request_timeout_and_limit() {
 #[test]
 fn idle_stream_sends_a_comment_after_15_seconds() {
     let server = TestServer::start();
-    let mut events = watch(&server, "r1");
+    let mut events = subscribe(&server, "r1");
     assert_eq!(events.next_block(), Some(Event { retry: Some(3_000), ..Event::default() }));
     catch_up(&mut events);
     let started = Instant::now();
@@ -463,15 +467,15 @@ fn idle_stream_sends_a_comment_after_15_seconds() {
 #[test]
 fn shutdown_ends_streams_with_spread_retry_hints() {
     let server = TestServer::with(&[OFTEN]);
-    let mut watching: Vec<Events> = (0..10).map(|_| watch(&server, "r1")).collect();
-    for events in &mut watching {
+    let mut subscribers: Vec<Events> = (0..10).map(|_| subscribe(&server, "r1")).collect();
+    for events in &mut subscribers {
         catch_up(events);
     }
     let started = Instant::now();
     let stopping = std::thread::spawn(move || drop(server));
     let mut retries = Vec::new();
-    for events in &mut watching {
-        retries.extend(events.next_block().expect("a farewell").retry);
+    for events in &mut subscribers {
+        retries.extend(events.next_block().expect("a retry hint").retry);
         assert_eq!(events.next_block(), None);
     }
     stopping.join().unwrap();
@@ -479,7 +483,7 @@ fn shutdown_ends_streams_with_spread_retry_hints() {
     assert_eq!(retries.len(), 10);
     assert!(retries.iter().all(|retry| (1_000..=3_000).contains(retry)), "{retries:?}");
     retries.dedup();
-    assert!(retries.len() > 3, "they don't come back together: {retries:?}");
+    assert!(retries.len() > 3, "clients must not reconnect together: {retries:?}");
 }
 
 #[test]
@@ -513,11 +517,11 @@ fn slow_readers_hold_no_copies_of_a_large_event() {
     script.catch_up("r1", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
     catch_up(&mut Events::of(server.address, "r1", &tokens::user()));
     let memory = server.memory();
-    let mut slow: Vec<TcpStream> = (0..60).map(|_| slow_watcher(server.address, &tokens::user())).collect();
+    let mut slow: Vec<TcpStream> = (0..60).map(|_| slow_subscriber(server.address, &tokens::user())).collect();
     let began = |text: &[u8]| text.windows(9).any(|window| window == b"data: {\"e");
     for stream in &mut slow {
         let mut text = Vec::new();
-        // What comes first of the event: by then, as much of it is in the server's memory as ever will be.
+        // The start of the event: the server holds the most memory by then.
         while !began(&text) {
             let mut buffer = [0; 4096];
             let length = stream.read(&mut buffer).unwrap();
@@ -539,12 +543,12 @@ fn subscribers_on_several_replicas_share_one_poll() {
     let base_url = server.sandbox_url();
     let replica = server.replica(&[&settings[..], &[("APP_ADMIN_CONTROL__BASE_URL", &base_url)]].concat());
     let started = Instant::now();
-    let mut watching: Vec<Events> = [&server, &replica].into_iter().map(|server| watch(server, "r1")).collect();
+    let mut subscribers: Vec<Events> = [&server, &replica].into_iter().map(|server| subscribe(server, "r1")).collect();
     for text in ["\"r1\"", "\"a\"", "\"b\"", "\"c\""] {
         if text != "\"r1\"" {
             server.script.catch_up("r1", Reply::data(text));
         }
-        for events in &mut watching {
+        for events in &mut subscribers {
             assert_eq!(catch_up(events).0, success(text));
         }
     }

@@ -1,4 +1,4 @@
-//! The log of a server process: what is in it, what never is, and what happens when nobody reads it.
+//! The log of a server process: its lines, secrets that must be absent, and a stalled reader.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,7 +28,7 @@ fn database_with_a_user() -> Arc<TestDatabase> {
     database
 }
 
-/// A GET with header lines of one's own.
+/// Sends a GET with these header lines.
 fn get_with(client: Client, target: &str, headers: &str) -> crate::support::response::Response {
     client.ask(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
 }
@@ -36,7 +36,7 @@ fn get_with(client: Client, target: &str, headers: &str) -> crate::support::resp
 /// The lines with this request id, once the request's own line is there.
 fn lines_of(server: &ServerProcess, id: &str) -> Vec<Value> {
     server.line(0, |line| line["message"] == "request" && line["request_id"] == id);
-    // What else is said of a request is said right after its line; the next request's line comes after all of that.
+    // Other lines of a request follow its own at once; the line of the next request follows all of them.
     get_with(server.client(), "/callConfig", &format!("X-Request-Id: after.{id}\r\n"));
     server.line(0, |line| line["request_id"] == format!("after.{id}"));
     server.lines(0, |line| line["request_id"] == id)
@@ -206,7 +206,7 @@ fn client_input_cannot_forge_or_inflate_a_line() {
     client.post("/auth/login", &body);
     client.get("/last", None);
     server.line(0, |line| line["path"] == "/last");
-    // What is no JSON object is a text here.
+    // A line that is not JSON is a string here.
     for line in server.lines(0, |_| true) {
         assert!(line["message"].is_string(), "{line}");
         assert_ne!(line["message"], "forged");
@@ -392,7 +392,7 @@ fn stalled_log_reader_drops_lines_and_delays_no_request() {
     let mut log = BufReader::new(server.child.stderr.take().unwrap());
     let mut first = String::new();
     log.read_line(&mut first).unwrap();
-    // From here on nobody reads, and the pipe is there.
+    // From here on the pipe is open and not read.
     let path = format!("/{}", "x".repeat(900));
     let batch = request("GET", path.as_bytes(), None).repeat(50);
     let deadline = Instant::now() + Duration::from_mins(1);
@@ -411,7 +411,7 @@ fn stalled_log_reader_drops_lines_and_delays_no_request() {
         Client::new(server.address).get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
     assert!(longest < Duration::from_secs(5), "{longest:?} for fifty requests");
-    assert_eq!(server.stop(), 0, "and it still ends when it is told to");
+    assert_eq!(server.stop(), 0, "it still ends at the shutdown signal");
     drop(log);
 }
 
@@ -428,7 +428,7 @@ fn closed_stderr_does_not_affect_requests() {
     }
     assert_eq!(server.stop(), 0);
 
-    // And one whose reader has gone.
+    // A pipe whose reader has closed.
     let mut server = Unread::start("", &sandbox.base_url, &database);
     drop(server.child.stderr.take());
     while server.dropped() < 1.0 {

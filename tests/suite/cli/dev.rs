@@ -1,4 +1,4 @@
-//! Where `dev` listens, and the names that it answers to.
+//! The listen addresses of `dev` and the host names that it accepts.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -55,7 +55,7 @@ fn dev_accepts_loopback_host_names_only() {
 
 #[test]
 fn dev_uses_the_next_free_port() {
-    // Taken by this test, or by another program.
+    // Occupied by this test or by another program.
     let _taken = TcpListener::bind("127.0.0.1:8080");
     let place = folder();
     let mut dev = Running::start(command(&place, &["dev"], &[]));
@@ -82,7 +82,7 @@ fn dev_on_an_occupied_explicit_address_fails() {
         }
         let output = dev.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // 124 is one that runs.
+        // `timeout` exits with 124 if it runs.
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{stderr}");
         assert!(stderr.contains(&format!("can't listen on {address} (APP_SERVER__LISTEN)")), "{stderr}");
     }

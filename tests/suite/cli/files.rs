@@ -1,4 +1,4 @@
-//! The files that the commands read and make: no FIFO is waited for, and what is made is for its owner alone.
+//! Files that the commands read and create: no wait for a FIFO, and private modes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -49,7 +49,7 @@ fn settings_file_that_is_no_regular_file_exits_78() {
             let arguments = [&[name], &arguments[..]].concat();
             let output = by("timeout", &["20"], &place, &arguments, &environment).output().unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr);
-            // 124 is a hang.
+            // `timeout` exits with 124 on a hang.
             assert_eq!(output.status.code(), Some(78), "{arguments:?} {says}: {stderr}");
             assert!(stderr.starts_with(says) && stderr.contains("regular file"), "{arguments:?}: {stderr}");
         }
@@ -85,7 +85,7 @@ fn exposed(folder: &Path) -> Vec<String> {
         if entry.is_dir() {
             found.extend(exposed(&entry));
         }
-        // What is in a folder of the owner's alone is out of reach.
+        // Files in a private folder are out of reach.
         if mode(&entry) & 0o077 != 0 && mode(folder) & 0o077 != 0 {
             found.push(format!("{} {:o}", entry.display(), mode(&entry)));
         }
