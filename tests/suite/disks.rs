@@ -98,7 +98,7 @@ fn integrity(file: &Path) -> String {
 /// Exhausts the space twice, and asserts that writes fail meanwhile and recover.
 fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, exhaust: impl Fn(), free: impl Fn()) {
     let client = server.client();
-    let (live, ended) = (refresh_token(&client.log_in(EMAIL, PASSWORD)), refresh_token(&client.log_in(EMAIL, PASSWORD)));
+    let (valid, ended) = (refresh_token(&client.log_in(EMAIL, PASSWORD)), refresh_token(&client.log_in(EMAIL, PASSWORD)));
     for _ in 0..2 {
         let from = server.logged();
         exhaust();
@@ -122,7 +122,7 @@ fn writes_fail_while_there_is_no_space(server: &mut ServerProcess, file: &Path, 
             refresh(client, token).data();
         }
     }
-    refresh(client, &live).data();
+    refresh(client, &valid).data();
     post(client, "/auth/logout", &json!({"refreshToken": ended})).assert_success("null");
     server.kill();
     assert_eq!(integrity(file), "ok");
@@ -302,7 +302,7 @@ fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
     add_account(Command::new(BINARY), &url);
     let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
     let client = server.client();
-    let live = refresh_token(&client.log_in(EMAIL, PASSWORD));
+    let valid = refresh_token(&client.log_in(EMAIL, PASSWORD));
     let aside = folder.path().join("aside");
     let delete = || fs::rename(&path, &aside).unwrap();
     let replace = || {
@@ -326,7 +326,7 @@ fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
         wait_for_readiness(client, 200, Duration::from_secs(10));
         assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "the same database is used again");
     }
-    refresh(client, &live).data();
+    refresh(client, &valid).data();
 }
 
 #[track_caller]
