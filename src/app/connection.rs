@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::response::connection_state::{ConnectionState, ConnectionTimeouts};
+use crate::response::connection_state::{ConnectionState, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
 /// How often a connection is looked at while nothing is due.
@@ -23,7 +23,6 @@ const ABANDONED: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     stream: TcpStream,
     state: Rc<ConnectionState>,
-    timeouts: ConnectionTimeouts,
     /// One timer for all deadlines. It may be early, never late.
     timer: Pin<Box<Sleep>>,
     /// Bytes read since the parser had its turn.
@@ -39,12 +38,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Wraps an accepted stream, and counts it until it is dropped.
     #[must_use]
-    pub(super) fn new(stream: TcpStream, timeouts: ConnectionTimeouts, open_connections: Gauge) -> Self {
+    pub(super) fn new(stream: TcpStream, keep_alive: Duration, open_connections: Gauge) -> Self {
         open_connections.increment(1.0);
         Self {
             stream,
-            state: ConnectionState::new(),
-            timeouts,
+            state: ConnectionState::new(keep_alive),
             timer: Box::pin(sleep_until(Instant::now())),
             portion: 0,
             read_withheld: false,
@@ -75,7 +73,7 @@ impl Connection {
     /// Waits for input; end of input if the client is too late.
     fn wait_for_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let now = Instant::now();
-        let deadline = self.state.deadline(&self.timeouts);
+        let deadline = self.state.deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Poll::Ready(Ok(()));
         }
@@ -102,7 +100,7 @@ impl Connection {
     fn wait_for_output(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let now = Instant::now();
         let since = *self.stalled_since.get_or_insert(now);
-        let deadline = since + if self.state.is_abandoned() { ABANDONED } else { self.timeouts.write_stall };
+        let deadline = since + if self.state.is_abandoned() { ABANDONED } else { WRITE_TIMEOUT };
         if deadline <= now {
             // Otherwise the kernel would retry for minutes. Fails only if there is no connection any more.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));

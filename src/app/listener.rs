@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use crate::response::connection_state::{ConnectionState, ConnectionTimeouts, InFlight};
+use crate::response::connection_state::{ConnectionState, HEAD_TIMEOUT, InFlight, RequestBody, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
 /// How much of a response is buffered before it is written, in bytes. With bodies in slices of 16 KiB
@@ -40,7 +40,7 @@ pub(super) struct ListenerConfig {
     /// The most connections, over all workers. Those beyond it wait in the listen queue.
     pub max_connections: usize,
     /// How long a client may take.
-    pub timeouts: ConnectionTimeouts,
+    pub keep_alive: Duration,
     /// How long requests in flight may take to complete at the stop.
     pub shutdown_timeout: Duration,
     /// Counts the open connections.
@@ -52,7 +52,7 @@ pub(super) struct ListenerConfig {
 /// # Errors
 ///
 /// If the address is taken, or not this machine's.
-pub(super) fn listen(address: SocketAddr, timeouts: &ConnectionTimeouts) -> io::Result<TcpListener> {
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server must not wait for the connections of the previous one. Accepted sockets inherit the rest.
     socket.set_reuse_address(true)?;
@@ -60,11 +60,9 @@ pub(super) fn listen(address: SocketAddr, timeouts: &ConnectionTimeouts) -> io::
     #[cfg(target_os = "linux")]
     {
         // For a client that is gone without a word, or takes nothing of the last bytes of a response.
-        socket.set_tcp_user_timeout(Some(timeouts.write_stall + Duration::from_secs(2)))?;
+        socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT + Duration::from_secs(2)))?;
         socket.set_tcp_notsent_lowat(UNSENT)?;
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = timeouts;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -84,7 +82,7 @@ where
     S::Future: 'static,
     B: MessageBody + 'static,
 {
-    let (timeouts, open_connections) = (config.timeouts, config.open_connections.clone());
+    let (keep_alive, open_connections) = (config.keep_alive, config.open_connections.clone());
     let address = listener.local_addr()?;
     let builder = Server::build()
         .workers(config.workers)
@@ -116,7 +114,7 @@ where
             // The connection has the idle timeout: actix's would cut a response that is not written yet.
             .keep_alive(KeepAlive::Os)
             // For the first head only; the connection sees to the others.
-            .client_request_timeout(timeouts.head)
+            .client_request_timeout(HEAD_TIMEOUT)
             // The connection lingers itself.
             .client_disconnect_timeout(Duration::ZERO)
             .h1_write_buffer_size(WRITE_BUFFER)
@@ -131,7 +129,7 @@ where
             .h1(map_config(service, |()| AppConfig::default()));
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
-            ready(Ok((Connection::new(stream, timeouts, open_connections.clone()), peer)))
+            ready(Ok((Connection::new(stream, keep_alive, open_connections.clone()), peer)))
         })
         .and_then(http)
     })?;
@@ -147,10 +145,9 @@ struct Begun {
 
 /// Begins a request; `None` if its connection is closing.
 fn begin(request: &mut Request) -> Option<Begun> {
-    let has_body = !matches!(request.payload(), Payload::None);
+    let body = if matches!(request.payload(), Payload::None) { RequestBody::Complete } else { RequestBody::Unread };
     let is_kept = request.head().connection_type() == ConnectionType::KeepAlive;
-    let state = request.conn_data::<Rc<ConnectionState>>().cloned().unwrap_or_else(ConnectionState::new);
-    state.begin_request(has_body).map(|in_flight| Begun { in_flight, is_kept })
+    request.conn_data::<Rc<ConnectionState>>()?.begin_request(body).map(|in_flight| Begun { in_flight, is_kept })
 }
 
 impl Begun {

@@ -18,7 +18,6 @@ use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::loopback_host::loopback_host;
 use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
-use crate::response::connection_state::ConnectionTimeouts;
 use crate::routes;
 use crate::telemetry::metrics::{Gauge, Metrics};
 
@@ -52,11 +51,11 @@ impl Management {
         let config = ListenerConfig {
             workers: 1,
             max_connections: MAX_CONNECTIONS,
-            timeouts: ConnectionTimeouts::new(KEEP_ALIVE),
+            keep_alive: KEEP_ALIVE,
             shutdown_timeout: Duration::ZERO,
             open_connections: Gauge::noop(),
         };
-        let listener = listener::listen(address, &config.timeouts)?;
+        let listener = listener::listen(address)?;
         let address = listener.local_addr()?;
         let running = listener::serve(listener, &config, move || {
             App::new()

@@ -37,7 +37,6 @@ use crate::middleware::load_shed::load_shed;
 use crate::middleware::loopback_host::loopback_host;
 use crate::middleware::request_log::request_log;
 use crate::middleware::security_headers::security_headers;
-use crate::response::connection_state::ConnectionTimeouts;
 use crate::routes;
 use crate::telemetry::logging::DroppedLines;
 
@@ -89,7 +88,7 @@ impl App {
         let management = Management::bind(config.management.listen, loopback_only, &components);
         let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
         let failed = |error| Error::Listen(config.server.listen, error);
-        let listener = listener::listen(config.server.listen, &listener_config.timeouts).map_err(failed)?;
+        let listener = listener::listen(config.server.listen).map_err(failed)?;
         let (address, data) = (listener.local_addr().map_err(failed)?, components.data);
         let running = listener::serve(listener, &listener_config, move || {
             ActixApp::new()
@@ -174,7 +173,7 @@ fn listener_config(config: &ServerConfig, max_connections: usize, components: &C
     ListenerConfig {
         workers: config.workers.map_or_else(cores, |workers| workers.get().into()),
         max_connections,
-        timeouts: ConnectionTimeouts::new(config.keep_alive),
+        keep_alive: config.keep_alive,
         shutdown_timeout: config.shutdown_timeout,
         open_connections: components.open_connections.clone(),
     }

@@ -1,4 +1,4 @@
-//! The state of one client connection, shared by the connection and the requests on it. Knows no bytes.
+//! The state of one client connection, shared by the connection and its requests.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,40 +7,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How much is read before the parser gets its turn, in bytes. A request takes a hundred times its bytes there.
+/// The time for a request head, from its first byte.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time in which the client must take something of a response.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time for the client to close its end after the last response.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The bytes that are read before the parser's turn. The parser takes a hundred times its input in memory.
 const READ_PORTION: usize = 2 * 1024;
 /// The same of a body that a handler reads.
 const BODY_PORTION: usize = 8 * 1024;
-/// How much is read behind a request whose response is not complete, in bytes. The rest waits in the kernel.
+/// The bytes that are read ahead of a response. The rest stays in the kernel.
 const READ_AHEAD: usize = 256;
 
-/// How long a client may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ConnectionTimeouts {
-    /// Between a response and the next request.
-    pub keep_alive: Duration,
-    /// For a request head, from its first byte.
-    pub head: Duration,
-    /// Without taking anything of a response.
-    pub write_stall: Duration,
-    /// To close its end after the last response.
-    pub linger: Duration,
-}
-
-impl ConnectionTimeouts {
-    /// Returns the timeouts of a listener with this idle timeout.
-    pub(crate) fn new(keep_alive: Duration) -> Self {
-        Self {
-            keep_alive,
-            head: Duration::from_secs(5),
-            write_stall: Duration::from_secs(30),
-            linger: Duration::from_secs(1),
-        }
-    }
-}
-
 /// What a connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The next request.
     Idle,
@@ -48,27 +30,27 @@ enum Phase {
     Head,
     /// The response.
     InFlight,
-    /// The end of what the client still sends: the last response has been made.
+    /// The end of input, after the last response.
     Closing,
 }
 
-/// The body of the request in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RequestBody {
+/// The progress of the request body in flight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestBody {
     /// Absent, or read to its end.
     Complete,
-    /// Not wanted by a handler so far.
+    /// Not read by a handler so far.
     Unread,
-    /// A handler reads it.
+    /// Being read by a handler.
     Reading,
 }
 
 /// The state of one client connection.
-#[derive(Debug)]
 pub(crate) struct ConnectionState {
+    keep_alive: Duration,
     phase: Cell<(Phase, Instant)>,
     body: Cell<RequestBody>,
-    /// Bytes read since the request in flight began, without its body.
+    /// The bytes read after the request in flight and its body.
     read_ahead: Cell<usize>,
     end_of_input: CancellationToken,
     /// No request follows the one in flight.
@@ -78,13 +60,13 @@ pub(crate) struct ConnectionState {
 }
 
 /// A request in flight, until it is dropped.
-#[derive(Debug)]
 pub(crate) struct InFlight(Rc<ConnectionState>);
 
 impl ConnectionState {
-    /// Creates the state of a new connection, which is idle.
-    pub(crate) fn new() -> Rc<Self> {
+    /// Creates the state of a new connection. `keep_alive` is its idle timeout.
+    pub(crate) fn new(keep_alive: Duration) -> Rc<Self> {
         Rc::new(Self {
+            keep_alive,
             phase: Cell::new((Phase::Idle, Instant::now())),
             body: Cell::new(RequestBody::Complete),
             read_ahead: Cell::new(0),
@@ -94,13 +76,13 @@ impl ConnectionState {
         })
     }
 
-    /// Begins a request; `None` if the connection is closing. A response must not follow one that says `Connection: close`.
-    pub(crate) fn begin_request(self: &Rc<Self>, body: bool) -> Option<InFlight> {
+    /// Begins a request; `None` if the connection is closing, because no response may follow `Connection: close`.
+    pub(crate) fn begin_request(self: &Rc<Self>, body: RequestBody) -> Option<InFlight> {
         if self.is_closing() {
             return None;
         }
         self.enter(Phase::InFlight);
-        self.body.set(if body { RequestBody::Unread } else { RequestBody::Complete });
+        self.body.set(body);
         self.read_ahead.set(0);
         self.is_event_stream.set(false);
         Some(InFlight(Rc::clone(self)))
@@ -154,7 +136,7 @@ impl ConnectionState {
         }
     }
 
-    /// How much may be read before the parser gets its turn, in bytes.
+    /// Returns the bytes that may be read before the parser's turn.
     pub(crate) fn read_limit(&self) -> usize {
         match (self.phase.get().0, self.body.get()) {
             (Phase::InFlight, RequestBody::Reading) => BODY_PORTION,
@@ -173,13 +155,13 @@ impl ConnectionState {
         self.enter(Phase::Closing);
     }
 
-    /// When the client is too late; `None` while a request is in flight.
-    pub(crate) fn deadline(&self, timeouts: &ConnectionTimeouts) -> Option<Instant> {
+    /// Returns the deadline for input; `None` while a request is in flight.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let (phase, since) = self.phase.get();
         match phase {
-            Phase::Idle => Some(since + timeouts.keep_alive),
-            Phase::Head => Some(since + timeouts.head),
-            Phase::Closing => Some(since + timeouts.linger),
+            Phase::Idle => Some(since + self.keep_alive),
+            Phase::Head => Some(since + HEAD_TIMEOUT),
+            Phase::Closing => Some(since + LINGER_TIMEOUT),
             Phase::InFlight => None,
         }
     }
@@ -198,14 +180,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let state = &self.0;
-        state.enter(if state.is_last.get() {
-            Phase::Closing
-        } else if state.read_ahead.get() > 0 {
+        self.0.enter(match (self.0.is_last.get(), self.0.read_ahead.get()) {
+            (true, _) => Phase::Closing,
+            (false, 0) => Phase::Idle,
             // The next request has begun.
-            Phase::Head
-        } else {
-            Phase::Idle
+            (false, _) => Phase::Head,
         });
     }
 }
@@ -214,27 +193,24 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
-    const TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
-        keep_alive: Duration::from_secs(75),
-        head: Duration::from_secs(5),
-        write_stall: Duration::from_secs(30),
-        linger: Duration::from_secs(1),
-    };
+    fn new() -> Rc<ConnectionState> {
+        ConnectionState::new(Duration::from_secs(75))
+    }
 
-    /// Seconds until the client is too late.
+    /// Returns the seconds until the deadline.
     fn left(state: &ConnectionState) -> Option<u64> {
-        state.deadline(&TIMEOUTS).map(|deadline| (deadline - Instant::now()).as_secs())
+        state.deadline().map(|deadline| (deadline - Instant::now()).as_secs())
     }
 
     #[tokio::test(start_paused = true)]
     async fn head_deadline_runs_from_its_first_byte() {
-        let state = ConnectionState::new();
+        let state = new();
         assert_eq!(left(&state), Some(75));
         state.record_read(1);
         tokio::time::advance(Duration::from_secs(2)).await;
         state.record_read(1);
         assert_eq!(left(&state), Some(3));
-        let request = state.begin_request(false).unwrap();
+        let request = state.begin_request(RequestBody::Complete).unwrap();
         assert_eq!(left(&state), None);
         drop(request);
         assert_eq!(left(&state), Some(75));
@@ -242,17 +218,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn head_sent_ahead_has_its_deadline_after_the_response() {
-        let state = ConnectionState::new();
-        let request = state.begin_request(false).unwrap();
+        let state = new();
+        let request = state.begin_request(RequestBody::Complete).unwrap();
         state.record_read(1);
         drop(request);
         assert_eq!(left(&state), Some(5));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn body_is_read_without_limit_once_it_is_wanted() {
-        let state = ConnectionState::new();
-        let request = state.begin_request(true).unwrap();
+    async fn body_is_read_without_limit_once_a_handler_reads() {
+        let state = new();
+        let request = state.begin_request(RequestBody::Unread).unwrap();
         assert!(state.has_unread_body());
         state.begin_body();
         state.record_read(100_000);
@@ -265,21 +241,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_request_begins_after_the_last_one() {
-        let state = ConnectionState::new();
-        let request = state.begin_request(false).unwrap();
+        let state = new();
+        let request = state.begin_request(RequestBody::Complete).unwrap();
         request.mark_last();
         assert!(!state.is_closing());
         drop(request);
-        assert!(state.is_closing() && state.begin_request(false).is_none());
+        assert!(state.is_closing() && state.begin_request(RequestBody::Complete).is_none());
         assert_eq!(left(&state), Some(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_much_is_read_ahead_of_a_response() {
-        let state = ConnectionState::new();
+    async fn read_ahead_of_a_response_is_limited() {
+        let state = new();
         state.record_read(10 * READ_AHEAD);
         assert_eq!(state.read_limit(), READ_PORTION, "a head may be long");
-        let request = state.begin_request(true).unwrap();
+        let request = state.begin_request(RequestBody::Unread).unwrap();
         state.record_read(READ_AHEAD - 1);
         assert_eq!(state.read_limit(), 1);
         state.record_read(1);
@@ -289,9 +265,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_an_event_stream_is_abandoned_at_the_end_of_input() {
-        let state = ConnectionState::new();
-        let _request = state.begin_request(false).unwrap();
+    async fn event_stream_alone_is_abandoned_at_end_of_input() {
+        let state = new();
+        let _request = state.begin_request(RequestBody::Complete).unwrap();
         state.end_input();
         assert!(!state.is_abandoned());
         assert!(state.begin_event_stream().is_cancelled(), "it came before the stream");
