@@ -60,7 +60,7 @@ impl Management {
         let running = listener::serve(listener, &config, move || {
             App::new()
                 .configure(|config| data.register(config))
-                .configure(routes::mount_management)
+                .configure(|config| routes::mount(routes::MANAGEMENT, config))
                 .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_envelope))

@@ -93,7 +93,7 @@ impl App {
         let running = listener::serve(listener, &listener_config, move || {
             ActixApp::new()
                 .configure(|config| data.register(config))
-                .configure(routes::mount)
+                .configure(|config| routes::mount(routes::TABLE, config))
                 .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
                 // The last one is outermost.
                 .wrap(from_fn(error_envelope))

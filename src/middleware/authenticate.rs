@@ -22,8 +22,7 @@ pub(crate) async fn authenticate<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     // A missing token is not logged as a rejected one.
     let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
-    let (principal, scope) = tokens.verify_token(token).map_err(|_| reject(request.request(), "not valid"))?;
-    admit(&request, &revoked_sessions, principal, scope)?;
+    admit(&request, &revoked_sessions, tokens.verify_token(token).ok())?;
     next.call(request).await
 }
 
@@ -42,8 +41,7 @@ pub(crate) async fn authenticate_stream<B: MessageBody>(
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(ApiError::Unauthorized.into());
     }
-    let (principal, scope) = tokens.verify_stream_ticket(ticket).map_err(|_| reject(request.request(), "not valid"))?;
-    admit(&request, &revoked_sessions, principal, scope)?;
+    admit(&request, &revoked_sessions, tokens.verify_stream_ticket(ticket).ok())?;
     next.call(request).await
 }
 
@@ -57,13 +55,13 @@ pub(crate) async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, sc
     }
 }
 
-/// Adds the principal to the request, unless its session is revoked.
+/// Adds the principal to the request, if its token is valid and its session not revoked.
 fn admit(
     request: &ServiceRequest,
     revoked_sessions: &RevokedSessions,
-    principal: Principal,
-    scope: TokenScope,
+    verified: Option<(Principal, TokenScope)>,
 ) -> Result<(), ApiError> {
+    let (principal, scope) = verified.ok_or_else(|| reject(request.request(), "not valid"))?;
     if let Some(log) = RequestLog::of(request.request()) {
         log.set_principal(&principal);
     }

@@ -32,18 +32,19 @@ fn names_one_host(request: &ServiceRequest) -> bool {
         return request.headers().get(HOST).is_none() && request.uri().authority().is_none();
     };
     let uri = request.uri();
-    is_host(host.as_bytes())
+    host.to_str().is_ok_and(|host| parse_host(host).is_some())
         && uri.authority().is_none_or(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()))
         && matches!(uri.scheme_str(), None | Some("http" | "https"))
 }
 
-/// Whether this is one name or address, with or without a port, and without a user.
-fn is_host(value: &[u8]) -> bool {
-    let Ok(authority) = Authority::try_from(value) else { return false };
+/// Parses one name or address, with or without a port, and without a user.
+pub(super) fn parse_host(value: &str) -> Option<Authority> {
+    let authority: Authority = value.parse().ok()?;
     let host = authority.host();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"[]:.-_~".contains(&byte);
     let is_port = |port: &str| port.trim_start_matches(':').bytes().all(|byte| byte.is_ascii_digit());
-    !matches!(host, "" | "[]") && host.bytes().all(is_plain) && authority.as_str().strip_prefix(host).is_some_and(is_port)
+    let is_host = !matches!(host, "" | "[]") && host.bytes().all(is_plain) && value.strip_prefix(host).is_some_and(is_port);
+    is_host.then_some(authority)
 }
 
 #[cfg(test)]
@@ -54,13 +55,13 @@ mod tests {
     #[test]
     fn host_is_one_name_or_address() {
         for host in ["t", "a-b.example", "t:80", "t:", "127.0.0.1:1", "[::1]", "[::1]:80"] {
-            assert!(is_host(host.as_bytes()), "{host}");
+            assert!(parse_host(host).is_some(), "{host}");
         }
         for host in [
             "", " ", "a,b", "a, b", "u@t", "u:p@t", "t/p", "http://t", "t:80:80", "t:x", "t?q", "t#f", "[::1", "::1", "[]",
             ":80",
         ] {
-            assert!(!is_host(host.as_bytes()), "{host}");
+            assert!(parse_host(host).is_none(), "{host}");
         }
     }
 

@@ -1,7 +1,6 @@
 //! Rejects requests whose `Host` is not loopback, for `dev`, against DNS rebinding.
 //!
-//! A page whose host name was made to resolve to 127.0.0.1 sends that name as `Host`, and its own address as `Origin`. An IP
-//! address can't be made to resolve to another one.
+//! An attacker's name can resolve to 127.0.0.1, but the browser still sends that name as `Host`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,9 +8,10 @@ use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HOST;
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
-use url::{Host, Url};
 
+use super::host::parse_host;
 use crate::response::ApiError;
 
 /// Responds to any other `Host` with 400. Goes inside [`host`](super::host), which admits one at most.
@@ -28,40 +28,26 @@ pub(crate) async fn loopback_host<B: MessageBody>(
 
 /// Whether `authority` (a `Host`, with or without a port) names loopback, or the address `listen`.
 ///
-/// The port is not compared: tunnels and published ports of containers change it. A listener on all addresses answers to all
-/// IP addresses.
-#[must_use]
+/// The port is not compared, because tunnels and published ports of containers change it. A listener on all addresses accepts
+/// all IP addresses.
 pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
-    parse(authority).is_some_and(|url| is_local_host(&url, listen))
+    parse_host(authority).is_some_and(|host| names_local(&host, listen))
 }
 
 /// Whether `origin` is that of a page of the same server, by one of its local names and the same port as in `host`.
-#[must_use]
 pub(crate) fn is_own_origin(origin: &str, host: &str, listen: IpAddr) -> bool {
-    match (origin.strip_prefix("http://").and_then(parse), parse(host)) {
-        (Some(origin), Some(host)) => {
-            is_local_host(&origin, listen) && origin.port_or_known_default() == host.port_or_known_default()
-        }
-        _ => false,
-    }
+    let origin = origin.strip_prefix("http://").and_then(parse_host);
+    let port = |host: &Authority| host.port_u16().unwrap_or(80);
+    origin.is_some_and(|origin| names_local(&origin, listen) && Some(port(&origin)) == parse_host(host).as_ref().map(port))
 }
 
-/// A URL of nothing but this authority.
-fn parse(authority: &str) -> Option<Url> {
-    let url = Url::parse(&format!("http://{authority}/")).ok()?;
-    let nothing_else = url.username().is_empty() && url.password().is_none() && url.path() == "/";
-    (nothing_else && url.query().is_none() && url.fragment().is_none()).then_some(url)
-}
-
-fn is_local_host(url: &Url, listen: IpAddr) -> bool {
-    let ip: IpAddr = match url.host() {
+fn names_local(host: &Authority, listen: IpAddr) -> bool {
+    let name = host.host().trim_matches(['[', ']']).to_ascii_lowercase();
+    match name.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback() || ip == listen || listen.is_unspecified(),
         // RFC 6761 section 6.3.
-        Some(Host::Domain(name)) => return name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.into(),
-        Some(Host::Ipv6(ip)) => ip.into(),
-        None => return false,
-    };
-    ip.to_canonical().is_loopback() || ip == listen || listen.is_unspecified()
+        Err(_) => name == "localhost" || name.ends_with(".localhost"),
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +57,7 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn only_loopback_names_and_the_own_address_are_local() {
+    fn foreign_host_is_not_local() {
         for host in [
             "localhost",
             "LOCALHOST:8081",
@@ -110,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn own_listen_address_is_local_and_all_addresses_are_where_it_listens_on_all() {
+    fn listen_address_is_local() {
         assert!(is_local("192.0.2.1:8081", "192.0.2.1".parse().unwrap()));
         assert!(!is_local("192.0.2.2:8081", "192.0.2.1".parse().unwrap()));
         for listen in ["0.0.0.0", "::"] {

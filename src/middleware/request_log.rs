@@ -1,6 +1,5 @@
 //! Gives each request an id and a trace, finds its client address, and writes one log line and the metrics at its end.
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -93,7 +92,8 @@ impl ActiveRequest {
     fn begin(request: &ServiceRequest) -> Self {
         let headers = request.headers();
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let trace = TraceContext::from_headers(text(&TRACEPARENT), tracestate(headers).as_deref());
+        let tracestate: Vec<&str> = headers.get_all(TRACESTATE).filter_map(|line| line.to_str().ok()).collect();
+        let trace = TraceContext::from_headers(text(&TRACEPARENT), tracestate.join(","));
         let context = RequestContext::new(client_address(request), request_id(headers), trace);
         request.extensions_mut().insert(context.clone());
         let (route, principal, rejection) = Default::default();
@@ -149,13 +149,6 @@ impl Drop for ActiveRequest {
 /// Converts to milliseconds, with microseconds as decimals.
 fn milliseconds(duration: Duration) -> f64 {
     f64::from(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)) / 1000.0
-}
-
-/// Joins the lines of `tracestate`.
-fn tracestate(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    let mut lines = headers.get_all(TRACESTATE).filter_map(|line| line.to_str().ok());
-    let first = lines.next()?;
-    Some(lines.fold(Cow::Borrowed(first), |joined, line| Cow::Owned(format!("{joined},{line}"))))
 }
 
 fn client_address(request: &ServiceRequest) -> IpAddr {

@@ -3,7 +3,7 @@
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FORWARDED_PROTO,
 };
 use actix_web::middleware::Next;
@@ -28,19 +28,18 @@ pub(crate) async fn security_headers<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let over_tls = is_over_tls(&request);
-    map_head(next.call(request).await, move |head| insert_headers(head.headers_mut(), over_tls))
-}
-
-fn insert_headers(headers: &mut HeaderMap, over_tls: bool) {
-    for (name, value) in HEADERS {
-        headers.insert(name, value);
-    }
-    if over_tls {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
-    }
-    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
-        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-    }
+    map_head(next.call(request).await, move |head| {
+        let headers = head.headers_mut();
+        for (name, value) in HEADERS {
+            headers.insert(name, value);
+        }
+        if over_tls {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+            headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        }
+    })
 }
 
 /// Whether a trusted proxy received the request over TLS. The rightmost value is the proxy's own.

@@ -58,7 +58,8 @@ mod tests {
     #[test]
     fn requests_of_a_continued_trace_have_different_ids() {
         let parent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-        let new = || RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, TraceContext::from_headers(parent, None));
+        let new =
+            || RequestContext::new(Ipv4Addr::LOCALHOST.into(), None, TraceContext::from_headers(parent, String::new()));
         let (one, other) = (new(), new());
         assert_eq!(one.trace().id(), other.trace().id());
         assert!(one.request_id() != other.request_id() && one.request_id() != one.trace().id());

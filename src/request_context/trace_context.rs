@@ -26,10 +26,10 @@ impl TraceContext {
     }
 
     /// Continues the trace of `traceparent`, or starts one if that is absent or invalid.
-    pub fn from_headers(traceparent: Option<&str>, tracestate: Option<&str>) -> Self {
+    pub fn from_headers(traceparent: Option<&str>, tracestate: String) -> Self {
         let new = Self::new();
         let Some((id, is_sampled)) = traceparent.and_then(parse) else { return new };
-        let state = tracestate.filter(|state| is_valid_state(state)).map(str::to_owned);
+        let state = Some(tracestate).filter(|state| is_valid_state(state));
         Self { id, is_sampled, state, ..new }
     }
 
@@ -89,24 +89,24 @@ fn is_valid_state(state: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn from_headers(traceparent: Option<&str>, tracestate: Option<&str>) -> TraceContext {
+        TraceContext::from_headers(traceparent, tracestate.unwrap_or_default().to_owned())
+    }
+
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
     fn valid_trace_is_continued_in_a_new_span() {
-        let trace = TraceContext::from_headers(Some(PARENT), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
+        let trace = from_headers(Some(PARENT), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
         assert_eq!(trace.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_ne!(
-            trace.own_id(),
-            TraceContext::from_headers(Some(PARENT), None).own_id(),
-            "two requests of one trace are two"
-        );
+        assert_ne!(trace.own_id(), from_headers(Some(PARENT), None).own_id(), "two requests of one trace are two");
         let ours = trace.traceparent();
         assert!(ours.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && ours.ends_with("-01"), "{ours}");
         assert!(ours.len() == PARENT.len() && !ours.contains("00f067aa0ba902b7"), "{ours}");
         assert_eq!(trace.tracestate(), Some("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"));
-        let not_recorded = TraceContext::from_headers(Some(&PARENT.replace("-01", "-00")), None);
+        let not_recorded = from_headers(Some(&PARENT.replace("-01", "-00")), None);
         assert!(not_recorded.traceparent().ends_with("-00"));
-        let later = TraceContext::from_headers(Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), None);
+        let later = from_headers(Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), None);
         assert_eq!((later.id().as_str(), &later.traceparent()[..3]), ("4bf92f3577b34da6a3ce929d0e0e4736", "00-"));
     }
 
@@ -126,14 +126,14 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
         ] {
-            let trace = TraceContext::from_headers(Some(parent), Some("a=1"));
+            let trace = from_headers(Some(parent), Some("a=1"));
             assert!(trace.id() != "4bf92f3577b34da6a3ce929d0e0e4736" && trace.tracestate().is_none(), "{parent}");
             assert!(parse(&trace.traceparent()).is_some(), "{parent}");
         }
         let long = format!("a={}", "x".repeat(600));
         let many = "a=1,".repeat(33);
         for state in ["", " ", "a", "=1", "A=1", "a=", "a=1,b=\u{1b}", "a=é", "a=b=c", &long, &many] {
-            assert_eq!(TraceContext::from_headers(Some(PARENT), Some(state)).tracestate(), None, "{state}");
+            assert_eq!(from_headers(Some(PARENT), Some(state)).tracestate(), None, "{state}");
         }
     }
 

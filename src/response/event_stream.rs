@@ -12,7 +12,7 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::{Error, HttpRequest, HttpResponse, Responder};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
@@ -37,7 +37,6 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 pub(crate) struct EventStream {
     subscription: Subscription,
     lease: StreamLease,
-    lease_check: Interval,
     /// Released when the stream is dropped.
     _permit: StreamPermit,
     draining: CancellationToken,
@@ -60,12 +59,9 @@ impl EventStream {
         draining: CancellationToken,
         last_event_id: Option<String>,
     ) -> Self {
-        let mut lease_check = interval(LEASE_CHECK);
-        lease_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             subscription,
             lease,
-            lease_check,
             _permit: permit,
             draining,
             end_of_input: CancellationToken::new(),
@@ -90,14 +86,11 @@ impl EventStream {
     }
 
     async fn next_event(&mut self) -> Option<Bytes> {
-        if self.is_complete {
-            return None;
-        }
         let mut heartbeat = pin!(sleep(HEARTBEAT));
-        loop {
+        while !self.is_complete && self.lease.is_valid() {
             tokio::select! {
                 biased;
-                () = self.end_of_input.cancelled() => return None,
+                () = self.end_of_input.cancelled() => break,
                 () = self.draining.cancelled() => {
                     self.is_complete = true;
                     let jitter = RETRY_JITTER * u32::from(rand::random::<u8>()) / u32::from(u8::MAX);
@@ -106,12 +99,11 @@ impl EventStream {
                 event = self.subscription.next() => if let Some(bytes) = self.deduplicate(&*event?) {
                     return Some(bytes);
                 },
-                _ = self.lease_check.tick() => if !self.lease.is_valid() {
-                    return None;
-                },
                 () = &mut heartbeat => return Some(Bytes::from_static(b":\n\n")),
+                () = sleep(LEASE_CHECK) => {}
             }
         }
+        None
     }
 
     /// Returns what to send of an event; `None` if the client has that version.

@@ -103,18 +103,8 @@ pub static MANAGEMENT: &[RouteRow] = &[
     head(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
 ];
 
-/// Mounts the routes of the main listener.
-pub fn mount(config: &mut web::ServiceConfig) {
-    mount_all(TABLE, config);
-}
-
-/// Mounts the routes of the management listener.
-pub fn mount_management(config: &mut web::ServiceConfig) {
-    mount_all(MANAGEMENT, config);
-}
-
-/// Mounts one resource per path, because actix-web routes to the first one only.
-fn mount_all(table: &'static [RouteRow], config: &mut web::ServiceConfig) {
+/// Mounts a table, with one resource per path, because actix-web routes to the first one only.
+pub fn mount(table: &'static [RouteRow], config: &mut web::ServiceConfig) {
     let mut mounted: Vec<&str> = Vec::new();
     for &path in table.iter().flat_map(|row| row.paths) {
         if !mounted.contains(&path) {
