@@ -63,7 +63,7 @@ fn admit(
 ) -> Result<(), ApiError> {
     let (principal, scope) = verified.ok_or_else(|| reject(request.request(), "not valid"))?;
     if let Some(log) = RequestLog::of(request.request()) {
-        log.set_principal(&principal);
+        log.principal.replace(Some(principal.clone()));
     }
     if principal.session().is_some_and(|session| revoked_sessions.contains(session)) {
         return Err(reject(request.request(), "revoked"));
@@ -76,7 +76,7 @@ fn admit(
 /// Logs why a token is rejected, and returns the 401.
 fn reject(request: &HttpRequest, reason: &'static str) -> ApiError {
     if let Some(log) = RequestLog::of(request) {
-        log.set_rejection(reason);
+        log.rejection.set(Some(reason));
     }
     ApiError::Unauthorized
 }

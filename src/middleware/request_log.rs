@@ -45,21 +45,13 @@ pub(crate) struct RequestLog {
     context: RequestContext,
     /// The index of the route in the table.
     route: Cell<Option<usize>>,
-    principal: RefCell<Option<Principal>>,
-    rejection: Cell<Option<&'static str>>,
+    /// The principal of a valid token.
+    pub(super) principal: RefCell<Option<Principal>>,
+    /// Why the token is rejected.
+    pub(super) rejection: Cell<Option<&'static str>>,
 }
 
 impl RequestLog {
-    /// Records the principal of a valid token.
-    pub(crate) fn set_principal(&self, principal: &Principal) {
-        self.principal.replace(Some(principal.clone()));
-    }
-
-    /// Records why a token is rejected, in a word or two.
-    pub(crate) fn set_rejection(&self, reason: &'static str) {
-        self.rejection.set(Some(reason));
-    }
-
     /// Returns the log of `request`. Every request has one.
     pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.extensions().get::<Rc<Self>>().map(Rc::clone)
