@@ -39,7 +39,7 @@ def fill_cache(farm, server, token, rooms):
     """Requests each room once, until Admin Control was called for each."""
     calls = farm.calls()
     while farm.calls() - calls < rooms:
-        wrk([farm.load_core], server.port, "rooms.lua", [token, "kept", str(rooms)], 16, 2)
+        wrk([farm.load_core], server.port, "rooms.lua", [token, "cached", str(rooms)], 16, 2)
     server.cut_log()
 
 
@@ -51,8 +51,8 @@ def rooms_and_accounts(farm, loader, token, scale):
     one = farm.ours("ours-one-account", APP_DATABASE__URL=make_accounts(farm, "one", 1))
     many = farm.ours("ours-many-accounts", APP_DATABASE__URL=make_accounts(farm, "many", scale.accounts))
     fill_cache(farm, large, token, scale.rooms)
-    cells = [("1 room cached", small, "r", 1), (f"{scale.rooms:,} rooms cached, 1 requested", large, "kept", 1),
-             (f"{scale.rooms:,} rooms cached, all requested", large, "kept", scale.rooms),
+    cells = [("1 room cached", small, "r", 1), (f"{scale.rooms:,} rooms cached, 1 requested", large, "cached", 1),
+             (f"{scale.rooms:,} rooms cached, all requested", large, "cached", scale.rooms),
              ("1 account", one, "r", 1), (f"{scale.accounts:,} accounts", many, "r", 1)]
     runs = [loader.rooms(label, server, prefix, rooms, 64, scale.seconds, round)
             for round in range(scale.rounds) for label, server, prefix, rooms in cells]

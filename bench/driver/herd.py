@@ -54,7 +54,7 @@ def measure(farm, token, scale):
     farm.stop(ours)
     count = scale.herds[0][0]
     for name, cache in (("nginx", ""), ("nginx with proxy_cache_lock",
-                                        "proxy_cache kept; proxy_cache_valid 200 1s; proxy_cache_lock on;"
+                                        "proxy_cache responses; proxy_cache_valid 200 1s; proxy_cache_lock on;"
                                         " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")):
         if any(left.startswith("nginx") for left in farm.left_out):
             break

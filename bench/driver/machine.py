@@ -100,10 +100,10 @@ def describe():
 
 def versions():
     """The versions of the compilers and programs."""
-    said = []
+    lines = []
     for command in (["rustc", "-V"], ["node", "-v"], ["nginx", "-v"], ["go", "version"], ["wrk", "-v"]):
         if shutil.which(command[0]):
             run = subprocess.run(command, capture_output=True, text=True)
             line = (run.stdout + run.stderr).strip().splitlines()[0]
-            said.append(f"node {line}" if command[0] == "node" else line.split("[")[0].split("(")[0].strip())
-    return ", ".join(said)
+            lines.append(f"node {line}" if command[0] == "node" else line.split("[")[0].split("(")[0].strip())
+    return ", ".join(lines)

@@ -176,7 +176,7 @@ class Farm:
         if shutil.which("nginx"):
             yield "nginx", self.nginx
             yield "nginx-cache", lambda name: self.nginx(
-                name, "proxy_cache kept; proxy_cache_valid 200 5s; proxy_cache_lock on;"
+                name, "proxy_cache responses; proxy_cache_valid 200 5s; proxy_cache_lock on;"
                       " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")
 
     def rust(self, name, program, start=True, cores=None, **env):

@@ -77,7 +77,7 @@ impl TestBed {
     }
 
     fn calls(&self, endpoint: &str) -> usize {
-        self.script.requests().iter().filter(|asked| asked.target.contains(endpoint)).count()
+        self.script.requests().iter().filter(|request| request.target.contains(endpoint)).count()
     }
 }
 

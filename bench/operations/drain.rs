@@ -33,7 +33,7 @@ const SMOKE: Size = Size { clients: 16, slow_heads: 50, slow_readers: 10, idle: 
 
 #[derive(Default)]
 struct Count {
-    answered: AtomicUsize,
+    responses: AtomicUsize,
     lost: AtomicUsize,
     not_200: AtomicUsize,
     /// Responses without `Connection: close` after the server was not ready.
@@ -59,7 +59,7 @@ async fn send_requests(address: SocketAddr, request: Vec<u8>, keep_alive: bool, 
         match outcome {
             Err(_) => drop(count.lost.fetch_add(1, Ordering::SeqCst)),
             Ok((response, open)) => {
-                count.answered.fetch_add(1, Ordering::SeqCst);
+                count.responses.fetch_add(1, Ordering::SeqCst);
                 count.not_200.fetch_add(usize::from(response.status != 200), Ordering::SeqCst);
                 count.without_close.fetch_add(usize::from(not_ready && !response.close), Ordering::SeqCst);
                 if keep_alive && !response.close {
@@ -140,7 +140,7 @@ async fn main() -> io::Result<()> {
         })
         .collect();
     let readiness = tokio::spawn(wait_until_not_ready(server.address, Arc::clone(&count)));
-    while count.answered.load(Ordering::SeqCst) < size.requests {
+    while count.responses.load(Ordering::SeqCst) < size.requests {
         if readiness.is_finished() {
             return Err(io::Error::other("the server was never ready"));
         }
@@ -156,7 +156,7 @@ async fn main() -> io::Result<()> {
     let took = signalled.elapsed();
     slow.abort();
     let of = |number: &AtomicUsize| number.load(Ordering::SeqCst);
-    println!("{:<52}{:>12}", "responses", of(&count.answered));
+    println!("{:<52}{:>12}", "responses", of(&count.responses));
     println!("{:<52}{:>12}", "lost (reset, refused, cut off)", of(&count.lost));
     println!("{:<52}{:>12}", "responses other than 200", of(&count.not_200));
     println!("{:<52}{:>12}", "responses without Connection: close when not ready", of(&count.without_close));

@@ -46,7 +46,7 @@ const LOGIN: &str = r#"{"email":"ann@example.com","password":"correct horse batt
 
 #[derive(Default)]
 struct Count {
-    answered: AtomicUsize,
+    responses: AtomicUsize,
     lost: AtomicUsize,
     not_200: AtomicUsize,
     is_over: AtomicBool,
@@ -61,7 +61,7 @@ impl Count {
     fn print(&self, restarts: usize) -> bool {
         let (lost, not_200) = (Self::of(&self.lost), Self::of(&self.not_200));
         println!("{:<52}{:>12}", "restarts", restarts);
-        println!("{:<52}{:>12}", "responses", Self::of(&self.answered));
+        println!("{:<52}{:>12}", "responses", Self::of(&self.responses));
         println!("{:<52}{:>12}", "lost (reset, refused, cut off)", lost);
         println!("{:<52}{:>12}", "responses other than 200", not_200);
         lost + not_200 == 0
@@ -86,7 +86,7 @@ async fn send_requests(address: SocketAddr, request: Vec<u8>, keep_alive: bool, 
                 count.lost.fetch_add(1, Ordering::SeqCst);
             }
             Ok((client, response)) => {
-                count.answered.fetch_add(1, Ordering::SeqCst);
+                count.responses.fetch_add(1, Ordering::SeqCst);
                 count.not_200.fetch_add(usize::from(response.status != 200), Ordering::SeqCst);
                 idle = Some(client).filter(|_| keep_alive && !response.close);
             }
@@ -165,7 +165,7 @@ async fn main() -> io::Result<ExitCode> {
     let mut longest = Duration::ZERO;
     for number in 0..restarts {
         // Spreads the restarts over the whole run.
-        while Count::of(&count.answered) < size.requests * number / restarts {
+        while Count::of(&count.responses) < size.requests * number / restarts {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let next = number % servers.len();
@@ -173,7 +173,7 @@ async fn main() -> io::Result<ExitCode> {
             longest = longest.max(restart(server, &base_url, &settings).await?);
         }
     }
-    while Count::of(&count.answered) < size.requests {
+    while Count::of(&count.responses) < size.requests {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     count.is_over.store(true, Ordering::SeqCst);

@@ -119,10 +119,10 @@ fn streams(size: Size) -> io::Result<()> {
     if size.streams >= 5_000 && each > MAX_EACH {
         return Err(io::Error::other(format!("more than {MAX_EACH} KiB for a stream")));
     }
-    let asked = || bed.script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
-    let calls = asked();
+    let calls = || bed.script.requests().iter().filter(|request| request.target.contains("/call-catchup/")).count();
+    let before = calls();
     bed.script.catch_up("r1", Reply::data("\"update\""));
-    while asked() == calls {
+    while calls() == before {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     let (cpu, started) = (server.cpu(), Instant::now());

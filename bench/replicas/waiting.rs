@@ -15,17 +15,18 @@ const RECOVERY: Duration = Duration::from_secs(3);
 /// Measures three replicas: one leader and two followers.
 pub(super) fn measure(redis: &Redis, call: Duration, rounds: usize) -> io::Result<()> {
     let bed = TestBed::start(3, &[("APP_CACHE__REDIS_URL", &redis.url())])?;
-    let calls = || bed.script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count();
+    let calls = || bed.script.requests().iter().filter(|request| request.target.contains("/call-catchup/")).count();
     let request = |room: &str| -> io::Result<Vec<TcpStream>> {
         bed.script.catch_up(room, Reply::data("\"written\"").after(call));
-        let asked = bed.servers.iter().map(|(address, _)| {
+        let streams = bed.servers.iter().map(|(address, _)| {
             let mut stream = connect(*address)?;
             stream.write_all(bed.request(&format!("/callCatchUp/{room}")).as_bytes())?;
             Ok(stream)
         });
-        asked.collect()
+        streams.collect()
     };
-    let read_all = |asked: &mut Vec<TcpStream>| asked.iter_mut().try_for_each(|asked| read_until(asked, "\"written\"}"));
+    let read_all =
+        |streams: &mut Vec<TcpStream>| streams.iter_mut().try_for_each(|stream| read_until(stream, "\"written\"}"));
 
     let commands = || (command_count(redis, "eval"), command_count(redis, "get"));
     let before = commands();
@@ -41,7 +42,7 @@ pub(super) fn measure(redis: &Redis, call: Duration, rounds: usize) -> io::Resul
     let mut took = Vec::new();
     for round in 0..rounds {
         let before = calls();
-        let mut asked = request(&format!("lost{round}"))?;
+        let mut streams = request(&format!("lost{round}"))?;
         std::thread::park_timeout(call / 2);
         if calls() != before + 1 {
             return Err(io::Error::other("more than one replica calls"));
@@ -55,7 +56,7 @@ pub(super) fn measure(redis: &Redis, call: Duration, rounds: usize) -> io::Resul
             std::thread::park_timeout(Duration::from_millis(1));
         }
         took.push(started.elapsed());
-        read_all(&mut asked)?;
+        read_all(&mut streams)?;
         redis.signal("CONT");
         std::thread::park_timeout(RECOVERY);
     }

@@ -74,7 +74,7 @@ def is_wrong_method(case):
 def wrong_method_is_404(ctx, response, case):
     if is_wrong_method(case):
         method = response.request.method
-        assert response.status_code == 404, f"{method} answered {response.status_code}, not 404"
+        assert response.status_code == 404, f"{method} got {response.status_code}, not 404"
         if method != "HEAD":
             assert response.json()["error"] == {"code": 404, "message": "Not found"}
 

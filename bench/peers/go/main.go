@@ -71,15 +71,15 @@ func catchUp(room string) (*envelope, error) {
 		return nil, err
 	}
 	defer response.Body.Close()
-	var answer envelope
+	var result envelope
 	body, err := io.ReadAll(response.Body)
 	if err == nil {
-		err = json.Unmarshal(body, &answer)
+		err = json.Unmarshal(body, &result)
 	}
-	if err == nil && (response.StatusCode != 200 || string(answer.Error) != "null") {
+	if err == nil && (response.StatusCode != 200 || string(result.Error) != "null") {
 		err = errors.New("Admin Control failed")
 	}
-	return &answer, err
+	return &result, err
 }
 
 func callCatchUp(w http.ResponseWriter, r *http.Request) {
@@ -90,13 +90,13 @@ func callCatchUp(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"data":null,"error":{"code":401,"message":"Unauthorized"}}`)
 		return
 	}
-	answer, err := catchUp(strings.TrimPrefix(r.URL.Path, "/callCatchUp/"))
+	result, err := catchUp(strings.TrimPrefix(r.URL.Path, "/callCatchUp/"))
 	if err != nil {
 		w.WriteHeader(500)
 		io.WriteString(w, `{"data":null,"error":{"code":500,"message":"Internal server error"}}`)
 		return
 	}
-	body, _ := json.Marshal(answer)
+	body, _ := json.Marshal(result)
 	w.Write(body)
 }
 

@@ -11,7 +11,7 @@ struct Fixed {
     tokens: Option<Tokens>,
 }
 
-async fn answer(request: HttpRequest, fixed: web::Data<Fixed>) -> HttpResponse {
+async fn respond(request: HttpRequest, fixed: web::Data<Fixed>) -> HttpResponse {
     if let Some(tokens) = &fixed.tokens {
         let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         if tokens.claims(authorization).is_none() {
@@ -27,7 +27,7 @@ async fn main() -> std::io::Result<()> {
     let body = format!("{start}{}{end}", ".".repeat(BODY_BYTES - start.len() - end.len()));
     let tokens = std::env::var_os("JWT").map(|_| Tokens::from_env());
     let fixed = web::Data::new(Fixed { body: body.into(), tokens });
-    HttpServer::new(move || App::new().app_data(fixed.clone()).route("/callCatchUp/{roomName}", web::get().to(answer)))
+    HttpServer::new(move || App::new().app_data(fixed.clone()).route("/callCatchUp/{roomName}", web::get().to(respond)))
         .bind(address())?
         .run()
         .await
