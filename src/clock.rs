@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 /// A source of wall-clock time. Clones share it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
@@ -50,4 +52,26 @@ impl fmt::Debug for Clock {
 #[must_use]
 pub fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The largest accepted difference between the clocks of replicas.
+pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
+
+/// Detects that the wall clock was set, by comparing it with a monotonic timer.
+pub(crate) struct ClockJumpDetector {
+    wall_clock: i64,
+    timer: Instant,
+}
+
+impl ClockJumpDetector {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self { wall_clock: clock.unix_milliseconds(), timer: Instant::now() }
+    }
+
+    /// Returns whether the clock jumped by more than [`MAX_CLOCK_SKEW`] since the last call.
+    pub(crate) fn detect(&mut self, clock: &Clock) -> bool {
+        let last = std::mem::replace(self, Self::new(clock));
+        let expected = last.wall_clock.saturating_add(milliseconds(self.timer - last.timer));
+        u128::from(self.wall_clock.abs_diff(expected)) > MAX_CLOCK_SKEW.as_millis()
+    }
 }

@@ -1,4 +1,4 @@
-//! What an operator does with accounts, from the command line and beside running servers: those notice within two seconds.
+//! Account administration by the command line. Running servers notice within two seconds.
 
 use super::{Error, email, password, password_policy};
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ pub async fn add(
     Ok(database.insert_user(user).await?)
 }
 
-/// All accounts, by e-mail.
+/// Returns all accounts, by e-mail.
 ///
 /// # Errors
 ///
@@ -36,25 +36,25 @@ pub async fn list(database: &Database) -> Result<Vec<User>, Error> {
     Ok(database.users().await?)
 }
 
-/// Shuts an account out, and ends all its sessions.
+/// Disables an account and revokes its sessions.
 ///
 /// # Errors
 ///
 /// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
 pub async fn disable(database: &Database, email: &str, clock: &Clock) -> Result<(), Error> {
-    found(database.disable_user(email::normalise(email)?, clock.unix_milliseconds()).await?)
+    require_found(database.disable_user(email::normalise(email)?, clock.unix_milliseconds()).await?)
 }
 
-/// Lets an account sign in again.
+/// Enables an account.
 ///
 /// # Errors
 ///
 /// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
 pub async fn enable(database: &Database, email: &str) -> Result<(), Error> {
-    found(database.enable_user(email::normalise(email)?).await?)
+    require_found(database.enable_user(email::normalise(email)?).await?)
 }
 
-/// Gives an account another password, and ends all its sessions.
+/// Changes an account's password and revokes its sessions.
 ///
 /// # Errors
 ///
@@ -70,10 +70,10 @@ pub async fn set_password(
     let user = database.user_by_email(email.clone()).await?.ok_or(Error::NoSuchAccount)?;
     password_policy::check(password, min_password, &[&email, &user.name])?;
     let hash = password::hash(password)?;
-    found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
+    require_found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
 }
 
-fn found(found: bool) -> Result<(), Error> {
+fn require_found(found: bool) -> Result<(), Error> {
     if found { Ok(()) } else { Err(Error::NoSuchAccount) }
 }
 

@@ -1,4 +1,4 @@
-//! E-mail addresses of accounts: one spelling for storage and comparison.
+//! E-mail addresses of accounts, normalised for storage and comparison.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
@@ -8,13 +8,13 @@ use super::Error;
 /// The longest e-mail address, in bytes (RFC 5321 section 4.5.3.1.3, less the angle brackets).
 const MAX_BYTES: usize = 254;
 
-/// Returns the one spelling of an e-mail address: trimmed, in lower case and in Unicode NFC.
+/// Normalises an e-mail address: trimmed, in lower case and in Unicode NFC.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] if it is too long or contains a character that can't be seen.
+/// [`Error::Invalid`] if it is too long or contains an invisible character.
 pub(super) fn normalise(email: &str) -> Result<String, Error> {
-    // Lower case may undo NFC, so that it is composed again.
+    // Lower-casing may undo NFC.
     let email: String = email.trim().nfc().collect::<String>().to_lowercase().nfc().collect();
     if email.len() > MAX_BYTES {
         return Err(invalid(format!("is longer than {MAX_BYTES} bytes.")));
@@ -25,7 +25,7 @@ pub(super) fn normalise(email: &str) -> Result<String, Error> {
     Ok(email)
 }
 
-/// Returns a new account's e-mail address, normalised, if it has a text on both sides of one `@`.
+/// Normalises a new account's e-mail address, which must have text on both sides of one `@`.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ fn invalid(problem: String) -> Error {
     Error::Invalid { field: "email", problem }
 }
 
-/// Whether `c` is a control, a separator of lines, or `Default_Ignorable_Code_Point` (Unicode 17, `DerivedCoreProperties.txt`).
+/// Returns whether `c` is a control, a line separator, or `Default_Ignorable_Code_Point` (Unicode 17, `DerivedCoreProperties.txt`).
 fn is_invisible(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
@@ -68,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn control_and_invisible_characters_are_refused_by_field_name() {
+    fn invisible_characters_are_rejected_by_field_name() {
         for c in [
             '\0',
             '\u{7f}',
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_address_of_new_account_is_refused() {
+    fn malformed_address_of_new_account_is_rejected() {
         for wrong in [
             "",
             " ",
@@ -137,7 +137,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
-        fn normalised_address_is_stable_in_every_form(text in "\\PC{0,24}|([a-zA-Z\u{391}-\u{3c9}\u{410}-\u{44f}\u{1e00}-\u{1fff}][\u{300}-\u{345}]{0,2}){1,12}") {
+        fn normalised_address_is_stable_in_every_normal_form(text in "\\PC{0,24}|([a-zA-Z\u{391}-\u{3c9}\u{410}-\u{44f}\u{1e00}-\u{1fff}][\u{300}-\u{345}]{0,2}){1,12}") {
             if let Ok(email) = normalise(&text) {
                 prop_assert_eq!(normalise(&email).unwrap(), email.as_str());
                 for form in [text.nfc().collect::<String>(), text.nfd().collect()] {

@@ -1,12 +1,11 @@
-//! Security events of accounts, in the log and in the metrics. Each has the request, the address and the account, and never what
-//! was typed.
+//! Logs and counts the security events of accounts. Events name request, address and account, never credentials.
 
 use super::{Error, Session};
 use crate::db::SessionRecord;
 use crate::request_context::RequestContext;
 use crate::telemetry::metrics::{CounterVec, LOGINS, Registry, TOKEN_REFRESHES};
 
-/// Counts how logins and refreshes ended. Clones count together; the default counts nothing.
+/// Counts logins and refreshes by outcome. Clones share the counters; the default counts nothing.
 #[derive(Clone, Default)]
 pub struct AccountMetrics {
     logins: CounterVec,
@@ -24,9 +23,14 @@ impl AccountMetrics {
     }
 }
 
-pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, context: &RequestContext, metrics: &AccountMetrics) {
+pub(super) fn login(
+    result: &Result<Session, Error>,
+    user: Option<&str>,
+    context: &RequestContext,
+    metrics: &AccountMetrics,
+) {
     let (client, request_id) = (context.client(), context.request_id());
-    let outcome = match login {
+    let outcome = match result {
         Ok(_) => {
             log::info!(event = "login", client:%, user, request_id; "login succeeded");
             "ok"
@@ -45,8 +49,8 @@ pub(super) fn login(login: &Result<Session, Error>, user: Option<&str>, context:
     metrics.logins.increment(outcome);
 }
 
-pub(super) fn refresh(refreshed: &Result<Session, Error>, metrics: &AccountMetrics) {
-    let outcome = match refreshed {
+pub(super) fn refresh(result: &Result<Session, Error>, metrics: &AccountMetrics) {
+    let outcome = match result {
         Ok(_) => "ok",
         Err(Error::WrongCredentials) => "refused",
         Err(_) => "error",
@@ -54,8 +58,8 @@ pub(super) fn refresh(refreshed: &Result<Session, Error>, metrics: &AccountMetri
     metrics.refreshes.increment(outcome);
 }
 
-/// Logs a refresh token without a session. The account is not known.
-pub(super) fn refresh_refused(context: &RequestContext) {
+/// Logs a rejected refresh token, whose account is unknown.
+pub(super) fn refresh_rejected(context: &RequestContext) {
     log::info!(
         event = "token-refused",
         reason = "no refresh token in force",
@@ -65,8 +69,8 @@ pub(super) fn refresh_refused(context: &RequestContext) {
     );
 }
 
-/// Logs and counts a reused token. It is counted as refused too.
-pub(super) fn reused(session: &SessionRecord, context: &RequestContext, metrics: &AccountMetrics) {
+/// Logs and counts a reused token, which is also counted as refused.
+pub(super) fn refresh_token_reused(session: &SessionRecord, context: &RequestContext, metrics: &AccountMetrics) {
     metrics.refreshes.increment("reused");
     log::warn!(
         event = "refresh-reused",

@@ -9,98 +9,94 @@ use super::{Error, refresh_token};
 use crate::clock::milliseconds;
 use crate::db::{Database, KNOWN_ADDRESS_RETENTION, LoginFailures};
 
-/// How far the clocks of replicas may be apart.
-const SKEW: Duration = Duration::from_mins(1);
-/// What a scope allows.
-struct Policy {
-    /// Failures that cost no pause.
+/// How far another replica's clock may be ahead.
+const MAX_CLOCK_LEAD: Duration = Duration::from_mins(1);
+
+/// The limit of a scope.
+struct LimitPolicy {
+    /// Failures without a pause.
     burst: u32,
     /// The pause after the last of them. Each further failure doubles it, up to `decay`.
     first_pause: Duration,
-    /// The longest pause, and how long one failure counts. Failures are forgotten one after the other (leaky bucket).
+    /// The longest pause, and the time in which one failure decays (leaky bucket).
     decay: Duration,
 }
 
-/// Against one password tried on many accounts: at most twenty failures in any minute.
-const ADDRESS: Policy = Policy { burst: 10, first_pause: Duration::from_secs(6), decay: Duration::from_secs(6) };
-/// Against guessing one account. It locks out the guesser's address only.
-const ACCOUNT_AND_ADDRESS: Policy =
-    Policy { burst: 10, first_pause: Duration::from_secs(30), decay: Duration::from_mins(15) };
-/// Against guessing one account from many addresses (NIST SP 800-63B-4 section 3.2.2: at most 100 failures).
-const ACCOUNT: Policy = Policy { burst: 100, first_pause: Duration::from_mins(15), decay: Duration::from_mins(15) };
+/// Limits one password tried on many accounts to twenty failures in any minute.
+const ADDRESS: LimitPolicy = LimitPolicy { burst: 10, first_pause: Duration::from_secs(6), decay: Duration::from_secs(6) };
+/// Limits guesses at one account from one address, and locks out that address only.
+const ACCOUNT_AND_ADDRESS: LimitPolicy =
+    LimitPolicy { burst: 10, first_pause: Duration::from_secs(30), decay: Duration::from_mins(15) };
+/// Limits guesses at one account from many addresses (NIST SP 800-63B-4 section 3.2.2: at most 100 failures).
+const ACCOUNT: LimitPolicy =
+    LimitPolicy { burst: 100, first_pause: Duration::from_mins(15), decay: Duration::from_mins(15) };
 
-/// Who logs in from where, as the names of its three counters.
-#[derive(Clone)]
-pub(super) struct LoginAttempt {
-    address: String,
-    account_and_address: String,
-    account: String,
-}
+/// The scopes that count a login's failures: address, account and address, account. Each is a hash.
+pub(super) struct FailureScopes([String; 3]);
 
-impl LoginAttempt {
+impl FailureScopes {
     pub(super) fn new(email: &str, client: IpAddr) -> Self {
         let network = network_of(client);
-        // An e-mail holds no NUL, so that none names another scope.
-        let account_and_address = refresh_token::hash(&format!("pair\0{network}\0{email}"));
-        let account = refresh_token::hash(&format!("account\0{email}"));
-        Self { address: refresh_token::hash(&format!("address\0{network}")), account_and_address, account }
+        // E-mails contain no NUL, so that scopes differ.
+        let names = [format!("address\0{network}"), format!("pair\0{network}\0{email}"), format!("account\0{email}")];
+        Self(names.map(|name| refresh_token::hash(&name)))
     }
 
-    /// The counter that a success resets.
+    /// Returns the scope that a success resets.
     pub(super) fn account_and_address(&self) -> String {
-        self.account_and_address.clone()
+        let [_, account_and_address, _] = &self.0;
+        account_and_address.clone()
     }
 
-    /// Checks that a password may be tried at `now`, in milliseconds since 1970-01-01 UTC. Writes nothing.
+    /// Checks that a password may be tried at `now` (milliseconds since 1970-01-01 UTC). Writes nothing.
     ///
     /// # Errors
     ///
     /// [`Error::Throttled`] with the longest pause of its scopes, [`Error::Database`].
     pub(super) async fn check(&self, database: &Database, now: i64) -> Result<(), Error> {
-        let Self { address, account_and_address, account } = self.clone();
-        let [of_address, of_both, of_account] = database.login_failures([address, account_and_address, account]).await?;
-        let is_known_address = of_both.succeeded_at > now - milliseconds(KNOWN_ADDRESS_RETENTION);
-        let mut pause = ADDRESS.pause(of_address, now).max(ACCOUNT_AND_ADDRESS.pause(of_both, now));
-        // Guesses from elsewhere do not lock out the account's owner.
+        let [address, account_and_address, account] = database.login_failures(self.0.clone()).await?;
+        let is_known_address = account_and_address.succeeded_at > now - milliseconds(KNOWN_ADDRESS_RETENTION);
+        let mut pause = ADDRESS.pause(address, now).max(ACCOUNT_AND_ADDRESS.pause(account_and_address, now));
+        // Guesses from other addresses do not lock out the account's owner.
         if !is_known_address {
-            pause = pause.max(ACCOUNT.pause(of_account, now));
+            pause = pause.max(ACCOUNT.pause(account, now));
         }
         if pause.is_zero() { Ok(()) } else { Err(Error::Throttled(pause)) }
     }
 
-    /// Counts a failure in all scopes.
+    /// Counts a failure in all three scopes.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
     pub(super) async fn record_failure(&self, database: &Database, now: i64) -> Result<(), Error> {
-        let Self { address, account_and_address, account } = self.clone();
+        let [address, account_and_address, account] = self.0.clone();
         let scopes = [(address, &ADDRESS), (account_and_address, &ACCOUNT_AND_ADDRESS), (account, &ACCOUNT)];
         let scopes = scopes.map(|(scope, policy)| (scope, milliseconds(policy.decay)));
         Ok(database.count_login_failure(scopes, now).await?)
     }
 }
 
-impl Policy {
-    /// Returns how long no password may be tried.
-    fn pause(&self, known: LoginFailures, now: i64) -> Duration {
+impl LimitPolicy {
+    /// Returns the time until the next password may be tried.
+    fn pause(&self, counter: LoginFailures, now: i64) -> Duration {
         let decay = milliseconds(self.decay);
-        // As many as counted at the last failure, the last one included.
-        let failures = (known.forgotten_at - known.failed_at + decay - 1) / decay;
+        // At the last failure, including it.
+        let failures = (counter.decayed_at - counter.failed_at + decay - 1) / decay;
         let Ok(doublings) = u32::try_from(failures - i64::from(self.burst)) else {
             return Duration::ZERO;
         };
         let pause = self.first_pause.saturating_mul(1 << doublings.min(20)).min(self.decay);
-        let wait = known.failed_at.saturating_add(milliseconds(pause)) - now;
-        // A longer wait than there is means that the clock was set back.
-        if wait > milliseconds(pause + SKEW) {
+        let wait = counter.failed_at.saturating_add(milliseconds(pause)) - now;
+        // A longer wait than the pause means that the clock was set back.
+        if wait > milliseconds(pause + MAX_CLOCK_LEAD) {
             return Duration::ZERO;
         }
         Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(pause)
     }
 }
 
-/// Returns what counts as one address: an IPv6 client has a whole /64, and IPv4 may be written as IPv6.
+/// Returns the network of an address: IPv4 in canonical form, the /64 of IPv6.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -127,9 +123,9 @@ mod tests {
         let mut times = Vec::new();
         for (number, now) in (0_usize..).zip((0..duration).step_by(usize::try_from(step).unwrap())) {
             let address = IpAddr::from(u32::try_from(number % addresses).unwrap().to_be_bytes());
-            let attempt = LoginAttempt::new(&format!("user{}@b.c", number % emails), address);
-            if attempt.check(&database, START + now).await.is_ok() {
-                attempt.record_failure(&database, START + now).await.unwrap();
+            let scopes = FailureScopes::new(&format!("user{}@b.c", number % emails), address);
+            if scopes.check(&database, START + now).await.is_ok() {
+                scopes.record_failure(&database, START + now).await.unwrap();
                 times.push(now);
             }
         }
@@ -171,48 +167,42 @@ mod tests {
     #[actix_rt::test]
     async fn pause_is_never_longer_than_the_longest_whatever_the_clock_does() {
         let (database, _folder) = database().await;
-        let attempt = LoginAttempt::new("ann@b.c", [192, 0, 2, 1].into());
+        let scopes = FailureScopes::new("ann@b.c", [192, 0, 2, 1].into());
         let mut now = START;
         let jumps = [0, 40_000, -400_000_000, 1, -1, 30_000, 400_000_000, -100, -59_000, 900_000, -900_000, 5_000];
         for jump in jumps.iter().cycle().take(300) {
             now += jump;
-            match attempt.check(&database, now).await {
-                Ok(()) => attempt.record_failure(&database, now).await.unwrap(),
+            match scopes.check(&database, now).await {
+                Ok(()) => scopes.record_failure(&database, now).await.unwrap(),
                 Err(Error::Throttled(pause)) => assert!(pause <= ACCOUNT.decay, "{pause:?}"),
                 Err(error) => panic!("{error}"),
             }
         }
-        attempt.check(&database, now + 1_000_000_000).await.unwrap();
+        scopes.check(&database, now + 1_000_000_000).await.unwrap();
     }
 
     #[actix_rt::test]
     async fn clock_that_is_set_back_ends_a_pause() {
         let (database, _folder) = database().await;
-        let attempt = LoginAttempt::new("ann@b.c", [192, 0, 2, 1].into());
+        let scopes = FailureScopes::new("ann@b.c", [192, 0, 2, 1].into());
         for _ in 0..20 {
-            attempt.record_failure(&database, START).await.unwrap();
+            scopes.record_failure(&database, START).await.unwrap();
         }
-        assert!(matches!(attempt.check(&database, START).await, Err(Error::Throttled(_))));
-        let behind = attempt.check(&database, START - 30_000).await;
+        assert!(matches!(scopes.check(&database, START).await, Err(Error::Throttled(_))));
+        let behind = scopes.check(&database, START - 30_000).await;
         assert!(matches!(behind, Err(Error::Throttled(_))), "another replica's clock may be behind");
-        attempt.check(&database, START - 3_600_000).await.unwrap();
+        scopes.check(&database, START - 3_600_000).await.unwrap();
     }
 
     #[actix_rt::test]
-    async fn checking_writes_nothing_and_forgotten_counters_are_deleted() {
+    async fn check_writes_nothing_and_failure_counts_in_all_scopes() {
         let (database, _folder) = database().await;
-        let attempt = LoginAttempt::new("ann@b.c", [192, 0, 2, 1].into());
-        let counters = async || {
-            let scopes = [attempt.address.clone(), attempt.account_and_address.clone(), attempt.account.clone()];
-            database.login_failures(scopes).await.unwrap()
-        };
-        attempt.check(&database, START).await.unwrap();
+        let scopes = FailureScopes::new("ann@b.c", [192, 0, 2, 1].into());
+        let counters = async || database.login_failures(scopes.0.clone()).await.unwrap();
+        scopes.check(&database, START).await.unwrap();
         assert_eq!(counters().await, [LoginFailures::default(); 3]);
-        attempt.record_failure(&database, START).await.unwrap();
-        let counted = counters().await;
-        assert!(counted.iter().all(|counter| counter.failed_at == START), "{counted:?}");
-        database.delete_login_failures(START + 7_000, START).await.unwrap();
-        assert_eq!(counters().await, [LoginFailures::default(), counted[1], counted[2]], "the address's is forgotten first");
+        scopes.record_failure(&database, START).await.unwrap();
+        assert!(counters().await.iter().all(|counter| counter.failed_at == START));
     }
 
     #[test]

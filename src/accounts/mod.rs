@@ -1,4 +1,4 @@
-//! Accounts: logins, the limit on failed ones, and sessions.
+//! Accounts: login and its limit, refresh and logout.
 
 pub mod admin;
 mod email;
@@ -16,37 +16,36 @@ use std::time::Duration;
 pub use events::AccountMetrics;
 pub use session::Session;
 
-use crate::auth::principal::Principal;
-use crate::auth::principal::StreamTicket;
+use crate::auth::principal::{Principal, StreamTicket};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::stream_lease::StreamLease;
 use crate::auth::token::Tokens;
 use crate::clock::{Clock, milliseconds};
-use crate::db::{self, Database, Refresh, SessionRecord};
+use crate::db::{self, Database, RefreshOutcome, SessionRecord};
 use crate::request_context::RequestContext;
 use crate::secret::Secret;
 
-/// For so long a spent refresh token answers with the very same successor: an answer that was lost must log nobody out.
-const GRACE: Duration = Duration::from_secs(10);
-/// A refresh token that nobody used for so long is dead.
-const IDLE: Duration = Duration::from_hours(7 * 24);
+/// How long a spent refresh token still returns its successor, so that a lost response does not end the session.
+const REUSE_GRACE: Duration = Duration::from_secs(10);
+/// How long an unused refresh token is valid.
+const REFRESH_TOKEN_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 
-/// Settings of sessions.
+/// Configures sessions.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
-    /// How long a session lasts from its login (`APP_AUTH__REFRESH_TTL`).
+    /// The lifetime of a session from its login (`APP_AUTH__REFRESH_TTL`).
     pub session_ttl: Duration,
-    /// The secrets that refresh tokens' successors are derived under, the one in force first.
+    /// The secrets that derive the successors of refresh tokens, the current one first.
     pub secrets: Vec<Secret>,
 }
 
-/// Why an account's request failed.
+/// A failed operation on accounts.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such account, a wrong password, a disabled account, a dead refresh token: which one is not told.
+    /// Unknown or disabled account, wrong password, or invalid refresh token; the client is not told which.
     #[error("wrong e-mail or password")]
     WrongCredentials,
-    /// A field can't be what was given. A sentence, fit for the person who gave it.
+    /// An invalid field. The text is a sentence for the client.
     #[error("{field} {problem}")]
     Invalid {
         /// The field's name in the API.
@@ -54,16 +53,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Too many failures; a password is checked again after this time.
+    /// Too many failures; the next password may be tried after this time.
     #[error("too many failed logins")]
     Throttled(Duration),
-    /// The e-mail has an account already.
+    /// The e-mail has an account.
     #[error("there is an account with this e-mail already")]
     EmailTaken,
-    /// The e-mail has no account. Only the command line is told.
+    /// The e-mail has no account. Reported on the command line only.
     #[error("there is no account with this e-mail")]
     NoSuchAccount,
-    /// More password checks are waiting than this machine can do in time.
+    /// The queue of password checks is too long.
     #[error("too many logins at once")]
     Overloaded,
     /// A password could not be hashed.
@@ -96,7 +95,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The accounts in `database`. Sessions that end are ended in `revoked_sessions` at once.
+    /// Creates the service. Ended sessions are added to `revoked_sessions` at once.
     #[must_use]
     pub fn new(
         database: Database,
@@ -116,18 +115,18 @@ impl Accounts {
         Self { metrics, ..self }
     }
 
-    /// Refreshes a session: a new user token, and a new refresh token in place of `token`.
+    /// Refreshes a session: issues a user token, and replaces the refresh token `token`.
     ///
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
     pub async fn refresh(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<Session, Error> {
-        // A task of its own: a client that sends a reused token and disconnects must not keep its session alive.
+        // Detached: a client that reuses a token and disconnects must not keep its session.
         let (this, token, context) = (Arc::clone(self), token.to_owned(), context.clone());
         run_detached(async move {
-            let refreshed = this.rotate(&token, &context).await;
-            events::refresh(&refreshed, &this.metrics);
-            refreshed
+            let result = this.rotate(&token, &context).await;
+            events::refresh(&result, &this.metrics);
+            result
         })
         .await
     }
@@ -136,22 +135,22 @@ impl Accounts {
         let now = self.clock.unix_milliseconds();
         let successor = self.rotation_keys.successor_of(token);
         let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
-        match self.database.spend_refresh_token(hash, next, now, now - milliseconds(IDLE)).await? {
-            Refresh::Rotated(session) => Ok(self.session(session, successor)),
-            Refresh::Reused(at, session) if now - at < milliseconds(GRACE) => {
-                let successor = self.stored_successor(token).await?.ok_or_else(|| refused(context))?;
+        match self.database.rotate_refresh_token(hash, next, now, now - milliseconds(REFRESH_TOKEN_IDLE_TIMEOUT)).await? {
+            RefreshOutcome::Rotated(session) => Ok(self.session(session, successor)),
+            RefreshOutcome::Reused(spent_at, session) if now - spent_at < milliseconds(REUSE_GRACE) => {
+                let successor = self.stored_successor(token).await?.ok_or_else(|| rejected(context))?;
                 Ok(self.session(session, successor))
             }
-            Refresh::Reused(_, session) => {
-                events::reused(&session, context, &self.metrics);
+            RefreshOutcome::Reused(_, session) => {
+                events::refresh_token_reused(&session, context, &self.metrics);
                 self.revoke(session.id).await?;
                 Err(Error::WrongCredentials)
             }
-            Refresh::Refused => Err(refused(context)),
+            RefreshOutcome::Rejected => Err(rejected(context)),
         }
     }
 
-    /// The successor that `token` was spent for. The secret in force may have changed since.
+    /// Returns the stored successor of `token`. The secret may have changed since.
     async fn stored_successor(&self, token: &str) -> Result<Option<String>, Error> {
         for successor in self.rotation_keys.all_successors_of(token) {
             if self.database.session_of_refresh_token(refresh_token::hash(&successor)).await?.is_some() {
@@ -161,13 +160,13 @@ impl Accounts {
         Ok(None)
     }
 
-    /// Ends the session of a refresh token. A token that is not known ends nothing, and that is no failure.
+    /// Ends the session of a refresh token. Unknown tokens are ignored.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
     pub async fn log_out(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<(), Error> {
-        // A task of its own: a page that is closed logs out and disconnects.
+        // Detached: a page that is being closed logs out and disconnects.
         let (this, hash, context) = (Arc::clone(self), refresh_token::hash(token), context.clone());
         run_detached(async move {
             if let Some((session, user)) = this.database.session_of_refresh_token(hash).await?
@@ -180,7 +179,7 @@ impl Accounts {
         .await
     }
 
-    /// Uses up a ticket. `false` if it was used before, here or on another replica.
+    /// Redeems a ticket. `false` if it was redeemed before, here or on another replica.
     ///
     /// # Errors
     ///
@@ -195,7 +194,7 @@ impl Accounts {
         StreamLease::new(principal, expires_at, self.revoked_sessions.clone(), self.clock.clone())
     }
 
-    /// `false` if it had been revoked before.
+    /// Revokes a session. `false` if it was revoked before.
     async fn revoke(&self, session: String) -> Result<bool, Error> {
         let now = self.clock.unix_milliseconds();
         let revoked = self.database.revoke_session(session.clone(), now).await?;
@@ -215,14 +214,13 @@ impl Accounts {
     }
 }
 
-/// Runs `work` to its end on this worker, even if the principal is cancelled.
-async fn run_detached<T: 'static>(work: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
-    let task = tokio::task::spawn_local(work);
-    task.await.unwrap_or_else(|error| Err(db::Error::from(error).into()))
+/// Runs `operation` to its end on this worker, even if the caller is cancelled.
+async fn run_detached<T: 'static>(operation: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
+    tokio::task::spawn_local(operation).await.unwrap_or_else(|error| Err(db::Error::from(error).into()))
 }
 
-/// Logs why `context` gets a 401.
-fn refused(context: &RequestContext) -> Error {
-    events::refresh_refused(context);
+/// Logs a rejected refresh token, and returns the error for the client.
+fn rejected(context: &RequestContext) -> Error {
+    events::refresh_rejected(context);
     Error::WrongCredentials
 }

@@ -1,4 +1,4 @@
-//! Passwords: argon2id on a low-priority thread pool, at most one hash a core at a time.
+//! Password hashing: argon2id on a low-priority thread pool, one hash per core at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,15 +21,15 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// A password of no account; its hash stands in where there is no account.
+/// The password whose hash is verified if there is no account, so that the work is the same.
 const DUMMY: &str = "the password of no account";
 
 /// Verifies and hashes passwords off the event loop.
 pub(super) struct Hasher {
-    /// One a core. Waiters are served in their order.
+    /// One per core, in FIFO order.
     permits: Arc<Semaphore>,
     pool: Handle,
-    memory: Memory,
+    buffers: BufferPool,
     dummy: OnceCell<String>,
 }
 
@@ -39,12 +39,12 @@ impl Hasher {
         Self {
             permits: Arc::new(Semaphore::new(cores)),
             pool: low_priority_pool(cores),
-            memory: Memory::default(),
+            buffers: BufferPool::default(),
             dummy: OnceCell::new(),
         }
     }
 
-    /// Waits for leave to verify one password. Released when it is dropped.
+    /// Acquires the permit to verify one password.
     ///
     /// # Errors
     ///
@@ -52,19 +52,19 @@ impl Hasher {
     pub(super) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Error> {
         match timeout(MAX_WAIT, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            // Too late; it is never closed.
+            // Timed out; the semaphore is never closed.
             _ => Err(Error::Overloaded),
         }
     }
 
-    /// Returns whether `password` is the one of `hash`. Without a hash the same work is done, and the result is `false`.
+    /// Returns whether `password` matches `hash`. Without a hash it does the same work and returns `false`.
     pub(super) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, Error> {
-        // Made on first use, whether there is an account or not.
+        // Computed on first use, whether there is an account or not.
         let dummy = self.dummy.get_or_try_init(|| self.hash(DUMMY)).await?;
         let has_hash = hash.is_some();
         let (hash, password) = (hash.unwrap_or_else(|| dummy.clone()), normalised(password));
-        let memory = self.memory.clone();
-        let verify = move || memory.with(|blocks| matches(password.as_bytes(), &hash, blocks));
+        let buffers = self.buffers.clone();
+        let verify = move || buffers.with(|blocks| matches(password.as_bytes(), &hash, blocks));
         Ok(self.pool.spawn_blocking(verify).await.unwrap_or(Err(Error::Hash))? && has_hash)
     }
 
@@ -99,7 +99,7 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-/// Returns a new PHC string, with a salt of its own. Blocks the thread for as long as it takes.
+/// Returns a new PHC string with a random salt. Blocks the thread.
 pub(super) fn hash(password: &str) -> Result<String, Error> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| Error::Hash)?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -107,14 +107,12 @@ pub(super) fn hash(password: &str) -> Result<String, Error> {
     Ok(hash.to_string())
 }
 
-/// Buffers of earlier hashes, as many as were ever in use at once. An allocator that gets 19 MiB back in pieces does not
-/// return them to the system.
+/// Reuses buffers of earlier hashes. The allocator would not return 19 MiB to the system.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
+struct BufferPool(Arc<Mutex<Vec<Vec<Block>>>>);
 
-impl Memory {
+impl BufferPool {
     fn with<T>(&self, work: impl FnOnce(&mut Vec<Block>) -> T) -> T {
-        // A list of buffers is whole whoever panicked.
         let spare = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut blocks = spare().pop().unwrap_or_default();
         let done = work(&mut blocks);
@@ -123,7 +121,7 @@ impl Memory {
     }
 }
 
-/// Whether `password` is the one of the PHC string `hash`, whatever the parameters in it.
+/// Returns whether `password` matches the PHC string `hash`, with any parameters.
 fn matches(password: &[u8], hash: &str, blocks: &mut Vec<Block>) -> Result<bool, Error> {
     let hash = PasswordHash::new(hash).map_err(|_| Error::Hash)?;
     let params = Params::try_from(&hash).map_err(|_| Error::Hash)?;
@@ -136,11 +134,11 @@ fn matches(password: &[u8], hash: &str, blocks: &mut Vec<Block>) -> Result<bool,
     let mut output = vec![0; expected.len()];
     let argon2 = Argon2::new(algorithm, version, params);
     argon2.hash_password_into_with_memory(password, &salt, &mut output, blocks).map_err(|_| Error::Hash)?;
-    // Compared in constant time, by the type.
+    // `Output` compares in constant time.
     Ok(Output::new(&output).map_err(|_| Error::Hash)? == expected)
 }
 
-/// Whether the PHC string `hash` was made in another way than new ones are.
+/// Returns whether the PHC string `hash` differs from new ones in algorithm or parameters.
 pub(super) fn is_outdated(hash: &str) -> bool {
     let is_new = |hash: &PasswordHash| {
         let params = Params::try_from(hash).ok()?;
@@ -151,7 +149,7 @@ pub(super) fn is_outdated(hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| is_new(&hash) != Some(true))
 }
 
-/// The same characters typed on two keyboards are the same password (NIST SP 800-63B-4 section 3.1.1.2).
+/// Returns the password in Unicode NFC: keyboards encode the same characters differently (NIST SP 800-63B-4 section 3.1.1.2).
 pub(super) fn normalised(password: &str) -> String {
     password.nfc().collect()
 }
@@ -161,7 +159,7 @@ mod tests {
     use super::*;
 
     #[actix_rt::test]
-    async fn password_is_compared_to_the_last_byte_and_in_either_normal_form() {
+    async fn password_matches_to_the_last_byte_in_either_normal_form() {
         let hasher = Hasher::new();
         let password = format!("{}\0 é🎥", "x".repeat(200));
         let hash = hasher.hash(&password).await.unwrap();
@@ -190,12 +188,12 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn no_password_is_right_without_an_account() {
+    async fn no_password_matches_without_an_account() {
         assert!(!Hasher::new().verify(DUMMY, None).await.unwrap());
     }
 
     #[actix_rt::test]
-    async fn waiters_are_served_in_order_and_cancelled_or_late_ones_leave_the_queue() {
+    async fn waiters_are_served_in_order_and_leave_when_cancelled_or_late() {
         let hasher = Hasher::new();
         let all = u32::try_from(hasher.permits.available_permits()).unwrap();
         let busy = Arc::clone(&hasher.permits).acquire_many_owned(all).await.unwrap();

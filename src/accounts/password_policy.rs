@@ -1,5 +1,4 @@
-//! What a new password must be: long enough, and not among the first that anybody would try. Any characters, in any mix
-//! (NIST SP 800-63B-4 section 3.1.1.2). How it is kept is not known here.
+//! The policy for new passwords: long enough and hard to guess, of any characters (NIST SP 800-63B-4 section 3.1.1.2).
 
 use unicode_normalization::UnicodeNormalization as _;
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,20 +9,21 @@ use super::password::normalised;
 
 /// The longest password, in bytes.
 const MAX_BYTES: usize = 1024;
-/// Below this score, fewer than a hundred million guesses find a password.
-const GUESSED_EARLY: Score = Score::Three;
-/// From this length on, in characters, only one character again and again is a first guess; what is estimated are short ones.
-const ESTIMATED: usize = 64;
-/// So many letters and digits must be left of a password without what is its owner's.
-const OF_ITS_OWN: usize = 8;
-/// What is its owner's, or this product's, from this length on, in characters; shorter texts are in many words.
-const NAMES: usize = 3;
+/// The score of a password that withstands a hundred million guesses.
+const MIN_SCORE: Score = Score::Three;
+/// From this length on, in characters, the score is not estimated: only repetitions of one character are weak.
+const MAX_ESTIMATED: usize = 64;
+/// The least letters and digits of a password without the words of its account.
+const MIN_UNRELATED: usize = 8;
+/// The shortest word of an account that counts, in characters; shorter ones are part of many words.
+const MIN_ACCOUNT_WORD: usize = 3;
 
-/// The passwords of at least fifteen characters among the million most common ones of the public list of ten million (Mark
-/// Burnett's, as crates.io has it in `passablewords` 1.0.1): of each, in lower case, the 64-bit XXH3, least byte first, sorted.
-const COMMON: &[u8] = include_bytes!("common_passwords.bin");
+/// Hashes of the common passwords of at least fifteen characters: 64-bit XXH3 in lower case, little-endian, sorted.
+///
+/// They are among the million most common of Mark Burnett's public list (`passablewords` 1.0.1 on crates.io).
+const COMMON_HASHES: &[u8] = include_bytes!("common_passwords.bin");
 
-/// Refuses what can't be anybody's password before any work is done for it.
+/// Rejects a password that is too long to be hashed.
 pub(super) fn check_length(password: &str) -> Result<(), Error> {
     if password.len() > MAX_BYTES {
         return Err(Error::Invalid { field: "password", problem: format!("is longer than {MAX_BYTES} bytes.") });
@@ -31,9 +31,10 @@ pub(super) fn check_length(password: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a new password that is too short, too long, or among the first that anybody would try: common ones, names,
-/// sequences, repetitions, and what is `theirs`, the e-mail and the name of its owner.
-pub(super) fn check(password: &str, min_characters: usize, theirs: &[&str]) -> Result<(), Error> {
+/// Rejects a new password that is too short, too long, or easy to guess.
+///
+/// Easy to guess are common ones, names, sequences, repetitions, and `account_texts`: the account's e-mail and name.
+pub(super) fn check(password: &str, min_characters: usize, account_texts: &[&str]) -> Result<(), Error> {
     check_length(password)?;
     let invalid = |problem: String| Err(Error::Invalid { field: "password", problem });
     let password = normalised(password);
@@ -41,73 +42,73 @@ pub(super) fn check(password: &str, min_characters: usize, theirs: &[&str]) -> R
         return invalid(format!("is too short: at least {min_characters} characters."));
     }
     let lower = password.to_lowercase();
-    let theirs = words_of(theirs);
-    if is_made_of(&lower, &theirs) {
+    let words = words_of(account_texts);
+    if is_made_of(&lower, &words) {
         return invalid("is too easy to guess: it is made of the account's e-mail or name.".to_owned());
     }
-    if is_common(&lower) || is_guessed_early(&password, &theirs) {
+    if is_common(&lower) || is_weak(&password, &words) {
         return invalid("is too easy to guess: it is common, a name, a sequence or a repetition.".to_owned());
     }
     Ok(())
 }
 
-/// What a guesser who knows the owner would begin with, the longest first.
-fn words_of(theirs: &[&str]) -> Vec<String> {
-    let theirs: Vec<String> = theirs.iter().map(|text| text.nfc().collect::<String>().to_lowercase()).collect();
-    let parts = theirs.iter().flat_map(|text| text.split('@').chain(text.split(|c: char| !c.is_alphanumeric())));
+/// Returns the words of an account that an attacker would try, the longest first.
+fn words_of(texts: &[&str]) -> Vec<String> {
+    let texts: Vec<String> = texts.iter().map(|text| text.nfc().collect::<String>().to_lowercase()).collect();
+    let parts = texts.iter().flat_map(|text| text.split('@').chain(text.split(|c: char| !c.is_alphanumeric())));
     let mut words: Vec<String> =
-        parts.chain(theirs.iter().map(String::as_str)).chain(["proconf"]).map(str::to_owned).collect();
-    words.retain(|word| word.chars().count() >= NAMES);
+        parts.chain(texts.iter().map(String::as_str)).chain(["proconf"]).map(str::to_owned).collect();
+    words.retain(|word| word.chars().count() >= MIN_ACCOUNT_WORD);
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     words
 }
 
-/// Whether hardly anything is left without these words.
+/// Returns whether little is left of the password without these words.
 fn is_made_of(password: &str, words: &[String]) -> bool {
     let rest = words.iter().fold(password.to_owned(), |rest, word| rest.replace(word, " "));
-    rest != password && rest.chars().filter(|c| c.is_alphanumeric()).count() < OF_ITS_OWN
+    rest != password && rest.chars().filter(|c| c.is_alphanumeric()).count() < MIN_UNRELATED
 }
 
 fn is_common(password: &str) -> bool {
-    let (known, _) = COMMON.as_chunks::<8>();
+    let (known, _) = COMMON_HASHES.as_chunks::<8>();
     let hash = xxh3_64(password.as_bytes());
     known.binary_search_by_key(&hash, |bytes| u64::from_le_bytes(*bytes)).is_ok()
 }
 
-fn is_guessed_early(password: &str, theirs: &[String]) -> bool {
-    if password.chars().count() >= ESTIMATED {
+fn is_weak(password: &str, words: &[String]) -> bool {
+    if password.chars().count() >= MAX_ESTIMATED {
         let mut characters = password.chars();
         let first = characters.next();
         return characters.all(|c| Some(c) == first);
     }
-    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
-    zxcvbn(password, &theirs).score() < GUESSED_EARLY
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    zxcvbn(password, &words).score() < MIN_SCORE
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const THEIRS: [&str; 2] = ["ann@example.com", "Ann Archer"];
+    const ACCOUNT: [&str; 2] = ["ann@example.com", "Ann Archer"];
 
     #[test]
-    fn a_new_password_is_counted_in_characters_up_to_1024_bytes() {
-        let is_taken = |password: &str| check(password, 15, &THEIRS).is_ok();
-        assert!(!is_taken("fourteen chars"));
-        assert!(is_taken("fifteen chars.."));
-        assert!(!is_taken("é x".repeat(5).get(..16).unwrap()), "14 characters in 16 bytes");
-        assert!(is_taken("🎥 ж 漢 ñ ∂ ♞ ξ ☂"));
-        assert!(is_taken(&(' '..='~').collect::<String>()), "all that ASCII prints");
+    fn password_length_is_counted_in_characters_up_to_1024_bytes() {
+        let is_accepted = |password: &str| check(password, 15, &ACCOUNT).is_ok();
+        assert!(!is_accepted("fourteen chars"));
+        assert!(is_accepted("fifteen chars.."));
+        assert!(!is_accepted("é x".repeat(5).get(..16).unwrap()), "14 characters in 16 bytes");
+        assert!(is_accepted("🎥 ж 漢 ñ ∂ ♞ ξ ☂"));
+        assert!(is_accepted(&(' '..='~').collect::<String>()), "all printable ASCII");
         for length in [64, 128, 256, 1024] {
             let long: String = "correct horse battery staple ".chars().cycle().take(length).collect();
-            assert!(is_taken(&long), "{length}");
-            assert!(is_taken(&format!("{}b", "a".repeat(length - 1))), "{length}");
+            assert!(is_accepted(&long), "{length}");
+            assert!(is_accepted(&format!("{}b", "a".repeat(length - 1))), "{length}");
         }
-        assert!(!is_taken(&"correct horse".repeat(100)), "1300 bytes");
+        assert!(!is_accepted(&"correct horse".repeat(100)), "1300 bytes");
     }
 
     #[test]
-    fn a_new_password_that_anybody_would_try_is_refused_with_a_reason() {
+    fn guessable_password_is_rejected_with_a_reason() {
         for common in [
             "aaaaaaaaaaaaaaa",
             &"a".repeat(300),
@@ -120,27 +121,27 @@ mod tests {
             "abcdefghijklmnop",
             "                    ",
         ] {
-            let error = check(common, 15, &THEIRS).unwrap_err();
+            let error = check(common, 15, &ACCOUNT).unwrap_err();
             assert!(error.to_string().starts_with("password is too easy to guess"), "{common}");
         }
     }
 
     #[test]
-    fn a_password_that_many_have_is_refused_however_hard_it_looks() {
+    fn common_password_is_rejected_even_if_random_looking() {
         for common in ["mailcreated5240", "MailCreated5240", "hd764nw5d7e1vb1", "zqjphsyf6ctifgu", "23176djivanfros"] {
-            assert!(check(common, 15, &THEIRS).is_err(), "{common}");
-            assert!(check(&format!("{common} and more"), 15, &THEIRS).is_ok(), "{common}");
+            assert!(check(common, 15, &ACCOUNT).is_err(), "{common}");
+            assert!(check(&format!("{common} and more"), 15, &ACCOUNT).is_ok(), "{common}");
         }
-        let (known, rest) = COMMON.as_chunks::<8>();
+        let (known, rest) = COMMON_HASHES.as_chunks::<8>();
         assert!(known.len() > 9_000 && rest.is_empty());
         assert!(known.windows(2).all(|pair| u64::from_le_bytes(pair[0]) < u64::from_le_bytes(pair[1])));
     }
 
     #[test]
-    fn what_is_its_owners_counts_for_nothing_in_a_password() {
-        let theirs = ["bartholomew.jones@mail.example.org", "Bartholomew Jones"];
-        let is_taken = |password: &str| check(password, 15, &theirs).is_ok();
-        for theirs in [
+    fn words_of_the_account_do_not_count_in_a_password() {
+        let account = ["bartholomew.jones@mail.example.org", "Bartholomew Jones"];
+        let is_accepted = |password: &str| check(password, 15, &account).is_ok();
+        for password in [
             "Bartholomew Jones",
             "bartholomew.jones@mail.example.org",
             "bartholomew.jonesbartholomew.jones",
@@ -148,9 +149,9 @@ mod tests {
             "BARTHOLOMEW-at-proconf",
             "mail.example.org.1999",
         ] {
-            assert!(!is_taken(theirs), "{theirs}");
+            assert!(!is_accepted(password), "{password}");
         }
-        assert!(is_taken("jones likes walnut cake"));
+        assert!(is_accepted("jones likes walnut cake"));
         assert!(check("a green ant on a hill", 15, &["a@b.c", "A"]).is_ok(), "one letter is in many words");
     }
 }

@@ -1,7 +1,7 @@
-//! Refresh tokens: opaque strings, of which only the hash is kept. The first of a session is random; each next one is derived
-//! from the last under a key of its own, so that for a while the very same one can be given again without being stored.
-
-use std::fmt::Write as _;
+//! Refresh tokens: opaque strings, stored as hashes only.
+//!
+//! The first token of a session is random. Each successor is derived from its predecessor, so that it can be returned again
+//! without being stored.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
@@ -10,44 +10,39 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::Secret;
 
-/// Sets the key apart from the one that signs tokens with the same secret.
+/// Separates the rotation keys from the signing key of the same secret.
 const PURPOSE: &[u8] = b"successor of a refresh token";
 
-/// What is stored of a token. It is long and random, so a plain hash can't be turned back by trying.
+/// Returns the stored form of a token. Tokens are long and random, so a plain hash resists guessing.
 pub(super) fn hash(token: &str) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in digest(&SHA256, token.as_bytes()).as_ref() {
-        // Writing to a string can't fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    digest(&SHA256, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The keys that derive a refresh token's successor.
+/// Keys that derive the successors of refresh tokens.
 pub(super) struct RotationKeys {
-    in_force: Key,
+    current: Key,
     previous: Vec<Key>,
 }
 
 impl RotationKeys {
-    /// Under keys derived from `secrets`, the one in force first.
+    /// Derives the keys from `secrets`, the current one first.
     pub(super) fn new(secrets: &[Secret]) -> Self {
         let mut keys = secrets.iter().map(|secret| {
             let derived = hmac::sign(&Key::new(HMAC_SHA256, secret.expose().as_bytes()), PURPOSE);
             Key::new(HMAC_SHA256, derived.as_ref())
         });
-        let in_force = keys.next().unwrap_or_else(|| Key::new(HMAC_SHA256, crate::secret::random_secret().as_bytes()));
-        Self { in_force, previous: keys.collect() }
+        let current = keys.next().unwrap_or_else(|| Key::new(HMAC_SHA256, crate::secret::random_secret().as_bytes()));
+        Self { current, previous: keys.collect() }
     }
 
-    /// The token that follows on `token`.
+    /// Returns the successor of `token` under the current key.
     pub(super) fn successor_of(&self, token: &str) -> String {
-        successor(&self.in_force, token)
+        successor(&self.current, token)
     }
 
-    /// The same, under each secret that may have been in force.
+    /// Returns the successors of `token` under the current and all previous keys.
     pub(super) fn all_successors_of(&self, token: &str) -> Vec<String> {
-        std::iter::once(&self.in_force).chain(&self.previous).map(|key| successor(key, token)).collect()
+        std::iter::once(&self.current).chain(&self.previous).map(|key| successor(key, token)).collect()
     }
 }
 
@@ -60,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_sha_256() {
+    fn hash_is_sha_256() {
         // FIPS 180-2, appendix B.1.
         assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]
-    fn a_successor_is_always_the_same_and_found_after_the_secret_changed() {
+    fn successor_is_stable_and_found_after_a_change_of_secret() {
         let (old, new) = (Secret::new("old"), Secret::new("new"));
         let before = RotationKeys::new(std::slice::from_ref(&old));
         let after = RotationKeys::new(&[new, old]);

@@ -1,9 +1,8 @@
 //! A session, as a login or a refresh returns it.
 
-use std::fmt;
 use std::time::Duration;
 
-/// The tokens of a session, and its account.
+/// The tokens of a session, and its account. Not `Debug`, so that they can't be logged.
 pub struct Session {
     /// The user token.
     pub token: String,
@@ -17,11 +16,4 @@ pub struct Session {
     pub email: String,
     /// The account's name.
     pub name: String,
-}
-
-/// Without the secrets in it.
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
-    }
 }

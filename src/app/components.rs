@@ -23,7 +23,7 @@ use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::clock::Clock;
 use crate::config::{self, Config, SecretUrl};
-use crate::db::{self, Database};
+use crate::db::{self, Database, Housekeeping};
 use crate::extract::client_address::TrustedProxies;
 use crate::extract::in_flight::InFlightLimit;
 use crate::extract::json_body::BodyBudget;
@@ -91,8 +91,8 @@ pub(super) struct Components {
     pub open_connections: Gauge,
     /// All metrics.
     pub metrics: Metrics,
-    /// Reads revocations until it is dropped.
-    pub revocation_poller: RevocationPoller,
+    /// Background tasks, which end when they are dropped.
+    pub tasks: (RevocationPoller, Housekeeping),
 }
 
 impl Components {
@@ -113,7 +113,8 @@ impl Components {
         let database = Database::open(config.database.url.expose()).await?;
         let (revoked, mut registry) = (RevokedSessions::default(), Registry::new(clock.now()));
         let (token_ttl, draining) = (config.auth.token_ttl, CancellationToken::new());
-        let revocation_poller = RevocationPoller::start(revoked.clone(), database.clone(), token_ttl, clock.clone()).await?;
+        let poller = RevocationPoller::start(revoked.clone(), database.clone(), token_ttl, clock.clone()).await?;
+        let tasks = (poller, Housekeeping::start(database.clone(), token_ttl, clock.clone()));
         let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
         let health = Arc::new(Health::new(database.clone(), draining.clone()));
@@ -138,7 +139,7 @@ impl Components {
         let open_connections = metrics::register_connections(&registry, max_connections);
         let metrics = registry.finish();
         management_data.add(Data::new(metrics.clone()));
-        Ok(Self { data, management_data, draining, open_connections, metrics, revocation_poller })
+        Ok(Self { data, management_data, draining, open_connections, metrics, tasks })
     }
 }
 

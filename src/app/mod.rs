@@ -29,6 +29,7 @@ pub(crate) use components::{session_config, token_config};
 use crate::auth::revoked_sessions::RevocationPoller;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
+use crate::db::Housekeeping;
 use crate::middleware::cors::cors;
 use crate::middleware::error_envelope::error_envelope;
 use crate::middleware::host::host;
@@ -66,7 +67,7 @@ pub enum Shutdown {
 /// A server that listens.
 pub struct App {
     /// Runs until the server has stopped.
-    _revocation_poller: RevocationPoller,
+    _tasks: (RevocationPoller, Housekeeping),
     address: SocketAddr,
     running: ActixServer,
     draining: CancellationToken,
@@ -105,7 +106,7 @@ impl App {
                 .wrap(from_fn(request_log))
         });
         Ok(Self {
-            _revocation_poller: components.revocation_poller,
+            _tasks: components.tasks,
             address,
             running: running.map_err(failed)?,
             draining: components.draining,

@@ -1,4 +1,4 @@
-//! Authentication: tokens, who they stand for, and their revocation.
+//! Authentication: tokens, principals and revoked sessions.
 
 pub mod principal;
 pub mod revoked_sessions;

@@ -1,30 +1,30 @@
-//! Who asks: what a valid token says of its holder, and what follows from it.
+//! Principals: whom a valid token identifies, and what it permits.
 
 use std::sync::Arc;
 
 use crate::room::RoomName;
 
-/// The holder of a valid token.
+/// The user or guest that a valid token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// Somebody with an account, who may see every room.
+    /// A user with an account, who may enter every room.
     User {
         /// The account's id.
         id: Arc<str>,
-        /// The session that the token came with, so that it can be revoked.
+        /// The session that the token belongs to, so that it can be revoked.
         session: Arc<str>,
     },
-    /// Somebody who was let into one room.
+    /// A guest of one room.
     Guest {
         /// The guest's id, new with every guest token.
         id: Arc<str>,
-        /// The one room.
+        /// The only permitted room.
         room: RoomName,
     },
 }
 
 impl Principal {
-    /// The session that a user's token came with.
+    /// Returns the session of a user's token.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         match self {
@@ -33,7 +33,7 @@ impl Principal {
         }
     }
 
-    /// Whether the principal may see anything of `room`.
+    /// Returns whether the principal may see anything of `room`.
     #[must_use]
     pub fn may_enter(&self, room: &RoomName) -> bool {
         match self {
@@ -43,45 +43,45 @@ impl Principal {
     }
 }
 
-/// How far a principal was let in.
+/// What the presented token or ticket covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenScope {
-    /// When the token ends, in seconds since 1970-01-01 UTC.
+    /// When the token expires, in seconds since 1970-01-01 UTC.
     pub expires_at: i64,
-    /// The ticket that stood in for the token; `None` for a token, which covers what its principal may enter.
+    /// The ticket presented in place of a token. Tokens cover all that their principal may enter.
     pub ticket: Option<StreamTicket>,
 }
 
-/// Opens one stream of one room, once. Whether it was used before is in the database.
+/// A ticket for one stream of one room. The database records whether it was redeemed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamTicket {
-    /// Distinguishes it from all other tickets.
+    /// The ticket's unique id.
     pub id: String,
-    /// The one room.
+    /// The only permitted room.
     pub room: RoomName,
-    /// When it is too late to use it, in seconds since 1970-01-01 UTC.
+    /// When the ticket expires, in seconds since 1970-01-01 UTC.
     pub expires_at: i64,
 }
 
 impl TokenScope {
-    /// Whether what the principal came with covers `room`.
+    /// Returns whether the token or ticket covers `room`.
     #[must_use]
     pub fn covers(&self, room: &RoomName) -> bool {
         self.ticket.as_ref().is_none_or(|ticket| ticket.room == *room)
     }
 }
 
-/// The roles that a call may be joined with: asking for `owner` must not make an owner.
+/// The roles that a principal may join a call with.
 #[derive(Debug, Clone)]
 pub struct AllowedRoles {
-    /// What a user may ask for (`APP_USERS__ROLES`).
+    /// The roles of users (`APP_USERS__ROLES`).
     pub users: Vec<String>,
-    /// What a guest may ask for (`APP_GUESTS__ROLES`).
+    /// The roles of guests (`APP_GUESTS__ROLES`). `owner` would let a guest own the room.
     pub guests: Vec<String>,
 }
 
 impl AllowedRoles {
-    /// Whether `principal` may join as `role`. Roles are compared byte for byte.
+    /// Returns whether `principal` may join as `role`, compared byte for byte.
     #[must_use]
     pub fn contains(&self, principal: &Principal, role: &str) -> bool {
         let roles = match principal {

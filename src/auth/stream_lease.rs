@@ -1,10 +1,10 @@
-//! How long the principal of an open stream may receive it.
+//! The lease of an open stream: it ends with its token or session.
 
+use super::principal::Principal;
 use super::revoked_sessions::RevokedSessions;
-use crate::auth::principal::Principal;
 use crate::clock::Clock;
 
-/// Lets a principal receive a stream until its token expires or its session is revoked.
+/// Permits a stream until its token expires or its session is revoked.
 pub struct StreamLease {
     session: Option<String>,
     /// Seconds since 1970-01-01 UTC.
@@ -20,7 +20,7 @@ impl StreamLease {
         Self { session: principal.session().map(str::to_owned), expires_at, revoked_sessions, clock }
     }
 
-    /// Whether the principal may still receive the stream.
+    /// Returns whether the principal may still receive the stream.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.clock.unix_seconds() < self.expires_at

@@ -1,61 +1,61 @@
-//! Signs and verifies the tokens of users and guests: HS256 and nothing else, each claim checked by its type and its value.
+//! Issues and verifies tokens: HS256 only, each claim checked by type and value.
 //!
-//! jsonwebtoken does the signature alone; its claim checks leave gaps (60 seconds of leeway, `crit` and a wrongly typed `aud`
-//! accepted) and read the system's clock, so they are made here.
+//! jsonwebtoken only computes signatures. Its claim checks allow a leeway of 60 seconds, accept `crit` and an `aud` of a wrong
+//! type, and read the system's clock, so claims are checked here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::token_cache::{CachedClaims, TokenCache};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::auth::principal::{Principal, StreamTicket, TokenScope};
+use super::principal::{Principal, StreamTicket, TokenScope};
+use super::token_cache::{CachedClaims, TokenCache};
 use crate::clock::Clock;
 use crate::room::{NameComparison, RoomName};
-use crate::secret;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::strict_json::Object;
 
-/// The longest token that is looked at, in bytes; ours have about 400.
+/// The longest accepted token, in bytes; issued ones have about 400.
 pub const MAX_BYTES: usize = 8 * 1024;
 
-/// How long a ticket may be used, in seconds: long enough to open a connection with it.
-const TICKET_TTL: i64 = 30;
+/// The lifetime of a stream ticket: long enough to open a connection.
+const TICKET_TTL: Duration = Duration::from_secs(30);
 
-/// What [`Tokens`] signs and accepts.
+/// Configures what [`Tokens`] issues and accepts.
 #[derive(Debug, Clone)]
 pub struct TokenConfig {
     /// The secret that signs.
     pub secret: Secret,
-    /// Secrets whose tokens are still accepted, so that a change of secret logs nobody out.
+    /// Former secrets, whose tokens are still accepted.
     pub previous_secrets: Vec<Secret>,
     /// The `iss` of every token.
     pub issuer: String,
     /// The `aud` of every token.
     pub audience: String,
-    /// How long a user token is good for.
+    /// The lifetime of a user token.
     pub user_ttl: Duration,
-    /// How long a guest token is good for; `None` where guests are turned off.
+    /// The lifetime of a guest token; `None` disables guests.
     pub guest_ttl: Option<Duration>,
     /// How the rooms of guests and tickets are compared.
     pub room_names: NameComparison,
 }
 
-/// The token is not one of ours, or not any more. Which rule it broke is nobody's business, so it is not said.
+/// The token is not valid. The reason is not given, so that an attacker learns nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token is not valid")]
 pub struct InvalidToken;
 
-/// Signs and verifies.
+/// Issues and verifies tokens.
 pub struct Tokens {
     signing_key: EncodingKey,
     accepted_keys: Vec<DecodingKey>,
-    rules: TokenConfig,
+    config: TokenConfig,
     clock: Clock,
-    verified: TokenCache,
+    cache: TokenCache,
 }
 
 #[derive(Serialize)]
@@ -66,210 +66,185 @@ struct Claims<'a> {
     exp: i64,
     jti: String,
     sub: &'a str,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sid: Option<&'a str>,
-    #[serde(rename = "roomName", skip_serializing_if = "Option::is_none")]
-    room_name: Option<&'a str>,
-    #[serde(rename = "userId", skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    /// Of a ticket: when the token ends that it was given for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<i64>,
+    kind: &'a str,
+    /// The claims of this kind only.
+    #[serde(flatten)]
+    specific: Value,
 }
 
 impl Tokens {
-    /// Signs and verifies by `rules`, at the time that `clock` shows.
+    /// Creates an issuer that takes the time from `clock`.
     #[must_use]
-    pub fn new(rules: TokenConfig, clock: Clock) -> Self {
-        let accepted_keys = std::iter::once(&rules.secret)
-            .chain(&rules.previous_secrets)
+    pub fn new(config: TokenConfig, clock: Clock) -> Self {
+        let accepted_keys = std::iter::once(&config.secret)
+            .chain(&config.previous_secrets)
             .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()))
             .collect();
-        let signing_key = EncodingKey::from_secret(rules.secret.expose().as_bytes());
-        Self { signing_key, accepted_keys, rules, clock, verified: TokenCache::new() }
+        let signing_key = EncodingKey::from_secret(config.secret.expose().as_bytes());
+        Self { signing_key, accepted_keys, config, clock, cache: TokenCache::new() }
     }
 
-    /// How long a user token is good for.
+    /// Returns the lifetime of a user token.
     #[must_use]
     pub fn user_ttl(&self) -> Duration {
-        self.rules.user_ttl
+        self.config.user_ttl
     }
 
-    /// A token for the account `id` in `session`.
+    /// Issues a token for the account `id` in `session`.
     #[must_use]
     pub fn issue_user_token(&self, id: &str, session: &str) -> String {
-        let claims = Claims { sid: Some(session), ..self.claims("user", id, self.rules.user_ttl) };
-        self.sign(&claims)
+        self.sign("user", id, self.expiry_after(self.config.user_ttl), json!({ "sid": session }))
     }
 
-    /// A token for a new guest of `room` alone; `None` where guests are turned off.
+    /// Issues a token for a new guest of `room`; `None` if guests are disabled.
     #[must_use]
     pub fn issue_guest_token(&self, room: &RoomName) -> Option<String> {
+        let expires_at = self.expiry_after(self.config.guest_ttl?);
         let id = secret::random_id();
-        let claims = Claims {
-            room_name: Some(room.as_str()),
-            user_id: Some(&id),
-            ..self.claims("guest", &id, self.rules.guest_ttl?)
-        };
-        Some(self.sign(&claims))
+        Some(self.sign("guest", &id, expires_at, json!({ "roomName": room.as_str(), "userId": id })))
     }
 
-    /// A ticket for `principal` and `room` alone; the stream that it opens ends at `until`, in seconds since 1970-01-01 UTC.
+    /// Issues a ticket for one stream of `room`, which ends at `stream_end` (seconds since 1970-01-01 UTC).
     #[must_use]
-    pub fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, until: i64) -> String {
-        let (kind, id) = match principal {
-            Principal::User { id, .. } => ("user-ticket", id),
-            Principal::Guest { id, .. } => ("guest-ticket", id),
-        };
-        let claims = self.claims(kind, id, Duration::ZERO);
-        let exp = claims.iat.saturating_add(TICKET_TTL).min(until);
-        let (sid, room_name) = (principal.session(), Some(room.as_str()));
-        self.sign(&Claims { exp, sid, room_name, until: Some(until), ..claims })
+    pub fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, stream_end: i64) -> String {
+        let expires_at = self.expiry_after(TICKET_TTL).min(stream_end);
+        let room = room.as_str();
+        match principal {
+            Principal::User { id, session } => {
+                let specific = json!({ "sid": **session, "roomName": room, "until": stream_end });
+                self.sign("user-ticket", id, expires_at, specific)
+            }
+            Principal::Guest { id, .. } => {
+                self.sign("guest-ticket", id, expires_at, json!({ "roomName": room, "until": stream_end }))
+            }
+        }
     }
 
-    fn claims<'a>(&'a self, kind: &'static str, subject: &'a str, ttl: Duration) -> Claims<'a> {
-        let now = self.clock.unix_seconds();
-        let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        Claims {
-            iss: &self.rules.issuer,
-            aud: &self.rules.audience,
-            iat: now,
-            exp: now.saturating_add(ttl),
-            jti: secret::random_id(),
-            sub: subject,
-            kind,
-            sid: None,
-            room_name: None,
-            user_id: None,
-            until: None,
-        }
+    fn expiry_after(&self, ttl: Duration) -> i64 {
+        self.clock.unix_seconds().saturating_add(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX))
     }
 
     #[expect(clippy::expect_used, reason = "an HMAC over our own claims, which are strings and integers, can't fail")]
-    fn sign(&self, claims: &Claims<'_>) -> String {
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing_key).expect("claims are signed")
+    fn sign(&self, kind: &str, subject: &str, expires_at: i64, specific: Value) -> String {
+        let claims = Claims {
+            iss: &self.config.issuer,
+            aud: &self.config.audience,
+            iat: self.clock.unix_seconds(),
+            exp: expires_at,
+            jti: secret::random_id(),
+            sub: subject,
+            kind,
+            specific,
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).expect("claims are signed")
     }
 
-    /// Who holds `token`, and for how long it is good.
+    /// Verifies a bearer token; returns its principal and scope.
     ///
     /// # Errors
     ///
-    /// [`InvalidToken`], whatever is wrong with it.
+    /// [`InvalidToken`].
     pub fn verify_token(&self, token: &str) -> Result<(Principal, TokenScope), InvalidToken> {
-        if let Some(known) = self.verified.get(token, self.clock.unix_seconds()) {
-            return known;
+        let now = self.clock.unix_seconds();
+        if let Some(cached) = self.cache.get(token) {
+            return cached.check_dates(now);
         }
-        let claims = self.verified(token)?;
-        let holder = self.principal_of(&claims)?;
-        let expires = claims.integer("exp").ok_or(InvalidToken)?;
-        let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
-        self.verified.insert(token, CachedClaims { holder: holder.clone(), not_before, expires });
-        Ok((holder, TokenScope { expires_at: expires, ticket: None }))
-    }
-
-    /// Who holds `ticket`, and what it opens. That it was not used before is checked elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidToken`], whatever is wrong with it.
-    pub fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
-        let claims = self.verified(ticket)?;
-        self.check_claims(&claims)?;
-        let (id, holder) = (non_empty(&claims, "jti")?, non_empty(&claims, "sub")?);
-        let room = self.room_of(&claims)?;
+        let claims = self.verify_claims(token)?;
+        let id = non_empty(&claims, "sub")?;
         let principal = match claims.text("kind") {
-            Some("user-ticket") => Principal::User { id: holder, session: non_empty(&claims, "sid")? },
-            Some("guest-ticket") if self.rules.guest_ttl.is_some() => Principal::Guest { id: holder, room: room.clone() },
+            Some("user") => Principal::User { id, session: non_empty(&claims, "sid")? },
+            // Disabling guests also rejects tokens that were issued before.
+            Some("guest") if self.config.guest_ttl.is_some() => {
+                non_empty(&claims, "userId")?;
+                Principal::Guest { id, room: self.room_of(&claims)? }
+            }
             _ => return Err(InvalidToken),
         };
-        let (expires_at, until) = (claims.integer("exp").ok_or(InvalidToken)?, claims.integer("until").ok_or(InvalidToken)?);
-        let ticket = StreamTicket { id: id.to_string(), room, expires_at };
-        Ok((principal, TokenScope { expires_at: until, ticket: Some(ticket) }))
+        let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
+        let verified = Arc::new(CachedClaims { principal, not_before, expires_at: integer(&claims, "exp")? });
+        self.cache.insert(token, Arc::clone(&verified));
+        verified.check_dates(now)
     }
 
-    /// The claims of a token that was signed here, and not yet looked at.
-    fn verified(&self, token: &str) -> Result<Object, InvalidToken> {
+    /// Verifies a stream ticket; returns its principal and scope. Redeeming it is the caller's task.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidToken`].
+    pub fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
+        let claims = self.verify_claims(ticket)?;
+        let (id, room) = (non_empty(&claims, "sub")?, self.room_of(&claims)?);
+        let principal = match claims.text("kind") {
+            Some("user-ticket") => Principal::User { id, session: non_empty(&claims, "sid")? },
+            Some("guest-ticket") if self.config.guest_ttl.is_some() => Principal::Guest { id, room: room.clone() },
+            _ => return Err(InvalidToken),
+        };
+        let id = non_empty(&claims, "jti")?.to_string();
+        let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };
+        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket) }))
+    }
+
+    /// Verifies signature, dates, issuer and audience; returns all claims.
+    fn verify_claims(&self, token: &str) -> Result<Object, InvalidToken> {
+        let claims = self.verify_signature(token)?;
+        self.check_dates(&claims)?;
+        let is_ours = claims.text("iss") == Some(&self.config.issuer) && is_for(claims.get("aud"), &self.config.audience);
+        if is_ours { Ok(claims) } else { Err(InvalidToken) }
+    }
+
+    fn verify_signature(&self, token: &str) -> Result<Object, InvalidToken> {
         if token.len() > MAX_BYTES {
             return Err(InvalidToken);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken)?;
         let (header, payload) = message.split_once('.').ok_or(InvalidToken)?;
         check_header(&decode(header)?)?;
-        // The engine is strict: no padding, no second spelling of the last character.
+        // The engine is strict: no padding, one spelling of the last character.
         URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken)?;
-        let signed = |key| crypto::verify(signature, message.as_bytes(), key, Algorithm::HS256).unwrap_or(false);
-        if !self.accepted_keys.iter().any(signed) {
-            return Err(InvalidToken);
-        }
-        decode(payload)
-    }
-
-    fn check_claims(&self, claims: &Object) -> Result<(), InvalidToken> {
-        self.check_dates(claims)?;
-        let ours = claims.text("iss") == Some(&self.rules.issuer) && is_for(claims.get("aud"), &self.rules.audience);
-        if ours { Ok(()) } else { Err(InvalidToken) }
-    }
-
-    fn principal_of(&self, claims: &Object) -> Result<Principal, InvalidToken> {
-        self.check_claims(claims)?;
-        let id = non_empty(claims, "sub")?;
-        match claims.text("kind") {
-            Some("user") => Ok(Principal::User { id, session: non_empty(claims, "sid")? }),
-            // Where guests are turned off, those that were let in before are none any more.
-            Some("guest") if self.rules.guest_ttl.is_some() => {
-                non_empty(claims, "userId")?;
-                Ok(Principal::Guest { id, room: self.room_of(claims)? })
-            }
-            _ => Err(InvalidToken),
-        }
+        let verifies = |key| crypto::verify(signature, message.as_bytes(), key, Algorithm::HS256).unwrap_or(false);
+        if self.accepted_keys.iter().any(verifies) { decode(payload) } else { Err(InvalidToken) }
     }
 
     fn room_of(&self, claims: &Object) -> Result<RoomName, InvalidToken> {
-        self.rules.room_names.parse(claims.text("roomName").ok_or(InvalidToken)?).map_err(|_| InvalidToken)
+        self.config.room_names.parse(claims.text("roomName").ok_or(InvalidToken)?).map_err(|_| InvalidToken)
     }
 
     fn check_dates(&self, claims: &Object) -> Result<(), InvalidToken> {
         let now = self.clock.unix_seconds();
-        let expires = claims.integer("exp").ok_or(InvalidToken)?;
-        // Required, but not compared: a clock that was set back must not log everybody out.
-        claims.integer("iat").ok_or(InvalidToken)?;
-        let not_before = match claims.get("nbf") {
-            None => now,
-            Some(_) => claims.integer("nbf").ok_or(InvalidToken)?,
-        };
-        if now < expires && not_before <= now { Ok(()) } else { Err(InvalidToken) }
+        // Required but not compared: setting the clock back must not invalidate tokens.
+        integer(claims, "iat")?;
+        let not_before = if claims.get("nbf").is_some() { integer(claims, "nbf")? } else { now };
+        if now < integer(claims, "exp")? && not_before <= now { Ok(()) } else { Err(InvalidToken) }
     }
 }
 
-/// One part of the token: strict base64url around one strict JSON object.
+/// Decodes one part of a token: strict base64url around one strict JSON object.
 fn decode(part: &str) -> Result<Object, InvalidToken> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken)?;
     serde_json::from_slice(&json).map_err(|_| InvalidToken)
 }
 
-/// HS256, no extension that must be understood, and a type that is a string. Keys and addresses in a header are never used.
+/// Requires HS256 and rejects critical extensions. Keys and addresses in a header are never used.
 fn check_header(header: &Object) -> Result<(), InvalidToken> {
-    let typed = header.get("typ").is_none_or(serde_json::Value::is_string);
-    if header.text("alg") == Some("HS256") && header.get("crit").is_none() && typed { Ok(()) } else { Err(InvalidToken) }
+    let is_typed = header.get("typ").is_none_or(Value::is_string);
+    if header.text("alg") == Some("HS256") && header.get("crit").is_none() && is_typed { Ok(()) } else { Err(InvalidToken) }
 }
 
-/// RFC 7519 section 4.1.3: one audience, or an array of them that has ours.
-fn is_for(claim: Option<&serde_json::Value>, audience: &str) -> bool {
+/// Returns whether an `aud` names `audience`: one string, or an array of strings (RFC 7519 section 4.1.3).
+fn is_for(claim: Option<&Value>, audience: &str) -> bool {
     match claim {
-        Some(serde_json::Value::String(one)) => one == audience,
-        Some(serde_json::Value::Array(many)) => {
-            many.iter().all(serde_json::Value::is_string) && many.iter().any(|one| one == audience)
-        }
+        Some(Value::String(one)) => one == audience,
+        Some(Value::Array(all)) => all.iter().all(Value::is_string) && all.iter().any(|one| one == audience),
         _ => false,
     }
 }
 
 fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
-    match claims.text(name) {
-        Some(text) if !text.is_empty() => Ok(text.into()),
-        _ => Err(InvalidToken),
-    }
+    claims.text(name).filter(|text| !text.is_empty()).map(Arc::from).ok_or(InvalidToken)
+}
+
+fn integer(claims: &Object, name: &str) -> Result<i64, InvalidToken> {
+    claims.integer(name).ok_or(InvalidToken)
 }
 
 #[cfg(test)]
@@ -286,7 +261,7 @@ mod tests {
 
     fn tokens(secret: &str, previous: &[&str], seconds: &Arc<AtomicU64>) -> Tokens {
         let seconds = Arc::clone(seconds);
-        let rules = TokenConfig {
+        let config = TokenConfig {
             secret: Secret::new(secret),
             previous_secrets: previous.iter().copied().map(Secret::new).collect(),
             issuer: "us".into(),
@@ -295,11 +270,11 @@ mod tests {
             guest_ttl: Some(Duration::from_secs(4)),
             room_names: NameComparison::Exact,
         };
-        Tokens::new(rules, Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst))))
+        Tokens::new(config, Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst))))
     }
 
     #[test]
-    fn a_token_is_good_until_the_very_second_it_expires() {
+    fn token_is_valid_until_the_second_it_expires() {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let token = tokens.issue_user_token("u1", "s1");
@@ -309,11 +284,11 @@ mod tests {
         seconds.store(1_000_002, Ordering::SeqCst);
         assert_eq!(tokens.verify(&token), Err(InvalidToken));
         seconds.store(900_000, Ordering::SeqCst);
-        assert!(tokens.verify(&token).is_ok(), "a clock set back logs nobody out");
+        assert!(tokens.verify(&token).is_ok(), "a clock set back invalidates no token");
     }
 
     #[test]
-    fn a_guest_token_names_its_room_and_a_guest_of_its_own() {
+    fn guest_token_names_its_room_and_a_new_guest() {
         let tokens = tokens("first secret", &[], &Arc::default());
         let room = NameComparison::Exact.parse("комната 1").unwrap();
         let (one, two) = (tokens.issue_guest_token(&room).unwrap(), tokens.issue_guest_token(&room).unwrap());
@@ -327,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_good_for_half_a_minute_and_is_no_token_nor_is_a_token_a_ticket() {
+    fn ticket_expires_after_30_seconds_and_is_not_interchangeable_with_a_token() {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let room = NameComparison::Exact.parse("r1").unwrap();
@@ -335,14 +310,14 @@ mod tests {
         let guest = Principal::Guest { id: "g1".into(), room: room.clone() };
         for principal in [user, guest] {
             let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100);
-            let admit = |ticket: &str| {
-                let (holder, admitted) = tokens.verify_stream_ticket(ticket).unwrap();
-                assert_eq!((&holder, admitted.expires_at), (&principal, 1_000_100));
-                admitted.ticket.unwrap()
+            let verify = |ticket: &str| {
+                let (verified, scope) = tokens.verify_stream_ticket(ticket).unwrap();
+                assert_eq!((&verified, scope.expires_at), (&principal, 1_000_100));
+                scope.ticket.unwrap()
             };
-            let good = admit(&ticket);
-            assert_eq!((&good.room, good.expires_at), (&room, 1_000_030));
-            assert_ne!(admit(&tokens.issue_stream_ticket(&principal, &room, 1_000_100)).id, good.id);
+            let first = verify(&ticket);
+            assert_eq!((&first.room, first.expires_at), (&room, 1_000_030));
+            assert_ne!(verify(&tokens.issue_stream_ticket(&principal, &room, 1_000_100)).id, first.id);
             assert_eq!(tokens.verify(&ticket), Err(InvalidToken));
             seconds.store(1_000_030, Ordering::SeqCst);
             assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken));
@@ -353,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_previous_secret_still_opens_but_never_signs() {
+    fn previous_secret_verifies_but_never_signs() {
         let seconds = Arc::default();
         let (old, new) = (tokens("old secret", &[], &seconds), tokens("new secret", &["old secret"], &seconds));
         let after = tokens("new secret", &[], &seconds);
@@ -365,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_verified_before_is_still_held_against_the_clock() {
+    fn cached_token_is_still_checked_against_the_clock() {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let claims = serde_json::json!({
@@ -380,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_nearly_one_verified_before_is_refused() {
+    fn token_nearly_equal_to_a_cached_one_is_rejected() {
         let tokens = tokens("first secret", &[], &Arc::default());
         let token = tokens.issue_user_token("u1", "s1");
         assert!(tokens.verify(&token).is_ok() && tokens.verify(&token).is_ok());

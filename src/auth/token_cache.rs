@@ -1,35 +1,35 @@
-//! Claims of tokens that were verified before. A participant sends the same token again and again, and verifying it takes
-//! longer than the rest of a request that the response cache answers.
+//! Caches the claims of verified tokens: participants send the same token with every request.
 //!
-//! The key is the whole text of a valid token, so a text that differs in one byte is verified anew. Keys and configuration
-//! never change while the cache lives; the time does, and is checked on each use.
+//! The key is the whole text of a valid token, so any other text is verified anew. Keys and configuration never change while
+//! the cache lives; dates are checked on each use.
 
 use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::principal::{Principal, TokenScope};
 use super::token::InvalidToken;
-use crate::auth::principal::{Principal, TokenScope};
 
-/// The bound on memory, in bytes; about 6,000 tokens of ours.
+/// The bound on memory, in bytes; about 6,000 issued tokens.
 const MAX_BYTES: u64 = 4 << 20;
-/// What one takes beside its text, in bytes.
-const OVERHEAD: usize = 300;
-/// The expected number of tokens: an estimate for the storage.
+/// The memory of an entry beside its token, in bytes.
+const ENTRY_OVERHEAD: usize = 300;
+/// The expected number of tokens, an estimate for the storage.
 const TYPICAL_TOKENS: usize = 6_000;
 
-/// The claims of a valid token.
+/// The claims of a valid token. Dates are seconds since 1970-01-01 UTC.
 pub(super) struct CachedClaims {
-    pub(super) holder: Principal,
+    pub(super) principal: Principal,
     pub(super) not_before: i64,
-    pub(super) expires: i64,
+    pub(super) expires_at: i64,
 }
 
 impl CachedClaims {
-    fn at(&self, now: i64) -> Result<(Principal, TokenScope), InvalidToken> {
-        if self.not_before <= now && now < self.expires {
-            Ok((self.holder.clone(), TokenScope { expires_at: self.expires, ticket: None }))
+    /// Returns the principal and scope if the token is valid at `now`.
+    pub(super) fn check_dates(&self, now: i64) -> Result<(Principal, TokenScope), InvalidToken> {
+        if self.not_before <= now && now < self.expires_at {
+            Ok((self.principal.clone(), TokenScope { expires_at: self.expires_at, ticket: None }))
         } else {
             Err(InvalidToken)
         }
@@ -37,30 +37,28 @@ impl CachedClaims {
 }
 
 #[derive(Clone)]
-struct ByBytes;
+struct ByteWeighter;
 
-impl Weighter<Box<str>, Arc<CachedClaims>> for ByBytes {
+impl Weighter<Box<str>, Arc<CachedClaims>> for ByteWeighter {
     fn weight(&self, token: &Box<str>, _: &Arc<CachedClaims>) -> u64 {
-        (token.len() + OVERHEAD) as u64
+        (token.len() + ENTRY_OVERHEAD) as u64
     }
 }
 
-/// Claims by token, bounded by bytes.
-pub(super) struct TokenCache(Cache<Box<str>, Arc<CachedClaims>, ByBytes>);
+/// Cache of claims by token, bounded by bytes.
+pub(super) struct TokenCache(Cache<Box<str>, Arc<CachedClaims>, ByteWeighter>);
 
 impl TokenCache {
     pub(super) fn new() -> Self {
-        Self(Cache::with_weighter(TYPICAL_TOKENS, MAX_BYTES, ByBytes))
+        Self(Cache::with_weighter(TYPICAL_TOKENS, MAX_BYTES, ByteWeighter))
     }
 
-    /// Returns what `token` allows at the time `now`, if it was verified before.
-    pub(super) fn get(&self, token: &str, now: i64) -> Option<Result<(Principal, TokenScope), InvalidToken>> {
-        Some(self.0.get(token)?.at(now))
+    pub(super) fn get(&self, token: &str) -> Option<Arc<CachedClaims>> {
+        self.0.get(token)
     }
 
-    /// Stores the claims of a valid token.
-    pub(super) fn insert(&self, token: &str, claims: CachedClaims) {
-        self.0.insert(token.into(), Arc::new(claims));
+    pub(super) fn insert(&self, token: &str, claims: Arc<CachedClaims>) {
+        self.0.insert(token.into(), claims);
     }
 }
 
@@ -72,8 +70,9 @@ mod tests {
     fn token_cache_stays_within_its_bytes() {
         let cache = TokenCache::new();
         for n in 0..12_000 {
-            let holder = Principal::User { id: "u1".into(), session: "s1".into() };
-            cache.insert(&format!("{n:0400}"), CachedClaims { holder, not_before: 0, expires: 10 });
+            let principal = Principal::User { id: "u1".into(), session: "s1".into() };
+            let claims = CachedClaims { principal, not_before: 0, expires_at: 10 };
+            cache.insert(&format!("{n:0400}"), Arc::new(claims));
         }
         assert!(cache.0.weight() <= MAX_BYTES && cache.0.len() > 5_000);
     }

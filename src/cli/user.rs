@@ -47,7 +47,7 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
 
 /// Formats an account for the list.
 fn line(user: &User) -> String {
-    let state = if user.disabled { "disabled" } else { "enabled" };
+    let state = if user.disabled_at.is_some() { "disabled" } else { "enabled" };
     format!("{}\t{}\t{state}\t{}\n", escape::field(&user.email), escape::field(&user.name), user.id)
 }
 

@@ -1,4 +1,4 @@
-//! The file of a SQLite database: created for this user alone, and recognised again by its inode. Knows no SQL.
+//! The file of a SQLite database: created with mode 0600, and identified by its inode.
 //!
 //! Writes to a file that was deleted or replaced under a running server are lost when the process ends.
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::url::{creates_file, path_of};
 use crate::files;
 
-/// The file, as it was when it was opened. Clones are the same.
+/// The opened file.
 #[derive(Clone)]
 pub(super) struct File {
     path: Arc<Path>,
@@ -19,19 +19,19 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Creates the file of `url` and the folders for it, unless they exist or the URL forbids it.
+    /// Creates the file of `url` and its folders, unless they exist or the URL forbids it.
     pub(super) fn create(url: &str) -> io::Result<Self> {
         let path = path_of(url);
         if creates_file(url) {
             files::create_private_folder(path.parent().unwrap_or(Path::new("")))?;
-            // Before SQLite opens it: SQLite gives the files beside it the same mode.
+            // Before SQLite does: it gives the files beside it the same mode.
             files::create_private_file(&path)?;
         }
         files::require_regular(&path)?;
         Ok(Self { inode: inode(&path)?, path: path.into() })
     }
 
-    /// Whether its path still leads to it.
+    /// Returns whether the path still leads to the opened file.
     pub(super) fn is_in_place(&self) -> bool {
         inode(&self.path).is_ok_and(|now| now == self.inode)
     }
@@ -41,7 +41,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Whether `url` names a SQLite file that other users can read or write.
+/// Returns whether `url` names a SQLite file that other users can read or write.
 #[must_use]
 pub fn is_accessible_to_others(url: &str) -> bool {
     url.starts_with("sqlite:") && fs::metadata(path_of(url)).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn fifo_and_folder_are_no_database_files() {
+    fn fifo_and_folder_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());

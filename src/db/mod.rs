@@ -1,6 +1,7 @@
-//! The database: SQLite or PostgreSQL behind one dialect of SQL. The only module that knows sqlx.
+//! The database: SQLite or PostgreSQL behind one portable dialect of SQL.
 
 mod file;
+mod housekeeping;
 mod login_failures;
 mod preflight;
 mod sessions;
@@ -11,90 +12,110 @@ mod users;
 use std::future::Future;
 use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::query::{Query, QueryAs};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, FromRow, Transaction};
 use tokio::runtime::Handle;
 
 pub use self::url::validate_url;
 pub use file::is_accessible_to_others;
+pub use housekeeping::Housekeeping;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
 pub use preflight::preflight;
-pub use sessions::{NewSession, Refresh, SessionRecord};
+pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
 pub use users::{NewUser, User};
 
 use file::File;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// How long a request waits for a connection before it fails.
+/// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The same for SQLite: the one connection that writes may be held for so long by somebody who waits for another process.
+/// The same for SQLite, whose only writing connection may itself wait for another process.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one piece of work may take: a connection that died without a word never answers.
-const WORK_TIMEOUT: Duration = Duration::from_secs(6);
-/// The same for SQLite, a wait for another process included: whoever gets the connection late does not begin it anew.
-const SQLITE_WORK_TIMEOUT: Duration = Duration::from_millis(5250);
+/// The longest time of one operation: a connection that broke silently never answers.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
+/// The same for SQLite: an operation that acquires the connection late has no time to wait for another process.
+const SQLITE_OPERATION_TIMEOUT: Duration = Duration::from_millis(5250);
 /// The most connections of one server.
 pub const MAX_CONNECTIONS: u32 = 10;
-/// How often a migration is tried again when another process holds the database, and how long apart.
-const MIGRATION_TRIES: u32 = 20;
-const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
+/// The most attempts at a migration while another process locks the database, and the pause between them.
+const MAX_MIGRATION_ATTEMPTS: u32 = 20;
+const MIGRATION_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// Run on each new SQLite connection. A committed write survives a power cut (`FULL`), a reader never waits for a writer
-/// (`WAL`), and a writer waits 5 seconds for another process's.
+/// (`WAL`), and a writer waits 5 seconds for another process.
 const SQLITE_PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
 
-/// Run on each new connection to PostgreSQL. A replica that freezes within a transaction keeps rows locked, those of an account
-/// for example. The others continue before [`WORK_TIMEOUT`].
+/// Run on each new PostgreSQL connection. A replica that freezes within a transaction keeps rows locked; the others continue
+/// before [`OPERATION_TIMEOUT`].
 const POSTGRESQL_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
-/// Why the database gave no answer. For the log: the text may contain SQL.
+/// A failed operation. For the log only: the text may contain SQL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A row with this unique value is already there.
+    /// A row with this unique value exists.
     #[error("already there")]
     Duplicate,
-    /// The database, or the way to it, failed.
+    /// The database or the connection to it failed.
     #[error("the database failed: {0}")]
     Failed(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("the migration failed: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
-    /// SQLite's file, or the folder for it, could not be made or used.
+    Migration(#[from] MigrateError),
+    /// SQLite's file or its folder can't be created or used.
     #[error("its file or folder can't be used: {0}")]
     File(#[from] std::io::Error),
-    /// SQLite's file was deleted or replaced after it was opened; nothing that was written since is kept.
+    /// SQLite's file was deleted or replaced while open; later writes are lost.
     #[error("its file was deleted, or another one was put in its place")]
-    Gone,
-    /// It did not answer in time.
+    FileReplaced,
+    /// The operation took too long.
     #[error("the database did not answer in time")]
     TimedOut,
-    /// The task that did the work panicked, or the process is ending.
+    /// The operation's task panicked, or the process is ending.
     #[error("the database task ended early")]
     Aborted(#[from] tokio::task::JoinError),
 }
 
-/// A handle on the database; clones share its connections.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error() {
+            Some(database_error) if database_error.is_unique_violation() => Self::Duplicate,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// A handle to the database. Clones share its connections.
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
     /// A pool's sockets belong to the runtime that opened them.
     runtime: Handle,
-    /// How a transaction that writes begins: SQLite must be told at once, or a reader can't become a writer later.
-    begin: &'static str,
-    /// SQLite's.
+    /// SQLite's file.
     file: Option<File>,
 }
 
-/// Its connections. Clones are the same.
+/// A statement that owns its arguments.
+type Statement = Query<'static, Any, AnyArguments>;
+
+/// Pools of connections to read and to write with.
 #[derive(Clone)]
 struct Pools {
     readers: AnyPool,
-    /// PostgreSQL's are the same. SQLite lets one write at a time: several would ask it again and again whether it is their turn,
-    /// where those who want this one stand in line; and each would read anew what another one has written.
+    /// The same pool with PostgreSQL. SQLite has one writer at a time: several would poll for the lock, where tasks queue for
+    /// one connection.
     writers: AnyPool,
+    /// Begins a writing transaction. SQLite must know at once: a reader can't become a writer later.
+    begin: &'static str,
+}
+
+impl Pools {
+    async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.writers.begin_with(self.begin).await
+    }
 }
 
 impl Database {
@@ -107,119 +128,123 @@ impl Database {
     /// [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
-        let sqlite = url.starts_with("sqlite:");
-        let file = if sqlite { Some(File::create(url)?) } else { None };
-        // One that was deleted must not come back empty.
-        let url = if sqlite { url.replace("mode=rwc", "mode=rw") } else { url.to_owned() };
-        let (writer, connections) = if sqlite { (Kind::SqliteWriter, 1) } else { (Kind::PostgreSql, MAX_CONNECTIONS) };
-        if sqlite {
-            // By itself, because a pool would try again for seconds.
-            require_writable(&mut AnyConnection::connect(&url).await?).await?;
+        let runtime = Handle::current();
+        if !url.starts_with("sqlite:") {
+            let writers = connect(url, PoolKind::PostgreSql, MAX_CONNECTIONS).await?;
+            migrate(&writers).await?;
+            let pools = Pools { readers: writers.clone(), writers, begin: "BEGIN" };
+            return Ok(Self { pools, runtime, file: None });
         }
-        let writers = connect(&url, writer, connections).await?;
+        let file = File::create(url)?;
+        // A deleted file must not be created again, empty.
+        let url = url.replace("mode=rwc", "mode=rw");
+        // Not through the pool, which would retry for seconds.
+        require_writable(&mut AnyConnection::connect(&url).await?).await?;
+        let writers = connect(&url, PoolKind::SqliteWriter, 1).await?;
         migrate(&writers).await?;
-        let readers = if sqlite { connect(&url, Kind::SqliteReader, MAX_CONNECTIONS - 1).await? } else { writers.clone() };
-        let (pools, runtime) = (Pools { readers, writers }, Handle::current());
-        Ok(Self { pools, runtime, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, file })
+        let readers = connect(&url, PoolKind::SqliteReaders, MAX_CONNECTIONS - 1).await?;
+        Ok(Self { pools: Pools { readers, writers, begin: "BEGIN IMMEDIATE" }, runtime, file: Some(file) })
     }
 
-    /// Whether the accounts can be read, and SQLite's file is still the one that was opened.
+    /// Checks that accounts can be read, and that SQLite's file is still in place.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`], [`Error::Gone`].
+    /// [`Error::Failed`], [`Error::FileReplaced`].
     pub async fn ping(&self) -> Result<(), Error> {
         if let Some(file) = self.file.clone()
             && !self.runtime.spawn_blocking(move || file.is_in_place()).await?
         {
-            return Err(Error::Gone);
+            return Err(Error::FileReplaced);
         }
-        let sql = "SELECT id FROM users WHERE id = ''";
-        self.run(|pools| async move { sqlx::query(sql).fetch_optional(&pools.readers).await }).await.map(|_| ())
+        self.fetch_all::<(String,)>(sqlx::query_as("SELECT id FROM users WHERE id = ''")).await.map(|_| ())
     }
 
-    /// Its connections: all, and those that nobody uses now.
+    /// Returns the numbers of all and of idle connections.
     #[must_use]
     pub fn connections(&self) -> (u32, u32) {
-        let of = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
-        let (readers, writers) = (of(&self.pools.readers), of(&self.pools.writers));
+        let count = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
+        let (readers, writers) = (count(&self.pools.readers), count(&self.pools.writers));
         if self.file.is_some() { (readers.0 + writers.0, readers.1 + writers.1) } else { writers }
     }
 
-    /// Does `work` to its end, even if nobody waits for it any more.
-    async fn run<T, F>(&self, work: impl FnOnce(Pools) -> F) -> Result<T, Error>
+    /// Runs `operation` to its end, even if the caller is cancelled.
+    async fn run<T, F>(&self, operation: impl FnOnce(Pools) -> F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let work = work(self.pools.clone());
-        let patience = if self.file.is_some() { SQLITE_WORK_TIMEOUT } else { WORK_TIMEOUT };
+        let operation = operation(self.pools.clone());
+        let limit = if self.file.is_some() { SQLITE_OPERATION_TIMEOUT } else { OPERATION_TIMEOUT };
         // The timer must not end with a worker either.
-        let work = async move { tokio::time::timeout(patience, work).await };
-        Ok(self.runtime.spawn(work).await?.map_err(|_| Error::TimedOut)??)
+        let task = self.runtime.spawn(async move { tokio::time::timeout(limit, operation).await });
+        Ok(task.await?.map_err(|_| Error::TimedOut)??)
+    }
+
+    /// Executes a statement that writes; returns the number of affected rows.
+    async fn execute(&self, statement: Statement) -> Result<u64, Error> {
+        self.run(|pools| async move { Ok(statement.execute(&pools.writers).await?.rows_affected()) }).await
+    }
+
+    /// Executes a query; returns all rows.
+    async fn fetch_all<T>(&self, query: QueryAs<'static, Any, T, AnyArguments>) -> Result<Vec<T>, Error>
+    where
+        T: for<'r> FromRow<'r, AnyRow> + Send + Unpin + 'static,
+    {
+        self.run(|pools| async move { query.fetch_all(&pools.readers).await }).await
     }
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error() {
-            Some(of_database) if of_database.is_unique_violation() => Self::Duplicate,
-            _ => Self::Failed(error),
-        }
-    }
-}
-
-/// What the connections of a pool are for.
+/// The use of a pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PoolKind {
     PostgreSql,
-    SqliteReader,
+    SqliteReaders,
     SqliteWriter,
 }
 
-async fn connect(url: &str, kind: Kind, most: u32) -> Result<AnyPool, sqlx::Error> {
-    let sqlite = kind != Kind::PostgreSql;
-    // Not even a slow statement: SQL has no place in the log.
+async fn connect(url: &str, kind: PoolKind, max_connections: u32) -> Result<AnyPool, sqlx::Error> {
+    let is_sqlite = kind != PoolKind::PostgreSql;
+    // Not even slow statements are logged: they contain SQL.
     let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
     AnyPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(if sqlite { SQLITE_ACQUIRE_TIMEOUT } else { ACQUIRE_TIMEOUT })
-        // A connection to a server may have died while it rested; one to a file does not.
-        .test_before_acquire(!sqlite)
-        // SQLite may end a transaction by itself (a full disk, for one), and sqlx does not notice: such a connection is done for.
+        .max_connections(max_connections)
+        .acquire_timeout(if is_sqlite { SQLITE_ACQUIRE_TIMEOUT } else { ACQUIRE_TIMEOUT })
+        // A connection to a server may have broken while idle; one to a file can't.
+        .test_before_acquire(!is_sqlite)
+        // SQLite may end a transaction by itself, on a full disk for example, unnoticed by sqlx: drop such a connection.
         .before_acquire(|connection: &mut AnyConnection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
-                connection.execute(if sqlite { SQLITE_PRAGMAS } else { POSTGRESQL_SETTINGS }).await?;
-                if kind == Kind::SqliteWriter { require_writable(connection).await } else { Ok(()) }
+                connection.execute(if is_sqlite { SQLITE_PRAGMAS } else { POSTGRESQL_SETTINGS }).await?;
+                if kind == PoolKind::SqliteWriter { require_writable(connection).await } else { Ok(()) }
             })
         })
         .connect_with(options)
         .await
 }
 
-/// Fails on a read-only connection: SQLite opens one in silence where the file can't be written, and it stays one.
+/// Fails on a read-only connection: SQLite opens one silently if the file is not writable.
 async fn require_writable(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    // To begin a transaction would succeed. Any other failure than `SQLITE_READONLY` may pass.
+    // Beginning a transaction would succeed. Any failure but `SQLITE_READONLY` may be temporary.
     match connection.execute("DELETE FROM users WHERE FALSE").await {
         Err(error) if sqlite_code(&error) == Some(8) => Err(error),
         _ => Ok(()),
     }
 }
 
-/// SQLite's primary result code; the higher bits of an extended one say why.
-fn sqlite_code(error: &sqlx::Error) -> Option<u8> {
-    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
-    code.to_le_bytes().first().copied()
+/// Returns SQLite's primary result code, the low byte of an extended one.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
 }
 
-/// Several replicas may start at once. PostgreSQL makes the others wait; SQLite lets them fail, and they try again.
+/// Brings the schema up to date. Replicas may start together: PostgreSQL makes them wait, SQLite makes them fail, so they retry.
 async fn migrate(pool: &AnyPool) -> Result<(), Error> {
-    for _ in 1..MIGRATION_TRIES {
+    for _ in 1..MAX_MIGRATION_ATTEMPTS {
         match MIGRATIONS.run(pool).await {
-            // No waiting makes it another version.
+            // Retrying can't change the version.
             Err(error @ (MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_))) => return Err(error.into()),
-            Err(_) => tokio::time::sleep(MIGRATION_PAUSE).await,
+            Err(_) => tokio::time::sleep(MIGRATION_RETRY_DELAY).await,
             Ok(()) => return Ok(()),
         }
     }
@@ -232,7 +257,7 @@ mod tests {
     use sqlx::Row as _;
 
     #[actix_rt::test]
-    async fn sqlite_is_durable_at_power_loss_on_every_connection() {
+    async fn every_sqlite_connection_is_durable_at_power_loss() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/a%20folder/app.db", folder.path().display());
         let database = Database::open(&url).await.unwrap();
@@ -255,11 +280,11 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn with_sqlite_whoever_writes_waits_for_another_writer_and_whoever_reads_does_not() {
+    async fn sqlite_writers_queue_and_readers_do_not_wait() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
         let database = Database::open(&url).await.unwrap();
-        let write = database.pools.writers.begin_with(database.begin).await.unwrap();
+        let write = database.pools.begin().await.unwrap();
         let mut waits = Box::pin(database.redeem_stream_ticket("one".into(), 1));
         let meanwhile = async {
             for _ in 0..100 {
@@ -268,7 +293,7 @@ mod tests {
         };
         tokio::select! {
             biased;
-            _ = &mut waits => panic!("two write at once"),
+            _ = &mut waits => panic!("two writers at once"),
             () = meanwhile => {}
         }
         write.rollback().await.unwrap();
@@ -277,7 +302,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn ping_fails_while_the_file_is_replaced_and_opens_no_connection_on_the_other_one() {
+    async fn ping_fails_while_the_file_is_replaced_and_leaves_the_new_one_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
         let database = Database::open(&format!("sqlite://{}", path.display())).await.unwrap();
@@ -285,7 +310,7 @@ mod tests {
         let busy = database.pools.readers.acquire().await.unwrap();
         std::fs::rename(&path, &aside).unwrap();
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(database.ping().await, Err(Error::Gone)));
+        assert!(matches!(database.ping().await, Err(Error::FileReplaced)));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "nothing was made of it");
         std::fs::rename(&aside, &path).unwrap();
         drop(busy);

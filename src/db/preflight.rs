@@ -1,4 +1,4 @@
-//! Preflight check of a database: reachable, of a usable schema version, and writable. Changes nothing.
+//! Preflight check of a database: reachable, of a usable schema version, and writable.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::url::{creates_file, path_of};
-use super::{Error, MIGRATIONS, WORK_TIMEOUT};
+use super::{Error, MIGRATIONS, OPERATION_TIMEOUT};
 use crate::files;
 
-/// sqlx's own table of applied migrations.
+/// sqlx's table of applied migrations.
 const APPLIED: &str = "_sqlx_migrations";
-/// Deletes nothing, and fails where a row could not be deleted.
-const WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WHERE FALSE; DELETE FROM refresh_tokens WHERE FALSE; \
+/// Deletes nothing, but fails without the privilege to delete.
+const TRY_WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WHERE FALSE; DELETE FROM refresh_tokens WHERE FALSE; \
      DELETE FROM login_failures WHERE FALSE; DELETE FROM stream_tickets WHERE FALSE; DELETE FROM _sqlx_migrations WHERE FALSE";
 
-/// Whether the database at `url` can be reached, and used by this version. Creates no file, and migrates nothing.
+/// Checks that this version can use the database at `url`. Creates no file and migrates nothing.
 ///
 /// # Errors
 ///
@@ -25,17 +25,17 @@ pub async fn preflight(url: &str) -> Result<&'static str, Error> {
     install_default_drivers();
     if url.starts_with("sqlite:") {
         let path = path_of(url);
-        // SQLite keeps files beside it as long as it is open.
+        // SQLite creates files beside an open database.
         files::can_be_written(path.parent().unwrap_or(Path::new(".")))?;
         if !path.exists() && creates_file(url) {
             return Ok("its file will be made");
         }
         files::require_regular(&path)?;
     }
-    tokio::time::timeout(WORK_TIMEOUT, check(url)).await.map_err(|_| Error::TimedOut)?
+    tokio::time::timeout(OPERATION_TIMEOUT, check(url)).await.map_err(|_| Error::TimedOut)?
 }
 
-/// Does what the start does, in a transaction that is rolled back.
+/// Checks schema and privileges in a transaction that is rolled back.
 async fn check(url: &str) -> Result<&'static str, Error> {
     let mut connection = AnyConnection::connect(url).await?;
     let mut transaction = connection.begin().await?;
@@ -46,7 +46,7 @@ async fn check(url: &str) -> Result<&'static str, Error> {
     let applied = transaction.list_applied_migrations(APPLIED).await?;
     for migration in &applied {
         match MIGRATIONS.iter().find(|known| known.version == migration.version) {
-            // Of a later version of this server.
+            // Applied by a later version of this server.
             None => return Err(MigrateError::VersionMissing(migration.version).into()),
             Some(known) if known.checksum != migration.checksum => {
                 return Err(MigrateError::VersionMismatch(migration.version).into());
@@ -55,7 +55,7 @@ async fn check(url: &str) -> Result<&'static str, Error> {
         }
     }
     let is_current = applied.len() == MIGRATIONS.iter().count();
-    transaction.execute(if is_current { WRITES } else { "DELETE FROM _sqlx_migrations WHERE FALSE" }).await?;
+    transaction.execute(if is_current { TRY_WRITES } else { "DELETE FROM _sqlx_migrations WHERE FALSE" }).await?;
     transaction.rollback().await?;
     connection.close().await?;
     Ok(if is_current {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[actix_rt::test]
-    async fn database_of_another_version_fails_the_preflight() {
+    async fn preflight_rejects_databases_of_another_version() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
         assert_eq!(preflight(&url).await.unwrap(), "its file will be made");
@@ -82,7 +82,7 @@ mod tests {
         let mut connection = AnyConnection::connect(&url).await.unwrap();
         let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
         let mut tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
-        tables.retain(|table| !WRITES.contains(&format!("DELETE FROM {table} WHERE FALSE")));
+        tables.retain(|table| !TRY_WRITES.contains(&format!("DELETE FROM {table} WHERE FALSE")));
         assert_eq!(tables, [""; 0], "each table is tried");
         connection.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
         assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be brought up to date");

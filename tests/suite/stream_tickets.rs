@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use proconf_app_server::db::Database;
 use serde_json::json;
 
 use crate::support::client::request;
-use crate::support::database::TestDatabase;
 use crate::support::events::Events;
 use crate::support::{TestServer, tokens, wait_until};
 
@@ -137,22 +135,4 @@ fn used_tickets_are_pruned_once_no_replica_accepts_them() {
     let replica = server.replica(&[]);
     wait_until("expired rows are pruned", || server.rows(USED) == 1);
     replica.client().get(&target, None).assert_unauthorized("used, and its row is kept");
-}
-
-#[test]
-fn prune_step_deletes_the_oldest_expired_rows_up_to_its_limit() {
-    let database = TestDatabase::new();
-    actix_rt::System::new().block_on(async {
-        let database = Database::open(&database.url).await.unwrap();
-        for expires_at in [50, 10, 40, 20, 30] {
-            assert!(database.redeem_stream_ticket(expires_at.to_string(), expires_at).await.unwrap());
-        }
-        assert_eq!(database.prune_stream_tickets(41, 2).await.unwrap(), 2);
-        assert!(database.redeem_stream_ticket("10".into(), 10).await.unwrap(), "its row was deleted");
-        assert!(!database.redeem_stream_ticket("30".into(), 30).await.unwrap(), "it is not among the oldest two");
-        for deleted in [2, 1, 0] {
-            assert_eq!(database.prune_stream_tickets(41, 2).await.unwrap(), deleted);
-        }
-        assert!(!database.redeem_stream_ticket("50".into(), 50).await.unwrap(), "it has not expired");
-    });
 }

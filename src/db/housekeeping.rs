@@ -1,0 +1,103 @@
+//! Housekeeping: deletes expired rows of all tables.
+
+use std::time::Duration;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Database, Error, KNOWN_ADDRESS_RETENTION};
+use crate::clock::{Clock, ClockJumpDetector, MAX_CLOCK_SKEW, milliseconds};
+
+/// The time between two passes.
+const INTERVAL: Duration = Duration::from_mins(10);
+/// Access tokens outlive their session by up to their lifetime, which may have been a day before.
+const SESSION_RETENTION: Duration = Duration::from_hours(25);
+/// The most tickets of one statement: other writers need not wait long for it.
+const TICKETS_PER_STATEMENT: u32 = 2_000;
+
+/// Deletes expired rows regularly until it is dropped.
+pub struct Housekeeping {
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Housekeeping {
+    /// Starts housekeeping, with a first pass at once.
+    #[must_use]
+    pub fn start(database: Database, token_ttl: Duration, clock: Clock) -> Self {
+        let task = tokio::spawn(async move {
+            let (mut ticks, mut jumps) = (tokio::time::interval(INTERVAL), ClockJumpDetector::new(&clock));
+            loop {
+                ticks.tick().await;
+                // A clock that was set may be wrong for a moment.
+                if jumps.detect(&clock) {
+                    continue;
+                }
+                if let Err(error) = database.delete_expired_rows(clock.unix_milliseconds(), token_ttl).await {
+                    log::warn!(cause:% = error; "expired rows could not be deleted");
+                }
+            }
+        });
+        Self { _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+impl Database {
+    /// Deletes the rows that no replica needs at `now`, in milliseconds since 1970-01-01 UTC.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub(crate) async fn delete_expired_rows(&self, now: i64, token_ttl: Duration) -> Result<(), Error> {
+        let before = |age| now.saturating_sub(milliseconds(age));
+        let (not_needed, expired) = (before(SESSION_RETENTION + token_ttl), before(MAX_CLOCK_SKEW));
+        let tokens = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1)";
+        let tokens = sqlx::query(tokens).bind(not_needed);
+        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(not_needed);
+        self.run(|pools| async move {
+            let mut transaction = pools.begin().await?;
+            tokens.execute(&mut *transaction).await?;
+            sessions.execute(&mut *transaction).await?;
+            transaction.commit().await
+        })
+        .await?;
+        let failures = "DELETE FROM login_failures WHERE forgotten_at < $1 AND succeeded_at < $2";
+        self.execute(sqlx::query(failures).bind(expired).bind(before(KNOWN_ADDRESS_RETENTION))).await?;
+        let tickets = "DELETE FROM stream_tickets WHERE id IN \
+                       (SELECT id FROM stream_tickets WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+        let limit = i64::from(TICKETS_PER_STATEMENT);
+        while self.execute(sqlx::query(tickets).bind(expired).bind(limit)).await? > 0 {}
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Executor as _;
+
+    #[actix_rt::test]
+    async fn housekeeping_deletes_expired_rows_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db", folder.path().display());
+        let database = Database::open(&url).await.unwrap();
+        let (hour, now) = (3_600_000, 1_800_000_000_000);
+        let old = now - 27 * hour;
+        let rows = format!(
+            "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ('u', 'e', 'n', 'h', 0); \
+             INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ('old', 'u', 0, {old}), ('new', 'u', 0, {old} + 3600000); \
+             INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ('old', 'old', 0), ('new', 'new', 0); \
+             INSERT INTO login_failures (scope, failed_at, forgotten_at, succeeded_at) \
+             VALUES ('old', 0, {old}, 0), ('decaying', 0, {now}, 0), ('known', 0, {old}, {old}); \
+             INSERT INTO stream_tickets (id, expires_at) VALUES ('new', {now} - 60000); \
+             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4001) \
+             INSERT INTO stream_tickets (id, expires_at) SELECT 'old-' || n, n FROM numbers;"
+        );
+        let insert = database.run(|pools| async move { pools.writers.execute(sqlx::AssertSqlSafe(rows)).await });
+        insert.await.unwrap();
+        database.delete_expired_rows(now, Duration::from_hours(1)).await.unwrap();
+        let sql = "SELECT id FROM sessions UNION ALL SELECT hash FROM refresh_tokens UNION ALL \
+                   SELECT scope FROM login_failures UNION ALL SELECT id FROM stream_tickets";
+        let mut left: Vec<(String,)> = database.fetch_all(sqlx::query_as(sql)).await.unwrap();
+        left.sort();
+        assert_eq!(left, ["decaying", "known", "new", "new", "new"].map(|id| (id.to_owned(),)));
+    }
+}
