@@ -58,8 +58,8 @@ pub(super) fn refresh(result: &Result<Session, Error>, metrics: &AccountMetrics)
     metrics.refreshes.increment(outcome);
 }
 
-/// Logs a rejected refresh token, whose account is unknown.
-pub(super) fn refresh_rejected(context: &RequestContext) {
+/// Logs a rejected refresh token, whose account is unknown; returns the error for the client.
+pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
     log::info!(
         event = "token-refused",
         reason = "no refresh token in force",
@@ -67,6 +67,7 @@ pub(super) fn refresh_rejected(context: &RequestContext) {
         request_id = context.request_id();
         "refresh token rejected"
     );
+    Error::WrongCredentials
 }
 
 /// Logs and counts a reused token, which is also counted as refused.

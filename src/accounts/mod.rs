@@ -138,7 +138,7 @@ impl Accounts {
         match self.database.rotate_refresh_token(hash, next, now, now - milliseconds(REFRESH_TOKEN_IDLE_TIMEOUT)).await? {
             RefreshOutcome::Rotated(session) => Ok(self.session(session, successor)),
             RefreshOutcome::Reused(spent_at, session) if now - spent_at < milliseconds(REUSE_GRACE) => {
-                let successor = self.stored_successor(token).await?.ok_or_else(|| rejected(context))?;
+                let successor = self.stored_successor(token).await?.ok_or_else(|| events::refresh_rejected(context))?;
                 Ok(self.session(session, successor))
             }
             RefreshOutcome::Reused(_, session) => {
@@ -146,7 +146,7 @@ impl Accounts {
                 self.revoke(session.id).await?;
                 Err(Error::WrongCredentials)
             }
-            RefreshOutcome::Rejected => Err(rejected(context)),
+            RefreshOutcome::Rejected => Err(events::refresh_rejected(context)),
         }
     }
 
@@ -217,10 +217,4 @@ impl Accounts {
 /// Runs `operation` to its end on this worker, even if the caller is cancelled.
 async fn run_detached<T: 'static>(operation: impl Future<Output = Result<T, Error>> + 'static) -> Result<T, Error> {
     tokio::task::spawn_local(operation).await.unwrap_or_else(|error| Err(db::Error::from(error).into()))
-}
-
-/// Logs a rejected refresh token, and returns the error for the client.
-fn rejected(context: &RequestContext) -> Error {
-    events::refresh_rejected(context);
-    Error::WrongCredentials
 }

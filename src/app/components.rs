@@ -117,7 +117,7 @@ impl Components {
         let tasks = (poller, Housekeeping::start(database.clone(), token_ttl, clock.clone()));
         let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
-        let health = Arc::new(Health::new(database.clone(), draining.clone()));
+        let health = Arc::new(new_health(database.clone(), draining.clone()));
         let limits = EndpointLimits::new(&client_config);
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped_lines);
         let accounts =
@@ -180,6 +180,13 @@ fn per_worker(
             .app_data(Data::new(summaries))
             .app_data(Data::new(responses))
             .app_data(Data::new(admin_control));
+    })
+}
+
+fn new_health(database: Database, draining: CancellationToken) -> Health {
+    Health::new(draining).with_check("database", move || {
+        let database = database.clone();
+        async move { database.ping().await.map_err(|error| error.to_string()) }
     })
 }
 

@@ -1,4 +1,4 @@
-//! URLs of databases: which ones are accepted, and what follows from them without a connection.
+//! Database URLs: validation, and what follows from them without a connection.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -9,54 +9,55 @@ use url::Url;
 
 use crate::files;
 
-/// What a URL of PostgreSQL may say behind its `?`. sqlx ignores any other one, and writes it into the log, with its value.
-const OF_POSTGRESQL: &str =
+/// The parameters of PostgreSQL URLs. sqlx ignores all others, and logs them with their values.
+const POSTGRESQL_PARAMETERS: &str =
     "sslmode ssl-mode statement-cache-capacity host hostaddr port dbname user password application_name options";
-/// Those of them that name a file.
-const FILES: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+/// The parameters that name a file.
+const FILE_PARAMETERS: &str = "sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key";
 
-/// Whether a text is the URL of a database that can be written, or what it must be. Never quotes it: it may hold a password.
+/// Checks that a text is the URL of a writable database. The error never quotes it: it may contain a password.
 ///
 /// # Errors
 ///
 /// A sentence on what it must be.
 pub fn validate_url(url: &str) -> Result<(), &'static str> {
-    if url.starts_with("sqlite:") {
-        let read_only = ["mode=ro", "immutable="].iter().any(|part| url.contains(part));
-        let in_memory = [":memory:", "mode=memory"].iter().any(|part| url.contains(part));
-        return match SqliteConnectOptions::from_str(url) {
-            Ok(options) if in_memory || options.get_filename().as_os_str().is_empty() => {
-                Err("must name a file, as sqlite://path/to/file does")
-            }
-            Ok(_) if read_only => Err("must be a database that can be written"),
-            Ok(_) => Ok(()),
-            Err(_) => Err("must have no parameter that SQLite's URLs have not, and none with another value"),
-        };
-    }
-    let parsed = Url::parse(url).map_err(
-        |_| "must be a URL: a port is a number up to 65535, and what is special in a password is percent-encoded",
-    )?;
-    let known = |name: &str| {
-        OF_POSTGRESQL.split(' ').any(|known| known == name)
-            || FILES.contains(&name)
-            || (name.starts_with("options[") && name.ends_with(']'))
-    };
-    if !parsed.query_pairs().all(|(name, _)| known(&name)) || PgConnectOptions::from_str(url).is_err() {
-        return Err("must have no parameter that PostgreSQL's URLs have not, and none with another value, sslmode for one");
-    }
-    let blocks = |path: &str| Path::new(path).exists() && files::require_regular(Path::new(path)).is_err();
-    if parsed.query_pairs().any(|(name, path)| FILES.contains(&&*name) && blocks(&path)) {
-        return Err("must name regular files only in its ssl parameters");
-    }
-    Ok(())
+    if url.starts_with("sqlite:") { validate_sqlite_url(url) } else { validate_postgresql_url(url) }
 }
 
-/// The file of a SQLite URL, as sqlx reads it.
+fn validate_sqlite_url(url: &str) -> Result<(), &'static str> {
+    let contains = |parts: &[&str]| parts.iter().any(|part| url.contains(part));
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| "must have valid parameters of SQLite URLs only")?;
+    if options.get_filename().as_os_str().is_empty() || contains(&[":memory:", "mode=memory"]) {
+        return Err("must name a file, as sqlite://path/to/file does");
+    }
+    if contains(&["mode=ro", "immutable="]) { Err("must be a writable database") } else { Ok(()) }
+}
+
+fn validate_postgresql_url(url: &str) -> Result<(), &'static str> {
+    let parsed = Url::parse(url)
+        .map_err(|_| "must be a URL, with a port up to 65535 and special characters of the password percent-encoded")?;
+    let is_in = |names: &str, name: &str| names.split(' ').any(|known| known == name);
+    for (name, value) in parsed.query_pairs() {
+        let path = Path::new(&*value);
+        let is_option = name.starts_with("options[") && name.ends_with(']');
+        if is_in(FILE_PARAMETERS, &name) {
+            // Opening a FIFO or a device would block.
+            if path.exists() && files::require_regular(path).is_err() {
+                return Err("must name regular files only in its ssl parameters");
+            }
+        } else if !is_option && !is_in(POSTGRESQL_PARAMETERS, &name) {
+            return Err("must have valid parameters of PostgreSQL URLs only");
+        }
+    }
+    PgConnectOptions::from_str(url).map(|_| ()).map_err(|_| "must have valid parameters of PostgreSQL URLs only")
+}
+
+/// Returns the file of a SQLite URL.
 pub(super) fn path_of(url: &str) -> PathBuf {
     SqliteConnectOptions::from_str(url).map(|options| options.get_filename().to_owned()).unwrap_or_default()
 }
 
-/// Whether a missing file of a SQLite URL is created.
+/// Returns whether a missing file of a SQLite URL is created.
 pub(super) fn creates_file(url: &str) -> bool {
     !url.contains("mode=rw") || url.contains("mode=rwc")
 }
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_that_the_server_would_fail_at_is_told_from_one_that_it_would_use() {
+    fn unusable_url_is_rejected_without_quoting_it() {
         for url in [
             "sqlite://var/app.db",
             "sqlite:///data/app.db?mode=rwc",
@@ -92,8 +93,8 @@ mod tests {
             "postgres://host/db?passwd=canary",
             "postgres://host/db?sslrootcert=/dev/zero",
         ] {
-            let says = validate_url(url).unwrap_err();
-            assert!(says.starts_with("must ") && !says.contains("canary"), "{url}: {says}");
+            let message = validate_url(url).unwrap_err();
+            assert!(message.starts_with("must ") && !message.contains("canary"), "{url}: {message}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn live() -> Success<Value> {
 pub(super) async fn ready(health: Data<Health>) -> Result<Success<Value>, ApiError> {
     match health.readiness().await {
         Readiness::Ready => Ok(Success(json!({"status": "ready"}))),
-        Readiness::Draining | Readiness::NoDatabase => Err(ApiError::Overloaded),
+        Readiness::Draining | Readiness::Failing(_) => Err(ApiError::Overloaded),
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) async fn ready_in_detail(health: Data<Health>, limits: Data<EndpointL
             return Ok(Success(json!({"status": "ready", "database": "answers", "adminControl": endpoints})));
         }
         Readiness::Draining => "draining",
-        Readiness::NoDatabase => "database",
+        Readiness::Failing(name) => name,
     };
     let unreachable: Vec<&str> = limits.breakers().filter(|(_, is_open)| *is_open).map(|(endpoint, _)| endpoint).collect();
     Err(ApiError::NotReady { reason, unreachable_endpoints: unreachable.join(", ") })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Whether `c` must not reach a terminal or the log unescaped.
+/// Returns whether `c` must be escaped in a terminal or the log.
 ///
 /// Control characters, line separators, and all bidirectional controls of Unicode (UAX #9, section 2).
 pub(crate) fn is_unsafe(c: char) -> bool {
@@ -19,27 +19,22 @@ pub(crate) fn is_unsafe(c: char) -> bool {
         )
 }
 
-/// Appends `c` as a JSON escape, such as `\u202e`. All unsafe characters have at most four hexadecimal digits.
-fn push_escaped(out: &mut String, c: char) {
-    // Writing to a string can't fail.
-    let _ = write!(out, "\\u{:04x}", u32::from(c));
-}
-
-/// Escapes one field of a terminal's output: no unsafe character stays, line breaks and tabs included.
+/// Escapes one field of terminal output, including line breaks and tabs.
 pub(crate) fn field(text: &str) -> String {
     escape_except(text, &[])
 }
 
-/// Escapes terminal output of several lines: line breaks and tabs stay.
+/// Escapes terminal output of several lines, except line breaks and tabs.
 pub(crate) fn lines(text: &str) -> String {
     escape_except(text, &['\n', '\t'])
 }
 
-fn escape_except(text: &str, kept: &[char]) -> String {
+fn escape_except(text: &str, exceptions: &[char]) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_unsafe(c) && !kept.contains(&c) {
-            push_escaped(&mut out, c);
+        if is_unsafe(c) && !exceptions.contains(&c) {
+            // All unsafe characters have at most four hexadecimal digits, and writing to a string can't fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
         }

@@ -1,20 +1,20 @@
-//! Readiness: the database answers, and the server does not drain.
+//! Readiness: every registered check passes, and the server does not drain.
 //!
-//! Admin Control and the summary store do not count: without them some requests still succeed, and no other replica would do
-//! better. A SQLite file that was deleted or replaced counts as a failing database.
+//! Only checks whose failure makes every request fail belong here. Admin Control and the summary store do not: without them
+//! some requests still succeed, and no other replica would do better.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::db::Database;
-
-/// How long a result of the database check is used again.
+/// How long the results of checks are reused.
 const CHECK_TTL: Duration = Duration::from_millis(500);
-/// The longest time of a database check.
+/// The longest time of one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether the server is ready for requests, or why not.
@@ -24,30 +24,63 @@ pub enum Readiness {
     Ready,
     /// The server drains: it still answers, but should get no new requests.
     Draining,
-    /// The database does not answer.
-    NoDatabase,
+    /// The check of this name fails.
+    Failing(&'static str),
 }
 
-/// Checks readiness, with one database check at a time.
+/// Starts a check, whose error is the cause for the log.
+type CheckFn = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
+
+struct Check {
+    name: &'static str,
+    start: Box<CheckFn>,
+    /// The last result.
+    passes: AtomicBool,
+}
+
+impl Check {
+    /// Runs the check, and logs a changed result.
+    async fn run(&self) {
+        let result =
+            timeout(CHECK_TIMEOUT, (self.start)()).await.unwrap_or_else(|_| Err("did not answer in time".to_owned()));
+        if self.passes.swap(result.is_ok(), Ordering::Relaxed) != result.is_ok() {
+            match result {
+                Ok(()) => log::info!("ready: the {} answers again", self.name),
+                Err(cause) => log::error!(cause = cause.as_str(); "not ready: the {} fails", self.name),
+            }
+        }
+    }
+}
+
+/// Checks readiness, with one run of the checks at a time.
 pub struct Health {
-    database: Database,
+    checks: Vec<Check>,
     draining: CancellationToken,
     checked_at: Mutex<Option<Instant>>,
-    /// The last result of the database check.
-    database_answers: AtomicBool,
 }
 
 impl Health {
-    /// Creates the check of a server whose database was just opened.
+    /// Creates a health without checks.
     #[must_use]
-    pub fn new(database: Database, draining: CancellationToken) -> Self {
-        Self { database, draining, checked_at: Mutex::default(), database_answers: AtomicBool::new(true) }
+    pub fn new(draining: CancellationToken) -> Self {
+        Self { checks: Vec::new(), draining, checked_at: Mutex::default() }
+    }
+
+    /// Registers the check of a dependency that works now.
+    #[must_use]
+    pub fn with_check<F>(mut self, name: &'static str, start: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let start = Box::new(move || -> Pin<Box<dyn Future<Output = _> + Send>> { Box::pin(start()) });
+        self.checks.push(Check { name, start, passes: AtomicBool::new(true) });
+        self
     }
 
     /// Returns whether the server is ready now.
     pub async fn readiness(&self) -> Readiness {
         if !self.draining.is_cancelled() {
-            self.check_database().await;
+            self.run_checks().await;
         }
         self.last_known()
     }
@@ -55,29 +88,49 @@ impl Health {
     /// Returns the last known readiness without a check.
     #[must_use]
     pub fn last_known(&self) -> Readiness {
-        match (self.draining.is_cancelled(), self.database_answers.load(Ordering::Relaxed)) {
-            (true, _) => Readiness::Draining,
-            (false, true) => Readiness::Ready,
-            (false, false) => Readiness::NoDatabase,
+        if self.draining.is_cancelled() {
+            return Readiness::Draining;
         }
+        let failing = self.checks.iter().find(|check| !check.passes.load(Ordering::Relaxed));
+        failing.map_or(Readiness::Ready, |check| Readiness::Failing(check.name))
     }
 
-    async fn check_database(&self) {
-        // Concurrent callers wait here for the result of the first.
+    async fn run_checks(&self) {
+        // Concurrent callers wait here for the results of the first.
         let mut checked_at = self.checked_at.lock().await;
         if checked_at.is_some_and(|at| at.elapsed() < CHECK_TTL) {
             return;
         }
-        let pinged = tokio::time::timeout(CHECK_TIMEOUT, self.database.ping()).await;
-        *checked_at = Some(Instant::now());
-        let answers = matches!(pinged, Ok(Ok(())));
-        // Logs changes only.
-        if self.database_answers.swap(answers, Ordering::Relaxed) != answers {
-            match pinged {
-                Ok(Ok(())) => log::info!("ready: the database answers again"),
-                Ok(Err(error)) => log::error!(cause:% = error; "not ready: the database fails"),
-                Err(_) => log::error!("not ready: the database does not answer in time"),
-            }
+        for check in &self.checks {
+            check.run().await;
         }
+        *checked_at = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_names_the_failing_check_until_it_passes() {
+        let is_up = Arc::new(AtomicBool::new(true));
+        let (up, draining) = (Arc::clone(&is_up), CancellationToken::new());
+        let health = Health::new(draining.clone()).with_check("database", move || {
+            let up = up.load(Ordering::SeqCst);
+            async move { if up { Ok(()) } else { std::future::pending().await } }
+        });
+        assert_eq!(health.readiness().await, Readiness::Ready);
+        is_up.store(false, Ordering::SeqCst);
+        assert_eq!(health.readiness().await, Readiness::Ready, "the result is reused");
+        tokio::time::advance(CHECK_TTL).await;
+        assert_eq!(health.readiness().await, Readiness::Failing("database"), "it does not answer in time");
+        is_up.store(true, Ordering::SeqCst);
+        tokio::time::advance(CHECK_TTL).await;
+        assert_eq!(health.last_known(), Readiness::Failing("database"));
+        assert_eq!(health.readiness().await, Readiness::Ready);
+        draining.cancel();
+        assert_eq!(health.readiness().await, Readiness::Draining);
     }
 }

@@ -1,6 +1,6 @@
 //! Formats a log record as one line of text or JSON.
 //!
-//! Control and bidirectional characters are escaped, and fields are cut: a client can neither begin a line nor act on a terminal.
+//! Control and bidirectional characters are escaped, and long fields are truncated: clients can't forge lines.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -16,14 +16,14 @@ use crate::config::LogFormat;
 
 /// The most bytes of one field, before it is escaped.
 const MAX_FIELD: usize = 1024;
-/// Replaces the rest of a field that was cut.
-const CUT: &str = "…";
-/// More bytes than most lines have.
-const USUAL: usize = 512;
+/// Replaces the end of a truncated field.
+const ELLIPSIS: &str = "…";
+/// The initial capacity of a line, in bytes.
+const TYPICAL_LINE: usize = 512;
 
 /// Formats one line, with its line break.
 pub(super) fn format(record: &Record<'_>, format: LogFormat, clock: &Clock) -> Vec<u8> {
-    let mut line = Vec::with_capacity(USUAL);
+    let mut line = Vec::with_capacity(TYPICAL_LINE);
     let (time, level) = (humantime::format_rfc3339_millis(clock.now()), record.level());
     let message = record.args().as_str().map_or_else(|| Cow::Owned(record.args().to_string()), Cow::Borrowed);
     // Writing to a vector can't fail, here and below.
@@ -32,9 +32,9 @@ pub(super) fn format(record: &Record<'_>, format: LogFormat, clock: &Clock) -> V
         LogFormat::Json => write!(line, r#"{{"time":"{time}","level":"{level}","message":"#),
     };
     let start = line.len();
-    push_json(&mut line, &cut(&message));
+    push_json(&mut line, &truncate(&message));
     if format == LogFormat::Text {
-        // The message stands without its quotes.
+        // The message has no quotes.
         line.pop();
         line.remove(start);
     }
@@ -51,42 +51,44 @@ struct Fields<'a> {
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        value.visit(Field { key: key.as_str(), line: self.line, format: self.format })
-    }
-}
-
-/// Writes one field, whose value is JSON in both formats.
-struct Field<'a> {
-    key: &'a str,
-    line: &'a mut Vec<u8>,
-    format: LogFormat,
-}
-
-impl Field<'_> {
-    #[expect(clippy::unnecessary_wraps, reason = "what each method of the visitor returns")]
-    fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), log::kv::Error> {
-        // Keys are ours, and plain.
-        let (before, after) = if self.format == LogFormat::Text { (" ", "=") } else { (",\"", "\":") };
-        for part in [before, self.key, after] {
-            self.line.extend_from_slice(part.as_bytes());
+        let start = self.line.len();
+        // Keys are ours, without special characters.
+        let _ = match self.format {
+            LogFormat::Text => write!(self.line, " {key}="),
+            LogFormat::Json => write!(self.line, r#","{key}":"#),
+        };
+        let end_of_key = self.line.len();
+        value.visit(FieldValue(self.line))?;
+        // An absent value has no field.
+        if self.line.len() == end_of_key {
+            self.line.truncate(start);
         }
-        push_json(self.line, value);
         Ok(())
     }
 }
 
-impl VisitValue<'_> for Field<'_> {
+/// Writes a value as JSON, in both formats.
+struct FieldValue<'a>(&'a mut Vec<u8>);
+
+impl FieldValue<'_> {
+    #[expect(clippy::unnecessary_wraps, reason = "the visitor's methods return it")]
+    fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), log::kv::Error> {
+        push_json(self.0, value);
+        Ok(())
+    }
+}
+
+impl VisitValue<'_> for FieldValue<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
-        self.push(&cut(&value.to_string()))
+        self.push(&truncate(&value.to_string()))
     }
 
-    /// An absent value has no field.
     fn visit_null(&mut self) -> Result<(), log::kv::Error> {
         Ok(())
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), log::kv::Error> {
-        self.push(&cut(value))
+        self.push(&truncate(value))
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), log::kv::Error> {
@@ -106,23 +108,23 @@ impl VisitValue<'_> for Field<'_> {
     }
 }
 
-fn cut(text: &str) -> Cow<'_, str> {
+fn truncate(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_FIELD {
         return text.into();
     }
-    let end = text.floor_char_boundary(MAX_FIELD - CUT.len());
-    [text.get(..end).unwrap_or_default(), CUT].concat().into()
+    let end = text.floor_char_boundary(MAX_FIELD - ELLIPSIS.len());
+    [text.get(..end).unwrap_or_default(), ELLIPSIS].concat().into()
 }
 
 fn push_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // Texts, numbers and truth values can always be serialised.
-    let _ = value.serialize(&mut Serializer::with_formatter(line, Escaping));
+    // Strings, numbers and booleans can always be serialised.
+    let _ = value.serialize(&mut Serializer::with_formatter(line, SafeFormatter));
 }
 
-/// Escapes what JSON leaves as it is and a terminal does not.
-struct Escaping;
+/// Escapes characters that JSON permits and terminals interpret.
+struct SafeFormatter;
 
-impl Formatter for Escaping {
+impl Formatter for SafeFormatter {
     fn write_string_fragment<W: Write + ?Sized>(&mut self, line: &mut W, fragment: &str) -> io::Result<()> {
         // Most fragments are plain, and JSON has escaped the other control characters.
         if fragment.is_ascii() && !fragment.contains('\u{7f}') {
@@ -194,16 +196,20 @@ mod tests {
     }
 
     #[test]
-    fn long_field_is_cut_at_one_kilobyte_whatever_it_is_made_of() {
+    fn long_field_is_truncated_to_one_kilobyte() {
         for piece in ["x", "é", "🎥", "\0", "\"", "\u{202e}"] {
             let text = piece.repeat(1_000_000);
             let line = line(LogFormat::Json, &text, &[("a", Value::from(text.as_str())), ("b", Value::from_display(&text))]);
             let object: serde_json::Value = serde_json::from_str(&line).unwrap();
             for name in ["message", "a", "b"] {
                 let field = object[name].as_str().unwrap();
-                let (kept, cut) = field.split_at(field.len() - CUT.len());
-                assert!((MAX_FIELD - 8..=MAX_FIELD).contains(&field.len()) && cut == CUT, "{} of {piece:?}", field.len());
-                assert!(text.starts_with(kept), "{piece:?}");
+                let (start, end) = field.split_at(field.len() - ELLIPSIS.len());
+                assert!(
+                    (MAX_FIELD - 8..=MAX_FIELD).contains(&field.len()) && end == ELLIPSIS,
+                    "{} of {piece:?}",
+                    field.len()
+                );
+                assert!(text.starts_with(start), "{piece:?}");
             }
         }
         let longest = "x".repeat(MAX_FIELD);

@@ -1,7 +1,7 @@
 //! The log: one line per record on standard error, as text or JSON.
 //!
-//! A thread that logs formats its line and puts it into a bounded queue; the queue's own thread writes. If the reader of the
-//! log stalls, lines are dropped and counted, and no request waits.
+//! The logging thread formats its line and adds it to a bounded queue; a writer thread writes it. If the log's reader stalls,
+//! lines are dropped and counted, and no request waits.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,22 +17,22 @@ use super::log_line;
 use crate::clock::Clock;
 use crate::config::LogFormat;
 
-/// Libraries that would write bodies, headers or SQL into the log at their lower levels, where our secrets are.
+/// Libraries whose lower levels would log bodies, headers or SQL, and with them secrets.
 const NOISY_TARGETS: &[&str] =
     &["actix_web", "actix_server", "actix_tls", "awc", "h2", "rustls", "sqlx", "mio", "tokio_util", "tracing"];
-/// Our own records are always written.
+/// This crate, whose records are always allowed.
 const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
-/// A library that logs an error for each malformed byte of a client.
+/// A library that logs an error for each malformed request.
 const SILENCED_TARGET: &str = "actix_http";
 
-/// The most lines that wait to be written: what a busy server logs in a second.
+/// The capacity of the queue, in lines: about a second of a busy server.
 const QUEUE_LINES: usize = 8_192;
 /// The most bytes of one write.
 const BATCH_BYTES: usize = 64 << 10;
-/// The pause after each batch: a busy server's lines become few writes, and the writing thread is rarely woken.
+/// The pause after each batch, so that a busy server makes few writes.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Counts the lines that were dropped. Clones share the count.
+/// Counts dropped lines. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct DroppedLines {
     queue: Option<ErrorCounter>,
@@ -40,7 +40,7 @@ pub struct DroppedLines {
 }
 
 impl DroppedLines {
-    /// Lines that found the queue full, and lines that could not be written.
+    /// Returns the lines dropped from a full queue or not written.
     #[must_use]
     pub fn count(&self) -> u64 {
         let queue = self.queue.as_ref().map_or(0, ErrorCounter::dropped_lines);
@@ -48,7 +48,7 @@ impl DroppedLines {
     }
 }
 
-/// Starts the log. `filter` is the value of `RUST_LOG`; without it, `info`.
+/// Starts the log. `filter` is the value of `RUST_LOG`, by default `info`.
 ///
 /// A second call in one process changes nothing.
 #[must_use]
@@ -68,10 +68,10 @@ pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> DroppedLi
         .target(Target::Pipe(Box::new(queue)))
         .build();
     let level = logger.filter();
-    // Fails only if a log was started before.
+    // Fails only after an earlier start.
     if log::set_boxed_logger(Box::new(QueueLogger { logger, writer: Mutex::new(Some(writer)) })).is_ok() {
         log::set_max_level(level);
-        // The default hook writes several lines, with the panic's message.
+        // The default hook writes several lines, and the panic's message.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             log::error!(place = place.as_str(); "panicked");
@@ -80,7 +80,7 @@ pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> DroppedLi
     dropped
 }
 
-/// Writes all waiting lines, for a second at most, and ends the log. To be called last in a process.
+/// Writes all queued lines, for a second at most, and stops the log. Call it last.
 pub fn flush() {
     log::logger().flush();
 }
@@ -88,7 +88,7 @@ pub fn flush() {
 /// The `log` facade's logger.
 struct QueueLogger {
     logger: Logger,
-    /// Writes the waiting lines when it is dropped.
+    /// Writes the queued lines when it is dropped.
     writer: Mutex<Option<WorkerGuard>>,
 }
 
@@ -108,7 +108,7 @@ impl Log for QueueLogger {
     }
 }
 
-/// Decided here and not by filters: `RUST_LOG` may name a library's innermost module, and the longest name wins there.
+/// Returns whether a record may be logged. A filter can't tell: `RUST_LOG` may name a library's inner module, and the\n/// longest name wins.
 fn is_allowed(target: &str, level: Level) -> bool {
     if target.starts_with(OWN_TARGET) {
         return true;
@@ -117,7 +117,7 @@ fn is_allowed(target: &str, level: Level) -> bool {
     library != SILENCED_TARGET && (level <= Level::Warn || !NOISY_TARGETS.contains(&library))
 }
 
-/// Never fails: counts the lines that can't be written.
+/// Counts the lines that can't be written, and never fails.
 struct CountingWriter<W> {
     inner: W,
     unwritten: Arc<AtomicU64>,
@@ -128,7 +128,7 @@ impl<W: Write> Write for CountingWriter<W> {
         match self.inner.write(bytes) {
             Ok(written @ 1..) => Ok(written),
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
-            // Another process made it non-blocking; this thread may wait.
+            // Another process made standard error non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 thread::sleep(FLUSH_INTERVAL);
                 Err(ErrorKind::Interrupted.into())
@@ -152,7 +152,7 @@ impl<W: Write> Write for CountingWriter<W> {
 mod tests {
     use super::*;
 
-    /// Gives these results, one per write.
+    /// Returns these results, one per write.
     struct Scripted(Vec<io::Result<usize>>, Vec<u8>);
 
     impl Write for Scripted {
@@ -168,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn library_below_warning_is_not_logged_whatever_the_filter() {
+    fn library_below_warning_is_never_logged() {
         assert!(!is_allowed("sqlx::query", Level::Info) && !is_allowed("actix_http::h1::dispatcher", Level::Error));
         assert!(is_allowed("sqlx", Level::Warn) && is_allowed("proconf_app_server::cli", Level::Trace));
     }
 
     #[test]
-    fn failed_write_drops_and_counts_its_lines_and_the_next_one_is_written() {
+    fn failed_write_is_counted_and_the_next_one_succeeds() {
         let results = vec![Err(ErrorKind::BrokenPipe.into()), Ok(0), Ok(100)];
         let unwritten = Arc::default();
         let mut writer = CountingWriter { inner: Scripted(results, Vec::new()), unwritten: Arc::clone(&unwritten) };
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn interrupted_blocked_or_partial_write_is_continued() {
+    fn interrupted_or_partial_write_is_continued() {
         let results = vec![Err(ErrorKind::Interrupted.into()), Err(ErrorKind::WouldBlock.into()), Ok(3), Ok(100)];
         let unwritten = Arc::default();
         let mut writer = CountingWriter { inner: Scripted(results, Vec::new()), unwritten: Arc::clone(&unwritten) };

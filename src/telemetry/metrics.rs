@@ -1,7 +1,7 @@
-//! Metrics in Prometheus' text format: the declarations of all of them, and the registry that renders them.
+//! Metrics: their declarations, and the registry that renders them in Prometheus' text format.
 //!
-//! Every series is registered before the first request, at zero, and is used by handle. Nothing is global, so that several
-//! servers may run in one process.
+//! Every series is registered at zero before the first request, and used by handle. Nothing is global, so that one process can
+//! run several servers.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-/// A kind of metric: what describes and registers a series of it.
+/// A kind of metric, which registers its series.
 pub trait Kind: Sized {
     /// Registers the series of `key`.
     fn register(recorder: &PrometheusRecorder, key: &Key, help: &'static str) -> Self;
@@ -95,7 +95,7 @@ kind!(Histogram, describe_histogram, register_histogram);
 /// Registers series, before the server starts.
 pub struct Registry {
     recorder: Arc<PrometheusRecorder>,
-    /// Run before each rendering.
+    /// Called before each rendering.
     callbacks: Vec<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -105,7 +105,7 @@ impl Registry {
     pub fn new(started: SystemTime) -> Self {
         let durations = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(durations, BUCKETS);
-        // Fails without buckets only.
+        // Fails only without buckets.
         let recorder = Arc::new(builder.unwrap_or_default().build_recorder());
         let mut registry = Self { recorder: Arc::clone(&recorder), callbacks: Vec::new() };
         let process = metrics_process::Collector::default();
@@ -118,14 +118,14 @@ impl Registry {
         registry
     }
 
-    /// Registers the series of `metric` with these values of its labels.
+    /// Registers the series of `metric` with these label values.
     #[must_use]
     pub fn register<K: Kind>(&self, metric: &Metric<K>, values: &[&str]) -> K {
         let labels = metric.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned()));
         K::register(&self.recorder, &Key::from_parts(metric.name, labels.collect::<Vec<_>>()), metric.help)
     }
 
-    /// Registers counters that differ in the last label, whose values are `last`.
+    /// Registers one counter for each value of the last label.
     #[must_use]
     pub fn register_all(&self, metric: &Metric<Counter>, values: &[&str], last: &[&'static str]) -> CounterVec {
         let counter = |value: &&'static str| (*value, self.register(metric, &[values, &[*value]].concat()));
@@ -144,14 +144,14 @@ impl Registry {
         self.callbacks.push(Box::new(move || counter.absolute(read())));
     }
 
-    /// Ends the registration.
+    /// Completes the registration.
     #[must_use]
     pub fn finish(self) -> Metrics {
         Metrics { recorder: self.recorder, callbacks: self.callbacks.into() }
     }
 }
 
-/// All series, to be rendered. Clones share them.
+/// All registered series. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
@@ -166,7 +166,7 @@ impl Metrics {
         self.recorder.handle().render()
     }
 
-    /// Moves measurements into their buckets. To be called every second or so: they take memory until then.
+    /// Moves measurements into their buckets. Call it about once a second: they use memory until then.
     pub fn run_upkeep(&self) {
         self.recorder.handle().run_upkeep();
     }
@@ -185,14 +185,14 @@ impl CounterVec {
     }
 }
 
-/// Every status that this server answers with; 499 is a client that left before its response.
+/// The statuses of responses; 499 means that the client disconnected first.
 const STATUSES: &[&str] =
     &["200", "204", "304", "400", "401", "403", "404", "408", "413", "429", "431", "499", "500", "503", "other"];
 
 /// Counts and times requests by route. Clones share the series.
 #[derive(Clone)]
 pub struct HttpMetrics {
-    /// In the order of the routes; the last is for unknown URLs and wrong methods.
+    /// In the order of the routes; the last one is for unknown URLs and methods.
     routes: Vec<(CounterVec, Histogram)>,
     in_flight: Gauge,
 }
@@ -209,12 +209,12 @@ impl HttpMetrics {
         Self { routes, in_flight: registry.register(&HTTP_IN_FLIGHT, &[]) }
     }
 
-    /// Counts a request that begins.
+    /// Counts the start of a request.
     pub fn begin(&self) {
         self.in_flight.increment(1);
     }
 
-    /// Counts a request that ends, by the index of its route if it has one.
+    /// Counts the end of a request, by the index of its route.
     pub fn end(&self, route: Option<usize>, status: &str, duration: Duration) {
         self.in_flight.decrement(1);
         let route = route.and_then(|index| self.routes.get(index)).or(self.routes.last());
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn start_time_is_the_given_one_and_not_the_kernels() {
+    fn start_time_is_the_registered_one() {
         let metrics = Registry::new(UNIX_EPOCH + Duration::from_secs(7)).finish();
         assert!(has_line(&metrics.render(), "process_start_time_seconds 7"));
     }
