@@ -342,7 +342,7 @@ fn client_reset_does_not_cancel_logout_or_reuse_detection() {
 }
 
 #[test]
-fn replica_frozen_in_a_transaction_delays_logins_elsewhere_by_seconds() {
+fn replica_frozen_in_a_transaction_delays_logins_by_seconds() {
     if !on_postgres() {
         return;
     }

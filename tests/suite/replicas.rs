@@ -72,7 +72,7 @@ fn shared_response_is_authorised_by_each_replica() {
 }
 
 #[test]
-fn failure_is_shared_with_followers_and_404_removes_the_response() {
+fn followers_share_a_failure_and_404_removes_the_response() {
     let redis = Redis::start();
     let replicas = Replicas::with(2, &redis.url(), &[("APP_CATCH_UP__FRESH_FOR", "1ms")]);
     let get_from_both = || {

@@ -39,7 +39,7 @@ fn two_thousand_requests_of_one_room_cost_one_call() {
 }
 
 #[test]
-fn requests_of_a_hundred_rooms_cost_a_hundred_calls_and_never_mix() {
+fn requests_of_a_hundred_rooms_cost_one_call_each() {
     let server = TestServer::with(&ON);
     let answers = get_at_once(&server, 1_000, |number| format!("room{}", number % 100));
     for (number, answer) in answers.iter().enumerate() {
@@ -209,7 +209,7 @@ fn open_circuit_fails_requests_at_once() {
 }
 
 #[test]
-fn unreachable_admin_control_is_500_while_the_probe_takes_the_last_permit() {
+fn unreachable_admin_control_is_500_during_the_probe() {
     let silent =
         FakeUpstream::serving(|mut stream, _| while crate::support::fake_upstream::read_head(&mut stream).is_some() {});
     let server = TestServer::with(&[
