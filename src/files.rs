@@ -1,4 +1,4 @@
-//! Files and folders: made for their owner alone, read only if regular, probed without a trace.
+//! Private files and folders, and reads of regular files only.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -11,7 +11,7 @@ use crate::secret;
 ///
 /// # Errors
 ///
-/// Why it can't be created.
+/// If it can't be created.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -20,7 +20,7 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// Why it can't be created.
+/// If it can't be created.
 pub fn create_private_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
@@ -28,11 +28,11 @@ pub fn create_private_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Fails unless `path` is a regular file: to open a FIFO or a device may block for ever.
+/// Checks that `path` is a regular file. Opening a FIFO or a device may block forever.
 ///
 /// # Errors
 ///
-/// What it is instead, or why that is not known.
+/// If it is something else, or its type is unknown.
 pub fn require_regular(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.is_file() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")) }
 }
@@ -47,15 +47,14 @@ pub fn read_regular(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Whether files can be made in `folder`, or, where it is not there yet, the folder itself.
+/// Checks that files can be created in `folder`, or that a missing `folder` can be created.
 ///
 /// # Errors
 ///
-/// Why not.
+/// If they cannot.
 pub fn can_be_written(folder: &Path) -> io::Result<()> {
-    let here = Path::new(".");
-    let there = folder.ancestors().map(|ancestor| if ancestor.as_os_str().is_empty() { here } else { ancestor });
-    let nearest = there.into_iter().find(|ancestor| ancestor.exists()).unwrap_or(here);
+    let current = Path::new(".");
+    let nearest = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(current);
     let probe = nearest.join(format!(".{}", secret::random_id()));
     create_private_file(&probe)?;
     fs::remove_file(probe)
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_can_not_be_written_is_told_and_no_probe_is_left() {
+    fn write_check_reports_failure_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         for place in [folder.path().to_owned(), folder.path().join("deep/er")] {
             can_be_written(&place).unwrap();
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_device_and_missing_file_are_not_read() {
+    fn folder_device_or_missing_file_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         for (path, says) in [(folder.path(), "not a regular file"), (Path::new("/dev/zero"), "not a regular file")] {
             assert_eq!(read_regular(path).unwrap_err().to_string(), says);

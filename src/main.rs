@@ -1,4 +1,4 @@
-//! The binary: hands the command line to [`proconf_app_server::cli`] and ends with the exit code that it names.
+//! The binary: runs the command line of [`proconf_app_server::cli`].
 
 use std::process::ExitCode;
 

@@ -6,20 +6,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize, Serializer};
 
-/// Shows as `[redacted]`, whoever prints it.
+/// A secret that is printed as `[redacted]`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text`.
+    /// Creates a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// What is shown in its place.
+    /// The text that is printed instead of a secret.
     pub const REDACTED: &str = "[redacted]";
 
-    /// The text itself, for the one place that uses it.
+    /// Returns the secret itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

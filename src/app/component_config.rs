@@ -1,4 +1,4 @@
-//! What each component takes of the configuration, and the checks that only a component can make.
+//! Maps the configuration to the configurations of components, and validates both.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::config::{CertificatePaths, Config, Error};
 use crate::secret::Secret;
 use crate::{db, files, summaries};
 
-/// Checks everything that the server is configured with.
+/// Validates the configuration, including the parts that only a component can check.
 ///
 /// # Errors
 ///
-/// Every required setting that is missing, or the first one that is not valid.
+/// All missing settings, or the first invalid one.
 pub fn validate(config: &Config) -> Result<(), Error> {
     config.validate()?;
     db::validate_url(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
@@ -27,7 +27,7 @@ pub fn validate(config: &Config) -> Result<(), Error> {
     summaries(config).map(drop)
 }
 
-/// Sentences on settings that are valid and unwise.
+/// Returns warnings about valid but unwise settings.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<&'static str> {
     let mut warnings = config.warnings();
@@ -37,11 +37,11 @@ pub fn warnings(config: &Config) -> Vec<&'static str> {
     warnings
 }
 
-/// The client of Admin Control.
+/// Returns the configuration of the Admin Control client.
 ///
 /// # Errors
 ///
-/// The variable that names certificate authorities, if they cannot be read.
+/// If the certificate authorities can't be read.
 pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
     let calls = &config.admin_control;
     let tls = calls.base_url.starts_with("https://");
@@ -57,7 +57,7 @@ pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
     })
 }
 
-/// The summary store.
+/// Returns the configuration of the summary store.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ fn root_certificates(config: &Config) -> Result<RootCertificates, Error> {
         .map_err(|error| Error::of(variable, format!("must lead to certificates in PEM: {error}")))
 }
 
-/// Signing and verification of tokens.
+/// Returns the configuration of the tokens.
 pub(crate) fn tokens(config: &Config) -> token::TokenConfig {
     let auth = &config.auth;
     token::TokenConfig {
@@ -102,7 +102,7 @@ pub(crate) fn tokens(config: &Config) -> token::TokenConfig {
     }
 }
 
-/// Sessions.
+/// Returns the configuration of the sessions.
 pub(crate) fn sessions(config: &Config) -> SessionConfig {
     let auth = &config.auth;
     let secrets = std::iter::once(&auth.jwt_secret).chain(auth.previous_jwt_secrets.iter()).cloned().collect();

@@ -14,9 +14,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::response::connection_state::{ConnectionState, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
-/// How often a connection is looked at while nothing is due.
+/// Interval of checks while no deadline is set.
 const HEARTBEAT: Duration = Duration::from_mins(1);
-/// How long an event stream that its client has left may wait for it to take the rest.
+/// Write timeout of an event stream whose client has closed its end.
 const ABANDONED: Duration = Duration::from_secs(1);
 
 /// A client connection.
@@ -25,7 +25,7 @@ pub(super) struct Connection {
     state: Rc<ConnectionState>,
     /// One timer for all deadlines. It may be early, never late.
     timer: Pin<Box<Sleep>>,
-    /// Bytes read since the parser had its turn.
+    /// Bytes read since the parser last ran.
     portion: usize,
     /// A read was refused without registering for its readiness.
     read_withheld: bool,

@@ -1,32 +1,13 @@
-//! What is wrong with the configuration, by setting. Never quotes a value: it may be a secret, or hold one.
+//! Errors of the configuration. They name settings and never quote a value: it may hold a secret.
 
 use std::fmt;
 use std::path::Path;
 
 use ::config::ConfigError;
 
-/// What is wrong with one setting.
+/// Invalid settings, each with its problem, one a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidSetting {
-    setting: String,
-    problem: String,
-}
-
-impl InvalidSetting {
-    pub(super) fn new(setting: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { setting: setting.into(), problem: problem.into() }
-    }
-}
-
-impl fmt::Display for InvalidSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.setting, self.problem)
-    }
-}
-
-/// Settings that the server cannot run with, one a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(pub(super) Vec<InvalidSetting>);
+pub struct Error(pub(super) Vec<String>);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,12 +18,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// One setting and what is wrong with it.
-    pub fn of(setting: &str, problem: impl Into<String>) -> Self {
-        Self(vec![InvalidSetting::new(setting, problem)])
+    /// Creates the error of one setting.
+    pub fn of(setting: &str, problem: impl fmt::Display) -> Self {
+        Self(vec![format!("{setting} {problem}")])
     }
 
-    /// Names the setting and what it must be.
+    /// Translates an error of the config crate.
     pub(super) fn new(error: &ConfigError, file: Option<&Path>) -> Self {
         let (path, problem) = path_and_problem(error);
         // serde names an unknown key in its message, its section in the path.
@@ -66,7 +47,7 @@ fn path_and_problem(error: &ConfigError) -> (String, String) {
             (key.clone().unwrap_or(inner), problem)
         }
         ConfigError::Message(message) => (String::new(), message.clone()),
-        // The first line alone: the others quote the file.
+        // Only the first line: the others quote the file.
         other => (String::new(), other.to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }

@@ -1,6 +1,6 @@
 //! Configuration: typed sections, merged from defaults, a TOML file, `.env` and the environment, in that order.
 //!
-//! This module reads no environment itself; `cli` hands it in, so that a test can hand in another.
+//! The environment is a parameter, so that tests can set it.
 
 mod error;
 mod redact;
@@ -15,7 +15,7 @@ use std::path::Path;
 
 use ::config::{Environment, File, FileFormat};
 
-pub use error::{Error, InvalidSetting};
+pub use error::Error;
 pub use sections::{
     AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,
     LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, SummariesConfig, UsersConfig,
@@ -25,10 +25,10 @@ pub use values::{List, LogFormat, Origin, SecretUrl};
 use crate::files;
 use crate::secret::Secret;
 
-/// Maximum number of workers that actix-server starts.
+/// Maximum number of workers of actix-server.
 const MAX_WORKERS: u16 = 512;
 
-/// Settings that have another name now.
+/// Renamed settings: old and new name.
 const RENAMED: [(&str, &str); 3] = [
     ("APP_LIVE__EVERY", "APP_LIVE__POLL_INTERVAL"),
     ("APP_CATCH_UP__SHARED", "APP_CACHE__REDIS_URL"),
@@ -44,7 +44,7 @@ impl Config {
     pub fn load(environment: &BTreeMap<String, String>, file: Option<&Path>) -> Result<Self, Error> {
         for (old, new) in RENAMED {
             if environment.contains_key(old) {
-                return Err(Error::of(old, format!("has another name now: {new}")));
+                return Err(Error::of(old, format!("was renamed to {new}")));
             }
         }
         let mut layers = ::config::Config::builder();
@@ -58,7 +58,7 @@ impl Config {
         let variables = Environment::with_prefix("APP")
             .prefix_separator("_")
             .separator("__")
-            // Every value stays a text: a parsed secret `00123456` would become `123456`.
+            // Values stay strings: parsing would turn a secret `00123456` into `123456`.
             .try_parsing(false)
             .ignore_empty(true)
             .source(Some(variables));
@@ -72,20 +72,20 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks that everything that the server requires is set and fits together.
+    /// Checks that all required settings are present and consistent.
     ///
     /// # Errors
     ///
-    /// Every setting that is missing, or the first one that does not fit.
+    /// All missing settings, or the first inconsistent one.
     pub fn validate(&self) -> Result<(), Error> {
         let required = [
             (!self.admin_control.base_url.is_empty(), "APP_ADMIN_CONTROL__BASE_URL", "https://admin.example.com/api"),
             (!self.auth.jwt_secret.expose().is_empty(), "APP_AUTH__JWT_SECRET", "\"$(openssl rand -base64 48)\""),
         ];
-        let missing: Vec<InvalidSetting> = required
+        let missing: Vec<String> = required
             .into_iter()
             .filter(|(is_set, ..)| !is_set)
-            .map(|(_, name, example)| InvalidSetting::new(name, format!("is required; for example {name}={example}")))
+            .map(|(_, name, example)| format!("{name} is required; for example {name}={example}"))
             .collect();
         if !missing.is_empty() {
             return Err(Error(missing));
@@ -97,7 +97,7 @@ impl Config {
         self.validate_store()
     }
 
-    /// Clients and operators have separate listeners.
+    /// Checks that the two listeners have different addresses.
     fn validate_addresses(&self) -> Result<(), Error> {
         let (main, management) = (self.server.listen, self.management.listen);
         let overlap = main.ip() == management.ip() || main.ip().is_unspecified() || management.ip().is_unspecified();
@@ -107,7 +107,7 @@ impl Config {
         Ok(())
     }
 
-    /// A bucket needs credentials: without them each request would wait for a metadata service.
+    /// Checks the credentials of a bucket: without them each request would wait for a metadata service.
     fn validate_store(&self) -> Result<(), Error> {
         if !self.summaries.url.expose().starts_with("s3://") {
             return Ok(());
@@ -136,7 +136,7 @@ impl Config {
     }
 }
 
-/// The variable of a setting: `server.listen` is `APP_SERVER__LISTEN`.
+/// Returns the variable of a setting: `APP_SERVER__LISTEN` for `server.listen`.
 fn variable_of(path: &str) -> String {
     format!("APP_{}", path.replace('.', "__").to_uppercase())
 }

@@ -1,4 +1,4 @@
-//! The configuration as it may be shown: secrets stay hidden.
+//! The configuration with its secrets redacted.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::Config;
 use crate::secret::Secret;
 
 impl Config {
-    /// Every setting with its value as it may be shown, and whether it differs from its default. `None` for no value.
+    /// Returns every setting with its redacted value, if it has one, and whether it differs from the default.
     #[must_use]
     pub fn redacted(&self) -> Vec<(String, Option<String>, bool)> {
         let (values, defaults) = (settings_of(self), settings_of(&Self::default()));
@@ -15,29 +15,29 @@ impl Config {
     }
 }
 
-/// Every setting by the name of its variable.
+/// Returns every setting by the name of its variable.
 fn settings_of(config: &Config) -> Vec<(String, Option<String>)> {
     let Ok(Value::Object(sections)) = serde_json::to_value(config) else { return Vec::new() };
     let settings = sections.iter().flat_map(|(section, keys)| {
         let keys = keys.as_object().into_iter().flatten();
         keys.map(move |(key, value)| (format!("{section}.{key}"), value))
     });
-    settings.map(|(path, value)| (super::variable_of(&path), shown(value))).collect()
+    settings.map(|(path, value)| (super::variable_of(&path), format_value(value))).collect()
 }
 
-fn shown(value: &Value) -> Option<String> {
+fn format_value(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Array(elements) => {
-            let elements: Vec<String> = elements.iter().filter_map(shown).collect();
+            let elements: Vec<String> = elements.iter().filter_map(format_value).collect();
             Some(elements.join(",")).filter(|text| !text.is_empty())
         }
         other => Some(other.to_string()),
     }
 }
 
-/// A URL without its password, and without its query unless it names a file.
+/// Removes the password of a URL, and its query unless it names a file.
 pub(super) fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Secret::REDACTED.to_owned();
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn url_is_shown_without_its_secrets() {
+    fn url_is_redacted() {
         for (url, shown) in [
             ("sqlite://var/app.db?mode=rwc", "sqlite://var/app.db?mode=rwc"),
             ("postgres://host/db", "postgres://host/db"),

@@ -41,20 +41,20 @@ section! {
         /// Maximum number of requests in progress over all workers.
         max_in_flight: NonZeroU32 = limit(5_000),
         /// Time limit of one request, its body included.
-        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         request_timeout: Duration = Duration::from_secs(30),
         /// Time after which an idle connection is closed.
-        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         keep_alive: Duration = Duration::from_secs(75),
-        /// Time of serving on after SIGTERM, no longer ready.
-        #[serde(deserialize_with = "values::duration", serialize_with = "values::shown_duration")]
+        /// Time of draining after SIGTERM.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         drain_for: Duration = Duration::from_secs(5),
-        /// Time that requests in progress get to finish after that.
-        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        /// Time limit for requests in progress after draining.
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         shutdown_timeout: Duration = Duration::from_secs(30),
-        /// Networks whose `X-Forwarded-For` is believed.
+        /// Networks whose `X-Forwarded-For` is trusted.
         trusted_proxies: List<IpNet>,
-        /// Origins whose pages may read answers.
+        /// Origins whose pages may read responses.
         cors_origins: List<Origin>,
     }
 }
@@ -74,10 +74,10 @@ section! {
         #[serde(deserialize_with = "values::base_url")]
         base_url: String,
         /// Time limit of one call, retry and body included.
-        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         timeout: Duration = Duration::from_secs(15),
         /// Time limit of opening one connection: name resolution, TCP and TLS.
-        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         connect_timeout: Duration = Duration::from_secs(1),
         /// Maximum size of a response body, in bytes.
         max_body_bytes: NonZeroUsize = size(4 << 20),
@@ -95,13 +95,13 @@ section! {
         /// Secret that signs tokens. Required.
         #[serde(deserialize_with = "values::jwt_secret")]
         jwt_secret: Secret,
-        /// Secrets that are accepted and never used to sign.
+        /// Secrets that still verify tokens, but sign none.
         previous_jwt_secrets: List<Secret>,
         /// Lifetime of a user's token.
-        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::format_duration")]
         token_ttl: Duration = Duration::from_hours(1),
         /// Lifetime of a session from its login.
-        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::format_duration")]
         refresh_ttl: Duration = Duration::from_hours(30 * 24),
         /// The `iss` claim.
         issuer: String = "proconf-app-server".to_owned(),
@@ -113,10 +113,10 @@ section! {
 section! {
     /// `[guests]`: callers without an account.
     GuestsConfig {
-        /// Whether guests are let in.
+        /// Whether guests are allowed.
         enabled: bool = true,
         /// Lifetime of a guest's token.
-        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::format_duration")]
         token_ttl: Duration = Duration::from_hours(4),
         /// Roles that a guest may join a call with.
         roles: List<String> = List::of(["member"]),
@@ -153,11 +153,11 @@ section! {
 section! {
     /// `[catch_up]`: the cache of catch-ups.
     CatchUpConfig {
-        /// Time for which an answer is fresh. Zero turns all caches off, but not the coalescing of calls.
-        #[serde(deserialize_with = "values::duration", serialize_with = "values::shown_duration")]
+        /// Time for which a response is fresh. Zero turns all caches off, but not single-flight.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         fresh_for: Duration = Duration::from_secs(5),
-        /// Time after that in which an answer may replace a failure.
-        #[serde(deserialize_with = "values::duration", serialize_with = "values::shown_duration")]
+        /// Time after that in which a stale response may replace a failure.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         stale_if_error: Duration = Duration::from_mins(1),
         /// Memory for catch-ups, in bytes.
         max_bytes: NonZeroUsize = size(64 << 20),
@@ -179,7 +179,7 @@ section! {
     /// `[live]`: event streams.
     LiveConfig {
         /// Interval at which Admin Control is polled for a room with subscribers.
-        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::shown_duration")]
+        #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         poll_interval: Duration = Duration::from_secs(15),
         /// Maximum number of open streams of one caller on this replica.
         max_per_caller: NonZeroU32 = limit(10),
@@ -198,7 +198,7 @@ section! {
 section! {
     /// `[log]`: the log.
     LogConfig {
-        /// Form of a line.
+        /// Format of lines.
         format: LogFormat = LogFormat::Text,
     }
 }
@@ -244,7 +244,7 @@ section! {
     }
 }
 
-/// Where trusted certificate authorities are, instead of the machine's own list.
+/// Paths of trusted certificate authorities, instead of the machine's own list.
 #[derive(Debug, Clone, Default)]
 pub struct CertificatePaths {
     /// A file of certificates (`SSL_CERT_FILE`).

@@ -1,4 +1,4 @@
-//! How values are parsed. A message says what a value must be and never quotes a secret.
+//! Parsers of values. Error messages say what a value must be, and never quote it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,10 +13,10 @@ use super::redact::redact_url;
 use super::secret_strength;
 use crate::secret::Secret;
 
-/// The longest duration: added to the time of day, it must still be one.
+/// Maximum duration, so that adding it to the current time does not overflow.
 const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// A list. In a file an array, elsewhere one text with commas.
+/// A list: an array in a file, comma-separated in a variable.
 #[derive(Debug, Clone, Serialize)]
 pub struct List<T>(Vec<T>);
 
@@ -69,7 +69,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// A URL that may hold a password: displayed without it.
+/// A URL that may hold a password, which is redacted in output.
 #[derive(Clone)]
 pub struct SecretUrl(String);
 
@@ -78,7 +78,7 @@ impl SecretUrl {
         Self(url.to_owned())
     }
 
-    /// The URL with its password.
+    /// Returns the URL with its password.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -112,17 +112,17 @@ impl FromStr for Origin {
     }
 }
 
-/// Form of the log's lines.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For a terminal.
+    /// Text, for a terminal.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Declares functions for serde's `deserialize_with`, each around a parser of texts.
+/// Declares functions for serde's `deserialize_with`, each with a parser of strings.
 macro_rules! parsed_by {
     ($($name:ident: $kind:ty = $parse:expr;)*) => {
         $(pub(super) fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$kind, D::Error> {
@@ -196,7 +196,7 @@ pub(super) fn parse_base_url(text: &str) -> Result<String, &'static str> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// Serialises a duration as it is written.
-pub(super) fn shown_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serialises a duration in the format that is parsed.
+pub(super) fn format_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
 }

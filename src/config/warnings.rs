@@ -1,9 +1,9 @@
-//! Settings that are valid one by one and unwise together.
+//! Warnings about unwise combinations of valid settings.
 
 use super::Config;
 
 impl Config {
-    /// Sentences for the operator, which name settings and no values.
+    /// Returns a warning for each unwise combination. Warnings name settings, not values.
     #[must_use]
     pub fn warnings(&self) -> Vec<&'static str> {
         let (server, calls) = (&self.server, &self.admin_control);
