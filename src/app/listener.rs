@@ -23,25 +23,25 @@ use super::connection::Connection;
 use crate::response::connection_state::{ConnectionState, HEAD_TIMEOUT, InFlight, RequestBody, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
-/// How much of a response is buffered before it is written, in bytes. With bodies in slices of 16 KiB
+/// Bytes of a response that are buffered before they are written. With bodies in slices of 16 KiB
 /// ([`crate::middleware::keep_alive`]) all that a slow reader takes of our memory.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// How many connections wait in the kernel to be accepted.
+/// Length of the listen queue.
 const BACKLOG: i32 = 4096;
-/// How much of a response the kernel buffers that it can't send yet, in bytes.
+/// Bytes of unsent response that the kernel buffers.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
-/// How a listener serves.
+/// The configuration of a listener.
 #[derive(Clone)]
 pub(super) struct ListenerConfig {
     /// Worker threads.
     pub workers: usize,
-    /// The most connections, over all workers. Those beyond it wait in the listen queue.
+    /// Maximum number of connections over all workers. Others wait in the listen queue.
     pub max_connections: usize,
-    /// How long a client may take.
+    /// Idle timeout of a connection.
     pub keep_alive: Duration,
-    /// How long requests in flight may take to complete at the stop.
+    /// Time limit for requests in flight during a shutdown.
     pub shutdown_timeout: Duration,
     /// Counts the open connections.
     pub open_connections: Gauge,
