@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::response::Response;
-use crate::support::{TestServer, tokens};
+use crate::support::{TestServer, tokens, wait_until};
 
 /// Another request's answer.
 const FOREIGN: &str = r#"{"error":null,"data":"foreign"}"#;
@@ -66,14 +66,6 @@ fn request_rooms(server: &TestServer, rooms: usize) -> usize {
     succeeded.into_inner()
 }
 
-fn wait_until(condition: impl Fn() -> bool, what: &str) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < IN_TIME, "{what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn connection_is_reused_for_a_get_and_never_for_a_token() {
     let peer = FakeUpstream::serving(|mut stream, _| {
@@ -119,13 +111,10 @@ fn surplus_connections_time_out_while_one_is_in_use() {
         }
     });
     assert_eq!((all_here.try_iter().count(), open.load(Ordering::SeqCst)), (20, 20), "all at once");
-    wait_until(
-        || {
-            is_own(&ask(&server, "steady"), "steady");
-            open.load(Ordering::SeqCst) == 1
-        },
-        "idle connections are closed",
-    );
+    wait_until("idle connections are closed", || {
+        is_own(&ask(&server, "steady"), "steady");
+        open.load(Ordering::SeqCst) == 1
+    });
     assert_eq!(peer.connections(), 20, "no new one was opened");
 }
 
@@ -426,5 +415,5 @@ fn flapping_upstream_does_not_affect_cached_responses() {
     }
     is_down.store(false, Ordering::SeqCst);
     // The breaker may still be open for a second.
-    wait_until(|| ask(&server, "another").status == 200, "it recovers");
+    wait_until("it recovers", || ask(&server, "another").status == 200);
 }

@@ -86,6 +86,7 @@ fn upgrade_header_does_not_change_the_response() {
                 (answer.status, answer.body, started.elapsed())
             };
             let (status, expected, _) = ask("");
+            assert_eq!(status == 200, headers.contains("Bearer"), "{line}: {status}");
             let (with, got, took) = ask(&upgrade);
             assert_eq!((with, &got), (status, &expected), "{line} {upgrade}");
             assert!(took < Duration::from_secs(1), "{line} {upgrade}: {took:?}");
