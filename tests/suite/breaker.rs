@@ -49,7 +49,7 @@ fn hang(hung: &AtomicUsize, times: usize) {
 }
 
 #[test]
-fn open_breaker_answers_at_once_and_notices_recovery_within_two_seconds() {
+fn open_breaker_fails_at_once_and_notices_recovery() {
     let healthy = Arc::new(AtomicBool::new(false));
     let (peer, hung) = hangs_until(Arc::clone(&healthy));
     let server =

@@ -291,7 +291,7 @@ fn serve() -> Command {
 }
 
 #[test]
-fn deleted_or_replaced_file_makes_the_server_not_ready_within_a_second() {
+fn deleted_or_replaced_file_makes_the_server_not_ready() {
     if on_postgres() {
         return;
     }

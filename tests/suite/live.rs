@@ -405,7 +405,7 @@ fn read_slowly(mut stream: &TcpStream, rate: usize, is_revoked: &AtomicBool) -> 
 }
 
 #[test]
-fn slow_reader_gets_no_more_than_is_buffered_once_its_session_is_revoked() {
+fn slow_reader_gets_only_buffered_data_after_revocation() {
     let server = TestServer::with_account(&[OFTEN]);
     let replica = server.replica(&[OFTEN]);
     let login = server.log_in().data();
