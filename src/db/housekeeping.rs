@@ -7,8 +7,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Database, Error, KNOWN_ADDRESS_RETENTION};
 use crate::clock::{Clock, ClockJumpDetector, MAX_CLOCK_SKEW, milliseconds};
 
-/// The time between two passes.
-const INTERVAL: Duration = Duration::from_mins(10);
+/// The time between two deletions of used stream tickets, which live for seconds.
+const TICKET_INTERVAL: Duration = Duration::from_secs(30);
+/// All other tables have their turn with every twentieth of these: every ten minutes.
+const TICKS_PER_PASS: u64 = 20;
 /// Access tokens outlive their session by up to their lifetime, which may have been a day before.
 const SESSION_RETENTION: Duration = Duration::from_hours(25);
 /// The most tickets of one statement: other writers need not wait long for it.
@@ -24,14 +26,20 @@ impl Housekeeping {
     #[must_use]
     pub fn start(database: Database, token_ttl: Duration, clock: Clock) -> Self {
         let task = tokio::spawn(async move {
-            let (mut ticks, mut jumps) = (tokio::time::interval(INTERVAL), ClockJumpDetector::new(&clock));
-            loop {
+            let (mut ticks, mut jumps) = (tokio::time::interval(TICKET_INTERVAL), ClockJumpDetector::new(&clock));
+            for tick in 0_u64.. {
                 ticks.tick().await;
                 // A clock that was set may be wrong for a moment.
                 if jumps.detect(&clock) {
                     continue;
                 }
-                if let Err(error) = database.delete_expired_rows(clock.unix_milliseconds(), token_ttl).await {
+                let now = clock.unix_milliseconds();
+                let deleted = if tick % TICKS_PER_PASS == 0 {
+                    database.delete_expired_rows(now, token_ttl).await
+                } else {
+                    database.delete_used_tickets(now).await
+                };
+                if let Err(error) = deleted {
                     log::warn!(cause:% = error; "expired rows could not be deleted");
                 }
             }
@@ -61,6 +69,12 @@ impl Database {
         .await?;
         let failures = "DELETE FROM login_failures WHERE forgotten_at < $1 AND succeeded_at < $2";
         self.execute(sqlx::query(failures).bind(expired).bind(before(KNOWN_ADDRESS_RETENTION))).await?;
+        self.delete_used_tickets(now).await
+    }
+
+    /// Deletes the tickets that no replica accepts any more, in small steps.
+    async fn delete_used_tickets(&self, now: i64) -> Result<(), Error> {
+        let expired = now.saturating_sub(milliseconds(MAX_CLOCK_SKEW));
         let tickets = "DELETE FROM stream_tickets WHERE id IN \
                        (SELECT id FROM stream_tickets WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
         let limit = i64::from(TICKETS_PER_STATEMENT);
