@@ -11,7 +11,7 @@
 //!   → middleware/cors              if origins are configured
 //!   → middleware/host              400 without exactly one valid Host
 //!   → middleware/load_shed         503 above APP_SERVER__MAX_IN_FLIGHT
-//!   → middleware/error_envelope    panics, time-outs and framework errors become the envelope
+//!   → middleware/error_envelope    panics, timeouts and framework errors become the envelope
 //!   → routes (TABLE)               path and method → row; else 404
 //!   → middleware/authenticate      token → Principal, or 401
 //!   → routes/<endpoint>            parses the input (extract), calls one service
@@ -24,8 +24,8 @@
 //!
 //! # Modules
 //!
-//! Each module uses only modules below it. `tests/suite/architecture.rs` enforces the order, and docs/ARCHITECTURE.md
-//! describes the modules.
+//! `LAYERS` in `tests/suite/architecture.rs` has the order of the modules, and a test enforces it: each uses only modules
+//! below it. The list below is grouped by purpose; docs/ARCHITECTURE.md describes the modules.
 
 pub mod cli;
 pub mod config;

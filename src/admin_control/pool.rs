@@ -15,7 +15,7 @@ use awc::http::Uri;
 use futures_util::future::LocalBoxFuture;
 use tokio::time::Instant;
 
-use super::stream::{Origin, PooledStream};
+use super::stream::{ConnectionKind, PooledStream};
 use super::transport::{Probe, Target, Transport};
 
 /// The idle timeout. Node.js, which Admin Control is assumed to run on, closes an idle connection after 5 s.
@@ -127,10 +127,10 @@ impl Service<ConnectInfo<Uri>> for PoolConnector {
         let connector = self.clone();
         Box::pin(async move {
             let stream = match connector {
-                Self::Unpooled(pool) => PooledStream::new(pool.connect().await?, pool, Origin::Unpooled),
+                Self::Unpooled(pool) => PooledStream::new(pool.connect().await?, pool, ConnectionKind::Unpooled),
                 Self::Pooled(pool) => match pool.take_idle() {
-                    Some(transport) => PooledStream::new(transport, pool, Origin::Idle),
-                    None => PooledStream::new(pool.connect().await?, pool, Origin::New),
+                    Some(transport) => PooledStream::new(transport, pool, ConnectionKind::Reused),
+                    None => PooledStream::new(pool.connect().await?, pool, ConnectionKind::New),
                 },
             };
             Ok(Connection::new(Uri::default(), stream))

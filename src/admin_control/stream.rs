@@ -25,7 +25,7 @@ pub(super) struct PooledStream {
     /// `None` once released to the pool or closed.
     transport: Option<Transport>,
     pool: Rc<Pool>,
-    origin: Origin,
+    kind: ConnectionKind,
     /// The bytes received and not yet passed to awc.
     buffer: BytesMut,
     interim_bytes: usize,
@@ -33,11 +33,11 @@ pub(super) struct PooledStream {
     body: Option<Body>,
 }
 
-/// The origin of a connection, which decides whether it is retried and pooled.
+/// The kind of a connection, which decides whether it is retried and pooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ConnectionKind {
     /// Was idle in the pool: the peer may have closed it already.
-    Idle,
+    Reused,
     /// Newly opened, and pooled afterwards.
     New,
     /// Newly opened, and closed afterwards.
@@ -53,14 +53,14 @@ pub(super) struct StaleConnection(io::Error);
 
 impl PooledStream {
     /// Prepares `transport` for one request. No byte must have arrived on it.
-    pub(super) fn new(transport: Transport, pool: Rc<Pool>, origin: Origin) -> Self {
-        Self { transport: Some(transport), pool, origin, buffer: BytesMut::new(), interim_bytes: 0, body: None }
+    pub(super) fn new(transport: Transport, pool: Rc<Pool>, kind: ConnectionKind) -> Self {
+        Self { transport: Some(transport), pool, kind, buffer: BytesMut::new(), interim_bytes: 0, body: None }
     }
 
     /// Wraps an error in [`StaleConnection`] if the connection was reused and no byte has arrived.
-    fn mark_stale(&self, error: io::Error) -> io::Error {
+    fn wrap_if_stale(&self, error: io::Error) -> io::Error {
         let has_received = self.body.is_some() || self.interim_bytes > 0 || !self.buffer.is_empty();
-        let is_stale = self.origin == Origin::Idle && !has_received;
+        let is_stale = self.kind == ConnectionKind::Reused && !has_received;
         if is_stale { io::Error::new(error.kind(), StaleConnection(error)) } else { error }
     }
 
@@ -72,8 +72,8 @@ impl PooledStream {
                     let Some(transport) = &mut self.transport else { break };
                     self.buffer.reserve(READ_SIZE);
                     let read = ready!(poll_read_buf(Pin::new(&mut transport.io), cx, &mut self.buffer));
-                    if read.map_err(|error| self.mark_stale(error))? == 0 {
-                        return Poll::Ready(Err(self.mark_stale(io::ErrorKind::UnexpectedEof.into())));
+                    if read.map_err(|error| self.wrap_if_stale(error))? == 0 {
+                        return Poll::Ready(Err(self.wrap_if_stale(io::ErrorKind::UnexpectedEof.into())));
                     }
                 }
                 Head::Interim(length) if self.interim_bytes <= MAX_HEAD => {
@@ -83,7 +83,7 @@ impl PooledStream {
                 Head::Interim(_) => return Poll::Ready(Err(invalid("too many interim responses"))),
                 Head::Final(length, body) => {
                     let received = self.buffer.len().saturating_sub(length);
-                    self.announce_close(length);
+                    self.insert_connection_close(length);
                     self.body = Some(body);
                     self.count_body(received)?;
                 }
@@ -95,7 +95,7 @@ impl PooledStream {
     /// Adds `Connection: close` to the head in the first `length` bytes.
     ///
     /// It keeps awc from pooling the connection.
-    fn announce_close(&mut self, length: usize) {
+    fn insert_connection_close(&mut self, length: usize) {
         let rest = self.buffer.split_off(length.saturating_sub(b"\r\n".len()));
         self.buffer.extend_from_slice(b"Connection: close\r\n");
         self.buffer.unsplit(rest);
@@ -117,7 +117,7 @@ impl PooledStream {
         if missing == 0
             && let Some(transport) = self.transport.take()
             && *is_reusable
-            && self.origin != Origin::Unpooled
+            && self.kind != ConnectionKind::Unpooled
         {
             self.pool.release(transport);
         }
@@ -152,13 +152,13 @@ impl AsyncWrite for PooledStream {
         let (Some(transport), None) = (&mut this.transport, &this.body) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        Pin::new(&mut transport.io).poll_write(cx, bytes).map_err(|error| this.mark_stale(error))
+        Pin::new(&mut transport.io).poll_write(cx, bytes).map_err(|error| this.wrap_if_stale(error))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Some(transport) = &mut this.transport else { return Poll::Ready(Ok(())) };
-        Pin::new(&mut transport.io).poll_flush(cx).map_err(|error| this.mark_stale(error))
+        Pin::new(&mut transport.io).poll_flush(cx).map_err(|error| this.wrap_if_stale(error))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -36,9 +36,10 @@ use crate::telemetry::health::Health;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::{Gauge, Metrics, Registry};
 
-/// The cache of summary texts, which never change.
-const TEXT_FRESH_FOR: Duration = Duration::from_hours(1);
-const TEXT_BYTES: u64 = 32 << 20;
+/// How long a summary text is cached. Texts never change.
+const SUMMARY_TEXT_TTL: Duration = Duration::from_hours(1);
+/// The memory limit of that cache, in bytes.
+const SUMMARY_TEXT_CACHE_BYTES: u64 = 32 << 20;
 
 /// Why the components could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +144,7 @@ impl Components {
     }
 }
 
-/// Adds what the configuration limits and allows.
+/// Adds the configured limits and allow-lists.
 fn add_limits(data: &mut AppData, config: &Config) {
     let server = &config.server;
     data.add(Data::new(StreamLimit::new(config.live.max_per_caller.get() as usize)));
@@ -156,7 +157,7 @@ fn add_limits(data: &mut AppData, config: &Config) {
     data.add(Data::new(Origins(server.cors_origins.iter().map(|origin| origin.0.clone()).collect())));
 }
 
-/// Returns what creates a worker's own components: its client of Admin Control, and the services that read through it.
+/// Returns a function that registers the components of one worker.
 fn per_worker(
     config: &Config,
     (client_config, limits): (admin_control::Config, EndpointLimits),
@@ -197,16 +198,15 @@ async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<R
 
 /// Summary texts never change; their cache is turned off with that of the catch-ups.
 fn text_config(catch_up: CacheConfig) -> CacheConfig {
-    catch_up.derive(TEXT_FRESH_FOR, TEXT_BYTES)
+    catch_up.derive(SUMMARY_TEXT_TTL, SUMMARY_TEXT_CACHE_BYTES)
 }
 
-/// Returns the Redis that replicas with these settings share. Catch-ups only: what the other caches hold costs Admin Control a
-/// look-up, no language model.
+/// Returns the configuration of the shared cache. Only catch-ups are shared: other responses are cheap for Admin Control.
 #[must_use]
 pub fn redis_config(url: &SecretUrl, config: &Config) -> RedisConfig {
     RedisConfig {
         url: Secret::new(url.expose()),
-        // Replicas that compare names differently have different ideas of what one room is.
+        // Replicas that compare names differently must not share entries.
         deployment: format!("{}\n{}\n{:?}", config.admin_control.base_url, config.auth.issuer, config.rooms.names),
         cache: Endpoint::CallCatchUp.name(),
         secrets: component_config::sessions(config).secrets,

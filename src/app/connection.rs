@@ -1,4 +1,4 @@
-//! A client's TCP stream with deadlines: idle, request head, write stall. It never looks at bytes.
+//! A client's TCP stream with deadlines: idle, request head, write stall. It does not inspect the bytes.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use crate::response::connection_state::{ConnectionState, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
 /// Interval of checks while no deadline is set.
-const HEARTBEAT: Duration = Duration::from_mins(1);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// Write timeout of an event stream whose client has closed its end.
-const ABANDONED: Duration = Duration::from_secs(1);
+const ABANDONED_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client connection.
 pub(super) struct Connection {
@@ -26,9 +26,9 @@ pub(super) struct Connection {
     /// One timer for all deadlines. It may be early, never late.
     timer: Pin<Box<Sleep>>,
     /// Bytes read since the parser last ran.
-    portion: usize,
+    read_since_parse: usize,
     /// A read was refused without registering for its readiness.
-    read_withheld: bool,
+    is_read_paused: bool,
     stalled_since: Option<Instant>,
     is_shut_down: bool,
     has_discarded: bool,
@@ -44,8 +44,8 @@ impl Connection {
             stream,
             state: ConnectionState::new(keep_alive),
             timer: Box::pin(sleep_until(Instant::now())),
-            portion: 0,
-            read_withheld: false,
+            read_since_parse: 0,
+            is_read_paused: false,
             stalled_since: None,
             is_shut_down: false,
             has_discarded: false,
@@ -71,36 +71,36 @@ impl Connection {
     }
 
     /// Waits for input; end of input if the client is too late.
-    fn wait_for_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_input_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let now = Instant::now();
         let deadline = self.state.deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Poll::Ready(Ok(()));
         }
-        self.wake_at(deadline.unwrap_or(now + HEARTBEAT), now, context);
+        self.wake_at(deadline.unwrap_or(now + IDLE_CHECK_INTERVAL), now, context);
         Poll::Pending
     }
 
     /// Reads no more for now. Until the next flush, only the end of input is looked for.
-    fn withhold_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.read_withheld = true;
+    fn poll_paused_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_read_paused = true;
         let mut byte = [0];
         match self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
             Poll::Ready(Ok(1..)) | Poll::Pending => {}
-            Poll::Ready(Ok(0)) => self.state.end_input(),
+            Poll::Ready(Ok(0)) => self.state.record_end_of_input(),
             Poll::Ready(Err(error)) => {
-                self.state.end_input();
+                self.state.record_end_of_input();
                 return Poll::Ready(Err(error));
             }
         }
-        self.wait_for_input(context)
+        self.poll_input_deadline(context)
     }
 
     /// Waits until the client takes something; resets the connection if that takes too long.
-    fn wait_for_output(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let now = Instant::now();
         let since = *self.stalled_since.get_or_insert(now);
-        let deadline = since + if self.state.is_abandoned() { ABANDONED } else { WRITE_TIMEOUT };
+        let deadline = since + if self.state.is_abandoned() { ABANDONED_WRITE_TIMEOUT } else { WRITE_TIMEOUT };
         if deadline <= now {
             // Otherwise the kernel would retry for minutes. Fails only if there is no connection any more.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// Closes our end.
-    fn shut_down(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shut_down(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut_down {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.is_shut_down = true;
@@ -121,13 +121,15 @@ impl Connection {
     }
 
     /// Discards what is still coming in. Closing with unread input resets the connection, and the response may be lost.
-    fn discard_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_discard_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.has_discarded = true,
-                Poll::Pending if self.has_discarded || self.state.has_unread_body() => return self.wait_for_input(context),
+                Poll::Pending if self.has_discarded || self.state.has_unread_body() => {
+                    return self.poll_input_deadline(context);
+                }
                 _ => return Poll::Ready(Ok(())),
             }
         }
@@ -144,37 +146,37 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.is_shut_down {
-            ready!(this.discard_input(context))?;
+            ready!(this.poll_discard_input(context))?;
             return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
         }
         let limit = this.state.read_limit();
         if limit == 0 {
             if this.state.is_event_stream() {
                 // Input that is not read hides its end.
-                this.state.end_input();
+                this.state.record_end_of_input();
             }
-            return this.withhold_input(context);
+            return this.poll_paused_input(context);
         }
         if this.stalled_since.is_some() {
-            return this.withhold_input(context);
+            return this.poll_paused_input(context);
         }
-        if this.portion >= limit {
-            this.portion = 0;
+        if this.read_since_parse >= limit {
+            this.read_since_parse = 0;
             context.waker().wake_by_ref();
-            return this.wait_for_input(context);
+            return this.poll_input_deadline(context);
         }
-        let most = buffer.remaining().min(limit - this.portion);
+        let most = buffer.remaining().min(limit - this.read_since_parse);
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
         let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(context, &mut part) else {
-            this.portion = 0;
-            return this.wait_for_input(context);
+            this.read_since_parse = 0;
+            return this.poll_input_deadline(context);
         };
         let read = part.filled().len();
         buffer.advance(read);
         if read == 0 {
-            this.state.end_input();
+            this.state.record_end_of_input();
         } else {
-            this.portion += read;
+            this.read_since_parse += read;
             this.state.record_read(read);
         }
         Poll::Ready(outcome)
@@ -186,7 +188,7 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         if outcome.is_pending() {
-            return this.wait_for_output(context);
+            return this.poll_write_deadline(context);
         }
         this.stalled_since = None;
         outcome
@@ -197,11 +199,11 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         if this.state.is_closing() && !this.is_shut_down {
             // actix-http would go on with requests that it has read already.
-            ready!(this.shut_down(context))?;
+            ready!(this.poll_shut_down(context))?;
             context.waker().wake_by_ref();
         }
-        if this.read_withheld && this.state.read_limit() > 0 {
-            this.read_withheld = false;
+        if this.is_read_paused && this.state.read_limit() > 0 {
+            this.is_read_paused = false;
             context.waker().wake_by_ref();
         }
         Pin::new(&mut this.stream).poll_flush(context)
@@ -209,7 +211,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.shut_down(context))?;
-        this.discard_input(context)
+        ready!(this.poll_shut_down(context))?;
+        this.poll_discard_input(context)
     }
 }

@@ -138,7 +138,6 @@ impl<E: FetchError> ResponseCache<E> {
             return Ok(entry);
         }
         let mut flight = self.0.join_flight(key, max_age, fetch);
-        // `STALE_AFTER` belongs here: a caller that waited for that long gets the stale entry.
         let result = flight.wait_for(Option::is_some).await.map(|result| result.clone());
         result.ok().flatten().unwrap_or_else(|| Err(E::aborted()))
     }

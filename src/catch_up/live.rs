@@ -19,9 +19,9 @@ use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
 /// The shortest time between two polls of a room.
-const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest wait for the answer whether a meeting has ended.
-const ENDED_TIMEOUT: Duration = Duration::from_secs(2);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The latest that is known of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Event {
 }
 
 /// Serialises an update.
-pub type ToEvent = fn(&Update) -> Bytes;
+pub type SerializeUpdate = fn(&Update) -> Bytes;
 
 /// Holds the latest event; `None` until the first poll has ended.
 type Sender = watch::Sender<Option<Arc<Event>>>;
@@ -73,13 +73,13 @@ impl Subscription {
 pub struct LiveCatchUps {
     rooms: Arc<Mutex<HashMap<RoomName, Arc<Sender>>>>,
     poll_interval: Duration,
-    to_event: ToEvent,
+    to_event: SerializeUpdate,
 }
 
 impl LiveCatchUps {
     /// Polls each room once in `poll_interval`.
     #[must_use]
-    pub fn new(poll_interval: Duration, to_event: ToEvent) -> Self {
+    pub fn new(poll_interval: Duration, to_event: SerializeUpdate) -> Self {
         Self { rooms: Arc::default(), poll_interval, to_event }
     }
 
@@ -143,18 +143,18 @@ impl Poller {
         // A response older than the interval is a stale one, served after a failure.
         let age = read.as_ref().map_or(Duration::ZERO, CachedResponse::age);
         let pause = interval.checked_sub(age).filter(|left| !left.is_zero()).unwrap_or(interval);
-        let next_poll = Instant::now() + pause.max(MIN_PAUSE);
+        let next_poll = Instant::now() + pause.max(MIN_POLL_INTERVAL);
         let had_catch_up = self.has_catch_up();
         match read {
             Ok(response) => {
                 let is_new = self.publish(Update::CatchUp(response.envelope));
                 // Admin Control may serve the last catch-up of an ended meeting. One that still grows has not ended.
-                if !(had_catch_up && is_new) && self.is_call_over().await && self.has_ended().await {
+                if !(had_catch_up && is_new) && self.has_no_active_call().await && self.is_listed_as_ended().await {
                     self.publish(Update::Ended);
                 }
             }
             Err(Error::NotFound) => {
-                self.publish(if self.has_ended().await { Update::Ended } else { Update::NoneYet });
+                self.publish(if self.is_listed_as_ended().await { Update::Ended } else { Update::NoneYet });
             }
             // A catch-up is of more use than a failure.
             Err(_) if had_catch_up => {}
@@ -166,13 +166,13 @@ impl Poller {
     }
 
     /// Whether there is no call in the room. If that is unknown, there is one.
-    async fn is_call_over(&self) -> bool {
-        let status = timeout(ENDED_TIMEOUT, self.status.is_transcribed(&self.room, &RequestContext::internal())).await;
+    async fn has_no_active_call(&self) -> bool {
+        let status = timeout(STATUS_TIMEOUT, self.status.is_transcribed(&self.room, &RequestContext::internal())).await;
         matches!(status, Ok(Err(Error::NotFound)))
     }
 
-    async fn has_ended(&self) -> bool {
-        timeout(ENDED_TIMEOUT, self.status.has_ended(&self.room, &RequestContext::internal())).await == Ok(Ok(true))
+    async fn is_listed_as_ended(&self) -> bool {
+        timeout(STATUS_TIMEOUT, self.status.has_ended(&self.room, &RequestContext::internal())).await == Ok(Ok(true))
     }
 
     fn has_catch_up(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Catch-ups: the summary of a call so far, for callers that may enter its room.
+//! Catch-ups: the text of what was said so far in a call, for principals that may enter its room.
 
 pub mod live;
 mod reason;

@@ -1,4 +1,4 @@
-//! Turns panics, time-outs and framework errors into the envelope.
+//! Turns panics, timeouts and framework errors into the envelope.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::response::{ApiError, Enveloped};
 /// The time limit of a request, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
 pub(crate) struct RequestTimeout(pub Duration);
 
-/// The delay of this time-out behind that of the body, which has its own error.
+/// The delay of this timeout behind that of the body, which has its own error.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Responds with the envelope to every failure of the inner services.

@@ -9,15 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 /// The time for a request head, from its first byte.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time in which the client must take something of a response.
+/// The time in which the client must read part of a response.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for the client to close its end after the last response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The bytes that are read before the parser's turn. The parser takes a hundred times its input in memory.
-const READ_PORTION: usize = 2 * 1024;
+/// The bytes that may be read before the parser runs. The parser takes a hundred times its input in memory.
+const MAX_READ_PER_PARSE: usize = 2 * 1024;
 /// The same of a body that a handler reads.
-const BODY_PORTION: usize = 8 * 1024;
+const MAX_BODY_READ_PER_PARSE: usize = 8 * 1024;
 /// The bytes that are read ahead of a response. The rest stays in the kernel.
 const READ_AHEAD: usize = 256;
 
@@ -116,7 +116,7 @@ impl ConnectionState {
     }
 
     /// Latches the end of input.
-    pub(crate) fn end_input(&self) {
+    pub(crate) fn record_end_of_input(&self) {
         self.end_of_input.cancel();
     }
 
@@ -139,9 +139,9 @@ impl ConnectionState {
     /// Returns the bytes that may be read before the parser's turn.
     pub(crate) fn read_limit(&self) -> usize {
         match (self.phase.get().0, self.body.get()) {
-            (Phase::InFlight, RequestBody::Reading) => BODY_PORTION,
+            (Phase::InFlight, RequestBody::Reading) => MAX_BODY_READ_PER_PARSE,
             (Phase::InFlight, _) => READ_AHEAD.saturating_sub(self.read_ahead.get()),
-            _ => READ_PORTION,
+            _ => MAX_READ_PER_PARSE,
         }
     }
 
@@ -232,7 +232,7 @@ mod tests {
         assert!(state.has_unread_body());
         state.begin_body();
         state.record_read(100_000);
-        assert_eq!(state.read_limit(), BODY_PORTION);
+        assert_eq!(state.read_limit(), MAX_BODY_READ_PER_PARSE);
         state.complete_body();
         assert!(!state.has_unread_body());
         drop(request);
@@ -254,21 +254,21 @@ mod tests {
     async fn read_ahead_of_a_response_is_limited() {
         let state = new();
         state.record_read(10 * READ_AHEAD);
-        assert_eq!(state.read_limit(), READ_PORTION, "a head may be long");
+        assert_eq!(state.read_limit(), MAX_READ_PER_PARSE, "a head may be long");
         let request = state.begin_request(RequestBody::Unread).unwrap();
         state.record_read(READ_AHEAD - 1);
         assert_eq!(state.read_limit(), 1);
         state.record_read(1);
         assert_eq!(state.read_limit(), 0);
         drop(request);
-        assert_eq!(state.read_limit(), READ_PORTION);
+        assert_eq!(state.read_limit(), MAX_READ_PER_PARSE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn event_stream_alone_is_abandoned_at_end_of_input() {
         let state = new();
         let _request = state.begin_request(RequestBody::Complete).unwrap();
-        state.end_input();
+        state.record_end_of_input();
         assert!(!state.is_abandoned());
         assert!(state.begin_event_stream().is_cancelled(), "it came before the stream");
         assert!(state.is_abandoned());

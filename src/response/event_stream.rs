@@ -24,12 +24,14 @@ use crate::catch_up::stream_limit::StreamPermit;
 
 /// The time after which a comment is sent, so that proxies keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The interval of lease checks. With the delay of a revocation on another replica, it keeps the contract's two seconds.
+/// The interval of lease checks: a revoked session ends its streams within two seconds on every replica.
 const LEASE_CHECK: Duration = Duration::from_millis(500);
 /// The time after which a client reconnects, in milliseconds.
-const RETRY: u32 = 3_000;
+const RECONNECT_DELAY_MS: u32 = 3_000;
 /// The range over which reconnects after a drain are spread, in milliseconds.
-const RETRY_JITTER: u32 = 2_000;
+const RECONNECT_JITTER_MS: u32 = 2_000;
+/// The shortest reconnection delay while the server drains, in milliseconds.
+const DRAIN_RECONNECT_MIN_MS: u32 = RECONNECT_DELAY_MS / 3;
 /// Turns off response buffering in nginx.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -45,9 +47,9 @@ pub(crate) struct EventStream {
     /// The entity tag of the catch-up that the client has.
     last_event_id: Option<String>,
     /// The unsent rest of an event. Its bytes are shared by all streams.
-    rest: Bytes,
-    /// No event follows `rest`.
-    is_complete: bool,
+    unsent: Bytes,
+    /// No event follows `unsent`.
+    is_last_event: bool,
 }
 
 impl EventStream {
@@ -67,8 +69,8 @@ impl EventStream {
             end_of_input: CancellationToken::new(),
             last_event_id,
             // Sent at once, so that a client knows that it is connected.
-            rest: retry_hint(RETRY),
-            is_complete: false,
+            unsent: retry_hint(RECONNECT_DELAY_MS),
+            is_last_event: false,
         }
     }
 
@@ -78,25 +80,25 @@ impl EventStream {
             if stream.end_of_input.is_cancelled() || !stream.lease.is_valid() {
                 return None;
             }
-            if stream.rest.is_empty() {
-                stream.rest = stream.next_event().await?;
+            if stream.unsent.is_empty() {
+                stream.unsent = stream.next_event().await?;
             }
-            Some((Ok(split_chunk(&mut stream.rest)), stream))
+            Some((Ok(split_chunk(&mut stream.unsent)), stream))
         })
     }
 
     async fn next_event(&mut self) -> Option<Bytes> {
         let mut heartbeat = pin!(sleep(HEARTBEAT));
-        while !self.is_complete && self.lease.is_valid() {
+        while !self.is_last_event && self.lease.is_valid() {
             tokio::select! {
                 biased;
                 () = self.end_of_input.cancelled() => break,
                 () = self.draining.cancelled() => {
-                    self.is_complete = true;
-                    let jitter = RETRY_JITTER * u32::from(rand::random::<u8>()) / u32::from(u8::MAX);
-                    return Some(retry_hint(RETRY / 3 + jitter));
+                    self.is_last_event = true;
+                    let jitter = RECONNECT_JITTER_MS * u32::from(rand::random::<u8>()) / u32::from(u8::MAX);
+                    return Some(retry_hint(DRAIN_RECONNECT_MIN_MS + jitter));
                 }
-                event = self.subscription.next() => if let Some(bytes) = self.deduplicate(&*event?) {
+                event = self.subscription.next() => if let Some(bytes) = self.bytes_to_send(&*event?) {
                     return Some(bytes);
                 },
                 () = &mut heartbeat => return Some(Bytes::from_static(b":\n\n")),
@@ -107,15 +109,15 @@ impl EventStream {
     }
 
     /// Returns what to send of an event; `None` if the client has that version.
-    fn deduplicate(&mut self, event: &Event) -> Option<Bytes> {
+    fn bytes_to_send(&mut self, event: &Event) -> Option<Bytes> {
         match &event.update {
             Update::CatchUp(envelope) => {
                 let previous = self.last_event_id.replace(envelope.etag().to_owned());
                 (previous.as_deref() != Some(envelope.etag())).then(|| event.bytes.clone())
             }
             Update::Ended => {
-                self.is_complete = true;
-                let last = event.last_catch_up.as_ref().and_then(|last| self.deduplicate(last));
+                self.is_last_event = true;
+                let last = event.last_catch_up.as_ref().and_then(|last| self.bytes_to_send(last));
                 Some(last.map_or_else(|| event.bytes.clone(), |last| [last, event.bytes.clone()].concat().into()))
             }
             Update::NoneYet | Update::Failed(_) => {
