@@ -154,7 +154,9 @@ impl Poller {
                 }
             }
             Err(Error::NotFound) => {
-                self.publish(if self.is_listed_as_ended().await { Update::Ended } else { Update::NoneYet });
+                // A room that was used before is listed, although its next call is active.
+                let has_ended = self.has_no_active_call().await && self.is_listed_as_ended().await;
+                self.publish(if has_ended { Update::Ended } else { Update::NoneYet });
             }
             // A catch-up is of more use than a failure.
             Err(_) if had_catch_up => {}

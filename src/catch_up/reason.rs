@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::admin_control::{Endpoint, Error};
@@ -57,11 +58,6 @@ struct CallStatus {
     transcript_status: bool,
 }
 
-#[derive(Deserialize)]
-struct Meeting {
-    room_name: String,
-}
-
 impl RoomStatus {
     pub(super) fn new(responses: Responses, comparison: NameComparison) -> Self {
         Self { responses, comparison, ended: RefCell::default() }
@@ -91,9 +87,11 @@ impl RoomStatus {
         let response = self.responses.get(Endpoint::Meetings, None, context).await?;
         let mut ended = self.ended.borrow_mut();
         if ended.etag != response.envelope.etag() {
-            let meetings = serde_json::from_slice::<Vec<Meeting>>(response.envelope.data());
-            let meetings = meetings.map_err(|_| Error::NotTheEnvelope)?;
-            let keys = meetings.iter().map(|meeting| self.comparison.key(&meeting.room_name).into_owned()).collect();
+            let meetings = serde_json::from_slice::<Option<Vec<Value>>>(response.envelope.data());
+            let meetings = meetings.map_err(|_| Error::NotTheEnvelope)?.unwrap_or_default();
+            // A malformed meeting does not hide the others.
+            let names = meetings.iter().filter_map(|meeting| meeting.get("room_name")?.as_str());
+            let keys = names.map(|name| self.comparison.key(name).into_owned()).collect();
             *ended = EndedRooms { etag: response.envelope.etag().to_owned(), keys };
         }
         Ok(ended.keys.contains(room.key()))

@@ -41,10 +41,16 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Returns whether `url` names a SQLite file that other users can read or write.
+/// Returns whether `url` names a SQLite file that other users can read or write, its write-ahead log included.
 #[must_use]
 pub fn is_accessible_to_others(url: &str) -> bool {
-    url.starts_with("sqlite:") && fs::metadata(path_of(url)).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+    let path = path_of(url);
+    let is_accessible = |suffix: &str| {
+        let mut name = path.clone().into_os_string();
+        name.push(suffix);
+        fs::metadata(name).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+    };
+    url.starts_with("sqlite:") && ["", "-wal", "-shm"].into_iter().any(is_accessible)
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ fn absent_catch_up_has_a_reason_header() {
     let off = Reply::data(r#"{"transcript_status":false,"recording_status":true}"#);
     let on = Reply::data(r#"{"transcript_status":true,"recording_status":false}"#);
     let ended = Reply::data(r#"[{"room_name":"r0"},{"room_name":"r1","unique_id":"r1_1"}]"#);
+    let malformed = Reply::data(r#"[null,7,{"room_name":1},{"room_name":"a","room_name":"b"},{"room_name":"r1"}]"#);
     for (none, status) in [(Reply::not_found(), 404), (Reply::data("null"), 200), (Reply::data(r#""""#), 200)] {
         server.script.catch_up("r1", none);
         for (call, meetings, expected) in [
@@ -173,7 +174,9 @@ fn absent_catch_up_has_a_reason_header() {
             (&off, &ended, "transcription-off"),
             (&on, &ended, "none-yet"),
             (&Reply::not_found(), &ended, "meeting-ended"),
+            (&Reply::not_found(), &malformed, "meeting-ended"),
             (&Reply::not_found(), &Reply::data("[]"), "none-yet"),
+            (&Reply::not_found(), &Reply::data("null"), "none-yet"),
             (&Reply::not_found(), &Reply::data(r#"[{"room_name":"r10"},{"room_name":"R1"}]"#), "none-yet"),
             (&Reply::body(500, "x"), &ended, "none-yet"),
             (&Reply::data("[]"), &ended, "none-yet"),

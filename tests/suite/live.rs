@@ -99,6 +99,11 @@ fn stream_reports_none_then_catch_up_then_ended() {
     assert_eq!(events.next(), Some(named("none", NOT_FOUND)), "absent, and not listed as ended");
     has_ended(&server, "another");
     has_ended(&server, "r1");
+    server.script.catch_up("r1", Reply::data("\"written in the next call\""));
+    assert_eq!(catch_up(&mut events).0, success("\"written in the next call\""));
+    server.script.catch_up("r1", Reply::not_found());
+    assert_eq!(events.next(), Some(named("none", NOT_FOUND)), "listed, and its next call is active");
+    server.script.set("sessions-status", "r1", Reply::not_found());
     let ended = Some(named("ended", NOT_FOUND));
     // The list of meetings is not cached in these tests.
     assert_eq!(events.next(), ended);
