@@ -61,7 +61,7 @@ pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
 ///
 /// # Errors
 ///
-/// As [`admin_control`].
+/// As [`admin_control()`].
 pub fn summaries(config: &Config) -> Result<summaries::StoreConfig, Error> {
     let url = config.summaries.url.expose().to_owned();
     let named = config.certificates.file.is_some() || config.certificates.folders.is_some();
