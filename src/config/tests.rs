@@ -84,8 +84,8 @@ fn invalid_value_is_named_and_not_quoted() {
 fn unwise_combinations_are_warned_of_and_defaults_are_not() {
     assert_eq!(load_with("APP_SERVER__LISTEN", "").unwrap().warnings(), [""; 0]);
     let needed = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
-    let nobody = load(&[&needed[..], &[("APP_GUESTS__ROLES", "owner"), ("APP_GUESTS__ENABLED", "false")]].concat());
-    assert_eq!(nobody.unwrap().warnings(), [""; 0], "there are no guests");
+    let no_guests = load(&[&needed[..], &[("APP_GUESTS__ROLES", "owner"), ("APP_GUESTS__ENABLED", "false")]].concat());
+    assert_eq!(no_guests.unwrap().warnings(), [""; 0], "there are no guests");
     for (name, value, of) in [
         ("APP_SERVER__REQUEST_TIMEOUT", "15s", "APP_ADMIN_CONTROL__TIMEOUT is not below APP_SERVER__REQUEST_TIMEOUT"),
         ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "15s", "APP_ADMIN_CONTROL__CONNECT_TIMEOUT is not below"),

@@ -378,8 +378,8 @@ fn get_is_not_retried_if_a_new_connection_fails() {
     assert_eq!(peer.connections(), 1);
 }
 
-#[test]
-fn retry_is_not_retried() {
+/// An upstream that closes each connection at the next request while the flag is set.
+fn upstream_with_outages() -> (FakeUpstream, Arc<AtomicBool>) {
     let is_down = Arc::new(AtomicBool::new(false));
     let down = Arc::clone(&is_down);
     let peer = FakeUpstream::serving(move |mut stream, _| {
@@ -389,6 +389,12 @@ fn retry_is_not_retried() {
             }
         }
     });
+    (peer, is_down)
+}
+
+#[test]
+fn retry_is_not_retried() {
+    let (peer, is_down) = upstream_with_outages();
     let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     is_own(&ask(&server, "r0"), "r0");
     is_down.store(true, Ordering::SeqCst);
@@ -398,15 +404,7 @@ fn retry_is_not_retried() {
 
 #[test]
 fn flapping_upstream_does_not_affect_cached_responses() {
-    let is_down = Arc::new(AtomicBool::new(false));
-    let down = Arc::clone(&is_down);
-    let peer = FakeUpstream::serving(move |mut stream, _| {
-        while let Some(room) = requested_room(&mut stream) {
-            if down.load(Ordering::SeqCst) || stream.write_all(text_of(&room).as_bytes()).is_err() {
-                return;
-            }
-        }
-    });
+    let (peer, is_down) = upstream_with_outages();
     let settings = [("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "60s")];
     let server = in_front_of(&peer, &settings);
     for round in 0..300 {
