@@ -106,6 +106,8 @@ fn ended_stream_releases_its_lease() {
     let mut events = open(&server, &ending);
     let meeting = json!([{"room_name": "r1", "unique_id": "x", "created_at": "2024-06-20T08:10:14.000Z", "destroyed_at": "2024-06-20T08:10:34.000Z"}]);
     server.script.set("meetings", "", Reply::data(&meeting.to_string()));
+    // A meeting with an active call has not ended.
+    server.script.set("sessions-status", "r1", Reply::not_found());
     server.script.catch_up("r1", Reply::not_found());
     while events.next().is_some() {}
     wait_until_released(&server, &ending, "its meeting is over");
