@@ -1,6 +1,7 @@
 //! The configuration with its secrets redacted.
 
 use serde_json::Value;
+use url::form_urlencoded;
 
 use super::Config;
 use crate::secret::Secret;
@@ -37,7 +38,7 @@ fn format_value(value: &Value) -> Option<String> {
     }
 }
 
-/// Removes the password of a URL, and its query unless it names a file.
+/// Removes the secrets of a URL: its password, and all of its query but the parameters of PostgreSQL other than `password`.
 pub(super) fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Secret::REDACTED.to_owned();
@@ -45,7 +46,7 @@ pub(super) fn redact_url(url: &str) -> String {
     if scheme == "sqlite" || scheme == "file" {
         return url.to_owned();
     }
-    let (address, query) = rest.split_once('?').map_or((rest, ""), |(address, _)| (address, "?[redacted]"));
+    let (address, query) = rest.split_once('?').map_or((rest, None), |(address, query)| (address, Some(query)));
     // The last `@`: a password may hold one that should have been encoded.
     let address = match address.rsplit_once('@') {
         Some((credentials, host)) => match credentials.split_once(':') {
@@ -54,7 +55,21 @@ pub(super) fn redact_url(url: &str) -> String {
         },
         None => address.to_owned(),
     };
-    format!("{scheme}://{address}{query}")
+    let query = query.map(|query| format!("?{}", redact_query(scheme, query)));
+    format!("{scheme}://{address}{}", query.unwrap_or_default())
+}
+
+fn redact_query(scheme: &str, query: &str) -> String {
+    // With an `@` it may be a part of a password that should have been encoded.
+    if !scheme.starts_with("postgres") || query.contains('@') {
+        return Secret::REDACTED.to_owned();
+    }
+    let redact = |pair: &str| match (form_urlencoded::parse(pair.as_bytes()).next(), pair.split_once('=')) {
+        (Some((name, _)), Some((raw, _))) if name.to_lowercase().contains("pass") => format!("{raw}={}", Secret::REDACTED),
+        (_, Some(_)) => pair.to_owned(),
+        (_, None) => Secret::REDACTED.to_owned(),
+    };
+    query.split('&').map(redact).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]
@@ -69,7 +84,15 @@ mod tests {
             ("postgres://ann@host/db", "postgres://ann@host/db"),
             ("postgres://ann:canary@host:5432/db", "postgres://ann:[redacted]@host:5432/db"),
             ("postgres://ann:can@ary:x@host/db", "postgres://ann:[redacted]@host/db"),
-            ("postgres://host/db?user=ann&password=canary", "postgres://host/db?[redacted]"),
+            (
+                "postgres://host/db?user=ann&password=canary&sslmode=verify-full",
+                "postgres://host/db?user=ann&password=[redacted]&sslmode=verify-full",
+            ),
+            ("postgres://host/db?sslp%61ssword=canary&port=1", "postgres://host/db?sslp%61ssword=[redacted]&port=1"),
+            ("postgres://ann:12?canary&x=can@host/db", "postgres://ann:12?[redacted]"),
+            ("postgres://host/db?canary", "postgres://host/db?[redacted]"),
+            ("postgres://[::1]:5432/db?sslmode=require", "postgres://[::1]:5432/db?sslmode=require"),
+            ("redis://host?canary=canary", "redis://host?[redacted]"),
             ("redis://:canary@host:6379", "redis://:[redacted]@host:6379"),
             ("canary", "[redacted]"),
         ] {

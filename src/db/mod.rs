@@ -27,6 +27,7 @@ pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
 pub use users::{NewUser, User};
 
 use file::File;
+use url::connectable_url;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -65,6 +66,9 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("the migration failed: {0}")]
     Migration(#[from] MigrateError),
+    /// The URL is not valid.
+    #[error("its URL {0}")]
+    Url(String),
     /// SQLite's file or its folder can't be created or used.
     #[error("its file or folder can't be used: {0}")]
     File(#[from] std::io::Error),
@@ -125,10 +129,10 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
+    /// [`Error::Url`], [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
-        let runtime = Handle::current();
+        let (url, runtime) = (&*connectable_url(url).map_err(Error::Url)?, Handle::current());
         if !url.starts_with("sqlite:") {
             let writers = connect(url, PoolKind::PostgreSql, MAX_CONNECTIONS).await?;
             migrate(&writers).await?;

@@ -6,7 +6,7 @@ use sqlx::any::install_default_drivers;
 use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
-use super::url::{creates_file, path_of};
+use super::url::{connectable_url, creates_file, path_of};
 use super::{Error, MIGRATIONS, OPERATION_TIMEOUT};
 use crate::files;
 
@@ -20,9 +20,10 @@ const TRY_WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WH
 ///
 /// # Errors
 ///
-/// [`Error::File`], [`Error::Failed`], [`Error::TimedOut`], [`Error::Migration`].
+/// [`Error::Url`], [`Error::File`], [`Error::Failed`], [`Error::TimedOut`], [`Error::Migration`].
 pub async fn preflight(url: &str) -> Result<&'static str, Error> {
     install_default_drivers();
+    let url = &*connectable_url(url).map_err(Error::Url)?;
     if url.starts_with("sqlite:") {
         let path = path_of(url);
         // SQLite creates files beside an open database.

@@ -5,23 +5,66 @@ use std::str::FromStr as _;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use url::Url;
+use url::{Host, Url};
 
 use crate::files;
 
-/// The parameters of PostgreSQL URLs. sqlx ignores all others, and logs them with their values.
-const POSTGRESQL_PARAMETERS: &str =
-    "sslmode ssl-mode statement-cache-capacity host hostaddr port dbname user password application_name options";
-/// The parameters that name a file.
-const FILE_PARAMETERS: &str = "sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key";
+/// The parameters of PostgreSQL URLs that sqlx understands. It ignores all others, and logs them with their values.
+const PASSED_ON: &str = "host hostaddr port dbname user password application_name options statement-cache-capacity";
+/// The same that name a file.
+const FILES: &str = "sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key";
+/// libpq's limits of time, which have no effect: those of this server are shorter. The application name is never missing.
+const IGNORED: &str = "connect_timeout keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout \
+     fallback_application_name";
+/// The modes of TLS, by increasing safety.
+const SSL_MODES: &str = "disable allow prefer require verify-ca verify-full";
+/// libpq's parameters with the values that describe how this server connects, and the alternative to all other values.
+const DESCRIPTIVE: &[(&str, &str, &str)] = &[
+    ("channel_binding", "disable prefer", "use sslmode=verify-full, which detects other servers too"),
+    ("target_session_attrs", "any primary read-write", "the server writes, and leaves a database that is read-only"),
+    ("ssl", "true", "use sslmode=disable"),
+    ("sslnegotiation", "postgres", "a direct negotiation is not supported"),
+    ("sslcompression", "0", "TLS is never compressed"),
+    ("sslsni", "1", "the host name is always sent"),
+    ("sslcertmode", "allow", "use sslcert and sslkey"),
+    ("gssencmode", "disable prefer", "use sslmode"),
+    ("load_balance_hosts", "disable", "there is one host"),
+    ("client_encoding", "UTF8 utf8 UTF-8 utf-8 auto", "the server speaks UTF-8"),
+];
+/// Parameters of libpq, JDBC and Prisma that are not supported, with the alternative.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("requiressl", "use sslmode=require"),
+    ("sslaccept", "use sslmode=verify-full"),
+    ("sslpassword", "use a key without a password, in a private file"),
+    ("passwd", "use password"),
+    ("passfile", "set PGPASSFILE in the environment"),
+    ("service", "write its parameters into the URL"),
+    ("ApplicationName", "use application_name"),
+    ("schema", "use options[search_path]"),
+    ("currentSchema", "use options[search_path]"),
+    ("search_path", "use options[search_path]"),
+];
 
-/// Checks that a text is the URL of a writable database. The error never quotes it: it may contain a password.
+/// Checks that a text is the URL of a writable database. The error never quotes a value: it may be a password.
 ///
 /// # Errors
 ///
 /// A sentence on what it must be.
-pub fn validate_url(url: &str) -> Result<(), &'static str> {
-    if url.starts_with("sqlite:") { validate_sqlite_url(url) } else { validate_postgresql_url(url) }
+pub fn validate_url(url: &str) -> Result<(), String> {
+    connectable_url(url).map(drop)
+}
+
+/// Returns the URL in the form that sqlx connects to.
+///
+/// # Errors
+///
+/// As [`validate_url`].
+pub(super) fn connectable_url(url: &str) -> Result<String, String> {
+    if url.starts_with("sqlite:") {
+        validate_sqlite_url(url)?;
+        return Ok(url.to_owned());
+    }
+    connectable_postgresql_url(url)
 }
 
 fn validate_sqlite_url(url: &str) -> Result<(), &'static str> {
@@ -33,23 +76,81 @@ fn validate_sqlite_url(url: &str) -> Result<(), &'static str> {
     if contains(&["mode=ro", "immutable="]) { Err("must be a writable database") } else { Ok(()) }
 }
 
-fn validate_postgresql_url(url: &str) -> Result<(), &'static str> {
-    let parsed = Url::parse(url)
+fn connectable_postgresql_url(url: &str) -> Result<String, String> {
+    let (named, has_host) = with_host(url);
+    let mut parsed = Url::parse(&named)
         .map_err(|_| "must be a URL, with a port up to 65535 and special characters of the password percent-encoded")?;
-    let is_in = |names: &str, name: &str| names.split(' ').any(|known| known == name);
+    // A piece of a password that is not encoded may look like a name.
+    let may_be_quoted = !parsed.query().unwrap_or_default().contains('@');
+    let mut pairs = Vec::new();
     for (name, value) in parsed.query_pairs() {
-        let path = Path::new(&*value);
-        let is_option = name.starts_with("options[") && name.ends_with(']');
-        if is_in(FILE_PARAMETERS, &name) {
-            // Opening a FIFO or a device would block.
-            if path.exists() && files::require_regular(path).is_err() {
-                return Err("must name regular files only in its ssl parameters");
-            }
-        } else if !is_option && !is_in(POSTGRESQL_PARAMETERS, &name) {
-            return Err("must have valid parameters of PostgreSQL URLs only");
-        }
+        pairs.extend(convert(&name, &value).map_err(|problem| {
+            if may_be_quoted { problem } else { "must have special characters percent-encoded".to_owned() }
+        })?);
     }
-    PgConnectOptions::from_str(url).map(|_| ()).map_err(|_| "must have valid parameters of PostgreSQL URLs only")
+    let names_host = pairs.iter().any(|(name, _)| name == "host" || name == "hostaddr");
+    if !has_host && !names_host {
+        return Err("must name a host".to_owned());
+    }
+    let hosts = pairs.iter().filter(|(name, _)| name == "host").map(|(_, value)| value.as_str());
+    if hosts.chain(parsed.host_str()).any(|host| host.contains(',')) {
+        return Err("must name one host: the proxy or the DNS name that leads to the primary".to_owned());
+    }
+    // sqlx would look up the address with its brackets.
+    if let (Some(Host::Ipv6(address)), false) = (parsed.host(), names_host) {
+        pairs.push(("hostaddr".to_owned(), address.to_string()));
+    }
+    parsed.set_query(None);
+    if !pairs.is_empty() {
+        parsed.query_pairs_mut().extend_pairs(pairs);
+    }
+    let valid = PgConnectOptions::from_str(parsed.as_str());
+    valid.map_err(|_| "must have a number as port and statement-cache-capacity, and an address as hostaddr")?;
+    Ok(parsed.into())
+}
+
+/// Returns the URL with a host, which the standard requires after a user, and whether it had one.
+fn with_host(url: &str) -> (String, bool) {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, port)) if port.is_empty() || port.starts_with(':') => {
+            (format!("{scheme}://{user}@localhost{port}{path}"), false)
+        }
+        _ => (url.to_owned(), true),
+    }
+}
+
+/// Returns the parameter that sqlx gets for one of libpq's, or none.
+fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> {
+    let is_in = |names: &str, name: &str| names.split_whitespace().any(|known| known == name);
+    let descriptive = DESCRIPTIVE.iter().find(|(known, ..)| *known == name);
+    if let Some((_, values, alternative)) = descriptive {
+        if !is_in(values, value) {
+            let values = values.replace(' ', " or ");
+            return Err(format!("must have {values} as {name}, or not name it: {alternative}"));
+        }
+        return Ok((name == "ssl").then(|| ("sslmode".to_owned(), "require".to_owned())));
+    }
+    if is_in(FILES, name) && !value.starts_with("-----BEGIN") {
+        if value == "system" {
+            return Err(format!("must have the path of a file as {name}, such as /etc/ssl/certs/ca-certificates.crt"));
+        }
+        // Opening a FIFO or a device would block.
+        files::require_regular(Path::new(value))
+            .map_err(|error| format!("must have the path of a regular file as {name}: {error}"))?;
+    } else if matches!(name, "sslmode" | "ssl-mode") && !is_in(SSL_MODES, value) {
+        return Err(format!("must have one of {} as {name}", SSL_MODES.replace(' ', ", ")));
+    } else if is_in(IGNORED, name) {
+        return Ok(None);
+    } else if let Some((_, alternative)) = UNSUPPORTED.iter().find(|(known, _)| *known == name) {
+        return Err(format!("must not have the parameter {name}: {alternative}"));
+    }
+    let is_option = name.starts_with("options[") && name.ends_with(']');
+    if !is_option && !["sslmode ssl-mode", FILES, PASSED_ON].iter().any(|names| is_in(names, name)) {
+        return Err(format!("must not have the parameter {name}, which is not supported"));
+    }
+    Ok(Some((name.to_owned(), value.to_owned())))
 }
 
 /// Returns the file of a SQLite URL.
@@ -88,13 +189,75 @@ mod tests {
             "sqlite://",
             "postgres://host:99999/db",
             "postgres://ann:ca/nary@host/db",
+            "postgres://ann:12?canary=x@host/db",
+            "postgres://ann:canary@/db",
+            "postgres://ann:canary@[::1/db",
+            "postgres://ann:canary@one,two/db",
+            "postgres://host/db?host=one,two",
             "postgres://host/db?sslmode=canary",
             "postgres://host/db?port=canary",
+            "postgres://host/db?hostaddr=canary",
             "postgres://host/db?passwd=canary",
             "postgres://host/db?sslrootcert=/dev/zero",
+            "postgres://host/db?sslrootcert=/canary.pem",
         ] {
             let message = validate_url(url).unwrap_err();
             assert!(message.starts_with("must ") && !message.contains("canary"), "{url}: {message}");
         }
+    }
+
+    #[test]
+    fn libpq_parameter_is_accepted_or_named_with_an_alternative() {
+        let with = |query: &str| format!("postgres://host/db?{query}");
+        for (query, connects) in [
+            ("connect_timeout=10&keepalives_idle=30&tcp_user_timeout=5000", ""),
+            ("target_session_attrs=read-write&channel_binding=prefer&gssencmode=disable", ""),
+            ("sslsni=1&sslcompression=0&client_encoding=UTF8&load_balance_hosts=disable", ""),
+            ("ssl=true&connect_timeout=10", "?sslmode=require"),
+            ("host=%2Frun%2Fpostgresql&port=5433", "?host=%2Frun%2Fpostgresql&port=5433"),
+        ] {
+            assert_eq!(connectable_url(&with(query)).as_deref(), Ok(&*format!("postgres://host/db{connects}")), "{query}");
+        }
+        for (query, says) in [
+            (
+                "channel_binding=require",
+                "must have disable or prefer as channel_binding, or not name it: use sslmode=verify-full",
+            ),
+            ("target_session_attrs=standby", "must have any or primary or read-write as target_session_attrs"),
+            ("ssl=false", "must have true as ssl, or not name it: use sslmode=disable"),
+            ("sslmode=on", "must have one of disable, allow, prefer, require, verify-ca, verify-full as sslmode"),
+            (
+                "sslrootcert=system",
+                "must have the path of a file as sslrootcert, such as /etc/ssl/certs/ca-certificates.crt",
+            ),
+            ("sslrootcert=/no/such.pem", "must have the path of a regular file as sslrootcert: No such file"),
+            ("passfile=/x", "must not have the parameter passfile: set PGPASSFILE in the environment"),
+            ("schema=x", "must not have the parameter schema: use options[search_path]"),
+            ("sslcrl=x", "must not have the parameter sslcrl, which is not supported"),
+        ] {
+            let message = validate_url(&with(query)).unwrap_err();
+            assert!(message.starts_with(says), "{query}: {message}");
+        }
+    }
+
+    #[test]
+    fn ipv6_host_loses_its_brackets_and_socket_needs_no_host() {
+        for (url, connects) in [
+            ("postgres://u:p@[::1]:5433/db", "postgres://u:p@[::1]:5433/db?hostaddr=%3A%3A1"),
+            (
+                "postgres://u@[2001:DB8::1]/db?ssl=true",
+                "postgres://u@[2001:db8::1]/db?sslmode=require&hostaddr=2001%3Adb8%3A%3A1",
+            ),
+            ("postgres://[::1]/db?host=%3A%3A2", "postgres://[::1]/db?host=%3A%3A2"),
+            ("postgres://u:p@/db?host=/sock", "postgres://u:p@localhost/db?host=%2Fsock"),
+            ("postgres://u:p@:5433/db?host=/sock", "postgres://u:p@localhost:5433/db?host=%2Fsock"),
+            ("postgres:///db?host=/sock&user=u", "postgres:///db?host=%2Fsock&user=u"),
+        ] {
+            assert_eq!(connectable_url(url).as_deref(), Ok(connects));
+            assert_eq!(validate_url(connects), Ok(()), "{connects}");
+        }
+        let options = |url: &str| PgConnectOptions::from_str(&connectable_url(url).unwrap()).unwrap();
+        assert_eq!(options("postgres://u:p@[::1]:5433/db").get_host(), "::1");
+        assert_eq!(options("postgres://u:p@/db?host=/sock").get_socket().unwrap(), Path::new("/sock"));
     }
 }

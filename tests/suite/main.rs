@@ -33,6 +33,7 @@ mod framing;
 mod header_injection;
 mod headers;
 mod health;
+mod ipv6;
 mod join_member;
 mod limits;
 mod live;

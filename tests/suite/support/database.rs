@@ -82,8 +82,11 @@ impl Cluster {
 
     /// Runs `pg_ctl` with these arguments and waits. The port stays the same.
     pub fn pg_ctl(&self, arguments: &[&str]) {
-        let options =
-            format!("-p {} -k {} -c listen_addresses=127.0.0.1 -c max_connections=400", self.port, self.folder.display());
+        let options = format!(
+            "-p {} -k {} -c listen_addresses=127.0.0.1,::1 -c max_connections=400",
+            self.port,
+            self.folder.display()
+        );
         let mut command = unprivileged(self.binaries.join("pg_ctl"));
         command.arg("-D").arg(self.folder.join("data")).arg("-l").arg(self.folder.join("log"));
         command.args(["-w", "-o", &options]).args(arguments);

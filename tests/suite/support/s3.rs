@@ -31,8 +31,17 @@ impl S3 {
         Self::start_with(None)
     }
 
+    /// Starts it on this address, without TLS.
+    pub fn start_on(address: &'static str) -> Self {
+        Self::serve(address, None)
+    }
+
     /// The same, with TLS where there is a certificate for 127.0.0.1.
     pub fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::serve("127.0.0.1:0", tls)
+    }
+
+    fn serve(address: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let root: PathBuf = folder.path().to_owned();
@@ -40,10 +49,10 @@ impl S3 {
             let mut service = S3ServiceBuilder::new(FileSystem::new(root).unwrap());
             service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
             let service = service.build();
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let (tls, port) = (tls.map(TlsAcceptor::from), listener.local_addr().unwrap().port());
+            let listener = TcpListener::bind(address).await.unwrap();
+            let (tls, address) = (tls.map(TlsAcceptor::from), listener.local_addr().unwrap());
             let scheme = if tls.is_some() { "https" } else { "http" };
-            started.send(format!("{scheme}://127.0.0.1:{port}")).unwrap();
+            started.send(format!("{scheme}://{address}")).unwrap();
             let serve = async {
                 loop {
                     let (socket, _) = listener.accept().await.unwrap();

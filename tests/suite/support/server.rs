@@ -226,8 +226,13 @@ impl TestServer {
 
 impl SandboxServer {
     pub fn start(script: Script) -> Self {
+        Self::start_on("127.0.0.1:0", script)
+    }
+
+    /// The same, on this address.
+    pub fn start_on(address: &'static str, script: Script) -> Self {
         let ((base_url, control), thread) = ServerThread::start(move |started, stopped| async move {
-            let sandbox = Sandbox::bind("127.0.0.1:0".parse().unwrap(), script).unwrap();
+            let sandbox = Sandbox::bind(address.parse().unwrap(), script).unwrap();
             started.send((sandbox.base_url(), sandbox.control_url())).unwrap();
             tokio::select! {
                 ended = sandbox.run() => ended.unwrap(),
