@@ -32,7 +32,7 @@ use crate::middleware::error_envelope::RequestTimeout;
 use crate::response::event_stream;
 use crate::secret::Secret;
 use crate::summaries::{Store, Summaries};
-use crate::telemetry::health::Health;
+use crate::telemetry::health::{Failure, Health};
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::{Gauge, Metrics, Registry};
 
@@ -119,6 +119,8 @@ impl Components {
         let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
         let health = Arc::new(new_health(database.clone(), draining.clone()));
+        // The database was reached just now, although no probe has asked yet.
+        health.run_checks().await;
         let limits = EndpointLimits::new(&client_config);
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped_lines);
         let accounts =
@@ -187,7 +189,13 @@ fn per_worker(
 fn new_health(database: Database, draining: CancellationToken) -> Health {
     Health::new(draining).with_check("database", move || {
         let database = database.clone();
-        async move { database.ping().await.map_err(|error| error.to_string()) }
+        async move {
+            database.ping().await.map_err(|error| match error {
+                // Later writes of this replica are lost.
+                db::Error::FileReplaced => Failure::Local(error.to_string()),
+                _ => Failure::Shared(error.to_string()),
+            })
+        }
     })
 }
 

@@ -79,10 +79,10 @@ pub(super) fn register_callbacks(
     });
     registry.gauge_fn(&metrics::DATABASE_CONNECTIONS, &["idle"], move || f64::from(idle.connections().1));
     registry.register(&metrics::DATABASE_CONNECTIONS_MAX, &[]).set(f64::from(db::MAX_CONNECTIONS));
-    for (gauge, readiness) in [(&metrics::READY, Readiness::Ready), (&metrics::DRAINING, Readiness::Draining)] {
-        let health = Arc::clone(health);
-        registry.gauge_fn(gauge, &[], move || f64::from(health.last_known() == readiness));
-    }
+    let (up, ready, draining) = (Arc::clone(health), Arc::clone(health), Arc::clone(health));
+    registry.gauge_fn(&metrics::DATABASE_UP, &[], move || f64::from(up.passes("database")));
+    registry.gauge_fn(&metrics::READY, &[], move || f64::from(ready.last_known().is_ready()));
+    registry.gauge_fn(&metrics::DRAINING, &[], move || f64::from(draining.last_known() == Readiness::Draining));
     registry.counter_fn(&metrics::LOG_LINES_DROPPED, &[], move || dropped.count());
 }
 

@@ -14,24 +14,26 @@ pub(super) async fn live() -> Success<Value> {
 
 /// Gives no details, because the main listener is public.
 pub(super) async fn ready(health: Data<Health>) -> Result<Success<Value>, ApiError> {
-    match health.readiness().await {
-        Readiness::Ready => Ok(Success(json!({"status": "ready"}))),
-        Readiness::Draining | Readiness::Failing(_) => Err(ApiError::Overloaded),
-    }
+    if health.readiness().await.is_ready() { Ok(Success(json!({"status": "ready"}))) } else { Err(ApiError::Overloaded) }
 }
 
 /// Reports the endpoints of Admin Control, too, which are no part of readiness.
 pub(super) async fn ready_in_detail(health: Data<Health>, limits: Data<EndpointLimits>) -> Result<Success<Value>, ApiError> {
-    let reason = match health.readiness().await {
-        Readiness::Ready => {
-            let state = |is_open| if is_open { "unreachable" } else { "reachable" };
-            let breakers = limits.breakers().map(|(endpoint, is_open)| (endpoint.to_owned(), state(is_open).into()));
-            let endpoints: Map<String, Value> = breakers.collect();
-            return Ok(Success(json!({"status": "ready", "database": "answers", "adminControl": endpoints})));
-        }
-        Readiness::Draining => "draining",
-        Readiness::Failing(name) => name,
+    let not_ready = |reason| {
+        let unreachable = limits.breakers().filter(|(_, is_open)| *is_open).map(|(endpoint, _)| endpoint);
+        let unreachable_endpoints = unreachable.collect::<Vec<_>>().join(", ");
+        Err(ApiError::NotReady { reason, unreachable_endpoints })
     };
-    let unreachable: Vec<&str> = limits.breakers().filter(|(_, is_open)| *is_open).map(|(endpoint, _)| endpoint).collect();
-    Err(ApiError::NotReady { reason, unreachable_endpoints: unreachable.join(", ") })
+    let degraded = match health.readiness().await {
+        Readiness::Ready => None,
+        Readiness::Degraded(name) => Some(name),
+        Readiness::Draining => return not_ready("draining"),
+        Readiness::NotReady(name) => return not_ready(name),
+    };
+    let state = |is_open| if is_open { "unreachable" } else { "reachable" };
+    let breakers = limits.breakers().map(|(endpoint, is_open)| (endpoint.to_owned(), state(is_open).into()));
+    let endpoints: Map<String, Value> = breakers.collect();
+    let database = if health.passes("database") { "answers" } else { "fails" };
+    let detail = json!({"status": "ready", "degraded": degraded, "database": database, "adminControl": endpoints});
+    Ok(Success(detail))
 }

@@ -7,7 +7,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) async fn show(metrics: web::Data<Metrics>, health: web::Data<Health>) -> impl Responder {
-    // Updates the readiness metric.
-    health.readiness().await;
+    // Updates the metrics of health, also while the server drains.
+    health.run_checks().await;
     metrics.render().customize().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
 }

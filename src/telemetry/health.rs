@@ -1,14 +1,13 @@
-//! Readiness: every registered check passes, and the server does not drain.
+//! Readiness of this replica: every check has passed once, none fails locally, and the server does not drain.
 //!
-//! Only checks whose failure makes every request fail belong here. Admin Control and the summary store do not: without them
-//! some requests still succeed, and no other replica would do better.
+//! A dependency that all replicas share does not count afterwards: its outage would take all of them out of service, although
+//! some requests still succeed. For the same reason Admin Control and the summary store have no check.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,32 +21,72 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum Readiness {
     /// The server is ready.
     Ready,
+    /// The server is ready, and the shared dependency of this name fails.
+    Degraded(&'static str),
     /// The server drains: it still answers, but should get no new requests.
     Draining,
-    /// The check of this name fails.
-    Failing(&'static str),
+    /// The check of this name has not passed yet, or fails on this replica only.
+    NotReady(&'static str),
 }
 
-/// Starts a check, whose error is the cause for the log.
-type CheckFn = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
+impl Readiness {
+    /// Returns whether the server should get requests.
+    #[must_use]
+    pub fn is_ready(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded(_))
+    }
+}
+
+/// Why a check fails, with the cause for the log.
+#[derive(Debug)]
+pub enum Failure {
+    /// Other replicas fail, too.
+    Shared(String),
+    /// Only this replica fails.
+    Local(String),
+}
+
+/// Starts a check.
+type CheckFn = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send + Sync;
+
+/// The result of the last runs of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CheckState {
+    /// It has not passed yet.
+    Pending,
+    Passing,
+    Degraded,
+    Failing,
+}
 
 struct Check {
     name: &'static str,
     start: Box<CheckFn>,
-    /// The last result.
-    passes: AtomicBool,
+    state: watch::Sender<CheckState>,
 }
 
 impl Check {
+    fn state(&self) -> CheckState {
+        *self.state.borrow()
+    }
+
     /// Runs the check, and logs a changed result.
     async fn run(&self) {
-        let result =
-            timeout(CHECK_TIMEOUT, (self.start)()).await.unwrap_or_else(|_| Err("did not answer in time".to_owned()));
-        if self.passes.swap(result.is_ok(), Ordering::Relaxed) != result.is_ok() {
-            match result {
-                Ok(()) => log::info!("ready: the {} answers again", self.name),
-                Err(cause) => log::error!(cause = cause.as_str(); "not ready: the {} fails", self.name),
-            }
+        let timed_out = || Err(Failure::Shared("did not answer in time".to_owned()));
+        let result = timeout(CHECK_TIMEOUT, (self.start)()).await.unwrap_or_else(|_| timed_out());
+        let state = match &result {
+            Ok(()) => CheckState::Passing,
+            Err(_) if self.state() == CheckState::Pending => CheckState::Pending,
+            Err(Failure::Shared(_)) => CheckState::Degraded,
+            Err(Failure::Local(_)) => CheckState::Failing,
+        };
+        let before = self.state.send_replace(state);
+        match result {
+            _ if before == state => {}
+            Ok(()) if before == CheckState::Pending => {}
+            Ok(()) => log::info!("the {} answers again", self.name),
+            Err(Failure::Shared(cause)) => log::error!(cause = cause.as_str(); "degraded: the {} fails", self.name),
+            Err(Failure::Local(cause)) => log::error!(cause = cause.as_str(); "not ready: the {} fails", self.name),
         }
     }
 }
@@ -66,14 +105,14 @@ impl Health {
         Self { checks: Vec::new(), draining, checked_at: Mutex::default() }
     }
 
-    /// Registers the check of a dependency that works now.
+    /// Registers a check. The server is not ready before it has passed once.
     #[must_use]
     pub fn with_check<F>(mut self, name: &'static str, start: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<(), String>> + Send + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let start = Box::new(move || -> Pin<Box<dyn Future<Output = _> + Send>> { Box::pin(start()) });
-        self.checks.push(Check { name, start, passes: AtomicBool::new(true) });
+        self.checks.push(Check { name, start, state: watch::Sender::new(CheckState::Pending) });
         self
     }
 
@@ -88,14 +127,24 @@ impl Health {
     /// Returns the last known readiness without a check.
     #[must_use]
     pub fn last_known(&self) -> Readiness {
+        let find = |states: &[CheckState]| self.checks.iter().find(|check| states.contains(&check.state()));
         if self.draining.is_cancelled() {
-            return Readiness::Draining;
+            Readiness::Draining
+        } else if let Some(check) = find(&[CheckState::Pending, CheckState::Failing]) {
+            Readiness::NotReady(check.name)
+        } else {
+            find(&[CheckState::Degraded]).map_or(Readiness::Ready, |check| Readiness::Degraded(check.name))
         }
-        let failing = self.checks.iter().find(|check| !check.passes.load(Ordering::Relaxed));
-        failing.map_or(Readiness::Ready, |check| Readiness::Failing(check.name))
     }
 
-    async fn run_checks(&self) {
+    /// Returns whether the check of this name passed when it last ran.
+    #[must_use]
+    pub fn passes(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| check.name == name && check.state() == CheckState::Passing)
+    }
+
+    /// Runs the checks, unless their results are recent.
+    pub async fn run_checks(&self) {
         // Concurrent callers wait here for the results of the first.
         let mut checked_at = self.checked_at.lock().await;
         if checked_at.is_some_and(|at| at.elapsed() < CHECK_TTL) {
@@ -111,26 +160,60 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex as StdMutex};
+
+    type Outcome = Result<(), Failure>;
+
+    /// A health whose check of the database has the outcome that `outcome` returns.
+    fn health(outcome: impl Fn() -> Outcome + Send + Sync + 'static) -> (Health, CancellationToken) {
+        let draining = CancellationToken::new();
+        let health = Health::new(draining.clone()).with_check("database", move || std::future::ready(outcome()));
+        (health, draining)
+    }
+
+    fn shared() -> Outcome {
+        Err(Failure::Shared(String::new()))
+    }
+
+    fn local() -> Outcome {
+        Err(Failure::Local(String::new()))
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn readiness_names_the_failing_check_until_it_passes() {
-        let is_up = Arc::new(AtomicBool::new(true));
-        let (up, draining) = (Arc::clone(&is_up), CancellationToken::new());
-        let health = Health::new(draining.clone()).with_check("database", move || {
-            let up = up.load(Ordering::SeqCst);
-            async move { if up { Ok(()) } else { std::future::pending().await } }
+    async fn outage_before_the_first_contact_is_not_ready_and_later_degraded() {
+        let outcome = Arc::new(StdMutex::new(shared as fn() -> Outcome));
+        let current = Arc::clone(&outcome);
+        let (health, draining) = health(move || (current.lock().unwrap())());
+        for (next, expected) in [
+            (shared as fn() -> Outcome, Readiness::NotReady("database")),
+            (local, Readiness::NotReady("database")),
+            (|| Ok(()), Readiness::Ready),
+            (shared, Readiness::Degraded("database")),
+            (local, Readiness::NotReady("database")),
+            (shared, Readiness::Degraded("database")),
+            (|| Ok(()), Readiness::Ready),
+        ] {
+            *outcome.lock().unwrap() = next;
+            tokio::time::advance(CHECK_TTL).await;
+            assert_eq!(health.readiness().await, expected);
+            assert_eq!((health.last_known(), health.passes("database")), (expected, expected == Readiness::Ready));
+        }
+        draining.cancel();
+        assert_eq!((health.readiness().await, health.passes("database")), (Readiness::Draining, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn result_is_reused_and_a_check_that_hangs_fails() {
+        let hangs = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let current = Arc::clone(&hangs);
+        let health = Health::new(CancellationToken::new()).with_check("database", move || {
+            let hangs = current.load(std::sync::atomic::Ordering::SeqCst);
+            async move { if hangs { std::future::pending().await } else { Ok(()) } }
         });
         assert_eq!(health.readiness().await, Readiness::Ready);
-        is_up.store(false, Ordering::SeqCst);
+        hangs.store(true, std::sync::atomic::Ordering::SeqCst);
         assert_eq!(health.readiness().await, Readiness::Ready, "the result is reused");
         tokio::time::advance(CHECK_TTL).await;
-        assert_eq!(health.readiness().await, Readiness::Failing("database"), "it does not answer in time");
-        is_up.store(true, Ordering::SeqCst);
-        tokio::time::advance(CHECK_TTL).await;
-        assert_eq!(health.last_known(), Readiness::Failing("database"));
-        assert_eq!(health.readiness().await, Readiness::Ready);
-        draining.cancel();
-        assert_eq!(health.readiness().await, Readiness::Draining);
+        assert_eq!(health.readiness().await, Readiness::Degraded("database"), "it does not answer in time");
     }
 }

@@ -1,12 +1,10 @@
 //! `/health/live` and `/health/ready`, on both listeners.
 
-use crate::support::client::{Client, request};
-use crate::support::{TestServer, wait_until};
+use serde_json::Value;
 
-/// Waits for this status; readiness is checked once a second.
-fn wait_for_readiness(client: Client, status: u16) {
-    wait_until(&format!("readiness is {status}"), || client.get("/health/ready", None).status == status);
-}
+use crate::support::client::{Client, request};
+use crate::support::process::ServerProcess;
+use crate::support::{TestServer, tokens, wait_until};
 
 #[test]
 fn health_details_are_on_the_management_listener_only() {
@@ -68,40 +66,57 @@ fn server_is_ready_without_admin_control_or_summary_store() {
 fn unreachable_endpoint_is_reported_and_server_stays_ready() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api")]);
     for _ in 0..6 {
-        server.client().get("/callConfig", Some(&crate::support::tokens::user()));
+        server.client().get("/callConfig", Some(&tokens::user()));
     }
     let detail = server.operator().get("/health/ready", None).data();
     assert_eq!(detail["adminControl"]["configuration"], "unreachable");
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
-    server.execute_sql("ALTER TABLE users RENAME TO elsewhere");
-    wait_for_readiness(server.operator(), 503);
-    let answer = server.operator().get("/health/ready", None);
-    assert_eq!(
-        (answer.header("x-not-ready"), answer.header("x-admin-control-unreachable")),
-        (Some("database"), Some("configuration")),
-        "also while something else is the matter"
-    );
+    assert_eq!((&detail["status"], &detail["degraded"]), (&"ready".into(), &Value::Null));
 }
 
 #[test]
-fn failing_database_makes_the_server_not_ready_but_live() {
-    let server = TestServer::start();
-    for client in [server.client(), server.operator()] {
-        client.get("/health/ready", None).data();
+fn draining_server_is_not_ready_and_names_unreachable_endpoints() {
+    let server = ServerProcess::start("http://127.0.0.1:1/api", &[("APP_SERVER__DRAIN_FOR", "20s")]);
+    for _ in 0..6 {
+        server.client().get("/callConfig", Some(&tokens::user()));
     }
+    server.signal("TERM");
+    let operator = Client::new(server.management);
+    wait_until("the server drains", || operator.get("/health/ready", None).status == 503);
+    let answer = operator.get("/health/ready", None);
+    assert_eq!(
+        (answer.header("x-not-ready"), answer.header("x-admin-control-unreachable")),
+        (Some("draining"), Some("configuration"))
+    );
+    assert_metrics(operator, &["proconf_ready 0", "proconf_draining 1", "proconf_database_up 1"]);
+}
+
+/// Asserts that these lines are among the metrics.
+#[track_caller]
+fn assert_metrics(operator: Client, expected: &[&str]) {
+    let metrics = operator.get("/metrics", None);
+    for line in expected {
+        assert!(metrics.text().lines().any(|metric| metric == *line), "{line}: {}", metrics.text());
+    }
+}
+
+#[test]
+fn database_outage_degrades_a_server_that_stays_ready() {
+    let server = TestServer::start();
+    let detail = || server.operator().get("/health/ready", None).data();
+    assert_eq!((server.degraded(), &detail()["database"]), (None, &"answers".into()));
+    assert_metrics(server.operator(), &["proconf_ready 1", "proconf_database_up 1"]);
     server.execute_sql("ALTER TABLE users RENAME TO elsewhere");
+    // Checked twice a second.
+    wait_until("the outage is noticed", || server.degraded().as_deref() == Some("database"));
+    assert_eq!((&detail()["status"], &detail()["database"]), (&"ready".into(), &"fails".into()));
+    server.client().get("/health/ready", None).assert_success(r#"{"status":"ready"}"#);
     for client in [server.client(), server.operator()] {
-        wait_for_readiness(client, 503);
-        let answer = client.get("/health/ready", None);
-        answer.assert_error(503, "Service unavailable", "not ready");
-        assert_eq!(answer.header("retry-after"), Some("1"));
         client.get("/health/live", None).data();
     }
-    let why = |client: Client| client.get("/health/ready", None).header("x-not-ready").map(str::to_owned);
-    assert_eq!((why(server.client()), why(server.operator())), (None, Some("database".to_owned())));
-    let metrics = server.operator().get("/metrics", None);
-    assert!(metrics.text().lines().any(|line| line == "proconf_ready 0"), "{}", metrics.text());
+    assert_metrics(server.operator(), &["proconf_ready 1", "proconf_database_up 0"]);
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     server.execute_sql("ALTER TABLE elsewhere RENAME TO users");
-    wait_for_readiness(server.client(), 200);
-    wait_for_readiness(server.operator(), 200);
+    wait_until("the end of the outage is noticed", || server.degraded().is_none());
+    assert_metrics(server.operator(), &["proconf_ready 1", "proconf_database_up 1"]);
 }

@@ -143,6 +143,11 @@ impl TestServer {
         Client::new(self.management)
     }
 
+    /// Returns the dependency that readiness reports as degraded. The server must be ready.
+    pub fn degraded(&self) -> Option<String> {
+        self.operator().get("/health/ready", None).data()["degraded"].as_str().map(str::to_owned)
+    }
+
     /// Logs in with [`EMAIL`] and [`PASSWORD`].
     pub fn log_in(&self) -> Response {
         self.client().log_in(EMAIL, PASSWORD)
