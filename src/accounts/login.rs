@@ -134,7 +134,7 @@ mod tests {
         let url = format!("sqlite://{}/app.db", folder.path().display());
         let database = Database::open(&url).await.unwrap();
         let (secret, ttl) = (Secret::new("a secret of thirty-two bytes or more"), Duration::from_hours(1));
-        let config = SessionConfig { session_ttl: ttl, secrets: vec![secret.clone()] };
+        let config = SessionConfig { session_ttl: ttl, refresh_grace: ttl, secrets: vec![secret.clone()] };
         let token_config = TokenConfig {
             secret,
             previous_secrets: Vec::new(),

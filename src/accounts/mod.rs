@@ -25,8 +25,6 @@ use crate::db::{self, Database, RefreshOutcome, SessionRecord};
 use crate::request_context::RequestContext;
 use crate::secret::Secret;
 
-/// How long a spent refresh token still returns its successor, so that a lost response does not end the session.
-const REUSE_GRACE: Duration = Duration::from_secs(10);
 /// How long an unused refresh token is valid.
 const REFRESH_TOKEN_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 
@@ -35,6 +33,9 @@ const REFRESH_TOKEN_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 pub struct SessionConfig {
     /// The lifetime of a session from its login (`APP_AUTH__REFRESH_TTL`).
     pub session_ttl: Duration,
+    /// How long a spent refresh token still returns its successor, so that a lost response does not end the session
+    /// (`APP_AUTH__REFRESH_GRACE`).
+    pub refresh_grace: Duration,
     /// The secrets that derive the successors of refresh tokens, the current one first.
     pub secrets: Vec<Secret>,
 }
@@ -137,7 +138,7 @@ impl Accounts {
         let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
         match self.database.rotate_refresh_token(hash, next, now, now - milliseconds(REFRESH_TOKEN_IDLE_TIMEOUT)).await? {
             RefreshOutcome::Rotated(session) => Ok(self.session(session, successor)),
-            RefreshOutcome::Reused(spent_at, session) if now - spent_at < milliseconds(REUSE_GRACE) => {
+            RefreshOutcome::Reused(spent_at, session) if now - spent_at < milliseconds(self.config.refresh_grace) => {
                 let successor = self.stored_successor(token).await?.ok_or_else(|| events::refresh_rejected(context))?;
                 Ok(self.session(session, successor))
             }

@@ -106,7 +106,7 @@ pub(crate) fn tokens(config: &Config) -> token::TokenConfig {
 pub(crate) fn sessions(config: &Config) -> SessionConfig {
     let auth = &config.auth;
     let secrets = std::iter::once(&auth.jwt_secret).chain(auth.previous_jwt_secrets.iter()).cloned().collect();
-    SessionConfig { session_ttl: auth.refresh_ttl, secrets }
+    SessionConfig { session_ttl: auth.refresh_ttl, refresh_grace: auth.refresh_grace, secrets }
 }
 
 pub(super) fn roles(config: &Config) -> AllowedRoles {

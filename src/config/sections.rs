@@ -103,6 +103,9 @@ section! {
         /// Lifetime of a session from its login.
         #[serde(deserialize_with = "values::whole_seconds", serialize_with = "values::format_duration")]
         refresh_ttl: Duration = Duration::from_hours(30 * 24),
+        /// Time for which a spent refresh token returns its successor; 60 s at most.
+        #[serde(deserialize_with = "values::up_to_a_minute", serialize_with = "values::format_duration")]
+        refresh_grace: Duration = Duration::from_secs(30),
         /// The `iss` claim.
         issuer: String = "proconf-app-server".to_owned(),
         /// The `aud` claim.

@@ -66,6 +66,7 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_AUTH__PREVIOUS_JWT_SECRETS", "canary"),
         ("APP_AUTH__TOKEN_TTL", "canary"),
         ("APP_AUTH__TOKEN_TTL", "900ms"),
+        ("APP_AUTH__REFRESH_GRACE", "61s"),
         ("APP_GUESTS__TOKEN_TTL", "900ms"),
         ("APP_AUTH__REFRESH_TTL", "900ms"),
         ("APP_AUTH__TOKEN_TTL", "1000000000000d"),

@@ -138,6 +138,10 @@ parsed_by! {
     positive_duration: Duration = |text| parse_duration(text, Duration::from_nanos(1));
     // Lifetimes of tokens count in seconds.
     whole_seconds: Duration = |text| parse_duration(text, Duration::from_secs(1));
+    up_to_a_minute: Duration = |text| match parse_duration(text, Duration::ZERO)? {
+        long if long > Duration::from_mins(1) => Err("must be 60s or shorter"),
+        duration => Ok(duration),
+    };
     base_url: String = parse_base_url;
     header_value: Option<Secret> = |text| {
         let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));

@@ -2,7 +2,7 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
@@ -21,7 +21,10 @@ pub(crate) async fn authenticate<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     // A missing token is not logged as a rejected one.
-    let token = bearer_token(request.headers()).ok_or(ApiError::Unauthorized)?;
+    let Some(token) = bearer_token(request.headers()) else {
+        let is_malformed = request.headers().get_all(AUTHORIZATION).any(is_bearer);
+        return Err(if is_malformed { ApiError::InvalidToken } else { ApiError::Unauthorized }.into());
+    };
     admit(&request, &revoked_sessions, tokens.verify_token(token).ok())?;
     next.call(request).await
 }
@@ -39,7 +42,7 @@ pub(crate) async fn authenticate_stream<B: MessageBody>(
         return authenticate(tokens, revoked_sessions, request, next).await;
     };
     if request.headers().contains_key(AUTHORIZATION) {
-        return Err(ApiError::Unauthorized.into());
+        return Err(reject(request.request(), "token and ticket").into());
     }
     admit(&request, &revoked_sessions, tokens.verify_stream_ticket(ticket).ok())?;
     next.call(request).await
@@ -78,7 +81,7 @@ fn reject(request: &HttpRequest, reason: &'static str) -> ApiError {
     if let Some(log) = RequestLog::of(request) {
         log.rejection.set(Some(reason));
     }
-    ApiError::Unauthorized
+    ApiError::InvalidToken
 }
 
 /// Returns the ticket in the query; an empty one if there are several.
@@ -112,10 +115,14 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// Whether a header begins with the scheme `Bearer`; another scheme is as no token (RFC 6750 section 3.1).
+fn is_bearer(header: &HeaderValue) -> bool {
+    header.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::HeaderValue;
 
     fn token_of(values: &[&[u8]]) -> Option<String> {
         let mut headers = HeaderMap::new();

@@ -16,11 +16,16 @@ use crate::response::no_content;
 /// The origins whose pages may read responses (`APP_SERVER__CORS_ORIGINS`), compared byte for byte.
 pub(crate) struct Origins(pub Vec<String>);
 
-const RESPONSE: &[(HeaderName, &str)] =
-    &[(ACCESS_CONTROL_EXPOSE_HEADERS, "ETag, Age, Retry-After, X-Request-Id, X-Catch-Up-Reason")];
+/// Beside those of the API, the headers that tracing libraries add (W3C Trace Context and Baggage).
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id, X-Requested-With, \
+                               traceparent, tracestate, baggage";
+const RESPONSE: &[(HeaderName, &str)] = &[(
+    ACCESS_CONTROL_EXPOSE_HEADERS,
+    "ETag, Age, Retry-After, WWW-Authenticate, X-Request-Id, X-Catch-Up-Reason, X-Not-Found",
+)];
 const PREFLIGHT: &[(HeaderName, &str)] = &[
     (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-    (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id"),
+    (ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];
 

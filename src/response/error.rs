@@ -12,6 +12,8 @@ use super::cached::CATCH_UP_REASON;
 use super::envelope;
 use crate::catch_up::Reason;
 
+/// What was not found: `unknown-route`, `method` or `unknown-room`.
+const NOT_FOUND: HeaderName = HeaderName::from_static("x-not-found");
 /// The reason why the server is not ready.
 const NOT_READY: HeaderName = HeaderName::from_static("x-not-ready");
 /// The endpoints of Admin Control whose circuit breakers are open.
@@ -30,15 +32,24 @@ pub(crate) enum ApiError {
     /// Any other malformed input. The sentence names the field, and quotes nothing of the input.
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
-    /// No valid token, or wrong e-mail or password.
+    /// No token, or wrong e-mail or password.
     #[error("Unauthorized")]
     Unauthorized,
+    /// A token or ticket that is malformed, expired, revoked or used (RFC 6750 section 3.1).
+    #[error("Unauthorized")]
+    InvalidToken,
     /// A valid token that does not cover this room or route.
     #[error("Forbidden")]
     Forbidden,
-    /// Unknown URL, wrong method, or a room that Admin Control does not know.
+    /// An unknown URL.
     #[error("Not found")]
-    NotFound,
+    UnknownRoute,
+    /// A known URL with another method.
+    #[error("Not found")]
+    UnknownMethod,
+    /// A room that Admin Control does not know, or knows nothing of this kind about.
+    #[error("Not found")]
+    UnknownRoom,
     /// A room without a catch-up, and the reason.
     #[error("Not found")]
     NoCatchUp(Reason),
@@ -85,7 +96,8 @@ impl ApiError {
             0..=399 => None,
             401 => Some(Self::Unauthorized),
             403 => Some(Self::Forbidden),
-            404 | 405 => Some(Self::NotFound),
+            404 => Some(Self::UnknownRoute),
+            405 => Some(Self::UnknownMethod),
             408 => Some(Self::RequestTimeout),
             413 => Some(Self::PayloadTooLarge),
             429 => Some(Self::Throttled(Duration::from_secs(1))),
@@ -106,9 +118,9 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::RoomRequired | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NoCatchUp(_) => StatusCode::NOT_FOUND,
+            Self::UnknownRoute | Self::UnknownMethod | Self::UnknownRoom | Self::NoCatchUp(_) => StatusCode::NOT_FOUND,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Throttled(_) | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
@@ -121,7 +133,13 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         match self {
             Self::Unauthorized => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
-            Self::NoCatchUp(reason) => response.insert_header((CATCH_UP_REASON, reason.name())),
+            Self::InvalidToken => response.insert_header((WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)),
+            Self::UnknownRoute => response.insert_header((NOT_FOUND, "unknown-route")),
+            Self::UnknownMethod => response.insert_header((NOT_FOUND, "method")),
+            Self::UnknownRoom => response.insert_header((NOT_FOUND, "unknown-room")),
+            Self::NoCatchUp(reason) => {
+                response.insert_header((NOT_FOUND, "unknown-room")).insert_header((CATCH_UP_REASON, reason.name()))
+            }
             Self::Overloaded => response.insert_header((RETRY_AFTER, "1")),
             Self::NotReady { reason, unreachable_endpoints } => {
                 if !unreachable_endpoints.is_empty() {

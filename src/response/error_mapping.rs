@@ -15,7 +15,7 @@ impl From<room::Error> for ApiError {
 impl From<admin_control::Error> for ApiError {
     fn from(error: admin_control::Error) -> Self {
         match error {
-            admin_control::Error::NotFound => Self::NotFound,
+            admin_control::Error::NotFound => Self::UnknownRoom,
             admin_control::Error::TooManyCalls | admin_control::Error::OutOfFiles => Self::Overloaded,
             // Logged by the client.
             _ => Self::Internal,
@@ -27,7 +27,7 @@ impl From<catch_up::Error> for ApiError {
     fn from(error: catch_up::Error) -> Self {
         match error {
             catch_up::Error::Forbidden => Self::Forbidden,
-            catch_up::Error::NoCatchUp(reason) => reason.map_or(Self::NotFound, Self::NoCatchUp),
+            catch_up::Error::NoCatchUp(reason) => reason.map_or(Self::UnknownRoom, Self::NoCatchUp),
             catch_up::Error::AdminControl(error) => error.into(),
         }
     }
@@ -37,7 +37,7 @@ impl From<summaries::Error> for ApiError {
     fn from(error: summaries::Error) -> Self {
         match error {
             summaries::Error::Forbidden => Self::Forbidden,
-            summaries::Error::NoFile => Self::NotFound,
+            summaries::Error::NoFile => Self::UnknownRoom,
             summaries::Error::AdminControl(error) => error.into(),
             // Logged by the module.
             summaries::Error::BadRecord(_) | summaries::Error::StoreFailed(_) => Self::Internal,

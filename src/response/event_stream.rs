@@ -68,7 +68,7 @@ impl EventStream {
             draining,
             end_of_input: CancellationToken::new(),
             last_event_id,
-            // Sent at once, so that a client knows that it is connected.
+            // Becomes a line of the first event: some clients take a block of its own for an event without data.
             unsent: retry_hint(RECONNECT_DELAY_MS),
             is_last_event: false,
         }
@@ -101,7 +101,7 @@ impl EventStream {
                 event = self.subscription.next() => if let Some(bytes) = self.bytes_to_send(&*event?) {
                     return Some(bytes);
                 },
-                () = &mut heartbeat => return Some(Bytes::from_static(b":\n\n")),
+                () = &mut heartbeat => return Some(Bytes::from_static(b":\n")),
                 () = sleep(LEASE_CHECK) => {}
             }
         }
@@ -137,7 +137,7 @@ impl Responder for EventStream {
             self.end_of_input = connection.begin_event_stream();
         }
         HttpResponse::Ok()
-            .content_type("text/event-stream")
+            .content_type("text/event-stream; charset=utf-8")
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header((X_ACCEL_BUFFERING, "no"))
             .body(BodyStream::new(self.into_chunks().boxed_local()).boxed())
@@ -148,8 +148,8 @@ impl Responder for EventStream {
 pub(crate) fn to_event(update: &Update) -> Bytes {
     match update {
         Update::CatchUp(envelope) => event(&format!("id: {}", envelope.etag()), &envelope.bytes()),
-        Update::NoneYet => event("event: none", ApiError::NotFound.envelope().as_bytes()),
-        Update::Ended => event("event: ended", ApiError::NotFound.envelope().as_bytes()),
+        Update::NoneYet => event("event: none", ApiError::UnknownRoom.envelope().as_bytes()),
+        Update::Ended => event("event: ended", ApiError::UnknownRoom.envelope().as_bytes()),
         Update::Failed(error) => event("event: failed", ApiError::from(error.clone()).envelope().as_bytes()),
     }
 }
@@ -167,9 +167,9 @@ fn event(first_line: &str, data: &[u8]) -> Bytes {
     event.into()
 }
 
-/// Tells the client when to reconnect.
+/// Writes the line that tells the client when to reconnect.
 fn retry_hint(milliseconds: u32) -> Bytes {
-    format!("retry: {milliseconds}\n\n").into()
+    format!("retry: {milliseconds}\n").into()
 }
 
 /// Returns the client's last event: the header, or the query parameter of a new `EventSource`.

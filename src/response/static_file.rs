@@ -38,9 +38,9 @@ impl StaticFile {
     ///
     /// # Errors
     ///
-    /// [`ApiError::NotFound`] if the bundle has no page.
+    /// [`ApiError::UnknownRoute`] if the bundle has no page.
     pub(crate) fn page<Bundle: RustEmbed>(folder: &str, policy: &'static str) -> Result<Self, ApiError> {
-        let page = Bundle::get(PAGE).ok_or(ApiError::NotFound)?;
+        let page = Bundle::get(PAGE).ok_or(ApiError::UnknownRoute)?;
         let page = String::from_utf8_lossy(&page.data).replace(folder, &format!("{folder}{}/", version::<Bundle>()));
         Ok(Self { policy: Some(policy), ..Self::new("text/html; charset=utf-8", page) })
     }
@@ -49,10 +49,10 @@ impl StaticFile {
     ///
     /// # Errors
     ///
-    /// [`ApiError::NotFound`] for another version, and for a name that is no asset.
+    /// [`ApiError::UnknownRoute`] for another version, and for a name that is no asset.
     pub(crate) fn asset<Bundle: RustEmbed>(requested_version: &str, name: &str) -> Result<Self, ApiError> {
         let media_type = media_type(name).filter(|_| requested_version == version::<Bundle>());
-        let (media_type, file) = media_type.zip(Bundle::get(name)).ok_or(ApiError::NotFound)?;
+        let (media_type, file) = media_type.zip(Bundle::get(name)).ok_or(ApiError::UnknownRoute)?;
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(file.metadata.sha256_hash()));
         let bytes = match file.data {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),

@@ -1,6 +1,6 @@
 //! `GET /docs` and its files: a page to read and try this API, built with Swagger UI.
 
-use actix_web::web;
+use actix_web::web::{self, Redirect};
 use rust_embed::RustEmbed;
 
 use crate::response::ApiError;
@@ -17,6 +17,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 pub(super) async fn page() -> Result<StaticFile, ApiError> {
     StaticFile::page::<Docs>("\"docs/", POLICY)
+}
+
+/// `/docs/`: browsers would resolve the page's relative addresses below it.
+pub(super) async fn redirect() -> Redirect {
+    Redirect::to("/docs").permanent()
 }
 
 pub(super) async fn asset(path: web::Path<(String, String)>) -> Result<StaticFile, ApiError> {

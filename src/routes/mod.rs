@@ -84,9 +84,16 @@ pub static TABLE: &[RouteRow] = &[
     // The API's document, and the pages for browsers
     get(&["/openapi.json"], Access::Public, |route| route.to(openapi::show)),
     get(&["/docs"], Access::Public, |route| route.to(docs::page)),
+    get(&["/docs/"], Access::Public, |route| route.to(docs::redirect)),
     get(&["/docs/{edition}/{file}"], Access::Public, |route| route.to(docs::asset)),
     get(&["/"], Access::Public, |route| route.to(console::page)),
     get(&["/console/{edition}/{file}"], Access::Public, |route| route.to(console::asset)),
+    head(&["/openapi.json"], Access::Public, |route| route.to(openapi::show)),
+    head(&["/docs"], Access::Public, |route| route.to(docs::page)),
+    head(&["/docs/"], Access::Public, |route| route.to(docs::redirect)),
+    head(&["/docs/{edition}/{file}"], Access::Public, |route| route.to(docs::asset)),
+    head(&["/"], Access::Public, |route| route.to(console::page)),
+    head(&["/console/{edition}/{file}"], Access::Public, |route| route.to(console::asset)),
     // Health
     get(&["/health/live"], Access::Public, |route| route.to(health::live)),
     get(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
@@ -112,14 +119,14 @@ pub fn mount(table: &'static [RouteRow], config: &mut web::ServiceConfig) {
             config.service(resource(table, path));
         }
     }
-    config.default_service(web::to(not_found));
+    config.default_service(web::to(unknown_route));
 }
 
 fn resource(table: &'static [RouteRow], path: &str) -> Resource {
     let pattern = path.replace("{roomName}", "{roomName:[^/]*}");
     let rows = table.iter().enumerate().filter(|(_, row)| row.paths.contains(&path));
     // Without a default of its own, a resource answers a wrong method with 405.
-    let resource = web::resource(pattern).default_service(web::to(not_found));
+    let resource = web::resource(pattern).default_service(web::to(unknown_method));
     rows.fold(resource, |resource, (index, row)| resource.route(route(index, row)))
 }
 
@@ -136,8 +143,12 @@ fn route(index: usize, row: &RouteRow) -> Route {
     }
 }
 
-async fn not_found() -> Result<&'static str, ApiError> {
-    Err(ApiError::NotFound)
+async fn unknown_route() -> Result<&'static str, ApiError> {
+    Err(ApiError::UnknownRoute)
+}
+
+async fn unknown_method() -> Result<&'static str, ApiError> {
+    Err(ApiError::UnknownMethod)
 }
 
 #[cfg(test)]
@@ -150,7 +161,7 @@ mod tests {
 
     /// Routes for browsers, and the second method of a documented path.
     fn is_undocumented(row: &RouteRow, path: &str) -> bool {
-        row.method == Method::HEAD || path == "/" || path.ends_with("/{file}")
+        row.method == Method::HEAD || path.ends_with('/') || path.ends_with("/{file}")
     }
 
     /// Every operation of the document, by method and path.

@@ -100,14 +100,21 @@ impl Target {
     /// `None` if that takes longer than is allowed.
     pub fn patient(&self) -> Option<Patient> {
         match self.patience {
-            Some(allowed) if allowed < Duration::from_secs(11) => None,
-            Some(_) => Some(Patient { target: self.clone(), wait: Box::new(std::thread::park_timeout), _server: None }),
+            Some(allowed) if allowed < Duration::from_secs(31) => None,
+            Some(allowed) => {
+                let wait = Box::new(move || std::thread::park_timeout(allowed));
+                Some(Patient { target: self.clone(), wait, _server: None })
+            }
             None => {
                 let server = TestServer::start();
                 server.add_user(EMAIL, PASSWORD);
                 let clock = server.clock.clone();
                 let target = Self { base_url: format!("http://{}", server.address), ..self.clone() };
-                Some(Patient { target, wait: Box::new(move |time| clock.advance(time)), _server: Some(server) })
+                Some(Patient {
+                    target,
+                    wait: Box::new(move || clock.advance(Duration::from_secs(61))),
+                    _server: Some(server),
+                })
             }
         }
     }
@@ -177,14 +184,14 @@ impl Target {
 /// A target where time passes as told.
 pub struct Patient {
     pub target: Target,
-    pub wait: Box<dyn Fn(Duration)>,
+    pub wait: Box<dyn Fn()>,
     _server: Option<TestServer>,
 }
 
 /// Whole seconds, as in `11s`.
 fn patience(text: Option<&str>) -> Duration {
     let seconds = text.map(|text| text.strip_suffix('s').and_then(|seconds| seconds.parse().ok()));
-    Duration::from_secs(seconds.map_or(0, |seconds| seconds.expect("APP_TEST_PATIENCE is seconds, as in 11s")))
+    Duration::from_secs(seconds.map_or(0, |seconds| seconds.expect("APP_TEST_PATIENCE is seconds, as in 31s")))
 }
 
 /// A token that was good until a minute ago.

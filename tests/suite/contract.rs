@@ -29,6 +29,7 @@ fn known_path_with_another_method_is_404() {
                 for token in [None, Some(user.as_str())] {
                     let answer = server.client().ask(&request(method, target.as_bytes(), token));
                     answer.assert_error(404, "Not found", &format!("{method} {target}"));
+                    assert_eq!(answer.header("x-not-found"), Some("method"), "{method} {target}");
                 }
             }
         }
@@ -120,10 +121,49 @@ fn unknown_path_is_404_with_or_without_a_token() {
         "/.env",
         "*",
     ] {
-        server.client().get(target, None).assert_error(404, "Not found", target);
+        let answer = server.client().get(target, None);
+        answer.assert_error(404, "Not found", target);
+        assert_eq!(answer.header("x-not-found"), Some("unknown-route"), "{target}");
         server.client().get(target, Some(&tokens::user())).assert_error(404, "Not found", target);
     }
     assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn unknown_room_is_404_and_named_so() {
+    let server = TestServer::start();
+    for endpoint in ["call-catchup", "call-summary", "sessions-status"] {
+        server.script.set(endpoint, "r1", Reply::not_found());
+    }
+    for target in ["/callCatchUp/r1", "/callSummary/r1", "/callStatus/r1"] {
+        let answer = server.client().get(target, Some(&tokens::user()));
+        answer.assert_error(404, "Not found", target);
+        assert_eq!(answer.header("x-not-found"), Some("unknown-room"), "{target}");
+    }
+}
+
+#[test]
+fn pages_and_files_answer_head_like_get_without_a_body() {
+    let server = TestServer::start();
+    let page = server.client().get("/", None);
+    let file = page.text().split('"').find(|value| value.starts_with("/console/")).unwrap().to_owned();
+    for target in ["/", "/docs", "/openapi.json", &file] {
+        let expected = server.client().get(target, None);
+        let mut connection = server.client().connect();
+        connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
+        let head = connection.read_to_end().to_lowercase();
+        assert!(head.starts_with("http/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        for name in ["content-length", "content-type", "etag"] {
+            let line = format!("{name}: {}\r\n", expected.header(name).unwrap().to_lowercase());
+            assert!(head.contains(&line), "{target}: {line} {head}");
+        }
+    }
+}
+
+#[test]
+fn docs_with_a_slash_redirects_to_docs() {
+    let answer = TestServer::start().client().get("/docs/", None);
+    assert_eq!((answer.status, answer.header("location")), (308, Some("/docs")));
 }
 
 #[test]

@@ -70,7 +70,12 @@ fn listed_origin_may_read_every_response_without_cookies() {
             "as on every answer; a browser keeps it by its max-age"
         );
         let allowed = answer.header("access-control-allow-headers").unwrap().to_lowercase();
-        assert!(["authorization", "content-type", "if-none-match"].iter().all(|name| allowed.contains(name)), "{allowed}");
+        assert!(
+            ["authorization", "content-type", "if-none-match", "traceparent", "tracestate", "baggage", "x-requested-with"]
+                .iter()
+                .all(|name| allowed.contains(name)),
+            "{allowed}"
+        );
         assert!(answer.header("x-request-id").is_some());
         for (line, status) in [("GET /callConfig", 401), ("GET /nowhere", 404), ("POST /auth/login", 400)] {
             let answer = ask(&server, line, &format!("Origin: {origin}\r\n"));
@@ -78,7 +83,9 @@ fn listed_origin_may_read_every_response_without_cookies() {
             assert_eq!(answer.header("vary"), Some("Origin"), "{line}");
             assert_eq!(answer.header("access-control-allow-credentials"), None, "{line}");
             let exposed = answer.header("access-control-expose-headers").unwrap();
-            for name in ["ETag", "Age", "X-Request-Id", "X-Catch-Up-Reason", "Retry-After"] {
+            for name in
+                ["ETag", "Age", "X-Request-Id", "X-Catch-Up-Reason", "X-Not-Found", "WWW-Authenticate", "Retry-After"]
+            {
                 assert!(exposed.contains(name), "{exposed}");
             }
         }

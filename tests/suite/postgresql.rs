@@ -325,7 +325,7 @@ fn client_reset_does_not_cancel_logout_or_reuse_detection() {
         let body = json!({"refreshToken": login["refreshToken"]}).to_string();
         if route == "/auth/refresh" {
             post(route, &json!({"refreshToken": login["refreshToken"]}));
-            server.clock.advance(Duration::from_secs(11));
+            server.clock.advance(Duration::from_secs(31));
         }
         let is_valid = || server.client().get("/callCatchUp/r1", Some(login["token"].as_str().unwrap())).status == 200;
         assert!(is_valid());

@@ -546,7 +546,12 @@ fn authorization_header_other_than_one_bearer_is_401() {
         vec![format!("Sec-WebSocket-Protocol: Bearer, {good}")],
         vec![format!("X-Authorization: Bearer {good}")],
     ] {
-        ask(&lines).assert_unauthorized(&lines.join(" | "));
+        let answer = ask(&lines);
+        answer.assert_unauthorized(&lines.join(" | "));
+        // Another scheme is as no token (RFC 6750 section 3.1).
+        let is_sent = lines.iter().any(|line| line.starts_with("Authorization: Bearer ") && !line.ends_with(' '));
+        let expected = if is_sent { r#"Bearer error="invalid_token""# } else { "Bearer" };
+        assert_eq!(answer.challenge(), Some(expected), "{lines:?}");
     }
     assert_eq!(server.calls(), 7);
 }

@@ -20,6 +20,7 @@ pub struct Events {
     pub head: String,
     unread: Vec<u8>,
     text: String,
+    has_ended: bool,
 }
 
 impl Events {
@@ -30,7 +31,7 @@ impl Events {
         let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n");
         secrets::register_request(request.as_bytes());
         stream.write_all(request.as_bytes()).unwrap();
-        let mut events = Self { stream, head: String::new(), unread: Vec::new(), text: String::new() };
+        let mut events = Self { stream, head: String::new(), unread: Vec::new(), text: String::new(), has_ended: false };
         let end = loop {
             if let Some(end) = find(&events.unread, b"\r\n\r\n") {
                 break end;
@@ -47,26 +48,28 @@ impl Events {
         Self::open(address, &format!("/callCatchUp/{room}/live"), &format!("Authorization: Bearer {token}\r\n"))
     }
 
-    /// The next event that has data; `None` at the end of the stream.
+    /// The next event that has data, without its `retry`; `None` at the end of the stream.
     pub fn next(&mut self) -> Option<Event> {
         loop {
             let event = self.next_block()?;
             if let Some(data) = &event.data {
                 secrets::register_response(data.as_bytes());
-                return Some(event);
+                return Some(Event { retry: None, ..event });
             }
         }
     }
 
-    /// The next event, comment or other lines between two empty ones; `None` at the end of the stream.
+    /// The next event, a comment between events, or the lines before the end; `None` at the end of the stream.
     pub fn next_block(&mut self) -> Option<Event> {
         loop {
-            if let Some(end) = self.text.find("\n\n") {
-                let block: String = self.text.drain(..end + 2).collect();
+            let end = self.text.find("\n\n").map(|end| end + 2).or((self.text == ":\n").then_some(2));
+            if let Some(end) = end {
+                let block: String = self.text.drain(..end).collect();
                 return Some(parse(&block));
             }
-            if !self.next_chunk() {
-                return None;
+            if self.has_ended || !self.next_chunk() {
+                self.has_ended = true;
+                return (!self.text.is_empty()).then(|| parse(&std::mem::take(&mut self.text)));
             }
         }
     }

@@ -52,12 +52,20 @@ impl Response {
         self.assert_head(status, of);
         let expected = format!(r#"{{"data":null,"error":{{"code":{status},"message":"{message}"}}}}"#);
         assert_eq!(self.text(), expected, "{of}");
-        assert_eq!(self.header("www-authenticate"), (status == 401).then_some("Bearer"), "{of}");
+        assert_eq!(self.challenge().is_some(), status == 401, "{of}");
+        assert_eq!(self.header("x-not-found").is_some(), status == 404, "{of}");
     }
 
     #[track_caller]
     pub fn assert_unauthorized(&self, of: &str) {
         self.assert_error(401, "Unauthorized", of);
+    }
+
+    /// The `WWW-Authenticate` header.
+    pub fn challenge(&self) -> Option<&str> {
+        let challenge = self.header("www-authenticate")?;
+        assert!(["Bearer", r#"Bearer error="invalid_token""#].contains(&challenge), "{challenge}");
+        Some(challenge)
     }
 
     #[track_caller]
