@@ -164,7 +164,9 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         self.callbacks.iter().for_each(|callback| callback());
-        self.recorder.handle().render()
+        // A counter of the `metrics` crate is a whole number, so that the processor time is registered as a gauge.
+        let text = self.recorder.handle().render();
+        text.replacen("# TYPE process_cpu_seconds_total gauge", "# TYPE process_cpu_seconds_total counter", 1)
     }
 
     /// Moves measurements into their buckets. Call it about once a second: they use memory until then.

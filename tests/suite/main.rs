@@ -14,6 +14,7 @@
 )]
 
 mod admin_control_calls;
+mod alerts;
 mod architecture;
 mod breaker;
 mod call_catch_up;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proconf_app_server::routes::TABLE;
@@ -270,6 +271,18 @@ fn each_metric_has_one_help_line_and_one_type() {
     types.sort();
     assert_eq!(helps, types);
     assert_eq!(types.iter().collect::<BTreeSet<_>>().len(), types.len());
+}
+
+#[test]
+fn metrics_page_passes_promtool() {
+    let redis = crate::support::redis::Redis::start();
+    let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
+    let page = server.operator().get("/metrics", None);
+    let command = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut promtool = command.expect("promtool, which tests/run installs");
+    promtool.stdin.take().unwrap().write_all(page.text().as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
