@@ -55,7 +55,7 @@ pub enum Error {
     Summaries(String),
     /// The shared cache. Its URL is not shown: it may hold a password.
     #[error("can't use APP_CACHE__REDIS_URL: {0}")]
-    SharedCache(#[from] cache::redis::BadUrl),
+    SharedCache(#[from] cache::redis::InvalidUrl),
 }
 
 /// Adds data to an application.
@@ -199,7 +199,7 @@ fn new_health(database: Database, draining: CancellationToken) -> Health {
     })
 }
 
-async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, cache::redis::BadUrl> {
+async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, cache::redis::InvalidUrl> {
     let Some(url) = &config.cache.redis_url else { return Ok(None) };
     Ok(Some(Arc::new(RedisCache::open(&redis_config(url, config), registry).await?)))
 }
@@ -220,6 +220,6 @@ pub fn redis_config(url: &SecretUrl, config: &Config) -> RedisConfig {
         secrets: component_config::sessions(config).secrets,
         local: component_config::catch_up_cache(config),
         poll_interval: config.live.poll_interval,
-        call_timeout: config.admin_control.timeout,
+        fetch_timeout: config.admin_control.timeout,
     }
 }

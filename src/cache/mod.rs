@@ -134,7 +134,7 @@ impl FetchError for Error {
         match kind {
             FailureKind::NotFound => Self::NotFound,
             FailureKind::Gone => Self::Status(GONE),
-            FailureKind::NotAttempted | FailureKind::Failed => Self::NotConnected("the call was aborted".to_owned()),
+            FailureKind::NotAttempted | FailureKind::Failed => Self::NotConnected("the fetch was aborted".to_owned()),
         }
     }
 }

@@ -44,15 +44,22 @@ impl CacheConfig {
     }
 
     /// Returns the age up to which an entry may be served.
-    fn max_age(&self) -> Duration {
+    fn max_stale_age(&self) -> Duration {
         self.fresh_for + self.stale_if_error
     }
 }
 
-/// A response cache. Clones share the entries.
-pub struct ResponseCache<E>(Arc<Inner<E>>);
+/// The size of a response cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CacheUsage {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+}
 
-struct Inner<E> {
+/// A response cache. Clones share the entries.
+pub struct ResponseCache<E>(Arc<CacheInner<E>>);
+
+struct CacheInner<E> {
     entries: Cache<Box<str>, CachedResponse, ByBytes>,
     /// The fetches in flight, by key.
     flights: Mutex<HashMap<Box<str>, FlightReceiver<E>>>,
@@ -88,15 +95,15 @@ impl<E: FetchError> ResponseCache<E> {
             registry.gauge_fn(&CACHE_SHARED, &[name], move || f64::from(redis.is_available()));
         }
         let (entries, metrics) = (storage(config.max_bytes), CacheMetrics::new(registry, name));
-        let cache = Self(Arc::new(Inner { entries, flights: Mutex::default(), config, redis, metrics }));
+        let cache = Self(Arc::new(CacheInner { entries, flights: Mutex::default(), config, redis, metrics }));
         register_gauges(registry, name, &cache);
         cache
     }
 
-    /// Returns the number of entries and their bytes.
+    /// Returns the size of the cache.
     #[must_use]
-    pub fn usage(&self) -> (u64, u64) {
-        (self.0.entries.len() as u64, self.0.entries.weight())
+    pub(super) fn usage(&self) -> CacheUsage {
+        CacheUsage { entries: self.0.entries.len() as u64, bytes: self.0.entries.weight() }
     }
 
     /// Returns how long an entry is fresh.
@@ -171,7 +178,7 @@ impl<E> Outcome<E> {
     }
 }
 
-impl<E: FetchError> Inner<E> {
+impl<E: FetchError> CacheInner<E> {
     /// Finds the entry of `key` if it is fresh, and counts the hit.
     fn find_fresh(&self, key: &str, max_age: Duration) -> Option<CachedResponse> {
         let entry = self.entries.get(key).filter(|entry| entry.age() < max_age)?;
@@ -205,7 +212,7 @@ impl<E: FetchError> Inner<E> {
     fn store_or_serve_stale(&self, key: &str, outcome: Outcome<E>) -> Result<CachedResponse, E> {
         let error = match outcome.result {
             Ok(entry) => {
-                if !self.config.max_age().is_zero() {
+                if !self.config.max_stale_age().is_zero() {
                     self.entries.insert(key.into(), entry.clone());
                 }
                 return Ok(entry);
@@ -217,7 +224,7 @@ impl<E: FetchError> Inner<E> {
             return Err(error);
         }
         let stale = self.entries.get(key).into_iter().chain(outcome.stale).min_by_key(CachedResponse::age);
-        let stale = stale.filter(|entry| entry.age() < self.config.max_age()).ok_or(error)?;
+        let stale = stale.filter(|entry| entry.age() < self.config.max_stale_age()).ok_or(error)?;
         self.metrics.stale.increment(1);
         Ok(stale)
     }
@@ -230,7 +237,7 @@ impl<E: FetchError> Inner<E> {
 
 /// A fetch in flight. If it is dropped before its end, its callers get [`FetchError::aborted`].
 struct Flight<E: FetchError> {
-    cache: Arc<Inner<E>>,
+    cache: Arc<CacheInner<E>>,
     key: Box<str>,
     sender: watch::Sender<Option<Result<CachedResponse, E>>>,
 }

@@ -27,7 +27,7 @@ const PIPELINE_BUFFER: usize = 1_000;
 /// The URL is not a Redis URL.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("it is not a URL like redis://[user:password@]host:port[/database]")]
-pub struct BadUrl;
+pub struct InvalidUrl;
 
 /// A connection with a circuit breaker.
 pub(super) struct Connection {
@@ -42,22 +42,22 @@ pub(super) struct Connection {
 ///
 /// # Errors
 ///
-/// [`BadUrl`] if it is not a Redis URL.
-pub fn check_url(url: &Secret) -> Result<(), BadUrl> {
+/// [`InvalidUrl`] if it is not a Redis URL.
+pub fn check_url(url: &Secret) -> Result<(), InvalidUrl> {
     client(url).map(drop)
 }
 
 /// Creates a client, which connects later.
-pub(super) fn client(url: &Secret) -> Result<Client, BadUrl> {
+pub(super) fn client(url: &Secret) -> Result<Client, InvalidUrl> {
     if !["redis://", "rediss://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
-        return Err(BadUrl);
+        return Err(InvalidUrl);
     }
-    let info = url.expose().into_connection_info().map_err(|_| BadUrl)?;
+    let info = url.expose().into_connection_info().map_err(|_| InvalidUrl)?;
     // With RESP3, a connection that Redis closes is noticed and reopened before the next command.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     // Without it, a command waits until the previous one is acknowledged.
     let tcp = info.tcp_settings().clone().set_nodelay(true);
-    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| BadUrl)
+    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| InvalidUrl)
 }
 
 /// Connects and runs `probe`.

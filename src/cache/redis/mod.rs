@@ -1,8 +1,8 @@
 //! The shared cache: one response for several replicas, through Redis or Valkey.
 //!
-//! The replica that takes the lease of a key, the leader, makes the call; the others, its followers, poll for the result.
-//! The leader renews its short lease during the call, so that followers wait 2 s at most for a leader that died. A leader
-//! that lost its lease stores nothing.
+//! The replica that acquires the lease of a key, the leader, makes the fetch; the others, its followers, poll for the
+//! result. The leader renews its short lease during the fetch, so that followers wait 2 s at most for a leader that died.
+//! The lease has a random token as its value. A leader whose token was replaced stores nothing.
 //!
 //! While Redis is slow, refuses or is gone, each replica uses its local cache only.
 //!
@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use connection::{BadUrl, check_url};
+pub use connection::{InvalidUrl, check_url};
 
 use super::entry::{CachedResponse, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
@@ -35,19 +35,19 @@ use scripts::{LOOK_UP, PROBE, RELEASE, RENEW, script};
 /// The time to live of a lease, and how often it is renewed.
 const LEASE: Duration = Duration::from_secs(2);
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(400);
-/// The pauses between two polls of a follower, each 1.5 times the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// The backoff between two polls of a follower, each 1.5 times the one before.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_millis(250);
 /// The bounds of a response's time to live.
-const SHORTEST_TTL: Duration = Duration::from_secs(2);
-const LONGEST_TTL: Duration = Duration::from_hours(1);
+const MIN_TTL: Duration = Duration::from_secs(2);
+const MAX_TTL: Duration = Duration::from_hours(1);
 /// The time to live of a failure, which only followers read.
 const FAILURE_TTL: Duration = Duration::from_secs(2);
 /// The reasons of a failed shared read.
 const LEADER_FAILED: &str = "leader-failed";
 const LEADER_LATE: &str = "leader-late";
-/// The time that waiting and a call may take together, beyond that of one call.
-const GRACE: Duration = Duration::from_secs(1);
+/// The time that waiting and a fetch may take together, beyond that of one fetch.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The Redis that the replicas of a deployment share, and the lifetimes of responses.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ pub struct RedisConfig {
     pub local: CacheConfig,
     /// How often rooms with streams are polled; replicas share a response for that long.
     pub poll_interval: Duration,
-    /// The time limit of one call.
-    pub call_timeout: Duration,
+    /// The time limit of one fetch.
+    pub fetch_timeout: Duration,
 }
 
 impl RedisConfig {
@@ -86,7 +86,7 @@ pub struct RedisCache {
     prefix: String,
     name: &'static str,
     ttl: Duration,
-    call_timeout: Duration,
+    fetch_timeout: Duration,
     runtime: Handle,
     failures: CounterVec,
 }
@@ -98,7 +98,7 @@ type Keys = [String; 3];
 enum Lookup {
     /// Another replica's response.
     Hit(CachedResponse),
-    /// This replica makes the call. If it fails, the stale response may be served.
+    /// This replica makes the fetch. If it fails, the stale response may be served.
     Leader(Option<CachedResponse>),
     /// The leader failed or was late; the stale response may be served.
     Failed(FailureKind, Option<CachedResponse>),
@@ -106,16 +106,17 @@ enum Lookup {
     Unavailable,
 }
 
-/// The reply of [`LOOK_UP`]: lease holder, response, its time to live in ms, failure.
+/// The reply of [`LOOK_UP`]: token of the lease, response, its remaining time to live in ms, failure.
 type LookUpReply = (String, Option<Vec<u8>>, i64, Option<Vec<u8>>);
 
 /// The state of one lookup.
-struct Follower<'a> {
+struct LookupState<'a> {
     keys: &'a Keys,
-    owner: &'a str,
+    /// The token of this replica.
+    lease_token: &'a str,
     max_age: Duration,
-    /// The owner of the lease that is waited for; empty at first.
-    leader: String,
+    /// The token of the leader that is followed; empty at first.
+    leader_token: String,
     stale: Option<CachedResponse>,
 }
 
@@ -134,8 +135,8 @@ impl RedisCache {
     ///
     /// # Errors
     ///
-    /// [`BadUrl`] if the URL is not a Redis URL.
-    pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, BadUrl> {
+    /// [`InvalidUrl`] if the URL is not a Redis URL.
+    pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, InvalidUrl> {
         let connection = Connection::open(connection::client(&config.url)?, config.probe()).await;
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
@@ -143,8 +144,8 @@ impl RedisCache {
             mac: MacKeys::new(&config.secrets),
             prefix: config.prefix(),
             name: config.cache,
-            ttl: (fresh_for + config.local.stale_if_error).clamp(SHORTEST_TTL, LONGEST_TTL),
-            call_timeout: config.call_timeout,
+            ttl: (fresh_for + config.local.stale_if_error).clamp(MIN_TTL, MAX_TTL),
+            fetch_timeout: config.fetch_timeout,
             runtime: Handle::current(),
             failures: registry.register_all(&CACHE_FAILURES, &[config.cache], &[LEADER_FAILED, LEADER_LATE]),
         })
@@ -163,19 +164,20 @@ impl RedisCache {
         max_age: Duration,
         fetch: impl Future<Output = Result<Envelope, E>>,
     ) -> Outcome<E> {
-        let (keys, owner) = (self.keys(key), secret::random_id());
-        let deadline = Instant::now() + self.call_timeout + GRACE;
-        let follower = Follower { keys: &keys, owner: &owner, max_age, leader: String::new(), stale: None };
-        let stale = match self.look_up(follower, key, deadline).await {
+        let (keys, lease_token) = (self.keys(key), secret::random_id());
+        let deadline = Instant::now() + self.fetch_timeout + DEADLINE_MARGIN;
+        let lookup_state =
+            LookupState { keys: &keys, lease_token: &lease_token, max_age, leader_token: String::new(), stale: None };
+        let stale = match self.look_up(lookup_state, key, deadline).await {
             Lookup::Hit(response) => return Outcome { result: Ok(response), stale: None, is_shared: true },
             Lookup::Failed(kind, stale) => return Outcome { result: Err(E::from_kind(kind)), stale, is_shared: true },
             Lookup::Leader(stale) => stale,
             Lookup::Unavailable => None,
         };
-        let renewal = self.renew_until_dropped(&keys, &owner);
+        let renewal = self.renew_until_dropped(&keys, &lease_token);
         let result = timeout_at(deadline, fetch).await.unwrap_or_else(|_| Err(E::aborted()));
         drop(renewal);
-        self.release(&keys, &owner, result.as_ref().map_err(FetchError::kind));
+        self.release(&keys, &lease_token, result.as_ref().map_err(FetchError::kind));
         Outcome::fetched(result, stale)
     }
 
@@ -186,64 +188,66 @@ impl RedisCache {
     }
 
     /// Polls until there is a response, a failure, or a lease for this replica.
-    async fn look_up(&self, mut follower: Follower<'_>, key: &str, deadline: Instant) -> Lookup {
-        let mut pause = FIRST_PAUSE;
+    async fn look_up(&self, mut lookup_state: LookupState<'_>, key: &str, deadline: Instant) -> Lookup {
+        let mut backoff = INITIAL_BACKOFF;
         loop {
-            let mut command = script(LOOK_UP, follower.keys);
-            command.arg(follower.owner).arg(milliseconds(LEASE)).arg(&follower.leader);
+            let mut command = script(LOOK_UP, lookup_state.keys);
+            command.arg(lookup_state.lease_token).arg(milliseconds(LEASE)).arg(&lookup_state.leader_token);
             let Some(reply) = self.connection.query::<LookUpReply>(command).await else { return Lookup::Unavailable };
-            if reply.0 != follower.leader
-                && let Some(lookup) = self.evaluate(&mut follower, reply, key)
+            if reply.0 != lookup_state.leader_token
+                && let Some(lookup) = self.resolve_reply(&mut lookup_state, reply, key)
             {
                 return lookup;
             }
-            if Instant::now() + pause > deadline {
-                self.report(LEADER_LATE, key);
-                return Lookup::Failed(FailureKind::Failed, follower.stale);
+            if Instant::now() + backoff > deadline {
+                self.record_failure(LEADER_LATE, key);
+                return Lookup::Failed(FailureKind::Failed, lookup_state.stale);
             }
-            sleep(pause).await;
-            pause = LONGEST_PAUSE.min(pause * 3 / 2);
+            sleep(backoff).await;
+            backoff = MAX_BACKOFF.min(backoff * 3 / 2);
         }
     }
 
-    /// Ends the lookup, or follows the holder of the lease.
-    fn evaluate(&self, follower: &mut Follower<'_>, reply: LookUpReply, key: &str) -> Option<Lookup> {
-        let (holder, response, left, failure) = reply;
-        let is_leader = holder == follower.owner;
-        let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
-        let [_, response_key, failure_key] = follower.keys;
-        let record = response.as_deref().zip(left).and_then(|(value, left)| self.mac.decode(response_key, value, left));
+    /// Ends the lookup, or follows the leader.
+    fn resolve_reply(&self, lookup_state: &mut LookupState<'_>, reply: LookUpReply, key: &str) -> Option<Lookup> {
+        let (token, response, remaining_ttl, failure) = reply;
+        let is_leader = token == lookup_state.lease_token;
+        let remaining_ttl = u64::try_from(remaining_ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_millis);
+        let [_, response_key, failure_key] = lookup_state.keys;
+        let record = response.as_deref().zip(remaining_ttl);
+        let record = record.and_then(|(value, ttl)| self.mac.decode(response_key, value, ttl));
         // The leader's response serves its followers whatever its age.
-        let is_fresh = record.as_ref().is_some_and(|it| it.age < follower.max_age || it.writer == follower.leader);
+        let is_fresh =
+            record.as_ref().is_some_and(|it| it.age < lookup_state.max_age || it.lease_token == lookup_state.leader_token);
         let response =
             record.and_then(|record| Some(CachedResponse::with_age(Envelope::from_bytes(record.body)?, record.age)));
         let failure = failure.as_deref().and_then(|value| self.mac.decode(failure_key, value, FAILURE_TTL));
-        let failure = failure.filter(|record| record.writer == follower.leader);
+        let failure = failure.filter(|record| record.lease_token == lookup_state.leader_token);
         let failure = failure.and_then(|record| std::str::from_utf8(record.body).ok()?.parse().ok());
         let lookup = match (response, failure) {
             (Some(response), _) if is_fresh => Lookup::Hit(response),
             (stale, Some(kind)) => {
                 if kind == FailureKind::Failed {
-                    self.report(LEADER_FAILED, key);
+                    self.record_failure(LEADER_FAILED, key);
                 }
                 Lookup::Failed(kind, stale)
             }
             (stale, None) if is_leader => return Some(Lookup::Leader(stale)),
             (stale, None) => {
-                (follower.leader, follower.stale) = (holder, stale);
+                (lookup_state.leader_token, lookup_state.stale) = (token, stale);
                 return None;
             }
         };
         if is_leader {
-            self.release(follower.keys, follower.owner, Err(FailureKind::NotAttempted));
+            self.release(lookup_state.keys, lookup_state.lease_token, Err(FailureKind::NotAttempted));
         }
         Some(lookup)
     }
 
     /// Renews the lease until the handle is dropped, however busy the worker is.
-    fn renew_until_dropped(&self, [lease, ..]: &Keys, owner: &str) -> AbortOnDropHandle<()> {
+    fn renew_until_dropped(&self, [lease, ..]: &Keys, lease_token: &str) -> AbortOnDropHandle<()> {
         let (connection, mut command) = (Arc::clone(&self.connection), script(RENEW, &[lease]));
-        command.arg(owner).arg(milliseconds(LEASE));
+        command.arg(lease_token).arg(milliseconds(LEASE));
         AbortOnDropHandle::new(self.runtime.spawn(async move {
             loop {
                 sleep(RENEWAL_INTERVAL).await;
@@ -253,7 +257,7 @@ impl RedisCache {
     }
 
     /// Releases the lease and shares the result, in the background.
-    fn release(&self, keys: &Keys, owner: &str, result: Result<&Envelope, FailureKind>) {
+    fn release(&self, keys: &Keys, lease_token: &str, result: Result<&Envelope, FailureKind>) {
         let [lease, response, failure] = keys;
         let (keys, ttl, body) = match result {
             Ok(envelope) => (&[lease, response][..], self.ttl, envelope.bytes()),
@@ -261,15 +265,15 @@ impl RedisCache {
             Err(kind @ FailureKind::Failed) => (&[lease, failure][..], FAILURE_TTL, <&str>::from(kind).into()),
             Err(kind) => (&[lease, failure, response][..], FAILURE_TTL, <&str>::from(kind).into()),
         };
-        let value = keys.get(1).map_or_else(Vec::new, |name| self.mac.encode(name, owner, ttl, &body));
+        let value = keys.get(1).map_or_else(Vec::new, |name| self.mac.encode(name, lease_token, ttl, &body));
         let mut command = script(RELEASE, keys);
-        command.arg(owner).arg(value).arg(milliseconds(ttl));
+        command.arg(lease_token).arg(value).arg(milliseconds(ttl));
         let connection = Arc::clone(&self.connection);
         self.runtime.spawn(async move { connection.query::<i64>(command).await });
     }
 
-    /// Reports a failure that no call of this replica explains.
-    fn report(&self, reason: &'static str, key: &str) {
+    /// Logs and counts a failure that no fetch of this replica explains.
+    fn record_failure(&self, reason: &'static str, key: &str) {
         self.failures.increment(reason);
         log::warn!(cache = self.name, room = key, reason; "shared read failed");
     }

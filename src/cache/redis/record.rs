@@ -9,13 +9,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::Secret;
 
-/// The version of the layout: version, time to live, writer, MAC, body.
+/// The version of the layout: version, time to live, lease token, MAC, body.
 const VERSION: &str = "pcr1";
 /// The digits of the time to live, in milliseconds.
 const TTL_DIGITS: usize = 10;
-/// The characters of a replica's owner id.
-const WRITER_LENGTH: usize = 22;
-const HEAD_LENGTH: usize = VERSION.len() + TTL_DIGITS + WRITER_LENGTH;
+/// The characters of a lease token.
+const LEASE_TOKEN_LENGTH: usize = 22;
+const HEAD_LENGTH: usize = VERSION.len() + TTL_DIGITS + LEASE_TOKEN_LENGTH;
 const MAC_LENGTH: usize = 32;
 
 /// Returns the hash of `text`, a name of fixed length that does not reveal it.
@@ -25,8 +25,8 @@ pub(super) fn fingerprint(text: &str) -> String {
 
 /// A value whose MAC was verified.
 pub(super) struct Record<'a> {
-    /// The owner id of the lease that it was written under.
-    pub(super) writer: &'a str,
+    /// The token of the lease that it was written under.
+    pub(super) lease_token: &'a str,
     /// The time since it was written.
     pub(super) age: Duration,
     pub(super) body: &'a [u8],
@@ -46,24 +46,24 @@ impl MacKeys {
     }
 
     /// Encodes the value of the Redis key `name`; empty if there is no secret.
-    pub(super) fn encode(&self, name: &str, writer: &str, ttl: Duration, body: &[u8]) -> Vec<u8> {
+    pub(super) fn encode(&self, name: &str, lease_token: &str, ttl: Duration, body: &[u8]) -> Vec<u8> {
         let Some(key) = self.0.first() else { return Vec::new() };
-        let head = format!("{VERSION}{:0TTL_DIGITS$}{writer}", ttl.as_millis());
+        let head = format!("{VERSION}{:0TTL_DIGITS$}{lease_token}", ttl.as_millis());
         let mac = sign(key, &authenticated(name, head.as_bytes(), body));
         [head.as_bytes(), mac.as_ref(), body].concat()
     }
 
-    /// Verifies and decodes the value of the Redis key `name`, which expires in `left`.
+    /// Verifies and decodes the value of the Redis key `name`, which expires in `remaining_ttl`.
     ///
     /// `None` if no replica wrote it for this key.
-    pub(super) fn decode<'a>(&self, name: &str, value: &'a [u8], left: Duration) -> Option<Record<'a>> {
+    pub(super) fn decode<'a>(&self, name: &str, value: &'a [u8], remaining_ttl: Duration) -> Option<Record<'a>> {
         let (head, rest) = value.split_at_checked(HEAD_LENGTH)?;
         let (mac, body) = rest.split_at_checked(MAC_LENGTH)?;
         let authenticated = authenticated(name, head, body);
         self.0.iter().find(|key| verify(key, &authenticated, mac).is_ok())?;
-        let (ttl, writer) = std::str::from_utf8(head).ok()?.strip_prefix(VERSION)?.split_at_checked(TTL_DIGITS)?;
+        let (ttl, lease_token) = std::str::from_utf8(head).ok()?.strip_prefix(VERSION)?.split_at_checked(TTL_DIGITS)?;
         let ttl = Duration::from_millis(ttl.parse().ok()?);
-        Some(Record { writer, age: ttl.saturating_sub(left), body })
+        Some(Record { lease_token, age: ttl.saturating_sub(remaining_ttl), body })
     }
 }
 
@@ -77,40 +77,40 @@ mod tests {
     use super::*;
 
     const TTL: Duration = Duration::from_secs(15);
-    const LEFT: Duration = Duration::from_secs(11);
-    const WRITER: &str = "0123456789012345678901";
+    const REMAINING_TTL: Duration = Duration::from_secs(11);
+    const LEASE_TOKEN: &str = "0123456789012345678901";
 
     fn keys(secrets: &[&str]) -> MacKeys {
         MacKeys::new(&secrets.iter().copied().map(Secret::new).collect::<Vec<_>>())
     }
 
     #[test]
-    fn record_has_its_body_writer_and_the_age_that_redis_gives() {
+    fn record_has_its_body_token_and_the_age_from_redis() {
         let keys = keys(&["one"]);
-        let value = keys.encode("a:response", WRITER, TTL, b"text");
-        let record = keys.decode("a:response", &value, LEFT).unwrap();
-        assert_eq!((record.body, record.writer, record.age), (&b"text"[..], WRITER, Duration::from_secs(4)));
+        let value = keys.encode("a:response", LEASE_TOKEN, TTL, b"text");
+        let record = keys.decode("a:response", &value, REMAINING_TTL).unwrap();
+        assert_eq!((record.body, record.lease_token, record.age), (&b"text"[..], LEASE_TOKEN, Duration::from_secs(4)));
     }
 
     #[test]
     fn record_of_another_key_or_secret_is_rejected() {
-        let value = keys(&["one"]).encode("a:response", WRITER, TTL, b"text");
-        assert!(keys(&["two", "one"]).decode("a:response", &value, LEFT).is_some(), "an earlier secret");
-        assert!(keys(&["one"]).decode("b:response", &value, LEFT).is_none());
-        assert!(keys(&["one"]).decode("a:failure", &value, LEFT).is_none());
-        assert!(keys(&["two"]).decode("a:response", &value, LEFT).is_none());
+        let value = keys(&["one"]).encode("a:response", LEASE_TOKEN, TTL, b"text");
+        assert!(keys(&["two", "one"]).decode("a:response", &value, REMAINING_TTL).is_some(), "an earlier secret");
+        assert!(keys(&["one"]).decode("b:response", &value, REMAINING_TTL).is_none());
+        assert!(keys(&["one"]).decode("a:failure", &value, REMAINING_TTL).is_none());
+        assert!(keys(&["two"]).decode("a:response", &value, REMAINING_TTL).is_none());
     }
 
     #[test]
-    fn record_with_one_bit_or_byte_changed_is_rejected() {
+    fn altered_record_is_rejected() {
         let keys = keys(&["one"]);
-        let value = keys.encode("a:response", WRITER, TTL, b"text");
+        let value = keys.encode("a:response", LEASE_TOKEN, TTL, b"text");
         for at in 0..value.len() {
-            assert!(keys.decode("a:response", &value[..at], LEFT).is_none(), "cut at {at}");
+            assert!(keys.decode("a:response", &value[..at], REMAINING_TTL).is_none(), "cut at {at}");
             let mut other = value.clone();
             other[at] ^= 1;
-            assert!(keys.decode("a:response", &other, LEFT).is_none(), "changed at {at}");
+            assert!(keys.decode("a:response", &other, REMAINING_TTL).is_none(), "changed at {at}");
         }
-        assert!(keys.decode("a:response", &[&value[..], b" "].concat(), LEFT).is_none());
+        assert!(keys.decode("a:response", &[&value[..], b" "].concat(), REMAINING_TTL).is_none());
     }
 }

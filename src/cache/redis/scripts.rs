@@ -1,18 +1,20 @@
 //! The scripts that Redis runs, each atomically.
 
-/// Takes the lease if it is free, and reads response and failure unless the known leader has the lease.
-/// Keys: lease, response, failure. Arguments: owner, lease in ms, known leader.
+/// Acquires the lease if it is free, and reads response and failure unless the followed leader holds it.
+///
+/// Keys: lease, response, failure. Arguments: lease token, lease in ms, token of the followed leader.
 pub(super) const LOOK_UP: &str = r"
-local holder = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and ARGV[1] or redis.call('GET', KEYS[1])
-if holder == ARGV[3] then return {holder, false, 0, false} end
-return {holder, redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), redis.call('GET', KEYS[3])}";
+local token = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and ARGV[1] or redis.call('GET', KEYS[1])
+if token == ARGV[3] then return {token, false, 0, false} end
+return {token, redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), redis.call('GET', KEYS[3])}";
 
-/// Renews the lease of its owner. Keys: lease. Arguments: owner, lease in ms.
+/// Renews the lease with this token. Keys: lease. Arguments: lease token, lease in ms.
 pub(super) const RENEW: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 
-/// Releases the lease of its owner and stores the result. Keys: lease, key to set (optional), key to delete (optional).
-/// Arguments: owner, value, its time to live in ms.
+/// Releases the lease with this token and stores the result.
+///
+/// Keys: lease, key to set (optional), key to delete (optional). Arguments: lease token, value, its time to live in ms.
 pub(super) const RELEASE: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])

@@ -38,27 +38,27 @@ fn envelope(text: &str) -> Envelope {
     Envelope::new(&RawValue::from_string(format!("{text:?}")).unwrap())
 }
 
-/// A call's key, and the sender of its result.
-type OpenCall = (String, oneshot::Sender<Result<Envelope, Error>>);
+/// The key of a pending fetch, and the sender of its result.
+type PendingFetch = (String, oneshot::Sender<Result<Envelope, Error>>);
 
-/// Fetches that end when the test says so.
+/// Fetches that the test completes.
 #[derive(Clone, Default)]
 struct FakeFetches {
-    calls: Rc<Cell<usize>>,
-    open: Rc<RefCell<Vec<OpenCall>>>,
+    started: Rc<Cell<usize>>,
+    pending: Rc<RefCell<Vec<PendingFetch>>>,
 }
 
 impl FakeFetches {
-    fn call(&self, key: &str) -> impl Future<Output = Result<Envelope, Error>> + use<> {
-        self.calls.set(self.calls.get() + 1);
+    fn start(&self, key: &str) -> impl Future<Output = Result<Envelope, Error>> + use<> {
+        self.started.set(self.started.get() + 1);
         let (sender, receiver) = oneshot::channel();
-        self.open.borrow_mut().push((key.to_owned(), sender));
-        async move { receiver.await.expect("the test ends each call") }
+        self.pending.borrow_mut().push((key.to_owned(), sender));
+        async move { receiver.await.expect("the test completes each fetch") }
     }
 
-    /// Ends the oldest call.
-    fn end(&self, outcome: Result<Envelope, Error>) {
-        let (_, sender) = self.open.borrow_mut().remove(0);
+    /// Completes the oldest fetch.
+    fn complete(&self, outcome: Result<Envelope, Error>) {
+        let (_, sender) = self.pending.borrow_mut().remove(0);
         sender.send(outcome).unwrap();
     }
 }
@@ -69,7 +69,7 @@ fn read(
     key: &'static str,
 ) -> JoinHandle<Result<CachedResponse, Error>> {
     let (cache, fetches) = (cache.clone(), fetches.clone());
-    tokio::task::spawn_local(async move { cache.get(key, || fetches.call(key)).await })
+    tokio::task::spawn_local(async move { cache.get(key, || fetches.start(key)).await })
 }
 
 async fn settle() {
@@ -87,7 +87,7 @@ async fn in_paused_time(test: impl AsyncFnOnce(ResponseCache<Error>, FakeFetches
 async fn filled(cache: &ResponseCache<Error>, fetches: &FakeFetches, text: &str) {
     let reader = read(cache, fetches, "r1");
     settle().await;
-    fetches.end(Ok(envelope(text)));
+    fetches.complete(Ok(envelope(text)));
     assert_eq!(reader.await.unwrap().unwrap().envelope, envelope(text));
 }
 
@@ -97,15 +97,15 @@ async fn concurrent_readers_share_one_fetch_per_key() {
         let waiting: Vec<_> = (0..100).map(|_| read(&cache, &fetches, "r1")).collect();
         let other = read(&cache, &fetches, "r2");
         settle().await;
-        assert_eq!(fetches.calls.get(), 2);
-        let (_, second) = fetches.open.borrow_mut().pop().unwrap();
+        assert_eq!(fetches.started.get(), 2);
+        let (_, second) = fetches.pending.borrow_mut().pop().unwrap();
         second.send(Ok(envelope("two"))).unwrap();
         assert_eq!(other.await.unwrap().unwrap().envelope, envelope("two"));
-        fetches.end(Ok(envelope("one")));
+        fetches.complete(Ok(envelope("one")));
         for reader in waiting {
             assert_eq!(reader.await.unwrap().unwrap().envelope, envelope("one"));
         }
-        assert_eq!(fetches.calls.get(), 2);
+        assert_eq!(fetches.started.get(), 2);
     })
     .await;
 }
@@ -117,12 +117,12 @@ async fn expired_entry_makes_readers_wait_for_a_new_one() {
         advance(ALMOST_FRESH_FOR).await;
         let response = read(&cache, &fetches, "r1").await.unwrap().unwrap();
         assert_eq!((response.age(), response.envelope), (ALMOST_FRESH_FOR, envelope("old")));
-        assert_eq!(fetches.calls.get(), 1);
+        assert_eq!(fetches.started.get(), 1);
         advance(Duration::from_millis(1)).await;
         let reader = read(&cache, &fetches, "r1");
         settle().await;
         assert!(!reader.is_finished(), "it waits for the new one");
-        fetches.end(Ok(envelope("new")));
+        fetches.complete(Ok(envelope("new")));
         let response = reader.await.unwrap().unwrap();
         assert_eq!((response.age(), response.envelope), (Duration::ZERO, envelope("new")));
     })
@@ -137,7 +137,7 @@ async fn stale_entry_is_served_after_a_failure_until_its_limit() {
             advance(wait).await;
             let waiting: Vec<_> = (0..3).map(|_| read(&cache, &fetches, "r1")).collect();
             settle().await;
-            fetches.end(Err(Error(FailureKind::Failed)));
+            fetches.complete(Err(Error(FailureKind::Failed)));
             for reader in waiting {
                 assert_eq!(reader.await.unwrap().unwrap().envelope, envelope("old"));
             }
@@ -145,14 +145,14 @@ async fn stale_entry_is_served_after_a_failure_until_its_limit() {
         advance(Duration::from_millis(1)).await;
         let reader = read(&cache, &fetches, "r1");
         settle().await;
-        fetches.end(Err(Error(FailureKind::Failed)));
+        fetches.complete(Err(Error(FailureKind::Failed)));
         assert_eq!(reader.await.unwrap(), Err(Error(FailureKind::Failed)));
     })
     .await;
 }
 
 #[tokio::test]
-async fn younger_stale_entry_is_response_of_own_and_of_another_replica() {
+async fn younger_of_own_and_shared_stale_entries_is_served() {
     pause();
     let cache: ResponseCache<Error> = cache(CONFIG);
     cache.0.entries.insert("r1".into(), CachedResponse::with_age(envelope("own"), Duration::from_secs(20)));
@@ -169,11 +169,11 @@ async fn failure_is_shared_by_waiting_readers_and_not_stored() {
     in_paused_time(async |cache, fetches| {
         let waiting: Vec<_> = (0..10).map(|_| read(&cache, &fetches, "r1")).collect();
         settle().await;
-        fetches.end(Err(Error(FailureKind::Failed)));
+        fetches.complete(Err(Error(FailureKind::Failed)));
         for reader in waiting {
             assert_eq!(reader.await.unwrap(), Err(Error(FailureKind::Failed)));
         }
-        assert_eq!(fetches.calls.get(), 1);
+        assert_eq!(fetches.started.get(), 1);
         filled(&cache, &fetches, "good").await;
     })
     .await;
@@ -192,7 +192,7 @@ async fn not_found_removes_the_entry_and_other_failures_do_not() {
         ] {
             let reader = read(&cache, &fetches, "r1");
             settle().await;
-            fetches.end(outcome);
+            fetches.complete(outcome);
             assert_eq!(reader.await.unwrap().map(|response| response.envelope), expected);
         }
     })
@@ -200,7 +200,7 @@ async fn not_found_removes_the_entry_and_other_failures_do_not() {
 }
 
 #[tokio::test]
-async fn first_reader_leaving_neither_cancels_nor_repeats_the_fetch() {
+async fn cancelled_first_reader_neither_cancels_nor_repeats_fetch() {
     in_paused_time(async |cache, fetches| {
         let first = read(&cache, &fetches, "r1");
         settle().await;
@@ -208,9 +208,9 @@ async fn first_reader_leaving_neither_cancels_nor_repeats_the_fetch() {
         settle().await;
         first.abort();
         settle().await;
-        fetches.end(Ok(envelope("one")));
+        fetches.complete(Ok(envelope("one")));
         assert_eq!(second.await.unwrap().unwrap().envelope, envelope("one"));
-        assert_eq!(fetches.calls.get(), 1);
+        assert_eq!(fetches.started.get(), 1);
     })
     .await;
 }
@@ -226,7 +226,7 @@ async fn panic_in_the_fetch_is_an_error_for_all_readers() {
 }
 
 #[tokio::test]
-async fn worker_that_ends_fails_its_flight_and_the_next_reader_fetches() {
+async fn ended_worker_fails_its_flight_and_next_reader_fetches() {
     pause();
     let (cache, fetches) = (cache(CONFIG), FakeFetches::default());
     let gone = LocalSet::new();
@@ -241,7 +241,7 @@ async fn worker_that_ends_fails_its_flight_and_the_next_reader_fetches() {
             settle().await;
             drop(gone);
             assert_eq!(waiting.await.unwrap().map(|_| ()), Err(Error::aborted()));
-            fetches.open.borrow_mut().clear();
+            fetches.pending.borrow_mut().clear();
             filled(&cache, &fetches, "good").await;
         })
         .await;
@@ -257,8 +257,8 @@ async fn zero_freshness_keeps_the_single_flight() {
             for round in 1..3 {
                 let waiting = [read(&cache, &fetches, "r1"), read(&cache, &fetches, "r1")];
                 settle().await;
-                assert_eq!(fetches.calls.get(), round);
-                fetches.end(Ok(envelope("x")));
+                assert_eq!(fetches.started.get(), round);
+                fetches.complete(Ok(envelope("x")));
                 for reader in waiting {
                     reader.await.unwrap().unwrap();
                 }
@@ -278,7 +278,7 @@ async fn memory_is_bounded_and_the_used_entry_stays() {
                 let hottest = cache.get("hottest", || async { Ok(envelope("hot")) }).await.unwrap();
                 assert_eq!(hottest.envelope, envelope("hot"));
             }
-            assert!((90_000..=100_000).contains(&cache.usage().1), "{:?}", cache.usage());
+            assert!((90_000..=100_000).contains(&cache.usage().bytes), "{:?}", cache.usage());
             assert!(cache.0.entries.get("hottest").is_some());
             assert!(cache.0.flights().is_empty());
         })
@@ -295,7 +295,7 @@ async fn entry_larger_than_the_cache_is_returned_and_not_stored() {
             get("small".to_owned()).await.unwrap();
             let large = "x".repeat(20_000);
             assert_eq!(get(large.clone()).await.unwrap().envelope, envelope(&large));
-            assert_eq!(cache.usage(), (0, 0), "the older entry is removed too");
+            assert_eq!(cache.usage(), CacheUsage { entries: 0, bytes: 0 }, "the older entry is removed too");
         })
         .await;
 }
@@ -303,59 +303,60 @@ async fn entry_larger_than_the_cache_is_returned_and_not_stored() {
 /// One event.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    Ask(usize),
-    /// The oldest call of a room ends.
-    Answer(usize),
+    Read(usize),
+    /// The oldest fetch of a room succeeds.
+    Succeed(usize),
     Fail(usize, FailureKind),
-    /// The oldest waiting reader leaves.
-    Leave,
-    Pass(u64),
+    /// The oldest waiting reader is cancelled.
+    Cancel,
+    /// The time advances by milliseconds.
+    Advance(u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => (0_usize..3).prop_map(Event::Ask),
-        3 => (0_usize..3).prop_map(Event::Answer),
+        4 => (0_usize..3).prop_map(Event::Read),
+        3 => (0_usize..3).prop_map(Event::Succeed),
         2 => (0_usize..3, prop_oneof![Just(FailureKind::Failed), Just(FailureKind::NotFound), Just(FailureKind::NotAttempted)]).prop_map(|(room, kind)| Event::Fail(room, kind)),
-        1 => Just(Event::Leave),
-        2 => prop_oneof![0_u64..7_000, 0_u64..80_000].prop_map(Event::Pass),
+        1 => Just(Event::Cancel),
+        2 => prop_oneof![0_u64..7_000, 0_u64..80_000].prop_map(Event::Advance),
     ]
 }
 
 const ROOMS: [&str; 3] = ["r0", "r1", "r2"];
 
-/// Plays the events and checks what must hold after each one.
+/// Runs the events and checks the invariants after each one.
 #[expect(clippy::too_many_lines, reason = "one sequence of events")]
-async fn play(cache: ResponseCache<Error>, fetches: FakeFetches, events: Vec<Event>) {
+async fn run_events(cache: ResponseCache<Error>, fetches: FakeFetches, events: Vec<Event>) {
     let mut waiting: Vec<(usize, JoinHandle<Result<CachedResponse, Error>>)> = Vec::new();
     let mut number = 0;
-    let end = |room: usize, outcome: Result<Envelope, Error>| {
-        let at = fetches.open.borrow().iter().position(|(key, _)| key == ROOMS[room]);
+    let complete = |room: usize, outcome: Result<Envelope, Error>| {
+        let at = fetches.pending.borrow().iter().position(|(key, _)| key == ROOMS[room]);
         if let Some(at) = at {
-            let (_, sender) = fetches.open.borrow_mut().remove(at);
+            let (_, sender) = fetches.pending.borrow_mut().remove(at);
             sender.send(outcome).unwrap();
         }
     };
     for event in events {
         let mut failing = false;
         match event {
-            Event::Ask(room) => waiting.push((room, read(&cache, &fetches, ROOMS[room]))),
-            Event::Answer(room) => {
+            Event::Read(room) => waiting.push((room, read(&cache, &fetches, ROOMS[room]))),
+            Event::Succeed(room) => {
                 number += 1;
-                end(room, Ok(envelope(&format!("{} {number}", ROOMS[room]))));
+                complete(room, Ok(envelope(&format!("{} {number}", ROOMS[room]))));
             }
             Event::Fail(room, kind) => {
                 failing = true;
-                end(room, Err(Error(kind)));
+                complete(room, Err(Error(kind)));
             }
-            Event::Leave if !waiting.is_empty() => waiting.remove(0).1.abort(),
-            Event::Leave => {}
-            Event::Pass(milliseconds) => advance(Duration::from_millis(milliseconds)).await,
+            Event::Cancel if !waiting.is_empty() => waiting.remove(0).1.abort(),
+            Event::Cancel => {}
+            Event::Advance(milliseconds) => advance(Duration::from_millis(milliseconds)).await,
         }
         settle().await;
         for room in ROOMS {
-            let open = fetches.open.borrow().iter().filter(|(key, _)| key == room).count();
-            assert!(open <= 1, "{open} calls in flight for {room}");
+            let open = fetches.pending.borrow().iter().filter(|(key, _)| key == room).count();
+            assert!(open <= 1, "{open} fetches in flight for {room}");
         }
         let (done, still): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, reader)| reader.is_finished());
         waiting = still;
@@ -368,13 +369,13 @@ async fn play(cache: ResponseCache<Error>, fetches: FakeFetches, events: Vec<Eve
             }
         }
         for (room, _) in &waiting {
-            let open = fetches.open.borrow().iter().any(|(key, _)| key == ROOMS[*room]);
+            let open = fetches.pending.borrow().iter().any(|(key, _)| key == ROOMS[*room]);
             assert!(open, "a reader waits for {} without a flight", ROOMS[*room]);
         }
     }
-    // Each reader that still waits gets the end of a call.
-    while !fetches.open.borrow().is_empty() {
-        fetches.end(Err(Error(FailureKind::Failed)));
+    // Each reader that still waits gets the result of a fetch.
+    while !fetches.pending.borrow().is_empty() {
+        fetches.complete(Err(Error(FailureKind::Failed)));
         settle().await;
     }
     assert!(waiting.iter().all(|(_, reader)| reader.is_finished()));
@@ -387,6 +388,6 @@ proptest! {
     #[test]
     fn invariants_hold_in_any_interleaving(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(LocalSet::new().run_until(play(cache(CONFIG), FakeFetches::default(), events)));
+        runtime.block_on(LocalSet::new().run_until(run_events(cache(CONFIG), FakeFetches::default(), events)));
     }
 }
