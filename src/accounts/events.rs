@@ -18,7 +18,7 @@ impl AccountMetrics {
     pub fn new(registry: &Registry) -> Self {
         Self {
             logins: registry.register_all(&LOGINS, &[], &["ok", "failed", "throttled", "overloaded", "error"]),
-            refreshes: registry.register_all(&TOKEN_REFRESHES, &[], &["ok", "refused", "reused", "error"]),
+            refreshes: registry.register_all(&TOKEN_REFRESHES, &[], &["ok", "rejected", "reused", "error"]),
         }
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn login(
 pub(super) fn refresh(result: &Result<Session, Error>, metrics: &AccountMetrics) {
     let outcome = match result {
         Ok(_) => "ok",
-        Err(Error::WrongCredentials) => "refused",
+        Err(Error::WrongCredentials) => "rejected",
         Err(_) => "error",
     };
     metrics.refreshes.increment(outcome);
@@ -61,7 +61,7 @@ pub(super) fn refresh(result: &Result<Session, Error>, metrics: &AccountMetrics)
 /// Logs a rejected refresh token, whose account is unknown; returns the error for the client.
 pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
     log::info!(
-        event = "token-refused",
+        event = "token-rejected",
         reason = "no refresh token in force",
         client:% = context.client(),
         request_id = context.request_id();
@@ -70,7 +70,7 @@ pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
     Error::WrongCredentials
 }
 
-/// Logs and counts a reused token, which is also counted as refused.
+/// Logs and counts a reused token, which is also counted as rejected.
 pub(super) fn refresh_token_reused(session: &SessionRecord, context: &RequestContext, metrics: &AccountMetrics) {
     metrics.refreshes.increment("reused");
     log::warn!(

@@ -12,24 +12,25 @@ use crate::db::{Database, KNOWN_ADDRESS_RETENTION, LoginFailures};
 /// How far another replica's clock may be ahead.
 const MAX_CLOCK_LEAD: Duration = Duration::from_mins(1);
 
-/// The limit of a scope.
+/// The limit of a scope: a leaky bucket of failures.
 struct LimitPolicy {
-    /// Failures without a pause.
+    /// Failures without a backoff.
     burst: u32,
-    /// The pause after the last of them. Each further failure doubles it, up to `decay`.
-    first_pause: Duration,
-    /// The longest pause, and the time in which one failure decays (leaky bucket).
-    decay: Duration,
+    /// The backoff after the last of them. Each further failure doubles it, up to `leak_interval`.
+    initial_backoff: Duration,
+    /// The time in which one failure leaks out of the bucket, and the maximum backoff.
+    leak_interval: Duration,
 }
 
 /// Limits one password tried on many accounts to twenty failures in any minute.
-const ADDRESS: LimitPolicy = LimitPolicy { burst: 10, first_pause: Duration::from_secs(6), decay: Duration::from_secs(6) };
+const ADDRESS: LimitPolicy =
+    LimitPolicy { burst: 10, initial_backoff: Duration::from_secs(6), leak_interval: Duration::from_secs(6) };
 /// Limits guesses at one account from one address, and locks out that address only.
 const ACCOUNT_AND_ADDRESS: LimitPolicy =
-    LimitPolicy { burst: 10, first_pause: Duration::from_secs(30), decay: Duration::from_mins(15) };
+    LimitPolicy { burst: 10, initial_backoff: Duration::from_secs(30), leak_interval: Duration::from_mins(15) };
 /// Limits guesses at one account from many addresses (NIST SP 800-63B-4 section 3.2.2: at most 100 failures).
 const ACCOUNT: LimitPolicy =
-    LimitPolicy { burst: 100, first_pause: Duration::from_mins(15), decay: Duration::from_mins(15) };
+    LimitPolicy { burst: 100, initial_backoff: Duration::from_mins(15), leak_interval: Duration::from_mins(15) };
 
 /// The scopes that count a login's failures: address, account and address, account. Each is a hash.
 pub(super) struct FailureScopes([String; 3]);
@@ -52,16 +53,16 @@ impl FailureScopes {
     ///
     /// # Errors
     ///
-    /// [`Error::Throttled`] with the longest pause of its scopes, [`Error::Database`].
+    /// [`Error::Throttled`] with the longest backoff of its scopes, [`Error::Database`].
     pub(super) async fn check(&self, database: &Database, now: i64) -> Result<(), Error> {
         let [address, account_and_address, account] = database.login_failures(self.0.clone()).await?;
         let is_known_address = account_and_address.succeeded_at > now - milliseconds(KNOWN_ADDRESS_RETENTION);
-        let mut pause = ADDRESS.pause(address, now).max(ACCOUNT_AND_ADDRESS.pause(account_and_address, now));
+        let mut backoff = ADDRESS.backoff(address, now).max(ACCOUNT_AND_ADDRESS.backoff(account_and_address, now));
         // Guesses from other addresses do not lock out the account's owner.
         if !is_known_address {
-            pause = pause.max(ACCOUNT.pause(account, now));
+            backoff = backoff.max(ACCOUNT.backoff(account, now));
         }
-        if pause.is_zero() { Ok(()) } else { Err(Error::Throttled(pause)) }
+        if backoff.is_zero() { Ok(()) } else { Err(Error::Throttled(backoff)) }
     }
 
     /// Counts a failure in all three scopes.
@@ -72,27 +73,27 @@ impl FailureScopes {
     pub(super) async fn record_failure(&self, database: &Database, now: i64) -> Result<(), Error> {
         let [address, account_and_address, account] = self.0.clone();
         let scopes = [(address, &ADDRESS), (account_and_address, &ACCOUNT_AND_ADDRESS), (account, &ACCOUNT)];
-        let scopes = scopes.map(|(scope, policy)| (scope, milliseconds(policy.decay)));
+        let scopes = scopes.map(|(scope, policy)| (scope, milliseconds(policy.leak_interval)));
         Ok(database.count_login_failure(scopes, now).await?)
     }
 }
 
 impl LimitPolicy {
     /// Returns the time until the next password may be tried.
-    fn pause(&self, counter: LoginFailures, now: i64) -> Duration {
-        let decay = milliseconds(self.decay);
+    fn backoff(&self, counter: LoginFailures, now: i64) -> Duration {
+        let leak_interval = milliseconds(self.leak_interval);
         // At the last failure, including it.
-        let failures = (counter.decayed_at - counter.failed_at + decay - 1) / decay;
+        let failures = (counter.empty_at - counter.failed_at + leak_interval - 1) / leak_interval;
         let Ok(doublings) = u32::try_from(failures - i64::from(self.burst)) else {
             return Duration::ZERO;
         };
-        let pause = self.first_pause.saturating_mul(1 << doublings.min(20)).min(self.decay);
-        let wait = counter.failed_at.saturating_add(milliseconds(pause)) - now;
-        // A longer wait than the pause means that the clock was set back.
-        if wait > milliseconds(pause + MAX_CLOCK_LEAD) {
+        let backoff = self.initial_backoff.saturating_mul(1 << doublings.min(20)).min(self.leak_interval);
+        let wait = counter.failed_at.saturating_add(milliseconds(backoff)) - now;
+        // A longer wait than the backoff means that the clock was set back.
+        if wait > milliseconds(backoff + MAX_CLOCK_LEAD) {
             return Duration::ZERO;
         }
-        Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(pause)
+        Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(backoff)
     }
 }
 
@@ -133,12 +134,12 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn account_and_address_pause_after_ten_failures_and_longer_each_time() {
+    async fn account_and_address_back_off_longer_after_each_failure() {
         let times = failures(1, 1, 10_000, 3 * 3600 * 1000).await;
-        let pauses: Vec<i64> = times.windows(2).skip(9).map(|pair| (pair[1] - pair[0]) / 1000).collect();
+        let backoffs: Vec<i64> = times.windows(2).skip(9).map(|pair| (pair[1] - pair[0]) / 1000).collect();
         assert_eq!(times[9], 90_000);
-        assert_eq!(pauses[..4], [30, 60, 120, 240]);
-        assert!(pauses.is_sorted() && pauses.last() == Some(&900), "{pauses:?}");
+        assert_eq!(backoffs[..4], [30, 60, 120, 240]);
+        assert!(backoffs.is_sorted() && backoffs.last() == Some(&900), "{backoffs:?}");
     }
 
     #[actix_rt::test]
@@ -152,20 +153,20 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn failures_slower_than_the_decay_never_pause_an_address() {
+    async fn failures_slower_than_the_leak_never_block_an_address() {
         let times = failures(1000, 1, 7_000, 600 * 7_000).await;
         assert_eq!(times.len(), 600);
     }
 
     #[actix_rt::test]
-    async fn account_pauses_after_a_hundred_failures_from_anywhere() {
+    async fn account_backs_off_after_a_hundred_failures_from_anywhere() {
         let times = failures(1, 10_000, 1_000, 3600 * 1000).await;
         assert_eq!(times.iter().filter(|&&at| at < 100_000).count(), 100);
         assert!(times.len() > 100 && times.windows(2).skip(99).all(|pair| pair[1] - pair[0] >= 900_000));
     }
 
     #[actix_rt::test]
-    async fn pause_is_never_longer_than_the_longest_whatever_the_clock_does() {
+    async fn backoff_stays_within_its_maximum_when_the_clock_jumps() {
         let (database, _folder) = database().await;
         let scopes = FailureScopes::new("ann@b.c", [192, 0, 2, 1].into());
         let mut now = START;
@@ -174,7 +175,7 @@ mod tests {
             now += jump;
             match scopes.check(&database, now).await {
                 Ok(()) => scopes.record_failure(&database, now).await.unwrap(),
-                Err(Error::Throttled(pause)) => assert!(pause <= ACCOUNT.decay, "{pause:?}"),
+                Err(Error::Throttled(backoff)) => assert!(backoff <= ACCOUNT.leak_interval, "{backoff:?}"),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn clock_that_is_set_back_ends_a_pause() {
+    async fn clock_that_is_set_back_ends_a_backoff() {
         let (database, _folder) = database().await;
         let scopes = FailureScopes::new("ann@b.c", [192, 0, 2, 1].into());
         for _ in 0..20 {

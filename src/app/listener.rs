@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use crate::response::connection_state::{ConnectionState, HEAD_TIMEOUT, InFlight, RequestBody, WRITE_TIMEOUT};
+use crate::response::connection_state::{ConnectionState, HEAD_TIMEOUT, RequestBody, RequestInFlight, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
 /// Bytes of a response that are buffered before they are written. With bodies in slices of 16 KiB
@@ -95,10 +95,10 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
         let service = apply_fn_factory(factory(), |mut request: Request, service: &S::Service| {
-            let begun = begin(&mut request);
-            let response = begun.map(|begun| (service.call(request), begun));
+            let tracked = TrackedRequest::begin(&mut request);
+            let response = tracked.map(|tracked| (service.call(request), tracked));
             async move {
-                let Some((response, begun)) = response else {
+                let Some((response, tracked)) = response else {
                     // The connection is closing.
                     return pending().await;
                 };
@@ -106,7 +106,7 @@ where
                     Ok(response) => Response::from(response).map_into_boxed_body(),
                     Err(error) => Response::from(error),
                 };
-                Ok::<_, actix_web::Error>(begun.track(response))
+                Ok::<_, actix_web::Error>(tracked.track(response))
             }
         });
         let (stopping, open_connections) = (stopping.clone(), open_connections.clone());
@@ -136,24 +136,24 @@ where
     Ok(builder.run())
 }
 
-/// A request that has begun.
-struct Begun {
-    in_flight: InFlight,
-    /// Its client keeps the connection.
-    is_kept: bool,
+/// A request whose response is being made.
+struct TrackedRequest {
+    in_flight: RequestInFlight,
+    /// Whether the client may send another request on the connection.
+    is_keep_alive: bool,
 }
 
-/// Begins a request; `None` if its connection is closing.
-fn begin(request: &mut Request) -> Option<Begun> {
-    let body = if matches!(request.payload(), Payload::None) { RequestBody::Complete } else { RequestBody::Unread };
-    let is_kept = request.head().connection_type() == ConnectionType::KeepAlive;
-    request.conn_data::<Rc<ConnectionState>>()?.begin_request(body).map(|in_flight| Begun { in_flight, is_kept })
-}
+impl TrackedRequest {
+    /// Begins a request; `None` if its connection is closing.
+    fn begin(request: &mut Request) -> Option<Self> {
+        let body = if matches!(request.payload(), Payload::None) { RequestBody::Complete } else { RequestBody::Unread };
+        let is_keep_alive = request.head().connection_type() == ConnectionType::KeepAlive;
+        request.conn_data::<Rc<ConnectionState>>()?.begin_request(body).map(|in_flight| Self { in_flight, is_keep_alive })
+    }
 
-impl Begun {
     /// Keeps the request in flight until the body of its response has been made.
     fn track(self, response: Response<BoxBody>) -> Response<InFlightBody> {
-        if !self.is_kept || response.head().connection_type() == ConnectionType::Close {
+        if !self.is_keep_alive || response.head().connection_type() == ConnectionType::Close {
             self.in_flight.mark_last();
         }
         response.map_body(|_, body| InFlightBody { body, _in_flight: self.in_flight })
@@ -163,7 +163,7 @@ impl Begun {
 /// A response body. Once it is dropped, the request is no longer in flight.
 struct InFlightBody {
     body: BoxBody,
-    _in_flight: InFlight,
+    _in_flight: RequestInFlight,
 }
 
 impl MessageBody for InFlightBody {

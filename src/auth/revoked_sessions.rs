@@ -1,4 +1,4 @@
-//! Revoked sessions, kept in memory so that requests need no database look-up.
+//! Revoked sessions, kept in memory so that requests need no database lookup.
 //!
 //! Revocations of this replica apply at once. Those of other replicas and of the command line are polled.
 

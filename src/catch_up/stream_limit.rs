@@ -1,4 +1,4 @@
-//! Limits the event streams that each caller may have open at once on this replica.
+//! Limits the event streams that each principal may have open at once on this replica.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,26 +8,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::auth::principal::Principal;
 
 /// Identifies a user or guest, across its tokens and sessions.
-type CallerKey = (Discriminant<Principal>, Arc<str>);
+type PrincipalKey = (Discriminant<Principal>, Arc<str>);
 
-/// The number of open streams by caller. Callers without a stream have no entry.
-type OpenStreams = Mutex<HashMap<CallerKey, usize>>;
+/// The number of open streams by principal. Principals without a stream have no entry.
+type OpenStreams = Mutex<HashMap<PrincipalKey, usize>>;
 
-/// Counts the open streams of each caller. Clones share the counts.
+/// Counts the open streams of each principal. Clones share the counts.
 #[derive(Clone)]
 pub struct StreamLimit {
     max: usize,
     open: Arc<OpenStreams>,
 }
 
-/// Counts as one open stream of its caller until it is dropped.
+/// Counts as one open stream of its principal until it is dropped.
 pub struct StreamPermit {
     open: Arc<OpenStreams>,
-    caller: CallerKey,
+    principal: PrincipalKey,
 }
 
 impl StreamLimit {
-    /// Allows each caller `max` streams (`APP_LIVE__MAX_PER_CALLER`).
+    /// Allows each principal `max` streams (`APP_LIVE__MAX_PER_CALLER`).
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self { max, open: Arc::default() }
@@ -37,25 +37,25 @@ impl StreamLimit {
     #[must_use]
     pub fn acquire(&self, principal: &Principal) -> Option<StreamPermit> {
         let (Principal::User { id, .. } | Principal::Guest { id, .. }) = principal;
-        let caller = (discriminant(principal), Arc::clone(id));
+        let key = (discriminant(principal), Arc::clone(id));
         let mut open = lock(&self.open);
-        let count = open.get(&caller).copied().unwrap_or(0);
+        let count = open.get(&key).copied().unwrap_or(0);
         if count >= self.max {
             return None;
         }
-        open.insert(caller.clone(), count + 1);
-        Some(StreamPermit { open: Arc::clone(&self.open), caller })
+        open.insert(key.clone(), count + 1);
+        Some(StreamPermit { open: Arc::clone(&self.open), principal: key })
     }
 }
 
 /// Locks the counts. Nothing panics while it holds the lock.
-fn lock(open: &OpenStreams) -> MutexGuard<'_, HashMap<CallerKey, usize>> {
+fn lock(open: &OpenStreams) -> MutexGuard<'_, HashMap<PrincipalKey, usize>> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut entry) = lock(&self.open).entry(self.caller.clone()) {
+        if let Entry::Occupied(mut entry) = lock(&self.open).entry(self.principal.clone()) {
             *entry.get_mut() = entry.get().saturating_sub(1);
             if *entry.get() == 0 {
                 entry.remove();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn caller_over_the_limit_is_refused_until_a_permit_is_dropped() {
+    fn principal_over_the_limit_waits_for_a_dropped_permit() {
         let limit = StreamLimit::new(2);
         let (first, second) = (limit.acquire(&user("a", "s1")), limit.acquire(&user("a", "s2")));
         assert!(first.is_some() && second.is_some());
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn other_caller_has_its_own_count() {
+    fn other_principal_has_its_own_count() {
         let limit = StreamLimit::new(1);
         let guest = Principal::Guest { id: "a".into(), room: NameComparison::Exact.parse("r1").unwrap() };
         let permits = [limit.acquire(&user("a", "s")), limit.acquire(&user("b", "s")), limit.acquire(&guest)];
@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn caller_without_streams_takes_no_memory() {
+    fn principal_without_streams_takes_no_memory() {
         let limit = StreamLimit::new(1);
         for id in 0..100 {
-            let caller = user(&id.to_string(), "s");
-            let permit = limit.acquire(&caller);
-            assert!(permit.is_some() && limit.acquire(&caller).is_none());
+            let principal = user(&id.to_string(), "s");
+            let permit = limit.acquire(&principal);
+            assert!(permit.is_some() && limit.acquire(&principal).is_none());
         }
         assert_eq!(lock(&limit.open).len(), 0);
     }

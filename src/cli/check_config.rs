@@ -78,7 +78,7 @@ async fn check(config: &Config) -> Vec<Check> {
         ("summary store", "APP_SUMMARIES__URL", summaries.map(str::to_owned)),
     ];
     if let Some(url) = &config.cache.redis_url {
-        let outcome = redis::check(&app::redis_config(url, config)).await.map(|()| "it can be used".to_owned());
+        let outcome = redis::check(&app::redis_config(url, config)).await.map(|()| "reachable".to_owned());
         checks.push(("shared cache", "APP_CACHE__REDIS_URL", outcome));
     }
     checks
@@ -91,8 +91,8 @@ async fn admin_control(config: &admin_control::Config) -> Result<String, String>
     let response = client.get(Endpoint::Configuration, None).await;
     let roots = config.root_certificates.as_ref().map_or("no list", RootCertificates::source);
     match response {
-        Ok(_) if config.base_url.starts_with("https://") => Ok(format!("it answers, with a certificate of {roots}")),
-        Ok(_) => Ok("it answers".to_owned()),
+        Ok(_) if config.base_url.starts_with("https://") => Ok(format!("reachable, with a certificate of {roots}")),
+        Ok(_) => Ok("reachable".to_owned()),
         Err(error @ admin_control::Error::Certificate(_)) => Err(format!("{error}; looked for in {roots}")),
         Err(error) => Err(error.to_string()),
     }
@@ -101,8 +101,8 @@ async fn admin_control(config: &admin_control::Config) -> Result<String, String>
 /// Checks that the address can be bound. One in use may be this very server's.
 fn address(address: SocketAddr) -> Result<String, String> {
     match TcpListener::bind(address) {
-        Ok(_) => Ok("it can be listened on".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("a process listens there now".to_owned()),
+        Ok(_) => Ok("free".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok("in use by a process now".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

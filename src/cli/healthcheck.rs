@@ -19,7 +19,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let environment = super::environment::read().map_err(|problem| failed(&problem))?;
     let config = Config::load(&environment, config).map_err(|problems| failed(&problems))?;
     let status = request_status(connectable(config.management.listen)).map_err(|error| failed(&error))?;
-    if status == "200" { Ok(()) } else { Err(Error::NotReady(format!("/health/ready answers {status}"))) }
+    if status == "200" { Ok(()) } else { Err(Error::NotReady(format!("/health/ready returned {status}"))) }
 }
 
 /// Replaces the unspecified address by loopback.

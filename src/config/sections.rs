@@ -114,7 +114,7 @@ section! {
 }
 
 section! {
-    /// `[guests]`: callers without an account.
+    /// `[guests]`: guests, which have no account.
     GuestsConfig {
         /// Whether guests are allowed.
         enabled: bool = true,
@@ -184,7 +184,7 @@ section! {
         /// Interval at which Admin Control is polled for a room with subscribers.
         #[serde(deserialize_with = "values::positive_duration", serialize_with = "values::format_duration")]
         poll_interval: Duration = Duration::from_secs(15),
-        /// Maximum number of open streams of one caller on this replica.
+        /// Maximum number of open streams of one principal on this replica.
         max_per_caller: NonZeroU32 = limit(10),
     }
 }
@@ -217,7 +217,7 @@ section! {
         admin_control: AdminControlConfig,
         /// This server's own tokens.
         auth: AuthConfig,
-        /// Callers without an account.
+        /// Guests, which have no account.
         guests: GuestsConfig,
         /// Accounts.
         users: UsersConfig,

@@ -100,7 +100,7 @@ mod tests {
              INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ('old', 'u', 0, {old}), ('new', 'u', 0, {old} + 3600000); \
              INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ('old', 'old', 0), ('new', 'new', 0); \
              INSERT INTO login_failures (scope, failed_at, forgotten_at, succeeded_at) \
-             VALUES ('old', 0, {old}, 0), ('decaying', 0, {now}, 0), ('known', 0, {old}, {old}); \
+             VALUES ('old', 0, {old}, 0), ('leaking', 0, {now}, 0), ('known', 0, {old}, {old}); \
              INSERT INTO stream_tickets (id, expires_at) VALUES ('new', {now} - 60000); \
              WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4001) \
              INSERT INTO stream_tickets (id, expires_at) SELECT 'old-' || n, n FROM numbers;"
@@ -112,6 +112,6 @@ mod tests {
                    SELECT scope FROM login_failures UNION ALL SELECT id FROM stream_tickets";
         let mut left: Vec<(String,)> = database.fetch_all(sqlx::query_as(sql)).await.unwrap();
         left.sort();
-        assert_eq!(left, ["decaying", "known", "new", "new", "new"].map(|id| (id.to_owned(),)));
+        assert_eq!(left, ["known", "leaking", "new", "new", "new"].map(|id| (id.to_owned(),)));
     }
 }

@@ -14,8 +14,8 @@ pub const KNOWN_ADDRESS_RETENTION: Duration = Duration::from_hours(30 * 24);
 pub struct LoginFailures {
     /// The last failure.
     pub failed_at: i64,
-    /// When all failures have decayed.
-    pub decayed_at: i64,
+    /// When the leaky bucket of failures is empty (column `forgotten_at`).
+    pub empty_at: i64,
     /// The last success.
     pub succeeded_at: i64,
 }
@@ -32,13 +32,12 @@ impl Database {
         let rows: Vec<(String, i64, i64, i64)> = self.fetch_all(query).await?;
         Ok(scopes.map(|scope| {
             let row = rows.iter().find(|(name, ..)| *name == scope);
-            row.map(|&(_, failed_at, decayed_at, succeeded_at)| LoginFailures { failed_at, decayed_at, succeeded_at })
+            row.map(|&(_, failed_at, empty_at, succeeded_at)| LoginFailures { failed_at, empty_at, succeeded_at })
                 .unwrap_or_default()
         }))
     }
 
-    /// Counts a failure at `now` in three scopes at once. Each scope's failure takes its `decay` (milliseconds) to be forgotten,
-    /// after those before it.
+    /// Counts a failure at `now` in three scopes at once, each with its leak interval in milliseconds.
     ///
     /// Callers name the scopes in the same order, so that two of them never deadlock on rows.
     ///
@@ -51,7 +50,10 @@ impl Database {
              ON CONFLICT (scope) DO UPDATE SET failed_at = excluded.failed_at, forgotten_at = excluded.forgotten_at + \
              CASE WHEN known.forgotten_at > excluded.failed_at THEN known.forgotten_at - excluded.failed_at ELSE 0 END";
         let insert = sqlx::query(sql).bind(now);
-        self.execute(scopes.into_iter().fold(insert, |insert, (scope, decay)| insert.bind(scope).bind(decay))).await?;
+        self.execute(
+            scopes.into_iter().fold(insert, |insert, (scope, leak_interval)| insert.bind(scope).bind(leak_interval)),
+        )
+        .await?;
         Ok(())
     }
 }

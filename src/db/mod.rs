@@ -76,7 +76,7 @@ pub enum Error {
     #[error("its file was deleted, or another one was put in its place")]
     FileReplaced,
     /// The operation took too long.
-    #[error("the database did not answer in time")]
+    #[error("the database did not respond in time")]
     TimedOut,
     /// The operation's task panicked, or the process is ending.
     #[error("the database task ended early")]

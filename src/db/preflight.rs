@@ -60,11 +60,11 @@ async fn check(url: &str) -> Result<&'static str, Error> {
     transaction.rollback().await?;
     connection.close().await?;
     Ok(if is_current {
-        "it answers"
+        "reachable"
     } else if applied.is_empty() {
-        "it answers, and its schema will be made"
+        "reachable; the schema will be created"
     } else {
-        "it answers, and its schema will be brought up to date"
+        "reachable; the schema will be updated"
     })
 }
 
@@ -79,14 +79,14 @@ mod tests {
         assert_eq!(preflight(&url).await.unwrap(), "its file will be made");
         assert!(preflight(&format!("{url}?mode=rw")).await.is_err(), "which would make none");
         drop(super::super::Database::open(&url).await.unwrap());
-        assert_eq!(preflight(&url).await.unwrap(), "it answers");
+        assert_eq!(preflight(&url).await.unwrap(), "reachable");
         let mut connection = AnyConnection::connect(&url).await.unwrap();
         let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
         let mut tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
         tables.retain(|table| !TRY_WRITES.contains(&format!("DELETE FROM {table} WHERE FALSE")));
         assert_eq!(tables, [""; 0], "each table is tried");
         connection.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
-        assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be brought up to date");
+        assert_eq!(preflight(&url).await.unwrap(), "reachable; the schema will be updated");
         connection.execute("UPDATE _sqlx_migrations SET checksum = X'00' WHERE version = 1").await.unwrap();
         let why = preflight(&url).await.unwrap_err().to_string();
         assert_eq!(why, "the migration failed: migration 1 was previously applied but has been modified");
@@ -95,8 +95,8 @@ mod tests {
         connection.execute("UPDATE _sqlx_migrations SET version = 99999999999999 WHERE version = 1").await.unwrap();
         assert!(matches!(preflight(&url).await, Err(Error::Migration(_))));
         connection.execute("DELETE FROM _sqlx_migrations").await.unwrap();
-        assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be made");
+        assert_eq!(preflight(&url).await.unwrap(), "reachable; the schema will be created");
         connection.execute("DROP TABLE _sqlx_migrations").await.unwrap();
-        assert_eq!(preflight(&url).await.unwrap(), "it answers, and its schema will be made");
+        assert_eq!(preflight(&url).await.unwrap(), "reachable; the schema will be created");
     }
 }

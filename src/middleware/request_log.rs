@@ -130,10 +130,10 @@ impl Drop for ActiveRequest {
             "request"
         );
         if let Some(reason) = self.log.rejection.get() {
-            log::info!(event = "token-refused", reason, client:%, user, guest, request_id; "token rejected");
+            log::info!(event = "token-rejected", reason, client:%, user, guest, request_id; "token rejected");
         }
         if status == 403 {
-            log::info!(event = "scope-refused", client:%, user, guest, request_id; "access denied");
+            log::info!(event = "access-denied", client:%, user, guest, request_id; "access denied");
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The state of one client connection, shared by the connection and its requests.
+//!
+//! It decides how much is read, and until when: a head and a body have limits and deadlines of their own, and while a response
+//! is made, almost nothing is read ahead.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,18 +10,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The time for a request head, from its first byte.
+/// The time limit of a request head, from its first byte.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time in which the client must read part of a response.
+/// The longest time without the client reading part of a response.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time for the client to close its end after the last response.
+/// The time limit for the client to close its end after the last response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The bytes that may be read before the parser runs. The parser takes a hundred times its input in memory.
+/// The number of bytes that may be read before the parser runs. The parser uses a hundred times its input in memory.
 const MAX_READ_PER_PARSE: usize = 2 * 1024;
-/// The same of a body that a handler reads.
+/// The same for a body that a handler reads.
 const MAX_BODY_READ_PER_PARSE: usize = 8 * 1024;
-/// The bytes that are read ahead of a response. The rest stays in the kernel.
+/// The number of bytes that may be read during a response. The rest stays in the kernel.
 const READ_AHEAD: usize = 256;
 
 /// What a connection waits for.
@@ -59,8 +62,8 @@ pub(crate) struct ConnectionState {
     is_event_stream: Cell<bool>,
 }
 
-/// A request in flight, until it is dropped.
-pub(crate) struct InFlight(Rc<ConnectionState>);
+/// Keeps a request in flight until it is dropped.
+pub(crate) struct RequestInFlight(Rc<ConnectionState>);
 
 impl ConnectionState {
     /// Creates the state of a new connection. `keep_alive` is its idle timeout.
@@ -76,8 +79,10 @@ impl ConnectionState {
         })
     }
 
-    /// Begins a request; `None` if the connection is closing, because no response may follow `Connection: close`.
-    pub(crate) fn begin_request(self: &Rc<Self>, body: RequestBody) -> Option<InFlight> {
+    /// Begins a request; `None` if the connection is closing.
+    ///
+    /// No response may follow one with `Connection: close`.
+    pub(crate) fn begin_request(self: &Rc<Self>, body: RequestBody) -> Option<RequestInFlight> {
         if self.is_closing() {
             return None;
         }
@@ -85,7 +90,7 @@ impl ConnectionState {
         self.body.set(body);
         self.read_ahead.set(0);
         self.is_event_stream.set(false);
-        Some(InFlight(Rc::clone(self)))
+        Some(RequestInFlight(Rc::clone(self)))
     }
 
     /// Lets the body of the request in flight be read.
@@ -104,7 +109,7 @@ impl ConnectionState {
         self.body.get() != RequestBody::Complete
     }
 
-    /// Marks the response in flight as an event stream, and returns the token that is cancelled at the end of input.
+    /// Marks the response as an event stream; returns a token that is cancelled at the end of input.
     pub(crate) fn begin_event_stream(&self) -> CancellationToken {
         self.is_event_stream.set(true);
         self.end_of_input.clone()
@@ -115,7 +120,7 @@ impl ConnectionState {
         self.is_event_stream.get()
     }
 
-    /// Latches the end of input.
+    /// Records the end of input, for the rest of the connection.
     pub(crate) fn record_end_of_input(&self) {
         self.end_of_input.cancel();
     }
@@ -136,7 +141,7 @@ impl ConnectionState {
         }
     }
 
-    /// Returns the bytes that may be read before the parser's turn.
+    /// Returns the number of bytes that may be read before the parser runs.
     pub(crate) fn read_limit(&self) -> usize {
         match (self.phase.get().0, self.body.get()) {
             (Phase::InFlight, RequestBody::Reading) => MAX_BODY_READ_PER_PARSE,
@@ -145,7 +150,7 @@ impl ConnectionState {
         }
     }
 
-    /// Whether the last response has been made.
+    /// Whether the last response is complete.
     pub(crate) fn is_closing(&self) -> bool {
         self.phase.get().0 == Phase::Closing
     }
@@ -171,14 +176,14 @@ impl ConnectionState {
     }
 }
 
-impl InFlight {
+impl RequestInFlight {
     /// Marks the request as the last one of its connection.
     pub(crate) fn mark_last(&self) {
         self.0.is_last.set(true);
     }
 }
 
-impl Drop for InFlight {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         self.0.enter(match (self.0.is_last.get(), self.0.read_ahead.get()) {
             (true, _) => Phase::Closing,

@@ -9,7 +9,7 @@ use super::ApiError;
 
 /// The media type of every envelope.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Responses are about one caller's rooms and tokens.
+/// Responses are about one principal's rooms and tokens.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// 200 with `{"error": null, "data": …}`.

@@ -62,7 +62,7 @@ pub(crate) enum ApiError {
     /// Throttled for this time.
     #[error("Too many requests")]
     Throttled(Duration),
-    /// The caller's limit of open event streams is reached.
+    /// The principal's limit of open event streams is reached.
     #[error("Too many requests")]
     TooManyStreams,
     /// Any failure of the server, Admin Control included.

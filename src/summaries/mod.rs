@@ -1,4 +1,4 @@
-//! Summaries of ended calls: text files, for callers that may enter the room.
+//! Summaries of ended calls: text files, for principals that may enter the room.
 //!
 //! Admin Control's record names the file. It is not trusted: the file must be one of the room.
 

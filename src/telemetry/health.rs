@@ -23,7 +23,7 @@ pub enum Readiness {
     Ready,
     /// The server is ready, and the shared dependency of this name fails.
     Degraded(&'static str),
-    /// The server drains: it still answers, but should get no new requests.
+    /// The server drains: it still responds, but should get no new requests.
     Draining,
     /// The check of this name has not passed yet, or fails on this replica only.
     NotReady(&'static str),
@@ -72,7 +72,7 @@ impl Check {
 
     /// Runs the check, and logs a changed result.
     async fn run(&self) {
-        let timed_out = || Err(Failure::Shared("did not answer in time".to_owned()));
+        let timed_out = || Err(Failure::Shared("did not respond in time".to_owned()));
         let result = timeout(CHECK_TIMEOUT, (self.start)()).await.unwrap_or_else(|_| timed_out());
         let state = match &result {
             Ok(()) => CheckState::Passing,
@@ -84,7 +84,7 @@ impl Check {
         match result {
             _ if before == state => {}
             Ok(()) if before == CheckState::Pending => {}
-            Ok(()) => log::info!("the {} answers again", self.name),
+            Ok(()) => log::info!("the {} check passes", self.name),
             Err(Failure::Shared(cause)) => log::error!(cause = cause.as_str(); "degraded: the {} fails", self.name),
             Err(Failure::Local(cause)) => log::error!(cause = cause.as_str(); "not ready: the {} fails", self.name),
         }
@@ -214,6 +214,6 @@ mod tests {
         hangs.store(true, std::sync::atomic::Ordering::SeqCst);
         assert_eq!(health.readiness().await, Readiness::Ready, "the result is reused");
         tokio::time::advance(CHECK_TTL).await;
-        assert_eq!(health.readiness().await, Readiness::Degraded("database"), "it does not answer in time");
+        assert_eq!(health.readiness().await, Readiness::Degraded("database"), "it does not respond in time");
     }
 }

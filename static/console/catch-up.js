@@ -6,11 +6,11 @@ import { Repeated } from "./repeat.js";
 import { shared } from "./text.js";
 
 /** Milliseconds between two reads without a stream. */
-const EVERY = 15_000;
+const POLL_INTERVAL = 15_000;
 /** Milliseconds between two reads while a stream is open. */
-const SELDOM = 60_000;
+const STREAM_POLL_INTERVAL = 60_000;
 /** A text older than this, in seconds, is stale. */
-const FRESH = 10;
+const STALE_AFTER = 10;
 
 /** Reads a room's catch-up and status, on demand or regularly. Fires `change` on each change. */
 export class CatchUp extends EventTarget {
@@ -19,8 +19,8 @@ export class CatchUp extends EventTarget {
   #etag = null;
   #work = new Repeated(() => this.#read());
   #live;
-  #keeps = false;
-  #told = null;
+  #isAutomatic = false;
+  #streamEtag = null;
 
   /** The text; empty if there is none, `null` if unknown. */
   text = null;
@@ -43,8 +43,8 @@ export class CatchUp extends EventTarget {
     this.#room = room;
     this.#work.addEventListener("change", () => this.dispatchEvent(new Event("change")));
     this.#live = new Live(session, room, {
-      onNews: (etag) => this.#hear(etag),
-      onOpen: (isOpen) => this.#look(isOpen),
+      onVersion: (etag) => this.#readVersion(etag),
+      onOpen: (isOpen) => this.#setPollInterval(isOpen),
     });
   }
 
@@ -59,37 +59,37 @@ export class CatchUp extends EventTarget {
 
   /** Turns automatic updates on or off: by stream, or else by polling. */
   keepUpToDate(on) {
-    this.#keeps = on;
-    this.#live.want(on);
-    this.#look(false);
+    this.#isAutomatic = on;
+    this.#live.setEnabled(on);
+    this.#setPollInterval(false);
   }
 
   /** Polls less often while the stream is open: only for the status and the age. */
-  #look(isTold) {
-    this.#work.every = this.#keeps ? (isTold ? SELDOM : EVERY) : null;
+  #setPollInterval(hasStream) {
+    this.#work.every = this.#isAutomatic ? (hasStream ? STREAM_POLL_INTERVAL : POLL_INTERVAL) : null;
   }
 
   /** Reads until the version of the stream is shown: a read in progress, or another replica, may be behind it. */
-  async #hear(etag) {
-    this.#told = etag;
+  async #readVersion(etag) {
+    this.#streamEtag = etag;
     if (etag !== null && etag === this.#etag) return;
     for (const pause of [0, 500, 1_500, 3_500]) {
       await new Promise((resolve) => setTimeout(resolve, pause));
-      if (this.#told !== etag || !this.#keeps) return;
+      if (this.#streamEtag !== etag || !this.#isAutomatic) return;
       await this.refresh();
       if (this.#etag === etag) return;
     }
   }
 
   stop() {
-    this.#keeps = false;
-    this.#live.want(false);
+    this.#isAutomatic = false;
+    this.#live.setEnabled(false);
     this.#work.stop();
   }
 
   async #read() {
     const [answer] = await Promise.all([this.#answer(), this.#readStatus()]);
-    this.#take(answer);
+    this.#apply(answer);
   }
 
   /** Returns the response; a 404 is one, too. */
@@ -115,9 +115,9 @@ export class CatchUp extends EventTarget {
     }
   }
 
-  #take(answer) {
+  #apply(answer) {
     this.asOf = Date.now() - answer.age * 1000;
-    this.isOld = answer.age > FRESH;
+    this.isOld = answer.age > STALE_AFTER;
     if (answer.status === 304) {
       this.outcome = "same";
       return;
@@ -127,14 +127,14 @@ export class CatchUp extends EventTarget {
     const before = this.text;
     const isEmpty = text.trim() === "";
     this.text = isEmpty ? "" : text;
-    this.reason = isEmpty ? this.#why(answer) : null;
+    this.reason = isEmpty ? this.#absenceReason(answer) : null;
     this.known = before === null ? text.length : shared(before, text);
     this.outcome = before === null ? "first" : outcome(before, this.text, this.known);
     // Marking the whole text as new would help no reader.
     if (this.outcome === "rewritten") this.known = text.length;
   }
 
-  #why(answer) {
+  #absenceReason(answer) {
     if (answer.reason) return answer.reason;
     return this.status.transcription === false ? "transcription-off" : "none-yet";
   }

@@ -30,9 +30,9 @@ export function drawer(session) {
     if (panel.hidden) {
       return;
     }
-    const kept = new Set(requests().map((entry) => entry.number));
+    const recorded = new Set(requests().map((entry) => entry.number));
     for (const [number, row] of rows) {
-      if (!kept.has(number)) {
+      if (!recorded.has(number)) {
         row.remove();
         rows.delete(number);
       }

@@ -2,58 +2,58 @@
 
 import { malformed, ofRoom } from "./http.js";
 import { record } from "./requests.js";
-import { place } from "./tabs.js";
+import { acquireStreamSlot } from "./tabs.js";
 
 /** Milliseconds until a stream that ended is reopened. */
-const AGAIN = 60_000;
+const REOPEN_DELAY = 60_000;
 
 /**
- * Calls `onNews` with the entity tag of a new version, or `null`; and `onOpen` when the stream opens or closes. It is open only
+ * Calls `onVersion` with the entity tag of a new version, or `null`; and `onOpen` when the stream opens or closes. It is open only
  * while the page is visible: a browser has six connections to a server, over all its tabs.
  */
 export class Live {
   #session;
   #room;
-  #onNews;
+  #onVersion;
   #onOpen;
-  #wanted = false;
+  #isEnabled = false;
   /** Closes the current stream or attempt; `null` if there is none. */
   #end = null;
   #timer = null;
   #isOver = false;
-  #look = () => this.#decide();
+  #onVisibilityChange = () => this.#update();
 
-  constructor(session, room, { onNews, onOpen }) {
+  constructor(session, room, { onVersion, onOpen }) {
     this.#session = session;
     this.#room = room;
-    this.#onNews = onNews;
+    this.#onVersion = onVersion;
     this.#onOpen = onOpen;
   }
 
   /** Opens the stream, and reopens it when it ends; or closes it for good. */
-  want(on) {
-    if (on === this.#wanted) return;
-    this.#wanted = on;
+  setEnabled(on) {
+    if (on === this.#isEnabled) return;
+    this.#isEnabled = on;
     this.#isOver = false;
-    const listens = on ? "addEventListener" : "removeEventListener";
-    document[listens]("visibilitychange", this.#look);
-    this.#decide();
+    const method = on ? "addEventListener" : "removeEventListener";
+    document[method]("visibilitychange", this.#onVisibilityChange);
+    this.#update();
   }
 
-  #decide() {
+  #update() {
     clearTimeout(this.#timer);
-    if (!this.#wanted || document.hidden) {
+    if (!this.#isEnabled || document.hidden) {
       this.#end?.();
     } else if (!this.#end && !this.#isOver) {
       this.#open();
     }
   }
 
-  /** Closes the stream, and reopens it after a while if `again`. */
-  #ended(again) {
+  /** Closes the stream, and reopens it later if `reopens`. */
+  #closed(reopens) {
     this.#end?.();
-    this.#isOver = !again;
-    if (again) this.#timer = setTimeout(this.#look, AGAIN * (0.75 + Math.random() / 2));
+    this.#isOver = !reopens;
+    if (reopens) this.#timer = setTimeout(this.#onVisibilityChange, REOPEN_DELAY * (0.75 + Math.random() / 2));
   }
 
   async #open() {
@@ -64,12 +64,12 @@ export class Live {
       ending.abort();
     };
     try {
-      await place(ending.signal);
+      await acquireStreamSlot(ending.signal);
       const answer = await this.#session.ask({ method: "POST", path: "/auth/streamticket", body: { room: this.#room } });
       if (typeof answer.data !== "string") throw malformed();
       if (!ending.signal.aborted) this.#listen(answer.data, ending.signal);
     } catch {
-      if (!ending.signal.aborted) this.#ended(true);
+      if (!ending.signal.aborted) this.#closed(true);
     }
   }
 
@@ -84,14 +84,14 @@ export class Live {
       this.#onOpen(false);
     });
     source.onopen = () => this.#onOpen(true);
-    source.onmessage = (event) => this.#onNews(event.lastEventId);
-    source.addEventListener("none", () => this.#onNews(null));
+    source.onmessage = (event) => this.#onVersion(event.lastEventId);
+    source.addEventListener("none", () => this.#onVersion(null));
     source.addEventListener("ended", () => {
       // There are no more updates.
-      this.#ended(false);
-      this.#onNews(null);
+      this.#closed(false);
+      this.#onVersion(null);
     });
     // An automatic reconnect would reuse the ticket.
-    source.onerror = () => this.#ended(true);
+    source.onerror = () => this.#closed(true);
   }
 }

@@ -2,14 +2,14 @@
 
 import { announce } from "./dom.js";
 import { drawer } from "./drawer.js";
-import { door } from "./door.js";
+import { entry } from "./entry.js";
 import { home } from "./home.js";
 import { room } from "./room.js";
 import { Session } from "./session.js";
 import { resuming } from "./stopped.js";
 
 const main = document.getElementById("main");
-const who = document.getElementById("who");
+const userName = document.getElementById("who");
 const signOut = document.getElementById("sign-out");
 
 const session = new Session();
@@ -42,7 +42,7 @@ const to = {
 function route(start = false) {
   const name = roomInAddress();
   if (!session.isThere) {
-    put(door(session, name), start);
+    put(entry(session, name), start);
   } else if (name !== null) {
     put(room(session, name, to), start);
   } else if (session.isUser) {
@@ -52,8 +52,8 @@ function route(start = false) {
     route(start);
     return;
   }
-  who.hidden = signOut.hidden = !session.isThere;
-  who.textContent = session.isUser ? session.userName : "Guest";
+  userName.hidden = signOut.hidden = !session.isThere;
+  userName.textContent = session.isUser ? session.userName : "Guest";
   signOut.textContent = session.isUser ? "Sign out" : "Leave";
 }
 

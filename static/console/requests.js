@@ -1,7 +1,7 @@
 // The requests of this page, each with its curl command. Secrets are shell variables in it.
 
-/** The requests that are kept. */
-const KEPT = 60;
+/** The maximum number of recorded requests. */
+const MAX_RECORDED = 60;
 /** The secret members of a body, and their shell variables. */
 const SECRETS = { password: "$PASSWORD", refreshToken: "$REFRESH_TOKEN" };
 
@@ -22,7 +22,7 @@ export function record({ method, path, body, etag, withToken, streams = false })
     curl: curl({ method, path, body, etag, withToken, streams }),
   };
   all.push(entry);
-  all.splice(0, all.length - KEPT);
+  all.splice(0, all.length - MAX_RECORDED);
   tell();
   return (outcome) => {
     entry.outcome = outcome;

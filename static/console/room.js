@@ -142,8 +142,8 @@ function badge(part, name, value, work) {
 function problemSentence(problem, catchUp) {
   if (problem.kind === "wrong") return problem.message;
   if (problem.kind === "forbidden") return "You do not have access to this room.";
-  const kept = catchUp.text ? ` Showing the version from ${clockTime(catchUp.asOf)}.` : "";
-  return `The catch-up could not be loaded. ${problem.message}${kept}`;
+  const shown = catchUp.text ? ` Showing the version from ${clockTime(catchUp.asOf)}.` : "";
+  return `The catch-up could not be loaded. ${problem.message}${shown}`;
 }
 
 /** The view of a guest who opens another room. */

@@ -2,7 +2,7 @@
 // over a reload.
 
 import { Problem, ask, malformed } from "./http.js";
-import { Tabs, oneTabAtATime } from "./tabs.js";
+import { Tabs, runExclusively } from "./tabs.js";
 
 const REFRESH_TOKEN = "refreshToken";
 const GUEST_OF = "guestOf";
@@ -17,7 +17,7 @@ export class Session extends EventTarget {
   #renewing = null;
   #tabs = new Tabs({
     login: () => (this.isUser ? this.#login : null),
-    onLogin: (login) => this.#hear(login),
+    onLogin: (login) => this.#adopt(login),
     onEnded: (sid) => this.isUser && this.#login.sid === sid && this.#leave("You signed out in another tab."),
   });
 
@@ -47,9 +47,9 @@ export class Session extends EventTarget {
     return this.#login?.token ?? "";
   }
 
-  /** Comes back after a reload, or into a session that another tab has. `room` is where the address leads. */
+  /** Restores the session after a reload, or from another tab. `room` is the room in the address. */
   async resume(room) {
-    await this.#tabs.ask();
+    await this.#tabs.requestLogin();
     const refreshToken = sessionStorage.getItem(REFRESH_TOKEN);
     if (this.isThere) {
       return;
@@ -64,7 +64,7 @@ export class Session extends EventTarget {
   async signIn(email, password) {
     const { data } = await ask({ method: "POST", path: "/auth/login", body: { email, password } });
     this.#enter(userLogin(data));
-    this.#tabs.tell(this.#login);
+    this.#tabs.publishLogin(this.#login);
   }
 
   async enterAsGuest(room) {
@@ -77,7 +77,7 @@ export class Session extends EventTarget {
     const login = this.#login;
     this.#leave("");
     if (login?.user) {
-      this.#tabs.end(login.sid);
+      this.#tabs.publishEnd(login.sid);
       await ask({ method: "POST", path: "/auth/logout", body: { refreshToken: login.refreshToken } }).catch(() => {
         this.notice = "You are signed out. The server can’t be reached, so the session there ends when it expires.";
         this.#changed();
@@ -108,7 +108,7 @@ export class Session extends EventTarget {
     return ask({ ...call, token: this.#login?.token });
   }
 
-  /** Replaces the token `spent`, once for all concurrent callers. */
+  /** Replaces the token `spent`, once for all concurrent requests. */
   #renew(spent) {
     if (this.#login && this.#login.token !== spent) {
       return Promise.resolve();
@@ -121,9 +121,9 @@ export class Session extends EventTarget {
     if (this.guestOf !== null) {
       return this.enterAsGuest(this.guestOf);
     }
-    return oneTabAtATime(async () => {
-      // Another tab may have done it while this one slept.
-      await this.#tabs.ask();
+    return runExclusively(async () => {
+      // Another tab may have renewed it meanwhile.
+      await this.#tabs.requestLogin();
       if (this.#login?.token === spent) {
         await this.#refresh(this.#login.refreshToken);
       }
@@ -134,7 +134,7 @@ export class Session extends EventTarget {
     try {
       const { data } = await ask({ method: "POST", path: "/auth/refresh", body: { refreshToken } });
       this.#enter(userLogin(data));
-      this.#tabs.tell(this.#login);
+      this.#tabs.publishLogin(this.#login);
     } catch (problem) {
       if (problem.kind === "unauthorized") {
         this.#leave("Your session has ended. Please sign in again.");
@@ -143,8 +143,8 @@ export class Session extends EventTarget {
     }
   }
 
-  /** Takes over a session of another tab: a newer state of this one, or one where this tab has none. */
-  #hear(login) {
+  /** Adopts the session of another tab if it is newer than this one, or if there is none here. */
+  #adopt(login) {
     const further = this.isUser && login.sid === this.#login.sid && login.issuedAt >= this.#login.issuedAt;
     if (!this.isThere || further) {
       this.#enter(login);
@@ -152,12 +152,12 @@ export class Session extends EventTarget {
   }
 
   #enter(login) {
-    const who = this.#login && (this.#login.user?.id ?? this.#login.room);
+    const principal = this.#login && (this.#login.user?.id ?? this.#login.room);
     this.#login = login;
     this.notice = "";
     sessionStorage.removeItem(login.user ? GUEST_OF : REFRESH_TOKEN);
     sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_OF, login.user ? login.refreshToken : login.room);
-    if (who !== (login.user?.id ?? login.room)) {
+    if (principal !== (login.user?.id ?? login.room)) {
       this.#changed();
     }
   }

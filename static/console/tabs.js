@@ -1,71 +1,71 @@
-// What the tabs of one browser tell each other, so that they share one session: a refresh token is good for one use, and a tab
-// that spent it alone would sign the others out.
+// Shares one session between the tabs of a browser: a refresh token works once, and a tab that used it alone would sign the
+// others out.
 
-/** Milliseconds for which a tab waits for what the others know. They answer in a few, or not at all. */
-const ANSWER_WITHIN = 150;
+/** Milliseconds that a tab waits for a reply. Open tabs reply within a few. */
+const REPLY_TIMEOUT = 150;
 
-/** Talks to the other tabs. `login()` is what this tab would tell; `onLogin` and `onEnded` hear of the others. */
+/** A channel to the other tabs. `login()` returns this tab's session; `onLogin` and `onEnded` receive those of the others. */
 export class Tabs {
   #channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("session") : null;
-  #asking = null;
+  #onReply = null;
 
   constructor({ login, onLogin, onEnded }) {
     this.#channel?.addEventListener("message", ({ data }) => {
       if (data.type === "ask" && login()) {
-        this.tell(login());
+        this.publishLogin(login());
       } else if (data.type === "login") {
         onLogin(data.login);
-        this.#asking?.(data.login);
+        this.#onReply?.(data.login);
       } else if (data.type === "ended") {
         onEnded(data.sid);
       }
     });
   }
 
-  /** Tells the others how the session goes on. */
-  tell(login) {
+  /** Sends the new state of the session to the other tabs. */
+  publishLogin(login) {
     this.#channel?.postMessage({ type: "login", login });
   }
 
-  /** Tells the others that it is over. */
-  end(sid) {
+  /** Tells the other tabs that the session has ended. */
+  publishEnd(sid) {
     this.#channel?.postMessage({ type: "ended", sid });
   }
 
-  /** Asks the others for a session, and waits a moment for an answer that has been heard by `onLogin`. */
-  async ask() {
+  /** Requests the session of another tab, and waits for the reply, which `onLogin` receives. */
+  async requestLogin() {
     if (!this.#channel) {
       return;
     }
     await new Promise((resolve) => {
-      this.#asking = resolve;
+      this.#onReply = resolve;
       this.#channel.postMessage({ type: "ask" });
-      setTimeout(resolve, ANSWER_WITHIN);
+      setTimeout(resolve, REPLY_TIMEOUT);
     });
-    this.#asking = null;
+    this.#onReply = null;
   }
 }
 
-/** Does `work` in one tab at a time, where the browser offers that: over https, and on the own machine. */
-export function oneTabAtATime(work) {
+/** Runs `work` in one tab at a time, if the browser has locks: over https, and on localhost. */
+export function runExclusively(work) {
   return navigator.locks ? navigator.locks.request("renewal", work) : work();
 }
 
-/** So many tabs may hold a connection open at once: of the six that a browser has for a server, some are for short requests. */
-const PLACES = 4;
+/** The maximum number of open streams. A browser has six connections to a server, and needs some for short requests. */
+const MAX_STREAMS = 4;
 
-/** Takes one of the places for a connection that stays open, until `ending`. Throws if all are taken. */
-export async function place(ending) {
+/** Acquires a slot for a stream until `ending` is aborted. Throws if all are in use. */
+export async function acquireStreamSlot(ending) {
   if (!navigator.locks) return;
-  for (let number = 0; number < PLACES; number += 1) {
-    const isTaken = await new Promise((resolve, reject) => {
-      const kept = (lock) => {
+  for (let number = 0; number < MAX_STREAMS; number += 1) {
+    const isAcquired = await new Promise((resolve, reject) => {
+      const onLock = (lock) => {
         resolve(lock !== null);
-        return lock && new Promise((leave) => (ending.aborted ? leave() : ending.addEventListener("abort", leave)));
+        return lock && new Promise((release) => (ending.aborted ? release() : ending.addEventListener("abort", release)));
       };
-      navigator.locks.request(`live-${number}`, { ifAvailable: true }, kept).catch(reject);
+      navigator.locks.request(`live-${number}`, { ifAvailable: true }, onLock).catch(reject);
     });
-    if (isTaken) return;
+    if (isAcquired) return;
   }
-  throw new Error("all places are taken");
+  throw new Error("all stream slots are in use");
 }

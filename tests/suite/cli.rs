@@ -458,7 +458,7 @@ fn check_config_shows_settings_without_secrets() {
         "APP_ADMIN_CONTROL__AUTHORIZATION=[redacted]",
         "APP_ADMIN_CONTROL__TIMEOUT=15s # default",
         "# APP_SERVER__WORKERS is not set",
-        "# Admin Control: ok, it answers",
+        "# Admin Control: ok, reachable",
         "# summary store: ok, the folder can be used",
     ] {
         assert!(stdout.lines().any(|there| there == line), "{line} is not in\n{stdout}");
@@ -582,7 +582,7 @@ fn healthcheck_reports_readiness() {
         "{}",
     ));
     let (code, _, stderr) = check(&format!("127.0.0.1:{}", unhealthy.port));
-    assert_eq!((code, stderr.trim()), (1, "not ready: /health/ready answers 503"));
+    assert_eq!((code, stderr.trim()), (1, "not ready: /health/ready returned 503"));
     assert_eq!(check("nonsense").0, 1, "and never another code");
 }
 

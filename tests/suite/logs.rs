@@ -121,8 +121,8 @@ fn security_event_is_logged_once_with_its_context() {
     post("failed", "/auth/login", &json!({"email": EMAIL, "password": "a wrong canary"})).assert_unauthorized("wrong");
     post("unknown", "/auth/login", &json!({"email": "no@example.com", "password": "wrong"})).assert_unauthorized("unknown");
     get("scope", "/callCatchUp/r2", &tokens::guest("r1")).assert_error(403, "Forbidden", "another room");
-    get("refused", "/callConfig", "a forged canary").assert_unauthorized("forged");
-    get_with(client, "/callConfig", "X-Request-Id: none\r\n").assert_unauthorized("no token is no token refused");
+    get("rejected", "/callConfig", "a forged canary").assert_unauthorized("forged");
+    get_with(client, "/callConfig", "X-Request-Id: none\r\n").assert_unauthorized("a missing token is no rejected one");
     post("logout", "/auth/logout", &json!({"refreshToken": refresh})).assert_success("null");
     post("again", "/auth/logout", &json!({"refreshToken": refresh})).assert_success("null");
     get("revoked", "/callConfig", token).assert_unauthorized("revoked");
@@ -138,14 +138,14 @@ fn security_event_is_logged_once_with_its_context() {
         ("login", Some("login"), true),
         ("failed", Some("login-failed"), true),
         ("unknown", Some("login-failed"), false),
-        ("scope", Some("scope-refused"), false),
-        ("refused", Some("token-refused"), false),
+        ("scope", Some("access-denied"), false),
+        ("rejected", Some("token-rejected"), false),
         ("none", None, false),
         ("logout", Some("logout"), true),
         ("again", None, false),
-        ("revoked", Some("token-refused"), true),
-        ("unknown-refresh", Some("token-refused"), false),
-        ("revoked-refresh", Some("token-refused"), false),
+        ("revoked", Some("token-rejected"), true),
+        ("unknown-refresh", Some("token-rejected"), false),
+        ("revoked-refresh", Some("token-rejected"), false),
         ("second", Some("login"), true),
         ("carried-on", None, false),
         ("reused", Some("refresh-reused"), true),

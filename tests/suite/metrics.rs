@@ -171,7 +171,7 @@ fn logins_and_refreshes_are_counted_by_outcome() {
     assert_eq!((logins("ok"), logins("throttled")), (1.0, 1.0));
     assert!(logins("failed") >= 10.0);
     let refreshes = |outcome: &str| value(&page, &format!("proconf_token_refreshes_total{{outcome=\"{outcome}\"}}"));
-    assert_eq!(["ok", "refused", "reused"].map(refreshes), [1.0, 2.0, 1.0]);
+    assert_eq!(["ok", "rejected", "reused"].map(refreshes), [1.0, 2.0, 1.0]);
 }
 
 #[test]

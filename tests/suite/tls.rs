@@ -348,7 +348,7 @@ fn check_config_reports_the_certificate_and_its_trust_store() {
     let base = [("APP_ADMIN_CONTROL__BASE_URL", url.as_str()), ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION)];
     let (code, output, error) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &good)]].concat());
     assert_eq!(code, 0, "{output}{error}");
-    let accepted = "# Admin Control: ok, it answers, with a certificate of what SSL_CERT_FILE and SSL_CERT_DIR name\n";
+    let accepted = "# Admin Control: ok, reachable, with a certificate of what SSL_CERT_FILE and SSL_CERT_DIR name\n";
     assert!(output.contains(accepted) && output.contains(&format!("SSL_CERT_FILE={good}\n")), "{output}");
 
     let (code, output, _) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &wrong)]].concat());

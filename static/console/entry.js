@@ -3,8 +3,8 @@
 import { announce, fromTemplate, setText, show } from "./dom.js";
 
 /** The view without a session. `room` is the room in the address, or `null`. */
-export function door(session, room) {
-  const { root, parts } = fromTemplate("view-door");
+export function entry(session, room) {
+  const { root, parts } = fromTemplate("view-entry");
   const waits = [];
   setText(parts.notice, session.notice);
   show(parts.notice, session.notice !== "");
