@@ -42,7 +42,8 @@ pub async fn list(database: &Database) -> Result<Vec<User>, Error> {
 ///
 /// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
 pub async fn disable(database: &Database, email: &str, clock: &Clock) -> Result<(), Error> {
-    require_found(database.disable_user(email::normalise(email)?, clock.unix_milliseconds()).await?)
+    let is_found = database.disable_user(email::normalise(email)?, clock.unix_milliseconds()).await?;
+    is_found.then_some(()).ok_or(Error::NoSuchAccount)
 }
 
 /// Enables an account.
@@ -51,7 +52,8 @@ pub async fn disable(database: &Database, email: &str, clock: &Clock) -> Result<
 ///
 /// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
 pub async fn enable(database: &Database, email: &str) -> Result<(), Error> {
-    require_found(database.enable_user(email::normalise(email)?).await?)
+    let is_found = database.enable_user(email::normalise(email)?).await?;
+    is_found.then_some(()).ok_or(Error::NoSuchAccount)
 }
 
 /// Changes an account's password and revokes its sessions.
@@ -70,11 +72,8 @@ pub async fn set_password(
     let user = database.user_by_email(email.clone()).await?.ok_or(Error::NoSuchAccount)?;
     password_policy::check(password, min_password, &[&email, &user.name])?;
     let hash = password::hash(password)?;
-    require_found(database.set_password(email, hash, clock.unix_milliseconds()).await?)
-}
-
-fn require_found(found: bool) -> Result<(), Error> {
-    if found { Ok(()) } else { Err(Error::NoSuchAccount) }
+    let is_found = database.set_password(email, hash, clock.unix_milliseconds()).await?;
+    is_found.then_some(()).ok_or(Error::NoSuchAccount)
 }
 
 fn display_name(name: &str) -> Result<String, Error> {

@@ -1,13 +1,14 @@
 //! Logs and counts the security events of accounts. Events name request, address and account, never credentials.
 
 use super::{Error, Session};
+use crate::auth::principal::Principal;
 use crate::db::SessionRecord;
 use crate::request_context::RequestContext;
 use crate::telemetry::metrics::{CounterVec, LOGINS, Registry, TOKEN_REFRESHES};
 
 /// Counts logins and refreshes by outcome. Clones share the counters; the default counts nothing.
 #[derive(Clone, Default)]
-pub struct AccountMetrics {
+pub(crate) struct AccountMetrics {
     logins: CounterVec,
     refreshes: CounterVec,
 }
@@ -15,7 +16,7 @@ pub struct AccountMetrics {
 impl AccountMetrics {
     /// Registers the counters in `registry`.
     #[must_use]
-    pub fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &Registry) -> Self {
         Self {
             logins: registry.register_all(&LOGINS, &[], &["ok", "failed", "throttled", "overloaded", "error"]),
             refreshes: registry.register_all(&TOKEN_REFRESHES, &[], &["ok", "rejected", "reused", "error"]),
@@ -68,6 +69,13 @@ pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
         "refresh token rejected"
     );
     Error::WrongCredentials
+}
+
+/// Logs a reused stream ticket; returns the error for the client.
+pub(super) fn ticket_rejected(principal: &Principal, context: &RequestContext) -> Error {
+    let (client, (user, guest), request_id) = (context.client(), principal.ids(), context.request_id());
+    log::info!(event = "token-rejected", reason = "used before", client:%, user, guest, request_id; "token rejected");
+    Error::TicketReused
 }
 
 /// Logs and counts a reused token, which is also counted as rejected.

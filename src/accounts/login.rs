@@ -29,7 +29,12 @@ impl Accounts {
     /// # Errors
     ///
     /// All but [`Error::EmailTaken`] and [`Error::NoSuchAccount`].
-    pub async fn log_in(self: &Arc<Self>, email: &str, password: &str, context: &RequestContext) -> Result<Session, Error> {
+    pub(crate) async fn log_in(
+        self: &Arc<Self>,
+        email: &str,
+        password: &str,
+        context: &RequestContext,
+    ) -> Result<Session, Error> {
         let email = email::normalise(email)?;
         password_policy::check_length(password)?;
         let scopes = FailureScopes::new(&email, context.client());

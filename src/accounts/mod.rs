@@ -13,10 +13,10 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use events::AccountMetrics;
-pub use session::Session;
+pub(crate) use events::AccountMetrics;
+pub(crate) use session::Session;
 
-use crate::auth::principal::{Principal, StreamTicket};
+use crate::auth::principal::{Principal, TokenScope};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::stream_lease::StreamLease;
 use crate::auth::token::Tokens;
@@ -30,14 +30,14 @@ const REFRESH_TOKEN_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 
 /// Configures sessions.
 #[derive(Debug, Clone)]
-pub struct SessionConfig {
+pub(crate) struct SessionConfig {
     /// The lifetime of a session from its login (`APP_AUTH__REFRESH_TTL`).
-    pub session_ttl: Duration,
+    pub(crate) session_ttl: Duration,
     /// How long a spent refresh token still returns its successor, so that a lost response does not end the session
     /// (`APP_AUTH__REFRESH_GRACE`).
-    pub refresh_grace: Duration,
+    pub(crate) refresh_grace: Duration,
     /// The secrets that derive the successors of refresh tokens, the current one first.
-    pub secrets: Vec<Secret>,
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// A failed operation on accounts.
@@ -46,6 +46,9 @@ pub enum Error {
     /// Unknown or disabled account, wrong password, or invalid refresh token; the client is not told which.
     #[error("wrong e-mail or password")]
     WrongCredentials,
+    /// The stream ticket was redeemed before.
+    #[error("the ticket was used before")]
+    TicketReused,
     /// An invalid field. The text is a sentence for the client.
     #[error("{field} {problem}")]
     Invalid {
@@ -84,7 +87,7 @@ impl From<db::Error> for Error {
 }
 
 /// Starts, refreshes and ends sessions.
-pub struct Accounts {
+pub(crate) struct Accounts {
     database: Database,
     hasher: password::Hasher,
     tokens: Arc<Tokens>,
@@ -98,7 +101,7 @@ pub struct Accounts {
 impl Accounts {
     /// Creates the service. Ended sessions are added to `revoked_sessions` at once.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         database: Database,
         tokens: Arc<Tokens>,
         revoked_sessions: RevokedSessions,
@@ -112,7 +115,7 @@ impl Accounts {
 
     /// Counts logins and refreshes in `metrics`.
     #[must_use]
-    pub fn with_metrics(self, metrics: AccountMetrics) -> Self {
+    pub(crate) fn with_metrics(self, metrics: AccountMetrics) -> Self {
         Self { metrics, ..self }
     }
 
@@ -121,7 +124,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::WrongCredentials`], [`Error::Database`].
-    pub async fn refresh(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<Session, Error> {
+    pub(crate) async fn refresh(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<Session, Error> {
         // Detached: a client that reuses a token and disconnects must not keep its session.
         let (this, token, context) = (Arc::clone(self), token.to_owned(), context.clone());
         run_detached(async move {
@@ -166,7 +169,7 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn log_out(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<(), Error> {
+    pub(crate) async fn log_out(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<(), Error> {
         // Detached: a page that is being closed logs out and disconnects.
         let (this, hash, context) = (Arc::clone(self), refresh_token::hash(token), context.clone());
         run_detached(async move {
@@ -180,19 +183,23 @@ impl Accounts {
         .await
     }
 
-    /// Redeems a ticket. `false` if it was redeemed before, here or on another replica.
+    /// Grants `principal` a stream, and redeems the ticket of `scope`, if it has one.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
-    pub async fn redeem_ticket(&self, ticket: &StreamTicket) -> Result<bool, Error> {
-        Ok(self.database.redeem_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?)
-    }
-
-    /// Grants `principal` a stream until `expires_at` (seconds since 1970-01-01 UTC).
-    #[must_use]
-    pub fn lease_stream(&self, principal: &Principal, expires_at: i64) -> StreamLease {
-        StreamLease::new(principal, expires_at, self.revoked_sessions.clone(), self.clock.clone())
+    /// [`Error::TicketReused`] if the ticket was redeemed before, here or on another replica; [`Error::Database`].
+    pub(crate) async fn lease_stream(
+        &self,
+        principal: &Principal,
+        scope: &TokenScope,
+        context: &RequestContext,
+    ) -> Result<StreamLease, Error> {
+        if let Some(ticket) = &scope.ticket
+            && !self.database.redeem_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?
+        {
+            return Err(events::ticket_rejected(principal, context));
+        }
+        Ok(StreamLease::new(principal, scope.expires_at, self.revoked_sessions.clone(), self.clock.clone()))
     }
 
     /// Revokes a session. `false` if it was revoked before.

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 /// The tokens of a session, and its account. Not `Debug`, so that they can't be logged.
-pub struct Session {
+pub(crate) struct Session {
     /// The user token.
-    pub token: String,
+    pub(crate) token: String,
     /// The lifetime of the user token.
-    pub expires_in: Duration,
+    pub(crate) expires_in: Duration,
     /// The refresh token.
-    pub refresh_token: String,
+    pub(crate) refresh_token: String,
     /// The account's id.
-    pub id: String,
+    pub(crate) id: String,
     /// The account's e-mail.
-    pub email: String,
+    pub(crate) email: String,
     /// The account's name.
-    pub name: String,
+    pub(crate) name: String,
 }

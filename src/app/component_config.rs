@@ -1,15 +1,21 @@
 //! Maps the configuration to the configurations of components, and validates both.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::accounts::SessionConfig;
-use crate::admin_control::{self, RootCertificates};
+use crate::admin_control::{self, Endpoint, RootCertificates};
 use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
-use crate::cache::{CacheConfig, redis};
-use crate::config::{CertificatePaths, Config, Error};
+use crate::cache::{CacheConfig, RedisConfig, redis};
+use crate::config::{CertificatePaths, Config, Error, SecretUrl};
 use crate::secret::Secret;
 use crate::{db, files, summaries};
+
+/// How long a summary text is cached. Texts never change.
+const SUMMARY_TEXT_TTL: Duration = Duration::from_hours(1);
+/// The memory limit of that cache, in bytes.
+const SUMMARY_TEXT_CACHE_BYTES: u64 = 32 << 20;
 
 /// Validates the configuration, including the parts that only a component can check.
 ///
@@ -42,7 +48,7 @@ pub fn warnings(config: &Config) -> Vec<&'static str> {
 /// # Errors
 ///
 /// If the certificate authorities can't be read.
-pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
+pub(crate) fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
     let calls = &config.admin_control;
     let tls = calls.base_url.starts_with("https://");
     Ok(admin_control::Config {
@@ -62,7 +68,7 @@ pub fn admin_control(config: &Config) -> Result<admin_control::Config, Error> {
 /// # Errors
 ///
 /// As [`admin_control()`].
-pub fn summaries(config: &Config) -> Result<summaries::StoreConfig, Error> {
+pub(crate) fn summaries(config: &Config) -> Result<summaries::StoreConfig, Error> {
     let url = config.summaries.url.expose().to_owned();
     let named = config.certificates.file.is_some() || config.certificates.folders.is_some();
     let authorities = if named && url.starts_with("s3://") {
@@ -119,5 +125,24 @@ pub(super) fn catch_up_cache(config: &Config) -> CacheConfig {
         fresh_for: catch_up.fresh_for,
         stale_if_error: catch_up.stale_if_error,
         max_bytes: catch_up.max_bytes.get() as u64,
+    }
+}
+
+/// Returns the configuration of the cache of summary texts. It is turned off with the cache of catch-ups.
+pub(super) fn summary_text_cache(config: &Config) -> CacheConfig {
+    catch_up_cache(config).derive(SUMMARY_TEXT_TTL, SUMMARY_TEXT_CACHE_BYTES)
+}
+
+/// Returns the configuration of the shared cache. Only catch-ups are shared: other responses are cheap for Admin Control.
+pub(crate) fn redis(url: &SecretUrl, config: &Config) -> RedisConfig {
+    RedisConfig {
+        url: Secret::new(url.expose()),
+        // Replicas that compare names differently must not share entries.
+        deployment: format!("{}\n{}\n{:?}", config.admin_control.base_url, config.auth.issuer, config.rooms.names),
+        cache: Endpoint::CallCatchUp.name(),
+        secrets: sessions(config).secrets,
+        local: catch_up_cache(config),
+        poll_interval: config.live.poll_interval,
+        fetch_timeout: config.admin_control.timeout,
     }
 }

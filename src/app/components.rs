@@ -3,26 +3,21 @@
 //! Most are shared by all workers; a client of Admin Control belongs to one worker.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
 use tokio_util::sync::CancellationToken;
 
-pub use super::component_config::{
-    admin_control as admin_control_config, summaries as summaries_config, validate, warnings,
-};
-pub(crate) use super::component_config::{sessions as session_config, tokens as token_config};
 use super::{component_config, metrics};
 use crate::accounts::{AccountMetrics, Accounts};
-use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits};
+use crate::admin_control::{self, AdminControl, EndpointLimits};
 use crate::auth::revoked_sessions::{RevocationPoller, RevokedSessions};
 use crate::auth::token::Tokens;
-use crate::cache::{self, CacheConfig, Caches, RedisCache, RedisConfig, ResponseCache, Responses};
+use crate::cache::{self, Caches, RedisCache, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
 use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::clock::Clock;
-use crate::config::{self, Config, SecretUrl};
+use crate::config::{self, Config};
 use crate::db::{self, Database, Housekeeping};
 use crate::extract::client_address::TrustedProxies;
 use crate::extract::in_flight::InFlightLimit;
@@ -30,16 +25,10 @@ use crate::extract::json_body::BodyBudget;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
 use crate::response::event_stream;
-use crate::secret::Secret;
 use crate::summaries::{Store, Summaries};
 use crate::telemetry::health::{Failure, Health};
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::{Gauge, Metrics, Registry};
-
-/// How long a summary text is cached. Texts never change.
-const SUMMARY_TEXT_TTL: Duration = Duration::from_hours(1);
-/// The memory limit of that cache, in bytes.
-const SUMMARY_TEXT_CACHE_BYTES: u64 = 32 << 20;
 
 /// Why the components could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +159,7 @@ fn per_worker(
     let call_metrics = metrics::AdminControlMetrics::new(registry, &limits);
     let cache_config = component_config::catch_up_cache(config);
     let caches = Caches::new(cache_config, redis, registry);
-    let texts = ResponseCache::new(text_config(cache_config), None, registry, "summary-texts");
+    let texts = ResponseCache::new(component_config::summary_text_cache(config), None, registry, "summary-texts");
     let live = LiveCatchUps::new(config.live.poll_interval, event_stream::to_event);
     let (names, explain_absence) = (config.rooms.names, config.catch_up.explain_absence);
     Arc::new(move |config| {
@@ -201,25 +190,5 @@ fn new_health(database: Database, draining: CancellationToken) -> Health {
 
 async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, cache::redis::InvalidUrl> {
     let Some(url) = &config.cache.redis_url else { return Ok(None) };
-    Ok(Some(Arc::new(RedisCache::open(&redis_config(url, config), registry).await?)))
-}
-
-/// Summary texts never change; their cache is turned off with that of the catch-ups.
-fn text_config(catch_up: CacheConfig) -> CacheConfig {
-    catch_up.derive(SUMMARY_TEXT_TTL, SUMMARY_TEXT_CACHE_BYTES)
-}
-
-/// Returns the configuration of the shared cache. Only catch-ups are shared: other responses are cheap for Admin Control.
-#[must_use]
-pub fn redis_config(url: &SecretUrl, config: &Config) -> RedisConfig {
-    RedisConfig {
-        url: Secret::new(url.expose()),
-        // Replicas that compare names differently must not share entries.
-        deployment: format!("{}\n{}\n{:?}", config.admin_control.base_url, config.auth.issuer, config.rooms.names),
-        cache: Endpoint::CallCatchUp.name(),
-        secrets: component_config::sessions(config).secrets,
-        local: component_config::catch_up_cache(config),
-        poll_interval: config.live.poll_interval,
-        fetch_timeout: config.admin_control.timeout,
-    }
+    Ok(Some(Arc::new(RedisCache::open(&component_config::redis(url, config), registry).await?)))
 }

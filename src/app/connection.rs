@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::response::connection_state::{ConnectionState, WRITE_TIMEOUT};
+use crate::request_context::connection_state::{ConnectionState, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
 /// Interval of checks while no deadline is set.

@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use crate::response::connection_state::{ConnectionState, HEAD_TIMEOUT, RequestBody, RequestInFlight, WRITE_TIMEOUT};
+use crate::request_context::connection_state::{ConnectionState, HEAD_TIMEOUT, RequestBody, RequestInFlight, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
 /// Bytes of a response that are buffered before they are written. With bodies in slices of 16 KiB

@@ -6,18 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::{Condition, from_fn};
 
-use crate::app::components::Components;
-use crate::app::listener::{self, ListenerConfig};
-use crate::middleware::error_envelope::error_envelope;
-use crate::middleware::host::host;
-use crate::middleware::keep_alive::keep_alive;
-use crate::middleware::loopback_host::loopback_host;
-use crate::middleware::request_log::request_log;
-use crate::middleware::security_headers::security_headers;
+use super::components::Components;
+use super::http_app::{self, OptionalMiddleware};
+use super::listener::{self, ListenerConfig};
+use crate::config::Config;
 use crate::routes;
 use crate::telemetry::metrics::{Gauge, Metrics};
 
@@ -46,29 +40,20 @@ impl Management {
     /// # Errors
     ///
     /// If the address is taken, or not this machine's.
-    pub(super) fn bind(address: SocketAddr, loopback_only: bool, components: &Components) -> io::Result<Self> {
+    pub(super) fn bind(config: &Config, components: &Components) -> io::Result<Self> {
         let data = components.management_data.clone();
-        let config = ListenerConfig {
+        let optional = OptionalMiddleware { loopback_host: config.loopback_only, load_shed: false, cors: false };
+        let listener_config = ListenerConfig {
             workers: 1,
             max_connections: MAX_CONNECTIONS,
             keep_alive: KEEP_ALIVE,
             shutdown_timeout: Duration::ZERO,
             open_connections: Gauge::noop(),
         };
-        let listener = listener::listen(address)?;
+        let listener = listener::listen(config.management.listen)?;
         let address = listener.local_addr()?;
-        let running = listener::serve(listener, &config, move || {
-            App::new()
-                .configure(|config| data.register(config))
-                .configure(|config| routes::mount(routes::MANAGEMENT, config))
-                .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
-                // The last one is outermost.
-                .wrap(from_fn(error_envelope))
-                .wrap(from_fn(host))
-                .wrap(from_fn(keep_alive))
-                .wrap(from_fn(security_headers))
-                .wrap(from_fn(request_log))
-        })?;
+        let build = move || http_app::build(&data, routes::MANAGEMENT, optional);
+        let running = listener::serve(listener, &listener_config, build)?;
         Ok(Self { address, running, metrics: components.metrics.clone() })
     }
 

@@ -3,6 +3,7 @@
 mod component_config;
 mod components;
 mod connection;
+mod http_app;
 mod listener;
 mod management;
 mod metrics;
@@ -12,32 +13,26 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::time::Duration;
 
-use actix_web::App as ActixApp;
 use actix_web::dev::Server as ActixServer;
-use actix_web::middleware::{Condition, from_fn};
 use rlimit::Resource;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use components::Components;
+use http_app::OptionalMiddleware;
 use listener::ListenerConfig;
 use management::Management;
 
-pub use components::{admin_control_config, redis_config, summaries_config, validate, warnings};
-pub(crate) use components::{session_config, token_config};
+pub(crate) use component_config::{
+    admin_control as admin_control_config, redis as redis_config, sessions as session_config, summaries as summaries_config,
+    tokens as token_config,
+};
+pub use component_config::{validate, warnings};
 
 use crate::auth::revoked_sessions::RevocationPoller;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
 use crate::db::Housekeeping;
-use crate::middleware::cors::cors;
-use crate::middleware::error_envelope::error_envelope;
-use crate::middleware::host::host;
-use crate::middleware::keep_alive::keep_alive;
-use crate::middleware::load_shed::load_shed;
-use crate::middleware::loopback_host::loopback_host;
-use crate::middleware::request_log::request_log;
-use crate::middleware::security_headers::security_headers;
 use crate::routes;
 use crate::telemetry::logging::DroppedLines;
 
@@ -85,26 +80,15 @@ impl App {
         let max_connections = connection_limit(config.server.max_connections.get() as usize);
         let components = Components::open(config, clock, dropped_lines, max_connections).await?;
         let listener_config = listener_config(&config.server, max_connections, &components);
-        let (loopback_only, any_origin) = (config.loopback_only, !config.server.cors_origins.is_empty());
-        let management = Management::bind(config.management.listen, loopback_only, &components);
+        let cors = !config.server.cors_origins.is_empty();
+        let optional = OptionalMiddleware { loopback_host: config.loopback_only, load_shed: true, cors };
+        let management = Management::bind(config, &components);
         let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
         let failed = |error| Error::Listen(config.server.listen, error);
         let listener = listener::listen(config.server.listen).map_err(failed)?;
         let (address, data) = (listener.local_addr().map_err(failed)?, components.data);
-        let running = listener::serve(listener, &listener_config, move || {
-            ActixApp::new()
-                .configure(|config| data.register(config))
-                .configure(|config| routes::mount(routes::TABLE, config))
-                .wrap(Condition::new(loopback_only, from_fn(loopback_host)))
-                // The last one is outermost.
-                .wrap(from_fn(error_envelope))
-                .wrap(from_fn(load_shed))
-                .wrap(from_fn(host))
-                .wrap(Condition::new(any_origin, from_fn(cors)))
-                .wrap(from_fn(keep_alive))
-                .wrap(from_fn(security_headers))
-                .wrap(from_fn(request_log))
-        });
+        let build = move || http_app::build(&data, routes::TABLE, optional);
+        let running = listener::serve(listener, &listener_config, build);
         Ok(Self {
             _tasks: components.tasks,
             address,

@@ -1,7 +1,8 @@
-//! Authentication: tokens, principals and revoked sessions.
+//! Authentication and authorisation: tokens, principals, revoked sessions and access to rooms.
 
 pub mod principal;
-pub mod revoked_sessions;
-pub mod stream_lease;
+pub(crate) mod revoked_sessions;
+pub(crate) mod room_access;
+pub(crate) mod stream_lease;
 pub mod token;
 mod token_cache;

@@ -1,4 +1,4 @@
-//! Principals: whom a valid token identifies, and what it permits.
+//! Principals: the users and guests that valid tokens identify.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::room::RoomName;
 /// The user or guest that a valid token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// A user with an account, who may enter every room.
+    /// A user with an account.
     User {
         /// The account's id.
         id: Arc<str>,
@@ -26,19 +26,19 @@ pub enum Principal {
 impl Principal {
     /// Returns the session of a user's token.
     #[must_use]
-    pub fn session(&self) -> Option<&str> {
+    pub(crate) fn session(&self) -> Option<&str> {
         match self {
             Self::User { session, .. } => Some(session),
             Self::Guest { .. } => None,
         }
     }
 
-    /// Returns whether the principal may see anything of `room`.
+    /// Returns the ids of the user and of the guest, of which it is one.
     #[must_use]
-    pub fn may_enter(&self, room: &RoomName) -> bool {
+    pub(crate) fn ids(&self) -> (Option<&str>, Option<&str>) {
         match self {
-            Self::User { .. } => true,
-            Self::Guest { room: own, .. } => own == room,
+            Self::User { id, .. } => (Some(id), None),
+            Self::Guest { id, .. } => (None, Some(id)),
         }
     }
 }
@@ -63,27 +63,19 @@ pub struct StreamTicket {
     pub expires_at: i64,
 }
 
-impl TokenScope {
-    /// Returns whether the token or ticket covers `room`.
-    #[must_use]
-    pub fn covers(&self, room: &RoomName) -> bool {
-        self.ticket.as_ref().is_none_or(|ticket| ticket.room == *room)
-    }
-}
-
 /// The roles that a principal may join a call with.
 #[derive(Debug, Clone)]
-pub struct AllowedRoles {
+pub(crate) struct AllowedRoles {
     /// The roles of users (`APP_USERS__ROLES`).
-    pub users: Vec<String>,
+    pub(crate) users: Vec<String>,
     /// The roles of guests (`APP_GUESTS__ROLES`). `owner` would let a guest own the room.
-    pub guests: Vec<String>,
+    pub(crate) guests: Vec<String>,
 }
 
 impl AllowedRoles {
     /// Returns whether `principal` may join as `role`, compared byte for byte.
     #[must_use]
-    pub fn contains(&self, principal: &Principal, role: &str) -> bool {
+    pub(crate) fn contains(&self, principal: &Principal, role: &str) -> bool {
         let roles = match principal {
             Principal::User { .. } => &self.users,
             Principal::Guest { .. } => &self.guests,

@@ -21,12 +21,12 @@ const MIN_RETENTION: Duration = Duration::from_hours(24);
 ///
 /// Each has the time of its discovery, by a monotonic timer: setting the clock makes no token valid again.
 #[derive(Clone, Default)]
-pub struct RevokedSessions(Arc<RwLock<HashMap<String, Instant>>>);
+pub(crate) struct RevokedSessions(Arc<RwLock<HashMap<String, Instant>>>);
 
 impl RevokedSessions {
     /// Returns whether `session` is revoked.
     #[must_use]
-    pub fn contains(&self, session: &str) -> bool {
+    pub(crate) fn contains(&self, session: &str) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
@@ -45,7 +45,7 @@ impl RevokedSessions {
 }
 
 /// Polls the database for revoked sessions until it is dropped.
-pub struct RevocationPoller {
+pub(crate) struct RevocationPoller {
     _task: AbortOnDropHandle<()>,
 }
 
@@ -55,7 +55,7 @@ impl RevocationPoller {
     /// # Errors
     ///
     /// If the first read fails.
-    pub async fn start(
+    pub(crate) async fn start(
         revoked_sessions: RevokedSessions,
         database: Database,
         token_ttl: Duration,

@@ -20,7 +20,7 @@ use crate::secret::{self, Secret};
 use crate::strict_json::Object;
 
 /// The longest accepted token, in bytes; issued ones have about 400.
-pub const MAX_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_BYTES: usize = 8 * 1024;
 
 /// The lifetime of a stream ticket: long enough to open a connection.
 const TICKET_TTL: Duration = Duration::from_secs(30);
@@ -86,7 +86,7 @@ impl Tokens {
 
     /// Returns the lifetime of a user token.
     #[must_use]
-    pub fn user_ttl(&self) -> Duration {
+    pub(crate) fn user_ttl(&self) -> Duration {
         self.config.user_ttl
     }
 
@@ -106,7 +106,7 @@ impl Tokens {
 
     /// Issues a ticket for one stream of `room`, which ends at `stream_end` (seconds since 1970-01-01 UTC).
     #[must_use]
-    pub fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, stream_end: i64) -> String {
+    pub(crate) fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, stream_end: i64) -> String {
         let expires_at = self.expiry_after(TICKET_TTL).min(stream_end);
         let room = room.as_str();
         match principal {
@@ -171,7 +171,7 @@ impl Tokens {
     /// # Errors
     ///
     /// [`InvalidToken`].
-    pub fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
+    pub(crate) fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
         let claims = self.verify_claims(ticket)?;
         let (id, room) = (non_empty(&claims, "sub")?, self.room_of(&claims)?);
         let principal = match claims.text("kind") {

@@ -1,4 +1,4 @@
-//! Catch-ups: the text of what was said so far in a call, for principals that may enter its room.
+//! Catch-ups: the text of what was said so far in a call.
 
 pub mod live;
 mod reason;
@@ -7,7 +7,7 @@ pub mod stream_limit;
 use std::rc::Rc;
 
 use crate::admin_control::{self, Endpoint};
-use crate::auth::principal::Principal;
+use crate::auth::room_access::PermittedRoom;
 use crate::cache::{CachedResponse, Envelope, Responses};
 use crate::request_context::RequestContext;
 use crate::room::{NameComparison, RoomName};
@@ -27,9 +27,6 @@ pub struct CatchUpResponse {
 /// The reason why a catch-up cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The caller may not enter the room.
-    #[error("the caller may not enter this room")]
-    Forbidden,
     /// Admin Control has no catch-up of the room.
     #[error("there is no catch-up")]
     NoCatchUp(Option<Reason>),
@@ -56,32 +53,18 @@ impl CatchUp {
         Self { responses, status, live, explain_absence }
     }
 
-    /// Subscribes to the catch-up of `room`. Permission is checked first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Forbidden`].
-    pub fn subscribe(&self, principal: &Principal, room: &RoomName) -> Result<Subscription, Error> {
-        if !principal.may_enter(room) {
-            return Err(Error::Forbidden);
-        }
-        Ok(self.live.subscribe(room, &self.responses, &self.status))
+    /// Subscribes to the catch-up of `room`.
+    #[must_use]
+    pub(crate) fn subscribe(&self, room: &PermittedRoom) -> Subscription {
+        self.live.subscribe(room, &self.responses, &self.status)
     }
 
-    /// Reads the catch-up of `room`. Permission is checked before the cache is read.
+    /// Reads the catch-up of `room`.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(
-        &self,
-        principal: &Principal,
-        room: &RoomName,
-        context: &RequestContext,
-    ) -> Result<CatchUpResponse, Error> {
-        if !principal.may_enter(room) {
-            return Err(Error::Forbidden);
-        }
+    pub(crate) async fn read(&self, room: &PermittedRoom, context: &RequestContext) -> Result<CatchUpResponse, Error> {
         match self.responses.get(Endpoint::CallCatchUp, Some(room), context).await {
             Ok(response) => {
                 let reason = if is_empty(&response.envelope) { self.reason(room, context).await } else { None };

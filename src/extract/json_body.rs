@@ -15,8 +15,8 @@ use tokio::time::timeout_at;
 
 use super::app_data;
 use super::in_flight::{Deadline, InFlightLimit};
+use crate::request_context::connection_state::ConnectionState;
 use crate::response::ApiError;
-use crate::response::connection_state::ConnectionState;
 use crate::room::{self, NameComparison, RoomName};
 use crate::strict_json::Object;
 

@@ -6,7 +6,6 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
-use crate::accounts::Accounts;
 use crate::auth::principal::{Principal, TokenScope};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
@@ -31,7 +30,7 @@ pub(crate) async fn authenticate<B: MessageBody>(
 
 /// Authenticates by a token or by a ticket in the query. Both at once are rejected.
 ///
-/// [`redeem_ticket`] redeems the ticket, once room and permission have been checked.
+/// The handler redeems the ticket, once room and permission have been checked.
 pub(crate) async fn authenticate_stream<B: MessageBody>(
     tokens: web::Data<Tokens>,
     revoked_sessions: web::Data<RevokedSessions>,
@@ -46,16 +45,6 @@ pub(crate) async fn authenticate_stream<B: MessageBody>(
     }
     admit(&request, &revoked_sessions, tokens.verify_stream_ticket(ticket).ok())?;
     next.call(request).await
-}
-
-/// Redeems the ticket of the request, if it has one; 401 if it was used before, on any replica.
-///
-/// Call it last: a rejected request must leave no row in the database.
-pub(crate) async fn redeem_ticket(request: &HttpRequest, accounts: &Accounts, scope: &TokenScope) -> Result<(), ApiError> {
-    match &scope.ticket {
-        Some(ticket) if !accounts.redeem_ticket(ticket).await? => Err(reject(request, "used before")),
-        _ => Ok(()),
-    }
 }
 
 /// Adds the principal to the request, if its token is valid and its session not revoked.

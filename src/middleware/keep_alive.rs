@@ -11,8 +11,8 @@ use actix_web::{Error, web};
 use tokio_util::sync::CancellationToken;
 
 use super::map_head;
+use crate::request_context::connection_state::ConnectionState;
 use crate::response::chunked_body::chunked;
-use crate::response::connection_state::ConnectionState;
 
 /// Closes the connection after an unread body, an upgrade request, or while draining.
 pub(crate) async fn keep_alive<B: MessageBody + 'static>(

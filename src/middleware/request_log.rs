@@ -108,11 +108,7 @@ impl Drop for ActiveRequest {
             metrics.end(self.log.route.get(), text, duration);
         }
         let principal = self.log.principal.borrow();
-        let (user, guest) = match principal.as_ref() {
-            Some(Principal::User { id, .. }) => (Some(id.as_ref()), None),
-            Some(Principal::Guest { id, .. }) => (None, Some(id.as_ref())),
-            None => (None, None),
-        };
+        let (user, guest) = principal.as_ref().map(Principal::ids).unwrap_or_default();
         let context = &self.log.context;
         let (client, request_id) = (context.client(), context.request_id());
         let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH_PATH) && status < 400);

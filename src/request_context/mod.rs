@@ -1,5 +1,6 @@
-//! The request behind a piece of work, for log lines and for calls to Admin Control.
+//! The context of a request: its id, client, trace and connection.
 
+pub(crate) mod connection_state;
 pub(crate) mod trace_context;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,6 +1,7 @@
 //! Maps the errors of each module to the client's. Causes are logged by the module, or here.
 
 use super::ApiError;
+use crate::auth::room_access;
 use crate::{accounts, admin_control, catch_up, room, summaries};
 
 impl From<room::Error> for ApiError {
@@ -9,6 +10,12 @@ impl From<room::Error> for ApiError {
             room::Error::Blank => Self::RoomRequired,
             room::Error::Invalid => Self::bad_request("Room name is not valid."),
         }
+    }
+}
+
+impl From<room_access::Forbidden> for ApiError {
+    fn from(_: room_access::Forbidden) -> Self {
+        Self::Forbidden
     }
 }
 
@@ -26,7 +33,6 @@ impl From<admin_control::Error> for ApiError {
 impl From<catch_up::Error> for ApiError {
     fn from(error: catch_up::Error) -> Self {
         match error {
-            catch_up::Error::Forbidden => Self::Forbidden,
             catch_up::Error::NoCatchUp(reason) => reason.map_or(Self::UnknownRoom, Self::NoCatchUp),
             catch_up::Error::AdminControl(error) => error.into(),
         }
@@ -36,7 +42,6 @@ impl From<catch_up::Error> for ApiError {
 impl From<summaries::Error> for ApiError {
     fn from(error: summaries::Error) -> Self {
         match error {
-            summaries::Error::Forbidden => Self::Forbidden,
             summaries::Error::NoFile => Self::UnknownRoom,
             summaries::Error::AdminControl(error) => error.into(),
             // Logged by the module.
@@ -49,6 +54,7 @@ impl From<accounts::Error> for ApiError {
     fn from(error: accounts::Error) -> Self {
         match error {
             accounts::Error::WrongCredentials => Self::Unauthorized,
+            accounts::Error::TicketReused => Self::InvalidToken,
             accounts::Error::Invalid { .. } => Self::BadRequest(error.to_string().into()),
             accounts::Error::Overloaded => Self::Overloaded,
             accounts::Error::Throttled(wait) => Self::Throttled(wait),

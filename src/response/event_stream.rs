@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
 use super::chunked_body::split_chunk;
-use super::connection_state::ConnectionState;
 use crate::auth::stream_lease::StreamLease;
 use crate::catch_up::live::{Event, Subscription, Update};
 use crate::catch_up::stream_limit::StreamPermit;
+use crate::request_context::connection_state::ConnectionState;
 
 /// The time after which a comment is sent, so that proxies keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);

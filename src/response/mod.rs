@@ -2,7 +2,6 @@
 
 pub(crate) mod cached;
 pub(crate) mod chunked_body;
-pub(crate) mod connection_state;
 mod envelope;
 mod error;
 mod error_mapping;

@@ -2,17 +2,15 @@
 
 use actix_web::web::{Data, ReqData};
 
-use crate::auth::principal::Principal;
+use crate::auth::room_access::PermittedRoom;
 use crate::catch_up::{CatchUp, CatchUpResponse};
-use crate::extract::room::RoomParam;
 use crate::request_context::RequestContext;
 use crate::response::ApiError;
 
 pub(super) async fn show(
     context: ReqData<RequestContext>,
-    principal: ReqData<Principal>,
-    RoomParam(room): RoomParam,
+    room: PermittedRoom,
     catch_up: Data<CatchUp>,
 ) -> Result<CatchUpResponse, ApiError> {
-    Ok(catch_up.read(&principal, &room, &context).await?)
+    Ok(catch_up.read(&room, &context).await?)
 }

@@ -6,25 +6,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::room_access::PermittedRoom;
 use crate::catch_up::CatchUp;
 use crate::catch_up::stream_limit::StreamLimit;
-use crate::extract::room::RoomParam;
-use crate::middleware::authenticate::redeem_ticket;
+use crate::request_context::RequestContext;
 use crate::response::ApiError;
 use crate::response::event_stream::{EventStream, last_event_id};
 
 pub(super) async fn follow(
     request: HttpRequest,
-    (principal, scope, RoomParam(room)): (ReqData<Principal>, ReqData<TokenScope>, RoomParam),
+    (context, principal, scope): (ReqData<RequestContext>, ReqData<Principal>, ReqData<TokenScope>),
+    room: PermittedRoom,
     (catch_up, limit): (Data<CatchUp>, Data<StreamLimit>),
     (accounts, draining): (Data<Accounts>, Data<CancellationToken>),
 ) -> Result<EventStream, ApiError> {
-    if !scope.covers(&room) || !principal.may_enter(&room) {
-        return Err(ApiError::Forbidden);
-    }
     let permit = limit.acquire(&principal).ok_or(ApiError::TooManyStreams)?;
-    redeem_ticket(&request, &accounts, &scope).await?;
-    let subscription = catch_up.subscribe(&principal, &room)?;
-    let lease = accounts.lease_stream(&principal, scope.expires_at);
-    Ok(EventStream::new(subscription, lease, permit, draining.get_ref().clone(), last_event_id(&request)))
+    // Last, because it redeems the ticket.
+    let lease = accounts.lease_stream(&principal, &scope, &context).await?;
+    Ok(EventStream::new(catch_up.subscribe(&room), lease, permit, draining.get_ref().clone(), last_event_id(&request)))
 }

@@ -4,13 +4,14 @@ use actix_web::web::{Data, ReqData};
 use serde_json::value::RawValue;
 
 use crate::admin_control::{AdminControl, TokenRequest};
-use crate::auth::principal::{AllowedRoles, Principal};
+use crate::auth::principal::{AllowedRoles, Principal, TokenScope};
+use crate::auth::room_access::PermittedRoom;
 use crate::extract::json_body::JsonBody;
 use crate::request_context::RequestContext;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    principal: ReqData<Principal>,
+    (principal, scope): (ReqData<Principal>, ReqData<TokenScope>),
     body: JsonBody,
     roles: Data<AllowedRoles>,
     context: ReqData<RequestContext>,
@@ -18,7 +19,8 @@ pub(super) async fn create(
 ) -> Result<Success<Box<RawValue>>, ApiError> {
     let (role, room) = (body.line("role")?, body.room("room")?);
     let participant_name = body.line("participantName")?;
-    if !principal.may_enter(&room) || !roles.contains(&principal, role) {
+    let room = PermittedRoom::new(&principal, &scope, room)?;
+    if !roles.contains(&principal, role) {
         return Err(ApiError::Forbidden);
     }
     let request = TokenRequest { role, room: room.as_str(), participant_name };

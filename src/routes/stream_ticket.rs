@@ -3,6 +3,7 @@
 use actix_web::web::{Data, ReqData};
 
 use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::room_access::PermittedRoom;
 use crate::auth::token::Tokens;
 use crate::extract::json_body::JsonBody;
 use crate::response::{ApiError, Success};
@@ -13,9 +14,6 @@ pub(super) async fn create(
     body: JsonBody,
     tokens: Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {
-    let room = body.room("room")?;
-    if !principal.may_enter(&room) {
-        return Err(ApiError::Forbidden);
-    }
+    let room = PermittedRoom::new(&principal, &scope, body.room("room")?)?;
     Ok(Success(tokens.issue_stream_ticket(&principal, &room, scope.expires_at)))
 }

@@ -1,4 +1,4 @@
-//! Summaries of ended calls: text files, for principals that may enter the room.
+//! Summaries of ended calls: text files.
 //!
 //! Admin Control's record names the file. It is not trusted: the file must be one of the room.
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub use store::{Store, StoreConfig};
 
 use crate::admin_control::{self, Endpoint};
-use crate::auth::principal::Principal;
+use crate::auth::room_access::PermittedRoom;
 use crate::cache::{CachedResponse, Envelope, FailureKind, FetchError, ResponseCache, Responses};
 use crate::request_context::RequestContext;
 use crate::room::RoomName;
@@ -21,9 +21,6 @@ const MAX_KEY_BYTES: usize = 1024;
 /// The reason why a summary cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The caller may not enter the room.
-    #[error("the caller may not enter this room")]
-    Forbidden,
     /// The store has no such file.
     #[error("there is no such file")]
     NoFile,
@@ -43,7 +40,7 @@ impl FetchError for Error {
         match self {
             Self::NoFile => FailureKind::NotFound,
             Self::AdminControl(error) => error.kind(),
-            Self::Forbidden | Self::BadRecord(_) | Self::StoreFailed(_) => FailureKind::Failed,
+            Self::BadRecord(_) | Self::StoreFailed(_) => FailureKind::Failed,
         }
     }
 
@@ -70,20 +67,12 @@ impl Summaries {
         Self { responses, store, texts, timeout }
     }
 
-    /// Reads the text of the summary of `room`. Permission is checked first.
+    /// Reads the text of the summary of `room`.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn read(
-        &self,
-        principal: &Principal,
-        room: &RoomName,
-        context: &RequestContext,
-    ) -> Result<CachedResponse, Error> {
-        if !principal.may_enter(room) {
-            return Err(Error::Forbidden);
-        }
+    pub(crate) async fn read(&self, room: &PermittedRoom, context: &RequestContext) -> Result<CachedResponse, Error> {
         let started = Instant::now();
         let record = self.responses.get(Endpoint::CallSummary, Some(room), context).await?;
         let key = file_key(record.envelope.data(), room).map_err(|error| {

@@ -59,7 +59,7 @@ declare! {
         "Refresh tokens handed in, by outcome (reused: spent before, its session is revoked).";
     DATABASE_CONNECTIONS: Gauge = "proconf_database_connections" ["state"] "Connections to the database, by state.";
     DATABASE_CONNECTIONS_MAX: Gauge = "proconf_database_connections_max" [] "The limit on connections to the database.";
-    DATABASE_UP: Gauge = "proconf_database_up" [] "1 while the database answers the health check.";
+    DATABASE_UP: Gauge = "proconf_database_up" [] "1 while the database passes the health check.";
     READY: Gauge = "proconf_ready" [] "1 while the server is ready for requests.";
     DRAINING: Gauge = "proconf_draining" [] "1 while the server drains.";
     LOG_LINES_DROPPED: Counter = "proconf_log_lines_dropped_total" [] "Log lines dropped because their reader was too slow.";
