@@ -1,7 +1,6 @@
-//! The "never" rules of the architecture, held over every line of `src/`.
+//! Enforces the rules of the architecture on every line of `src/`, except comments, strings and unit tests.
 //!
-//! A broken rule is reported as `file:line: sentence`. Comments, texts and unit tests are not code and are not looked at;
-//! each rule has a test below that shows it red on a line that breaks it.
+//! A violation is reported as `file:line: rule`. A test below shows for each rule a line that violates it.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +16,7 @@ impl Source {
         Self { path: path.to_owned(), lines: code_of(text) }
     }
 
-    /// Whether the file is `place`, or in the folder `place`.
+    /// Whether the file is one of `places`, or in one of these folders.
     fn is_in(&self, places: &[&str]) -> bool {
         places.iter().any(|place| match place.strip_suffix('/') {
             Some(_) => self.path.starts_with(place),
@@ -26,8 +25,8 @@ impl Source {
     }
 }
 
-/// A package or a module that may be named only in some places, and why.
-struct OnlyIn {
+/// A package or module that only some files may use.
+struct RestrictedName {
     name: &'static str,
     places: &'static [&'static str],
     sentence: &'static str,
@@ -63,103 +62,111 @@ const LAYERS: &[&str] = &[
     "secret",
 ];
 
-const DOORS: &[OnlyIn] = &[
-    OnlyIn { name: "actix_web", places: FRAMEWORK, sentence: "rule 1: only the HTTP side knows actix-web" },
-    OnlyIn {
+const RESTRICTED_NAMES: &[RestrictedName] = &[
+    RestrictedName { name: "actix_web", places: FRAMEWORK, sentence: "rule 1: only the HTTP modules use actix-web" },
+    RestrictedName {
         name: "actix_http",
         places: &["app/listener.rs"],
-        sentence: "rule 1: actix-http has one door, app/listener.rs",
+        sentence: "rule 1: only app/listener.rs uses actix-http",
     },
-    OnlyIn {
+    RestrictedName {
         name: "actix_server",
         places: &["app/listener.rs"],
-        sentence: "rule 1: actix-server has one door, app/listener.rs",
+        sentence: "rule 1: only app/listener.rs uses actix-server",
     },
-    OnlyIn { name: "sqlx", places: &["db/"], sentence: "rule 2: sqlx has one door, db/" },
-    OnlyIn { name: "awc", places: &["admin_control/"], sentence: "rule 2: awc has one door, admin_control/" },
-    OnlyIn { name: "rustls", places: &["admin_control/"], sentence: "rule 2: rustls has one door, admin_control/" },
-    OnlyIn { name: "jsonwebtoken", places: &["auth/"], sentence: "rule 2: jsonwebtoken has one door, auth/" },
-    OnlyIn {
+    RestrictedName { name: "sqlx", places: &["db/"], sentence: "rule 2: only db/ uses sqlx" },
+    RestrictedName { name: "awc", places: &["admin_control/"], sentence: "rule 2: only admin_control/ uses awc" },
+    RestrictedName { name: "rustls", places: &["admin_control/"], sentence: "rule 2: only admin_control/ uses rustls" },
+    RestrictedName { name: "jsonwebtoken", places: &["auth/"], sentence: "rule 2: only auth/ uses jsonwebtoken" },
+    RestrictedName {
         name: "argon2",
         places: &["accounts/password.rs"],
-        sentence: "rule 2: argon2 has one door, accounts/password.rs",
+        sentence: "rule 2: only accounts/password.rs uses argon2",
     },
-    OnlyIn {
+    RestrictedName {
         name: "object_store",
         places: &["summaries/store.rs"],
-        sentence: "rule 2: object_store has one door, summaries/store.rs",
+        sentence: "rule 2: only summaries/store.rs uses object_store",
     },
-    OnlyIn { name: "::redis", places: &["cache/redis/"], sentence: "rule 2: redis has one door, cache/redis/" },
-    OnlyIn { name: "::config::", places: &["config/"], sentence: "rule 2: config has one door, config/" },
-    OnlyIn {
+    RestrictedName { name: "::redis", places: &["cache/redis/"], sentence: "rule 2: only cache/redis/ uses redis" },
+    RestrictedName { name: "::config::", places: &["config/"], sentence: "rule 2: only config/ uses config" },
+    RestrictedName {
         name: "::metrics",
         places: &["telemetry/metrics.rs"],
-        sentence: "rule 2: metrics has one door, telemetry/metrics.rs",
+        sentence: "rule 2: only telemetry/metrics.rs uses metrics",
     },
-    OnlyIn {
+    RestrictedName {
         name: "metrics_exporter_prometheus",
         places: &["telemetry/metrics.rs"],
-        sentence: "rule 2: metrics has one door, telemetry/metrics.rs",
+        sentence: "rule 2: only telemetry/metrics.rs uses metrics",
     },
-    OnlyIn {
+    RestrictedName {
         name: "metrics_process",
         places: &["telemetry/metrics.rs"],
-        sentence: "rule 2: metrics has one door, telemetry/metrics.rs",
+        sentence: "rule 2: only telemetry/metrics.rs uses metrics",
     },
-    OnlyIn {
+    RestrictedName {
         name: "env_logger",
         places: &["telemetry/logging.rs"],
-        sentence: "rule 2: env_logger has one door, telemetry/logging.rs",
+        sentence: "rule 2: only telemetry/logging.rs uses env_logger",
     },
-    OnlyIn {
+    RestrictedName {
         name: "tracing_appender",
         places: &["telemetry/logging.rs"],
-        sentence: "rule 2: tracing-appender has one door, telemetry/logging.rs",
+        sentence: "rule 2: only telemetry/logging.rs uses tracing-appender",
     },
-    OnlyIn { name: "clap", places: &["cli/"], sentence: "rule 2: clap has one door, cli/" },
-    OnlyIn {
+    RestrictedName { name: "clap", places: &["cli/"], sentence: "rule 2: only cli/ uses clap" },
+    RestrictedName {
         name: "sandbox",
         places: &["lib.rs", "cli/", "sandbox/"],
-        sentence: "rule 6: only the command line and tests reach the sandbox",
+        sentence: "rule 6: only the command line and tests use the sandbox",
     },
-    OnlyIn {
+    RestrictedName {
         name: "crate::config",
         places: &["cli/", "app/", "telemetry/"],
         sentence: "rule 7: the configuration stops at cli and app; take plain values",
     },
-    OnlyIn { name: "SystemTime::now", places: &["clock.rs"], sentence: "rule 8: the wall clock is read in clock.rs" },
-    OnlyIn { name: "UNIX_EPOCH.elapsed", places: &["clock.rs"], sentence: "rule 8: the wall clock is read in clock.rs" },
-    OnlyIn { name: "set_var", places: &[], sentence: "rule 8: the process environment is not written" },
-    OnlyIn { name: "static mut", places: &[], sentence: "rule 8: no globals" },
-    OnlyIn { name: "thread_local!", places: &[], sentence: "rule 8: no globals" },
-    OnlyIn { name: "OnceLock", places: &[], sentence: "rule 8: no globals" },
-    OnlyIn { name: "LazyLock", places: &[], sentence: "rule 8: no globals" },
-    OnlyIn {
-        name: "HttpResponse",
-        // `object_store` calls a bucket's answer so.
-        places: &["response/", "sandbox/", "summaries/store.rs"],
-        sentence: "rule 5: only response/ writes an answer",
+    RestrictedName {
+        name: "SystemTime::now",
+        places: &["clock.rs"],
+        sentence: "rule 8: the wall clock is read in clock.rs",
     },
-    OnlyIn {
+    RestrictedName {
+        name: "UNIX_EPOCH.elapsed",
+        places: &["clock.rs"],
+        sentence: "rule 8: the wall clock is read in clock.rs",
+    },
+    RestrictedName { name: "set_var", places: &[], sentence: "rule 8: the process environment is not written" },
+    RestrictedName { name: "static mut", places: &[], sentence: "rule 8: no globals" },
+    RestrictedName { name: "thread_local!", places: &[], sentence: "rule 8: no globals" },
+    RestrictedName { name: "OnceLock", places: &[], sentence: "rule 8: no globals" },
+    RestrictedName { name: "LazyLock", places: &[], sentence: "rule 8: no globals" },
+    RestrictedName {
+        name: "HttpResponse",
+        // `object_store` has a type of this name.
+        places: &["response/", "sandbox/", "summaries/store.rs"],
+        sentence: "rule 5: only response/ builds responses",
+    },
+    RestrictedName {
         name: "StatusCode::",
         places: &["response/", "admin_control/", "sandbox/"],
         sentence: "rule 5: only response/ chooses a status",
     },
 ];
 
-/// What a module must not name, by the folder or file that it is.
+/// The modules that a folder or file must not use.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
-    ("routes/", &["db"], "rule 3: routes never name the database"),
-    ("catch_up/", &["accounts", "summaries", "db"], "rule 4: catch_up knows neither its siblings nor the database"),
-    ("summaries/", &["accounts", "catch_up", "db"], "rule 4: summaries know neither their siblings nor the database"),
-    ("accounts/", &["catch_up", "summaries", "cache", "admin_control"], "rule 4: accounts know no Admin Control"),
-    ("admin_control/", &["auth", "telemetry", "db", "config"], "rule 4: admin_control names leaf types only"),
-    ("cache/", &["auth", "db", "config"], "rule 4: the cache does not know its callers"),
+    ("routes/", &["db"], "rule 3: routes do not use the database"),
+    ("catch_up/", &["accounts", "summaries", "db"], "rule 4: catch_up uses neither its siblings nor the database"),
+    ("summaries/", &["accounts", "catch_up", "db"], "rule 4: summaries use neither their siblings nor the database"),
+    ("accounts/", &["catch_up", "summaries", "cache", "admin_control"], "rule 4: accounts do not use Admin Control"),
+    ("admin_control/", &["auth", "telemetry", "db", "config"], "rule 4: admin_control uses leaf types only"),
+    ("cache/", &["auth", "db", "config"], "rule 4: the cache does not use its callers"),
     ("auth/", &["telemetry"], "rule 4: auth reports through its callers"),
     (
         "sandbox/",
         &["admin_control", "cache", "catch_up", "accounts", "routes", "response", "room", "db", "auth", "app"],
-        "rule 6: the sandbox states the contract by itself",
+        "rule 6: the sandbox shares no code with the server",
     ),
 ];
 
@@ -168,8 +175,8 @@ fn violations(sources: &[Source]) -> Vec<String> {
     for source in sources {
         for (at, line) in source.lines.iter().enumerate() {
             let mut report = |sentence: &str| found.push(format!("src/{}:{}: {sentence}", source.path, at + 1));
-            for door in DOORS.iter().filter(|door| names(line, door.name) && !source.is_in(door.places)) {
-                report(door.sentence);
+            for restricted in RESTRICTED_NAMES.iter().filter(|it| names(line, it.name) && !source.is_in(it.places)) {
+                report(restricted.sentence);
             }
             for (place, modules, sentence) in FORBIDDEN {
                 if source.is_in(&[place]) && modules.iter().any(|module| names_module(line, module)) {
@@ -177,10 +184,10 @@ fn violations(sources: &[Source]) -> Vec<String> {
                 }
             }
             for module in modules_above(source).filter(|module| names_module(line, module)) {
-                report(&format!("rule 9: a module names only those below it, not {module}"));
+                report(&format!("rule 9: a module uses only modules below it, not {module}"));
             }
             if line.trim_start().starts_with("static ") || line.contains("pub static ") {
-                // The last one is what `#[global_allocator]` is put on; no line of ours reads it.
+                // ALLOCATOR is required by `#[global_allocator]`.
                 let known = [
                     ("routes/mod.rs", "TABLE"),
                     ("routes/mod.rs", "MANAGEMENT"),
@@ -197,10 +204,10 @@ fn violations(sources: &[Source]) -> Vec<String> {
             if line.contains("error::Error")
                 && line.split("error::Error").skip(1).any(|rest| rest.starts_with(char::is_uppercase))
             {
-                report("rule 5: only response/ makes an error answer");
+                report("rule 5: only response/ builds error responses");
             }
             if source.is_in(&["routes/"]) && source.path != "routes/mod.rs" && names_another_handler(source, line) {
-                report("rule 3: a route never names another route");
+                report("rule 3: a route does not use another route");
             }
         }
     }
@@ -214,7 +221,7 @@ fn modules_above(source: &Source) -> impl Iterator<Item = &'static str> {
     LAYERS.iter().copied().take_while(move |layer| known && *layer != own)
 }
 
-/// Whether `line` has `name` as a word of its own.
+/// Whether `line` has `name` as a whole word.
 fn names(line: &str, name: &str) -> bool {
     let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).any(|(at, _)| {
@@ -231,7 +238,7 @@ fn names_module(line: &str, module: &str) -> bool {
         || (line.contains("use crate::{") && names(line, module))
 }
 
-/// Whether a route's line names a sibling that is a route too; what they share is not one.
+/// Whether a line of a route uses another route.
 fn names_another_handler(source: &Source, line: &str) -> bool {
     let shared: [&str; 0] = [];
     let own = source.path.trim_start_matches("routes/").trim_end_matches(".rs");
@@ -243,7 +250,7 @@ fn names_another_handler(source: &Source, line: &str) -> bool {
     })
 }
 
-/// The lines of a file with comments, texts and unit tests blanked. An import of several lines stands on its first.
+/// Returns the lines of a file without comments, strings and unit tests. A multi-line import is joined on its first line.
 fn code_of(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = without_unit_tests(text).into_iter().map(code_of_line).collect();
     let mut at = 0;
@@ -260,7 +267,7 @@ fn code_of(text: &str) -> Vec<String> {
     lines
 }
 
-/// The lines of a file, with those of its `mod tests` empty.
+/// Returns the lines of a file, with those of its `mod tests` empty.
 fn without_unit_tests(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     let starts = |at: usize, lines: &[&str]| {
@@ -373,10 +380,10 @@ fn comments_strings_and_unit_tests_are_ignored() {
     let after = "#[cfg(test)]\nmod tests {\n    use awc;\n}\nfn f() { awc::get() }";
     assert_eq!(
         violations(&[Source::new("auth/token.rs", after)]),
-        ["src/auth/token.rs:5: rule 2: awc has one door, admin_control/"]
+        ["src/auth/token.rs:5: rule 2: only admin_control/ uses awc"]
     );
     let found = violations(&[Source::new("auth/token.rs", "let a = \"x\";\nlet b = 1; use sqlx;")]);
-    assert_eq!(found, ["src/auth/token.rs:2: rule 2: sqlx has one door, db/"]);
+    assert_eq!(found, ["src/auth/token.rs:2: rule 2: only db/ uses sqlx"]);
 }
 
 #[test]
@@ -406,7 +413,7 @@ fn tests_named_in_docs_exist() {
 fn source_file_has_docs_and_at_most_300_lines() {
     for source in src() {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path)).unwrap();
-        assert!(text.starts_with("//! "), "{} does not say what it is for", source.path);
+        assert!(text.starts_with("//! "), "{} has no `//!` comment", source.path);
         let code = without_unit_tests(&text).len()
             - without_unit_tests(&text).iter().rev().take_while(|line| line.is_empty()).count();
         assert!(code <= 300, "{} has {code} lines", source.path);

@@ -1,8 +1,8 @@
-//! The console: what is served of it, and (in `browser`) what it does.
+//! The console: its files over HTTP, and (in the submodules) its behaviour in a browser.
 
+mod accessibility;
 mod browser;
 mod hostile;
-mod looks;
 mod tabs;
 
 use std::fs;
@@ -19,13 +19,13 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("static/console")
 }
 
-/// Each file's name and what is in it.
+/// Returns the name and the content of each file.
 fn files() -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(folder()).unwrap().map(Result::unwrap);
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 
-/// Where the page says that its files are.
+/// Returns the URL path of the page's files.
 fn folder_of(server: &TestServer) -> String {
     let page = server.client().get("/", None);
     let (_, from) = page.text().split_once("src=\"").unwrap();
@@ -42,7 +42,7 @@ fn if_none_match(target: &str, etag: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_page_and_each_of_its_files_is_served_without_a_token_as_what_it_is() {
+fn file_is_served_without_a_token_with_its_media_type() {
     let server = TestServer::start();
     for (name, bytes) in files() {
         let answer = server.client().get(&address_of(&server, &name), None);
@@ -59,13 +59,13 @@ fn the_page_and_each_of_its_files_is_served_without_a_token_as_what_it_is() {
         let caching = if is_page { "no-cache" } else { "public, max-age=31536000, immutable" };
         assert_eq!(answer.header("cache-control"), Some(caching), "{name}");
         let text = answer.text().replace(&folder_of(&server), "/console/");
-        assert!(text.as_bytes() == bytes, "{name}: what is served is what is in the folder");
-        assert_eq!(answer.body == bytes, !is_page, "{name}: what is kept for ever is only asked for by its name");
+        assert!(text.as_bytes() == bytes, "{name}: its content is served unchanged");
+        assert_eq!(answer.body == bytes, !is_page, "{name}: only the page is changed");
     }
 }
 
 #[test]
-fn the_page_may_run_and_ask_only_what_is_its_own() {
+fn page_may_load_and_call_only_its_own_server() {
     let server = TestServer::start();
     for target in ["/", "/?room=R", "/?room=%3Cscript%3E", "/?"] {
         let answer = server.client().get(target, None);
@@ -76,7 +76,7 @@ fn the_page_may_run_and_ask_only_what_is_its_own() {
 }
 
 #[test]
-fn who_has_a_file_gets_a_304_and_who_has_an_older_one_the_new_one() {
+fn current_file_gets_304_and_outdated_one_the_new_file() {
     let server = TestServer::start();
     for (name, bytes) in files() {
         let target = address_of(&server, &name);
@@ -90,7 +90,7 @@ fn who_has_a_file_gets_a_304_and_who_has_an_older_one_the_new_one() {
 }
 
 #[test]
-fn nothing_but_the_consoles_own_files_can_be_reached_by_any_spelling() {
+fn path_traversal_in_any_spelling_gets_404() {
     let server = TestServer::start();
     let steps = [
         "..",
@@ -159,8 +159,8 @@ fn nothing_but_the_consoles_own_files_can_be_reached_by_any_spelling() {
     }
 }
 
-/// Ways to write another site's address that one or another server has taken for a path of its own.
-fn elsewhere() -> Vec<String> {
+/// Returns spellings of another site's URL that some servers mistake for a path of their own.
+fn foreign_urls() -> Vec<String> {
     let starts = [
         "/",
         "//",
@@ -214,24 +214,24 @@ fn elsewhere() -> Vec<String> {
 }
 
 #[test]
-fn no_address_leads_anywhere_else() {
+fn no_url_redirects_to_another_site() {
     let server = TestServer::start();
-    let leads_nowhere = |answer: Response, of: &str| {
-        let leads = answer.header("location").is_some() || answer.header("refresh").is_some();
-        assert!(!(300..400).contains(&answer.status) && !leads, "{of}: {answer:?}");
+    let assert_no_redirect = |answer: Response, of: &str| {
+        let redirects = answer.header("location").is_some() || answer.header("refresh").is_some();
+        assert!(!(300..400).contains(&answer.status) && !redirects, "{of}: {answer:?}");
     };
-    let all = elsewhere();
+    let all = foreign_urls();
     assert!(all.len() > 2000, "{}", all.len());
     for (number, payload) in all.iter().enumerate() {
-        leads_nowhere(server.client().ask(&request("GET", payload.as_bytes(), None)), payload);
+        assert_no_redirect(server.client().ask(&request("GET", payload.as_bytes(), None)), payload);
         let name = ["next", "url", "redirect", "room"][number % 4];
         let target = format!("/?{name}={payload}");
-        leads_nowhere(server.client().ask(&request("GET", target.as_bytes(), None)), &target);
+        assert_no_redirect(server.client().ask(&request("GET", target.as_bytes(), None)), &target);
     }
 }
 
 #[test]
-fn the_consoles_sources_write_text_as_text_and_hold_nothing_that_the_policy_would_have_to_stop() {
+fn source_has_no_unsafe_dom_or_inline_script() {
     let forbidden = [
         "innerHTML",
         "outerHTML",
@@ -252,10 +252,10 @@ fn the_consoles_sources_write_text_as_text_and_hold_nothing_that_the_policy_woul
         "https://",
         "window.open",
     ];
-    let mut looked_at = 0;
+    let mut bytes_read = 0;
     for (name, bytes) in files() {
         let text = String::from_utf8(bytes).unwrap();
-        looked_at += text.len();
+        bytes_read += text.len();
         let text = text.replace("http://www.w3.org/2000/svg", "");
         for word in forbidden {
             assert!(!text.contains(word), "{name} has {word}");
@@ -273,5 +273,5 @@ fn the_consoles_sources_write_text_as_text_and_hold_nothing_that_the_policy_woul
         }
         assert!(text.lines().count() <= 700, "{name} is short enough to read");
     }
-    assert!(looked_at > 20_000, "the sources were read");
+    assert!(bytes_read > 20_000, "the sources were read");
 }

@@ -62,7 +62,7 @@ fn replicas_without_redis_call_each_and_share_once_it_is_there() {
         rooms_are_answered(server.client(), alone.client(), "a");
     }
     assert_eq!(replicas.calls(), 40);
-    redis.start_again();
+    redis.restart();
     wait_until_shared(&replicas);
 }
 
@@ -79,7 +79,7 @@ fn redis_killed_restarted_or_stopped_costs_no_response() {
     check_all("well");
     redis.kill();
     check_all("killed");
-    redis.start_again();
+    redis.restart();
     check_all("restarted");
     wait_until_shared(&replicas);
     redis.signal("STOP");
@@ -108,7 +108,7 @@ fn redis_lost_under_followers_makes_each_replica_call_once() {
         }
         assert_eq!(replicas.calls(), 3, "{signal}: one call each");
         match signal {
-            "KILL" => redis.start_again(),
+            "KILL" => redis.restart(),
             _ => redis.signal("CONT"),
         }
         wait_until_shared(&replicas);
@@ -190,13 +190,13 @@ fn redis_that_refuses_every_command_is_not_used() {
         let redis = Redis::start();
         let proxy = RedisProxy::to(redis.port);
         let (replicas, alone) = (Replicas::start(2, &proxy.url()), TestServer::start());
-        proxy.say(error);
+        proxy.reply_with(error);
         for server in &replicas.servers {
             rooms_are_answered(server.client(), alone.client(), "no");
         }
         let new = Replicas::start(2, &proxy.url());
         rooms_are_answered(new.client(0), alone.client(), "new");
-        proxy.pass_on();
+        proxy.pass_through();
         wait_until_shared(&replicas);
         wait_until_shared(&new);
     }
@@ -325,7 +325,7 @@ fn wrong_password_of_redis_is_logged_without_the_password() {
 #[test]
 fn redis_is_reached_by_tls_with_a_trusted_certificate_only() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    let (certificate, key) = authority.signs(&["localhost"]).pem();
+    let (certificate, key) = authority.sign(&["localhost"]).pem();
     let [certificate, key] = [("certificate.pem", certificate), ("key.pem", key)].map(|(name, pem)| {
         let path = folder.path().join(name);
         std::fs::write(&path, pem).unwrap();

@@ -82,16 +82,16 @@ fn invalid_certificate_is_rejected_and_nothing_is_sent() {
     let (ours, other, namesake) = (Authority::new(), Authority::named("an unknown authority"), Authority::new());
     let names = ["localhost", "127.0.0.1"];
     for (of, certificate, host, cause) in [
-        ("an unknown authority", other.signs(&names), "localhost", "UnknownIssuer"),
-        ("the same name as the trusted authority", namesake.signs(&names), "localhost", "BadSignature"),
-        ("self-signed", Certificate::signed_by_itself(&names), "localhost", "invalid peer certificate"),
-        ("another name", ours.signs(&["elsewhere.example"]), "localhost", "not valid for name"),
-        ("a subdomain", ours.signs(&["*.localhost"]), "localhost", "not valid for name"),
-        ("a name, no address", ours.signs(&["localhost"]), "127.0.0.1", "not valid for name"),
-        ("another address", ours.signs(&["127.0.0.2"]), "127.0.0.1", "not valid for name"),
-        ("expired", ours.signs_with(&names, expired), "localhost", "expired"),
-        ("not yet valid", ours.signs_with(&names, not_yet_valid), "localhost", "not valid yet"),
-        ("a client certificate", ours.signs_with(&names, for_clients), "localhost", "invalid peer certificate"),
+        ("an unknown authority", other.sign(&names), "localhost", "UnknownIssuer"),
+        ("the same name as the trusted authority", namesake.sign(&names), "localhost", "BadSignature"),
+        ("self-signed", Certificate::self_signed(&names), "localhost", "invalid peer certificate"),
+        ("another name", ours.sign(&["elsewhere.example"]), "localhost", "not valid for name"),
+        ("a subdomain", ours.sign(&["*.localhost"]), "localhost", "not valid for name"),
+        ("a name, no address", ours.sign(&["localhost"]), "127.0.0.1", "not valid for name"),
+        ("another address", ours.sign(&["127.0.0.2"]), "127.0.0.1", "not valid for name"),
+        ("expired", ours.sign_with(&names, expired), "localhost", "expired"),
+        ("not yet valid", ours.sign_with(&names, not_yet_valid), "localhost", "not valid yet"),
+        ("a client certificate", ours.sign_with(&names, for_clients), "localhost", "invalid peer certificate"),
     ] {
         let peer = TlsUpstream::serving(certificate.config(), echo);
         let server = server_trusting(&peer.url(host, "/api"), &ours);
@@ -104,7 +104,7 @@ fn invalid_certificate_is_rejected_and_nothing_is_sent() {
 #[test]
 fn unlisted_authority_is_not_trusted() {
     let authority = Authority::new();
-    let peer = TlsUpstream::serving(authority.signs(&["localhost"]).config(), echo);
+    let peer = TlsUpstream::serving(authority.sign(&["localhost"]).config(), echo);
     let server = with(&peer.url("localhost", "/api"), &[]);
     assert_fails(&server, "certificate", "UnknownIssuer", SOON, "the system's trust store");
     assert_eq!(peer.trusted(), 0);
@@ -122,7 +122,7 @@ fn valid_certificate_is_accepted_for_any_form_of_base_url() {
         ("127.0.0.1:0", "127.0.0.1", "/"),
         ("[::1]:0", "[::1]", "/api"),
     ] {
-        let peer = TlsUpstream::serving_on(address, authority.signs(&names).config(), echo);
+        let peer = TlsUpstream::serving_on(address, authority.sign(&names).config(), echo);
         let server = server_trusting(&peer.url(host, path), &authority);
         let base = path.trim_end_matches('/');
         for _ in 0..3 {
@@ -140,7 +140,7 @@ fn authority_is_read_from_a_file_or_a_folder() {
     std::fs::write(&both, ["# A comment\n", &other.pem(), "\n", &authority.pem()].concat()).unwrap();
     let folders = format!("{}:/nowhere:{}", other.folder(), authority.folder());
     let (file, folder, other_file) = (authority.file(), authority.folder(), other.file());
-    let config = authority.signs_through_another(&["localhost"]).config();
+    let config = authority.sign_through_intermediate(&["localhost"]).config();
     let peer = TlsUpstream::serving(config, echo);
     for settings in [
         &[("SSL_CERT_FILE", file.as_str())][..],
@@ -157,7 +157,7 @@ fn authority_is_read_from_a_file_or_a_folder() {
 #[test]
 fn tls_1_2_is_used_when_the_peer_lacks_1_3() {
     let authority = Authority::new();
-    let config = authority.signs(&["localhost"]).config_of(&[&rustls::version::TLS12]);
+    let config = authority.sign(&["localhost"]).config_of(&[&rustls::version::TLS12]);
     let peer = TlsUpstream::serving(config, echo);
     let server = server_trusting(&peer.url("localhost", "/api"), &authority);
     ask(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
@@ -212,7 +212,7 @@ fn stalled_handshake_ends_at_the_connect_timeout() {
 #[test]
 fn truncated_tls_response_is_rejected() {
     let authority = Authority::new();
-    let config = authority.signs(&["localhost"]).config();
+    let config = authority.sign(&["localhost"]).config();
     let chunks = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let one = format!("{:x}\r\n{GOOD}\r\n", GOOD.len());
     for (of, answer, ends, accepted) in [
@@ -249,13 +249,13 @@ fn truncated_tls_response_is_rejected() {
 #[test]
 fn bucket_is_verified_by_the_same_authorities() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let admin_control = TlsUpstream::serving(authority.signs(&["localhost"]).config(), |mut tls| {
+    let admin_control = TlsUpstream::serving(authority.sign(&["localhost"]).config(), |mut tls| {
         while read_head(&mut tls).is_some() {
             let record = r#"{"error":null,"data":{"room_name":"r1","file_url":"r1_17/summary.txt"}}"#;
             let _ = tls.write_all(http("200 OK", record).as_bytes());
         }
     });
-    let s3 = S3::start_with(Some(authority.signs(&["127.0.0.1"]).config()));
+    let s3 = S3::start_with(Some(authority.sign(&["127.0.0.1"]).config()));
     s3.put("r1_17/summary.txt", b"the text");
     let (url, file) = (admin_control.url("localhost", "/api"), format!("{}/all.pem", authority.folder()));
     std::fs::write(&file, authority.pem()).unwrap();
@@ -273,7 +273,7 @@ fn bucket_is_verified_by_the_same_authorities() {
     get_summary(&ServerProcess::start(&url, &settings).client()).assert_success(r#""the text""#);
     get_summary(&TestServer::with(&settings).client()).assert_success(r#""the text""#);
 
-    let s3 = S3::start_with(Some(other.signs(&["127.0.0.1"]).config()));
+    let s3 = S3::start_with(Some(other.sign(&["127.0.0.1"]).config()));
     s3.put("r1_17/summary.txt", b"the text");
     let settings = settings.map(|(name, value)| (name, if name == "AWS_ENDPOINT" { s3.endpoint.as_str() } else { value }));
     get_summary(&TestServer::with(&settings).client()).assert_error(500, "Internal server error", "another authority");
@@ -343,7 +343,7 @@ fn unreadable_authorities_exit_78_and_name_the_variable() {
 #[test]
 fn check_config_reports_the_certificate_and_its_trust_store() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let peer = TlsUpstream::serving(authority.signs(&["localhost"]).config(), echo);
+    let peer = TlsUpstream::serving(authority.sign(&["localhost"]).config(), echo);
     let (url, good, wrong) = (peer.url("localhost", "/api"), authority.file(), other.file());
     let base = [("APP_ADMIN_CONTROL__BASE_URL", url.as_str()), ("APP_ADMIN_CONTROL__AUTHORIZATION", AUTHORIZATION)];
     let (code, output, error) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &good)]].concat());

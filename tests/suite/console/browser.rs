@@ -1,4 +1,4 @@
-//! What the console does, in a real browser against a real server.
+//! The behaviour of the console in a real browser against a real server.
 
 use std::process::Command;
 use std::time::Duration;
@@ -49,25 +49,25 @@ impl Console {
         self.browser.wait_shown("#sign-out");
     }
 
-    /// Signed in, in this room, with this catch-up shown.
+    /// Signs in and opens `room`, and waits until its catch-up is `text`.
     #[track_caller]
-    pub(super) fn in_room(&self, room: &str, text: &str) {
-        self.says(room, text);
+    pub(super) fn open_room(&self, room: &str, text: &str) {
+        self.set_catch_up(room, text);
         self.sign_in(&format!("/?room={room}"));
         self.browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
     }
 
-    pub(super) fn says(&self, room: &str, text: &str) {
+    pub(super) fn set_catch_up(&self, room: &str, text: &str) {
         self.server.script.catch_up(room, Reply::data(&json!(text).to_string()));
     }
 
-    /// Lets the page believe that so much time has passed.
-    pub(super) fn later(&self, by: Duration) {
+    /// Moves the page's clock forward.
+    pub(super) fn advance_clock(&self, by: Duration) {
         let script = format!("const now = Date.now; Date.now = () => now.call(Date) + {};", by.as_millis());
         self.browser.run(&script);
     }
 
-    /// The requests in the drawer, newest first: method, path, outcome, curl line.
+    /// Returns the requests in the drawer, newest first: method, path, outcome, curl command.
     pub(super) fn requests(&self) -> Vec<[String; 4]> {
         self.browser.run("document.getElementById('requests').hidden && document.getElementById('requests-button').click()");
         let rows = self.browser.run(
@@ -84,7 +84,7 @@ fn key(key: Key) -> String {
 }
 
 #[test]
-fn a_user_signs_in_sees_who_is_there_and_signs_out() {
+fn user_signs_in_sees_the_meetings_and_signs_out() {
     let console = Console::start();
     console.sign_in("/");
     let browser = &console.browser;
@@ -99,7 +99,7 @@ fn a_user_signs_in_sees_who_is_there_and_signs_out() {
 }
 
 #[test]
-fn a_wrong_password_is_said_so_and_the_right_one_gets_in_after_it() {
+fn wrong_password_is_reported_and_can_be_corrected() {
     let console = Console::start();
     let browser = &console.browser;
     console.open("/");
@@ -107,7 +107,7 @@ fn a_wrong_password_is_said_so_and_the_right_one_gets_in_after_it() {
     browser.type_into("#password", "what ann would never say");
     browser.press(&key(Key::Enter));
     browser.wait_for("Wrong e-mail or password.");
-    assert_eq!(browser.run("return document.activeElement.id"), json!("password"), "and the focus is where it is put right");
+    assert_eq!(browser.run("return document.activeElement.id"), json!("password"), "the focus is on the field to correct");
     assert_eq!(browser.run("return document.querySelector('#password').getAttribute('aria-invalid')"), json!("true"));
     browser.type_into("#password", PASSWORD);
     browser.press(&key(Key::Enter));
@@ -115,7 +115,7 @@ fn a_wrong_password_is_said_so_and_the_right_one_gets_in_after_it() {
 }
 
 #[test]
-fn too_many_tries_are_told_how_long_to_wait() {
+fn throttled_login_shows_the_time_to_wait() {
     let console = Console::start();
     let browser = &console.browser;
     console.open("/");
@@ -133,11 +133,11 @@ fn too_many_tries_are_told_how_long_to_wait() {
 }
 
 #[test]
-fn a_catch_up_reads_as_paragraphs_and_lists_with_its_age_and_the_calls_status() {
+fn catch_up_has_paragraphs_lists_age_and_call_status() {
     let console = Console::start();
     let text =
         "# Topics\n\nAnn opened the call.\nBo was late.\n\n- the release\n- the bugs\n  1. a slow join\n\nThat is all.\n";
-    console.in_room("r1", text);
+    console.open_room("r1", text);
     let browser = &console.browser;
     let shape = "return [...document.querySelectorAll('.card .text > *')].map((block) => block.tagName).join(' ')";
     assert_eq!(browser.run(shape), json!("H3 P UL P"));
@@ -150,9 +150,9 @@ fn a_catch_up_reads_as_paragraphs_and_lists_with_its_age_and_the_calls_status() 
 }
 
 #[test]
-fn a_catch_up_grows_and_what_is_new_is_marked() {
+fn new_text_of_a_catch_up_is_marked() {
     let console = Console::start();
-    console.in_room("r1", "Ann opened the call.");
+    console.open_room("r1", "Ann opened the call.");
     let browser = &console.browser;
     browser.click("[data-part=refresh]");
     browser.wait_for("No changes.");
@@ -160,7 +160,7 @@ fn a_catch_up_grows_and_what_is_new_is_marked() {
     let again = requests.iter().find(|[_, path, ..]| path == "/callCatchUp/r1").unwrap();
     assert!(again[2].starts_with("304 ") && again[3].contains("If-None-Match: \""), "{again:?}");
 
-    console.says("r1", "Ann opened the call. Bo was late.");
+    console.set_catch_up("r1", "Ann opened the call. Bo was late.");
     browser.click("[data-part=refresh]");
     browser.wait_for("New text added.");
     assert_eq!(browser.text(".card .text"), "Ann opened the call. Bo was late.");
@@ -169,52 +169,52 @@ fn a_catch_up_grows_and_what_is_new_is_marked() {
 }
 
 #[test]
-fn a_room_that_is_kept_up_to_date_hears_of_news_by_its_stream() {
+fn automatic_update_receives_versions_by_stream() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
     browser.click("[data-part=keep]");
     browser.wait_for("No changes.");
     for text in ["One. Two.", "One. Two. Three."] {
-        console.says("r1", text);
+        console.set_catch_up("r1", text);
         browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
     }
     let requests = console.requests();
     let stream = requests.iter().find(|[_, path, ..]| path == "/callCatchUp/r1/live").expect("it is open");
     assert!(stream[3].starts_with("curl -N -H \"Authorization: Bearer $TOKEN\""), "{stream:?}");
-    let looks = requests.iter().filter(|[_, path, ..]| path == "/callCatchUp/r1").count();
-    assert!(looks <= 6, "it is told, and does not look every second: {looks}");
+    let reads = requests.iter().filter(|[_, path, ..]| path == "/callCatchUp/r1").count();
+    assert!(reads <= 6, "the stream reports new versions, so that it polls seldom: {reads}");
     browser.click("[data-part=keep]");
-    console.says("r1", "One. Two. Three. Four.");
+    console.set_catch_up("r1", "One. Two. Three. Four.");
     browser.click("[data-part=refresh]");
     browser.wait_for("New text added.");
 }
 
 #[test]
-fn a_room_that_is_kept_up_to_date_without_a_stream_is_looked_at_every_fifteen_seconds() {
+fn automatic_update_without_streams_polls_every_15_seconds() {
     let console = Console::start();
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
     browser.run("window.EventSource = undefined");
-    console.says("r1", "One. Two.");
+    console.set_catch_up("r1", "One. Two.");
     browser.click("[data-part=keep]");
     browser.wait_for("One. Two.");
-    console.says("r1", "One. Two. Three.");
-    console.later(Duration::from_secs(16));
+    console.set_catch_up("r1", "One. Two. Three.");
+    console.advance_clock(Duration::from_secs(16));
     browser.wait_for("One. Two. Three.");
     browser.click("[data-part=keep]");
-    console.says("r1", "One. Two. Three. Four.");
-    console.later(Duration::from_mins(10));
+    console.set_catch_up("r1", "One. Two. Three. Four.");
+    console.advance_clock(Duration::from_mins(10));
     browser.wait("document.querySelector('[data-part=age]').textContent.includes('minutes ago')");
     assert_eq!(browser.text(".card .text"), "One. Two. Three.");
 }
 
 #[test]
-fn a_guest_link_leads_into_its_room_and_into_no_other() {
+fn guest_link_opens_its_room_and_no_other() {
     let console = Console::start();
     let browser = &console.browser;
-    console.says("r1", "Said in the first room.");
-    console.says("r2", "Said in the second room.");
+    console.set_catch_up("r1", "Said in the first room.");
+    console.set_catch_up("r2", "Said in the second room.");
     console.open("/?room=r1");
     browser.wait_for("You are invited to r1");
     browser.click("[data-part=invitation] button");
@@ -225,8 +225,8 @@ fn a_guest_link_leads_into_its_room_and_into_no_other() {
     browser.type_into("[data-part=open] input", "r2");
     browser.press(&key(Key::Enter));
     browser.wait_for("You are a guest in r1");
-    let asked = |room: &str| console.server.script.requests().iter().any(|asked| asked.target.ends_with(room));
-    assert!(asked("/call-catchup/r1") && !asked("r2"), "nothing of the other room is asked for");
+    let requested = |room: &str| console.server.script.requests().iter().any(|call| call.target.ends_with(room));
+    assert!(requested("/call-catchup/r1") && !requested("r2"), "nothing of the other room is requested");
     browser.back();
     browser.wait_for("Said in the first room.");
     browser.reload();
@@ -238,7 +238,7 @@ fn a_guest_link_leads_into_its_room_and_into_no_other() {
 }
 
 #[test]
-fn a_guest_without_a_link_comes_in_by_the_rooms_name() {
+fn guest_without_a_link_joins_by_room_name() {
     let console = Console::start();
     let browser = &console.browser;
     console.open("/");
@@ -252,7 +252,7 @@ fn a_guest_without_a_link_comes_in_by_the_rooms_name() {
 }
 
 #[test]
-fn where_guests_are_not_let_in_the_invitation_says_so() {
+fn invitation_reports_that_guests_are_disabled() {
     let console = Console::with(&[("APP_GUESTS__ENABLED", "false")]);
     console.open("/?room=r1");
     console.browser.click("[data-part=invitation] button");
@@ -260,7 +260,7 @@ fn where_guests_are_not_let_in_the_invitation_says_so() {
 }
 
 #[test]
-fn the_meetings_that_ended_are_listed_by_room_with_their_summaries() {
+fn past_meetings_are_listed_by_room_with_summaries() {
     let console = Console::start();
     let meeting = |room: &str, day: u32| {
         json!({"room_name": room, "unique_id": format!("{room}_{day}"),
@@ -284,12 +284,12 @@ fn the_meetings_that_ended_are_listed_by_room_with_their_summaries() {
 }
 
 #[test]
-fn who_finds_nothing_is_told_why() {
+fn absent_catch_up_is_explained() {
     let console = Console::start();
     let status = |on: bool| Reply::data(&json!({"transcript_status": on, "recording_status": false}).to_string());
     let script = &console.server.script;
     script.set("sessions-status", "off", status(false));
-    console.says("off", "");
+    console.set_catch_up("off", "");
     script.catch_up("early", Reply::data("null"));
     script.set("sessions-status", "early", status(true));
     for endpoint in ["call-catchup", "sessions-status"] {
@@ -318,36 +318,36 @@ fn who_finds_nothing_is_told_why() {
 }
 
 #[test]
-fn what_went_wrong_is_said_what_was_there_stays_and_it_is_tried_again() {
+fn failed_refresh_keeps_the_text_and_is_retried() {
     let console = Console::start();
-    console.in_room("r1", "Ann opened the call.");
+    console.open_room("r1", "Ann opened the call.");
     let browser = &console.browser;
     console.server.script.catch_up("r1", Reply::body(500, ""));
     browser.click("[data-part=refresh]");
     browser.wait_for("The catch-up could not be loaded.");
     browser.wait_for("Trying again in ");
     assert_eq!(browser.text(".card .text"), "Ann opened the call.");
-    let claims = browser.run("return document.querySelector('[data-part=outcome]').checkVisibility()");
-    assert_eq!(claims, json!(false), "nothing is said to be new or not, as long as nobody knows");
-    console.says("r1", "Ann opened the call. Bo was late.");
-    console.later(Duration::from_secs(100));
+    let is_shown = browser.run("return document.querySelector('[data-part=outcome]').checkVisibility()");
+    assert_eq!(is_shown, json!(false), "no outcome is shown after a failure");
+    console.set_catch_up("r1", "Ann opened the call. Bo was late.");
+    console.advance_clock(Duration::from_secs(100));
     browser.wait_for("Bo was late.");
     browser.wait("document.querySelector('[data-part=problem]').hidden");
 }
 
 #[test]
-fn a_text_that_stands_in_for_a_newer_one_is_called_old() {
+fn stale_text_is_marked_as_old() {
     let console = Console::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
-    console.in_room("r1", "Ann opened the call.");
+    console.open_room("r1", "Ann opened the call.");
     console.server.script.catch_up("r1", Reply::body(500, ""));
-    console.browser.aged(Duration::from_secs(40));
+    console.browser.set_age(Duration::from_secs(40));
     console.browser.click("[data-part=refresh]");
     console.browser.wait_for("The server could not get a newer one.");
     assert_eq!(console.browser.text(".card .text"), "Ann opened the call.");
 }
 
 #[test]
-fn a_server_that_is_away_is_named_as_such() {
+fn unreachable_server_is_reported() {
     let Console { browser, server } = Console::start();
     browser.open(&format!("http://{}/", server.address));
     browser.wait_shown("#email");
@@ -357,49 +357,49 @@ fn a_server_that_is_away_is_named_as_such() {
     browser.click("[data-part=signInButton]");
     browser.wait_for("The server can’t be reached. Check the connection and try again.");
     let focus = browser.run("return document.activeElement.textContent");
-    assert_eq!(focus, json!("Sign in"), "who pressed it can press it again");
+    assert_eq!(focus, json!("Sign in"), "the button keeps the focus");
 }
 
 #[test]
-fn a_token_is_renewed_before_it_ends_and_once_if_it_was_refused_and_nobody_notices() {
+fn token_is_renewed_before_expiry_and_once_after_401() {
     let console = Console::with(&[("APP_AUTH__TOKEN_TTL", "10m")]);
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
     let renewals = || console.requests().iter().filter(|[_, path, ..]| path == "/auth/refresh").count();
     assert_eq!(renewals(), 0);
-    console.later(Duration::from_mins(9) + Duration::from_secs(30));
-    console.says("r1", "Two.");
+    console.advance_clock(Duration::from_mins(9) + Duration::from_secs(30));
+    console.set_catch_up("r1", "Two.");
     browser.click("[data-part=refresh]");
     browser.wait_for("Two.");
-    assert_eq!(renewals(), 1, "for however many requests");
+    assert_eq!(renewals(), 1, "once for all requests");
     assert!(console.requests().iter().all(|[.., outcome, _]| !outcome.starts_with("401")));
     console.server.clock.advance(Duration::from_mins(11));
-    console.says("r1", "Three.");
+    console.set_catch_up("r1", "Three.");
     browser.click("[data-part=refresh]");
     browser.wait_for("Three.");
     assert_eq!(renewals(), 2);
 }
 
 #[test]
-fn a_guest_whose_token_has_ended_comes_in_again_and_does_not_notice() {
+fn expired_guest_token_is_replaced_silently() {
     let console = Console::with(&[("APP_GUESTS__TOKEN_TTL", "10m")]);
     let browser = &console.browser;
-    console.says("r1", "One.");
+    console.set_catch_up("r1", "One.");
     console.open("/?room=r1");
     browser.click("[data-part=invitation] button");
     browser.wait_for("One.");
     console.server.clock.advance(Duration::from_mins(11));
-    console.says("r1", "Two.");
+    console.set_catch_up("r1", "Two.");
     browser.click("[data-part=refresh]");
     browser.wait_for("Two.");
     let joined = console.requests().iter().filter(|[_, path, ..]| path.starts_with("/auth/joinmember")).count();
-    assert_eq!(joined, 2, "once for however many requests that were refused");
+    assert_eq!(joined, 2, "once for all rejected requests");
 }
 
 #[test]
-fn a_session_that_was_ended_elsewhere_leads_back_to_the_door_and_from_there_back_into_the_room() {
+fn revoked_session_returns_to_login_and_then_to_the_room() {
     let console = Console::start();
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     console.server.manage(async |database, clock| admin::disable(&database, EMAIL, &clock).await);
     let browser = &console.browser;
     browser.run(
@@ -417,9 +417,9 @@ fn a_session_that_was_ended_elsewhere_leads_back_to_the_door_and_from_there_back
 }
 
 #[test]
-fn a_reload_keeps_the_session_another_tab_shares_it_and_signing_out_ends_it_in_both() {
+fn session_survives_reload_and_is_shared_between_tabs() {
     let console = Console::start();
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
     browser.reload();
     browser.wait_for("One.");
@@ -427,16 +427,16 @@ fn a_reload_keeps_the_session_another_tab_shares_it_and_signing_out_ends_it_in_b
     console.open("/?room=r1");
     browser.wait_for("One.");
     assert_eq!(console.server.rows("sessions"), 1, "one session for both");
-    let kept = browser.run("return Object.keys(sessionStorage).concat(Object.keys(localStorage)).join()");
-    assert_eq!(kept, json!("refreshToken"), "nothing else is written down");
+    let stored = browser.run("return Object.keys(sessionStorage).concat(Object.keys(localStorage)).join()");
+    assert_eq!(stored, json!("refreshToken"), "nothing else is stored");
     browser.click("#sign-out");
     browser.wait_shown("#email");
-    browser.tab(0);
+    browser.switch_to_tab(0);
     browser.wait_for("You signed out in another tab.");
 }
 
 #[test]
-fn hostile_texts_are_shown_as_text() {
+fn hostile_text_is_shown_as_text() {
     let console = Console::start();
     let canary = "window.canary = 1";
     let texts = [
@@ -453,16 +453,15 @@ fn hostile_texts_are_shown_as_text() {
         "x".repeat(200 * 1024),
         format!("{}\n", "- one of many items <img src=x>\n".repeat(6_000)),
     ];
-    console.in_room("r1", "At first nothing hostile.");
+    console.open_room("r1", "At first nothing hostile.");
     let browser = &console.browser;
     for text in &texts {
-        console.says("r1", text);
+        console.set_catch_up("r1", text);
         browser.click("[data-part=refresh]");
-        // Compared in the page, which shows what it has been sent; and here, that it is what was meant.
         browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
-        let ours = "return [...document.querySelectorAll('.card .text *')].every((made) =>
-            ['P', 'UL', 'LI', 'H3', 'SPAN', 'INS'].includes(made.tagName))";
-        assert_eq!(browser.run(ours), json!(true), "{text:.60}");
+        let only_known = "return [...document.querySelectorAll('.card .text *')].every((element) =>
+            ['P', 'UL', 'LI', 'H3', 'SPAN', 'INS'].includes(element.tagName))";
+        assert_eq!(browser.run(only_known), json!(true), "{text:.60}");
         assert_eq!(browser.run("return document.documentElement.scrollWidth <= innerWidth"), json!(true), "{text:.60}");
         assert_eq!(browser.run("return typeof window.canary"), json!("undefined"), "{text:.60}");
     }
@@ -481,25 +480,25 @@ fn hostile_texts_are_shown_as_text() {
     browser.wait(&format!("document.querySelector('.meetings h3').textContent === {}", json!(room)));
     browser.wait_for("<img src=x>");
     assert_eq!(browser.run("return [typeof window.canary, document.images.length]"), json!(["undefined", 0]));
-    assert_eq!(objections(browser), Vec::<Value>::new());
+    assert_eq!(logged_errors(browser), Vec::<Value>::new());
 }
 
-/// A text in a query.
+/// Percent-encodes a text.
 fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// What the browser's log has, but for failed requests, which each test brings about itself.
-pub(super) fn objections(browser: &Browser) -> Vec<Value> {
+/// Returns the errors and warnings in the browser's log, except failed requests, which tests cause themselves.
+pub(super) fn logged_errors(browser: &Browser) -> Vec<Value> {
     browser.log().into_iter().filter(|entry| entry["source"] != "network").collect()
 }
 
 #[test]
-fn nobody_but_the_server_is_asked_and_the_browser_has_nothing_to_object() {
+fn page_calls_only_its_server_and_logs_no_error() {
     let console = Console::start();
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
-    console.says("r1", "One. Two.");
+    console.set_catch_up("r1", "One. Two.");
     browser.click("[data-part=refresh]");
     browser.wait_for("One. Two.");
     console.requests();
@@ -518,9 +517,9 @@ fn nobody_but_the_server_is_asked_and_the_browser_has_nothing_to_object() {
 }
 
 #[test]
-fn everything_can_be_done_by_keyboard() {
+fn keyboard_reaches_every_function() {
     let console = Console::start();
-    console.says("r1", "One.");
+    console.set_catch_up("r1", "One.");
     let browser = &console.browser;
     console.open("/");
     browser.wait_shown("#email");
@@ -561,10 +560,10 @@ fn everything_can_be_done_by_keyboard() {
 }
 
 #[test]
-fn every_request_is_shown_as_the_curl_line_that_asks_the_same() {
+fn request_is_shown_as_its_curl_command() {
     let console = Console::start();
     let room = "it's $HOME";
-    console.says(room, "One.");
+    console.set_catch_up(room, "One.");
     console.sign_in(&format!("/?room={}", percent(room)));
     let browser = &console.browser;
     browser.wait_for("One.");
@@ -583,7 +582,7 @@ fn every_request_is_shown_as_the_curl_line_that_asks_the_same() {
     let login = requests.iter().find(|[_, path, ..]| path == "/auth/login").unwrap();
     let (body, _) = run(&login[3], "");
     let body: Value = serde_json::from_str(&body).unwrap();
-    let token = body["data"]["token"].as_str().expect("the line signs in");
+    let token = body["data"]["token"].as_str().expect("the command signs in");
     assert!(requests.len() >= 6, "{requests:?}");
     for [_, path, outcome, line] in requests.iter().filter(|[_, path, ..]| !path.starts_with("/auth/")) {
         let (_, status) = run(line, token);

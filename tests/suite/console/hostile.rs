@@ -1,21 +1,22 @@
-//! Answers of any JSON: no uncaught error, and what can be read is shown.
+//! Responses with any JSON cause no uncaught error, and valid parts are still shown.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::browser::objections;
+use super::browser::logged_errors;
 use crate::support::TestServer;
 use crate::support::browser::Browser;
 
-/// A route, the page that asks it, what the tab's storage has at the start, and what makes the page ask: called again until
-/// it does, the first time with `first`.
+/// A route, the page that requests it, the item in the tab's storage, and a script that triggers the request.
+///
+/// The script runs until the request is sent, the first time with `first`.
 const ROUTES: [(&str, &str, &str, &str); 8] = [
     (
         "/auth/login",
         "/",
         "",
-        "if (leave()) return;
+        "if (signOutIfSignedIn()) return;
          for (const field of document.querySelectorAll('#email, #password')) field.value = 'ann@example.com';
          document.querySelector('[data-part=signIn]')?.requestSubmit();",
     ),
@@ -23,7 +24,7 @@ const ROUTES: [(&str, &str, &str, &str); 8] = [
         "/auth/joinmember",
         "/?room=r1",
         "",
-        "if (!leave()) document.querySelector('[data-part=invitation]')?.requestSubmit();",
+        "if (!signOutIfSignedIn()) document.querySelector('[data-part=invitation]')?.requestSubmit();",
     ),
     ("/meetings", "/", "refreshToken", "if (first) rebuild();"),
     ("/callConfig", "/", "refreshToken", "if (first) rebuild();"),
@@ -38,41 +39,41 @@ const ROUTES: [(&str, &str, &str, &str); 8] = [
     ),
 ];
 
-/// Answers in place of the server's, and notes each error that nothing catches.
+/// Replaces the server's responses, and records each uncaught error.
 const STUBS: &str = r#"
     window.failures = [];
     addEventListener("error", (event) => failures.push(`error: ${event.message}`));
     addEventListener("unhandledrejection", (event) => failures.push(`unhandledrejection: ${event.reason}`));
-    window.asked = [];
+    window.requested = [];
     window.EventSource = class extends EventTarget { close() {} };
     window.fetch = async (path) => {
         const route = path.split("?")[0].replace(/^(\/call(?:CatchUp|Status|Summary))\/.*/, "$1");
-        asked.push(route);
+        requested.push(route);
         const [status, body] = answers[route];
         return new Response(body, { status, headers: { "Content-Type": "application/json" } });
     };
     sessionStorage.clear();
     if (stored) sessionStorage.setItem(stored, "r1");
-    /** Makes the page show its view anew. */
+    /** Makes the page rebuild its view. */
     window.rebuild = () => dispatchEvent(new PopStateEvent("popstate"));
-    /** Signs out; whether that was to be done. */
-    window.leave = () => {
+    /** Signs out; returns whether the page was signed in. */
+    window.signOutIfSignedIn = () => {
         const button = document.getElementById("sign-out");
         if (button.hidden) return false;
         button.click();
         return true;
     };
     window.pause = () => new Promise((resolve) => setTimeout(resolve, 5));
-    /** Waits until the page asks nothing more. */
+    /** Waits until the page sends no more requests. */
     window.settle = async () => {
-        for (let quiet = 0, seen = asked.length; quiet < 4; quiet = seen === asked.length ? quiet + 1 : 0) {
-            seen = asked.length;
+        for (let quiet = 0, seen = requested.length; quiet < 4; quiet = seen === requested.length ? quiet + 1 : 0) {
+            seen = requested.length;
             await pause();
         }
     };
 "#;
 
-/// Makes the page ask for each of `tried`: what was not caught, and the text of the page.
+/// Makes the page receive each response of `tried`; returns the uncaught errors and the text of the page.
 const TRY_ALL: &str = r#"
     const done = arguments[arguments.length - 1];
     (async () => {
@@ -81,20 +82,20 @@ const TRY_ALL: &str = r#"
         const results = [];
         for (const answer of tried) {
             answers[route] = answer;
-            failures.length = asked.length = 0;
-            for (let first = true; !asked.includes(route); first = false) {
+            failures.length = requested.length = 0;
+            for (let first = true; !requested.includes(route); first = false) {
                 act(first);
                 await pause();
             }
             await settle();
-            // WebDriver refuses half of a surrogate pair.
+            // WebDriver rejects half of a surrogate pair.
             results.push([...failures, document.querySelector("main").innerText].map((text) => text.toWellFormed()));
         }
         done(results);
     })().catch((error) => done(String(error)));
 "#;
 
-/// JSON texts that a careless page trips over.
+/// Returns JSON texts that code may not expect.
 fn values() -> Vec<String> {
     let texts = [
         "null",
@@ -115,8 +116,8 @@ fn values() -> Vec<String> {
     texts.map(str::to_owned).into_iter().chain([deep]).collect()
 }
 
-/// Answers of a route: a status, and a body made of the hostile values.
-fn answers_of(route: &str) -> Vec<(u16, String)> {
+/// Returns responses of a route: a status, and a body with hostile values.
+fn responses_of(route: &str) -> Vec<(u16, String)> {
     let mut answers = Vec::new();
     for value in values() {
         answers.push((200, envelope(&value)));
@@ -154,8 +155,8 @@ fn envelope(data: &str) -> String {
     format!(r#"{{"error":null,"data":{data}}}"#)
 }
 
-/// A good answer of every route.
-fn good_answers() -> Value {
+/// Returns a valid response of every route.
+fn valid_responses() -> Value {
     let login = r#"{"token":"t","refreshToken":"r","user":{"id":"u","email":"ann@example.com","name":"Ann"}}"#;
     let answers = [
         ("/auth/login", login),
@@ -172,11 +173,11 @@ fn good_answers() -> Value {
     answers.iter().map(|(route, data)| ((*route).to_owned(), json!([200, envelope(data)]))).collect()
 }
 
-/// Tries these answers to a route on its page. For each: errors that nothing caught, then the text of the page.
+/// Tries these responses on the route's page. Returns for each the uncaught errors, then the text of the page.
 fn try_all(browser: &Browser, server: &TestServer, route: &str, tried: &[(u16, String)]) -> Vec<Vec<String>> {
     let (_, page, stored, action) = ROUTES.iter().find(|(name, ..)| *name == route).unwrap();
-    load(browser, server, page, stored, &good_answers());
-    // Few at a time: a script may take so long and no longer.
+    load(browser, server, page, stored, &valid_responses());
+    // In chunks, because a script has a time limit.
     let run = |tried: &[(u16, String)]| {
         let (route, tried) = (json!(route), json!(tried));
         let script = format!("const route = {route}, tried = {tried}; const act = (first) => {{ {action} }};{TRY_ALL}");
@@ -185,7 +186,7 @@ fn try_all(browser: &Browser, server: &TestServer, route: &str, tried: &[(u16, S
     tried.chunks(20).flat_map(run).collect()
 }
 
-/// Opens a page that gets these answers.
+/// Opens a page that receives these responses.
 fn load(browser: &Browser, server: &TestServer, page: &str, stored: &str, answers: &Value) {
     let script = format!("window.answers = {answers}; const stored = {};{STUBS}", json!(stored));
     let added = browser.command("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
@@ -194,42 +195,42 @@ fn load(browser: &Browser, server: &TestServer, page: &str, stored: &str, answer
 }
 
 #[test]
-fn answer_of_any_json_causes_no_uncaught_error() {
+fn response_of_any_json_causes_no_uncaught_error() {
     let (browser, server) = (Browser::start(), TestServer::start());
     for (route, ..) in ROUTES {
-        let tried = answers_of(route);
+        let tried = responses_of(route);
         let results = try_all(&browser, &server, route, &tried);
         assert_eq!(results.len(), tried.len());
         for (result, (status, body)) in results.iter().zip(&tried) {
             let [text] = &result[..] else { panic!("{route}, {status} {body:.200}: {result:?}") };
             assert!(!text.trim().is_empty(), "{route}, {status} {body:.200}: the page is empty");
         }
-        assert_eq!(objections(&browser), Vec::<Value>::new(), "{route}");
+        assert_eq!(logged_errors(&browser), Vec::<Value>::new(), "{route}");
     }
 }
 
 #[test]
-fn resumed_session_survives_an_answer_of_any_json() {
+fn resumed_session_survives_a_response_of_any_json() {
     let (browser, server) = (Browser::start(), TestServer::start());
     for (route, page, stored) in [("/auth/refresh", "/", "refreshToken"), ("/auth/joinmember", "/?room=r1", "guestOf")] {
         for value in values() {
-            let mut answers = good_answers();
+            let mut answers = valid_responses();
             answers[route] = json!([200, envelope(&value)]);
             load(&browser, &server, page, stored, &answers);
             let script = "const done = arguments[0];
                  (async () => {
-                     while (asked.length === 0) await pause();
+                     while (requested.length === 0) await pause();
                      await settle();
                      done(failures);
                  })();";
             assert_eq!(browser.run_async(script), json!([]), "{route}: {value:.200}");
         }
-        assert_eq!(objections(&browser), Vec::<Value>::new(), "{route}");
+        assert_eq!(logged_errors(&browser), Vec::<Value>::new(), "{route}");
     }
 }
 
 #[test]
-fn odd_meeting_is_shown_and_hides_no_other() {
+fn malformed_meeting_is_shown_and_hides_no_other() {
     let (browser, server) = (Browser::start(), TestServer::start());
     let times = r#""created_at":"2024-06-20T08:10:14.000Z","destroyed_at":"2024-06-20T08:40:14.000Z""#;
     let meetings = |value: &String| {

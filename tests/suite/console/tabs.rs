@@ -1,4 +1,4 @@
-//! Several tabs of one browser: who can be seen has the connections, and all share one session.
+//! Several tabs of one browser: they share one session, and only visible tabs have a stream.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::browser::Console;
 
-/// The streams that the page opened: what each came to, newest first. `…` is one that is open.
+/// Returns the outcomes of the page's streams, newest first; `…` while one is open.
 fn streams(console: &Console) -> Vec<String> {
     let streams = console.requests().into_iter().filter(|[_, path, ..]| path.ends_with("/live"));
     streams.map(|[_, _, outcome, _]| outcome).collect()
@@ -17,12 +17,12 @@ fn shows(text: &str) -> String {
 }
 
 #[test]
-fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_seen_again() {
+fn hidden_tab_closes_its_stream_and_reopens_it_when_shown() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
     browser.click("[data-part=keep]");
-    console.says("r1", "One. Two.");
+    console.set_catch_up("r1", "One. Two.");
     browser.wait(&shows("One. Two."));
     assert_eq!(streams(&console), ["…"], "it is open");
 
@@ -30,14 +30,14 @@ fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_se
     browser.wait("document.hidden");
     let ended = streams(&console);
     assert!(ended.len() == 1 && ended[0].starts_with("ended"), "{ended:?}");
-    console.says("r1", "One. Two. Three.");
-    console.later(Duration::from_mins(5));
-    assert_eq!(browser.text(".card .text"), "One. Two.", "nobody looks, and nothing is asked for");
+    console.set_catch_up("r1", "One. Two. Three.");
+    console.advance_clock(Duration::from_mins(5));
+    assert_eq!(browser.text(".card .text"), "One. Two.", "a hidden tab requests nothing");
 
     browser.show();
     browser.wait("!document.hidden");
     browser.wait(&shows("One. Two. Three."));
-    console.says("r1", "One. Two. Three. Four.");
+    console.set_catch_up("r1", "One. Two. Three. Four.");
     browser.wait(&shows("One. Two. Three. Four."));
     let again = streams(&console);
     assert!(again.len() == 2 && again[0] == "…", "{again:?}");
@@ -46,9 +46,9 @@ fn a_tab_that_nobody_sees_holds_no_stream_and_goes_on_where_it_was_when_it_is_se
 }
 
 #[test]
-fn however_many_windows_are_kept_up_to_date_the_last_one_works_like_the_first() {
+fn streams_of_many_windows_leave_connections_free() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
-    console.in_room("r1", "One.");
+    console.open_room("r1", "One.");
     let browser = &console.browser;
     for number in 0..8 {
         if number > 0 {
@@ -64,9 +64,9 @@ fn however_many_windows_are_kept_up_to_date_the_last_one_works_like_the_first() 
         "const done = arguments[0];
          navigator.locks.query().then(({held}) => done(held.filter(({name}) => name.startsWith('live-')).length))",
     );
-    assert_eq!(held, json!(4), "some of a browser's six connections are left for everything else");
+    assert_eq!(held, json!(4), "two of a browser's six connections stay free");
     assert_eq!(console.server.rows("sessions"), 1, "one session for all of them");
-    console.says("r1", "One. Two.");
+    console.set_catch_up("r1", "One. Two.");
     browser.click("[data-part=refresh]");
     browser.wait(&shows("One. Two."));
 }

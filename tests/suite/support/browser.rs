@@ -1,4 +1,4 @@
-//! A browser of one's own: headless Chromium, driven over `WebDriver`. One at a time, because a machine for tests is small.
+//! Headless Chromium, driven over `WebDriver`; one at a time, to save memory.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Milliseconds that a page may take for anything a test waits for.
+/// The time limit of a condition that a test waits for, in milliseconds.
 const SCRIPT_TIMEOUT: u64 = 20_000;
 
 /// A browser with an empty profile, ended when it is dropped.
@@ -26,14 +26,14 @@ pub struct Browser {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// A command that only some drivers have.
+/// A `WebDriver` command that is specific to Chromium.
 #[derive(Debug)]
-struct Own {
+struct ChromiumCommand {
     path: &'static str,
     body: Value,
 }
 
-impl WebDriverCompatibleCommand for Own {
+impl WebDriverCompatibleCommand for ChromiumCommand {
     fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
         base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
     }
@@ -45,10 +45,10 @@ impl WebDriverCompatibleCommand for Own {
 
 impl Browser {
     pub fn start() -> Self {
-        // Who held it and failed has ended its browser all the same.
+        // A failed test has ended its browser.
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        // It picks a port and then binds it; who comes in between makes it give up.
-        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver says its port");
+        // chromedriver ends if another program takes the free port that it chose.
+        let (driver, port) = (0..5).find_map(|_| start_driver()).expect("chromedriver says its port");
         let profile = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -81,18 +81,18 @@ impl Browser {
         self.runtime.block_on(self.client().execute(script, vec![])).unwrap()
     }
 
-    /// Runs the body of a function whose last argument is what to call with the answer.
+    /// Runs the body of a function whose last argument is the callback for its result.
     #[track_caller]
     pub fn run_async(&self, script: &str) -> Value {
         self.runtime.block_on(self.client().execute_async(script, vec![])).unwrap()
     }
 
-    /// Lets the page believe that catch-ups are this old when they arrive, which takes longer than a test may.
-    pub fn aged(&self, age: Duration) {
+    /// Sets the `Age` of the catch-ups that the page receives.
+    pub fn set_age(&self, age: Duration) {
         self.run(&format!(
-            "const asks = window.fetch;
+            "const original = window.fetch;
              window.fetch = async (path, ...more) => {{
-                 const answer = await asks(path, ...more);
+                 const answer = await original(path, ...more);
                  if (!path.startsWith('/callCatchUp')) return answer;
                  const headers = new Headers(answer.headers);
                  headers.set('Age', '{}');
@@ -102,7 +102,7 @@ impl Browser {
         ));
     }
 
-    /// Waits until an expression holds: looked at whenever the document changes. A failure shows what the page said by then.
+    /// Waits until an expression is true; evaluates it whenever the document changes.
     #[track_caller]
     pub fn wait(&self, condition: &str) {
         let script = format!(
@@ -115,22 +115,22 @@ impl Browser {
              if (holds()) finish(true);"
         );
         let held = self.run_async(&script) == json!(true);
-        assert!(held, "never came true: {condition}\nthe page says: {}", self.run("return document.body.innerText"));
+        assert!(held, "timed out: {condition}\nthe page shows: {}", self.run("return document.body.innerText"));
     }
 
-    /// Waits until the page says this somewhere that can be seen.
+    /// Waits until the page shows `text`.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
         self.wait(&format!("document.body.innerText.includes({})", json!(text)));
     }
 
-    /// Waits until an element is there and shown.
+    /// Waits until an element exists and is visible.
     #[track_caller]
     pub fn wait_shown(&self, css: &str) {
         self.wait(&format!("document.querySelector({})?.checkVisibility()", json!(css)));
     }
 
-    /// The text of an element, with all that is in it and as it stands in the document.
+    /// Returns the text content of an element.
     #[track_caller]
     pub fn text(&self, css: &str) -> String {
         let text = self.run(&format!("return document.querySelector({}).textContent", json!(css)));
@@ -144,7 +144,7 @@ impl Browser {
         self.runtime.block_on(click).unwrap();
     }
 
-    /// Types into a field, over what is there.
+    /// Replaces the text of a field.
     #[track_caller]
     pub fn type_into(&self, css: &str, text: &str) {
         self.wait_shown(css);
@@ -156,24 +156,24 @@ impl Browser {
         self.runtime.block_on(typing).unwrap();
     }
 
-    /// Presses keys wherever the focus is.
+    /// Sends keys to the focused element.
     #[track_caller]
     pub fn press(&self, keys: &str) {
         let pressing = async { self.client().active_element().await?.send_keys(keys).await };
         self.runtime.block_on(pressing).unwrap();
     }
 
-    /// Opens another tab and goes on in it.
+    /// Opens another tab and switches to it.
     pub fn new_tab(&self) {
-        self.opened(true);
+        self.open_and_switch(true);
     }
 
-    /// Opens another window, beside the others, and goes on in it.
+    /// Opens another window and switches to it.
     pub fn new_window(&self) {
-        self.opened(false);
+        self.open_and_switch(false);
     }
 
-    fn opened(&self, as_tab: bool) {
+    fn open_and_switch(&self, as_tab: bool) {
         let opening = async {
             let tab = self.client().new_window(as_tab).await?;
             self.client().switch_to_window(tab.handle).await
@@ -181,8 +181,8 @@ impl Browser {
         self.runtime.block_on(opening).unwrap();
     }
 
-    /// Goes on in the first or another tab.
-    pub fn tab(&self, number: usize) {
+    /// Switches to the tab with this number, from 0.
+    pub fn switch_to_tab(&self, number: usize) {
         let switching = async {
             let tabs = self.client().windows().await?;
             self.client().switch_to_window(tabs[number].clone()).await
@@ -190,22 +190,22 @@ impl Browser {
         self.runtime.block_on(switching).unwrap();
     }
 
-    /// Puts the window where nobody sees it.
+    /// Minimises the window.
     pub fn hide(&self) {
         self.runtime.block_on(self.client().minimize_window()).unwrap();
     }
 
-    /// Brings the window back.
+    /// Restores the window.
     pub fn show(&self) {
         self.runtime.block_on(self.client().set_window_rect(0, 0, 1280, 900)).unwrap();
     }
 
-    /// A command of Chrome's own protocol.
+    /// Runs a command of the Chrome `DevTools` protocol.
     pub fn command(&self, name: &str, parameters: &Value) -> Value {
-        self.own("goog/cdp/execute", json!({"cmd": name, "params": parameters}))
+        self.run_command("goog/cdp/execute", json!({"cmd": name, "params": parameters}))
     }
 
-    /// The width and height of the page, light or dark, and as little motion as a user may ask for.
+    /// Sets the size and the colour scheme of the page, with reduced motion.
     pub fn show_as(&self, width: u32, height: u32, scheme: &str) {
         self.command(
             "Emulation.setDeviceMetricsOverride",
@@ -218,27 +218,27 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &features);
     }
 
-    /// What is new in the browser's log since it was last asked for: what scripts said, and what the browser had to object.
+    /// Returns the new entries of the browser's log, since the last call.
     pub fn log(&self) -> Vec<Value> {
-        self.own("se/log", json!({"type": "browser"})).as_array().unwrap().clone()
+        self.run_command("se/log", json!({"type": "browser"})).as_array().unwrap().clone()
     }
 
-    /// The URLs that were asked for since this was last called, by whatever asked.
+    /// Returns the requested URLs since the last call.
     pub fn requested(&self) -> Vec<String> {
-        let entries = self.own("se/log", json!({"type": "performance"}));
+        let entries = self.run_command("se/log", json!({"type": "performance"}));
         let message = |entry: &Value| serde_json::from_str::<Value>(entry["message"].as_str()?).ok();
         let messages = entries.as_array().unwrap().iter().filter_map(message).map(|mut entry| entry["message"].take());
         let requests = messages.filter(|message| message["method"] == "Network.requestWillBeSent");
         requests.filter_map(|message| Some(message["params"]["request"]["url"].as_str()?.to_owned())).collect()
     }
 
-    fn own(&self, path: &'static str, body: Value) -> Value {
-        self.runtime.block_on(self.client().issue_cmd(Own { path, body })).unwrap()
+    fn run_command(&self, path: &'static str, body: Value) -> Value {
+        self.runtime.block_on(self.client().issue_cmd(ChromiumCommand { path, body })).unwrap()
     }
 }
 
-/// A driver that listens, and its port; `None` if it gave up.
-fn driver() -> Option<(Child, String)> {
+/// Starts chromedriver and returns its port; `None` if it ended.
+fn start_driver() -> Option<(Child, String)> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .stdin(Stdio::null())
@@ -253,7 +253,7 @@ fn driver() -> Option<(Child, String)> {
         return None;
     };
     let port = started.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
-    // What it says later is nobody's business, but has to be read.
+    // Its further output is discarded; a full pipe would block it.
     std::thread::spawn(move || lines.for_each(drop));
     Some((driver, port))
 }
@@ -271,7 +271,7 @@ fn capabilities(profile: &TempDir) -> Value {
         "--disable-sync",
         "--hide-scrollbars",
         "--force-color-profile=srgb",
-        // Whoever asks for another machine, asks in vain.
+        // No other machine is reachable.
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         "--window-size=1280,900",
     ];

@@ -22,7 +22,7 @@ use super::tls::Authority;
 /// The name that `deploy/nginx.conf` serves.
 pub const NAME: &str = "app.example.com";
 
-/// The header from which the fixture takes the client's address, so that one machine can be many clients.
+/// The header from which the fixture takes the client's address, so that a test can be many clients.
 pub const CLIENT_HEADER: &str = "X-Test-Client";
 
 /// A running nginx; stopped when it is dropped.
@@ -47,7 +47,7 @@ impl Nginx {
     /// Runs `deploy/nginx.conf`. Only addresses, certificate paths and the log folder are replaced.
     pub fn with_tls(server: SocketAddr) -> Self {
         let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-        let (certificate, key) = authority.signs(&[NAME]).pem();
+        let (certificate, key) = authority.sign(&[NAME]).pem();
         std::fs::write(folder.path().join("certificate.pem"), certificate).unwrap();
         std::fs::write(folder.path().join("key.pem"), key).unwrap();
         let site = read("deploy/nginx.conf");
@@ -82,12 +82,12 @@ impl Nginx {
         panic!("nginx does not start: {}", error_log(folder.path()));
     }
 
-    /// Connects with the name that is served.
+    /// Connects with the configured server name.
     pub fn connect(&self) -> NginxConnection {
         self.connect_to(NAME).expect("nginx takes its own name")
     }
 
-    /// Connects with this name in the handshake, or with none if it is an address.
+    /// Connects with `name` as SNI, or without SNI if it is an address.
     pub fn connect_to(&self, name: &str) -> io::Result<NginxConnection> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(TEST_TIMEOUT))?;
@@ -113,9 +113,9 @@ impl Nginx {
 }
 
 impl NginxConnection {
-    /// Sends a request and reads its answer; `None` if the connection ends without one.
+    /// Sends a request and reads its response; `None` if the connection ends without one.
     pub fn ask(&mut self, request: &[u8]) -> Option<Response> {
-        // nginx may close before it has read everything; what matters is the answer.
+        // nginx may respond and close before it has read everything.
         let _ = self.stream.write_all(request);
         loop {
             if let Some(answer) = parse_response(&mut self.unread) {
@@ -127,7 +127,7 @@ impl NginxConnection {
         }
     }
 
-    /// Sends a request and reads the head of its answer. The rest of the answer stays unread.
+    /// Sends a request and reads the head of its response, not the rest.
     pub fn open(&mut self, request: &[u8]) -> String {
         self.stream.write_all(request).unwrap();
         while !self.unread.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -146,7 +146,7 @@ impl NginxConnection {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 panic!("no answer: {error}")
             }
-            // A reset, or an end without TLS's own close.
+            // A reset, or an end without a TLS close notification.
             Err(_) => false,
         }
     }

@@ -1,18 +1,18 @@
-//! A Redis of one's own, started from the installed binary on a free port. It ends with the test process, one way or another.
+//! A Redis server of the installed binary, on a free port. It ends with the test process.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A server that keeps nothing on disk.
+/// A Redis server without persistence.
 pub struct Redis {
     pub port: u16,
     options: Vec<String>,
     running: Running,
 }
 
-/// The process, and the shell that ends it when this process has ended.
+/// The server, under a shell that kills it when the test process has ended.
 struct Running {
     watchdog: Child,
     pid: String,
@@ -23,7 +23,7 @@ impl Redis {
         Self::with(&[])
     }
 
-    /// With options of its own, as on its command line.
+    /// Starts it with these command-line options.
     pub fn with(options: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options: Vec<String> = options.iter().copied().map(str::to_owned).collect();
@@ -36,29 +36,29 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         self.signal("KILL");
         let _ = self.running.watchdog.wait();
     }
 
-    /// Starts it again on the same port, empty.
-    pub fn start_again(&mut self) {
+    /// Restarts it on the same port, empty.
+    pub fn restart(&mut self) {
         self.running = Running::start(self.port, &self.options);
         self.wait();
     }
 
-    /// `STOP`: it accepts connections and answers nothing; `CONT`: it goes on.
+    /// Sends a signal: with `STOP` it accepts connections and never replies, until `CONT`.
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.running.pid]).status().unwrap().success());
     }
 
-    /// What it answers to a command, as it comes over the wire.
+    /// Runs a command and returns its reply, unparsed.
     pub fn ask(&self, command: &[&str]) -> String {
         self.try_to_ask(command).expect("Redis answers")
     }
 
-    /// A user with this password and the rights that the handbook says are enough, but for one of them.
+    /// Adds a user with the documented permissions, except `but`.
     pub fn user(&self, name: &str, password: &str, but: &str) {
         let handbook = include_str!("../../../docs/OPERATIONS.md");
         let rights = handbook.split("ACL SETUSER proconf on >PASSWORD ").nth(1).and_then(|rest| rest.split("\n\n").next());
@@ -69,7 +69,7 @@ impl Redis {
         assert_eq!(self.ask(&command), "+OK\r\n");
     }
 
-    /// The keys that match a pattern.
+    /// Returns the keys that match a pattern.
     pub fn keys(&self, pattern: &str) -> Vec<String> {
         let answer = self.ask(&["KEYS", pattern]);
         answer.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
@@ -79,7 +79,7 @@ impl Redis {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let parts: String = command.iter().map(|part| format!("${}\r\n{part}\r\n", part.len())).collect();
-        // The second command ends the connection, so that the answer has an end.
+        // The second command closes the connection, which ends the reply.
         stream.write_all(format!("*{}\r\n{parts}*1\r\n$4\r\nQUIT\r\n", command.len()).as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -100,7 +100,7 @@ impl Running {
     fn start(port: u16, options: &[String]) -> Self {
         let script = r#"program=$(command -v redis-server || command -v valkey-server) || exit 1
             "$program" "$@" >/dev/null 2>&1 & pid=$!; echo $pid; (cat >/dev/null; kill -9 $pid 2>/dev/null) <&3 & wait $pid"#;
-        // A shell's background jobs read nothing by themselves, hence the third descriptor.
+        // The standard input of a shell's background job is empty, hence the third descriptor.
         let mut watchdog = Command::new("sh")
             .args(["-c", &format!("exec 3<&0; {script}"), "watchdog", "--port", &port.to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -108,7 +108,7 @@ impl Running {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Or it would say each time that it was killed.
+            // The shell reports each killed job there.
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

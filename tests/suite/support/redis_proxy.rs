@@ -1,4 +1,4 @@
-//! A proxy between a server and its Redis: passes everything on, late, or answers something else.
+//! A proxy in front of Redis, which delays or replaces its replies.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::server::ServerThread;
 
-/// The proxy; ends when it is dropped, its connections with it.
+/// The proxy, with its connections until it is dropped.
 pub struct RedisProxy {
     port: u16,
     mode: Arc<Mutex<Mode>>,
@@ -19,13 +19,13 @@ pub struct RedisProxy {
 
 #[derive(Clone, Copy)]
 enum Mode {
-    /// Each answer so much later, one after the other or many at once.
+    /// Delays each reply by this time.
     Late(Duration),
-    /// This instead of each answer; Redis hears nothing.
+    /// Replies with this line; Redis gets no command.
     Instead(&'static str),
 }
 
-/// Bytes for the server, and when they are due.
+/// Bytes for the client, and when they are due.
 type Due = (Instant, Vec<u8>);
 
 impl RedisProxy {
@@ -51,12 +51,12 @@ impl RedisProxy {
         *self.mode.lock().unwrap() = Mode::Late(delay);
     }
 
-    /// One line of Redis's protocol, in place of each answer.
-    pub fn say(&self, line: &'static str) {
+    /// Replies with a line of Redis's protocol to each command.
+    pub fn reply_with(&self, line: &'static str) {
         *self.mode.lock().unwrap() = Mode::Instead(line);
     }
 
-    pub fn pass_on(&self) {
+    pub fn pass_through(&self) {
         self.delay(Duration::ZERO);
     }
 }
@@ -93,8 +93,8 @@ async fn commands(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, answers: Unbo
                 }
             }
             Mode::Instead(line) => {
-                // As many answers as there are commands: each begins with how many parts it has.
-                let commands = buffer[..read].split(|byte| *byte == b'\n').filter(|line| is_a_beginning(line)).count();
+                // One reply per command, each of which begins with its number of parts.
+                let commands = buffer[..read].split(|byte| *byte == b'\n').filter(|line| begins_command(line)).count();
                 let bytes = format!("{line}\r\n").repeat(commands).into_bytes();
                 if answers.send((Instant::now(), bytes)).is_err() {
                     return;
@@ -104,7 +104,7 @@ async fn commands(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, answers: Unbo
     }
 }
 
-fn is_a_beginning(line: &[u8]) -> bool {
+fn begins_command(line: &[u8]) -> bool {
     let digits = line.strip_prefix(b"*").and_then(|rest| rest.strip_suffix(b"\r"));
     digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
 }

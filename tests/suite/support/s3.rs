@@ -36,7 +36,7 @@ impl S3 {
         Self::serve(address, None)
     }
 
-    /// The same, with TLS where there is a certificate for 127.0.0.1.
+    /// Starts it with TLS, if `tls` has a certificate for 127.0.0.1.
     pub fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         Self::serve("127.0.0.1:0", tls)
     }

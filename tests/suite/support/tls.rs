@@ -1,4 +1,4 @@
-//! TLS on the side of Admin Control: authorities that a test makes up, their certificates, good and bad, and a listener with one.
+//! TLS of fake upstreams: certificate authorities, valid and invalid certificates, and a listener.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::fake_upstream::FakeUpstream;
 
-/// An authority that nobody knows but who is told of it.
+/// A certificate authority that is trusted only where it is configured.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -34,7 +34,7 @@ impl Authority {
         Self::named("an authority of a test")
     }
 
-    /// One of another name: those with the same one are told apart by their keys alone.
+    /// Creates an authority of this name. Authorities may share a name and differ in their keys.
     pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -46,12 +46,12 @@ impl Authority {
         Self { issuer, folder }
     }
 
-    /// A file with its own certificate, as `SSL_CERT_FILE` names one.
+    /// Returns the path of its certificate, for `SSL_CERT_FILE`.
     pub fn file(&self) -> String {
         format!("{}/authority.pem", self.folder())
     }
 
-    /// The folder of that file, as `SSL_CERT_DIR` names one.
+    /// Returns the folder of that file, for `SSL_CERT_DIR`.
     pub fn folder(&self) -> String {
         self.folder.path().display().to_string()
     }
@@ -60,21 +60,21 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for these names and addresses.
-    pub fn signs(&self, names: &[&str]) -> Certificate {
-        self.signs_with(names, |_| {})
+    /// Signs a certificate for these names and addresses.
+    pub fn sign(&self, names: &[&str]) -> Certificate {
+        self.sign_with(names, |_| {})
     }
 
-    /// The same, changed before it is signed.
-    pub fn signs_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certificate {
+    /// Like [`Authority::sign`], with changed parameters.
+    pub fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certificate {
         let (mut params, key) = (of_a_server(names), KeyPair::generate().unwrap());
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Certificate { chain: vec![certificate.der().clone()], key }
     }
 
-    /// The same, signed by another authority that this one has signed.
-    pub fn signs_through_another(&self, names: &[&str]) -> Certificate {
+    /// Signs a certificate through an intermediate authority.
+    pub fn sign_through_intermediate(&self, names: &[&str]) -> Certificate {
         let mut params = CertificateParams::new([]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "an authority below it");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -94,14 +94,14 @@ fn of_a_server(names: &[&str]) -> CertificateParams {
 }
 
 impl Certificate {
-    /// Signed by its own key.
-    pub fn signed_by_itself(names: &[&str]) -> Self {
+    /// Creates a self-signed certificate.
+    pub fn self_signed(names: &[&str]) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = of_a_server(names).self_signed(&key).unwrap();
         Self { chain: vec![certificate.der().clone()], key }
     }
 
-    /// The certificate and its key as PEM, for another program.
+    /// Returns the certificate and its key in PEM.
     pub fn pem(&self) -> (String, String) {
         let lines = |der: &CertificateDer<'_>| {
             let text = STANDARD.encode(der);
@@ -112,7 +112,7 @@ impl Certificate {
         (self.chain.iter().map(lines).collect(), self.key.serialize_pem())
     }
 
-    /// A server's side of TLS with it.
+    /// Returns a TLS server configuration with it.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config_of(rustls::DEFAULT_VERSIONS)
     }
@@ -125,32 +125,32 @@ impl Certificate {
     }
 }
 
-/// Until a time that is over.
+/// Makes the certificate expired.
 pub fn expired(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(2020, 1, 1);
 }
 
-/// From a time that is still to come.
+/// Makes the certificate not valid yet.
 pub fn not_yet_valid(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2096, 1, 1);
 }
 
-/// To prove who a client is, and no server.
+/// Makes the certificate one for clients only.
 pub fn for_clients(params: &mut CertificateParams) {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 }
 
-/// A connection whose handshake is done.
+/// A connection after its handshake.
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
-/// A listener with TLS. Counts the connections whose first byte inside TLS has come.
+/// A TLS listener. Counts the connections with application data.
 pub struct TlsUpstream {
     pub peer: FakeUpstream,
     trusted: Arc<AtomicUsize>,
 }
 
 impl TlsUpstream {
-    /// Hands each connection to `serve`, once something has been said on it.
+    /// Calls `serve` for each connection with application data.
     pub fn serving(config: Arc<ServerConfig>, serve: impl Fn(TlsStream) + Send + Sync + 'static) -> Self {
         Self::serving_on("127.0.0.1:0", config, serve)
     }
@@ -165,7 +165,7 @@ impl TlsUpstream {
                     return;
                 }
             }
-            // In TLS 1.3 the other side may refuse our certificate after that.
+            // In TLS 1.3 the client may reject the certificate after that.
             if std::io::BufRead::fill_buf(&mut tls).is_ok_and(|first| !first.is_empty()) {
                 counter.fetch_add(1, Ordering::SeqCst);
                 serve(tls);
@@ -174,7 +174,7 @@ impl TlsUpstream {
         Self { peer, trusted }
     }
 
-    /// Connections on which something was said.
+    /// Returns the number of connections with application data.
     pub fn trusted(&self) -> usize {
         self.trusted.load(Ordering::SeqCst)
     }
@@ -184,14 +184,14 @@ impl TlsUpstream {
     }
 }
 
-/// Ends the connection as a cut wire does: without TLS's own word that this is the end.
+/// Closes the connection without a TLS close notification.
 pub fn cut(tls: TlsStream) {
     let (_, stream) = tls.into_parts();
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let _ = (&stream).read(&mut [0; 1024]);
 }
 
-/// Ends it as TLS wants it ended.
+/// Closes the connection with a TLS close notification.
 pub fn end(mut tls: TlsStream) {
     tls.conn.send_close_notify();
     let _ = tls.flush();
