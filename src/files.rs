@@ -47,7 +47,7 @@ pub fn read_regular(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Checks that files can be created in `folder`, or that a missing `folder` can be created.
+/// Checks that files can be created in `folder`, which may be missing.
 ///
 /// # Errors
 ///

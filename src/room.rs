@@ -98,7 +98,9 @@ impl RoomName {
         *self.name == *name || folded(&self.name) == folded(name)
     }
 
-    /// Returns the name as one segment of a URL's path: only `A-Z a-z 0-9 - _ . ~ %XX`.
+    /// Returns the name as one segment of a URL's path.
+    ///
+    /// It has only `A-Z a-z 0-9 - _ . ~ %XX`.
     #[must_use]
     pub fn path_segment(&self) -> impl fmt::Display + '_ {
         utf8_percent_encode(&self.name, RESERVED)
@@ -133,7 +135,9 @@ fn folded(name: &str) -> String {
     name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 
-/// Whether a name is forbidden, or becomes so when it is decoded again, however often, or NFKC-normalised.
+/// Whether a name is forbidden, or becomes so by decoding or NFKC normalisation.
+///
+/// Decoding may be repeated.
 fn becomes_forbidden(name: &str) -> bool {
     if name.is_ascii() && !name.contains('%') {
         return is_forbidden(name);

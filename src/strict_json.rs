@@ -34,7 +34,9 @@ impl Object {
         self.get(name)?.as_str()
     }
 
-    /// Returns the member of that name if it is written as an integer: `5`, not `5.0` or `"5"`.
+    /// Returns the member of that name if it is an integer.
+    ///
+    /// It must be written as one: `5`, not `5.0` or `"5"`.
     #[must_use]
     pub fn integer(&self, name: &str) -> Option<i64> {
         let number = self.get(name)?;

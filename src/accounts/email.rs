@@ -25,7 +25,9 @@ pub(super) fn normalise(email: &str) -> Result<String, Error> {
     Ok(email)
 }
 
-/// Normalises a new account's e-mail address, which must have text on both sides of one `@`.
+/// Normalises the e-mail address of a new account.
+///
+/// It must have text on both sides of one `@`.
 ///
 /// # Errors
 ///

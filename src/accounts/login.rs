@@ -54,7 +54,7 @@ impl Accounts {
         .await
     }
 
-    /// Acquires a permit to hash. Throttled clients do not queue, nor does anyone while the database fails.
+    /// Acquires a permit to hash. Throttled clients do not queue, and none does while the database fails.
     async fn acquire_permit(&self, scopes: &FailureScopes) -> Result<OwnedSemaphorePermit, Error> {
         scopes.check(&self.database, self.clock.unix_milliseconds()).await?;
         self.hasher.acquire().await

@@ -28,7 +28,9 @@ const ADDRESS: LimitPolicy =
 /// Limits guesses at one account from one address, and locks out that address only.
 const ACCOUNT_AND_ADDRESS: LimitPolicy =
     LimitPolicy { burst: 10, initial_backoff: Duration::from_secs(30), leak_interval: Duration::from_mins(15) };
-/// Limits guesses at one account from many addresses (NIST SP 800-63B-4 section 3.2.2: at most 100 failures).
+/// Limits guesses at one account from many addresses.
+///
+/// NIST SP 800-63B-4 section 3.2.2 allows at most 100 failures.
 const ACCOUNT: LimitPolicy =
     LimitPolicy { burst: 100, initial_backoff: Duration::from_mins(15), leak_interval: Duration::from_mins(15) };
 
@@ -118,7 +120,7 @@ mod tests {
         (Database::open(&url).await.unwrap(), folder)
     }
 
-    /// Fails a login whenever one is allowed, every `step` milliseconds; returns the times of the failures.
+    /// Attempts a login every `step` milliseconds; returns the times of the failures.
     async fn failures(emails: usize, addresses: usize, step: i64, duration: i64) -> Vec<i64> {
         let (database, _folder) = database().await;
         let mut times = Vec::new();

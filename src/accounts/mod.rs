@@ -33,8 +33,9 @@ const REFRESH_TOKEN_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 pub(crate) struct SessionConfig {
     /// The lifetime of a session from its login (`APP_AUTH__REFRESH_TTL`).
     pub(crate) session_ttl: Duration,
-    /// How long a spent refresh token still returns its successor, so that a lost response does not end the session
-    /// (`APP_AUTH__REFRESH_GRACE`).
+    /// How long a spent refresh token still returns its successor (`APP_AUTH__REFRESH_GRACE`).
+    ///
+    /// A lost response must not end the session.
     pub(crate) refresh_grace: Duration,
     /// The secrets that derive the successors of refresh tokens, the current one first.
     pub(crate) secrets: Vec<Secret>,
@@ -43,7 +44,7 @@ pub(crate) struct SessionConfig {
 /// A failed operation on accounts.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Unknown or disabled account, wrong password, or invalid refresh token; the client is not told which.
+    /// Unknown or disabled account, wrong password, or invalid refresh token. The client is not told which.
     #[error("wrong e-mail or password")]
     WrongCredentials,
     /// The stream ticket was redeemed before.

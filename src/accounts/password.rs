@@ -21,7 +21,7 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// The password whose hash is verified if there is no account, so that the work is the same.
+/// The password that is verified if there is no account, to take the same time.
 const DUMMY: &str = "the password of no account";
 
 /// Verifies and hashes passwords off the event loop.
@@ -75,7 +75,9 @@ impl Hasher {
     }
 }
 
-/// Returns a thread pool for blocking work that leaves the cores to the event loops (`SCHED_IDLE`, Linux only).
+/// Creates a thread pool for blocking work at the lowest priority.
+///
+/// With `SCHED_IDLE` (Linux only), it leaves the cores to the event loops.
 fn low_priority_pool(threads: usize) -> Handle {
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(threads).thread_name("low-priority").on_thread_start(lower_priority);
@@ -143,7 +145,9 @@ pub(super) fn is_outdated(hash: &str) -> bool {
     !hash.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"))
 }
 
-/// Returns the password in Unicode NFC: keyboards encode the same characters differently (NIST SP 800-63B-4 section 3.1.1.2).
+/// Returns the password in Unicode NFC (NIST SP 800-63B-4 section 3.1.1.2).
+///
+/// Keyboards encode the same characters differently.
 pub(super) fn normalised(password: &str) -> String {
     password.nfc().collect()
 }
@@ -172,7 +176,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[actix_rt::test]
-    async fn low_priority_pool_runs_work_at_lowest_priority_and_survives_a_panic() {
+    async fn low_priority_pool_survives_a_panic() {
         use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let pool = low_priority_pool(1);

@@ -1,4 +1,6 @@
-//! The policy for new passwords: long enough and hard to guess, of any characters (NIST SP 800-63B-4 section 3.1.1.2).
+//! The policy for new passwords (NIST SP 800-63B-4 section 3.1.1.2).
+//!
+//! They must be long enough and hard to guess, and may have any characters.
 
 use unicode_normalization::UnicodeNormalization as _;
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,14 +13,20 @@ use super::password::normalised;
 const MAX_BYTES: usize = 1024;
 /// The score of a password that withstands a hundred million guesses.
 const MIN_SCORE: Score = Score::Three;
-/// From this length on, in characters, the score is not estimated: only repetitions of one character are weak.
+/// The length in characters from which the score is not estimated.
+///
+/// Beyond it, only repetitions of one character are weak.
 const MAX_ESTIMATED: usize = 64;
 /// The least letters and digits of a password without the words of its account.
 const MIN_UNRELATED: usize = 8;
-/// The shortest word of an account that counts, in characters; shorter ones are part of many words.
+/// The shortest word of an account that counts, in characters.
+///
+/// Shorter ones are part of many words.
 const MIN_ACCOUNT_WORD: usize = 3;
 
-/// Hashes of the common passwords of at least fifteen characters: 64-bit XXH3 in lower case, little-endian, sorted.
+/// Hashes of the common passwords of at least fifteen characters.
+///
+/// They are 64-bit XXH3 of the lower-case form, little-endian and sorted.
 ///
 /// They are among the million most common of Mark Burnett's public list (`passablewords` 1.0.1 on crates.io).
 const COMMON_HASHES: &[u8] = include_bytes!("common_passwords.bin");

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn five_consecutive_failures_open_it_but_not_with_a_success_in_between() {
+    async fn five_consecutive_failures_open_it_and_a_success_resets_them() {
         let breaker = CircuitBreaker::default();
         for _ in 0..10 {
             for _ in 0..4 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn open_periods_grow_from_one_second_to_thirty_with_one_probe_each() {
+    async fn open_period_grows_from_1_to_30_seconds_with_one_probe_each() {
         let (breaker, opened) = (opened(), Instant::now());
         let mut periods = Vec::new();
         for _ in 0..40 {

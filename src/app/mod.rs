@@ -53,7 +53,9 @@ pub enum Error {
 /// How to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Drain first: serve requests, but report as not ready, so that load balancers stop sending them.
+    /// Drain first: serve requests, but report as not ready.
+    ///
+    /// Load balancers then stop sending requests.
     Graceful,
     /// Accept no more connections, and finish the requests in flight.
     Immediate,

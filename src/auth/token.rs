@@ -104,7 +104,9 @@ impl Tokens {
         Some(self.sign("guest", &id, expires_at, json!({ "roomName": room.as_str(), "userId": id })))
     }
 
-    /// Issues a ticket for one stream of `room`, which ends at `stream_end` (seconds since 1970-01-01 UTC).
+    /// Issues a ticket for one stream of `room`.
+    ///
+    /// The stream ends at `stream_end`, in seconds since 1970-01-01 UTC.
     #[must_use]
     pub(crate) fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, stream_end: i64) -> String {
         let expires_at = self.expiry_after(TICKET_TTL).min(stream_end);
@@ -230,7 +232,9 @@ fn check_header(header: &Object) -> Result<(), InvalidToken> {
     if header.text("alg") == Some("HS256") && header.get("crit").is_none() && is_typed { Ok(()) } else { Err(InvalidToken) }
 }
 
-/// Returns whether an `aud` names `audience`: one string, or an array of strings (RFC 7519 section 4.1.3).
+/// Returns whether an `aud` claim names `audience`.
+///
+/// It is one string, or an array of strings (RFC 7519 section 4.1.3).
 fn is_for(claim: Option<&Value>, audience: &str) -> bool {
     match claim {
         Some(Value::String(one)) => one == audience,
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn ticket_expires_after_30_seconds_and_is_not_interchangeable_with_a_token() {
+    fn ticket_expires_after_30_seconds_and_is_no_token() {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let room = NameComparison::Exact.parse("r1").unwrap();

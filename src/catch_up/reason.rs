@@ -46,7 +46,7 @@ pub(super) struct RoomStatus {
     ended: RefCell<EndedRooms>,
 }
 
-/// The keys of rooms with an ended meeting, parsed once for each version of the list.
+/// The keys of rooms with an ended meeting, parsed once per version.
 #[derive(Default)]
 struct EndedRooms {
     etag: String,

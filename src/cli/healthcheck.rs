@@ -1,4 +1,6 @@
-//! `healthcheck`: checks whether the server on this machine is ready, for containers without an HTTP client.
+//! `healthcheck`: checks whether the local server is ready.
+//!
+//! It is for containers without an HTTP client.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

@@ -50,7 +50,7 @@ struct Cli {
 enum Command {
     /// Runs the server (the default)
     Serve,
-    /// Runs the server with a sandbox Admin Control, a demo account and sample rooms; needs no setting
+    /// Runs the server with a sandbox, a demo account and sample rooms; needs no setting
     Dev,
     /// Runs only the sandbox Admin Control
     Sandbox {
@@ -83,7 +83,7 @@ enum UserCommand {
         /// The display name
         #[arg(long)]
         name: String,
-        /// Reads the password from standard input; a line break at its end is not part of it
+        /// Reads the password from standard input, without a line break at its end
         #[arg(long, required = true)]
         password_stdin: bool,
     },
@@ -106,7 +106,7 @@ enum UserCommand {
         /// The account's e-mail
         #[arg(long)]
         email: String,
-        /// Reads the password from standard input; a line break at its end is not part of it
+        /// Reads the password from standard input, without a line break at its end
         #[arg(long, required = true)]
         password_stdin: bool,
     },

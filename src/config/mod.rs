@@ -1,4 +1,6 @@
-//! Configuration: typed sections, merged from defaults, a TOML file, `.env` and the environment, in that order.
+//! Configuration: typed sections, merged from four sources.
+//!
+//! The sources are defaults, a TOML file, `.env` and the environment; the later one wins.
 //!
 //! The environment is a parameter, so that tests can set it.
 
@@ -107,7 +109,9 @@ impl Config {
         Ok(())
     }
 
-    /// Checks the credentials of a bucket: without them each request would wait for a metadata service.
+    /// Checks the credentials of a bucket.
+    ///
+    /// Without them each request would wait for a metadata service.
     fn validate_store(&self) -> Result<(), Error> {
         if !self.summaries.url.expose().starts_with("s3://") {
             return Ok(());

@@ -7,7 +7,7 @@ use super::Config;
 use crate::secret::Secret;
 
 impl Config {
-    /// Returns every setting with its redacted value, if it has one, and whether it differs from the default.
+    /// Returns every setting, its redacted value, and whether that differs from the default.
     #[must_use]
     pub fn redacted(&self) -> Vec<(String, Option<String>, bool)> {
         let (values, defaults) = (settings_of(self), settings_of(&Self::default()));
@@ -38,7 +38,9 @@ fn format_value(value: &Value) -> Option<String> {
     }
 }
 
-/// Removes the secrets of a URL: its password, and all of its query but the parameters of PostgreSQL other than `password`.
+/// Removes the password and the query of a URL.
+///
+/// The parameters of PostgreSQL other than `password` stay.
 pub(super) fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Secret::REDACTED.to_owned();

@@ -43,7 +43,9 @@ fn is_periodic(bytes: &[u8]) -> bool {
     (1..=bytes.len() / 2).any(|period| bytes.get(period..) == bytes.get(..bytes.len() - period))
 }
 
-/// Whether two thirds of the characters follow their neighbours, as in `abcd…`; of random digits one in six does.
+/// Whether two thirds of the characters follow their neighbours, as in `abcd…`.
+///
+/// Of random digits one in six does.
 fn is_sequence(bytes: &[u8]) -> bool {
     let neighbours = bytes.windows(2).filter(|pair| matches!(pair, [one, next] if one.abs_diff(*next) <= 1)).count();
     neighbours * 3 >= bytes.len() * 2

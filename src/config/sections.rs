@@ -1,4 +1,6 @@
-//! The sections and their settings: one field each, with its default and its type, which parses it.
+//! The sections of the configuration.
+//!
+//! A setting is one field, with its default and a type that parses it.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};

@@ -202,7 +202,7 @@ fn renamed_setting_names_its_successor() {
 }
 
 #[test]
-fn env_example_lists_every_setting_with_its_default_and_a_sentence() {
+fn env_example_has_every_setting_with_default_and_sentence() {
     let text = include_str!("../../.env.example");
     let listed: BTreeMap<String, String> = dotenvy::from_read_iter(text.as_bytes()).map(Result::unwrap).collect();
     let config = Config::load(&listed, None).unwrap();

@@ -19,7 +19,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Creates the file of `url` and its folders, unless they exist or the URL forbids it.
+    /// Creates the file of `url` and its folders, unless the URL forbids it.
     pub(super) fn create(url: &str) -> io::Result<Self> {
         let path = path_of(url);
         if creates_file(url) {
@@ -41,7 +41,9 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Returns whether `url` names a SQLite file that other users can read or write, its write-ahead log included.
+/// Returns whether other users can read or write the SQLite file of `url`.
+///
+/// Its write-ahead log counts, too.
 #[must_use]
 pub fn is_accessible_to_others(url: &str) -> bool {
     let path = path_of(url);
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_file_is_created_with_its_folders_unless_the_url_forbids_it() {
+    fn missing_file_is_created_unless_the_url_forbids_it() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/a%20folder/app.db", folder.path().display());
         assert!(File::create(&format!("{url}?mode=rw")).is_err());

@@ -9,11 +9,13 @@ use crate::clock::{Clock, ClockJumpDetector, MAX_CLOCK_SKEW, milliseconds};
 
 /// The time between two deletions of used stream tickets, which live for seconds.
 const TICKET_INTERVAL: Duration = Duration::from_secs(30);
-/// All other tables have their turn with every twentieth of these: every ten minutes.
+/// The interval of a pass over all tables, in ticket intervals: ten minutes.
 const TICKS_PER_PASS: u64 = 20;
-/// Access tokens outlive their session by up to their lifetime, which may have been a day before.
+/// How long an ended session is kept, beyond the lifetime of access tokens.
+///
+/// That lifetime may have been up to a day before a restart.
 const SESSION_RETENTION: Duration = Duration::from_hours(25);
-/// The most tickets of one statement: other writers need not wait long for it.
+/// The maximum number of tickets per statement, so that other writers do not wait long.
 const TICKETS_PER_STATEMENT: u32 = 2_000;
 
 /// Deletes expired rows regularly until it is dropped.
@@ -34,12 +36,7 @@ impl Housekeeping {
                     continue;
                 }
                 let now = clock.unix_milliseconds();
-                let deleted = if tick % TICKS_PER_PASS == 0 {
-                    database.delete_expired_rows(now, token_ttl).await
-                } else {
-                    database.delete_used_tickets(now).await
-                };
-                if let Err(error) = deleted {
+                if let Err(error) = database.delete_at_tick(tick, now, token_ttl).await {
                     log::warn!(cause:% = error; "expired rows could not be deleted");
                 }
             }
@@ -49,6 +46,15 @@ impl Housekeeping {
 }
 
 impl Database {
+    /// Deletes used tickets at each tick, and all expired rows at every twentieth.
+    async fn delete_at_tick(&self, tick: u64, now: i64, token_ttl: Duration) -> Result<(), Error> {
+        if tick.is_multiple_of(TICKS_PER_PASS) {
+            self.delete_expired_rows(now, token_ttl).await
+        } else {
+            self.delete_used_tickets(now).await
+        }
+    }
+
     /// Deletes the rows that no replica needs at `now`, in milliseconds since 1970-01-01 UTC.
     ///
     /// # Errors
@@ -113,5 +119,20 @@ mod tests {
         let mut left: Vec<(String,)> = database.fetch_all(sqlx::query_as(sql)).await.unwrap();
         left.sort();
         assert_eq!(left, ["known", "leaking", "new", "new", "new"].map(|id| (id.to_owned(),)));
+    }
+
+    #[actix_rt::test]
+    async fn ticks_between_two_passes_delete_tickets_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&format!("sqlite://{}/app.db", folder.path().display())).await.unwrap();
+        let rows = "INSERT INTO login_failures (scope, failed_at, forgotten_at, succeeded_at) VALUES ('old', 0, 0, 0); \
+                    INSERT INTO stream_tickets (id, expires_at) VALUES ('old', 0);";
+        database.run(|pools| async move { pools.writers.execute(rows).await }).await.unwrap();
+        let sql = "SELECT (SELECT COUNT(*) FROM login_failures), (SELECT COUNT(*) FROM stream_tickets)";
+        for (tick, failures) in [(1, 1), (TICKS_PER_PASS - 1, 1), (TICKS_PER_PASS, 0)] {
+            database.delete_at_tick(tick, 1_800_000_000_000, Duration::from_hours(1)).await.unwrap();
+            let counts: Vec<(i64, i64)> = database.fetch_all(sqlx::query_as(sql)).await.unwrap();
+            assert_eq!(counts, [(failures, 0)], "tick {tick}");
+        }
     }
 }

@@ -37,7 +37,7 @@ impl Database {
         }))
     }
 
-    /// Counts a failure at `now` in three scopes at once, each with its leak interval in milliseconds.
+    /// Counts a failure at `now` in three scopes, with leak intervals in milliseconds.
     ///
     /// Callers name the scopes in the same order, so that two of them never deadlock on rows.
     ///

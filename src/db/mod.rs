@@ -37,11 +37,13 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time of one operation: a connection that broke silently never answers.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
-/// The same for SQLite: an operation that acquires the connection late has no time to wait for another process.
+/// The same for SQLite.
+///
+/// An operation that acquires the connection late has no time to wait for another process.
 const SQLITE_OPERATION_TIMEOUT: Duration = Duration::from_millis(5250);
 /// The most connections of one server.
 pub const MAX_CONNECTIONS: u32 = 10;
-/// The most attempts at a migration while another process locks the database, and the pause between them.
+/// The maximum number of migration attempts on a locked database, and their interval.
 const MAX_MIGRATION_ATTEMPTS: u32 = 20;
 const MIGRATION_RETRY_DELAY: Duration = Duration::from_millis(250);
 
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn ping_fails_while_the_file_is_replaced_and_leaves_the_new_one_alone() {
+    async fn ping_fails_and_changes_nothing_while_the_file_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
         let database = Database::open(&format!("sqlite://{}", path.display())).await.unwrap();

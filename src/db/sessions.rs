@@ -39,12 +39,12 @@ pub enum RefreshOutcome {
     Rotated(SessionRecord),
     /// The token was spent before, at this time; nothing was changed.
     Reused(i64, SessionRecord),
-    /// The token is unknown or expired, or its session or account has ended; nothing was changed.
+    /// The token is unknown or expired, or its session or account has ended. Nothing was changed.
     Rejected,
 }
 
 impl Database {
-    /// Adds a session with its first refresh token, and resets the failed logins of `scope`, all or nothing.
+    /// Adds a session, and resets the failed logins of `scope`, all or nothing.
     ///
     /// `false` if the account was disabled or its password changed since the password was checked.
     ///
@@ -121,7 +121,7 @@ impl Database {
         .await
     }
 
-    /// Returns the session and the account of the refresh token with this hash, spent or not.
+    /// Returns the session and the account of a refresh token, spent or not.
     ///
     /// # Errors
     ///

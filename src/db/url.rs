@@ -18,7 +18,7 @@ const IGNORED: &str = "connect_timeout keepalives keepalives_idle keepalives_int
      fallback_application_name";
 /// The modes of TLS, by increasing safety.
 const SSL_MODES: &str = "disable allow prefer require verify-ca verify-full";
-/// libpq's parameters with the values that describe how this server connects, and the alternative to all other values.
+/// libpq's parameters, their supported values, and the alternative to other values.
 const DESCRIPTIVE: &[(&str, &str, &str)] = &[
     ("channel_binding", "disable prefer", "use sslmode=verify-full, which detects other servers too"),
     ("target_session_attrs", "any primary read-write", "the server writes, and leaves a database that is read-only"),
@@ -109,7 +109,9 @@ fn connectable_postgresql_url(url: &str) -> Result<String, String> {
     Ok(parsed.into())
 }
 
-/// Returns the URL with a host, which the standard requires after a user, and whether it had one.
+/// Returns the URL with a host, and whether it had one.
+///
+/// The standard requires a host after a user.
 fn with_host(url: &str) -> (String, bool) {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));

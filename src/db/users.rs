@@ -109,7 +109,9 @@ impl Database {
         .await
     }
 
-    /// Replaces the hash `outdated` by another one of the same password, unless the password changed meanwhile.
+    /// Replaces the hash `outdated` by another one of the same password.
+    ///
+    /// It changes nothing if the password changed meanwhile.
     ///
     /// # Errors
     ///

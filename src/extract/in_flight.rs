@@ -1,4 +1,4 @@
-//! The limits of a request that its body is read under: the number in flight and a deadline.
+//! The limits of a request: the number in flight, and a deadline.
 
 use std::sync::Arc;
 use std::time::Instant;

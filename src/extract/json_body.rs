@@ -22,7 +22,9 @@ use crate::strict_json::Object;
 
 /// The maximum length of a body, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// The bytes of each body that need no budget, so that large bodies never cause a login to be refused.
+/// The bytes of each body that need no budget.
+///
+/// Large bodies must never cause a login to be rejected.
 const UNCOUNTED: usize = 1024;
 /// The memory of all bodies beyond that, in bytes.
 const BUDGET: usize = 4 << 20;
@@ -66,7 +68,7 @@ impl JsonBody {
         Ok(Self { members, room_names, _in_flight: in_flight, _memory: memory })
     }
 
-    /// Returns the member `name` if it is a string; `None` if it is absent or `null`.
+    /// Returns the string `name`; `None` if it is absent or `null`.
     fn string(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
         match self.members.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -84,7 +86,9 @@ impl JsonBody {
         }
     }
 
-    /// Returns the string `name`, which is required, not blank, one line, and no longer than a room's name.
+    /// Returns the string `name`, which is required and one line.
+    ///
+    /// It is not blank, and no longer than the name of a room.
     pub(crate) fn line(&self, name: &'static str) -> Result<&str, ApiError> {
         let (text, limit) = (self.text(name)?, room::MAX_BYTES);
         if text.trim().is_empty() {

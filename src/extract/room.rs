@@ -91,7 +91,9 @@ fn parse(raw: &str, names: NameComparison) -> Result<RoomName, ApiError> {
     Ok(names.parse(&name)?)
 }
 
-/// Decodes each `%XX` once; `None` for a `%` without two hexadecimal digits, and for bytes that are not UTF-8.
+/// Decodes each `%XX` once; `None` if that is not valid UTF-8.
+///
+/// A `%` without two hexadecimal digits is not valid.
 fn decode(raw: &str) -> Option<Cow<'_, str>> {
     let well_formed = raw.split('%').skip(1).all(|rest| {
         let mut digits = rest.bytes();

@@ -47,7 +47,7 @@ pub(crate) async fn authenticate_stream<B: MessageBody>(
     next.call(request).await
 }
 
-/// Adds the principal to the request, if its token is valid and its session not revoked.
+/// Adds the principal to the request, if its token is valid and not revoked.
 fn admit(
     request: &ServiceRequest,
     revoked_sessions: &RevokedSessions,
@@ -104,7 +104,9 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Whether a header begins with the scheme `Bearer`; another scheme is as no token (RFC 6750 section 3.1).
+/// Whether a header begins with the scheme `Bearer`.
+///
+/// Another scheme is as no token (RFC 6750 section 3.1).
 fn is_bearer(header: &HeaderValue) -> bool {
     header.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
 }

@@ -16,7 +16,7 @@ use crate::response::no_content;
 /// The origins whose pages may read responses (`APP_SERVER__CORS_ORIGINS`), compared byte for byte.
 pub(crate) struct Origins(pub Vec<String>);
 
-/// Beside those of the API, the headers that tracing libraries add (W3C Trace Context and Baggage).
+/// The headers that tracing libraries add (W3C Trace Context and Baggage).
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id, X-Requested-With, \
                                traceparent, tracestate, baggage";
 const RESPONSE: &[(HeaderName, &str)] = &[(

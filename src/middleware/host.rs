@@ -1,4 +1,6 @@
-//! Requires exactly one valid `Host`, equal to the authority of an absolute-form target (RFC 9112 section 3.2).
+//! Requires exactly one valid `Host` (RFC 9112 section 3.2).
+//!
+//! It equals the authority of an absolute-form target.
 //!
 //! A proxy in front may route by `Host`, and must not read another one than the server.
 

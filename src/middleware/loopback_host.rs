@@ -34,7 +34,9 @@ pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
     parse_host(authority).is_some_and(|host| names_local(&host, listen))
 }
 
-/// Whether `origin` is that of a page of the same server, by one of its local names and the same port as in `host`.
+/// Whether `origin` is that of a page of the same server.
+///
+/// It has one of the server's local names, and the port of `host`.
 pub(crate) fn is_own_origin(origin: &str, host: &str, listen: IpAddr) -> bool {
     let origin = origin.strip_prefix("http://").and_then(parse_host);
     let port = |host: &Authority| host.port_u16().unwrap_or(80);

@@ -1,4 +1,6 @@
-//! Gives each request an id and a trace, finds its client address, and writes one log line and the metrics at its end.
+//! Writes one log line and the metrics of each request at its end.
+//!
+//! At its begin, the request gets an id and a trace, and its client's address is determined.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;

@@ -109,7 +109,9 @@ impl ConnectionState {
         self.body.get() != RequestBody::Complete
     }
 
-    /// Marks the response as an event stream; returns a token that is cancelled at the end of input.
+    /// Marks the response as an event stream.
+    ///
+    /// Returns a token that is cancelled at the end of input.
     pub(crate) fn begin_event_stream(&self) -> CancellationToken {
         self.is_event_stream.set(true);
         self.end_of_input.clone()

@@ -1,6 +1,8 @@
 //! W3C Trace Context: continues the client's trace, or starts one.
 
-/// The maximum length of a `tracestate` in bytes, and of its members (W3C Trace Context section 3.3).
+/// The maximum length in bytes of a `tracestate` and of its members.
+///
+/// Source: W3C Trace Context section 3.3.
 const MAX_STATE: usize = 512;
 const MAX_MEMBERS: usize = 32;
 

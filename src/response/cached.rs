@@ -40,7 +40,7 @@ impl Responder for CatchUpResponse {
     }
 }
 
-/// Completes a response with `body`, or as a 304 if the client has the version `etag`.
+/// Completes a response with `body`; 304 if the client has the version `etag`.
 pub(super) fn finish(
     response: &mut HttpResponseBuilder,
     request: &HttpRequest,

@@ -1,4 +1,6 @@
-//! Response bodies in chunks, so that a slow reader buffers one chunk and no copy of the whole body.
+//! Response bodies in chunks.
+//!
+//! A slow reader buffers one chunk, and no copy of the whole body.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -90,7 +90,7 @@ impl ApiError {
         Self::BadRequest(sentence.into())
     }
 
-    /// Maps a status that the framework chose to the contract's; `None` if it is no failure.
+    /// Maps a status of the framework to the contract's; `None` if it is no failure.
     pub(crate) fn from_status(status: StatusCode) -> Option<Self> {
         match status.as_u16() {
             0..=399 => None,

@@ -24,7 +24,9 @@ use crate::request_context::connection_state::ConnectionState;
 
 /// The time after which a comment is sent, so that proxies keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The interval of lease checks: a revoked session ends its streams within two seconds on every replica.
+/// The interval of lease checks.
+///
+/// A revoked session ends its streams within two seconds on every replica.
 const LEASE_CHECK: Duration = Duration::from_millis(500);
 /// The time after which a client reconnects, in milliseconds.
 const RECONNECT_DELAY_MS: u32 = 3_000;
@@ -154,7 +156,9 @@ pub(crate) fn to_event(update: &Update) -> Bytes {
     }
 }
 
-/// Writes an event with one `data:` line per line of `data`: JSON may have line breaks between its members.
+/// Writes an event with one `data:` line per line of `data`.
+///
+/// JSON may have line breaks between its members.
 fn event(first_line: &str, data: &[u8]) -> Bytes {
     let data = String::from_utf8_lossy(data).replace("\r\n", "\n").replace('\r', "\n");
     let mut event = String::with_capacity(first_line.len() + data.len() + 16);

@@ -11,7 +11,9 @@ use crate::response::static_file::StaticFile;
 #[folder = "static/console"]
 struct Console;
 
-/// The page runs its own scripts and styles, calls its own server, and can't be framed.
+/// The page runs its own scripts and styles, and calls its own server.
+///
+/// It can't be framed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 

@@ -1,4 +1,4 @@
-//! `GET /docs` and its files: a page to read and try this API, built with Swagger UI.
+//! `GET /docs` and its files: Swagger UI, to read and try this API.
 
 use actix_web::web::{self, Redirect};
 use rust_embed::RustEmbed;

@@ -110,7 +110,9 @@ pub static MANAGEMENT: &[RouteRow] = &[
     head(&["/health/ready"], Access::Public, |route| route.to(health::ready)),
 ];
 
-/// Mounts a table, with one resource per path, because actix-web routes to the first one only.
+/// Mounts a table, with one resource per path.
+///
+/// actix-web routes to the first resource of a path only.
 pub fn mount(table: &'static [RouteRow], config: &mut web::ServiceConfig) {
     let mut mounted: Vec<&str> = Vec::new();
     for &path in table.iter().flat_map(|row| row.paths) {

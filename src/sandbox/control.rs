@@ -100,7 +100,9 @@ fn parse_key(path: &[&str]) -> Result<Key, Failure> {
     Ok((endpoint.to_owned(), room.into_owned()))
 }
 
-/// Refuses a request that a web page may have sent: to a `Host` that is not local, or from another origin.
+/// Rejects a request that a web page may have sent.
+///
+/// Such a request has a `Host` that is not local, or another origin.
 pub(super) fn refusal<'a>(
     hosts: impl Iterator<Item = &'a str>,
     mut origins: impl Iterator<Item = &'a str>,

@@ -44,7 +44,9 @@ const SAID: [&str; 12] = [
 /// Maximum number of sentences.
 const MAX_SENTENCES: usize = 600;
 
-/// Returns the `data` of an endpoint for a sample room, `at` seconds after the start of the sandbox.
+/// Returns the `data` of an endpoint for a sample room.
+///
+/// `at` is in seconds since the start of the sandbox.
 pub(super) fn sample(endpoint: &str, room: &str, at: i64) -> Option<Value> {
     match (endpoint, room) {
         ("call-catchup", "testRoom") => Some(catch_up(at).into()),
@@ -61,7 +63,9 @@ pub(super) fn sample(endpoint: &str, room: &str, at: i64) -> Option<Value> {
     }
 }
 
-/// Returns the `data` of an endpoint where every room exists and its catch-up is its name.
+/// Returns the `data` of an endpoint where every room exists.
+///
+/// The catch-up of a room is its name.
 pub(super) fn echo(endpoint: &str, room: &str) -> Value {
     match endpoint {
         "call-catchup" => room.into(),

@@ -172,7 +172,9 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     Some(format!("status {status}"))
 }
 
-/// Checks that `path` is a regular file, not a device nor a link to another room's file.
+/// Checks that `path` is a regular file.
+///
+/// It must be no device, and no link to another room's file.
 ///
 /// Names that a folder cannot hold are not found, as in a bucket.
 fn check_file(folder: &LocalFileSystem, path: &Path) -> Result<(), Error> {

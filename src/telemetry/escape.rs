@@ -1,4 +1,4 @@
-//! Escapes characters that change how a terminal or a log viewer shows the text around them.
+//! Escapes characters that change how a terminal shows the text around them.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,6 @@
-//! Readiness of this replica: every check has passed once, none fails locally, and the server does not drain.
+//! Readiness of this replica.
+//!
+//! Every check has passed once, none fails locally, and the server does not drain.
 //!
 //! A dependency that all replicas share does not count afterwards: its outage would take all of them out of service, although
 //! some requests still succeed. For the same reason Admin Control and the summary store have no check.
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn outage_before_the_first_contact_is_not_ready_and_later_degraded() {
+    async fn outage_is_not_ready_before_the_first_contact_then_degraded() {
         let outcome = Arc::new(StdMutex::new(shared as fn() -> Outcome));
         let current = Arc::clone(&outcome);
         let (health, draining) = health(move || (current.lock().unwrap())());

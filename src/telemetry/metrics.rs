@@ -68,7 +68,9 @@ declare! {
         "Start time of the process since unix epoch in seconds.";
 }
 
-/// Upper bounds in seconds: a cache hit takes less than a millisecond, a language model many seconds.
+/// The upper bounds of the buckets, in seconds.
+///
+/// A cache hit takes less than a millisecond, a language model many seconds.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);

@@ -133,7 +133,7 @@ fn javascript_client_does_what_its_page_says() {
     assert!(printed.starts_with("Ann opened the call"), "{printed}");
     let last = printed.lines().last().unwrap();
     assert!(last.starts_with("403 Forbidden (request ") && !last.contains("null"), "{printed}");
-    assert_eq!(workspace.run("node", &["driver.mjs"]), "all of it held\n");
+    assert_eq!(workspace.run("node", &["driver.mjs"]), "all statements are true\n");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn get_with(client: Client, target: &str, headers: &str) -> crate::support::resp
     client.ask(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
 }
 
-/// The lines with this request id, once the request's own line is there.
+/// Returns the lines with this request id, after the line of the request itself.
 fn lines_of(server: &ServerProcess, id: &str) -> Vec<Value> {
     server.line(0, |line| line["message"] == "request" && line["request_id"] == id);
     // Other lines of a request follow its own at once; the line of the next request follows all of them.
@@ -131,7 +131,7 @@ fn security_event_is_logged_once_with_its_context() {
     refresh_with("revoked-refresh", refresh).assert_unauthorized("its session has ended");
     let spent = post("second", "/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).data();
     refresh_with("carried-on", &spent["refreshToken"]).data();
-    a_minute_ago(&database, "spent_at");
+    move_back_a_minute(&database, "spent_at");
     refresh_with("reused", &spent["refreshToken"]).assert_unauthorized("long after it was spent");
     while post("limited", "/auth/login", &json!({"email": EMAIL, "password": "wrong"})).status != 429 {}
     for (id, event, known) in [
@@ -173,8 +173,8 @@ fn security_event_is_logged_once_with_its_context() {
     }
 }
 
-/// Puts what is in a column of the sessions' tokens back by a minute, behind the server's back.
-fn a_minute_ago(database: &TestDatabase, column: &str) {
+/// Moves the times in a column of the refresh tokens back by a minute, in the database.
+fn move_back_a_minute(database: &TestDatabase, column: &str) {
     sqlx::any::install_default_drivers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -318,20 +318,20 @@ fn lines_logged_right_before_exit_are_written() {
     }
 }
 
-/// A `user` command beside a running server, and what it says on standard error.
+/// Runs a `user` command during a running server; returns its standard error.
 fn manage(database: &TestDatabase, arguments: &[&str], password: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
     command.arg("user").args(arguments).env_clear();
     command.envs([("APP_DATABASE__URL", database.url.as_str()), ("RUST_LOG", "trace")]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // Those that ask for no password end without reading.
+    // A command without a password ends without reading.
     let _ = child.stdin.take().unwrap().write_all(password.as_bytes());
     let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     assert!(!said.contains("canary"), "{said}");
     said
 }
 
-/// A server process whose log is not read beyond the line that says where it listens.
+/// A server process, of whose log only the first line is read, which has the address.
 struct Unread {
     child: Child,
     address: SocketAddr,

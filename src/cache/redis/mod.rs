@@ -106,7 +106,7 @@ enum Lookup {
     Unavailable,
 }
 
-/// The reply of [`LOOK_UP`]: token of the lease, response, its remaining time to live in ms, failure.
+/// The reply of [`LOOK_UP`]: lease token, response, its remaining TTL in ms, failure.
 type LookUpReply = (String, Option<Vec<u8>>, i64, Option<Vec<u8>>);
 
 /// The state of one lookup.

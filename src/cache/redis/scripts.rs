@@ -1,6 +1,8 @@
 //! The scripts that Redis runs, each atomically.
 
-/// Acquires the lease if it is free, and reads response and failure unless the followed leader holds it.
+/// Acquires the lease if it is free, and reads response and failure.
+///
+/// It reads nothing while the followed leader holds the lease.
 ///
 /// Keys: lease, response, failure. Arguments: lease token, lease in ms, token of the followed leader.
 pub(super) const LOOK_UP: &str = r"
