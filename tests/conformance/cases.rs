@@ -1,4 +1,4 @@
-//! The cases, by the page of the documentation that they come from.
+//! The cases, one module per page of the documentation.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -350,7 +350,7 @@ pub mod join_member {
         PASSED
     }
 
-    /// In a ProCONF token, the room `*` is every room.
+    /// In a ProCONF token, the room `*` means every room.
     pub fn a_name_that_means_every_room_is_400(target: &Target) -> Outcome {
         for name in ["*", "%2A", "%252A", "%EF%BC%8A"] {
             target.get(&format!("/auth/joinmember?roomName={name}"), None).fails_with(400)?;

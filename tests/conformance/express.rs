@@ -1,4 +1,4 @@
-//! The suite against an Express server written after the vendor's documented Node sample: what the sample gets wrong.
+//! Runs the suite against an Express server written after the vendor's Node sample.
 //!
 //! Needs Node, npm and the npm registry; skipped where one is missing.
 
@@ -55,7 +55,7 @@ impl Drop for Express {
     }
 }
 
-/// Copies the sample into `folder`, installs Express and starts it; `None`, and a line that says why, where that can't be done.
+/// Copies the sample into `folder`, installs Express and starts it; `None` if that is not possible.
 fn start(folder: &Path, admin_control: &str) -> Option<(Express, String)> {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/express");
     for file in ["package.json", "server.js"] {
@@ -84,7 +84,7 @@ fn start(folder: &Path, admin_control: &str) -> Option<(Express, String)> {
 }
 
 #[test]
-fn what_a_server_after_the_documented_sample_gets_wrong() {
+fn documented_node_sample_fails_the_listed_cases() {
     let script = Script::echo();
     script.set("call-catchup", "unknown room", Reply::not_found());
     script.set("call-catchup", "failing room", Reply::body(500, "connect ECONNREFUSED, at the inside"));

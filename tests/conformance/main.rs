@@ -16,10 +16,10 @@
 
 mod cases;
 mod express;
+mod faulty;
 #[path = "../suite/support/mod.rs"]
 mod support;
 mod target;
-mod wrong;
 
 use target::Target;
 
@@ -129,7 +129,7 @@ fn run(name: &str, case: fn(&Target) -> Outcome) {
     }
 }
 
-/// The names of the cases that fail on `target`, each printed with what was seen.
+/// Returns the names of the cases that fail on `target`, and prints their failures.
 fn failing(target: &Target) -> Vec<&'static str> {
     let failed = |&(name, case): &Case| match case(target) {
         Ok(_) => None,
@@ -142,7 +142,7 @@ fn failing(target: &Target) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_waived_case_is_waived_by_its_whole_name() {
+fn case_is_waived_by_its_full_name() {
     let target = Target { waived: vec!["login::sample_response".to_owned()], ..Target::embedded() };
     assert!(
         target.waives("login::sample_response")

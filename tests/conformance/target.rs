@@ -43,7 +43,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// What the environment names, or the embedded server.
+    /// Returns the target that the environment configures, or the embedded server.
     pub fn configured() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let waived = variable("APP_TEST_WAIVE").unwrap_or_default();
@@ -71,7 +71,7 @@ impl Target {
         }
     }
 
-    /// The server of this crate, started once for all cases, with a sandbox behind it.
+    /// Returns the server of this crate with a sandbox, started once for all cases.
     pub fn embedded() -> Self {
         static SERVER: OnceLock<TestServer> = OnceLock::new();
         let server = SERVER.get_or_init(|| {
@@ -96,8 +96,9 @@ impl Target {
         }
     }
 
-    /// Returns a target where time can pass: a second embedded server, or this one if waiting is allowed.
-    /// `None` if that takes longer than is allowed.
+    /// Returns a target whose time can be advanced; `None` if the allowed wait is too short.
+    ///
+    /// It is a second embedded server, or the deployment itself.
     pub fn patient(&self) -> Option<Patient> {
         match self.patience {
             Some(allowed) if allowed < Duration::from_secs(31) => None,
@@ -123,7 +124,7 @@ impl Target {
         self.waived.iter().any(|waived| waived == name)
     }
 
-    /// A user token.
+    /// Returns a user token.
     pub fn user(&self) -> Result<String, String> {
         match (&self.token, &self.login) {
             (Some(token), _) => Ok(token.clone()),
@@ -140,12 +141,12 @@ impl Target {
         }
     }
 
-    /// The answer to a login.
+    /// Logs in and returns the response.
     pub fn log_in(&self, email: &str, password: &str) -> Seen {
         self.post("/auth/login", None, &json!({"email": email, "password": password}))
     }
 
-    /// A token for a guest of `room`; none where guests are turned off.
+    /// Returns a token for a guest of `room`; `None` if guests are disabled.
     pub fn guest(&self, room: &str) -> Result<Option<String>, String> {
         let answer = self.get(&format!("/auth/joinmember?roomName={}", encoded(room)), None);
         if answer.fails(403, "Forbidden").is_ok() {

@@ -1,4 +1,4 @@
-//! Deliberately wrong servers: each proxy breaks one thing, and the suite must detect exactly that.
+//! Tests of the suite: a proxy injects one fault, and exactly the cases about it must fail.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use crate::failing;
 use crate::support::tokens;
 use crate::target::Target;
 
-/// What is wrong.
+/// A fault that the proxy injects.
 #[derive(Clone, Copy)]
-enum Wrong {
-    Nothing,
+enum Fault {
+    None,
     MethodNotAllowed,
     WrappedTwice,
     UnsignedAccepted,
@@ -52,7 +52,7 @@ impl Request {
         })
     }
 
-    /// A part of the token, 0 being the header and 1 the claims.
+    /// Returns a part of the token: 0 is the header, 1 the claims.
     fn part(&self, number: usize) -> Value {
         let part = self.token.as_deref().and_then(|token| token.split('.').nth(number)).unwrap_or_default();
         URL_SAFE_NO_PAD.decode(part).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
@@ -60,15 +60,15 @@ impl Request {
 }
 
 /// Starts a proxy with one fault.
-fn start(wrong: Wrong) -> Target {
+fn start(fault: Fault) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || {
                 if let Some(request) = Request::read(&mut stream) {
-                    // The other side may have gone.
-                    let _ = stream.write_all(&answer(wrong, request));
+                    // The client may have disconnected.
+                    let _ = stream.write_all(&answer(fault, request));
                 }
             });
         }
@@ -76,57 +76,57 @@ fn start(wrong: Wrong) -> Target {
     Target { base_url, ..Target::embedded() }
 }
 
-fn answer(wrong: Wrong, mut request: Request) -> Vec<u8> {
+fn answer(fault: Fault, mut request: Request) -> Vec<u8> {
     let other_room =
         request.part(1)["kind"] == "guest" && request.target.contains("call") && !request.target.contains("another");
-    match wrong {
-        Wrong::UnsignedAccepted if request.part(0)["alg"].as_str().is_some_and(|alg| alg.eq_ignore_ascii_case("none")) => {
+    match fault {
+        Fault::UnsignedAccepted if request.part(0)["alg"].as_str().is_some_and(|alg| alg.eq_ignore_ascii_case("none")) => {
             request.token = Some(tokens::user());
         }
-        Wrong::GuestAnywhere if other_room => request.token = Some(tokens::user()),
+        Fault::GuestAnywhere if other_room => request.token = Some(tokens::user()),
         _ => {}
     }
-    let right =
+    let original =
         Target::embedded().ask(&request.method, &request.target, request.token.as_deref(), &request.body).answer.unwrap();
-    let body: Value = serde_json::from_slice(&right.body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&original.body).unwrap_or_default();
     let known = ["/callCatchUp", "/meetings", "/proconfToken", "/auth/login", "/callConfig"];
     let is_known = known.iter().any(|path| request.target.starts_with(path))
         && !request.target.contains("/a/b")
         && request.target != "/callCatchU";
-    let is_wrong_method = right.status == 404
+    let is_wrong_method = original.status == 404
         && is_known
         && (request.method != "GET" || ["/auth/login", "/proconfToken"].contains(&request.target.as_str()));
-    let (status, body) = match wrong {
-        Wrong::MethodNotAllowed if is_wrong_method => {
+    let (status, body) = match fault {
+        Fault::MethodNotAllowed if is_wrong_method => {
             (405, json!({"data": null, "error": {"code": 405, "message": "Method not allowed"}}))
         }
-        Wrong::WrappedTwice if right.status == 200 && request.target.starts_with("/callCatchUp") => {
+        Fault::WrappedTwice if original.status == 200 && request.target.starts_with("/callCatchUp") => {
             (200, json!({"error": null, "data": body}))
         }
-        Wrong::InnerErrorShown if right.status == 500 => {
+        Fault::InnerErrorShown if original.status == 500 => {
             (500, json!({"data": null, "error": {"code": 500, "message": "connect ECONNREFUSED 10.0.0.7:3000"}}))
         }
-        Wrong::EveryRoomAccepted if right.status == 400 && request.target.contains('*') => {
+        Fault::EveryRoomAccepted if original.status == 400 && request.target.contains('*') => {
             (200, json!({"error": null, "data": tokens::guest("*")}))
         }
-        _ => (right.status, body),
+        _ => (original.status, body),
     };
     let headers: String = ["www-authenticate", "x-request-id"]
         .iter()
-        .filter_map(|name| right.header(name).map(|value| format!("{name}: {value}\r\n")))
+        .filter_map(|name| original.header(name).map(|value| format!("{name}: {value}\r\n")))
         .collect();
     let body = if request.method == "HEAD" { String::new() } else { body.to_string() };
     format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{headers}Connection: close\r\n\r\n{body}").into_bytes()
 }
 
 #[test]
-fn a_right_server_behind_the_same_spoiler_fails_nothing() {
-    assert_eq!(failing(&start(Wrong::Nothing)), [""; 0]);
+fn conforming_server_behind_the_proxy_passes() {
+    assert_eq!(failing(&start(Fault::None)), [""; 0]);
 }
 
 #[test]
-fn a_405_in_place_of_a_404_is_seen() {
-    let failing = failing(&start(Wrong::MethodNotAllowed));
+fn status_405_for_404_is_detected() {
+    let failing = failing(&start(Fault::MethodNotAllowed));
     let expected = [
         "call_catch_up::a_wrong_method_is_404",
         "errors::the_method_is_checked_before_the_token",
@@ -136,30 +136,30 @@ fn a_405_in_place_of_a_404_is_seen() {
 }
 
 #[test]
-fn an_envelope_that_is_wrapped_twice_is_seen() {
-    let failing = failing(&start(Wrong::WrappedTwice));
+fn nested_envelope_is_detected() {
+    let failing = failing(&start(Fault::WrappedTwice));
     assert_eq!(failing, ["call_catch_up::sample_response", "call_catch_up::an_odd_room_name_is_one_room"]);
 }
 
 #[test]
-fn an_unsigned_token_that_is_accepted_is_seen() {
-    assert_eq!(failing(&start(Wrong::UnsignedAccepted)), ["call_catch_up::an_unsigned_token_is_401"]);
+fn accepted_unsigned_token_is_detected() {
+    assert_eq!(failing(&start(Fault::UnsignedAccepted)), ["call_catch_up::an_unsigned_token_is_401"]);
 }
 
 #[test]
-fn a_guest_in_another_room_is_seen() {
-    assert_eq!(failing(&start(Wrong::GuestAnywhere)), ["join_member::a_guest_sees_no_other_room"]);
+fn guest_in_another_room_is_detected() {
+    assert_eq!(failing(&start(Fault::GuestAnywhere)), ["join_member::a_guest_sees_no_other_room"]);
 }
 
 #[test]
-fn an_inner_error_that_is_shown_is_seen() {
-    assert_eq!(failing(&start(Wrong::InnerErrorShown)), ["call_catch_up::a_failure_behind_is_500_and_says_nothing"]);
+fn exposed_inner_error_is_detected() {
+    assert_eq!(failing(&start(Fault::InnerErrorShown)), ["call_catch_up::a_failure_behind_is_500_and_says_nothing"]);
 }
 
 #[test]
-fn the_room_that_means_every_room_is_seen_where_it_is_accepted() {
+fn accepted_wildcard_room_is_detected() {
     assert_eq!(
-        failing(&start(Wrong::EveryRoomAccepted)),
+        failing(&start(Fault::EveryRoomAccepted)),
         ["call_catch_up::a_hostile_room_name_is_400", "join_member::a_name_that_means_every_room_is_400"]
     );
 }
