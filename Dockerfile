@@ -19,9 +19,8 @@ COPY static static
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     touch src/lib.rs src/main.rs && \
-    cargo build --release --locked --bin proconf-app-server && \
-    install -D -m 0755 target/release/proconf-app-server /out/proconf-app-server && \
-    strip --strip-debug /out/proconf-app-server
+    cargo build --profile dist --locked --bin proconf-app-server && \
+    install -D -m 0755 target/dist/proconf-app-server /out/proconf-app-server
 
 FROM ${BASE_IMAGE}
 # Trusted authorities, for Admin Control and a bucket. For others, mount a file and name it in SSL_CERT_FILE.
@@ -30,6 +29,14 @@ COPY --from=build /out/proconf-app-server /usr/local/bin/proconf-app-server
 # Fails the build if the base image lacks a library.
 RUN /usr/local/bin/proconf-app-server --version && \
     install -d -o 10001 -g 10001 -m 0750 /var/lib/proconf-app-server
+# The workflow of a release sets these, and the address of the source.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="proconf-app-server" \
+      org.opencontainers.image.description="The application server between ProCONF clients and Admin Control" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 # A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 # The default paths, var/app.db and var/summaries, are relative to this folder: mount a volume here.

@@ -29,8 +29,8 @@ fn documents(name: &str) -> Vec<Yaml> {
 /// Every deployment file and its text.
 fn deployed_by() -> BTreeMap<String, String> {
     let mut names = vec!["Dockerfile".to_owned(), "docs/OPERATIONS.md".to_owned()];
-    for file in fs::read_dir(project().join("deploy")).unwrap() {
-        names.push(format!("deploy/{}", file.unwrap().file_name().into_string().unwrap()));
+    for file in files(&project().join("deploy")) {
+        names.push(file.strip_prefix(project()).unwrap().to_str().unwrap().to_owned());
     }
     names.into_iter().map(|name| (name.clone(), text(&name))).collect()
 }
@@ -312,11 +312,14 @@ fn image_runs_as_non_root_with_a_health_check() {
         let [mutable, downloads] = [":latest", "curl "].map(|word| line.contains(word));
         assert!(!mutable && !downloads && !line.starts_with("ADD "), "{line}");
     }
-    let images: Vec<&str> =
-        instructions.iter().filter_map(|line| line.strip_prefix("ARG ")?.split_once('=')).map(|(_, image)| image).collect();
+    let images: Vec<&str> = instructions
+        .iter()
+        .filter_map(|line| line.strip_prefix("ARG ")?.split_once("_IMAGE="))
+        .map(|(_, image)| image)
+        .collect();
     assert!(images.len() == 2 && images.iter().all(|image| image.contains(':')), "{images:?}");
     let build = instructions.iter().find(|line| line.contains("cargo build")).unwrap();
-    assert!(build.contains(" --locked ") && build.contains(" --release "), "{build}");
+    assert!(build.contains(" --locked ") && build.contains(" --profile dist "), "{build}");
     // The same user in both, or a volume of the one can't be read by the other.
     let documents = documents("deploy/kubernetes.yaml");
     let pod = &of_kind(&documents, "Deployment")["spec"]["template"]["spec"];
