@@ -83,7 +83,7 @@ fn envelope(criterion: &mut Criterion) {
 
 fn cache_hit(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
     let hour = Duration::from_hours(1);
-    let config = CacheConfig { fresh_for: hour, stale_if_error: hour, max_bytes: 1 << 30 };
+    let config = CacheConfig { fresh_for: hour, stale_if_error: hour, stale_after: hour, max_bytes: 1 << 30 };
     let cache: ResponseCache<admin_control::Error> =
         ResponseCache::new(config, None, &mut Registry::new(Clock::system().now()), "bench");
     let envelope = Envelope::new(&RawValue::from_string(format!("\"{}\"", "a".repeat(2048)))?);

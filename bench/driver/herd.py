@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import time
+from statistics import median
 
 import machine
 from report import Target
 
 WRITING_MS = 1500
+# A fetch goes on behind the stale responses.
+BEHIND = 1.1
 # More files than an idle server has open.
 HANDFUL = 200
 
@@ -53,6 +56,7 @@ def measure(farm, token, scale):
             found.append(target(count, state, results, allowance))
     farm.stop(ours)
     count = scale.herds[0][0]
+    found.append(just_stale(farm, token, count, scale.herd_rounds))
     for name, cache in (("nginx", ""), ("nginx with proxy_cache_lock",
                                         "proxy_cache responses; proxy_cache_valid 200 1s; proxy_cache_lock on;"
                                         " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")):
@@ -68,6 +72,25 @@ def measure(farm, token, scale):
                           f" {result['good']:,} of {count:,} right")
         farm.stop(server)
     return found, others
+
+
+def just_stale(farm, token, count, rounds):
+    """A herd on an entry just gone stale, with STALE_AFTER=0s, beside one on a fresh entry."""
+    last = {}
+    for state, fresh_for in (("fresh", "60s"), ("stale", "1s")):
+        server = farm.ours(f"ours-{state}", APP_CATCH_UP__FRESH_FOR=fresh_for, APP_CATCH_UP__STALE_AFTER="0s")
+        results = []
+        for attempt in range(rounds):
+            room = f"slow-behind-{state}-{attempt}"
+            results.append(request(farm, server, room, count, token, make_stale(server, room, token)))
+        farm.stop(server)
+        last[state] = median(result["last_ms"] for result in results)
+        right = all(result["good"] == count and result["calls"] == (state == "stale") for result in results)
+        last["right"] = last.get("right", True) and right
+    return Target("P4", f"{count:,} clients of one room, just gone stale, STALE_AFTER=0s",
+                  f"1 call, last response after {last['stale']:.0f} ms; {last['fresh']:.0f} ms with a fresh entry",
+                  f"1 call, ≤ {BEHIND} × fresh", last["right"] and last["stale"] <= BEHIND * last["fresh"],
+                  f"medians of {rounds}")
 
 
 def make_stale(server, room, token, wait=1.1):

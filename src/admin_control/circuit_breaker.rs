@@ -1,7 +1,8 @@
 //! Circuit breaker for one endpoint of Admin Control.
 //!
-//! Opens after five consecutive failures to reach the endpoint. While it is open, calls fail at once, except one probe at
-//! the end of each open period. Any well-formed response closes it, even an error: Admin Control may fail for one room only.
+//! Opens after five consecutive failures to reach the endpoint, unless a call has succeeded in the last 10 s. A slow call is
+//! a failure until its response arrives. While the breaker is open, calls fail at once, except one probe at the end of each
+//! open period. Any well-formed response closes it, even an error: Admin Control may fail for one room only.
 //!
 //! An open period starts together with a probe, so that a probe that times out does not delay the next.
 
@@ -12,6 +13,10 @@ use tokio::time::Instant;
 
 /// The consecutive failures that open it.
 const THRESHOLD: u32 = 5;
+/// The time after which a call without a response is slow.
+pub(super) const SLOW_CALL: Duration = Duration::from_secs(5);
+/// How long it stays closed after a success, and after the start of the first of consecutive slow calls.
+const SUCCESS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_OPEN: Duration = Duration::from_secs(1);
 const MAX_OPEN: Duration = Duration::from_secs(30);
 /// An open period is this part of the outage so far. Periods grow exponentially, and the end of an outage of up to 10 s
@@ -25,8 +30,8 @@ pub(super) struct CircuitBreaker(Mutex<Circuit>);
 #[derive(Debug, Default)]
 struct Circuit {
     consecutive_failures: u32,
-    /// Incremented by each opening and closing. Results of calls from an earlier generation are ignored.
-    generation: u64,
+    /// It does not open before.
+    closed_until: Option<Instant>,
     /// `None` while closed.
     open: Option<Open>,
 }
@@ -40,21 +45,20 @@ struct Open {
 /// The permission to make one call. Its result is recorded, unless the call is cancelled.
 pub(super) struct Attempt<'a> {
     breaker: &'a CircuitBreaker,
-    generation: u64,
+    is_slow: bool,
 }
 
 impl CircuitBreaker {
     /// Permits a call; `None` while the breaker is open and no probe is due.
     pub(super) fn begin_attempt(&self) -> Option<Attempt<'_>> {
-        let mut circuit = self.lock();
-        if let Some(open) = &mut circuit.open {
+        if let Some(open) = &mut self.lock().open {
             let now = Instant::now();
             if now < open.probe_at {
                 return None;
             }
             open.probe_at = now + ((now - open.since) / OPEN_PART).clamp(MIN_OPEN, MAX_OPEN);
         }
-        Some(Attempt { breaker: self, generation: circuit.generation })
+        Some(Attempt { breaker: self, is_slow: false })
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -70,27 +74,37 @@ impl Attempt<'_> {
     /// Records that the endpoint was reached. Returns whether that closed the breaker.
     pub(super) fn record_success(self) -> bool {
         let mut circuit = self.breaker.lock();
-        if circuit.generation != self.generation {
-            return false;
-        }
         circuit.consecutive_failures = 0;
-        let closed = circuit.open.take().is_some();
-        circuit.generation += u64::from(closed);
-        closed
+        circuit.closed_until = Some(Instant::now() + SUCCESS_WINDOW);
+        circuit.open.take().is_some()
+    }
+
+    /// Records that there is no response after [`SLOW_CALL`]. Returns whether that opened the breaker.
+    pub(super) fn record_slow(&mut self) -> bool {
+        self.is_slow = true;
+        let mut circuit = self.breaker.lock();
+        if circuit.consecutive_failures == 0 {
+            circuit.closed_until = circuit.closed_until.max(Some(Instant::now() + SUCCESS_WINDOW - SLOW_CALL));
+        }
+        circuit.add_failures(1)
     }
 
     /// Records that the endpoint was not reached. Returns whether that opened the breaker.
     pub(super) fn record_failure(self) -> bool {
-        let mut circuit = self.breaker.lock();
-        if circuit.generation != self.generation {
-            return false;
-        }
-        circuit.consecutive_failures = circuit.consecutive_failures.saturating_add(1);
-        let opens = circuit.open.is_none() && circuit.consecutive_failures >= THRESHOLD;
+        // A slow call was counted before.
+        self.breaker.lock().add_failures(u32::from(!self.is_slow))
+    }
+}
+
+impl Circuit {
+    /// Returns whether that opened the breaker.
+    fn add_failures(&mut self, failures: u32) -> bool {
+        let now = Instant::now();
+        self.consecutive_failures = self.consecutive_failures.saturating_add(failures);
+        let is_due = self.consecutive_failures >= THRESHOLD && self.closed_until.is_none_or(|until| now >= until);
+        let opens = self.open.is_none() && is_due;
         if opens {
-            let since = Instant::now();
-            circuit.open = Some(Open { since, probe_at: since + MIN_OPEN });
-            circuit.generation += 1;
+            self.open = Some(Open { since: now, probe_at: now + MIN_OPEN });
         }
         opens
     }
@@ -100,6 +114,8 @@ impl Attempt<'_> {
 mod tests {
     use super::*;
     use tokio::time::advance;
+
+    const ALMOST_SUCCESS_WINDOW: Duration = Duration::from_millis(9_999);
 
     fn fail(breaker: &CircuitBreaker) -> bool {
         breaker.begin_attempt().unwrap().record_failure()
@@ -157,15 +173,55 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn results_from_before_a_transition_are_ignored() {
+    async fn success_keeps_it_closed_for_ten_seconds() {
+        let breaker = CircuitBreaker::default();
+        assert!(!breaker.begin_attempt().unwrap().record_success());
+        advance(ALMOST_SUCCESS_WINDOW).await;
+        assert!((0..20).all(|_| !fail(&breaker)));
+        advance(Duration::from_millis(1)).await;
+        assert!(fail(&breaker));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_calls_count_once_and_open_it_after_ten_seconds() {
+        let breaker = CircuitBreaker::default();
+        let mut slow: Vec<Attempt<'_>> = (0..THRESHOLD).map(|_| breaker.begin_attempt().unwrap()).collect();
+        advance(SLOW_CALL).await;
+        assert!(!slow.iter_mut().any(Attempt::record_slow), "a slow endpoint may still respond");
+        let (one, others) = (slow.pop().unwrap(), slow);
+        advance(SLOW_CALL).await;
+        assert!(one.record_failure(), "ten seconds without a success");
+        assert!(!others.into_iter().any(Attempt::record_failure), "it is open already");
+
+        let breaker = CircuitBreaker::default();
+        let mut slow: Vec<Attempt<'_>> = (1..THRESHOLD).map(|_| breaker.begin_attempt().unwrap()).collect();
+        assert!(!slow.iter_mut().any(Attempt::record_slow));
+        advance(SUCCESS_WINDOW).await;
+        assert!(!slow.into_iter().any(Attempt::record_failure), "four calls, four failures");
+        assert!(fail(&breaker));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_endpoint_that_responds_never_opens_it() {
+        let breaker = CircuitBreaker::default();
+        for _ in 0..10 {
+            let mut slow: Vec<Attempt<'_>> = (0..20).map(|_| breaker.begin_attempt().unwrap()).collect();
+            advance(SLOW_CALL).await;
+            assert!(!slow.iter_mut().any(Attempt::record_slow));
+            advance(Duration::from_secs(4)).await;
+            assert!(!slow.into_iter().any(Attempt::record_success));
+            advance(Duration::from_mins(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn success_of_an_earlier_call_closes_it_and_its_failure_opens_nothing() {
         let breaker = CircuitBreaker::default();
         let mut old: Vec<Attempt<'_>> = (0..20).map(|_| breaker.begin_attempt().unwrap()).collect();
         assert_eq!(old.drain(..5).filter_map(|attempt| attempt.record_failure().then_some(())).count(), 1);
-        assert!(!old.pop().unwrap().record_success(), "an old success closes nothing");
         assert!(breaker.begin_attempt().is_none());
-        advance(MIN_OPEN).await;
-        assert!(breaker.begin_attempt().unwrap().record_success());
-        assert!(!old.into_iter().any(Attempt::record_failure), "old failures open nothing");
+        assert!(old.pop().unwrap().record_success(), "it responds");
+        assert!(!old.into_iter().any(Attempt::record_failure));
         assert!(breaker.begin_attempt().is_some());
     }
 

@@ -1,12 +1,13 @@
 //! Limits of each endpoint, shared by all workers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::circuit_breaker::CircuitBreaker;
+use super::circuit_breaker::{CircuitBreaker, SLOW_CALL};
 use super::endpoint::Endpoint;
 use super::pool::ReuseSuspension;
 use super::{CallResult, Config, Error};
@@ -31,7 +32,7 @@ impl EndpointLimits {
         Endpoint::ALL.iter().zip(&*self.endpoints).map(|(endpoint, (_, breaker))| (endpoint.name(), breaker.is_open()))
     }
 
-    /// Runs a call within circuit breaker, concurrency limit and deadline.
+    /// Runs a call within circuit breaker, concurrency limit and deadline. A slow call goes on.
     pub(super) async fn run(
         &self,
         endpoint: Endpoint,
@@ -40,16 +41,29 @@ impl EndpointLimits {
     ) -> CallResult {
         let (in_flight, breaker) = self.endpoints.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
         // The breaker comes first: an unreachable endpoint is not an overload of this server.
-        let attempt = breaker.begin_attempt().ok_or(Error::BreakerOpen)?;
+        let mut attempt = breaker.begin_attempt().ok_or(Error::BreakerOpen)?;
         let _permit = in_flight.try_acquire().map_err(|_| Error::TooManyCalls)?;
-        let result = timeout(deadline, call).await.unwrap_or(Err(Error::TimedOut));
+        let mut call = pin!(call);
+        let mut result = timeout(deadline.min(SLOW_CALL), &mut call).await;
+        let left = deadline.saturating_sub(SLOW_CALL);
+        if result.is_err() && !left.is_zero() {
+            if attempt.record_slow() {
+                log_opening(endpoint);
+            }
+            result = timeout(left, call).await;
+        }
+        let result = result.unwrap_or(Err(Error::TimedOut));
         if result.as_ref().is_err_and(Error::is_unreached) {
             if attempt.record_failure() {
-                log::error!(endpoint = endpoint.name(); "circuit breaker opened: Admin Control is unreachable");
+                log_opening(endpoint);
             }
         } else if attempt.record_success() {
             log::info!(endpoint = endpoint.name(); "circuit breaker closed: Admin Control is reachable again");
         }
         result
     }
+}
+
+fn log_opening(endpoint: Endpoint) {
+    log::error!(endpoint = endpoint.name(); "circuit breaker opened: Admin Control is unreachable");
 }

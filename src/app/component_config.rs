@@ -124,6 +124,7 @@ pub(super) fn catch_up_cache(config: &Config) -> CacheConfig {
     CacheConfig {
         fresh_for: catch_up.fresh_for,
         stale_if_error: catch_up.stale_if_error,
+        stale_after: catch_up.stale_after,
         max_bytes: catch_up.max_bytes.get() as u64,
     }
 }

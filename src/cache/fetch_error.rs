@@ -14,6 +14,13 @@ pub enum FailureKind {
     Failed,
 }
 
+impl FailureKind {
+    /// Whether the entry is removed.
+    pub(super) fn removes_entry(self) -> bool {
+        matches!(self, Self::NotFound | Self::Gone)
+    }
+}
+
 /// The error of a fetch.
 pub trait FetchError: Clone + Send + Sync + 'static {
     /// Returns its meaning to the cache.

@@ -73,10 +73,14 @@ impl Responses {
         room: Option<&RoomName>,
         context: &RequestContext,
     ) -> Result<CachedResponse, Error> {
-        self.get_within(self.fresh_for(endpoint), endpoint, room, context).await
+        let fetch = || self.fetch(endpoint, room, context);
+        match self.cache(endpoint) {
+            Some(cache) => cache.get(cache_key(room), fetch).await,
+            None => fetch().await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
+        }
     }
 
-    /// Like [`Responses::get`], with responses fresh for `max_age`.
+    /// Like [`Responses::get`], with responses fresh for `max_age`, and waiting for a slow call.
     ///
     /// # Errors
     ///
@@ -88,14 +92,21 @@ impl Responses {
         room: Option<&RoomName>,
         context: &RequestContext,
     ) -> Result<CachedResponse, Error> {
-        let fetch = || {
-            let (admin_control, room) = (self.admin_control.with_context(context), room.cloned());
-            async move { admin_control.get(endpoint, room.as_ref()).await.map(|data| Envelope::new(&data)) }
-        };
+        let fetch = || self.fetch(endpoint, room, context);
         match self.cache(endpoint) {
             Some(cache) => cache.get_within(max_age, cache_key(room), fetch).await,
             None => fetch().await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
         }
+    }
+
+    fn fetch(
+        &self,
+        endpoint: Endpoint,
+        room: Option<&RoomName>,
+        context: &RequestContext,
+    ) -> impl Future<Output = Result<Envelope, Error>> + use<> {
+        let (admin_control, room) = (self.admin_control.with_context(context), room.cloned());
+        async move { admin_control.get(endpoint, room.as_ref()).await.map(|data| Envelope::new(&data)) }
     }
 
     /// Removes an unusable response, so that the next caller fetches a new one.

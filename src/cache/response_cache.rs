@@ -1,6 +1,8 @@
-//! The local response cache: single-flight, stale-if-error, bounded by bytes, shared by all workers.
+//! The local response cache: single-flight, stale entries for failed or slow fetches, bounded by bytes, shared by all workers.
 //!
 //! Permission is checked before a read.
+
+mod flight;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +13,12 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use super::entry::{CachedResponse, Envelope};
-use super::fetch_error::{FailureKind, FetchError};
+use super::fetch_error::FetchError;
 use super::metrics::{CacheMetrics, register_gauges};
 use super::redis::RedisCache;
 use crate::telemetry::metrics::{CACHE_SHARED, Registry};
+pub(super) use flight::Outcome;
+use flight::{Flight, FlightReceiver, FlightState};
 
 /// The memory of an entry beside its key and its envelope, in bytes.
 const ENTRY_OVERHEAD: usize = 300;
@@ -29,8 +33,10 @@ const MAX_SHARDS: u64 = 16;
 pub struct CacheConfig {
     /// How long an entry is fresh. Zero turns the cache off, but not the single-flight.
     pub fresh_for: Duration,
-    /// How long after that it may be served if a fetch fails.
+    /// How long after that it may be served if a fetch fails or is slow.
     pub stale_if_error: Duration,
+    /// The time after which a fetch is slow. Zero serves a stale entry at once.
+    pub stale_after: Duration,
     /// The memory limit, in bytes.
     pub max_bytes: u64,
 }
@@ -68,8 +74,13 @@ struct CacheInner<E> {
     metrics: CacheMetrics,
 }
 
-/// Receives the result of a flight; `None` until then.
-type FlightReceiver<E> = watch::Receiver<Option<Result<CachedResponse, E>>>;
+/// What a caller waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitFor {
+    Result,
+    /// The result or, once the fetch is slow, a stale entry.
+    ResultOrStale,
+}
 
 /// Weighs an entry by its memory.
 #[derive(Clone)]
@@ -117,10 +128,10 @@ impl<E: FetchError> ResponseCache<E> {
         self.0.entries.remove(key);
     }
 
-    /// Returns the fresh entry of `key`, or the result of `fetch`.
+    /// Returns the fresh entry of `key`, or the result of `fetch`; a stale entry if that fails or is slow.
     ///
     /// The first caller starts the fetch, as a task of its own on its worker: cancelling the caller neither cancels the
-    /// fetch nor starts another. The other callers wait for the same result.
+    /// fetch nor starts another. The other callers wait for the same result. A slow fetch goes on, and replaces the entry.
     ///
     /// # Errors
     ///
@@ -129,10 +140,10 @@ impl<E: FetchError> ResponseCache<E> {
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {
-        self.get_within(self.0.config.fresh_for, key, fetch).await
+        self.0.read(self.0.config.fresh_for, WaitFor::ResultOrStale, key, fetch).await
     }
 
-    /// Like [`ResponseCache::get`], with entries fresh for `max_age`.
+    /// Like [`ResponseCache::get`], with entries fresh for `max_age`, and waiting for a slow fetch.
     ///
     /// # Errors
     ///
@@ -141,12 +152,7 @@ impl<E: FetchError> ResponseCache<E> {
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {
-        if let Some(entry) = self.0.find_fresh(key, max_age) {
-            return Ok(entry);
-        }
-        let mut flight = self.0.join_flight(key, max_age, fetch);
-        let result = flight.wait_for(Option::is_some).await.map(|result| result.clone());
-        result.ok().flatten().unwrap_or_else(|| Err(E::aborted()))
+        self.0.read(max_age, WaitFor::Result, key, fetch).await
     }
 }
 
@@ -161,24 +167,35 @@ fn storage(max_bytes: u64) -> Cache<Box<str>, CachedResponse, ByBytes> {
     }
 }
 
-/// The outcome of a flight.
-pub(super) struct Outcome<E> {
-    pub(super) result: Result<CachedResponse, E>,
-    /// Another replica's response, which may be served if the result is a failure.
-    pub(super) stale: Option<CachedResponse>,
-    /// Whether another replica made the fetch.
-    pub(super) is_shared: bool,
-}
-
-impl<E> Outcome<E> {
-    /// Creates the outcome of a fetch of this replica.
-    pub(super) fn fetched(result: Result<Envelope, E>, stale: Option<CachedResponse>) -> Self {
-        let result = result.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO));
-        Self { result, stale, is_shared: false }
-    }
-}
-
 impl<E: FetchError> CacheInner<E> {
+    async fn read<F>(
+        self: &Arc<Self>,
+        max_age: Duration,
+        wait_for: WaitFor,
+        key: &str,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<CachedResponse, E>
+    where
+        F: Future<Output = Result<Envelope, E>> + 'static,
+    {
+        if let Some(entry) = self.find_fresh(key, max_age) {
+            return Ok(entry);
+        }
+        let mut flight = self.join_flight(key, max_age, fetch);
+        let mut result = None;
+        let decide = |state: &FlightState<E>| {
+            result = match state {
+                FlightState::Ended(ended) => Some(ended.clone()),
+                FlightState::Slow if wait_for == WaitFor::ResultOrStale => self.find_stale(key).map(Ok),
+                FlightState::Started | FlightState::Slow => None,
+            };
+            result.is_some()
+        };
+        // It fails if the flight ended without a result.
+        let _ = flight.wait_for(decide).await;
+        result.unwrap_or_else(|| Err(E::aborted())).or_else(|error| self.find_stale(key).ok_or(error))
+    }
+
     /// Finds the entry of `key` if it is fresh, and counts the hit.
     fn find_fresh(&self, key: &str, max_age: Duration) -> Option<CachedResponse> {
         let entry = self.entries.get(key).filter(|entry| entry.age() < max_age)?;
@@ -198,9 +215,10 @@ impl<E: FetchError> CacheInner<E> {
         }
         // A flight may have ended before the lock was taken.
         if let Some(entry) = self.find_fresh(key, max_age) {
-            return watch::channel(Some(Ok(entry))).1;
+            return watch::channel(FlightState::Ended(Ok(entry))).1;
         }
-        let (sender, receiver) = watch::channel(None);
+        let is_slow = self.config.stale_after.is_zero();
+        let (sender, receiver) = watch::channel(if is_slow { FlightState::Slow } else { FlightState::Started });
         flights.insert(key.into(), receiver.clone());
         drop(flights);
         let flight = Flight { cache: Arc::clone(self), key: key.into(), sender };
@@ -208,68 +226,24 @@ impl<E: FetchError> CacheInner<E> {
         receiver
     }
 
-    /// Stores a response; after a failure, finds the stale entry to serve instead.
-    fn store_or_serve_stale(&self, key: &str, outcome: Outcome<E>) -> Result<CachedResponse, E> {
-        let error = match outcome.result {
-            Ok(entry) => {
-                if !self.config.max_stale_age().is_zero() {
-                    self.entries.insert(key.into(), entry.clone());
-                }
-                return Ok(entry);
-            }
-            Err(error) => error,
-        };
-        if matches!(error.kind(), FailureKind::NotFound | FailureKind::Gone) {
-            self.entries.remove(key);
-            return Err(error);
-        }
-        let stale = self.entries.get(key).into_iter().chain(outcome.stale).min_by_key(CachedResponse::age);
-        let stale = stale.filter(|entry| entry.age() < self.config.max_stale_age()).ok_or(error)?;
+    /// Finds the entry of `key` if it may be served stale, and counts it.
+    fn find_stale(&self, key: &str) -> Option<CachedResponse> {
+        let entry = self.entries.get(key).filter(|entry| entry.age() < self.config.max_stale_age())?;
         self.metrics.stale.increment(1);
-        Ok(stale)
+        Some(entry)
+    }
+
+    /// Stores a response, unless there is a younger one.
+    fn store(&self, key: &str, response: CachedResponse) {
+        let is_younger = self.entries.get(key).is_none_or(|entry| response.age() <= entry.age());
+        if is_younger && !self.config.max_stale_age().is_zero() {
+            self.entries.insert(key.into(), response);
+        }
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<Box<str>, FlightReceiver<E>>> {
         // Nothing panics while it holds the lock.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A fetch in flight. If it is dropped before its end, its callers get [`FetchError::aborted`].
-struct Flight<E: FetchError> {
-    cache: Arc<CacheInner<E>>,
-    key: Box<str>,
-    sender: watch::Sender<Option<Result<CachedResponse, E>>>,
-}
-
-impl<E: FetchError> Flight<E> {
-    async fn run(self, max_age: Duration, fetch: impl Future<Output = Result<Envelope, E>> + 'static) {
-        let metrics = &self.cache.metrics;
-        let fetch = async {
-            metrics.miss.increment(1);
-            fetch.await
-        };
-        let outcome = match &self.cache.redis {
-            Some(redis) => redis.get_or_fetch(&self.key, max_age, fetch).await,
-            None => Outcome::fetched(fetch.await, None),
-        };
-        if outcome.is_shared {
-            metrics.shared.increment(1);
-        }
-        let result = self.cache.store_or_serve_stale(&self.key, outcome);
-        // Removed first, so that the next caller finds the entry or starts a new flight.
-        self.cache.flights().remove(&self.key);
-        self.sender.send_replace(Some(result));
-    }
-}
-
-impl<E: FetchError> Drop for Flight<E> {
-    fn drop(&mut self) {
-        let mut flights = self.cache.flights();
-        // After its end, another flight of the key may have started.
-        if flights.get(&self.key).is_some_and(|receiver| receiver.same_channel(&self.sender.subscribe())) {
-            flights.remove(&self.key);
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! serialised once. A room without subscribers is not polled.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -139,7 +140,7 @@ impl Poller {
         // A response that is fresh for other callers is fresh for subscribers too.
         let interval = self.live.poll_interval.max(self.responses.fresh_for(Endpoint::CallCatchUp));
         let context = RequestContext::internal();
-        let read = self.responses.get_within(interval, Endpoint::CallCatchUp, Some(&self.room), &context).await;
+        let read = self.read(interval, &context).await;
         // A response older than the interval is a stale one, served after a failure.
         let age = read.as_ref().map_or(Duration::ZERO, CachedResponse::age);
         let pause = interval.checked_sub(age).filter(|left| !left.is_zero()).unwrap_or(interval);
@@ -165,6 +166,21 @@ impl Poller {
             }
         }
         next_poll
+    }
+
+    /// Reads the catch-up, however slow the call. The first subscriber gets a stale one meanwhile.
+    async fn read(&self, interval: Duration, context: &RequestContext) -> Result<CachedResponse, Error> {
+        let mut newest = pin!(self.responses.get_within(interval, Endpoint::CallCatchUp, Some(&self.room), context));
+        if self.sender.borrow().is_none() {
+            tokio::select! {
+                biased;
+                read = &mut newest => return read,
+                Ok(response) = self.responses.get(Endpoint::CallCatchUp, Some(&self.room), context) => {
+                    self.publish(Update::CatchUp(response.envelope));
+                }
+            }
+        }
+        newest.await
     }
 
     /// Whether there is no call in the room. If that is unknown, there is one.

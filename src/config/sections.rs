@@ -161,9 +161,12 @@ section! {
         /// Time for which a response is fresh. Zero turns all caches off, but not single-flight.
         #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         fresh_for: Duration = Duration::from_secs(5),
-        /// Time after that in which a stale response may replace a failure.
+        /// Time after that in which a stale response may replace a failure or a slow call.
         #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         stale_if_error: Duration = Duration::from_mins(1),
+        /// Time of a call after which a stale response is served. Zero serves it at once.
+        #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
+        stale_after: Duration = Duration::from_secs(2),
         /// Memory for catch-ups, in bytes.
         max_bytes: NonZeroUsize = size(64 << 20),
         /// Whether `X-Catch-Up-Reason` explains a missing catch-up.

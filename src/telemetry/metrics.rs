@@ -47,7 +47,7 @@ declare! {
         "1 while the endpoint's circuit breaker is open.";
     CACHE_READS: Counter = "proconf_cache_reads_total" ["cache", "outcome"]
         "Cache reads by outcome; hit, coalesced and shared are calls saved.";
-    CACHE_STALE: Counter = "proconf_cache_stale_total" ["cache"] "Failed calls that were answered with a stale response.";
+    CACHE_STALE: Counter = "proconf_cache_stale_total" ["cache"] "Stale responses served, because a call failed or was slow.";
     CACHE_FAILURES: Counter = "proconf_cache_failures_total" ["cache", "reason"]
         "Reads that failed because of another replica, by reason.";
     CACHE_SHARED: Gauge = "proconf_cache_shared" ["cache"]

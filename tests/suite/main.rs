@@ -60,6 +60,7 @@ mod sandbox;
 mod sessions;
 mod shared_cache;
 mod shutdown;
+mod slow_calls;
 mod stream_limit;
 mod stream_tickets;
 mod supply_chain;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -98,10 +99,10 @@ type Keys = [String; 3];
 enum Lookup {
     /// Another replica's response.
     Hit(CachedResponse),
-    /// This replica makes the fetch. If it fails, the stale response may be served.
-    Leader(Option<CachedResponse>),
-    /// The leader failed or was late; the stale response may be served.
-    Failed(FailureKind, Option<CachedResponse>),
+    /// This replica makes the fetch.
+    Leader,
+    /// The leader failed or was late.
+    Failed(FailureKind),
     /// Redis is not available.
     Unavailable,
 }
@@ -117,7 +118,8 @@ struct LookupState<'a> {
     max_age: Duration,
     /// The token of the leader that is followed; empty at first.
     leader_token: String,
-    stale: Option<CachedResponse>,
+    /// Receives a response that is not fresh.
+    on_stale: &'a dyn Fn(CachedResponse),
 }
 
 /// Checks that Redis is reachable and usable. Leaves no key behind.
@@ -158,27 +160,38 @@ impl RedisCache {
     }
 
     /// Returns another replica's response, no older than `max_age`, or the result of `fetch`.
+    ///
+    /// `on_stale` receives an older response as soon as it is found.
     pub(super) async fn get_or_fetch<E: FetchError>(
         self: &Arc<Self>,
         key: &str,
         max_age: Duration,
         fetch: impl Future<Output = Result<Envelope, E>>,
+        on_stale: impl Fn(CachedResponse),
     ) -> Outcome<E> {
         let (keys, lease_token) = (self.keys(key), secret::random_id());
         let deadline = Instant::now() + self.fetch_timeout + DEADLINE_MARGIN;
-        let lookup_state =
-            LookupState { keys: &keys, lease_token: &lease_token, max_age, leader_token: String::new(), stale: None };
-        let stale = match self.look_up(lookup_state, key, deadline).await {
-            Lookup::Hit(response) => return Outcome { result: Ok(response), stale: None, is_shared: true },
-            Lookup::Failed(kind, stale) => return Outcome { result: Err(E::from_kind(kind)), stale, is_shared: true },
-            Lookup::Leader(stale) => stale,
-            Lookup::Unavailable => None,
+        let lookup_state = LookupState {
+            keys: &keys,
+            lease_token: &lease_token,
+            max_age,
+            leader_token: String::new(),
+            on_stale: &on_stale,
         };
+        match self.look_up(lookup_state, key, deadline).await {
+            Lookup::Hit(response) => return Outcome { result: Ok(response), is_shared: true },
+            Lookup::Failed(kind) => return Outcome { result: Err(E::from_kind(kind)), is_shared: true },
+            Lookup::Leader | Lookup::Unavailable => {}
+        }
         let renewal = self.renew_until_dropped(&keys, &lease_token);
         let result = timeout_at(deadline, fetch).await.unwrap_or_else(|_| Err(E::aborted()));
         drop(renewal);
-        self.release(&keys, &lease_token, result.as_ref().map_err(FetchError::kind));
-        Outcome::fetched(result, stale)
+        let release = self.release(&keys, &lease_token, result.as_ref().map_err(FetchError::kind));
+        // Until then, the next lookup would find the response that no longer exists.
+        if result.as_ref().is_err_and(|error| error.kind().removes_entry()) {
+            let _ = release.await;
+        }
+        Outcome::fetched(result)
     }
 
     /// The braces keep the keys on one node of a cluster.
@@ -201,7 +214,7 @@ impl RedisCache {
             }
             if Instant::now() + backoff > deadline {
                 self.record_failure(LEADER_LATE, key);
-                return Lookup::Failed(FailureKind::Failed, lookup_state.stale);
+                return Lookup::Failed(FailureKind::Failed);
             }
             sleep(backoff).await;
             backoff = MAX_BACKOFF.min(backoff * 3 / 2);
@@ -226,18 +239,23 @@ impl RedisCache {
         let failure = failure.and_then(|record| std::str::from_utf8(record.body).ok()?.parse().ok());
         let lookup = match (response, failure) {
             (Some(response), _) if is_fresh => Lookup::Hit(response),
-            (stale, Some(kind)) => {
-                if kind == FailureKind::Failed {
-                    self.record_failure(LEADER_FAILED, key);
+            (stale, failure) => {
+                if let Some(stale) = stale {
+                    (lookup_state.on_stale)(stale);
                 }
-                Lookup::Failed(kind, stale)
-            }
-            (stale, None) if is_leader => return Some(Lookup::Leader(stale)),
-            (stale, None) => {
-                (lookup_state.leader_token, lookup_state.stale) = (token, stale);
-                return None;
+                match failure {
+                    Some(kind) => Lookup::Failed(kind),
+                    None if is_leader => return Some(Lookup::Leader),
+                    None => {
+                        lookup_state.leader_token = token;
+                        return None;
+                    }
+                }
             }
         };
+        if matches!(lookup, Lookup::Failed(FailureKind::Failed)) {
+            self.record_failure(LEADER_FAILED, key);
+        }
         if is_leader {
             self.release(lookup_state.keys, lookup_state.lease_token, Err(FailureKind::NotAttempted));
         }
@@ -257,7 +275,7 @@ impl RedisCache {
     }
 
     /// Releases the lease and shares the result, in the background.
-    fn release(&self, keys: &Keys, lease_token: &str, result: Result<&Envelope, FailureKind>) {
+    fn release(&self, keys: &Keys, lease_token: &str, result: Result<&Envelope, FailureKind>) -> JoinHandle<Option<i64>> {
         let [lease, response, failure] = keys;
         let (keys, ttl, body) = match result {
             Ok(envelope) => (&[lease, response][..], self.ttl, envelope.bytes()),
@@ -269,7 +287,7 @@ impl RedisCache {
         let mut command = script(RELEASE, keys);
         command.arg(lease_token).arg(value).arg(milliseconds(ttl));
         let connection = Arc::clone(&self.connection);
-        self.runtime.spawn(async move { connection.query::<i64>(command).await });
+        self.runtime.spawn(async move { connection.query::<i64>(command).await })
     }
 
     /// Logs and counts a failure that no fetch of this replica explains.

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
-use tokio::time::{advance, pause};
+use tokio::time::{Instant, advance, pause};
 
 use super::*;
+use crate::cache::FailureKind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Error(FailureKind);
@@ -28,7 +29,9 @@ const FRESH_FOR: Duration = Duration::from_secs(5);
 const STALE_IF_ERROR: Duration = Duration::from_mins(1);
 const ALMOST_FRESH_FOR: Duration = Duration::from_millis(4_999);
 const ALMOST_STALE_IF_ERROR: Duration = Duration::from_millis(59_999);
-const CONFIG: CacheConfig = CacheConfig { fresh_for: FRESH_FOR, stale_if_error: STALE_IF_ERROR, max_bytes: 1 << 20 };
+const STALE_AFTER: Duration = Duration::from_secs(2);
+const CONFIG: CacheConfig =
+    CacheConfig { fresh_for: FRESH_FOR, stale_if_error: STALE_IF_ERROR, stale_after: STALE_AFTER, max_bytes: 1 << 20 };
 
 fn cache(config: CacheConfig) -> ResponseCache<Error> {
     ResponseCache::new(config, None, &mut Registry::new(std::time::UNIX_EPOCH), "test")
@@ -38,8 +41,8 @@ fn envelope(text: &str) -> Envelope {
     Envelope::new(&RawValue::from_string(format!("{text:?}")).unwrap())
 }
 
-/// The key of a pending fetch, and the sender of its result.
-type PendingFetch = (String, oneshot::Sender<Result<Envelope, Error>>);
+/// The key of a pending fetch, the sender of its result, and its start.
+type PendingFetch = (String, oneshot::Sender<Result<Envelope, Error>>, Instant);
 
 /// Fetches that the test completes.
 #[derive(Clone, Default)]
@@ -52,13 +55,13 @@ impl FakeFetches {
     fn start(&self, key: &str) -> impl Future<Output = Result<Envelope, Error>> + use<> {
         self.started.set(self.started.get() + 1);
         let (sender, receiver) = oneshot::channel();
-        self.pending.borrow_mut().push((key.to_owned(), sender));
+        self.pending.borrow_mut().push((key.to_owned(), sender, Instant::now()));
         async move { receiver.await.expect("the test completes each fetch") }
     }
 
     /// Completes the oldest fetch.
     fn complete(&self, outcome: Result<Envelope, Error>) {
-        let (_, sender) = self.pending.borrow_mut().remove(0);
+        let (_, sender, _) = self.pending.borrow_mut().remove(0);
         sender.send(outcome).unwrap();
     }
 }
@@ -70,6 +73,12 @@ fn read(
 ) -> JoinHandle<Result<CachedResponse, Error>> {
     let (cache, fetches) = (cache.clone(), fetches.clone());
     tokio::task::spawn_local(async move { cache.get(key, || fetches.start(key)).await })
+}
+
+/// Reads `r1`, waiting for a slow fetch.
+fn spawn_patient(cache: &ResponseCache<Error>, fetches: &FakeFetches) -> JoinHandle<Result<CachedResponse, Error>> {
+    let (cache, fetches) = (cache.clone(), fetches.clone());
+    tokio::task::spawn_local(async move { cache.get_within(FRESH_FOR, "r1", || fetches.start("r1")).await })
 }
 
 async fn settle() {
@@ -98,7 +107,7 @@ async fn concurrent_readers_share_one_fetch_per_key() {
         let other = read(&cache, &fetches, "r2");
         settle().await;
         assert_eq!(fetches.started.get(), 2);
-        let (_, second) = fetches.pending.borrow_mut().pop().unwrap();
+        let (_, second, _) = fetches.pending.borrow_mut().pop().unwrap();
         second.send(Ok(envelope("two"))).unwrap();
         assert_eq!(other.await.unwrap().unwrap().envelope, envelope("two"));
         fetches.complete(Ok(envelope("one")));
@@ -152,16 +161,101 @@ async fn stale_entry_is_served_after_a_failure_until_its_limit() {
 }
 
 #[tokio::test]
-async fn younger_of_own_and_shared_stale_entries_is_served() {
+async fn younger_one_of_own_and_other_replicas_response_is_kept() {
     pause();
     let cache: ResponseCache<Error> = cache(CONFIG);
-    cache.0.entries.insert("r1".into(), CachedResponse::with_age(envelope("own"), Duration::from_secs(20)));
-    let failed = |theirs| {
-        let stale = Some(CachedResponse::with_age(envelope("theirs"), Duration::from_secs(theirs)));
-        let outcome = Outcome { result: Err(Error(FailureKind::Failed)), stale, is_shared: false };
-        cache.0.store_or_serve_stale("r1", outcome).unwrap().envelope
+    let store = |text, seconds| {
+        cache.0.store("r1", CachedResponse::with_age(envelope(text), Duration::from_secs(seconds)));
+        cache.0.find_stale("r1").unwrap().envelope
     };
-    assert_eq!((failed(40), failed(10)), (envelope("own"), envelope("theirs")));
+    assert_eq!(["own", "own", "younger"].map(envelope), [store("own", 20), store("older", 40), store("younger", 10)]);
+}
+
+#[tokio::test]
+async fn slow_fetch_serves_the_stale_entry_and_then_replaces_it() {
+    in_paused_time(async |cache, fetches| {
+        filled(&cache, &fetches, "old").await;
+        advance(FRESH_FOR).await;
+        let waiting: Vec<_> = (0..10).map(|_| read(&cache, &fetches, "r1")).collect();
+        settle().await;
+        advance(Duration::from_millis(1_500)).await;
+        let later = read(&cache, &fetches, "r1");
+        let patient = spawn_patient(&cache, &fetches);
+        settle().await;
+        assert!(waiting.iter().chain([&later]).all(|reader| !reader.is_finished()), "it is not slow yet");
+        advance(Duration::from_millis(500)).await;
+        for reader in waiting.into_iter().chain([later, read(&cache, &fetches, "r1")]) {
+            let response = reader.await.unwrap().unwrap();
+            assert_eq!((response.age().as_secs(), response.envelope), (7, envelope("old")));
+        }
+        assert!(!patient.is_finished());
+        fetches.complete(Ok(envelope("new")));
+        assert_eq!(patient.await.unwrap().unwrap().envelope, envelope("new"));
+        assert_eq!(read(&cache, &fetches, "r1").await.unwrap().unwrap().envelope, envelope("new"));
+        assert_eq!(fetches.started.get(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn failed_slow_fetch_keeps_the_entry_and_a_404_removes_it() {
+    in_paused_time(async |cache, fetches| {
+        filled(&cache, &fetches, "old").await;
+        advance(FRESH_FOR).await;
+        for (calls, failure) in [(2, FailureKind::Failed), (3, FailureKind::NotFound)] {
+            let reader = read(&cache, &fetches, "r1");
+            settle().await;
+            assert_eq!(fetches.started.get(), calls, "a new fetch");
+            advance(STALE_AFTER).await;
+            assert_eq!(reader.await.unwrap().unwrap().envelope, envelope("old"));
+            fetches.complete(Err(Error(failure)));
+            settle().await;
+        }
+        let reader = read(&cache, &fetches, "r1");
+        settle().await;
+        advance(STALE_AFTER).await;
+        settle().await;
+        assert!(!reader.is_finished(), "the entry is removed");
+        fetches.complete(Ok(envelope("new")));
+        assert_eq!(reader.await.unwrap().unwrap().envelope, envelope("new"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn slow_fetch_serves_no_entry_older_than_its_limit() {
+    in_paused_time(async |cache, fetches| {
+        filled(&cache, &fetches, "old").await;
+        advance(FRESH_FOR + ALMOST_STALE_IF_ERROR).await;
+        let reader = read(&cache, &fetches, "r1");
+        settle().await;
+        advance(STALE_AFTER).await;
+        settle().await;
+        assert!(!reader.is_finished());
+        fetches.complete(Err(Error(FailureKind::Failed)));
+        assert_eq!(reader.await.unwrap(), Err(Error(FailureKind::Failed)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn zero_stale_after_serves_the_stale_entry_at_once() {
+    pause();
+    let (cache, fetches) = (cache(CacheConfig { stale_after: Duration::ZERO, ..CONFIG }), FakeFetches::default());
+    LocalSet::new()
+        .run_until(async {
+            filled(&cache, &fetches, "old").await;
+            advance(FRESH_FOR).await;
+            for reader in (0..10).map(|_| read(&cache, &fetches, "r1")).collect::<Vec<_>>() {
+                let response = reader.await.unwrap().unwrap();
+                assert_eq!((response.age(), response.envelope), (FRESH_FOR, envelope("old")));
+            }
+            assert_eq!(fetches.started.get(), 2, "one fetch goes on behind");
+            fetches.complete(Ok(envelope("new")));
+            settle().await;
+            assert_eq!(read(&cache, &fetches, "r1").await.unwrap().unwrap().envelope, envelope("new"));
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -331,11 +425,16 @@ async fn run_events(cache: ResponseCache<Error>, fetches: FakeFetches, events: V
     let mut waiting: Vec<(usize, JoinHandle<Result<CachedResponse, Error>>)> = Vec::new();
     let mut number = 0;
     let complete = |room: usize, outcome: Result<Envelope, Error>| {
-        let at = fetches.pending.borrow().iter().position(|(key, _)| key == ROOMS[room]);
+        let at = fetches.pending.borrow().iter().position(|(key, ..)| key == ROOMS[room]);
         if let Some(at) = at {
-            let (_, sender) = fetches.pending.borrow_mut().remove(at);
+            let (_, sender, _) = fetches.pending.borrow_mut().remove(at);
             sender.send(outcome).unwrap();
         }
+    };
+    let slow_rooms = || {
+        let open = fetches.pending.borrow();
+        let slow = open.iter().filter(|(_, _, started)| started.elapsed() >= STALE_AFTER);
+        slow.map(|(key, ..)| key.clone()).collect::<Vec<_>>()
     };
     for event in events {
         let mut failing = false;
@@ -355,22 +454,33 @@ async fn run_events(cache: ResponseCache<Error>, fetches: FakeFetches, events: V
         }
         settle().await;
         for room in ROOMS {
-            let open = fetches.pending.borrow().iter().filter(|(key, _)| key == room).count();
-            assert!(open <= 1, "{open} fetches in flight for {room}");
+            let open = fetches.pending.borrow().iter().filter(|(key, ..)| key == room).count();
+            assert!(open <= 1, "{open} calls in flight for {room}");
         }
+        let slow = slow_rooms();
         let (done, still): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, reader)| reader.is_finished());
         waiting = still;
         for (room, reader) in done {
             if let Ok(Ok(response)) = reader.await {
                 let text = String::from_utf8(response.envelope.bytes().to_vec()).unwrap();
                 assert!(text.contains(ROOMS[room]), "{} got {text}", ROOMS[room]);
-                let limit = if failing { FRESH_FOR + STALE_IF_ERROR } else { FRESH_FOR };
+                let limit = if failing || slow.iter().any(|key| key == ROOMS[room]) {
+                    FRESH_FOR + STALE_IF_ERROR
+                } else {
+                    FRESH_FOR
+                };
                 assert!(response.age() < limit, "{:?} old", response.age());
             }
         }
         for (room, _) in &waiting {
-            let open = fetches.pending.borrow().iter().any(|(key, _)| key == ROOMS[*room]);
+            let open = fetches.pending.borrow().iter().any(|(key, ..)| key == ROOMS[*room]);
             assert!(open, "a reader waits for {} without a flight", ROOMS[*room]);
+            let has_stale = cache.0.find_stale(ROOMS[*room]).is_some();
+            assert!(
+                !has_stale || !slow.iter().any(|key| key == ROOMS[*room]),
+                "a reader of {} waits too long",
+                ROOMS[*room]
+            );
         }
     }
     // Each reader that still waits gets the result of a fetch.
