@@ -24,12 +24,16 @@ pub fn text() -> String {
 /// Builds the collection of an OpenAPI document.
 fn collection(document: &Value) -> Value {
     let mut folders: Vec<Value> = Vec::new();
+    let mut last: Vec<Value> = Vec::new();
     for tag in document["tags"].as_array().into_iter().flatten() {
-        let items: Vec<Value> = requests(document, &tag["name"]);
+        let mut items: Vec<Value> = requests(document, &tag["name"]);
+        // A runner sends the requests in their order, and the others need the session.
+        last.extend(items.extract_if(.., |item| item["name"] == "logout"));
         if !items.is_empty() {
             folders.push(json!({"name": tag["name"], "description": tag["description"], "item": items}));
         }
     }
+    folders.append(&mut last);
     json!({
         "info": {
             "name": document["info"]["title"],
@@ -39,8 +43,12 @@ fn collection(document: &Value) -> Value {
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{token}}", "type": "string"}]},
         "variable": [
             {"key": "baseUrl", "value": "http://127.0.0.1:8080"},
+            {"key": "email", "value": "demo@example.com"},
+            {"key": "password", "value": "demo of a late joiner"},
             {"key": "roomName", "value": "testRoom"},
+            {"key": "endedRoomName", "value": "endedRoom"},
             {"key": "token", "value": ""},
+            {"key": "guestToken", "value": ""},
             {"key": "refreshToken", "value": ""},
         ],
         "item": folders,
@@ -55,12 +63,15 @@ fn requests(document: &Value, tag: &Value) -> Vec<Value> {
     });
     operations
         .filter(|(.., operation)| operation["tags"][0] == *tag)
+        // A runner would wait for the end of the stream.
+        .filter(|(.., operation)| operation.pointer("/responses/200/content/text~1event-stream").is_none())
         .map(|(path, method, operation)| request(document, path, method, operation))
         .collect()
 }
 
 fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Value {
-    let path = path.replace("{roomName}", "{{roomName}}");
+    let room = if path.starts_with("/callSummary") { "{{endedRoomName}}" } else { "{{roomName}}" };
+    let path = path.replace("{roomName}", room);
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let named = parameters.filter_map(|parameter| document.pointer(parameter["$ref"].as_str()?.trim_start_matches('#')));
@@ -69,12 +80,12 @@ fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Val
         .map(|parameter| {
             // Optional parameters are disabled.
             let required = parameter["required"] == true;
-            let value = if required { "{{roomName}}" } else { "" };
+            let value = if required { room } else { "" };
             json!({"key": parameter["name"], "value": value, "description": parameter["description"], "disabled": !required})
         })
         .collect();
     let takes_room = query.iter().any(|parameter| parameter["disabled"] == false);
-    let raw_query = if takes_room { "?roomName={{roomName}}" } else { "" };
+    let raw_query = if takes_room { format!("?roomName={room}") } else { String::new() };
     let mut request = json!({
         "method": method.to_uppercase(),
         "description": format!("{} {}", operation["summary"].as_str().unwrap_or_default(), operation["description"].as_str().unwrap_or_default()).trim(),
@@ -86,35 +97,54 @@ fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Val
     }
     if let Some(content) = operation.pointer("/requestBody/content/application~1json") {
         let mut example = content["example"].clone();
-        if example.get("refreshToken").is_some() {
-            example["refreshToken"] = json!("{{refreshToken}}");
-        }
-        if example.get("room").is_some() {
-            example["room"] = json!("{{roomName}}");
+        for (member, variable) in
+            [("email", "email"), ("password", "password"), ("refreshToken", "refreshToken"), ("room", "roomName")]
+        {
+            if let Some(value) = example.get_mut(member) {
+                *value = json!(format!("{{{{{variable}}}}}"));
+            }
         }
         request["header"] = json!([{"key": "Content-Type", "value": "application/json"}]);
         request["body"] = json!({"mode": "raw", "raw": format!("{example:#}"), "options": {"raw": {"language": "json"}}});
     }
-    let mut item = json!({"name": operation["operationId"], "request": request, "response": []});
-    if let Some(script) = token_script(operation["operationId"].as_str().unwrap_or_default()) {
-        item["event"] = json!([{"listen": "test", "script": {"type": "text/javascript", "exec": script}}]);
+    let script =
+        [assertions(document, operation), stored_tokens(operation["operationId"].as_str().unwrap_or_default())].concat();
+    json!({
+        "name": operation["operationId"],
+        "event": [{"listen": "test", "script": {"type": "text/javascript", "exec": script}}],
+        "request": request,
+        "response": [],
+    })
+}
+
+/// Returns the script that asserts a success, with its envelope if it is JSON of the API.
+fn assertions(document: &Value, operation: &Value) -> Vec<String> {
+    let mut script = vec!["pm.test(\"status is 200\", () => pm.response.to.have.status(200));".to_owned()];
+    let resolve = |schema: &Value| {
+        let reference = schema["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
+        reference.and_then(|reference| document.pointer(reference)).cloned().unwrap_or_else(|| schema.clone())
+    };
+    let schema = operation.pointer("/responses/200/content/application~1json/schema").map(resolve).unwrap_or_default();
+    if let Some(data) = schema.pointer("/properties/data").map(resolve) {
+        let is_of_type =
+            data["type"].as_str().map(|kind| format!("pm.expect(pm.response.json().data).to.be.a(\"{kind}\");"));
+        script.push("pm.test(\"envelope has data and no error\", () => {".to_owned());
+        script.push("  pm.expect(pm.response.json().error).to.be.null;".to_owned());
+        script.extend(is_of_type.map(|line| format!("  {line}")));
+        script.push("});".to_owned());
     }
-    item
+    script
 }
 
 /// Returns the script that stores the tokens of a response in variables.
-fn token_script(id: &str) -> Option<Vec<&'static str>> {
-    match id {
-        "login" | "refresh" => Some(vec![
-            "const { data } = pm.response.json();",
-            "if (data) {",
-            "  pm.collectionVariables.set(\"token\", data.token);",
-            "  pm.collectionVariables.set(\"refreshToken\", data.refreshToken);",
-            "}",
-        ]),
-        "joinMember" => {
-            Some(vec!["const { data } = pm.response.json();", "if (data) pm.collectionVariables.set(\"token\", data);"])
-        }
-        _ => None,
-    }
+fn stored_tokens(id: &str) -> Vec<String> {
+    // Scripts share one scope in some versions of newman, so that they declare no names.
+    let variables: &[(&str, &str)] = match id {
+        "login" | "refresh" => &[("token", ".token"), ("refreshToken", ".refreshToken")],
+        "joinMember" => &[("guestToken", "")],
+        _ => &[],
+    };
+    let store =
+        |(name, member): &(&str, &str)| format!("pm.collectionVariables.set(\"{name}\", pm.response.json().data{member});");
+    variables.iter().map(store).collect()
 }

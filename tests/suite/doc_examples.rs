@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{SandboxServer, TestServer};
 use proconf_app_server::clock::Clock;
-use proconf_app_server::sandbox::Script;
+use proconf_app_server::sandbox::{SAMPLE_SUMMARY, Script};
 use tempfile::TempDir;
 
 #[path = "../../examples/postman.rs"]
@@ -141,6 +141,20 @@ fn postman_collection_matches_the_openapi_document() {
     let copy = std::fs::read_to_string(docs().join("clients/proconf.postman_collection.json")).unwrap_or_default();
     let renew = "cargo run --example postman > docs/clients/proconf.postman_collection.json";
     assert!(copy == postman::text(), "the API has changed; renew the collection: {renew}");
+}
+
+#[test]
+fn postman_collection_passes_newman_on_a_new_server() {
+    let workspace = Workspace::new();
+    workspace.server.put_summary(SAMPLE_SUMMARY.0, SAMPLE_SUMMARY.1);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let newman = root.join("tests/suite/clients/node_modules/.bin/newman");
+    let collection = docs().join("clients/proconf.postman_collection.json");
+    let address = format!("baseUrl=http://{}", workspace.server.address);
+    // Newman's status is that of its assertions.
+    let arguments = ["run", collection.to_str().unwrap(), "--env-var", &address, "--bail", "--timeout-request", "20000"];
+    let printed = workspace.run(newman.to_str().unwrap(), &arguments);
+    assert!(printed.contains("callSummary") && printed.contains("logout"), "{printed}");
 }
 
 #[test]

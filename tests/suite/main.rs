@@ -31,6 +31,7 @@ mod dns;
 mod doc_examples;
 mod faults;
 mod framing;
+mod generated_clients;
 mod header_injection;
 mod headers;
 mod health;
