@@ -4,6 +4,7 @@ mod file;
 mod housekeeping;
 mod login_failures;
 mod preflight;
+mod schema;
 mod sessions;
 mod stream_tickets;
 mod url;
@@ -13,7 +14,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, FromRow, Transaction};
 use tokio::runtime::Handle;
@@ -27,9 +28,8 @@ pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
 pub use users::{NewUser, User};
 
 use file::File;
+use schema::Schema;
 use url::connectable_url;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,9 +43,6 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 const SQLITE_OPERATION_TIMEOUT: Duration = Duration::from_millis(5250);
 /// The most connections of one server.
 pub const MAX_CONNECTIONS: u32 = 10;
-/// The maximum number of migration attempts on a locked database, and their interval.
-const MAX_MIGRATION_ATTEMPTS: u32 = 20;
-const MIGRATION_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// Run on each new SQLite connection. A committed write survives a power cut (`FULL`), a reader never waits for a writer
 /// (`WAL`), and a writer waits 5 seconds for another process.
@@ -71,6 +68,11 @@ pub enum Error {
     /// The URL is not valid.
     #[error("its URL {0}")]
     Url(String),
+    /// The database has another migration of this number than this version.
+    #[error(
+        "migration {0} was previously applied but has been modified: run the build that applied it, or restore a backup"
+    )]
+    MigrationModified(i64),
     /// SQLite's file or its folder can't be created or used.
     #[error("its file or folder can't be used: {0}")]
     File(#[from] std::io::Error),
@@ -131,13 +133,14 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::Url`], [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`].
+    /// [`Error::Url`], [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`],
+    /// [`Error::MigrationModified`].
     pub async fn open(url: &str) -> Result<Self, Error> {
         install_default_drivers();
         let (url, runtime) = (&*connectable_url(url).map_err(Error::Url)?, Handle::current());
         if !url.starts_with("sqlite:") {
             let writers = connect(url, PoolKind::PostgreSql, MAX_CONNECTIONS).await?;
-            migrate(&writers).await?;
+            Schema::migrate(&writers).await?;
             let pools = Pools { readers: writers.clone(), writers, begin: "BEGIN" };
             return Ok(Self { pools, runtime, file: None });
         }
@@ -147,7 +150,7 @@ impl Database {
         // Not through the pool, which would retry for seconds.
         require_writable(&mut AnyConnection::connect(&url).await?).await?;
         let writers = connect(&url, PoolKind::SqliteWriter, 1).await?;
-        migrate(&writers).await?;
+        Schema::migrate(&writers).await?;
         let readers = connect(&url, PoolKind::SqliteReaders, MAX_CONNECTIONS - 1).await?;
         Ok(Self { pools: Pools { readers, writers, begin: "BEGIN IMMEDIATE" }, runtime, file: Some(file) })
     }
@@ -242,19 +245,6 @@ async fn require_writable(connection: &mut AnyConnection) -> Result<(), sqlx::Er
 /// Returns SQLite's primary result code, the low byte of an extended one.
 fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
     Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
-}
-
-/// Brings the schema up to date. Replicas may start together: PostgreSQL makes them wait, SQLite makes them fail, so they retry.
-async fn migrate(pool: &AnyPool) -> Result<(), Error> {
-    for _ in 1..MAX_MIGRATION_ATTEMPTS {
-        match MIGRATIONS.run(pool).await {
-            // Retrying can't change the version.
-            Err(error @ (MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_))) => return Err(error.into()),
-            Err(_) => tokio::time::sleep(MIGRATION_RETRY_DELAY).await,
-            Ok(()) => return Ok(()),
-        }
-    }
-    Ok(MIGRATIONS.run(pool).await?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
-//! Databases that restart, hang or are locked, and migrations.
+//! Databases that restart, hang or are locked.
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,69 +130,4 @@ fn locked_sqlite_delays_only_writes() {
     }
     assert!(longest < Duration::from_secs(1), "{longest:?}");
     assert_eq!(log_in(&server), 200);
-}
-
-/// Returns the number of migration files, and the migrations of a database.
-fn migrations(url: &str) -> (usize, Vec<(i64, bool)>) {
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();
-    sqlx::any::install_default_drivers();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let applied = runtime.block_on(async {
-        let mut connection = sqlx::AnyConnection::connect(url).await.unwrap();
-        // SQLite and PostgreSQL have different boolean types.
-        let sql = "SELECT version, CASE WHEN success THEN 1 ELSE 0 END FROM _sqlx_migrations ORDER BY version";
-        let rows: Vec<(i64, i32)> = sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap();
-        rows.into_iter().map(|(version, success)| (version, success == 1)).collect()
-    });
-    (files, applied)
-}
-
-#[track_caller]
-fn assert_migrated_once(url: &str) {
-    let (files, applied) = migrations(url);
-    let expected: Vec<(i64, bool)> = (1..=i64::try_from(files).unwrap()).map(|version| (version, true)).collect();
-    assert_eq!(applied, expected);
-}
-
-fn new_databases() -> [TestDatabase; 2] {
-    [TestDatabase::on_postgresql(), TestDatabase::new()]
-}
-
-#[test]
-fn simultaneous_starts_migrate_an_empty_database_once() {
-    for database in (0..3).flat_map(|_| new_databases()).map(Arc::new) {
-        let url = database.url.clone();
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                let database = Arc::clone(&database);
-                scope.spawn(move || assert_eq!(log_in(&TestServer::on(database, TestClock::default(), &[])), 401));
-            }
-        });
-        assert_migrated_once(&url);
-    }
-}
-
-#[test]
-fn killed_migration_is_completed_by_the_next_start() {
-    let migrate = |url: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-        command.arg("migrate").current_dir(std::env::temp_dir()).env_clear().env("APP_DATABASE__URL", url);
-        command.stderr(Stdio::null()).spawn().unwrap()
-    };
-    let took = {
-        let started = Instant::now();
-        assert!(migrate(&TestDatabase::on_postgresql().url).wait().unwrap().success());
-        started.elapsed()
-    };
-    for round in 0..20 {
-        for database in new_databases() {
-            let mut killed = migrate(&database.url);
-            std::thread::park_timeout(took * round / 20);
-            killed.kill().unwrap();
-            killed.wait().unwrap();
-            let (mut one, mut other) = (migrate(&database.url), migrate(&database.url));
-            assert!(one.wait().unwrap().success() && other.wait().unwrap().success(), "round {round}");
-            assert_migrated_once(&database.url);
-        }
-    }
 }

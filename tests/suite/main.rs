@@ -44,6 +44,7 @@ mod login;
 mod login_limit;
 mod logs;
 mod metrics;
+mod migrations;
 mod mutated_requests;
 mod name_comparison;
 mod openapi;

@@ -32,6 +32,23 @@ pub struct ServerProcess {
     folder: tempfile::TempDir,
 }
 
+/// Runs a command to its end with the settings of a server; returns its exit code, standard output and standard error.
+pub fn run_command(command: &str, url: &str, base_url: &str, settings: &[(&str, &str)]) -> (i32, String, String) {
+    let mut process = Command::new(binary());
+    process.arg(command).current_dir(std::env::temp_dir()).env_clear();
+    process.envs([
+        ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+        ("APP_MANAGEMENT__LISTEN", "127.0.0.1:0"),
+        ("APP_ADMIN_CONTROL__BASE_URL", base_url),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_DATABASE__URL", url),
+    ]);
+    let output = process.envs(settings.iter().copied()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    secrets::assert_absent(&text(output.stderr.clone()), "a command");
+    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+}
+
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<serde_json::Value>>,

@@ -1,0 +1,116 @@
+//! The schema: its version, and the migrations to this version's.
+
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{AnyConnection, AnyPool, Executor as _, FromRow as _};
+
+use super::Error;
+
+/// Returns this version's migrations.
+fn migrations() -> Migrator {
+    let mut migrator = sqlx::migrate!("./migrations");
+    // A later version has applied them. A release only adds to the schema.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// The maximum number of attempts on a locked database, and their interval.
+const MAX_ATTEMPTS: u32 = 20;
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// The schema of a database, compared with this version's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Schema {
+    /// There is none.
+    Missing,
+    /// Migrations are pending.
+    Outdated,
+    /// It is this version's.
+    Current,
+    /// It has all migrations of this version, and later ones up to this one.
+    Newer(i64),
+}
+
+impl Schema {
+    /// Returns whether no migration is pending.
+    pub(super) fn is_usable(self) -> bool {
+        matches!(self, Self::Current | Self::Newer(_))
+    }
+
+    /// Reads the applied migrations; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`], [`Error::MigrationModified`], [`Error::Migration`] if one is incomplete.
+    pub(super) async fn read(connection: &mut AnyConnection) -> Result<Self, Error> {
+        // SQLite and PostgreSQL have different boolean types.
+        let sql = "SELECT version, checksum, CASE WHEN success THEN 1 ELSE 0 END FROM _sqlx_migrations ORDER BY version";
+        let rows = match connection.fetch_all(sql).await {
+            Err(error) if is_missing_table(&error) => return Ok(Self::Missing),
+            rows => rows?,
+        };
+        let migrations = migrations();
+        let (mut newest, mut pending) = (0, migrations.iter().count());
+        for row in &rows {
+            let (version, checksum, success) = <(i64, Vec<u8>, i32)>::from_row(row)?;
+            if success == 0 {
+                return Err(MigrateError::Dirty(version).into());
+            }
+            match migrations.iter().find(|known| known.version == version) {
+                Some(known) if *known.checksum != *checksum => return Err(Error::MigrationModified(version)),
+                Some(_) => pending -= 1,
+                None => newest = version,
+            }
+        }
+        Ok(match (rows.len(), pending, newest) {
+            (0, ..) => Self::Missing,
+            (_, 0, 0) => Self::Current,
+            (_, 0, newest) => Self::Newer(newest),
+            _ => Self::Outdated,
+        })
+    }
+
+    /// Brings the schema up to date. One that is needs no privilege to change it, and is only read.
+    ///
+    /// Replicas may start together: PostgreSQL makes them wait, SQLite makes them fail, so they retry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Schema::read`], and [`Error::Migration`].
+    pub(super) async fn migrate(pool: &AnyPool) -> Result<(), Error> {
+        for _ in 1..MAX_ATTEMPTS {
+            match Self::try_migrate(pool).await {
+                // Retrying can't change it.
+                Err(error @ (Error::MigrationModified(_) | Error::Migration(MigrateError::Dirty(_)))) => return Err(error),
+                Err(_) => tokio::time::sleep(RETRY_DELAY).await,
+                Ok(()) => return Ok(()),
+            }
+        }
+        Self::try_migrate(pool).await
+    }
+
+    async fn try_migrate(pool: &AnyPool) -> Result<(), Error> {
+        let mut connection = pool.acquire().await?;
+        let schema = Self::read(&mut connection).await?;
+        if let Self::Newer(version) = schema {
+            log::warn!(version; "the database's schema is of a later version");
+        }
+        if !schema.is_usable() {
+            // A failed migration keeps its lock until its connection ends.
+            connection.close_on_drop();
+            migrations().run(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a statement failed because its table does not exist.
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    // PostgreSQL's code; SQLite's is that of any error in a statement.
+    error.as_database_error().is_some_and(|error| match error.code().as_deref() {
+        Some("42P01") => true,
+        Some("1") => error.message().starts_with("no such table"),
+        _ => false,
+    })
+}
