@@ -1,8 +1,10 @@
-//! Root certificates, for `https` connections to Admin Control and to the summary store.
+//! Root certificates, for TLS connections to Admin Control, the summary store and Redis.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{load_certs_from_paths, load_native_certs};
@@ -11,7 +13,8 @@ use rustls_native_certs::{load_certs_from_paths, load_native_certs};
 #[derive(Debug, Clone)]
 pub struct RootCertificates {
     roots: Arc<RootCertStore>,
-    configured: Arc<[CertificateDer<'static>]>,
+    /// The same in PEM; empty for the list in the binary.
+    pem: Arc<str>,
     source: &'static str,
 }
 
@@ -24,13 +27,27 @@ impl RootCertificates {
     /// Loads the operating system's list, or Mozilla's, which is compiled in, if there is none.
     #[must_use]
     pub fn system() -> Self {
-        let (mut roots, mut source) = (RootCertStore::empty(), "this machine's list");
-        roots.add_parsable_certificates(load_native_certs().certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            source = "the list in the binary";
+        let roots = Self::new(load_native_certs().certs, "this machine's list");
+        if !roots.roots.is_empty() {
+            return roots;
         }
-        Self { roots: Arc::new(roots), configured: Arc::default(), source }
+        let mut roots = RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        Self { roots: Arc::new(roots), pem: Arc::default(), source: "the list in the binary" }
+    }
+
+    /// Skips certificates that can't be used.
+    fn new(certificates: Vec<CertificateDer<'static>>, source: &'static str) -> Self {
+        let mut roots = RootCertStore::empty();
+        let usable = certificates.into_iter().filter(|certificate| roots.add(certificate.clone()).is_ok());
+        let pem = |certificate| {
+            format!(
+                "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+                STANDARD.encode::<CertificateDer<'_>>(certificate)
+            )
+        };
+        let pem: String = usable.map(pem).collect();
+        Self { roots: Arc::new(roots), pem: pem.into(), source }
     }
 
     /// Loads a file and directories (separated by colons) of certificates in PEM format.
@@ -45,16 +62,11 @@ impl RootCertificates {
             loaded.certs.extend(more.certs);
             loaded.errors.extend(more.errors);
         }
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(loaded.certs.iter().cloned());
+        let roots = Self::new(loaded.certs, "what SSL_CERT_FILE and SSL_CERT_DIR name");
         match loaded.errors.first() {
-            Some(error) if added == 0 || file.is_some() => Err(error.to_string()),
-            None if added == 0 => Err("no certificate is in it".to_owned()),
-            _ => Ok(Self {
-                roots: Arc::new(roots),
-                configured: loaded.certs.into(),
-                source: "what SSL_CERT_FILE and SSL_CERT_DIR name",
-            }),
+            Some(error) if roots.roots.is_empty() || file.is_some() => Err(error.to_string()),
+            None if roots.roots.is_empty() => Err("no certificate is in it".to_owned()),
+            _ => Ok(roots),
         }
     }
 
@@ -64,9 +76,10 @@ impl RootCertificates {
         self.source
     }
 
-    /// Returns the certificates that the two variables lead to, in DER.
-    pub fn configured(&self) -> impl Iterator<Item = &[u8]> {
-        self.configured.iter().map(AsRef::as_ref)
+    /// Returns the certificates in PEM; nothing if they are the list in the binary.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Configures a TLS client; `None` if the cryptography library supports no default protocol version.

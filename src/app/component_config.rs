@@ -7,8 +7,9 @@ use crate::accounts::SessionConfig;
 use crate::admin_control::{self, Endpoint, RootCertificates};
 use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
-use crate::cache::{CacheConfig, RedisConfig, redis};
-use crate::config::{CertificatePaths, Config, Error, SecretUrl};
+use crate::cache::redis::{InvalidUrl, RedisAddress};
+use crate::cache::{CacheConfig, RedisConfig};
+use crate::config::{CertificatePaths, Config, Error};
 use crate::secret::Secret;
 use crate::{db, files, summaries};
 
@@ -25,10 +26,7 @@ const SUMMARY_TEXT_CACHE_BYTES: u64 = 32 << 20;
 pub fn validate(config: &Config) -> Result<(), Error> {
     config.validate()?;
     db::validate_url(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
-    if let Some(url) = &config.cache.redis_url {
-        let expected = "must be a URL like redis://[user:password@]host:port[/database], or rediss:// for TLS";
-        redis::check_url(&Secret::new(url.expose())).map_err(|_| Error::of("APP_CACHE__REDIS_URL", expected))?;
-    }
+    redis_address(config)?;
     admin_control(config)?;
     summaries(config).map(drop)
 }
@@ -71,12 +69,30 @@ pub(crate) fn admin_control(config: &Config) -> Result<admin_control::Config, Er
 pub(crate) fn summaries(config: &Config) -> Result<summaries::StoreConfig, Error> {
     let url = config.summaries.url.expose().to_owned();
     let named = config.certificates.file.is_some() || config.certificates.folders.is_some();
-    let authorities = if named && url.starts_with("s3://") {
-        root_certificates(config)?.configured().map(<[u8]>::to_vec).collect()
-    } else {
-        Vec::new()
+    let is_bucket = !url.starts_with("file://");
+    let authorities = if named && is_bucket { root_certificates(config)?.pem().to_owned() } else { String::new() };
+    let proxy = config.summaries.proxy.as_ref().map(|url| Secret::new(url.expose()));
+    Ok(summaries::StoreConfig { url, variables: config.summaries.variables.clone(), authorities, proxy })
+}
+
+/// Returns where the shared cache is, if there is one.
+fn redis_address(config: &Config) -> Result<Option<RedisAddress>, Error> {
+    let sentinels = &config.cache.sentinels;
+    let Some(url) = &config.cache.redis_url else {
+        let problem = "needs APP_CACHE__REDIS_URL, whose host is the name of the primary";
+        return if sentinels.is_empty() { Ok(None) } else { Err(Error::of("APP_CACHE__SENTINELS", problem)) };
     };
-    Ok(summaries::StoreConfig { url, aws: config.aws.clone(), authorities })
+    let tls = std::iter::once(url).chain(sentinels.iter()).any(|url| url.expose().starts_with("rediss://"));
+    let address = RedisAddress {
+        url: Secret::new(url.expose()),
+        sentinels: sentinels.iter().map(|url| Secret::new(url.expose())).collect(),
+        authorities: if tls { root_certificates(config)?.pem().to_owned() } else { String::new() },
+    };
+    address.check().map_err(|problem| match problem {
+        InvalidUrl::Redis => Error::of("APP_CACHE__REDIS_URL", problem),
+        InvalidUrl::Sentinel => Error::of("APP_CACHE__SENTINELS", problem),
+    })?;
+    Ok(Some(address))
 }
 
 fn root_certificates(config: &Config) -> Result<RootCertificates, Error> {
@@ -134,10 +150,14 @@ pub(super) fn summary_text_cache(config: &Config) -> CacheConfig {
     catch_up_cache(config).derive(SUMMARY_TEXT_TTL, SUMMARY_TEXT_CACHE_BYTES)
 }
 
-/// Returns the configuration of the shared cache. Only catch-ups are shared: other responses are cheap for Admin Control.
-pub(crate) fn redis(url: &SecretUrl, config: &Config) -> RedisConfig {
-    RedisConfig {
-        url: Secret::new(url.expose()),
+/// Returns the configuration of the shared cache, if there is one. Only catch-ups are shared: others are cheap.
+///
+/// # Errors
+///
+/// If a URL has another form, or the certificate authorities can't be read.
+pub(crate) fn redis(config: &Config) -> Result<Option<RedisConfig>, Error> {
+    Ok(redis_address(config)?.map(|address| RedisConfig {
+        address,
         // Replicas that compare names differently must not share entries.
         deployment: format!("{}\n{}\n{:?}", config.admin_control.base_url, config.auth.issuer, config.rooms.names),
         cache: Endpoint::CallCatchUp.name(),
@@ -145,5 +165,5 @@ pub(crate) fn redis(url: &SecretUrl, config: &Config) -> RedisConfig {
         local: catch_up_cache(config),
         poll_interval: config.live.poll_interval,
         fetch_timeout: config.admin_control.timeout,
-    }
+    }))
 }

@@ -43,7 +43,7 @@ pub enum Error {
     #[error("can't use the store of APP_SUMMARIES__URL: {0}")]
     Summaries(String),
     /// The shared cache. Its URL is not shown: it may hold a password.
-    #[error("can't use APP_CACHE__REDIS_URL: {0}")]
+    #[error("APP_CACHE__REDIS_URL {0}")]
     SharedCache(#[from] cache::redis::InvalidUrl),
 }
 
@@ -188,7 +188,7 @@ fn new_health(database: Database, draining: CancellationToken) -> Health {
     })
 }
 
-async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, cache::redis::InvalidUrl> {
-    let Some(url) = &config.cache.redis_url else { return Ok(None) };
-    Ok(Some(Arc::new(RedisCache::open(&component_config::redis(url, config), registry).await?)))
+async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, Error> {
+    let Some(redis) = component_config::redis(config)? else { return Ok(None) };
+    Ok(Some(Arc::new(RedisCache::open(&redis, registry).await?)))
 }

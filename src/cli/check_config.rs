@@ -51,7 +51,7 @@ fn redacted(config: &Config) -> String {
     for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?))) {
         let _ = writeln!(text, "{name}={}", escape::field(path));
     }
-    for (name, _) in &config.aws {
+    for (name, _) in &config.summaries.variables {
         let _ = writeln!(text, "{name}=[redacted]");
     }
     text
@@ -77,8 +77,8 @@ async fn check(config: &Config) -> Vec<Check> {
         ("Admin Control", "APP_ADMIN_CONTROL__BASE_URL", admin_control),
         ("summary store", "APP_SUMMARIES__URL", summaries.map(str::to_owned)),
     ];
-    if let Some(url) = &config.cache.redis_url {
-        let outcome = redis::check(&app::redis_config(url, config)).await.map(|()| "reachable".to_owned());
+    if let Ok(Some(config)) = app::redis_config(config) {
+        let outcome = redis::check(&config).await.map(|()| "reachable".to_owned());
         checks.push(("shared cache", "APP_CACHE__REDIS_URL", outcome));
     }
     checks

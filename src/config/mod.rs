@@ -8,6 +8,7 @@ mod error;
 mod redact;
 mod secret_strength;
 mod sections;
+mod store;
 mod values;
 mod warnings;
 
@@ -25,7 +26,6 @@ pub use sections::{
 pub use values::{List, LogFormat, Origin, SecretUrl};
 
 use crate::files;
-use crate::secret::Secret;
 
 /// Maximum number of workers of actix-server.
 const MAX_WORKERS: u16 = 512;
@@ -67,8 +67,7 @@ impl Config {
         let merged = layers.add_source(variables).build();
         let mut config: Self =
             merged.and_then(::config::Config::try_deserialize).map_err(|error| Error::new(&error, file))?;
-        let aws = environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
-        config.aws = aws.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect();
+        config.summaries.read_variables(environment);
         let path = |name: &str| environment.get(name).filter(|path| !path.is_empty()).cloned();
         config.certificates = CertificatePaths { file: path("SSL_CERT_FILE"), folders: path("SSL_CERT_DIR") };
         Ok(config)
@@ -96,7 +95,7 @@ impl Config {
             return Err(Error::of("APP_SERVER__WORKERS", format!("must be {MAX_WORKERS} or fewer")));
         }
         self.validate_addresses()?;
-        self.validate_store()
+        self.summaries.validate()
     }
 
     /// Checks that the two listeners have different addresses.
@@ -105,36 +104,6 @@ impl Config {
         let overlap = main.ip() == management.ip() || main.ip().is_unspecified() || management.ip().is_unspecified();
         if main.port() != 0 && main.port() == management.port() && overlap {
             return Err(Error::of("APP_MANAGEMENT__LISTEN", "must be another address than APP_SERVER__LISTEN"));
-        }
-        Ok(())
-    }
-
-    /// Checks the credentials of a bucket.
-    ///
-    /// Without them each request would wait for a metadata service.
-    fn validate_store(&self) -> Result<(), Error> {
-        if !self.summaries.url.expose().starts_with("s3://") {
-            return Ok(());
-        }
-        let has = |name: &str| self.aws.iter().any(|(known, _)| known == name);
-        let keys = has("AWS_ACCESS_KEY_ID") && has("AWS_SECRET_ACCESS_KEY");
-        let role =
-            ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
-        if !keys && !role.into_iter().any(has) {
-            let problem = "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the AWS_… variables of a role";
-            return Err(Error::of("APP_SUMMARIES__URL", problem));
-        }
-        for (name, endpoint) in self.aws.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT")) {
-            if values::parse_base_url(endpoint.expose()).is_err() {
-                return Err(Error::of(name, "must be a URL, such as https://storage.example.com"));
-            }
-        }
-        for (name, file) in self.aws.iter().filter(|(name, _)| name.ends_with("_TOKEN_FILE")) {
-            if let Err(error) = files::require_regular(Path::new(file.expose()))
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                return Err(Error::of(name, format!("cannot be read: {error}")));
-            }
         }
         Ok(())
     }

@@ -180,6 +180,8 @@ section! {
         /// `redis://` or `rediss://` URL; none for one replica.
         #[serde(deserialize_with = "values::redis_url")]
         redis_url: Option<SecretUrl>,
+        /// URLs of the sentinels; with them, the host in `redis_url` is the name of the primary.
+        sentinels: List<SecretUrl>,
     }
 }
 
@@ -197,9 +199,17 @@ section! {
 section! {
     /// `[summaries]`: summary files.
     SummariesConfig {
-        /// `file://` with a folder's path, or `s3://bucket/prefix`.
+        /// `file://` with a folder's path, or `s3://bucket/prefix`; `gs://` and `az://` if they are built in.
         #[serde(deserialize_with = "values::store_url")]
         url: SecretUrl = SecretUrl::new("file://var/summaries"),
+        /// Whether the metadata service of the cloud may provide the credentials.
+        instance_credentials: bool,
+        /// The HTTP proxy for requests to the bucket. No other connection uses one.
+        #[serde(deserialize_with = "values::proxy_url")]
+        proxy: Option<SecretUrl>,
+        /// The provider's own variables, such as `AWS_…`.
+        #[serde(skip)]
+        variables: Vec<(String, Secret)>,
     }
 }
 
@@ -240,9 +250,6 @@ section! {
         summaries: SummariesConfig,
         /// The log.
         log: LogConfig,
-        /// The `AWS_…` variables, for the summary store.
-        #[serde(skip)]
-        aws: Vec<(String, Secret)>,
         /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, if they are set.
         #[serde(skip)]
         certificates: CertificatePaths,

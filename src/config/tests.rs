@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::*;
+use crate::secret::Secret;
 
 const SECRET: &str = "kX9!vQ2mZ7#rT4wY8uB1nC5pL0sD3fGh";
 

@@ -85,6 +85,15 @@ impl SecretUrl {
     }
 }
 
+impl FromStr for SecretUrl {
+    type Err = &'static str;
+
+    /// Parses the URL of a Redis or a sentinel.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_url(text, &["redis://", "rediss://"]).ok_or("must begin with redis://, or rediss:// for TLS")
+    }
+}
+
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&redact_url(&self.0))
@@ -152,12 +161,16 @@ parsed_by! {
         parse_url(text, &["sqlite://", "postgres://", "postgresql://"])
             .ok_or("must be sqlite:// with a file's path, or postgres://")
     };
-    redis_url: Option<SecretUrl> = |text| {
-        let url = parse_url(text, &["redis://", "rediss://"]).ok_or("must be a URL like redis://[user:password@]host:port[/database], or rediss:// for TLS")?;
-        Ok(Some(url))
-    };
+    redis_url: Option<SecretUrl> = |text| text.parse().map(Some);
     store_url: SecretUrl = |text| {
-        parse_url(text, &["file://", "s3://"]).ok_or("must be file:// with a folder's path, or s3://bucket/prefix")
+        parse_url(text, &["file://", "s3://", "gs://", "az://"])
+            .ok_or("must be file:// with a folder's path, or s3://bucket/prefix")
+    };
+    proxy_url: Option<SecretUrl> = |text| {
+        let is_proxy = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/";
+        let is_valid = url::Url::parse(text).is_ok_and(is_proxy);
+        let problem = "must be a URL like http://[user:password@]host:port";
+        if is_valid { Ok(Some(SecretUrl::new(text))) } else { Err(problem) }
     };
 }
 

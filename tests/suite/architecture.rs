@@ -85,8 +85,8 @@ const RESTRICTED_NAMES: &[RestrictedName] = &[
     },
     RestrictedName {
         name: "object_store",
-        places: &["summaries/store.rs"],
-        sentence: "rule 2: only summaries/store.rs uses object_store",
+        places: &["summaries/store/"],
+        sentence: "rule 2: only summaries/store/ uses object_store",
     },
     RestrictedName { name: "::redis", places: &["cache/redis/"], sentence: "rule 2: only cache/redis/ uses redis" },
     RestrictedName { name: "::config::", places: &["config/"], sentence: "rule 2: only config/ uses config" },
@@ -144,7 +144,7 @@ const RESTRICTED_NAMES: &[RestrictedName] = &[
     RestrictedName {
         name: "HttpResponse",
         // `object_store` has a type of this name.
-        places: &["response/", "sandbox/", "summaries/store.rs"],
+        places: &["response/", "sandbox/", "summaries/store/"],
         sentence: "rule 5: only response/ builds responses",
     },
     RestrictedName {

@@ -353,7 +353,7 @@ fn failing_store_is_logged_once_without_its_response() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
     let admin_control = FakeUpstream::answering(http("200 OK", &record));
     for (answer, cause) in [
-        (http("403 Forbidden", "<Error>the inside</Error>"), "the store failed: it denies access"),
+        (http("403 Forbidden", "<Error><Code>Denied</Code>the inside</Error>"), "the store failed: status 403, Denied"),
         (http("400 Bad Request", "<Error>the inside</Error>"), "the store failed: status 400"),
     ] {
         let s3 = FakeUpstream::serving(move |mut stream, _| {

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion, RedisError};
+use ::redis::{Client, Cmd, FromRedisValue, RedisError};
+use futures_util::future::select_ok;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use crate::secret::Secret;
+use super::server::{Server, describe};
 
 /// The time limit of a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
@@ -24,44 +25,28 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// The most commands that wait to be sent.
 const PIPELINE_BUFFER: usize = 1_000;
 
-/// The URL is not a Redis URL.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it is not a URL like redis://[user:password@]host:port[/database]")]
-pub struct InvalidUrl;
+/// The most causes that are logged of one outage.
+const MAX_CAUSES: usize = 10;
 
 /// A connection with a circuit breaker.
 pub(super) struct Connection {
-    client: Client,
+    server: Server,
     probe: Cmd,
     /// `None` while the circuit is open.
     manager: Mutex<Option<ConnectionManager>>,
     runtime: Handle,
 }
 
-/// Checks the form of a URL.
-///
-/// # Errors
-///
-/// [`InvalidUrl`] if it is not a Redis URL.
-pub fn check_url(url: &Secret) -> Result<(), InvalidUrl> {
-    client(url).map(drop)
+/// Connects and runs `probe`. With sentinels, the first success counts: one may be down, or not know the new primary yet.
+pub(super) async fn connect(server: &Server, probe: &Cmd) -> Result<ConnectionManager, RedisError> {
+    let attempts = server.sentinels().map(|sentinel| {
+        let attempt = timeout(CONNECT_TIMEOUT, connect_by(server, sentinel, probe));
+        Box::pin(async { attempt.await.unwrap_or_else(|_| Err(timed_out())) })
+    });
+    select_ok(attempts).await.map(|(manager, _)| manager)
 }
 
-/// Creates a client, which connects later.
-pub(super) fn client(url: &Secret) -> Result<Client, InvalidUrl> {
-    if !["redis://", "rediss://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
-        return Err(InvalidUrl);
-    }
-    let info = url.expose().into_connection_info().map_err(|_| InvalidUrl)?;
-    // With RESP3, a connection that Redis closes is noticed and reopened before the next command.
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    // Without it, a command waits until the previous one is acknowledged.
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| InvalidUrl)
-}
-
-/// Connects and runs `probe`.
-pub(super) async fn connect(client: &Client, probe: &Cmd) -> Result<ConnectionManager, RedisError> {
+async fn connect_by(server: &Server, sentinel: Option<&Client>, probe: &Cmd) -> Result<ConnectionManager, RedisError> {
     // One attempt, so that its error is reported. A manager that failed to connect is discarded: it reconnects after I/O
     // errors only.
     let config = ConnectionManagerConfig::new()
@@ -69,8 +54,7 @@ pub(super) async fn connect(client: &Client, probe: &Cmd) -> Result<ConnectionMa
         .set_pipeline_buffer_size(PIPELINE_BUFFER)
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(None);
-    let connecting = ConnectionManager::new_with_config(client.clone(), config);
-    let mut manager = timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))?;
+    let mut manager = ConnectionManager::new_with_config(server.find_primary(sentinel).await?, config).await?;
     let _: ::redis::Value = query(&mut manager, probe).await?;
     Ok(manager)
 }
@@ -85,9 +69,9 @@ fn timed_out() -> RedisError {
 
 impl Connection {
     /// Connects once; if that fails, retries in the background. `probe` succeeds on a usable Redis.
-    pub(super) async fn open(client: Client, probe: Cmd) -> Arc<Self> {
-        let connection = Arc::new(Self { client, probe, manager: Mutex::default(), runtime: Handle::current() });
-        match connect(&connection.client, &connection.probe).await {
+    pub(super) async fn open(server: Server, probe: Cmd) -> Arc<Self> {
+        let connection = Arc::new(Self { server, probe, manager: Mutex::default(), runtime: Handle::current() });
+        match connect(&connection.server, &connection.probe).await {
             Ok(manager) => *connection.manager() = Some(manager),
             Err(error) => connection.recover_from(&error),
         }
@@ -117,15 +101,17 @@ impl Connection {
 
     /// Probes until Redis is usable again. By then, all commands of the failed connection have ended.
     fn recover_from(self: &Arc<Self>, error: &RedisError) {
-        log::warn!(cause:% = error; "Redis unavailable; using the local cache only");
-        let connection = Arc::clone(self);
+        let (connection, mut causes) = (Arc::clone(self), Vec::new());
+        log_new_cause(&mut causes, error);
         self.runtime.spawn(async move {
             loop {
                 sleep(PROBE_INTERVAL).await;
-                if let Ok(manager) = connect(&connection.client, &connection.probe).await {
-                    *connection.manager() = Some(manager);
-                    log::info!("Redis available; replicas share the cache");
-                    return;
+                match connect(&connection.server, &connection.probe).await {
+                    Ok(manager) => {
+                        *connection.manager() = Some(manager);
+                        return log::info!("Redis available; replicas share the cache");
+                    }
+                    Err(error) => log_new_cause(&mut causes, &error),
                 }
             }
         });
@@ -134,5 +120,15 @@ impl Connection {
     fn manager(&self) -> MutexGuard<'_, Option<ConnectionManager>> {
         // Nothing panics while it holds the lock.
         self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs each cause of an outage once: a lost connection may be followed by a rejected password.
+fn log_new_cause(causes: &mut Vec<String>, error: &RedisError) {
+    // The text of most error replies names the script, which differs between commands.
+    let cause = error.code().filter(|code| *code != "ERR").map_or_else(|| error.to_string(), str::to_owned);
+    if causes.len() < MAX_CAUSES && !causes.contains(&cause) {
+        log::warn!(cause:% = describe(error); "Redis unavailable; using the local cache only");
+        causes.push(cause);
     }
 }

@@ -11,6 +11,7 @@
 mod connection;
 mod record;
 mod scripts;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use connection::{InvalidUrl, check_url};
+pub use server::{InvalidUrl, RedisAddress};
 
 use super::entry::{CachedResponse, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
@@ -32,6 +33,7 @@ use crate::telemetry::metrics::{CACHE_FAILURES, CounterVec, Registry};
 use connection::Connection;
 use record::{MacKeys, fingerprint};
 use scripts::{LOOK_UP, PROBE, RELEASE, RENEW, script};
+use server::Server;
 
 /// The time to live of a lease, and how often it is renewed.
 const LEASE: Duration = Duration::from_secs(2);
@@ -53,8 +55,8 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
 /// The Redis that the replicas of a deployment share, and the lifetimes of responses.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// The URL.
-    pub url: Secret,
+    /// Where it is.
+    pub address: RedisAddress,
     /// The identity of the deployment: two deployments never share a response.
     pub deployment: String,
     /// The name of the cache.
@@ -128,8 +130,8 @@ struct LookupState<'a> {
 ///
 /// The reason why it is not.
 pub async fn check(config: &RedisConfig) -> Result<(), String> {
-    let client = connection::client(&config.url).map_err(|error| error.to_string())?;
-    connection::connect(&client, &config.probe()).await.map(drop).map_err(|error| error.to_string())
+    let server = Server::new(&config.address).map_err(|error| error.to_string())?;
+    connection::connect(&server, &config.probe()).await.map(drop).map_err(|error| server::describe(&error))
 }
 
 impl RedisCache {
@@ -139,7 +141,7 @@ impl RedisCache {
     ///
     /// [`InvalidUrl`] if the URL is not a Redis URL.
     pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, InvalidUrl> {
-        let connection = Connection::open(connection::client(&config.url)?, config.probe()).await;
+        let connection = Connection::open(Server::new(&config.address)?, config.probe()).await;
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
             connection,

@@ -24,12 +24,14 @@ if KEYS[2] then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 if KEYS[3] then redis.call('DEL', KEYS[3]) end
 return 1";
 
-/// Runs the commands of the other scripts on one key, and deletes it.
+/// Runs the commands of the other scripts on one key, and deletes it. An error names the command, which Redis does not.
 pub(super) const PROBE: &str = r"
-redis.call('SET', KEYS[1], 'x', 'NX', 'PX', 1000)
-redis.call('PEXPIRE', KEYS[1], redis.call('PTTL', KEYS[1]) + 1000)
-redis.call('GET', KEYS[1])
-return redis.call('DEL', KEYS[1])";
+local key = KEYS[1]
+for _, command in ipairs({{'SET', key, 'x', 'NX', 'PX', 1000}, {'PTTL', key}, {'PEXPIRE', key, 2000}, {'GET', key}, {'DEL', key}}) do
+  local reply = redis.pcall(unpack(command))
+  if type(reply) == 'table' and reply.err then return redis.error_reply(reply.err .. ' (' .. command[1] .. ')') end
+end
+return 1";
 
 /// Creates the command that runs a script.
 pub(super) fn script(text: &str, keys: &[impl AsRef<str>]) -> ::redis::Cmd {

@@ -1,6 +1,7 @@
 //! Fixtures: a server under test, a client that sends any bytes, forged tokens, and fake upstreams.
 
 pub mod browser;
+pub mod check_config;
 pub mod client;
 pub mod database;
 pub mod events;

@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 /// A Redis server without persistence.
 pub struct Redis {
     pub port: u16,
-    options: Vec<String>,
+    arguments: Vec<String>,
+    /// The password of the default user; empty for none.
+    password: String,
     running: Running,
+    /// The configuration of a sentinel, which it rewrites.
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// The server, under a shell that kills it when the test process has ended.
@@ -25,9 +29,34 @@ impl Redis {
 
     /// Starts it with these command-line options.
     pub fn with(options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options: Vec<String> = options.iter().copied().map(str::to_owned).collect();
-        let redis = Self { port, running: Running::start(port, &options), options };
+        Self::protected_by("", options)
+    }
+
+    /// With options that protect it by a password.
+    pub fn protected_by(password: &str, options: &[&str]) -> Self {
+        let port = free_port();
+        let port_text = port.to_string();
+        let usual = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        Self::run(port, password, &[&usual, options].concat(), None)
+    }
+
+    /// A sentinel that watches the primary `name`, with the same password. Two of three suffice for a failover.
+    pub fn sentinel(name: &str, primary: u16, password: &str) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("sentinel.conf").display().to_string();
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\nrequirepass {password}\nsentinel sentinel-pass {password}\n\
+             sentinel monitor {name} 127.0.0.1 {primary} 2\nsentinel auth-pass {name} {password}\n\
+             sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 3000\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        Self::run(port, password, &[&file, "--sentinel"], Some(folder))
+    }
+
+    fn run(port: u16, password: &str, arguments: &[&str], folder: Option<tempfile::TempDir>) -> Self {
+        let arguments: Vec<String> = arguments.iter().copied().map(str::to_owned).collect();
+        let running = Running::start(&arguments);
+        let redis = Self { port, password: password.to_owned(), running, arguments, _folder: folder };
         redis.wait();
         redis
     }
@@ -44,7 +73,7 @@ impl Redis {
 
     /// Restarts it on the same port, empty.
     pub fn restart(&mut self) {
-        self.running = Running::start(self.port, &self.options);
+        self.running = Running::start(&self.arguments);
         self.wait();
     }
 
@@ -78,11 +107,28 @@ impl Redis {
     fn try_to_ask(&self, command: &[&str]) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let parts: String = command.iter().map(|part| format!("${}\r\n{part}\r\n", part.len())).collect();
-        // The second command closes the connection, which ends the reply.
-        stream.write_all(format!("*{}\r\n{parts}*1\r\n$4\r\nQUIT\r\n", command.len()).as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        let encode = |command: &[&str]| {
+            let parts: String = command.iter().map(|part| format!("${}\r\n{part}\r\n", part.len())).collect();
+            format!("*{}\r\n{parts}", command.len())
+        };
+        if !self.password.is_empty() {
+            stream.write_all(encode(&["AUTH", &self.password]).as_bytes())?;
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer)?;
+            if answer != *b"+OK\r\n" {
+                return Err(std::io::Error::other("the password is rejected"));
+            }
+        }
+        // The second command ends the connection, so that the answer has an end.
+        stream.write_all((encode(command) + &encode(&["QUIT"])).as_bytes())?;
+        let (mut answer, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+        while let read @ 1.. = stream.read(&mut buffer)? {
+            answer.extend(buffer.iter().take(read));
+            // A sentinel has no such command, and does not close the connection.
+            if let Some((answer, _)) = String::from_utf8_lossy(&answer).split_once("-ERR unknown command 'QUIT'") {
+                return Ok(answer.to_owned());
+            }
+        }
         let answer = String::from_utf8_lossy(&answer).into_owned();
         Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
     }
@@ -96,15 +142,18 @@ impl Redis {
     }
 }
 
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 impl Running {
-    fn start(port: u16, options: &[String]) -> Self {
+    fn start(arguments: &[String]) -> Self {
         let script = r#"program=$(command -v redis-server || command -v valkey-server) || exit 1
             "$program" "$@" >/dev/null 2>&1 & pid=$!; echo $pid; (cat >/dev/null; kill -9 $pid 2>/dev/null) <&3 & wait $pid"#;
         // The standard input of a shell's background job is empty, hence the third descriptor.
         let mut watchdog = Command::new("sh")
-            .args(["-c", &format!("exec 3<&0; {script}"), "watchdog", "--port", &port.to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(options)
+            .args(["-c", &format!("exec 3<&0; {script}"), "watchdog"])
+            .args(arguments)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
