@@ -1,7 +1,11 @@
 //! The code examples of `docs/clients`, extracted and run against a server and a sandbox.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{SandboxServer, TestServer};
 use proconf_app_server::clock::Clock;
@@ -42,10 +46,15 @@ impl Workspace {
 
     /// Runs a program in the folder, asserts its success, and returns its output.
     fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.run_against(self.server.address, program, arguments)
+    }
+
+    /// Like [`Workspace::run`], with the server's address replaced by that of a proxy.
+    fn run_against(&self, address: SocketAddr, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(program)
             .args(arguments)
             .current_dir(self.folder.path())
-            .env("BASE", format!("http://{}", self.server.address))
+            .env("BASE", format!("http://{address}"))
             .env("SANDBOX", format!("http://{}/sandbox", self.sandbox.address))
             .envs([("EMAIL", DEMO_EMAIL), ("PASSWORD", DEMO_PASSWORD)])
             .stdin(Stdio::null())
@@ -69,6 +78,79 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     let blocks: Vec<String> = text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
     assert!(!blocks.is_empty(), "{page} has no {language}");
     blocks
+}
+
+/// Starts a proxy that loses the server's first response to `/auth/refresh`.
+fn proxy_that_loses_a_refresh(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let is_lost = Arc::new(AtomicBool::new(false));
+        for client in listener.incoming().map_while(Result::ok) {
+            let is_lost = Arc::clone(&is_lost);
+            // A client that leaves ends its thread.
+            std::thread::spawn(move || forward_one_request(client, server, &is_lost).ok());
+        }
+    });
+    address
+}
+
+fn forward_one_request(mut client: TcpStream, server: SocketAddr, is_lost: &AtomicBool) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    let length = |request: &[u8]| {
+        let text = String::from_utf8_lossy(request).to_lowercase();
+        let (head, _) = text.split_once("\r\n\r\n")?;
+        let body = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+        Some(head.len() + 4 + body.unwrap_or(0))
+    };
+    while length(&request).is_none_or(|length| request.len() < length) {
+        match client.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => request.extend_from_slice(&buffer[..read]),
+        }
+    }
+    let is_refresh = request.starts_with(b"POST /auth/refresh ");
+    // One request for each connection.
+    let request = String::from_utf8_lossy(&request).replacen("\r\n", "\r\nX-Via: proxy\r\nConnection: close\r\n", 1);
+    let request = request.replace("Connection: keep-alive\r\n", "").replace("connection: keep-alive\r\n", "");
+    let mut upstream = TcpStream::connect(server)?;
+    upstream.write_all(request.as_bytes())?;
+    let mut response = Vec::new();
+    upstream.read_to_end(&mut response)?;
+    if is_refresh && !is_lost.swap(true, Ordering::SeqCst) {
+        // Until the client closes the connection.
+        return client.read(&mut buffer).map(drop);
+    }
+    client.write_all(&response)
+}
+
+/// A program that `tests/run` installs for Python, and one for Node.
+fn python() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients/venv/bin/python").display().to_string()
+}
+
+fn node_program(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/clients/node_modules/.bin").join(name).display().to_string()
+}
+
+#[test]
+fn lost_refresh_response_does_not_end_the_session() {
+    let workspace = Workspace::new();
+    let [javascript, _] = &blocks("clients/javascript.md", "js")[..] else { panic!("two blocks") };
+    let [client, _] = &blocks("clients/python.md", "python")[..] else { panic!("two blocks") };
+    workspace.write("proconf.mjs", javascript);
+    workspace.write("lost_refresh.mjs", include_str!("doc_examples/lost_refresh.mjs"));
+    workspace.write("proconf.py", client);
+    workspace.write("lost_refresh.py", include_str!("doc_examples/lost_refresh.py"));
+    let recipes = blocks("clients/curl.md", "sh");
+    let until_renewed = recipes.iter().position(|block| block.contains("renew()")).unwrap();
+    workspace.write("recipes.sh", &recipes[..=until_renewed].concat());
+    for (program, file) in [("node", "lost_refresh.mjs"), (&python(), "lost_refresh.py"), ("bash", "recipes.sh")] {
+        let proxy = proxy_that_loses_a_refresh(workspace.server.address);
+        let printed = workspace.run_against(proxy, program, &[file]);
+        assert!(printed.contains("renewed\n"), "{file}: {printed}");
+    }
 }
 
 #[test]
@@ -134,6 +216,22 @@ fn javascript_client_does_what_its_page_says() {
     let last = printed.lines().last().unwrap();
     assert!(last.starts_with("403 Forbidden (request ") && !last.contains("null"), "{printed}");
     assert_eq!(workspace.run("node", &["driver.mjs"]), "all statements are true\n");
+    let options = "--noEmit --strict --checkJs --allowJs --target es2022 --lib es2022,dom,dom.iterable,dom.asynciterable \
+                   --module esnext --moduleResolution bundler proconf.mjs";
+    workspace.run(&node_program("tsc"), &options.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn python_client_does_what_its_page_says() {
+    let workspace = Workspace::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
+    let blocks = blocks("clients/python.md", "python");
+    let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    workspace.write("proconf.py", client);
+    workspace.write("usage.py", usage);
+    workspace.write("driver.py", include_str!("doc_examples/driver.py"));
+    let printed = workspace.run(&python(), &["usage.py"]);
+    assert!(printed.starts_with("Ann opened the call") && printed.contains("\n403 Forbidden (request "), "{printed}");
+    assert_eq!(workspace.run(&python(), &["driver.py"]), "all statements are true\n");
 }
 
 #[test]
@@ -147,13 +245,11 @@ fn postman_collection_matches_the_openapi_document() {
 fn postman_collection_passes_newman_on_a_new_server() {
     let workspace = Workspace::new();
     workspace.server.put_summary(SAMPLE_SUMMARY.0, SAMPLE_SUMMARY.1);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let newman = root.join("tests/suite/clients/node_modules/.bin/newman");
     let collection = docs().join("clients/proconf.postman_collection.json");
     let address = format!("baseUrl=http://{}", workspace.server.address);
     // Newman's status is that of its assertions.
     let arguments = ["run", collection.to_str().unwrap(), "--env-var", &address, "--bail", "--timeout-request", "20000"];
-    let printed = workspace.run(newman.to_str().unwrap(), &arguments);
+    let printed = workspace.run(&node_program("newman"), &arguments);
     assert!(printed.contains("callSummary") && printed.contains("logout"), "{printed}");
 }
 

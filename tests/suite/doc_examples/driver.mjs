@@ -11,12 +11,18 @@ const countCalls = async () => (await (await fetch(`${SANDBOX}/asked`)).json()).
 // Counts the requests by route, and replaces their tokens by invalid ones if `invalidate` is set.
 const sent = {};
 let invalidate = false;
+// Requests that a captive portal answers with its login page.
+let portal = 0;
 const plainFetch = globalThis.fetch;
 globalThis.fetch = (url, options) => {
   const { pathname } = new URL(url);
   if (url.startsWith(BASE)) sent[pathname] = (sent[pathname] ?? 0) + 1;
   if (invalidate && options.headers.Authorization) {
     options = { ...options, headers: { ...options.headers, Authorization: "Bearer not.a.token" } };
+  }
+  if (url.startsWith(BASE) && portal > 0) {
+    portal--;
+    return Promise.resolve(new Response("<html></html>", { headers: { "Content-Type": "text/html" } }));
   }
   return plainFetch(url, options);
 };
@@ -67,6 +73,7 @@ for await (const text of proconf.watch("testRoom", { every: 10, signal: watching
   seen.push(text);
   if (text === "1") {
     await set("call-catchup/testRoom", { status: 500, times: 2 });
+    portal = 2;
     setTimeout(() => set("call-catchup/testRoom", { data: "2" }), 100);
   }
   if (text === "2") watching.abort();
