@@ -15,7 +15,9 @@ use tokio::time::Instant;
 const THRESHOLD: u32 = 5;
 /// The time after which a call without a response is slow.
 pub(super) const SLOW_CALL: Duration = Duration::from_secs(5);
-/// How long it stays closed after a success, and after the start of the first of consecutive slow calls.
+/// How long it stays closed after a success.
+///
+/// The same applies after the start of the first of consecutive slow calls.
 const SUCCESS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_OPEN: Duration = Duration::from_secs(1);
 const MAX_OPEN: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
 use crate::cache::redis::{InvalidUrl, RedisAddress};
 use crate::cache::{CacheConfig, RedisConfig};
+use crate::catch_up::CatchUpConfig;
 use crate::config::{CertificatePaths, Config, Error};
 use crate::secret::Secret;
 use crate::{db, files, summaries};
@@ -133,6 +134,10 @@ pub(crate) fn sessions(config: &Config) -> SessionConfig {
 
 pub(super) fn roles(config: &Config) -> AllowedRoles {
     AllowedRoles { users: config.users.roles.to_vec(), guests: config.guests.roles.to_vec() }
+}
+
+pub(super) fn catch_up(config: &Config) -> CatchUpConfig {
+    CatchUpConfig { room_names: config.rooms.names, explain_absence: config.catch_up.explain_absence }
 }
 
 pub(super) fn catch_up_cache(config: &Config) -> CacheConfig {

@@ -161,11 +161,11 @@ fn per_worker(
     let caches = Caches::new(cache_config, redis, registry);
     let texts = ResponseCache::new(component_config::summary_text_cache(config), None, registry, "summary-texts");
     let live = LiveCatchUps::new(config.live.poll_interval, event_stream::to_event);
-    let (names, explain_absence) = (config.rooms.names, config.catch_up.explain_absence);
+    let catch_up_config = component_config::catch_up(config);
     Arc::new(move |config| {
         let admin_control = AdminControl::new(client_config.clone(), limits.clone()).with_metrics(call_metrics.clone());
         let responses = Responses::new(admin_control.clone(), caches.clone());
-        let catch_up = CatchUp::new(responses.clone(), names, live.clone(), explain_absence);
+        let catch_up = CatchUp::new(responses.clone(), live.clone(), catch_up_config);
         let summaries = Summaries::new(responses.clone(), store.clone(), texts.clone(), client_config.timeout);
         config
             .app_data(Data::new(catch_up))

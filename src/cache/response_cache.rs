@@ -1,4 +1,6 @@
-//! The local response cache: single-flight, stale entries for failed or slow fetches, bounded by bytes, shared by all workers.
+//! The local response cache: single-flight, stale entries, bounded by bytes.
+//!
+//! All workers share it. A stale entry replaces the response of a failed or slow fetch.
 //!
 //! Permission is checked before a read.
 
@@ -128,7 +130,9 @@ impl<E: FetchError> ResponseCache<E> {
         self.0.entries.remove(key);
     }
 
-    /// Returns the fresh entry of `key`, or the result of `fetch`; a stale entry if that fails or is slow.
+    /// Returns the fresh entry of `key`, or the result of `fetch`.
+    ///
+    /// If that fails or is slow, returns a stale entry.
     ///
     /// The first caller starts the fetch, as a task of its own on its worker: cancelling the caller neither cancels the
     /// fetch nor starts another. The other callers wait for the same result. A slow fetch goes on, and replaces the entry.

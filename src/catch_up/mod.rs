@@ -35,22 +35,29 @@ pub enum Error {
     AdminControl(admin_control::Error),
 }
 
+/// Configures catch-ups.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CatchUpConfig {
+    /// How names of rooms are compared.
+    pub(crate) room_names: NameComparison,
+    /// Whether an empty response has a [`Reason`] (`APP_CATCH_UP__EXPLAIN_ABSENCE`).
+    pub(crate) explain_absence: bool,
+}
+
 /// Reads and follows catch-ups.
 pub struct CatchUp {
     responses: Responses,
     status: Rc<RoomStatus>,
     live: LiveCatchUps,
-    explain_absence: bool,
+    config: CatchUpConfig,
 }
 
 impl CatchUp {
-    /// Reads `responses` and compares names of rooms by `comparison`; all workers share `live`.
-    ///
-    /// `explain_absence` is `APP_CATCH_UP__EXPLAIN_ABSENCE`.
+    /// Reads catch-ups from `responses`; all workers share `live`.
     #[must_use]
-    pub fn new(responses: Responses, comparison: NameComparison, live: LiveCatchUps, explain_absence: bool) -> Self {
-        let status = Rc::new(RoomStatus::new(responses.clone(), comparison));
-        Self { responses, status, live, explain_absence }
+    pub(crate) fn new(responses: Responses, live: LiveCatchUps, config: CatchUpConfig) -> Self {
+        let status = Rc::new(RoomStatus::new(responses.clone(), config.room_names));
+        Self { responses, status, live, config }
     }
 
     /// Subscribes to the catch-up of `room`.
@@ -76,7 +83,7 @@ impl CatchUp {
     }
 
     async fn reason(&self, room: &RoomName, context: &RequestContext) -> Option<Reason> {
-        if self.explain_absence { Some(self.status.reason(room, context).await) } else { None }
+        if self.config.explain_absence { Some(self.status.reason(room, context).await) } else { None }
     }
 }
 

@@ -161,7 +161,7 @@ section! {
         /// Time for which a response is fresh. Zero turns all caches off, but not single-flight.
         #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         fresh_for: Duration = Duration::from_secs(5),
-        /// Time after that in which a stale response may replace a failure or a slow call.
+        /// Time after that in which a stale response replaces a failure or slow call.
         #[serde(deserialize_with = "values::duration", serialize_with = "values::format_duration")]
         stale_if_error: Duration = Duration::from_mins(1),
         /// Time of a call after which a stale response is served. Zero serves it at once.
@@ -180,7 +180,7 @@ section! {
         /// `redis://` or `rediss://` URL; none for one replica.
         #[serde(deserialize_with = "values::redis_url")]
         redis_url: Option<SecretUrl>,
-        /// URLs of the sentinels; with them, the host in `redis_url` is the name of the primary.
+        /// URLs of the sentinels. With them, the host in `redis_url` is the name of the primary.
         sentinels: List<SecretUrl>,
     }
 }

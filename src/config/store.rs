@@ -1,4 +1,4 @@
-//! The provider's own variables of the summary store: which are read, and which credentials are complete.
+//! The provider's own variables of the summary store, and which credentials are complete.
 
 use std::collections::BTreeMap;
 use std::io;

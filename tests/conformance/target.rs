@@ -37,7 +37,7 @@ pub struct Target {
     pub failing_room: Option<String>,
     /// A room with a summary.
     pub summary_room: Option<String>,
-    /// Whether any room at all exists there, each with its name for a catch-up.
+    /// Whether every room exists, with its name as the catch-up.
     pub echoes: bool,
     pub waived: Vec<String>,
 }
@@ -182,20 +182,20 @@ impl Target {
     }
 }
 
-/// A target where time passes as told.
+/// A target whose time can be advanced.
 pub struct Patient {
     pub target: Target,
     pub wait: Box<dyn Fn()>,
     _server: Option<TestServer>,
 }
 
-/// Whole seconds, as in `11s`.
+/// Parses whole seconds, as in `11s`.
 fn patience(text: Option<&str>) -> Duration {
     let seconds = text.map(|text| text.strip_suffix('s').and_then(|seconds| seconds.parse().ok()));
     Duration::from_secs(seconds.map_or(0, |seconds| seconds.expect("APP_TEST_PATIENCE is seconds, as in 31s")))
 }
 
-/// A token that was good until a minute ago.
+/// Returns a token that expired a minute ago.
 fn expired_token() -> String {
     let mut claims = tokens::user_claims();
     claims["iat"] = json!(tokens::now() - 660);
@@ -214,7 +214,7 @@ impl Seen {
         self.answer.as_ref().map_err(|problem| format!("{}: {problem}", self.of))
     }
 
-    /// The envelope, if the status and the type are right.
+    /// Returns the envelope, if status and type are as expected.
     fn envelope(&self, status: u16) -> Result<Value, String> {
         let answer = self.answer()?;
         let start = String::from_utf8_lossy(&answer.body).chars().take(200).collect::<String>();
@@ -228,7 +228,7 @@ impl Seen {
         serde_json::from_slice(&answer.body).map_err(|_| format!("{}: the body is not JSON: {start}", self.of))
     }
 
-    /// The `data` of a success.
+    /// Returns the `data` of a success.
     pub fn success(&self) -> Result<Value, String> {
         let mut envelope = self.envelope(200)?;
         let members = envelope.as_object().map_or(0, serde_json::Map::len);
@@ -238,7 +238,7 @@ impl Seen {
         Ok(envelope["data"].take())
     }
 
-    /// Exactly this failure.
+    /// Asserts exactly this failure.
     pub fn fails(&self, status: u16, message: &str) -> Result<(), String> {
         let envelope = self.envelope(status)?;
         let expected = json!({"data": null, "error": {"code": status, "message": message}});
@@ -251,7 +251,7 @@ impl Seen {
         Ok(())
     }
 
-    /// This status, in the envelope, with any sentence.
+    /// Asserts this status, in the envelope, with any message.
     pub fn fails_with(&self, status: u16) -> Result<String, String> {
         let envelope = self.envelope(status)?;
         let message = envelope["error"]["message"].as_str().unwrap_or_default().to_owned();
@@ -264,7 +264,7 @@ pub fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| format!("{value} is not a string"))
 }
 
-/// A room's name as a query value or a path segment.
+/// Percent-encodes a room's name for a query or a path segment.
 pub fn encoded(name: &str) -> String {
     name.bytes()
         .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -123,7 +123,9 @@ impl Connection {
     }
 }
 
-/// Logs each cause of an outage once: a lost connection may be followed by a rejected password.
+/// Logs each cause of an outage once.
+///
+/// A rejected password may follow a lost connection, for example.
 fn log_new_cause(causes: &mut Vec<String>, error: &RedisError) {
     // The text of most error replies names the script, which differs between commands.
     let cause = error.code().filter(|code| *code != "ERR").map_or_else(|| error.to_string(), str::to_owned);

@@ -1,4 +1,4 @@
-//! Fetches in flight: each is a task of its own, which stores its result and tells all callers that wait.
+//! Fetches in flight: tasks that store their results and share them with all callers.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
-//! Describes failures of a store without its own texts, which may quote paths, credentials and responses.
+//! Describes failures of a store without the store's own texts.
+//!
+//! They may quote paths, credentials and responses.
 
 use std::io;
 

@@ -25,7 +25,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Address and credentials of the store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// `file://` with a folder's path, or `s3://bucket/prefix`; also `gs://` and `az://`, if they are built in.
+    /// `file://` with a folder's path, `s3://bucket/prefix`, or `gs://` or `az://`.
+    ///
+    /// The last two are features of the build.
     pub url: String,
     /// The provider's variables, such as `AWS_…`.
     pub variables: Vec<(String, Secret)>,
