@@ -25,7 +25,7 @@ use crate::room::RoomName;
 
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Compression is refused: a small compressed body can hold a huge one.
+/// Compression is rejected: a small compressed body can hold a huge one.
 const UNENCODED: HeaderValue = HeaderValue::from_static("identity");
 
 /// Receives the outcome of each call.

@@ -103,7 +103,7 @@ mod tests {
         body
     }
 
-    fn is_refused(bytes: impl AsRef<[u8]>) {
+    fn assert_rejected(bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         assert_eq!(parse_head(bytes).unwrap_err().kind(), io::ErrorKind::InvalidData, "{}", bytes.escape_ascii());
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn response_framed_in_two_ways_is_refused() {
+    fn response_framed_in_two_ways_is_rejected() {
         for headers in [
             "Content-Length: 5\r\nContent-Length: 5",
             "Content-Length: 5\r\nContent-Length: 6",
@@ -164,19 +164,19 @@ mod tests {
             "Content-Length: ",
             "Content-Length: 99999999999999999999",
         ] {
-            is_refused(format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n"));
+            assert_rejected(format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n"));
         }
     }
 
     #[test]
-    fn lone_line_feed_in_a_head_is_refused_but_not_behind_it() {
+    fn lone_line_feed_in_a_head_is_rejected_but_not_behind_it() {
         for text in [
             "HTTP/1.1 200 OK\nContent-Length: 5\n\n",
             "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 5\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\n",
             "\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
         ] {
-            is_refused(text);
+            assert_rejected(text);
         }
         assert_eq!(parse_head(b"HTTP/1.1 200 OK\r\n\r\n\n\n").unwrap(), Head::Final(19, Body::Other));
     }
@@ -187,9 +187,9 @@ mod tests {
         for length in 0..text.len() {
             assert_eq!(parse_head(&text[..length]).unwrap(), Head::Incomplete, "{length}");
         }
-        is_refused([b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &b"y".repeat(MAX_HEAD)].concat());
-        is_refused([b"HTTP/1.1 200 OK\r\n".as_slice(), &b"X: y\r\n".repeat(MAX_HEADERS + 1)].concat());
-        is_refused("SSH-2.0-x\r\n\r\n");
-        is_refused("HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello");
+        assert_rejected([b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &b"y".repeat(MAX_HEAD)].concat());
+        assert_rejected([b"HTTP/1.1 200 OK\r\n".as_slice(), &b"X: y\r\n".repeat(MAX_HEADERS + 1)].concat());
+        assert_rejected("SSH-2.0-x\r\n\r\n");
+        assert_rejected("HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello");
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Connection {
     timer: Pin<Box<Sleep>>,
     /// Bytes read since the parser last ran.
     read_since_parse: usize,
-    /// A read was refused without registering for its readiness.
+    /// A read was skipped without registering for its readiness.
     is_read_paused: bool,
     stalled_since: Option<Instant>,
     is_shut_down: bool,

@@ -31,7 +31,7 @@ fn missing_required_settings_are_named_with_examples() {
 }
 
 #[test]
-fn unknown_setting_is_refused_by_name() {
+fn unknown_setting_is_rejected_by_name() {
     for (variable, named) in [
         ("APP_SERVERR__LISTEN", "APP_SERVERR"),
         ("APP_SERVER__LISTEM", "APP_SERVER__LISTEM"),
@@ -115,7 +115,7 @@ fn numeric_secret_keeps_its_zeros_and_is_not_shown() {
 }
 
 #[test]
-fn weak_secret_is_refused() {
+fn weak_secret_is_rejected() {
     for secret in [
         "00123456789012345678901234567890",
         "31415926535897932384626433832795028841971693993751",

@@ -302,9 +302,9 @@ pub mod refresh {
         // Other replicas have two seconds.
         let started = std::time::Instant::now();
         loop {
-            let refused = target.get("/callConfig", Some(text(&session["token"])?)).fails(401, "Unauthorized");
-            if refused.is_ok() || started.elapsed().as_secs() >= 2 {
-                refused.map_err(|seen| format!("after two seconds its user token is not refused: {seen}"))?;
+            let rejected = target.get("/callConfig", Some(text(&session["token"])?)).fails(401, "Unauthorized");
+            if rejected.is_ok() || started.elapsed().as_secs() >= 2 {
+                rejected.map_err(|seen| format!("after two seconds its user token is not rejected: {seen}"))?;
                 break;
             }
             std::thread::park_timeout(std::time::Duration::from_millis(100));

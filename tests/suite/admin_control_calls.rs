@@ -123,7 +123,7 @@ fn status_5xx_is_not_retried_and_not_cached() {
 }
 
 #[test]
-fn calls_over_the_limit_are_refused_and_not_queued() {
+fn calls_over_the_limit_are_rejected_and_not_queued() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "3")]);
     let slow = server.start_hanging_requests(3);
     let started = Instant::now();

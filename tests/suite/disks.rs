@@ -248,7 +248,7 @@ fn read_only_database_makes_writes_500_and_prevents_a_start() {
     let token = refresh_token(&client.log_in(EMAIL, PASSWORD));
     let files = ["app.db", "app.db-wal"].map(|name| folder.path().join(name).display().to_string());
     let Some(read_only) = Immutable::make(files.into()) else {
-        return skip("a database file that can only be read", "chattr +i is refused here");
+        return skip("a database file that can only be read", "chattr +i is rejected here");
     };
     let from = server.logged();
     // More than there are connections, so that new ones are opened too.

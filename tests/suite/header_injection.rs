@@ -80,8 +80,8 @@ fn assert_one_response(of: &str, text: &str) -> u16 {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
         let (_, rest) = body.split_at(length.parse().unwrap());
         // Bytes after two line feeds are no request; actix-web rejects them.
-        let refused = |text: &str| text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.ends_with("\r\n\r\n");
-        assert!(rest.is_empty() || refused(rest), "{of}: {text:?}");
+        let rejected = |text: &str| text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.ends_with("\r\n\r\n");
+        assert!(rest.is_empty() || rejected(rest), "{of}: {text:?}");
     }
     status[..3].parse().unwrap()
 }

@@ -49,8 +49,8 @@ fn incomplete_body_is_rejected_at_the_request_timeout() {
             ("chunks", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n", 408),
             ("a chunk's extension", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n1;"), "x", 408),
             ("trailers", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n0\r\n"), "X: y\r\n", 408),
-            ("chunks of a refused body", format!("{unauthorized}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n", 401),
-            ("a refused body", format!("{unauthorized}Content-Length: 1000\r\n\r\n"), " ", 401),
+            ("chunks of a rejected body", format!("{unauthorized}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n", 401),
+            ("a rejected body", format!("{unauthorized}Content-Length: 1000\r\n\r\n"), " ", 401),
         ] {
             let server = &server;
             scope.spawn(move || {

@@ -42,9 +42,9 @@ fn eleventh_guess_on_an_account_from_one_address_is_throttled() {
     let server = server_behind_a_proxy();
     let guesses = (0..30).map(|_| log_in_from(&server, EMAIL, "wrong", "192.0.2.1"));
     assert_eq!(verified(guesses), 10);
-    let refused = log_in_from(&server, EMAIL, PASSWORD, "192.0.2.1");
-    refused.assert_error(429, "Too many requests", "the right password is not verified either");
-    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    let rejected = log_in_from(&server, EMAIL, PASSWORD, "192.0.2.1");
+    rejected.assert_error(429, "Too many requests", "the right password is not verified either");
+    let wait: u64 = rejected.header("retry-after").unwrap().parse().unwrap();
     assert!((28..=31).contains(&wait), "{wait}");
     assert_eq!(
         verified((0..3).map(|_| log_in_from(&server, "ANN@example.com ", "wrong", "192.0.2.1"))),
@@ -95,8 +95,8 @@ fn guesses_in_turn_over_two_replicas_share_one_limit() {
     drop(servers);
     for _ in 0..2 {
         let new = TestServer::on(Arc::clone(&database), TestClock::default(), &[BEHIND_A_PROXY]);
-        let refused = log_in_from(&new, EMAIL, PASSWORD, "192.0.2.1");
-        refused.assert_error(429, "Too many requests", "the failures outlive a restart of both");
+        let rejected = log_in_from(&new, EMAIL, PASSWORD, "192.0.2.1");
+        rejected.assert_error(429, "Too many requests", "the failures outlive a restart of both");
     }
 }
 

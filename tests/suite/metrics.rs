@@ -120,11 +120,11 @@ fn open_circuit_is_exported_and_its_refusals_are_not_timed() {
     let of = |name: &str| value(&page, &format!("proconf_admin_control_{name}"));
     assert_eq!(of("breaker_open{endpoint=\"configuration\"}"), 1.0);
     assert_eq!(of("breaker_open{endpoint=\"meetings\"}"), 0.0);
-    let (failed, refused) = (
+    let (failed, rejected) = (
         of("calls_total{endpoint=\"configuration\",outcome=\"connection\"}"),
         of("calls_total{endpoint=\"configuration\",outcome=\"breaker-open\"}"),
     );
-    assert!(failed >= 5.0 && refused >= 1.0 && (failed + refused - 8.0).abs() < 0.1, "{failed} {refused}");
+    assert!(failed >= 5.0 && rejected >= 1.0 && (failed + rejected - 8.0).abs() < 0.1, "{failed} {rejected}");
     assert_eq!(of("call_duration_seconds_count{endpoint=\"configuration\"}"), failed);
 }
 

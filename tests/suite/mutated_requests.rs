@@ -1,4 +1,4 @@
-//! Mutated requests: bits flipped, bytes inserted, removed or repeated. Each is answered or refused in time.
+//! Mutated requests: bits flipped, bytes inserted, removed or repeated. Each is answered or rejected in time.
 //!
 //! A request that follows a mutated one is answered only if the mutated one was complete and valid.
 
@@ -103,7 +103,7 @@ fn exchange(server: &ServerProcess, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn mutated_request_is_answered_or_refused_in_time() {
+fn mutated_request_is_answered_or_rejected_in_time() {
     let admin_control = FakeUpstream::canary();
     // The fixture keeps each log line, so a long run logs less.
     let all = std::env::var("TEST_MUTATIONS").map_or(REQUESTS, |all| all.parse().expect("TEST_MUTATIONS is a number"));

@@ -65,7 +65,7 @@ fn get_while_admin_control_fails(server: &TestServer, one: &str, other: &str) ->
 }
 
 #[track_caller]
-fn guest_is_refused(server: &TestServer, one: &str, other: &str) {
+fn assert_guest_rejected(server: &TestServer, one: &str, other: &str) {
     for (place, answer) in request_everywhere(server, other, &tokens::guest(one)) {
         answer.assert_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
     }
@@ -75,11 +75,11 @@ fn guest_is_refused(server: &TestServer, one: &str, other: &str) {
 }
 
 #[test]
-fn other_room_is_refused_in_both_modes() {
+fn other_room_is_rejected_in_both_modes() {
     for settings in [&[][..], &[JITSI]] {
         let server = TestServer::with(settings);
         for (one, other) in OTHERS {
-            guest_is_refused(&server, one, other);
+            assert_guest_rejected(&server, one, other);
         }
     }
 }
@@ -88,7 +88,7 @@ fn other_room_is_refused_in_both_modes() {
 fn other_spelling_is_another_room_by_default() {
     let server = TestServer::with(&[FRESH, STALE]);
     for (one, other) in SPELLINGS {
-        guest_is_refused(&server, one, other);
+        assert_guest_rejected(&server, one, other);
         let both = format!("/callCatchUp/{}?roomName={}", percent_encoded(one), percent_encoded(other));
         server.client().get(&both, Some(&tokens::user())).assert_error(
             400,

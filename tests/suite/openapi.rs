@@ -19,8 +19,9 @@ static ROOM_PATTERN: LazyLock<Regex> = LazyLock::new(|| {
 
 #[test]
 fn room_pattern_refuses_forbidden_names() {
-    let refused = ["", " ", "   ", ".", "..", "*", "*;x", "..;", "a/b", "a\\b", "a\n", "＊", "．．", "‥", ".․", "℀", "a／b"];
-    for name in refused {
+    let rejected =
+        ["", " ", "   ", ".", "..", "*", "*;x", "..;", "a/b", "a\\b", "a\n", "＊", "．．", "‥", ".․", "℀", "a／b"];
+    for name in rejected {
         assert!(!ROOM_PATTERN.is_match(name), "{name:?}");
     }
     for name in ["r1", " a", "...", "**", "*a", ".a", "..a", ";..", " *", "100%", "комната", "🎥", "…", "‥.", "．．．"]

@@ -166,9 +166,9 @@ fn streams_of_one_address_are_limited_and_catch_ups_are_not() {
         assert!(head.starts_with("HTTP/1.1 200 "), "stream {number}: {head}");
         open.push(connection);
     }
-    let refused = nginx.connect().ask(&stream(STREAMS, "192.0.2.1")).expect("an answer");
-    refused.assert_error(429, "Too many requests", "one stream more");
-    assert_eq!(refused.header("retry-after"), Some("5"));
+    let rejected = nginx.connect().ask(&stream(STREAMS, "192.0.2.1")).expect("an answer");
+    rejected.assert_error(429, "Too many requests", "one stream more");
+    assert_eq!(rejected.header("retry-after"), Some("5"));
     assert!(nginx.connect().open(&stream(STREAMS, "192.0.2.2")).starts_with("HTTP/1.1 200 "), "another address");
     let mut reader = nginx.connect();
     for number in 0..2 * STREAMS {
@@ -191,7 +191,7 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
     let nginx = Nginx::with_tls(server.address);
     let mut connection = nginx.connect();
     let (started, mut accepted) = (Instant::now(), 0);
-    let refused = loop {
+    let rejected = loop {
         let answer = join(&mut connection, "2001:db8::1");
         if answer.status != 200 {
             break answer;
@@ -199,8 +199,8 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
         accepted += 1;
         assert!(accepted < 999, "no limit");
     };
-    refused.assert_error(429, "Too many requests", "beyond the burst");
-    assert_eq!(refused.header("retry-after"), Some("5"));
+    rejected.assert_error(429, "Too many requests", "beyond the burst");
+    assert_eq!(rejected.header("retry-after"), Some("5"));
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap() + 1;
     let allowed = AUTH_BURST..=AUTH_BURST + 1 + AUTH_RATE * seconds;
     assert!(allowed.contains(&accepted), "{accepted} of {allowed:?}");

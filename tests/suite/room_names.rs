@@ -269,12 +269,12 @@ impl RoomClient {
     }
 }
 
-/// Checks the property: refused without a call, or one call to this endpoint with exactly these bytes.
+/// Checks the property: rejected without a call, or one call to this endpoint with exactly these bytes.
 fn check_outcome(outcome: &Outcome, room: Option<&[u8]>) -> Result<(), String> {
     let Outcome { answer, targets } = outcome;
     if targets.is_empty() {
-        let refused = matches!(answer.status, 400 | 404);
-        return if refused { Ok(()) } else { Err(format!("no call, but status {}", answer.status)) };
+        let rejected = matches!(answer.status, 400 | 404);
+        return if rejected { Ok(()) } else { Err(format!("no call, but status {}", answer.status)) };
     }
     let [target] = targets.as_slice() else {
         return Err(format!("several calls: {targets:?}"));
@@ -344,7 +344,7 @@ fn leniently_decoded(raw: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn hostile_name_is_refused_without_a_call() {
+fn hostile_name_is_rejected_without_a_call() {
     let mut client = RoomClient::new();
     for raw in REFUSED {
         for outcome in [client.in_path(raw.as_bytes()), client.in_query(raw.as_bytes())] {
@@ -465,7 +465,7 @@ fn name_over_255_decoded_bytes_is_400() {
 }
 
 #[test]
-fn raw_bytes_in_a_url_are_refused_or_taken_literally() {
+fn raw_bytes_in_a_url_are_rejected_or_taken_literally() {
     let mut client = RoomClient::new();
     let names: [&[u8]; 14] = [
         "комната".as_bytes(),
@@ -490,7 +490,7 @@ fn raw_bytes_in_a_url_are_refused_or_taken_literally() {
             forwarded += outcome.targets.len();
         }
     }
-    assert!(forwarded > 0, "every name was refused");
+    assert!(forwarded > 0, "every name was rejected");
     // The parser refuses bytes that split the request line; no part may become a second request.
     for raw in ["a b", "a\r\nX: y", "a\nb", "a HTTP/1.1\r\nHost: t\r\n\r\nGET /callCatchUp/smuggled", "a\0b"] {
         let mut connection = client.server.client().connect();

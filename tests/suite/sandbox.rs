@@ -34,7 +34,7 @@ impl Fixture {
         serde_json::from_slice::<Value>(&answer.body).unwrap()["data"].take()
     }
 
-    fn refused(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    fn rejected(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let answer = self.ask(method, path, body);
         let failure: Value = serde_json::from_slice(&answer.body).unwrap();
         (answer.status, failure["error"]["message"].as_str().unwrap().to_owned())
@@ -68,8 +68,8 @@ fn reply_over_the_documented_size_is_413() {
     }
     fixture.control("PUT", "/replies/call-catchup/tooLarge", &set(5 * 1024 * 1024));
     fixture.catch_up("tooLarge").assert_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
-    let refused = fixture.refused("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
-    assert_eq!(refused, (413, "A reply of at most 8 MiB is taken.".to_owned()));
+    let rejected = fixture.rejected("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
+    assert_eq!(rejected, (413, "A reply of at most 8 MiB is taken.".to_owned()));
     let guide = include_str!("../../docs/QA.md");
     assert!(guide.contains("at most 8 MiB"), "documented in the guide");
 }
@@ -169,7 +169,7 @@ fn recorded_requests_are_redacted_and_can_be_cleared() {
 }
 
 #[test]
-fn invalid_reply_is_refused_with_its_reason() {
+fn invalid_reply_is_rejected_with_its_reason() {
     let fixture = Fixture::start();
     for (path, body, text) in [
         ("/replies/call-catchup/r", "{", "Not a reply"),
@@ -183,13 +183,13 @@ fn invalid_reply_is_refused_with_its_reason() {
         ("/replies/call-catchup/%FF", "{}", "The room is not UTF-8."),
         ("/replies/configuration/r", "{}", "configuration has no room."),
     ] {
-        let (status, message) = fixture.refused("PUT", path, body);
+        let (status, message) = fixture.rejected("PUT", path, body);
         assert!(status == 400 && message.contains(text), "{path} {body}: {status} {message}");
     }
-    assert_eq!(fixture.refused("PUT", "/replies/call-catchups/r", "{}").0, 404);
-    assert_eq!(fixture.refused("DELETE", "/replies/meetings", "").0, 404);
-    assert_eq!(fixture.refused("POST", "/replies", "").0, 404);
-    assert_eq!(fixture.refused("GET", "/nothing", "").0, 404);
+    assert_eq!(fixture.rejected("PUT", "/replies/call-catchups/r", "{}").0, 404);
+    assert_eq!(fixture.rejected("DELETE", "/replies/meetings", "").0, 404);
+    assert_eq!(fixture.rejected("POST", "/replies", "").0, 404);
+    assert_eq!(fixture.rejected("GET", "/nothing", "").0, 404);
     assert_eq!(fixture.control("GET", "/replies", ""), json!([]));
     assert!(fixture.control("GET", "", "")["routes"].is_array());
 }
@@ -228,8 +228,8 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
     let absolute = b"GET http://rebind.example/sandbox/asked HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(Client::new(own).ask(absolute).status, 421);
     let read = b"GET /sandbox/asked HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
-    let refused: Value = serde_json::from_slice(&Client::new(own).ask(read).body).unwrap();
-    assert_eq!((&refused["data"], &refused["error"]["code"]), (&Value::Null, &json!(421)));
+    let rejected: Value = serde_json::from_slice(&Client::new(own).ask(read).body).unwrap();
+    assert_eq!((&rejected["data"], &rejected["error"]["code"]), (&Value::Null, &json!(421)));
     assert_eq!(fixture.control("GET", "/replies", ""), json!([]), "no reply was set");
 
     let port = own.port();
@@ -242,22 +242,22 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
 }
 
 #[test]
-fn foreign_request_is_refused_before_its_body() {
+fn foreign_request_is_rejected_before_its_body() {
     let fixture = Fixture::start();
     let head = b"PUT /sandbox/replies/call-catchup HTTP/1.1\r\nHost: rebind.example\r\nContent-Length: 8000000\r\n\r\n";
     assert_eq!(Client::new(fixture.sandbox.address).ask(head).status, 421);
 }
 
 #[test]
-fn replies_over_64_mib_in_total_are_refused() {
+fn replies_over_64_mib_in_total_are_rejected() {
     let fixture = Fixture::start();
     let large = format!(r#"{{"body": "{}"}}"#, "x".repeat(7 * 1024 * 1024));
     for number in 0..9 {
         fixture.control("PUT", &format!("/replies/call-catchup/large{number}"), &large);
     }
     for target in ["/replies/call-catchup/large9", "/replies/meetings"] {
-        let refused = fixture.refused("PUT", target, &large);
-        assert_eq!(refused, (507, "All replies together may take 64 MiB: DELETE some.".to_owned()), "{target}");
+        let rejected = fixture.rejected("PUT", target, &large);
+        assert_eq!(rejected, (507, "All replies together may take 64 MiB: DELETE some.".to_owned()), "{target}");
     }
     fixture.control("PUT", "/replies/call-catchup/large0", &large);
     fixture.control("PUT", "/replies/call-catchup/small", r#"{"data": "a small one"}"#);

@@ -214,7 +214,7 @@ fn lease_is_renewed_for_as_long_as_the_call_takes() {
         connection.read().expect("an answer").assert_success(r#""written""#);
     }
     let shared = replicas.servers.iter().map(|server| metric(server.operator(), SHARED)).sum::<u64>();
-    assert_eq!((replicas.calls(), shared), (1, 2), "one call, no command refused");
+    assert_eq!((replicas.calls(), shared), (1, 2), "one call, no command rejected");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn stream_over_the_limit_is_429_and_close() {
     assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("10"), Some("close")));
     assert!(connection.read().is_none(), "the connection ends");
     let calls = server.script.requests();
-    assert!(!calls.iter().any(|call| call.target.contains("unwatched")), "a refused stream causes no call: {calls:?}");
+    assert!(!calls.iter().any(|call| call.target.contains("unwatched")), "a rejected stream causes no call: {calls:?}");
     let mut claims = tokens::user_claims();
     claims["sid"] = "another".into();
     assert_eq!(
@@ -64,7 +64,7 @@ fn stream_over_the_limit_is_429_and_close() {
 }
 
 #[test]
-fn refused_request_is_not_counted_against_the_stream_limit() {
+fn rejected_request_is_not_counted_against_the_stream_limit() {
     let server = TestServer::with(&[ONE]);
     let guest = tokens::guest("r1");
     let _open = open(&server, &guest);
@@ -114,7 +114,7 @@ fn ended_stream_releases_its_lease() {
 }
 
 #[test]
-fn ticket_refused_with_429_can_still_be_used() {
+fn ticket_rejected_with_429_can_still_be_used() {
     let server = TestServer::with(&[ONE]);
     let guest = tokens::guest("r1");
     let body = json!({"room": "r1"}).to_string();

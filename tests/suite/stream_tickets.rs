@@ -66,7 +66,7 @@ fn ticket_used_twenty_times_at_once_opens_one_stream() {
 }
 
 #[test]
-fn ticket_outside_its_room_route_or_lifetime_is_refused() {
+fn ticket_outside_its_room_route_or_lifetime_is_rejected() {
     let server = TestServer::start();
     let (client, user) = (server.client(), tokens::user());
     let ticket = ticket_of(&server, &user, "r1");
@@ -92,7 +92,7 @@ fn ticket_outside_its_room_route_or_lifetime_is_refused() {
 }
 
 #[test]
-fn refused_ticket_leaves_no_row_and_can_still_be_used() {
+fn rejected_ticket_leaves_no_row_and_can_still_be_used() {
     let server = TestServer::start();
     let client = server.client();
     for (used, token) in [(0, tokens::user()), (1, tokens::guest("r1"))] {

@@ -352,9 +352,9 @@ fn check_config_reports_the_certificate_and_its_trust_store() {
     assert!(output.contains(accepted) && output.contains(&format!("SSL_CERT_FILE={good}\n")), "{output}");
 
     let (code, output, _) = run("check-config", &[&base[..], &[("SSL_CERT_FILE", &wrong)]].concat());
-    let refused = "# Admin Control: FAILED, its certificate is not accepted: ";
-    let line = output.lines().find(|line| line.starts_with(refused)).unwrap_or_else(|| panic!("{output}"));
+    let rejected = "# Admin Control: FAILED, its certificate is not accepted: ";
+    let line = output.lines().find(|line| line.starts_with(rejected)).unwrap_or_else(|| panic!("{output}"));
     assert!(code == 78 && line.ends_with("looked for in what SSL_CERT_FILE and SSL_CERT_DIR name"), "{line}");
     let (code, output, _) = run("check-config", &base);
-    assert!(code == 78 && output.contains(refused), "{output}");
+    assert!(code == 78 && output.contains(rejected), "{output}");
 }

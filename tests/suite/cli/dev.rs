@@ -36,20 +36,20 @@ fn dev_accepts_loopback_host_names_only() {
     let server = address_in(&dev.line_with("The server is on"));
     let management = address_in(&dev.line_with("Metrics:"));
     let sandbox = address_in(&dev.line_with("Sandbox:"));
-    for (address, target, refused) in
+    for (address, target, rejected) in
         [(server, "/health/live", 400), (server, "/", 400), (management, "/metrics", 400), (sandbox, "/sandbox", 421)]
     {
         for host in ["rebind.example", &format!("rebind.example:{}", address.port()), "192.0.2.1", "0.0.0.0"] {
-            assert_eq!(status(address, target, host), refused, "{target} {host}");
+            assert_eq!(status(address, target, host), rejected, "{target} {host}");
         }
         for host in ["localhost", "console.localhost:8080", "[::1]", &address.to_string()] {
             assert_eq!(status(address, target, host), 200, "{target} {host}");
         }
     }
     let request = b"GET /callConfig HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
-    let refused = Client::new(server).ask(request);
-    refused.assert_error(400, "Host must be localhost or a loopback address.", "in the envelope");
-    assert!(refused.header("x-request-id").is_some());
+    let rejected = Client::new(server).ask(request);
+    rejected.assert_error(400, "Host must be localhost or a loopback address.", "in the envelope");
+    assert!(rejected.header("x-request-id").is_some());
     assert_eq!(dev.stop().0, 0);
 }
 
