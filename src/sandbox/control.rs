@@ -22,7 +22,7 @@ pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
 #[serde(deny_unknown_fields)]
 struct ReplyRequest<'a> {
     status: Option<u16>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
     data: Option<&'a RawValue>,
     body: Option<String>,
     delay: Option<String>,
@@ -34,7 +34,7 @@ struct ReplyRequest<'a> {
 }
 
 /// `null` is data too.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+fn deserialize_present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -51,13 +51,13 @@ pub(super) fn handle(script: &Script, method: &str, target: &str, body: Option<&
     };
     match outcome {
         Ok(data) => (200, json!({"error": null, "data": data}).to_string()),
-        Err(failure) => failed(failure),
+        Err(failure) => error_envelope(failure),
     }
 }
 
 fn run(script: &Script, method: &str, path: &[&str], body: &[u8]) -> Result<Value, Failure> {
     match (method, path) {
-        ("GET", [""] | ["", ""]) => return Ok(about()),
+        ("GET", [""] | ["", ""]) => return Ok(describe_interface()),
         ("GET", ["", "replies"]) => return Ok(script.lock().replies.iter().map(show_reply).collect()),
         ("GET", ["", "asked"]) => {
             let record = &script.lock().record;
@@ -73,7 +73,7 @@ fn run(script: &Script, method: &str, path: &[&str], body: &[u8]) -> Result<Valu
         ("PUT", ["", "replies", reply @ ..]) => {
             let key = parse_key(reply)?;
             let request: ReplyRequest<'_> =
-                serde_json::from_slice(body).map_err(|error| bad(format!("Not a reply: {error}.")))?;
+                serde_json::from_slice(body).map_err(|error| bad_request(format!("Not a reply: {error}.")))?;
             if !script.lock().try_set(key, request.into_reply()?) {
                 return Err((507, format!("All replies together may take {} MiB: DELETE some.", MAX_REPLIES >> 20)));
             }
@@ -93,9 +93,9 @@ fn parse_key(path: &[&str]) -> Result<Key, Failure> {
     if !endpoints().contains(&endpoint) {
         return Err((404, format!("The endpoints are {}.", endpoints().join(", "))));
     }
-    let room = percent_decode_str(room).decode_utf8().map_err(|_| bad("The room is not UTF-8."))?;
+    let room = percent_decode_str(room).decode_utf8().map_err(|_| bad_request("The room is not UTF-8."))?;
     if !room.is_empty() && OTHER_ENDPOINTS.contains(&endpoint) {
-        return Err(bad(format!("{endpoint} has no room.")));
+        return Err(bad_request(format!("{endpoint} has no room.")));
     }
     Ok((endpoint.to_owned(), room.into_owned()))
 }
@@ -103,7 +103,7 @@ fn parse_key(path: &[&str]) -> Result<Key, Failure> {
 /// Rejects a request that a web page may have sent.
 ///
 /// Such a request has a `Host` that is not local, or another origin.
-pub(super) fn refusal<'a>(
+pub(super) fn reject_foreign_request<'a>(
     hosts: impl Iterator<Item = &'a str>,
     mut origins: impl Iterator<Item = &'a str>,
     listen: IpAddr,
@@ -111,16 +111,16 @@ pub(super) fn refusal<'a>(
     let hosts: Vec<&str> = hosts.collect();
     let host = hosts.first().filter(|_| hosts.iter().all(|host| is_local(host, listen)));
     let Some(host) = host else {
-        return Some(failed((
+        return Some(error_envelope((
             421,
             "Host must be localhost, a loopback address, or the address that the sandbox listens on.".into(),
         )));
     };
     let foreign = origins.any(|origin| !is_own_origin(origin, host, listen));
-    foreign.then(|| failed((403, "A page of another origin may not change or read the sandbox.".into())))
+    foreign.then(|| error_envelope((403, "A page of another origin may not change or read the sandbox.".into())))
 }
 
-fn failed((code, message): Failure) -> (u16, String) {
+fn error_envelope((code, message): Failure) -> (u16, String) {
     (code, json!({"data": null, "error": {"code": code, "message": message}}).to_string())
 }
 
@@ -128,7 +128,7 @@ fn not_found() -> Failure {
     (404, format!("Not found. See GET {PATH}."))
 }
 
-fn bad(message: impl Into<String>) -> Failure {
+fn bad_request(message: impl Into<String>) -> Failure {
     (400, message.into())
 }
 
@@ -136,8 +136,8 @@ fn endpoints() -> Vec<&'static str> {
     [ROOM_ENDPOINTS, OTHER_ENDPOINTS].concat()
 }
 
-/// Describes the interface in short.
-fn about() -> Value {
+/// Describes the interface briefly.
+fn describe_interface() -> Value {
     json!({
         "endpoints": endpoints(),
         "routes": [
@@ -166,24 +166,24 @@ fn show_reply(((endpoint, room), reply): (&Key, &Reply)) -> Value {
 impl ReplyRequest<'_> {
     fn into_reply(self) -> Result<Reply, Failure> {
         if self.status.is_some_and(|status| !(200..600).contains(&status)) {
-            return Err(bad("status must be from 200 to 599."));
+            return Err(bad_request("status must be from 200 to 599."));
         }
         if self.times == Some(0) {
-            return Err(bad("times must be 1 or more."));
+            return Err(bad_request("times must be 1 or more."));
         }
         let delay = humantime::parse_duration(self.delay.as_deref().unwrap_or("0s"))
-            .map_err(|_| bad("delay must be a duration, as in \"2s\" or \"250ms\"."))?;
+            .map_err(|_| bad_request("delay must be a duration, as in \"2s\" or \"250ms\"."))?;
         if self.silence && (self.cut || self.data.is_some() || self.body.is_some() || self.status.is_some()) {
-            return Err(bad("silence goes with delay and times only."));
+            return Err(bad_request("silence goes with delay and times only."));
         }
         let reply = match (self.data, self.body, self.status) {
-            (Some(_), Some(_), _) => return Err(bad("data or body, not both.")),
+            (Some(_), Some(_), _) => return Err(bad_request("data or body, not both.")),
             (Some(data), None, status) => Reply { status: status.or(Some(200)), ..Reply::data(data.get()) },
             (None, Some(body), status) => Reply::body(status.unwrap_or(200), &body),
             (None, None, Some(status @ 400..)) => {
-                Reply::body(status, &failed((status, "This reply was set in the sandbox.".to_owned())).1)
+                Reply::body(status, &error_envelope((status, "This reply was set in the sandbox.".to_owned())).1)
             }
-            (None, None, Some(_)) => return Err(bad("a status below 400 needs data or body.")),
+            (None, None, Some(_)) => return Err(bad_request("a status below 400 needs data or body.")),
             (None, None, None) => Reply::default(),
         };
         Ok(Reply { delay, silence: self.silence, cut: self.cut, times: self.times, ..reply })

@@ -86,8 +86,8 @@ async fn refuse_foreign_pages<B: MessageBody + 'static>(
     let listen = request.app_config().local_addr().ip();
     let all = |name: HeaderName| request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default());
     let named = request.uri().authority().map(Authority::as_str);
-    let refusal = control::refusal(all(HOST).chain(named), all(ORIGIN), listen);
-    match refusal {
+    let rejection = control::reject_foreign_request(all(HOST).chain(named), all(ORIGIN), listen);
+    match rejection {
         Some((status, body)) => Ok(request.into_response(json(status, body))),
         None => Ok(next.call(request).await?.map_into_boxed_body()),
     }

@@ -117,7 +117,7 @@ impl ScriptState {
             return None;
         }
         let room = percent_decode_str(room).decode_utf8().ok()?;
-        let set = self.take(endpoint, &room).or_else(|| self.take(endpoint, "")).unwrap_or_default();
+        let set = self.use_reply(endpoint, &room).or_else(|| self.use_reply(endpoint, "")).unwrap_or_default();
         if set.silence || set.body.is_some() {
             return Some(set);
         }
@@ -132,7 +132,7 @@ impl ScriptState {
     }
 
     /// Returns the reply that is set, and counts it.
-    fn take(&mut self, endpoint: &str, room: &str) -> Option<Reply> {
+    fn use_reply(&mut self, endpoint: &str, room: &str) -> Option<Reply> {
         let key = (endpoint.to_owned(), room.to_owned());
         let reply = self.replies.get_mut(&key)?;
         if let Some(times) = &mut reply.times {
