@@ -1,11 +1,14 @@
 //! Private files and folders, and reads of regular files only.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::secret;
+
+/// Maximum size of a file with one value, in bytes.
+const MAX_VALUE: u64 = 64 << 10;
 
 /// Creates a folder, and those above it, that only this user can enter. One that exists keeps its mode.
 ///
@@ -45,6 +48,29 @@ pub fn require_regular(path: &Path) -> io::Result<()> {
 pub fn read_regular(path: &Path) -> io::Result<String> {
     require_regular(path)?;
     fs::read_to_string(path)
+}
+
+/// Reads a value from a regular file, without one line break at its end.
+///
+/// # Errors
+///
+/// A sentence on the file. It never quotes the content.
+pub fn read_value(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = require_regular(path).and_then(|()| File::open(path)?.take(MAX_VALUE + 1).read_to_end(&mut bytes));
+    read.map_err(|error| format!("can't be read: {error}"))?;
+    if bytes.len() as u64 > MAX_VALUE {
+        return Err("is larger than 64 KiB".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
+    let value = without_line_break(&text);
+    if value.is_empty() { Err("is empty".to_owned()) } else { Ok(value.to_owned()) }
+}
+
+/// Returns `text` without one line break at its end.
+#[must_use]
+pub fn without_line_break(text: &str) -> &str {
+    text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
 }
 
 /// Checks that files can be created in `folder`, which may be missing.

@@ -4,6 +4,7 @@ use super::{Error, Session};
 use crate::auth::principal::Principal;
 use crate::db::SessionRecord;
 use crate::request_context::RequestContext;
+use crate::telemetry::logging::AUDIT;
 use crate::telemetry::metrics::{CounterVec, LOGINS, Registry, TOKEN_REFRESHES};
 
 /// Counts logins and refreshes by outcome. Clones share the counters; the default counts nothing.
@@ -33,15 +34,15 @@ pub(super) fn login(
     let (client, request_id) = (context.client(), context.request_id());
     let outcome = match result {
         Ok(_) => {
-            log::info!(event = "login", client:%, user, request_id; "login succeeded");
+            log::info!(target: AUDIT, event = "login", client:%, user, request_id; "login succeeded");
             "ok"
         }
         Err(Error::WrongCredentials) => {
-            log::info!(event = "login-failed", client:%, user, request_id; "login failed");
+            log::info!(target: AUDIT, event = "login-failed", client:%, user, request_id; "login failed");
             "failed"
         }
         Err(Error::Throttled(_)) => {
-            log::warn!(event = "login-limited", client:%, user, request_id; "login throttled: too many failures");
+            log::warn!(target: AUDIT, event = "login-limited", client:%, user, request_id; "login throttled: too many failures");
             "throttled"
         }
         Err(Error::Overloaded) => "overloaded",
@@ -62,6 +63,7 @@ pub(super) fn refresh(result: &Result<Session, Error>, metrics: &AccountMetrics)
 /// Logs a rejected refresh token, whose account is unknown; returns the error for the client.
 pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
     log::info!(
+        target: AUDIT,
         event = "token-rejected",
         reason = "no refresh token in force",
         client:% = context.client(),
@@ -82,6 +84,7 @@ pub(super) fn ticket_rejected(principal: &Principal, context: &RequestContext) -
 pub(super) fn refresh_token_reused(session: &SessionRecord, context: &RequestContext, metrics: &AccountMetrics) {
     metrics.refreshes.increment("reused");
     log::warn!(
+        target: AUDIT,
         event = "refresh-reused",
         client:% = context.client(),
         user = session.user_id.as_str(),
@@ -92,5 +95,5 @@ pub(super) fn refresh_token_reused(session: &SessionRecord, context: &RequestCon
 }
 
 pub(super) fn logout(user: &str, context: &RequestContext) {
-    log::info!(event = "logout", client:% = context.client(), user, request_id = context.request_id(); "logout");
+    log::info!(target: AUDIT, event = "logout", client:% = context.client(), user, request_id = context.request_id(); "logout");
 }

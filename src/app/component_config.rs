@@ -10,8 +10,9 @@ use crate::auth::token;
 use crate::cache::redis::{InvalidUrl, RedisAddress};
 use crate::cache::{CacheConfig, RedisConfig};
 use crate::catch_up::CatchUpConfig;
-use crate::config::{CertificatePaths, Config, Error};
+use crate::config::{CertificatePaths, Config, Error, is_remote};
 use crate::secret::Secret;
+use crate::telemetry::logging;
 use crate::{db, files, summaries};
 
 /// How long a summary text is cached. Texts never change.
@@ -25,7 +26,13 @@ const SUMMARY_TEXT_CACHE_BYTES: u64 = 32 << 20;
 ///
 /// All missing settings, or the first invalid one.
 pub fn validate(config: &Config) -> Result<(), Error> {
+    validate_all(config).map_err(|error| error.located(&config.sources))
+}
+
+fn validate_all(config: &Config) -> Result<(), Error> {
     config.validate()?;
+    let log_filter = config.log_filter.as_deref().unwrap_or_default();
+    logging::check_filter(log_filter).map_err(|problem| Error::of("RUST_LOG", problem))?;
     db::validate_url(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
     redis_address(config)?;
     admin_control(config)?;
@@ -38,6 +45,10 @@ pub fn warnings(config: &Config) -> Vec<&'static str> {
     let mut warnings = config.warnings();
     if db::is_accessible_to_others(config.database.url.expose()) {
         warnings.push("APP_DATABASE__URL is a file that other users can read, with hashes of passwords in it: chmod 600");
+    }
+    let host = db::host_without_verified_tls(config.database.url.expose());
+    if host.is_some_and(|host| is_remote(&host)) {
+        warnings.push("APP_DATABASE__URL is another host without sslmode=verify-full: its certificate is not verified, or there is no TLS");
     }
     warnings
 }

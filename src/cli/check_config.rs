@@ -9,7 +9,7 @@ use super::Error;
 use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits, RootCertificates};
 use crate::app;
 use crate::cache::redis;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::db;
 use crate::summaries::Store;
 use crate::telemetry::escape;
@@ -22,37 +22,50 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     for what in app::warnings(&config) {
         super::print(&format!("# warning: {what}\n"))?;
     }
-    let mut unreachable = Vec::new();
+    let (mut unreachable, mut invalid) = (Vec::new(), None);
     for (system, setting, outcome) in checks {
         match outcome {
             Ok(state) => super::print(&format!("# {system}: ok, {state}\n"))?,
             Err(reason) => {
-                super::print(&format!("# {system}: FAILED, {}\n", escape::field(&reason)))?;
+                let reason = escape::field(&reason);
+                super::print(&format!("# {system}: FAILED, {reason}\n"))?;
                 unreachable.push(format!("{system} ({setting})"));
+                if setting.ends_with("__LISTEN") {
+                    invalid = Some(config::Error::of(setting, format!("can't be listened on: {reason}")));
+                }
             }
         }
     }
-    if unreachable.is_empty() { Ok(()) } else { Err(Error::Unreachable(unreachable.join(", "))) }
+    match invalid {
+        Some(error) => Err(error.located(&config.sources).into()),
+        None if unreachable.is_empty() => Ok(()),
+        None => Err(Error::Unreachable(unreachable.join(", "))),
+    }
 }
 
 /// Returns the settings in the format of `.env`, one a line.
 fn redacted(config: &Config) -> String {
     let mut text = String::new();
+    let origin = |name: &str| {
+        let file = config.sources.value_file(name);
+        file.map(|file| format!(" # from {}", escape::field(file)))
+    };
+    // Writing to a string can't fail, here and below.
     for (name, value, is_changed) in config.redacted() {
-        let value = value.as_deref().map(escape::field);
-        // Writing to a string can't fail.
-        let _ = match (value, is_changed) {
-            (Some(value), true) => writeln!(text, "{name}={value}"),
-            (Some(value), false) => writeln!(text, "{name}={value} # default"),
-            (None, _) => writeln!(text, "# {name} is not set"),
+        let origin = origin(&name).unwrap_or_else(|| if is_changed { String::new() } else { " # default".to_owned() });
+        let _ = match value {
+            Some(value) => writeln!(text, "{name}={}{origin}", escape::field(&value)),
+            None => writeln!(text, "# {name} is not set"),
         };
     }
+    let filter = config.log_filter.as_deref();
+    let _ = writeln!(text, "RUST_LOG={}", filter.map_or("info # default".to_owned(), escape::field));
     let paths = [("SSL_CERT_FILE", &config.certificates.file), ("SSL_CERT_DIR", &config.certificates.folders)];
     for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?))) {
         let _ = writeln!(text, "{name}={}", escape::field(path));
     }
     for (name, _) in &config.summaries.variables {
-        let _ = writeln!(text, "{name}=[redacted]");
+        let _ = writeln!(text, "{name}=[redacted]{}", origin(name).unwrap_or_default());
     }
     text
 }

@@ -1,6 +1,5 @@
 //! `dev`: the server with a sandbox and a demo account, without any settings.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -12,11 +11,11 @@ use crate::app::{self, App};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SecretUrl};
 use crate::db::Database;
 use crate::files;
 use crate::request_context::RequestContext;
-use crate::secret;
+use crate::secret::{self, Secret};
 
 const EMAIL: &str = "demo@example.com";
 const NAME: &str = "Demo";
@@ -25,14 +24,26 @@ const PASSWORD: &str = "demo of a late joiner";
 const DATABASE: &str = "sqlite://var/dev/app.db";
 const SUMMARIES: &str = "var/dev/summaries";
 const ROOM: &str = "testRoom";
+/// The settings that `dev` decides itself, whatever `.env` says.
+const OVERRIDDEN: [&str; 5] = [
+    "APP_ADMIN_CONTROL__BASE_URL",
+    "APP_ADMIN_CONTROL__AUTHORIZATION",
+    "APP_DATABASE__URL",
+    "APP_SUMMARIES__URL",
+    "APP_AUTH__JWT_SECRET",
+];
 /// Number of ports that are tried if no setting names one.
 const PORTS_TRIED: u16 = 20;
 
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
-    let environment = super::environment::read()?;
+    let mut environment = super::environment::read()?;
+    environment.retain(|name, _| !OVERRIDDEN.contains(&name.trim_end_matches("_FILE")));
+    // Port 9090 may be in use by Prometheus.
+    environment.entry("APP_MANAGEMENT__LISTEN".to_owned()).or_insert("127.0.0.1:0".to_owned());
     super::block_on(async move {
         let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let mut config = Config::load(&override_settings(environment.clone(), sandbox.base_url()), config)?;
+        let mut config = Config::load(&environment, config)?;
+        override_settings(&mut config, sandbox.base_url());
         app::validate(&config)?;
         let (default, management) = (config.server.listen, config.management.listen);
         for (setting, address) in [("APP_SERVER__LISTEN", default), ("APP_MANAGEMENT__LISTEN", management)] {
@@ -45,7 +56,7 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
             config.server.listen = free_address(default, management);
         }
         config.loopback_only = true;
-        let dropped_lines = super::start_log(&config, &environment);
+        let dropped_lines = super::start_log(&config);
         write_sample_summary()?;
         let token = demo_token(&config).await?;
         let control = sandbox.control_url();
@@ -70,17 +81,13 @@ fn free_address(default: SocketAddr, management: SocketAddr) -> SocketAddr {
     addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap_or(default)
 }
 
-/// Sets what `dev` decides itself, whatever `.env` says.
-fn override_settings(mut environment: BTreeMap<String, String>, base_url: String) -> BTreeMap<String, String> {
-    let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
-    set("APP_ADMIN_CONTROL__BASE_URL", base_url);
-    set("APP_ADMIN_CONTROL__AUTHORIZATION", String::new());
-    set("APP_DATABASE__URL", DATABASE.to_owned());
-    set("APP_SUMMARIES__URL", format!("file://{SUMMARIES}"));
-    set("APP_AUTH__JWT_SECRET", secret::random_secret());
-    // Port 9090 may be in use by Prometheus.
-    environment.entry("APP_MANAGEMENT__LISTEN".to_owned()).or_insert("127.0.0.1:0".to_owned());
-    environment
+/// Sets what `dev` decides itself.
+fn override_settings(config: &mut Config, base_url: String) {
+    config.admin_control.base_url = base_url;
+    config.admin_control.authorization = None;
+    config.database.url = SecretUrl::new(DATABASE);
+    config.summaries.url = SecretUrl::new(&format!("file://{SUMMARIES}"));
+    config.auth.jwt_secret = Secret::new(secret::random_secret());
 }
 
 /// Creates the demo account, logs in, and returns the token.

@@ -16,6 +16,13 @@ pub(super) fn read() -> Result<BTreeMap<String, String>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => return Err(Error::of(FILE, format!("can't be read: {error}"))),
     };
+    environment.extend(of_process()?);
+    Ok(environment)
+}
+
+/// Returns the environment of the process, without empty values.
+pub(super) fn of_process() -> Result<BTreeMap<String, String>, Error> {
+    let mut environment = BTreeMap::new();
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else { continue };
         match value.into_string() {

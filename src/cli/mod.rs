@@ -6,7 +6,6 @@ mod environment;
 mod healthcheck;
 mod user;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -20,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::accounts;
 use crate::app::{self, App, Shutdown};
 use crate::clock::Clock;
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config, LogConfig, LogFormat};
 use crate::db::{self, Database};
 use crate::routes::openapi;
 use crate::sandbox::{Sandbox, Script};
@@ -29,8 +28,13 @@ use crate::telemetry::logging::{self, DroppedLines};
 
 /// The exit code for invalid settings (`EX_CONFIG` of `sysexits.h`).
 const BAD_SETTINGS: u8 = 78;
+/// The exit code if settings are valid and an external system can't be used (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
 /// The exit code for invalid arguments, as in clap.
 const BAD_USAGE: u8 = 2;
+
+const CREATED_BY_ROOT: &str =
+    "running as root: the database's file will be created for root only; a service with another user cannot open it";
 
 /// Threads of the runtime that is shared by all HTTP workers.
 const BACKGROUND_THREADS: usize = 2;
@@ -147,6 +151,7 @@ pub fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     let config = cli.config.as_deref();
+    let is_server = matches!(cli.command, None | Some(Command::Serve));
     let outcome = match cli.command {
         None | Some(Command::Serve) => serve(config),
         Some(Command::Dev) => dev::run(config),
@@ -159,12 +164,25 @@ pub fn run() -> ExitCode {
     };
     logging::flush();
     let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let format = if is_server { log_format(config) } else { LogFormat::Text };
+    let text = error.to_string();
+    let lines = match format {
+        LogFormat::Text => format!("{}\n", escape::lines(text.trim_end())).into_bytes(),
+        LogFormat::Json => logging::format_fatal_error(&text, format),
+    };
     // Standard error may be closed.
-    let _ = writeln!(io::stderr(), "{}", escape::lines(error.to_string().trim_end()));
+    let _ = io::stderr().write_all(&lines);
     match error {
-        Error::Config(_) | Error::Unreachable(_) => ExitCode::from(BAD_SETTINGS),
+        Error::Config(_) => ExitCode::from(BAD_SETTINGS),
+        Error::Unreachable(_) => ExitCode::from(UNAVAILABLE),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Returns the format of the log, from whatever can be read of the configuration.
+fn log_format(config: Option<&Path>) -> LogFormat {
+    let environment = environment::read().unwrap_or_else(|_| environment::of_process().unwrap_or_default());
+    config::log_format(&environment, config)
 }
 
 /// Writes to standard output, with unsafe characters escaped. A reader that has closed it, as `head` does, is no failure.
@@ -177,10 +195,12 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 fn serve(config: Option<&Path>) -> Result<(), Error> {
-    let environment = environment::read()?;
-    let config = Config::load(&environment, config)?;
+    let config = Config::load(&environment::read()?, config)?;
     app::validate(&config)?;
-    let dropped_lines = start_log(&config, &environment);
+    let dropped_lines = start_log(&config);
+    if db::is_created_by_root(config.database.url.expose()) {
+        log::warn!("{CREATED_BY_ROOT}");
+    }
     block_on(async {
         // A terminal that closes must not end the server. The handler replaces the default action.
         let _hang_up = signal(SignalKind::hangup())?;
@@ -191,7 +211,7 @@ fn serve(config: Option<&Path>) -> Result<(), Error> {
 }
 
 fn sandbox(listen: SocketAddr) -> Result<(), Error> {
-    let _ = logging::start(LogFormat::Text, None, Clock::system());
+    let _ = logging::start(&LogConfig::default(), None, Clock::system());
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
         let mut shutdowns = shutdown_signals()?;
@@ -212,17 +232,25 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
 }
 
 fn migrate(config: Option<&Path>) -> Result<(), Error> {
-    let url = Config::load(&environment::read()?, config)?.database.url;
+    let config = Config::load(&environment::read()?, config)?;
+    warn_if_root(&config);
     block_on(async {
-        Database::open(url.expose()).await?;
+        Database::open(config.database.url.expose()).await?;
         print("the database's schema is up to date\n")
     })
 }
 
+/// Warns on standard error if this command will create the database's file as root.
+fn warn_if_root(config: &Config) {
+    if db::is_created_by_root(config.database.url.expose()) {
+        // Standard error may be closed.
+        let _ = writeln!(io::stderr(), "warning: {CREATED_BY_ROOT}");
+    }
+}
+
 /// Starts the log, with the warnings on the configuration first.
-fn start_log(config: &Config, environment: &BTreeMap<String, String>) -> DroppedLines {
-    let filter = environment.get("RUST_LOG").map(String::as_str);
-    let dropped_lines = logging::start(config.log.format, filter, Clock::system());
+fn start_log(config: &Config) -> DroppedLines {
+    let dropped_lines = logging::start(&config.log, config.log_filter.as_deref(), Clock::system());
     for what in app::warnings(config) {
         log::warn!(what; "unwise settings");
     }

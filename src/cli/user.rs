@@ -8,6 +8,7 @@ use crate::accounts::admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Database, User};
+use crate::files;
 use crate::telemetry::escape;
 
 /// Maximum number of bytes that are read of a password. Longer than any valid one, so that none is cut.
@@ -20,6 +21,7 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
         UserCommand::Add { .. } | UserCommand::SetPassword { .. } => password_from_stdin()?,
         _ => String::new(),
     };
+    super::warn_if_root(&config);
     super::block_on(async {
         let database = Database::open(config.database.url.expose()).await?;
         let output = match command {
@@ -55,6 +57,5 @@ fn line(user: &User) -> String {
 fn password_from_stdin() -> Result<String, Error> {
     let mut password = String::new();
     io::stdin().take(MAX_PASSWORD_INPUT).read_to_string(&mut password)?;
-    let password = password.strip_suffix('\n').unwrap_or(&password);
-    Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
+    Ok(files::without_line_break(&password).to_owned())
 }

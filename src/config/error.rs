@@ -1,17 +1,18 @@
 //! Errors of the configuration. They name settings and never quote a value: it may hold a secret.
 
 use std::fmt;
-use std::path::Path;
 
 use ::config::ConfigError;
 
-/// Invalid settings, each with its problem, one a line.
+use super::{RENAMED, Sources, variable_of};
+
+/// Invalid settings, each with its problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(pub(super) Vec<String>);
+pub struct Error(pub(super) Vec<(String, String)>);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+        self.0.iter().try_for_each(|(setting, problem)| writeln!(f, "{setting} {problem}"))
     }
 }
 
@@ -20,22 +21,29 @@ impl std::error::Error for Error {}
 impl Error {
     /// Creates the error of one setting.
     pub fn of(setting: &str, problem: impl fmt::Display) -> Self {
-        Self(vec![format!("{setting} {problem}")])
+        Self(vec![(setting.to_owned(), problem.to_string())])
+    }
+
+    /// Names each setting by where it was set.
+    #[must_use]
+    pub fn located(self, sources: &Sources) -> Self {
+        Self(self.0.into_iter().map(|(setting, problem)| (sources.name_of(&setting), problem)).collect())
     }
 
     /// Translates an error of the config crate.
-    pub(super) fn new(error: &ConfigError, file: Option<&Path>) -> Self {
+    pub(super) fn new(error: &ConfigError, sources: &Sources) -> Self {
         let (path, problem) = path_and_problem(error);
         // serde names an unknown key in its message, its section in the path.
         if let Some(key) = problem.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-            let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-            return Self::of(&super::variable_of(&path), "is not a setting; .env.example lists them all");
+            let variable = variable_of(&if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") });
+            let problem = match RENAMED.iter().find(|(old, _)| *old == variable) {
+                Some((_, new)) => format!("was renamed to {new}"),
+                None => "is not a setting; .env.example lists them all".to_owned(),
+            };
+            return Self::of(&sources.name_of(&variable), problem);
         }
-        match (path.as_str(), file) {
-            ("", Some(file)) => Self::of(&format!("--config {}", file.display()), format!("cannot be read: {problem}")),
-            (path, _) if problem.starts_with("must ") => Self::of(&super::variable_of(path), problem),
-            (path, _) => Self::of(&super::variable_of(path), format!("is not valid: {problem}")),
-        }
+        let problem = if problem.starts_with("must ") { problem } else { format!("is not valid: {problem}") };
+        Self::of(&sources.name_of(&variable_of(&path)), problem)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Sources;
 use super::values::{self, List, LogFormat, Origin, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
@@ -132,6 +133,7 @@ section! {
     /// `[users]`: accounts.
     UsersConfig {
         /// Minimum length of a new password, in characters.
+        #[serde(deserialize_with = "values::min_password")]
         min_password: NonZeroUsize = size(15),
         /// Roles that a user may join a call with.
         roles: List<String> = List::of(["owner", "moderator", "member"]),
@@ -218,6 +220,8 @@ section! {
     LogConfig {
         /// Format of lines.
         format: LogFormat = LogFormat::Text,
+        /// Whether each request is logged.
+        access: bool = true,
     }
 }
 
@@ -253,6 +257,12 @@ section! {
         /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, if they are set.
         #[serde(skip)]
         certificates: CertificatePaths,
+        /// `RUST_LOG`, if it is set.
+        #[serde(skip)]
+        log_filter: Option<String>,
+        /// Where the settings were set.
+        #[serde(skip)]
+        sources: Sources,
         /// Whether both listeners answer to `Host` names of loopback only, as in `dev`.
         #[serde(skip)]
         loopback_only: bool,

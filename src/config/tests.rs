@@ -1,6 +1,9 @@
 //! Unit tests of the configuration.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
@@ -55,6 +58,18 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_SERVER__REQUEST_TIMEOUT", "0s"),
         ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/33"),
         ("APP_SERVER__CORS_ORIGINS", "https://good.example/path"),
+        ("APP_SERVER__CORS_ORIGINS", "https://good.example,https://*.example.com"),
+        ("APP_SERVER__CORS_ORIGINS", "*"),
+        ("APP_SERVER__CORS_ORIGINS", "good.example"),
+        ("APP_SERVER__CORS_ORIGINS", "ftp://good.example"),
+        ("APP_SERVER__CORS_ORIGINS", "https://good.example:443"),
+        ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,"),
+        ("APP_GUESTS__ROLES", ","),
+        ("APP_USERS__ROLES", "owner,,member"),
+        ("APP_USERS__MIN_PASSWORD", "7"),
+        ("APP_USERS__MIN_PASSWORD", "65"),
+        ("APP_USERS__MIN_PASSWORD", "canary"),
+        ("APP_AUTH__TOKEN_TTL", "31d"),
         ("APP_ADMIN_CONTROL__BASE_URL", "admin.example.com/api"),
         ("APP_ADMIN_CONTROL__BASE_URL", "ftp://admin.example.com"),
         ("APP_ADMIN_CONTROL__BASE_URL", "https://user:canary@admin.example.com"),
@@ -86,6 +101,17 @@ fn invalid_value_is_named_and_not_quoted() {
 fn unwise_combinations_are_warned_of_and_defaults_are_not() {
     assert_eq!(load_with("APP_SERVER__LISTEN", "").unwrap().warnings(), [""; 0]);
     let needed = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
+    for (name, value) in [
+        ("APP_USERS__MIN_PASSWORD", "8"),
+        ("APP_USERS__MIN_PASSWORD", "64"),
+        ("APP_AUTH__TOKEN_TTL", "30d"),
+        ("APP_SERVER__CORS_ORIGINS", "https://app.example.com,http://localhost:3000,https://[::1]:8443"),
+        ("APP_CACHE__REDIS_URL", "redis://:secret@[::1]:6379"),
+        ("APP_CACHE__REDIS_URL", "redis://localhost"),
+        ("APP_CACHE__REDIS_URL", "rediss://cache.example.com"),
+    ] {
+        assert_eq!(load_with(name, value).unwrap().warnings(), [""; 0], "{name}={value}");
+    }
     let no_guests = load(&[&needed[..], &[("APP_GUESTS__ROLES", "owner"), ("APP_GUESTS__ENABLED", "false")]].concat());
     assert_eq!(no_guests.unwrap().warnings(), [""; 0], "there are no guests");
     for (name, value, of) in [
@@ -94,9 +120,27 @@ fn unwise_combinations_are_warned_of_and_defaults_are_not() {
         ("APP_SERVER__SHUTDOWN_TIMEOUT", "29s", "APP_SERVER__SHUTDOWN_TIMEOUT is below APP_SERVER__REQUEST_TIMEOUT"),
         ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::/0", "APP_SERVER__TRUSTED_PROXIES contains"),
         ("APP_GUESTS__ROLES", "member,owner", "APP_GUESTS__ROLES contains owner"),
+        ("APP_GUESTS__ROLES", "membr", "APP_GUESTS__ROLES contains a role other than"),
+        ("APP_USERS__ROLES", "ownr,member", "APP_USERS__ROLES contains a role other than"),
+        ("APP_SERVER__KEEP_ALIVE", "60s", "APP_SERVER__KEEP_ALIVE is not above 60s"),
+        ("APP_CACHE__REDIS_URL", "redis://127.example.com", "APP_CACHE__REDIS_URL is redis:// to another host"),
     ] {
         let warnings = load_with(name, value).unwrap().warnings();
         assert!(matches!(warnings[..], [warning] if warning.starts_with(of)), "{name}: {warnings:?}");
+    }
+    for (url, is_unwise) in [
+        ("http://admin.example.com/api", true),
+        ("http://[fd00::1]/api", true),
+        ("http://[::1]/api", false),
+        ("http://127.0.0.2/api", false),
+        ("https://admin.example.com/api", false),
+    ] {
+        let mut settings = vec![needed[1], ("APP_ADMIN_CONTROL__BASE_URL", url)];
+        assert_eq!(load(&settings).unwrap().warnings(), [""; 0], "nothing secret is sent to {url}");
+        settings.push(("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer x"));
+        let warnings = load(&settings).unwrap().warnings();
+        assert_eq!(warnings.len(), usize::from(is_unwise), "{url}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.starts_with("APP_ADMIN_CONTROL__BASE_URL is http:// ")));
     }
 }
 
@@ -159,7 +203,7 @@ fn environment_overrides_file_and_file_overrides_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.toml");
     let file = "[server]\nworkers = 3\nkeep_alive = \"9s\"\n[guests]\nroles = [\"member\", \"listener\"]\nenabled = false\n";
-    std::fs::write(&path, file).unwrap();
+    fs::write(&path, file).unwrap();
     let environment = BTreeMap::from([
         ("APP_ADMIN_CONTROL__BASE_URL".to_owned(), "http://127.0.0.1:1/api//".to_owned()),
         ("APP_AUTH__JWT_SECRET".to_owned(), SECRET.to_owned()),
@@ -177,20 +221,146 @@ fn environment_overrides_file_and_file_overrides_defaults() {
 fn invalid_file_is_named_and_not_quoted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.toml");
+    let at = |key: &str| format!("{}: {key} ", path.display());
     for (text, says) in [
-        ("[server]\nlistem = \"x\"\n", "APP_SERVER__LISTEM is not a setting"),
-        ("[serverr]\na = 1\n", "APP_SERVERR is not a setting"),
-        ("[log.format]\nx = 1\n", "APP_LOG__FORMAT "),
-        ("[server]\nlisten = [\"127.0.0.1:1\"]\n", "APP_SERVER__LISTEN must be"),
-        ("[auth]\njwt_secret = \"canary", "--config "),
+        ("[server]\nlistem = \"x\"\n", at("server.listem") + "is not a setting"),
+        ("[serverr]\na = 1\n", at("serverr") + "is not a setting"),
+        ("[live]\nevery = \"1s\"\n", at("live.every") + "was renamed to APP_LIVE__POLL_INTERVAL"),
+        ("[log.format]\nx = 1\n", at("log.format")),
+        ("[server]\nlisten = [\"127.0.0.1:1\"]\n", at("server.listen") + "must be"),
+        ("[guests]\nroles = 5\n", at("guests.roles") + "must be a list"),
+        ("[guests]\nroles = [\"\"]\n", at("guests.roles") + "must have no empty element"),
+        ("[auth]\njwt_secret = \"canary\"\n", at("auth.jwt_secret") + "must be 32 bytes"),
+        ("[auth]\njwt_secret = \"canary", "--config ".to_owned()),
     ] {
-        std::fs::write(&path, text).unwrap();
+        fs::write(&path, text).unwrap();
         let problem = Config::load(&BTreeMap::new(), Some(&path)).err().unwrap().to_string();
-        assert!(problem.starts_with(says) && !problem.contains("canary"), "{problem}");
+        assert!(problem.starts_with(&says) && !problem.contains("canary"), "{problem}");
     }
+    let overridden = [("APP_AUTH__JWT_SECRET".to_owned(), "canary".to_owned())].into();
+    fs::write(&path, "[auth]\njwt_secret = \"canary\"\n").unwrap();
+    let problem = Config::load(&overridden, Some(&path)).err().unwrap().to_string();
+    assert!(problem.starts_with("APP_AUTH__JWT_SECRET must"), "the variable is in force: {problem}");
     for unreadable in [folder.path().join("none.toml"), folder.path().to_owned(), "/dev/zero".into()] {
         let problem = Config::load(&BTreeMap::new(), Some(&unreadable)).err().unwrap().to_string();
         assert!(problem.starts_with("--config ") && problem.contains("cannot be read"), "{problem}");
+    }
+}
+
+/// Writes a file of one value; returns its path.
+fn value_file(folder: &tempfile::TempDir, name: &str, content: impl AsRef<[u8]>) -> String {
+    let path: PathBuf = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn setting_is_read_from_the_file_that_its_variable_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, content: &str| value_file(&folder, name, content);
+    let long = format!("Bearer {}", "x".repeat((64 << 10) - 7));
+    let (secret, url, authorization) =
+        (of("secret", &format!("{SECRET}\n")), of("url", "postgres://a:b@127.0.0.1/db\r\n"), of("key", &long));
+    let previous = of("previous", &format!("{SECRET}a, {SECRET}b\n"));
+    let (key, token) = (of("aws", "key of S3\n"), of("token", "token of S3"));
+    let config = load(&[
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_ADMIN_CONTROL__AUTHORIZATION_FILE", &authorization),
+        ("APP_AUTH__JWT_SECRET_FILE", &secret),
+        ("APP_AUTH__JWT_SECRET", ""),
+        ("APP_AUTH__PREVIOUS_JWT_SECRETS_FILE", &previous),
+        ("APP_DATABASE__URL_FILE", &url),
+        ("APP_SERVER__WORKERS_FILE", &of("workers", "3\n")),
+        ("APP_SUMMARIES__URL", "s3://bucket"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY_FILE", &key),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
+    ])
+    .unwrap();
+    assert_eq!(config.auth.jwt_secret.expose(), SECRET);
+    assert_eq!(config.auth.previous_jwt_secrets.iter().map(Secret::expose).collect::<Vec<_>>().len(), 2);
+    assert_eq!(config.database.url.expose(), "postgres://a:b@127.0.0.1/db");
+    assert_eq!(config.admin_control.authorization.as_ref().map(Secret::expose), Some(long.as_str()));
+    assert_eq!(config.server.workers.map(NonZeroU16::get), Some(3));
+    let aws: Vec<(&str, &str)> =
+        config.summaries.variables.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(
+        aws,
+        [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "key of S3"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str())
+        ]
+    );
+    for (name, path) in [("APP_AUTH__JWT_SECRET", &secret), ("APP_DATABASE__URL", &url), ("AWS_SECRET_ACCESS_KEY", &key)] {
+        assert_eq!(config.sources.value_file(name), Some(path.as_str()));
+    }
+
+    let toml = of("settings.toml", &format!("[auth]\njwt_secret_file = {secret:?}\n"));
+    let config = Config::load(&BTreeMap::new(), Some(toml.as_ref())).unwrap();
+    assert_eq!(config.auth.jwt_secret.expose(), SECRET);
+    assert_eq!(config.sources.name_of("APP_AUTH__JWT_SECRET"), format!("{toml}: auth.jwt_secret_file ({secret})"));
+}
+
+#[test]
+fn unusable_value_file_is_named_and_not_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let weak = value_file(&folder, "weak", "canary");
+    for (path, says) in [
+        (folder.path().join("none").to_str().unwrap().to_owned(), "can't be read: No such file"),
+        (folder.path().to_str().unwrap().to_owned(), "can't be read: not a regular file"),
+        (value_file(&folder, "empty", ""), "is empty"),
+        (value_file(&folder, "line", "\n"), "is empty"),
+        (value_file(&folder, "large", "canary".repeat(11_000)), "is larger than 64 KiB"),
+        (value_file(&folder, "bytes", b"canary\xff"), "is not UTF-8"),
+        (weak.clone(), "must be 32 bytes or more"),
+    ] {
+        let variables = [("APP_AUTH__JWT_SECRET_FILE", path.as_str())];
+        let problem = load(&variables).unwrap_err();
+        assert!(problem.starts_with(&format!("APP_AUTH__JWT_SECRET_FILE ({path}) {says}")), "{problem}");
+        assert!(!problem.contains("canary"), "{problem}");
+    }
+    let problem = load_with("AWS_ACCESS_KEY_ID_FILE", "/no/such").unwrap_err();
+    assert!(problem.starts_with("AWS_ACCESS_KEY_ID_FILE (/no/such) can't be read"), "{problem}");
+    for name in ["APP_AUTH__NO_SUCH_FILE", "APP_AUTH_FILE", "APP_AUTH__JWT_SECRET_FILE_FILE"] {
+        let problem = load_with(name, &weak).unwrap_err();
+        assert!(problem.starts_with(&format!("{name} is not a setting")), "{problem}");
+    }
+}
+
+#[test]
+fn value_given_twice_is_refused_and_both_places_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = value_file(&folder, "secret", SECRET);
+    let problem = load(&[("APP_AUTH__JWT_SECRET_FILE", &secret), ("APP_AUTH__JWT_SECRET", SECRET)]).unwrap_err();
+    assert_eq!(problem, "APP_AUTH__JWT_SECRET and APP_AUTH__JWT_SECRET_FILE are both set\n");
+    let problem = load_with("AWS_SESSION_TOKEN_FILE", &secret);
+    assert!(problem.is_ok());
+    let problem = load(&[("AWS_SESSION_TOKEN_FILE", &secret), ("AWS_SESSION_TOKEN", SECRET)]).unwrap_err();
+    assert_eq!(problem, "AWS_SESSION_TOKEN and AWS_SESSION_TOKEN_FILE are both set\n");
+    let toml = value_file(&folder, "settings.toml", format!("[auth]\njwt_secret = {SECRET:?}\n"));
+    let environment = [("APP_AUTH__JWT_SECRET_FILE".to_owned(), secret)].into();
+    let problem = Config::load(&environment, Some(toml.as_ref())).err().unwrap().to_string();
+    assert_eq!(problem, format!("{toml}: auth.jwt_secret and APP_AUTH__JWT_SECRET_FILE are both set\n"));
+}
+
+#[test]
+fn log_format_is_known_even_if_the_settings_are_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = value_file(&folder, "json.toml", "[log]\nformat = \"json\"\n[serverr]\na = 1\n");
+    let broken = value_file(&folder, "broken.toml", "[log\n");
+    let env = |value: &str| {
+        BTreeMap::from([("APP_LOG__FORMAT".to_owned(), value.to_owned()), ("APP_X".to_owned(), "1".to_owned())])
+    };
+    for (environment, file, format) in [
+        (env("json"), None, LogFormat::Json),
+        (env("json"), Some(&broken), LogFormat::Json),
+        (env("text"), Some(&json), LogFormat::Text),
+        (env(""), Some(&json), LogFormat::Json),
+        (env("xml"), None, LogFormat::Text),
+        (env(""), None, LogFormat::Text),
+    ] {
+        assert_eq!(log_format(&environment, file.map(AsRef::as_ref)), format, "{environment:?} {file:?}");
     }
 }
 

@@ -1,12 +1,12 @@
 //! Parsers of values. Error messages say what a value must be, and never quote it.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::Deref;
+use std::num::NonZeroUsize;
+use std::ops::{Deref, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::redact::redact_url;
@@ -16,9 +16,39 @@ use crate::secret::Secret;
 /// Maximum duration, so that adding it to the current time does not overflow.
 const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
+/// The minimum lengths of passwords: NIST SP 800-63B-4 requires 8 characters at least, and that 64 are accepted.
+const MIN_PASSWORDS: RangeInclusive<usize> = 8..=64;
+
 /// A list: an array in a file, comma-separated in a variable.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(try_from = "Elements", bound(deserialize = "T: FromStr<Err: fmt::Display>"))]
 pub struct List<T>(Vec<T>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a list")]
+enum Elements {
+    Text(String),
+    Array(Vec<String>),
+}
+
+impl<T: FromStr<Err: fmt::Display>> TryFrom<Elements> for List<T> {
+    type Error = String;
+
+    fn try_from(elements: Elements) -> Result<Self, String> {
+        let elements = match elements {
+            Elements::Text(text) => text.split(',').map(|element| element.trim().to_owned()).collect(),
+            Elements::Array(elements) => elements,
+        };
+        if elements.iter().any(String::is_empty) {
+            return Err("must have no empty element".to_owned());
+        }
+        elements
+            .iter()
+            .map(|element| element.parse().map_err(|problem: T::Err| problem.to_string()))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
 
 impl List<String> {
     pub(super) fn of<const N: usize>(elements: [&str; N]) -> Self {
@@ -40,41 +70,13 @@ impl<T> Deref for List<T> {
     }
 }
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ListVisitor(PhantomData))
-    }
-}
-
-struct ListVisitor<T>(PhantomData<T>);
-
-impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for ListVisitor<T> {
-    type Value = List<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<List<T>, E> {
-        let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
-        elements.map(|element| element.parse().map_err(E::custom)).collect::<Result<_, _>>().map(List)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<List<T>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(element) = elements.next_element::<String>()? {
-            list.push(element.parse().map_err(A::Error::custom)?);
-        }
-        Ok(List(list))
-    }
-}
-
 /// A URL that may hold a password, which is redacted in output.
 #[derive(Clone)]
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    pub(super) fn new(url: &str) -> Self {
+    /// Creates a URL.
+    pub(crate) fn new(url: &str) -> Self {
         Self(url.to_owned())
     }
 
@@ -115,8 +117,11 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match url::Url::parse(text) {
-            Ok(url) if url.origin().ascii_serialization() == text => Ok(Self(text.to_owned())),
-            _ => Err("must be exact origins: scheme, host and, unless it is the default, port"),
+            // The parser accepts a `*` in the host.
+            Ok(url) if url.origin().ascii_serialization() == text && text.starts_with("http") && !text.contains('*') => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err("must be exact origins, such as https://app.example.com: no wildcard, no path and no default port"),
         }
     }
 }
@@ -155,6 +160,10 @@ parsed_by! {
     header_value: Option<Secret> = |text| {
         let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if printable { Ok(Some(Secret::new(text))) } else { Err("must be printable ASCII") }
+    };
+    min_password: NonZeroUsize = |text| {
+        let number = text.parse().ok().filter(|number: &NonZeroUsize| MIN_PASSWORDS.contains(&number.get()));
+        number.ok_or("must be a number from 8 to 64")
     };
     jwt_secret: Secret = |text| secret_strength::check(text).map(|()| Secret::new(text));
     database_url: SecretUrl = |text| {

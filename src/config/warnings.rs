@@ -1,12 +1,23 @@
 //! Warnings about unwise combinations of valid settings.
 
-use super::Config;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Config, SecretUrl};
+
+/// The roles that ProCONF has today. Admin Control may add others.
+const KNOWN_ROLES: [&str; 3] = ["owner", "moderator", "member"];
+/// The usual idle timeout of a proxy's connections (nginx, AWS).
+const PROXY_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Config {
     /// Returns a warning for each unwise combination. Warnings name settings, not values.
     #[must_use]
     pub fn warnings(&self) -> Vec<&'static str> {
         let (server, calls) = (&self.server, &self.admin_control);
+        let has_unknown_role = |roles: &[String]| roles.iter().any(|role| !KNOWN_ROLES.contains(&role.as_str()));
+        let is_unencrypted = |url: &str, scheme| url.starts_with(scheme) && has_remote_host(url);
+        let redis_url = self.cache.redis_url.as_ref().map_or("", SecretUrl::expose);
         [
             (
                 calls.timeout >= server.request_timeout,
@@ -28,9 +39,40 @@ impl Config {
                 self.guests.enabled && self.guests.roles.iter().any(|role| role == "owner"),
                 "APP_GUESTS__ROLES contains owner: knowing the name of a room is enough to own its call",
             ),
+            (
+                has_unknown_role(&self.guests.roles),
+                "APP_GUESTS__ROLES contains a role other than owner, moderator and member",
+            ),
+            (
+                has_unknown_role(&self.users.roles),
+                "APP_USERS__ROLES contains a role other than owner, moderator and member",
+            ),
+            (
+                server.keep_alive <= PROXY_IDLE_TIMEOUT,
+                "APP_SERVER__KEEP_ALIVE is not above 60s, the usual idle timeout of a proxy: it may use a connection that is being closed",
+            ),
+            (
+                calls.authorization.is_some() && is_unencrypted(&calls.base_url, "http://"),
+                "APP_ADMIN_CONTROL__BASE_URL is http:// to another host: APP_ADMIN_CONTROL__AUTHORIZATION is sent unencrypted",
+            ),
+            (
+                is_unencrypted(redis_url, "redis://"),
+                "APP_CACHE__REDIS_URL is redis:// to another host: its password and catch-ups are sent unencrypted",
+            ),
         ]
         .into_iter()
         .filter_map(|(applies, sentence)| applies.then_some(sentence))
         .collect()
     }
+}
+
+fn has_remote_host(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(is_remote))
+}
+
+/// Returns whether a host of a URL is neither `localhost` nor a loopback address.
+#[must_use]
+pub fn is_remote(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
 }

@@ -55,6 +55,12 @@ pub fn is_accessible_to_others(url: &str) -> bool {
     url.starts_with("sqlite:") && ["", "-wal", "-shm"].into_iter().any(is_accessible)
 }
 
+/// Returns whether opening the SQLite `url` would create its file as root.
+#[must_use]
+pub fn is_created_by_root(url: &str) -> bool {
+    url.starts_with("sqlite:") && rustix::process::geteuid().is_root() && creates_file(url) && !path_of(url).exists()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,8 +19,8 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, FromRow, Transaction};
 use tokio::runtime::Handle;
 
-pub use self::url::validate_url;
-pub use file::is_accessible_to_others;
+pub use self::url::{host_without_verified_tls, validate_url};
+pub use file::{is_accessible_to_others, is_created_by_root};
 pub use housekeeping::Housekeeping;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
 pub use preflight::preflight;

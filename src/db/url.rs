@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use url::{Host, Url};
 
@@ -155,6 +155,16 @@ fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> 
     Ok(Some((name.to_owned(), value.to_owned())))
 }
 
+/// Returns the host of a PostgreSQL URL, unless its certificate is verified or it is a socket.
+#[must_use]
+pub fn host_without_verified_tls(url: &str) -> Option<String> {
+    let url = connectable_url(url).ok().filter(|url| !url.starts_with("sqlite:"))?;
+    let options = PgConnectOptions::from_str(&url).ok()?;
+    let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+    let is_verified = matches!(options.get_ssl_mode(), PgSslMode::VerifyFull);
+    (!is_socket && !is_verified).then(|| options.get_host().to_owned())
+}
+
 /// Returns the file of a SQLite URL.
 pub(super) fn path_of(url: &str) -> PathBuf {
     SqliteConnectOptions::from_str(url).map(|options| options.get_filename().to_owned()).unwrap_or_default()
@@ -261,5 +271,20 @@ mod tests {
         let options = |url: &str| PgConnectOptions::from_str(&connectable_url(url).unwrap()).unwrap();
         assert_eq!(options("postgres://u:p@[::1]:5433/db").get_host(), "::1");
         assert_eq!(options("postgres://u:p@/db?host=/sock").get_socket().unwrap(), Path::new("/sock"));
+    }
+
+    #[test]
+    fn host_without_verified_tls_is_known() {
+        for (url, host) in [
+            ("postgres://ann:canary@db.example.com/x", Some("db.example.com")),
+            ("postgres://db.example.com/x?sslmode=verify-ca", Some("db.example.com")),
+            ("postgres://db.example.com/x?sslmode=verify-full", None),
+            ("postgres://[2001:db8::1]/x?ssl=true", Some("2001:db8::1")),
+            ("postgres://%2Frun%2Fpostgresql/x", None),
+            ("postgres://ann@/x?host=/run/postgresql", None),
+            ("sqlite://db.example.com/x", None),
+        ] {
+            assert_eq!(host_without_verified_tls(url).as_deref(), host, "{url}");
+        }
     }
 }

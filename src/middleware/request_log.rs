@@ -20,6 +20,7 @@ use crate::auth::principal::Principal;
 use crate::extract::client_address::TrustedProxies;
 use crate::request_context::RequestContext;
 use crate::request_context::trace_context::TraceContext;
+use crate::telemetry::logging::{ACCESS, AUDIT};
 use crate::telemetry::metrics::HttpMetrics;
 
 /// The header that carries the request id, in both directions.
@@ -115,6 +116,7 @@ impl Drop for ActiveRequest {
         let (client, request_id) = (context.client(), context.request_id());
         let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH_PATH) && status < 400);
         log::log!(
+            target: ACCESS,
             if is_info { log::Level::Info } else { log::Level::Debug },
             method = self.method.as_str(),
             path = self.uri.path(),
@@ -128,10 +130,10 @@ impl Drop for ActiveRequest {
             "request"
         );
         if let Some(reason) = self.log.rejection.get() {
-            log::info!(event = "token-rejected", reason, client:%, user, guest, request_id; "token rejected");
+            log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, guest, request_id; "token rejected");
         }
         if status == 403 {
-            log::info!(event = "access-denied", client:%, user, guest, request_id; "access denied");
+            log::info!(target: AUDIT, event = "access-denied", client:%, user, guest, request_id; "access denied");
         }
     }
 }

@@ -10,18 +10,25 @@ use std::thread;
 use std::time::Duration;
 
 use env_logger::{Logger, Target, WriteStyle};
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
 use super::log_line;
 use crate::clock::Clock;
-use crate::config::LogFormat;
+use crate::config::{LogConfig, LogFormat};
 
 /// Libraries whose lower levels would log bodies, headers or SQL, and with them secrets.
 const NOISY_TARGETS: &[&str] =
     &["actix_web", "actix_server", "actix_tls", "awc", "h2", "rustls", "sqlx", "mio", "tokio_util", "tracing"];
 /// This crate, whose records are always allowed.
 const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
+/// The target of the line of each request.
+pub(crate) const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
+/// The target of security events.
+pub(crate) const AUDIT: &str = concat!(env!("CARGO_CRATE_NAME"), "::audit");
+/// The dependencies, and the modules of this crate, by which records are filtered.
+const LOCK_FILE: &str = include_str!("../../Cargo.lock");
+const CRATE_ROOT: &str = include_str!("../lib.rs");
 /// A library that logs an error for each malformed request.
 const SILENCED_TARGET: &str = "actix_http";
 
@@ -48,11 +55,51 @@ impl DroppedLines {
     }
 }
 
-/// Starts the log. `filter` is the value of `RUST_LOG`, by default `info`.
+/// Checks a value of `RUST_LOG`.
 ///
-/// A second call in one process changes nothing.
+/// # Errors
+///
+/// The first directive that is neither a level nor a target with a level, or whose target is not part of this program.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
+    let is_valid = |directive: &&str| match directive.split_once('=') {
+        _ if directive.is_empty() => true,
+        None => is_level(directive) || is_known_target(directive),
+        Some((target, level)) => is_known_target(target) && is_level(level),
+    };
+    match filter.split(',').map(str::trim).find(|directive| !is_valid(directive)) {
+        None => Ok(()),
+        Some(wrong) => Err(format!(
+            "must be a level (off, error, warn, info, debug or trace), and target=level for a crate or module of this program, \
+             separated by commas; {wrong:?} is not"
+        )),
+    }
+}
+
+/// Returns whether a target begins with a dependency's name, or with this crate's and that of a module.
+fn is_known_target(target: &str) -> bool {
+    let mut parts = target.split("::");
+    let (package, module) = (parts.next().unwrap_or_default(), parts.next());
+    let is_name = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let dependencies = LOCK_FILE.lines().filter_map(|line| line.strip_prefix("name = "));
+    let mut modules = CRATE_ROOT.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "));
+    match module {
+        _ if target == ACCESS || target == AUDIT => true,
+        Some(module) if package == OWN_TARGET => {
+            modules.any(|own| own.trim_end_matches(';') == module) && parts.all(is_name)
+        }
+        _ => {
+            dependencies.map(|name| name.trim_matches('"').replace('-', "_")).any(|name| name == package)
+                && module.into_iter().chain(parts).all(is_name)
+        }
+    }
+}
+
+/// Starts the log. `filter` is a valid value of `RUST_LOG`, and adds to the level `info`.
+///
+/// Audit events are logged at any level of the filter. A second call in one process changes nothing.
 #[must_use]
-pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> DroppedLines {
+pub fn start(config: &LogConfig, filter: Option<&str>, clock: Clock) -> DroppedLines {
     let unwritten = Arc::<AtomicU64>::default();
     let output = CountingWriter { inner: io::stderr(), unwritten: Arc::clone(&unwritten) };
     let (queue, writer) = NonBlockingBuilder::default()
@@ -61,8 +108,16 @@ pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> DroppedLi
         .thread_name("log")
         .finish(BufWriter::with_capacity(BATCH_BYTES, output));
     let dropped = DroppedLines { queue: Some(queue.error_counter()), unwritten };
-    let logger = env_logger::Builder::new()
-        .parse_filters(filter.unwrap_or("info"))
+    let format = config.format;
+    let mut builder = env_logger::Builder::new();
+    builder
+        .filter_level(LevelFilter::Info)
+        .parse_filters(filter.unwrap_or_default())
+        .filter_module(AUDIT, LevelFilter::Info);
+    if !config.access {
+        builder.filter_module(ACCESS, LevelFilter::Off);
+    }
+    let logger = builder
         .write_style(WriteStyle::Never)
         .format(move |out, record| out.write_all(&log_line::format(record, format, &clock)))
         .target(Target::Pipe(Box::new(queue)))
@@ -78,6 +133,18 @@ pub fn start(format: LogFormat, filter: Option<&str>, clock: Clock) -> DroppedLi
         }));
     }
     dropped
+}
+
+/// Formats the error that ends the process as lines of the log.
+#[must_use]
+pub fn format_fatal_error(error: &str, format: LogFormat) -> Vec<u8> {
+    let line = |cause| {
+        let fields = [("cause", cause)];
+        let mut record = Record::builder();
+        let record = record.level(Level::Error).key_values(&fields);
+        log_line::format(&record.args(format_args!("the server failed")).build(), format, &Clock::system())
+    };
+    error.lines().flat_map(line).collect()
 }
 
 /// Writes all queued lines, for a second at most, and stops the log. Call it last.
@@ -108,7 +175,8 @@ impl Log for QueueLogger {
     }
 }
 
-/// Returns whether a record may be logged. A filter can't tell: `RUST_LOG` may name a library's inner module, and the\n/// longest name wins.
+/// Returns whether a record may be logged. A filter can't tell: `RUST_LOG` may name a library's inner module, and the
+/// longest name wins.
 fn is_allowed(target: &str, level: Level) -> bool {
     if target.starts_with(OWN_TARGET) {
         return true;
@@ -171,6 +239,42 @@ mod tests {
     fn library_below_warning_is_never_logged() {
         assert!(!is_allowed("sqlx::query", Level::Info) && !is_allowed("actix_http::h1::dispatcher", Level::Error));
         assert!(is_allowed("sqlx", Level::Warn) && is_allowed("proconf_app_server::cli", Level::Trace));
+    }
+
+    #[test]
+    fn filter_with_an_unknown_level_or_target_is_refused() {
+        for filter in [
+            "",
+            "warn",
+            "INFO,",
+            "off",
+            "info, sqlx=error",
+            "sqlx::query=debug,warn",
+            "proconf_app_server=trace",
+            "proconf_app_server::admin_control::pool=debug",
+            "proconf_app_server::access=warn",
+            "tracing_appender",
+        ] {
+            assert_eq!(check_filter(filter), Ok(()), "{filter}");
+        }
+        for (filter, wrong) in [
+            ("warning", "warning"),
+            ("inof", "inof"),
+            ("info;debug", "info;debug"),
+            ("info,sqlx=warning", "sqlx=warning"),
+            ("sqlx=", "sqlx="),
+            ("=info", "=info"),
+            ("sqlx=info=debug", "sqlx=info=debug"),
+            ("info,sqlxx=warn", "sqlxx=warn"),
+            ("sqlx::=warn", "sqlx::=warn"),
+            ("sqlx =warn", "sqlx =warn"),
+            ("info/login", "info/login"),
+            ("proconf_app_server::acces=off", "proconf_app_server::acces=off"),
+            ("proconf_app_server::middleware::a b=off", "proconf_app_server::middleware::a b=off"),
+        ] {
+            let problem = check_filter(filter).unwrap_err();
+            assert!(problem.starts_with("must be a level") && problem.contains(&format!("{wrong:?} is not")), "{problem}");
+        }
     }
 
     #[test]

@@ -40,7 +40,10 @@ fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> C
     command
 }
 
-/// Exit code, standard output, standard error.
+/// Begins the warning of a command that creates the database's file as root, as in most containers that run the tests.
+const ROOT_WARNING: &str = "warning: running as root";
+
+/// Exit code, standard output, standard error without the warning about root.
 fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
     let mut child = command(place, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
     if arguments.contains(&"--password-stdin") {
@@ -51,7 +54,8 @@ fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     secrets::assert_absent(&text(output.stderr.clone()), "a command");
-    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+    let stderr: String = text(output.stderr).split_inclusive('\n').filter(|line| !line.starts_with(ROOT_WARNING)).collect();
+    (output.status.code().expect("not killed"), text(output.stdout), stderr)
 }
 
 fn user_add(place: &Place, email: &str, password: &str) -> (i32, String, String) {
@@ -125,6 +129,13 @@ fn folder() -> Place {
     Place { folder: tempfile::tempdir().unwrap(), database: on_postgres().then(TestDatabase::new) }
 }
 
+/// Writes a file in the folder; returns its path.
+fn place_file(place: &Place, name: &str, content: &str) -> String {
+    let path = place.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn serve_with_a_bad_setting_names_it_and_exits_78() {
     let folder = folder();
@@ -182,6 +193,65 @@ fn serve_reports_a_bad_address_or_database() {
 }
 
 #[test]
+fn failed_start_is_logged_as_json_if_the_log_is_json() {
+    let folder = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(folder.path().join("json.toml"), "[log]\nformat = \"json\"\n[serverr]\nlisten = \"x\"\n").unwrap();
+    let json = ("APP_LOG__FORMAT", "json");
+    let good = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), json];
+    let bind = [&good[..], &[("APP_SERVER__LISTEN", address.as_str()), ("APP_SERVER__KEEP_ALIVE", "30s")]].concat();
+    for (arguments, environment, code, causes) in [
+        (
+            &["serve"][..],
+            &[json][..],
+            78,
+            &["APP_ADMIN_CONTROL__BASE_URL is required", "APP_AUTH__JWT_SECRET is required"][..],
+        ),
+        (&[], &[json, ("APP_SERVERR", "1")], 78, &["APP_SERVERR is not a setting"]),
+        (&["--config", "json.toml"], &[], 78, &["json.toml: serverr is not a setting"]),
+        (&["--config", "none.toml"], &[json], 78, &["--config none.toml cannot be read"]),
+        (&["serve"], &[&good[..], &[("RUST_LOG", "warning")]].concat(), 78, &["RUST_LOG must be a level"]),
+        (&["serve"], &bind, 1, &["can't listen on "]),
+    ] {
+        let (ended, stdout, stderr) = run(&folder, arguments, environment, "");
+        assert_eq!((ended, stdout.as_str()), (code, ""), "{stderr}");
+        let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let fatal: Vec<&str> =
+            lines.iter().filter(|line| line["level"] == "ERROR").map(|line| line["cause"].as_str().unwrap()).collect();
+        assert_eq!(fatal.len(), causes.len(), "{stderr}");
+        assert!(fatal.iter().zip(causes).all(|(cause, start)| cause.starts_with(start)), "{stderr}");
+        assert!(lines.iter().all(|line| line["time"].is_string() && line["message"].is_string()), "{stderr}");
+    }
+    let (code, _, stderr) = run(&folder, &["user", "list"], &[json, ("APP_SERVERR", "1")], "");
+    assert!(code == 78 && stderr.starts_with("APP_SERVERR is not"), "a command for a terminal: {stderr}");
+}
+
+#[test]
+fn root_is_warned_before_it_creates_the_database() {
+    let place = Place { folder: tempfile::tempdir().unwrap(), database: None };
+    let is_root = String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout).unwrap().trim() == "0";
+    let warned = |arguments: &[&str], url: &str| {
+        let output = command(&place, arguments, &[("APP_DATABASE__URL", url)]).output().unwrap();
+        String::from_utf8(output.stderr).unwrap().lines().filter(|line| line.starts_with(ROOT_WARNING)).count()
+    };
+    for (arguments, url) in [(&["migrate"][..], "sqlite://a.db"), (&["user", "list"], "sqlite://folder/b.db")] {
+        assert_eq!(warned(arguments, url), usize::from(is_root), "{arguments:?}");
+        assert_eq!(warned(arguments, url), 0, "{arguments:?}: the file exists");
+    }
+    assert_eq!(warned(&["migrate"], "sqlite://c.db?mode=rw"), 0, "no file is created");
+    let settings = [
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_SERVER__LISTEN", "127.0.0.1:0"),
+        ("APP_DATABASE__URL", "sqlite://d.db"),
+    ];
+    let mut server = Running::start(command(&place, &["serve"], &settings));
+    server.address_in_log();
+    assert_eq!(server.log.matches("running as root").count(), usize::from(is_root), "{}", server.log);
+}
+
+#[test]
 fn dev_without_settings_prints_a_working_command() {
     let folder = folder();
     let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
@@ -204,7 +274,8 @@ fn dev_without_settings_prints_a_working_command() {
     assert_eq!(dev.stop().0, 0);
 
     // Again, with an existing account and a .env written for production.
-    let production = "APP_ADMIN_CONTROL__BASE_URL=http://127.0.0.1:1/api\nAPP_DATABASE__URL=postgres://nowhere.invalid/x\n";
+    let production = "APP_ADMIN_CONTROL__BASE_URL=http://127.0.0.1:1/api\nAPP_DATABASE__URL=postgres://nowhere.invalid/x\n\
+        APP_AUTH__JWT_SECRET_FILE=/run/secrets/none\n";
     std::fs::write(folder.path().join(".env"), production).unwrap();
     let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     dev.line_with("curl ");
@@ -457,6 +528,8 @@ fn check_config_shows_settings_without_secrets() {
         "APP_AUTH__JWT_SECRET=[redacted]",
         "APP_ADMIN_CONTROL__AUTHORIZATION=[redacted]",
         "APP_ADMIN_CONTROL__TIMEOUT=15s # default",
+        "APP_LOG__ACCESS=true # default",
+        "RUST_LOG=trace",
         "# APP_SERVER__WORKERS is not set",
         "# Admin Control: ok, reachable",
         "# summary store: ok, the folder can be used",
@@ -469,6 +542,13 @@ fn check_config_shows_settings_without_secrets() {
     assert!(code == 0 && said.contains("\n# warning: APP_ADMIN_CONTROL__TIMEOUT is not below"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
 
+    let secret = place_file(&folder, "jwt", &format!("{SECRET}\n"));
+    std::fs::write(folder.path().join(".env"), format!("APP_AUTH__JWT_SECRET_FILE={secret}\n")).unwrap();
+    let (code, shown, stderr) = run(&folder, &["check-config"], &environment[..2], "");
+    assert_eq!((code, stderr.as_str()), (0, ""), "{shown}");
+    assert!(shown.contains(&format!("\nAPP_AUTH__JWT_SECRET=[redacted] # from {secret}\n")), "{shown}");
+    std::fs::remove_file(folder.path().join(".env")).unwrap();
+
     environment[0].1 = "http://127.0.0.1:1/api";
     environment.push(("APP_DATABASE__URL", "postgres://ann:canary@127.0.0.1:1/db?password=canary&sslmode=require"));
     environment.push(("APP_SUMMARIES__URL", "s3://bucket"));
@@ -479,7 +559,7 @@ fn check_config_shows_settings_without_secrets() {
     assert_eq!(
         (code, stderr.trim()),
         (
-            78,
+            69,
             "can't be reached: database (APP_DATABASE__URL), Admin Control (APP_ADMIN_CONTROL__BASE_URL), summary store \
              (APP_SUMMARIES__URL)"
         ),
@@ -516,7 +596,11 @@ fn check_config_rejects_whatever_serve_rejects() {
         ("APP_MANAGEMENT__LISTEN", vec![("APP_MANAGEMENT__LISTEN", "0.0.0.0:8080")], None),
         ("APP_SUMMARIES__URL", vec![s3], None),
         ("AWS_ENDPOINT", vec![s3, keys[0], keys[1], ("AWS_ENDPOINT", "canary")], None),
-        ("APP_AUTH__JWT_SECRET", vec![("APP_AUTH__JWT_SECRET", "")], Some("settings.toml")),
+        ("settings.toml: auth.jwt_secret ", vec![("APP_AUTH__JWT_SECRET", "")], Some("settings.toml")),
+        ("RUST_LOG must be a level", vec![("RUST_LOG", "inof")], None),
+        ("APP_AUTH__JWT_SECRET and APP_AUTH__JWT_SECRET_FILE", vec![("APP_AUTH__JWT_SECRET_FILE", "settings.toml")], None),
+        ("APP_CACHE__REDIS_URL_FILE (none) can't be read", vec![("APP_CACHE__REDIS_URL_FILE", "none")], None),
+        ("APP_CACHE__REDIS_URL_FILE (settings.toml) must be", vec![("APP_CACHE__REDIS_URL_FILE", "settings.toml")], None),
         ("--config no-such-file.toml", vec![], Some("no-such-file.toml")),
     ] {
         for command in ["serve", "check-config"] {
@@ -546,14 +630,19 @@ fn check_config_probes_redis_and_the_listen_addresses() {
     for (shared, listen, code, says) in [
         (right.as_str(), "127.0.0.1:0", 0, ""),
         (&enough, "127.0.0.1:0", 0, ""),
-        (&no_keys, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        (&no_renewal, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        (&no_set, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        (&wrong, "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        (&of(""), "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        ("redis://127.0.0.1:1", "127.0.0.1:0", 78, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&no_keys, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&no_renewal, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&no_set, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&wrong, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&of(""), "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        ("redis://127.0.0.1:1", "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         // A documentation address (RFC 5737).
-        (&right, "192.0.2.1:80", 78, "can't be reached: address (APP_SERVER__LISTEN)"),
+        (
+            &right,
+            "192.0.2.1:80",
+            78,
+            "APP_SERVER__LISTEN can't be listened on: Cannot assign requested address (os error 99)",
+        ),
     ] {
         let environment = [
             ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
@@ -600,7 +689,9 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
         // It prints nothing before it has read the password.
         let _ = child.stdin.take().unwrap().write_all(PASSWORD.as_bytes());
         let output = child.wait_with_output().unwrap();
-        (output.status.code().expect("not killed"), String::from_utf8(output.stderr).unwrap())
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let lines = stderr.split_inclusive('\n').filter(|line| !line.starts_with(ROOT_WARNING));
+        (output.status.code().expect("not killed"), lines.collect::<String>())
     };
     secrets::register_phrase(PASSWORD);
     for arguments in [
@@ -616,7 +707,7 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
     }
     // The exit code still reports the result.
     let (code, stderr) = unread(&["check-config"]);
-    assert!(code == 78 && stderr.starts_with("can't be reached: ") && stderr.lines().count() == 1, "{code} {stderr}");
+    assert!(code == 69 && stderr.starts_with("can't be reached: ") && stderr.lines().count() == 1, "{code} {stderr}");
     let (_, listed, _) = run(&place, &["user", "list"], &settings, "");
     assert!(listed.contains("\tdisabled\t"), "{listed}");
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

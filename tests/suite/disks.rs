@@ -273,7 +273,7 @@ fn read_only_database_makes_writes_500_and_prevents_a_start() {
             ("APP_DATABASE__URL", &url),
         ]);
         let output = another.output().unwrap();
-        let code = if command == "serve" { 1 } else { 78 };
+        let code = if command == "serve" { 1 } else { 69 };
         assert_eq!(output.status.code(), Some(code), "{command}: {output:?}");
     }
     drop(read_only);

@@ -173,6 +173,29 @@ fn security_event_is_logged_once_with_its_context() {
     }
 }
 
+#[test]
+fn security_event_is_logged_at_any_level() {
+    let sandbox = SandboxServer::start(Script::echo());
+    for (level, access) in [("off", "true"), ("warn", "true"), ("trace", "false")] {
+        // Without the line that says where it listens, the test would not find the server.
+        let filter = format!("{level},proconf_app_server::audit=off,proconf_app_server::app=info");
+        let settings = [("RUST_LOG", filter.as_str()), ("APP_LOG__ACCESS", access)];
+        let mut server = ServerProcess::on(database_with_a_user(), &sandbox.base_url, &settings);
+        let client = server.client();
+        client.log_in(EMAIL, PASSWORD).data();
+        client.log_in(EMAIL, "a wrong canary").assert_unauthorized("wrong");
+        client.get("/callConfig", Some("a forged canary")).assert_unauthorized("forged");
+        client.get("/callCatchUp/r2", Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", "another room");
+        server.signal("INT");
+        server.exit();
+        for event in ["login", "login-failed", "token-rejected", "access-denied"] {
+            server.line(0, |line| line["event"] == event);
+        }
+        let requests = server.lines(0, |line| line["message"] == "request");
+        assert_eq!(requests, [Value::Null; 0], "{settings:?}");
+    }
+}
+
 /// Moves the times in a column of the refresh tokens back by a minute, in the database.
 fn move_back_a_minute(database: &TestDatabase, column: &str) {
     sqlx::any::install_default_drivers();

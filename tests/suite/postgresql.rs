@@ -237,24 +237,24 @@ fn check_config_predicts_what_postgresql_would_refuse() {
         assert!(ended == code && line.contains(text), "{ended}: {line}, not {code}: {text}");
         assert_eq!(cluster.sql(&url, count_relations), before, "nothing is created");
     };
-    check(78, "permission denied for schema public");
+    check(69, "permission denied for schema public");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted");
     cluster.sql(&url, "GRANT CREATE ON SCHEMA public TO app");
     check(0, "ok, reachable; the schema will be created");
     // Another role owns the tables, as after a restore.
     assert_eq!(run("migrate", &url, &sandbox.base_url).0, 0);
-    check(78, "permission denied for table");
+    check(69, "permission denied for table");
     cluster.sql(&url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app");
     check(0, "ok, reachable");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "as predicted");
     cluster.sql(&url, "ALTER ROLE app SET default_transaction_read_only = on");
-    check(78, "in a read-only transaction");
+    check(69, "in a read-only transaction");
     cluster.sql(&url, "ALTER ROLE app RESET default_transaction_read_only");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM app");
     check(0, "ok, reachable");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "as predicted: nothing is pending");
     cluster.sql(&url, "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1");
-    check(78, "FAILED, migration 1 was previously applied but has been modified");
+    check(69, "FAILED, migration 1 was previously applied but has been modified");
     assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted");
 }
 

@@ -54,7 +54,7 @@ fn settings_file_that_is_no_regular_file_exits_78() {
             assert!(stderr.starts_with(says) && stderr.contains("regular file"), "{arguments:?}: {stderr}");
         }
     }
-    for (name, code) in [("serve", 1), ("migrate", 1), ("check-config", 78)] {
+    for (name, code) in [("serve", 1), ("migrate", 1), ("check-config", 69)] {
         let output = by("timeout", &["20"], &place, &[name], &[("APP_DATABASE__URL", &of_sqlite)]).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
     }
