@@ -1,7 +1,8 @@
-//! Rolling restart: counts the requests that are lost when servers behind a load balancer are restarted in turn, under load.
+//! Rolling restart: counts the requests that are lost when servers behind nginx are restarted in turn, under load.
 //!
 //! `cargo bench --bench rolling` restarts two servers ten times during at least 200,000 requests of 64 clients without pause:
-//! half with a connection for each request, a quarter with a call of a third of a second. With `-- --replicas` three servers
+//! half with a connection for each request, a quarter with a call of a third of a second. nginx has the configuration of
+//! `deploy/compose.replicas.yaml`. With `-- --replicas` three servers
 //! share a PostgreSQL and a Redis, started from the installed binaries, and two clients log in repeatedly. `-- --smoke` is a
 //! short run. The exit code is 1 if a request was lost.
 
@@ -11,15 +12,16 @@
 #[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/database.rs"]
 mod database;
+#[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark cannot continue without it")]
+#[expect(clippy::indexing_slicing, dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
+#[path = "../../tests/suite/support/proxy/program.rs"]
+mod proxy;
 #[expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark cannot continue without it")]
 #[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/redis.rs"]
 mod redis;
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod rig;
-#[expect(unreachable_pub, reason = "shared with the suite")]
-#[path = "../../tests/suite/support/load_balancer/round_robin.rs"]
-mod round_robin;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -29,7 +31,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rig::{Client, Server, heading, smoke, stub};
-use tokio::net::TcpListener;
 
 struct Size {
     clients: usize,
@@ -128,10 +129,7 @@ async fn restart(server: &mut Server, base_url: &str, settings: &[(&str, &str)])
     }
     let ended = Instant::now();
     *server = Server::start_at(server.address, base_url, settings).await?;
-    let took = ended.elapsed();
-    // The next one is restarted when the load balancer has noticed that this one is ready.
-    tokio::time::sleep(3 * round_robin::CHECKS).await;
-    Ok(took)
+    Ok(ended.elapsed())
 }
 
 #[tokio::main]
@@ -139,7 +137,7 @@ async fn main() -> io::Result<ExitCode> {
     let size = if smoke() { SMOKE } else { FULL };
     let replicated = std::env::args().any(|argument| argument == "--replicas");
     let what = if replicated { "three servers on one PostgreSQL and one Redis" } else { "two servers" };
-    println!("{}", heading(&format!("Rolling restart: {what} behind a load balancer, under load")));
+    println!("{}", heading(&format!("Rolling restart: {what} behind nginx, under load")));
     let base_url = stub(10_000, Duration::from_millis(1), 0).await?;
     // Both end with this program.
     let shared = replicated.then(|| (database::Cluster::start(), redis::Redis::start()));
@@ -153,9 +151,9 @@ async fn main() -> io::Result<ExitCode> {
     for _ in 0..if replicated { 3 } else { 2 } {
         servers.push(Server::start(&base_url, &settings).await?);
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let balancer = tokio::spawn(round_robin::balance(listener, servers.iter().map(|server| server.address).collect()));
+    let behind: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
+    let proxy = proxy::Program::start(proxy::ProxyKind::ComposeNginx, &behind, ("", ""));
+    let address = proxy.address;
     let count = Arc::new(Count::default());
     let clients: Vec<_> = (0..size.clients)
         .filter_map(|number| Some((number, request_of(number, servers.first()?, replicated))))
@@ -180,7 +178,7 @@ async fn main() -> io::Result<ExitCode> {
     for client in clients {
         client.await.map_err(io::Error::other)?;
     }
-    balancer.abort();
+    drop(proxy);
     let is_lossless = count.print(restarts);
     println!("{:<52}{:>9} ms", "from the end of a server to its start, at most", longest.as_millis());
     println!("{:<52}{:>10.1} s", "total", started.elapsed().as_secs_f64());

@@ -497,6 +497,16 @@ fn unknown_deployment_command_is_detected() {
 }
 
 #[test]
+fn haproxy_timeouts_fit_those_of_the_server() {
+    let example = text("deploy/haproxy.cfg");
+    let given = |key: &str| example.split(&format!("{key} ")).nth(1).unwrap().split_whitespace().next().unwrap();
+    let of_server = |name: &str| effective(&Yaml::Null, name);
+    assert!(duration(given("timeout server")) > of_server("APP_SERVER__REQUEST_TIMEOUT"));
+    let checks: u32 = given(" fall").parse().unwrap();
+    assert!(duration(given("check inter")) * checks < of_server("APP_SERVER__DRAIN_FOR"), "noticed while it drains");
+}
+
+#[test]
 fn nginx_timeouts_fit_those_of_the_server() {
     let example = text("deploy/nginx.conf");
     let given =

@@ -29,6 +29,7 @@ mod deploy;
 mod disks;
 mod dns;
 mod doc_examples;
+mod failover;
 mod faults;
 mod framing;
 mod generated_clients;

@@ -1,21 +1,25 @@
-//! The nginx configurations of `deploy/`, run by nginx, and client addresses in forwarded headers.
+//! The proxy configurations of `deploy/`, run by nginx and HAProxy, and client addresses in forwarded headers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use proconf_app_server::sandbox::Script;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::nginx::{CLIENT_HEADER, NAME, Nginx, NginxConnection, parse_line};
+use crate::support::fake_upstream::FakeUpstream;
 use crate::support::process::ServerProcess;
+use crate::support::proxy::{CLIENT_HEADER, NAME, Proxy, ProxyConnection, ProxyKind, parse_line};
 use crate::support::response::Response;
 use crate::support::{SandboxServer, TestServer, tokens, wait_until};
 
-/// The limits of one address in `deploy/nginx.conf`.
+/// The limits of one address in `deploy/nginx.conf` and `deploy/haproxy.cfg`.
 const STREAMS: usize = 500;
 const AUTH_BURST: usize = 600;
 const AUTH_RATE: usize = 20;
+
+/// The proxies that terminate TLS and have limits.
+const WITH_TLS: [ProxyKind; 2] = [ProxyKind::Nginx, ProxyKind::Haproxy];
 
 fn server() -> TestServer {
     TestServer::with(&[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.1/32"), ("APP_CATCH_UP__FRESH_FOR", "60s")])
@@ -33,7 +37,7 @@ fn get(target: &str, client: &str, token: &str) -> Vec<u8> {
     request("GET", target.as_bytes(), &headers)
 }
 
-fn join(connection: &mut NginxConnection, client: &str) -> Response {
+fn join(connection: &mut ProxyConnection, client: &str) -> Response {
     let headers = format!("{CLIENT_HEADER}: {client}\r\n");
     connection.ask(&request("GET", b"/auth/joinmember?roomName=r1", &headers)).expect("an answer")
 }
@@ -65,67 +69,87 @@ fn forged_targets() -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).chain(bytes.iter().map(|bytes| bytes.to_vec())).collect()
 }
 
-fn assert_log_not_forged(nginx: Nginx) {
+/// Stops a proxy; returns the lines of its access log, without those of failed handshakes.
+fn request_lines(proxy: Proxy) -> Vec<Value> {
+    let lines = proxy.stop();
+    // HAProxy logs its own stop as text.
+    let lines = lines.iter().filter(|line| !line.starts_with(b"Proxy proconf stopped")).map(|line| parse_line(line));
+    lines.filter(|line| line["status"] != "0").collect()
+}
+
+fn assert_log_not_forged(kind: ProxyKind) {
+    let server = server();
+    let proxy = Proxy::start(kind, &[server.address]);
     let mut sent = Vec::new();
     for target in forged_targets() {
         let headers = "X-Request-Id: a\",\"status\":\"200\r\nUser-Agent: \"\\\r\n";
-        let answer = nginx.connect().ask(&request("GET", &target, headers)).expect("an answer");
+        let answer = proxy.connect().ask(&request("GET", &target, headers)).expect("an answer");
         sent.push((target, answer.status));
     }
-    let answer = nginx.connect().ask(&request("GE\"T", b"/method", "")).expect("an answer");
+    let answer = proxy.connect().ask(&request("GE\"T", b"/method", "")).expect("an answer");
     sent.push((Vec::new(), answer.status));
-    let answer = nginx.connect().ask(&request("GET", b"/callConfig?ticket=canary", "")).expect("an answer");
+    let answer = proxy.connect().ask(&request("GET", b"/callConfig?ticket=canary", "")).expect("an answer");
     sent.push((b"/callConfig".to_vec(), answer.status));
-    let lines = nginx.stop();
-    assert_eq!(lines.len(), sent.len(), "one line for each request");
-    for (line, (target, status)) in lines.iter().zip(&sent) {
-        let parsed = parse_line(line);
+    let lines = request_lines(proxy);
+    assert_eq!(lines.len(), sent.len(), "one line for each request: {lines:#?}");
+    for (parsed, (target, status)) in lines.iter().zip(&sent) {
         let text = String::from_utf8_lossy(target);
         assert_eq!(parsed["status"], status.to_string(), "{text}: {parsed}");
         assert_eq!(parsed["client"], "127.0.0.1", "{text}: {parsed}");
-        assert!(!line.windows(6).any(|bytes| bytes == b"canary"), "{parsed}");
-        for name in ["time", "method", "path", "request_time", "request_id", "upstream", "upstream_status"] {
+        assert!(!parsed.to_string().contains("canary"), "{parsed}");
+        let own =
+            if kind == ProxyKind::Haproxy { ["request_ms", "termination"] } else { ["request_time", "upstream_status"] };
+        for name in ["time", "method", "path", "request_id", "upstream"].into_iter().chain(own) {
             assert!(parsed[name].is_string(), "{name} of {text}: {parsed}");
         }
         assert_eq!(parsed.as_object().unwrap().len(), 9, "{text}: {parsed}");
     }
-    assert_eq!(parse_line(&lines[0])["path"], "/zz%20200%200.001%20forged", "not decoded");
-    let last = parse_line(lines.last().unwrap());
+    assert_eq!(lines[0]["path"], "/zz%20200%200.001%20forged", "not decoded");
+    let last = lines.last().unwrap();
     assert_eq!((&last["path"], &last["method"]), (&json!("/callConfig"), &json!("GET")));
     assert_eq!(last["request_id"].as_str().unwrap().len(), 32, "generated: {last}");
 }
 
 #[test]
 fn nginx_log_line_cannot_be_forged() {
-    assert_log_not_forged(Nginx::with_tls(server().address));
+    assert_log_not_forged(ProxyKind::Nginx);
 }
 
 #[test]
 fn compose_nginx_log_line_cannot_be_forged() {
-    assert_log_not_forged(Nginx::of_replicas(server().address));
+    assert_log_not_forged(ProxyKind::ComposeNginx);
+}
+
+#[test]
+fn haproxy_log_line_cannot_be_forged() {
+    assert_log_not_forged(ProxyKind::Haproxy);
 }
 
 #[test]
 fn unknown_host_is_closed_without_a_response() {
     let server = server();
-    let nginx = Nginx::with_tls(server.address);
-    for name in ["evil.example", "www.app.example.com", "127.0.0.1"] {
-        assert!(nginx.connect_to(name).is_err(), "{name} in the handshake");
-    }
-    for host in ["evil.example", "127.0.0.1", "localhost", "app.example.com.evil.example", "_", "*"] {
-        let request = format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert!(nginx.connect().ask(request.as_bytes()).is_none(), "{host}");
-    }
-    for host in [NAME, "APP.example.com", "app.example.com:443"] {
-        let request = format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(nginx.connect().ask(request.as_bytes()).expect("an answer").status, 200, "{host}");
+    for proxy in WITH_TLS.map(|kind| Proxy::start(kind, &[server.address])) {
+        let kind = proxy.kind;
+        for name in ["evil.example", "www.app.example.com", "127.0.0.1"] {
+            assert!(proxy.connect_to(name).is_err(), "{kind:?}: {name} in the handshake");
+        }
+        let ask = |host: &str| {
+            let request = format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            proxy.connect().ask(request.as_bytes())
+        };
+        for host in ["evil.example", "127.0.0.1", "localhost", "app.example.com.evil.example", "_", "*"] {
+            assert!(ask(host).is_none(), "{kind:?}: {host}");
+        }
+        for host in [NAME, "APP.example.com", "app.example.com:443"] {
+            assert_eq!(ask(host).expect("an answer").status, 200, "{kind:?}: {host}");
+        }
     }
 }
 
 #[test]
 fn version_of_nginx_is_not_sent() {
     let server = server();
-    let nginx = Nginx::with_tls(server.address);
+    let nginx = Proxy::start(ProxyKind::Nginx, &[server.address]);
     let too_large = "Content-Length: 9999999\r\n";
     for (target, headers, status) in [("/health/live", "", 200), ("/%", "", 400), ("/auth/login", too_large, 413)] {
         let answer = nginx.connect().ask(&request("GET", target.as_bytes(), headers)).expect("an answer");
@@ -140,56 +164,98 @@ fn version_of_nginx_is_not_sent() {
 }
 
 #[test]
-fn nginx_sends_the_envelope_when_no_server_answers() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nginx = Nginx::with_tls(unused);
-    let answer = nginx.connect().ask(&request("GET", b"/callConfig", "")).expect("an answer");
-    answer.assert_error(503, "Service unavailable", "no server listens");
-    assert_eq!(answer.header("retry-after"), Some("1"));
-    let line = parse_line(&nginx.stop()[0]);
-    assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the logged id: {line}");
-    assert_eq!(line["upstream_status"], "502", "{line}");
+fn haproxy_does_not_name_itself() {
+    let server = server();
+    let proxy = Proxy::start(ProxyKind::Haproxy, &[server.address]);
+    let too_large = "Content-Type: application/json\r\nContent-Length: 9999999\r\n";
+    let requests: [(&str, &[u8], &str, u16); 3] =
+        [("GET", b"/health/live", "", 200), ("GET", b"/\xff", "", 400), ("POST", b"/auth/login", too_large, 413)];
+    for (method, target, headers, status) in requests {
+        let answer = proxy.connect().ask(&request(method, target, headers)).expect("an answer");
+        assert_eq!((answer.status, answer.header("server")), (status, None), "{answer:?}");
+        assert!(!format!("{answer:?}").to_lowercase().contains("haproxy"), "{answer:?}");
+    }
 }
 
 #[test]
-fn streams_of_one_address_are_limited_and_catch_ups_are_not() {
+fn envelope_is_sent_when_no_server_answers() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closing = FakeUpstream::answering("");
+    for (kind, server) in WITH_TLS
+        .into_iter()
+        .flat_map(|kind| [unused, format!("127.0.0.1:{}", closing.port).parse().unwrap()].map(|server| (kind, server)))
+    {
+        let proxy = Proxy::start(kind, &[server]);
+        let answer = proxy.connect().ask(&request("GET", b"/callConfig", "")).expect("an answer");
+        answer.assert_error(503, "Service unavailable", "no server answers");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{kind:?}");
+        let line = &request_lines(proxy)[0];
+        assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the logged id: {line}");
+    }
+}
+
+#[test]
+fn streams_of_one_address_are_limited_by_nginx() {
+    assert_streams_limited(ProxyKind::Nginx);
+}
+
+#[test]
+fn streams_of_one_address_are_limited_by_haproxy() {
+    assert_streams_limited(ProxyKind::Haproxy);
+}
+
+/// Asserts that streams of one address are limited, and that catch-ups are not.
+fn assert_streams_limited(kind: ProxyKind) {
     let server = server();
-    let nginx = Nginx::with_tls(server.address);
+    let proxy = Proxy::start(kind, &[server.address]);
     // Ten streams for each guest, the limit of the server.
     let guest = |_| server.client().get("/auth/joinmember?roomName=r1", None).data().as_str().unwrap().to_owned();
     let guests: Vec<String> = (0..=STREAMS / 10).map(guest).collect();
     let stream = |number: usize, client: &str| get("/callCatchUp/r1/live", client, &guests[number / 10]);
-    let mut open: Vec<NginxConnection> = Vec::new();
+    let mut open: Vec<ProxyConnection> = Vec::new();
     for number in 0..STREAMS {
-        let mut connection = nginx.connect();
+        let mut connection = proxy.connect();
         let head = connection.open(&stream(number, "192.0.2.1"));
         assert!(head.starts_with("HTTP/1.1 200 "), "stream {number}: {head}");
         open.push(connection);
     }
-    let rejected = nginx.connect().ask(&stream(STREAMS, "192.0.2.1")).expect("an answer");
+    let rejected = proxy.connect().ask(&stream(STREAMS, "192.0.2.1")).expect("an answer");
     rejected.assert_error(429, "Too many requests", "one stream more");
     assert_eq!(rejected.header("retry-after"), Some("5"));
-    assert!(nginx.connect().open(&stream(STREAMS, "192.0.2.2")).starts_with("HTTP/1.1 200 "), "another address");
-    let mut reader = nginx.connect();
+    assert!(proxy.connect().open(&stream(STREAMS, "192.0.2.2")).starts_with("HTTP/1.1 200 "), "another address");
+    let mut reader = proxy.connect();
     for number in 0..2 * STREAMS {
         let answer = reader.ask(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).unwrap_or_else(|| {
             // nginx closes a connection after 1,000 requests.
-            reader = nginx.connect();
+            reader = proxy.connect();
             reader.ask(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).expect("an answer")
         });
         assert_eq!(answer.status, 200, "catch-up {number}: {answer:?}");
     }
     drop(open.pop());
-    wait_until("the closed stream releases its place", || {
-        nginx.connect().open(&stream(STREAMS, "192.0.2.1")).starts_with("HTTP/1.1 200 ")
-    });
+    // HAProxy notices the end of a client at the next comments, which is up to 30 s later.
+    if kind == ProxyKind::Nginx {
+        wait_until("the closed stream releases its place", || {
+            proxy.connect().open(&stream(STREAMS, "192.0.2.1")).starts_with("HTTP/1.1 200 ")
+        });
+    }
 }
 
 #[test]
-fn auth_requests_of_one_address_are_limited_and_others_are_not() {
+fn auth_requests_of_one_address_are_limited_by_nginx() {
+    assert_auth_limited(ProxyKind::Nginx);
+}
+
+#[test]
+fn auth_requests_of_one_address_are_limited_by_haproxy() {
+    assert_auth_limited(ProxyKind::Haproxy);
+}
+
+/// Asserts that requests to `/auth/` of one address are limited, and that others are not.
+fn assert_auth_limited(kind: ProxyKind) {
     let server = server();
-    let nginx = Nginx::with_tls(server.address);
-    let mut connection = nginx.connect();
+    let proxy = Proxy::start(kind, &[server.address]);
+    let mut connection = proxy.connect();
     let (started, mut accepted) = (Instant::now(), 0);
     let rejected = loop {
         let answer = join(&mut connection, "2001:db8::1");
@@ -205,7 +271,13 @@ fn auth_requests_of_one_address_are_limited_and_others_are_not() {
     let allowed = AUTH_BURST..=AUTH_BURST + 1 + AUTH_RATE * seconds;
     assert!(allowed.contains(&accepted), "{accepted} of {allowed:?}");
 
-    let mut other = nginx.connect();
+    let headers = format!("{CLIENT_HEADER}: 2001:db8::1\r\n");
+    let encoded = (0..100).map(|_| {
+        let answer = proxy.connect().ask(&request("GET", b"/%61uth/joinmember?roomName=r1", &headers));
+        answer.expect("an answer").status
+    });
+    assert!(encoded.filter(|status| *status == 429).count() > 10, "the path is decoded, as by the server");
+    let mut other = proxy.connect();
     let neighbors = (0..100).map(|number| join(&mut other, &format!("2001:db8::{number:x}:2")).status);
     assert!(neighbors.filter(|status| *status == 429).count() > 10, "one client is a whole /64");
     assert_eq!(join(&mut other, "2001:db8:0:1::1").status, 200, "another network");

@@ -1,17 +1,16 @@
 //! Replicas that share a cache through Redis, and the failure of one of them.
 //!
-//! `shared_cache` tests the failure of Redis; `sessions`, `login_limit` and `database` test the shared database.
+//! `failover` tests replicas behind a proxy, `shared_cache` the failure of Redis; `sessions`, `login_limit` and `database` test the shared database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
 
-use crate::support::client::{Client, request};
+use crate::support::client::request;
 use crate::support::database::TestDatabase;
-use crate::support::load_balancer::{self, LoadBalancer};
 use crate::support::process::ServerProcess;
+use crate::support::proxy::{Proxy, ProxyKind};
 use crate::support::redis::Redis;
 use crate::support::replicas::{Replicas, WRITING, calls_of, get, metric, settings_of, wait_until_stored};
 use crate::support::response::Response;
@@ -21,14 +20,15 @@ use crate::support::{SandboxServer, TestClock, TestServer, tokens, wait_until};
 fn two_thousand_requests_over_three_replicas_cost_one_call() {
     let redis = Redis::start();
     let replicas = Replicas::start(3, &redis.url());
-    let balancer = LoadBalancer::over(replicas.servers.iter().map(|server| server.address));
+    let addresses: Vec<_> = replicas.servers.iter().map(|server| server.address).collect();
+    let proxy = Proxy::start(ProxyKind::ComposeNginx, &addresses);
     let user = tokens::user();
     let calls_for = |room: &str| {
         replicas.script.catch_up(room, Reply::data(r#""written""#).after(WRITING));
         let before = replicas.calls();
         let mut connections: Vec<_> = (0..2_000)
             .map(|_| {
-                let mut connection = balancer.client().connect();
+                let mut connection = proxy.client().connect();
                 connection.send(&request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&user)));
                 connection
             })
@@ -213,62 +213,4 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
     let guest = other.client().get("/auth/joinmember?roomName=r1", None).data();
     other.client().get("/callCatchUp/r1", Some(guest.as_str().unwrap())).assert_success(r#""r1""#);
     assert_eq!(replicas.calls(), before + 1);
-}
-
-#[test]
-fn rolling_restart_under_load_loses_no_request() {
-    let redis = Redis::start();
-    let sandbox = SandboxServer::start(Script::echo());
-    let database = Arc::new(TestDatabase::new());
-    let (url, base_url) = (redis.url(), sandbox.base_url.clone());
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let addresses = [free(), free(), free()];
-    let start = |address: &str| {
-        let own = [("APP_SERVER__LISTEN", address), ("APP_SERVER__DRAIN_FOR", "1s")];
-        ServerProcess::on(Arc::clone(&database), &base_url, &[&settings_of(&base_url, &url)[..], &own].concat())
-    };
-    let mut servers = addresses.each_ref().map(|address| start(address));
-    let balancer = LoadBalancer::over(servers.iter().map(|server| server.address));
-    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for number in 0..8 {
-            let (client, done, answered) = (balancer.client(), &done, &answered);
-            scope.spawn(move || send_until(done, client, number, answered));
-        }
-        let _stop = SetOnDrop(&done);
-        for (server, address) in servers.iter_mut().zip(&addresses) {
-            server.signal("TERM");
-            assert_eq!(server.exit().0, 0);
-            *server = start(address);
-            let (ready, before) = (Instant::now(), answered.load(Ordering::SeqCst));
-            wait_until("the balancer uses the restarted server", || {
-                ready.elapsed() >= 5 * load_balancer::CHECKS && answered.load(Ordering::SeqCst) >= before + 100
-            });
-        }
-    });
-    assert!(answered.load(Ordering::SeqCst) > 500, "{answered:?}");
-}
-
-/// Sends requests until `done`; clients with an even number keep their connection alive.
-fn send_until(done: &AtomicBool, client: Client, number: usize, answered: &AtomicUsize) {
-    let (user, mut connection) = (tokens::user(), client.connect());
-    while !done.load(Ordering::SeqCst) {
-        let room = format!("r{}", answered.load(Ordering::SeqCst) % 20);
-        connection.send(&request("GET", format!("/callCatchUp/{room}").as_bytes(), Some(&user)));
-        let answer = connection.read().expect("no request is lost");
-        answer.assert_success(&format!("\"{room}\""));
-        answered.fetch_add(1, Ordering::SeqCst);
-        if number % 2 == 1 || answer.header("connection") == Some("close") {
-            connection = client.connect();
-        }
-    }
-}
-
-/// Sets a flag when it is dropped, so that a failed test also ends its clients.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
