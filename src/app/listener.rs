@@ -17,6 +17,8 @@ use actix_service::{
 use actix_web::dev::{AppConfig, Payload, ServiceResponse};
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
@@ -26,6 +28,17 @@ use crate::telemetry::metrics::Gauge;
 /// Bytes of a response that are buffered before they are written. With bodies in slices of 16 KiB
 /// ([`crate::middleware::keep_alive`]) all that a slow reader takes of our memory.
 const WRITE_BUFFER: usize = 16 * 1024;
+/// Time for connections in the listen queue to reach their worker, and for the first bytes of their request.
+const QUEUE_TIMEOUT: Duration = Duration::from_millis(100);
+/// A socket filter in classic BPF that drops each segment with the flag SYN.
+#[cfg(target_os = "linux")]
+const DROP_SYN: [SockFilter; 4] = [
+    // Load the flags, byte 13 of the TCP header; skip the next statement unless SYN is among them.
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 /// Length of the listen queue.
 const BACKLOG: i32 = 4096;
 /// Bytes of unsent response that the kernel buffers.
@@ -66,6 +79,20 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Lets the listen queue run empty before the listener is closed, which resets the connections in it.
+///
+/// A proxy that has sent a POST on such a connection must not repeat it. A client whose SYN is dropped sends it again a second
+/// later; it is refused then, and may try another server.
+pub(super) async fn drain_queue(listener: TcpListener) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(&listener).attach_filter(&DROP_SYN) {
+        log::debug!(cause:% = error; "connections that arrive during the stop are reset");
+    }
+    tokio::time::sleep(QUEUE_TIMEOUT).await;
+    // A duplicate would keep the queue open.
+    drop(listener);
 }
 
 /// Serves what `factory` makes, once for each worker.

@@ -9,7 +9,7 @@ mod management;
 mod metrics;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub struct App {
     /// Runs until the server has stopped.
     _tasks: (RevocationPoller, Housekeeping),
     address: SocketAddr,
+    /// A duplicate of the main listener's socket.
+    listener: TcpListener,
     running: ActixServer,
     draining: CancellationToken,
     drain_for: Duration,
@@ -89,11 +91,13 @@ impl App {
         let failed = |error| Error::Listen(config.server.listen, error);
         let listener = listener::listen(config.server.listen).map_err(failed)?;
         let (address, data) = (listener.local_addr().map_err(failed)?, components.data);
+        let duplicate = listener.try_clone().map_err(failed)?;
         let build = move || http_app::build(&data, routes::TABLE, optional);
         let running = listener::serve(listener, &listener_config, build);
         Ok(Self {
             _tasks: components.tasks,
             address,
+            listener: duplicate,
             running: running.map_err(failed)?,
             draining: components.draining,
             drain_for: config.server.drain_for,
@@ -140,6 +144,7 @@ impl App {
                 }
             }
             log::info!("stopping");
+            listener::drain_queue(self.listener).await;
             handle.stop(true).await;
             running.await?
         };

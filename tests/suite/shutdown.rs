@@ -80,6 +80,30 @@ fn draining_server_closes_connections_and_loses_no_request() {
 }
 
 #[test]
+fn connection_before_the_listener_closes_is_answered() {
+    let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "1s")]);
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // So many that some wait for a worker at any time.
+        for _ in 0..64 {
+            let (client, answered) = (server.client(), &answered);
+            scope.spawn(move || {
+                // Like a proxy, which must not repeat a POST that it has sent.
+                while let Ok(mut connection) = client.try_connect() {
+                    assert_eq!(connection.ask(&get("r1")).status, 200);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        while answered.load(Ordering::SeqCst) < 200 {
+            std::thread::yield_now();
+        }
+        server.signal("TERM");
+    });
+    assert_eq!(server.exit().0, 0);
+}
+
+#[test]
 fn request_in_flight_is_answered_before_the_exit() {
     let (mut server, _sandbox, script) = server(&[]);
     let mut slow = server.client().connect();

@@ -1,6 +1,6 @@
 //! A client that sends exactly the bytes it is given. No HTTP library sends most of the requests that the tests need.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,15 @@ impl Client {
     }
 
     pub fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.address).unwrap();
+        self.try_connect().unwrap()
+    }
+
+    /// Connects, unless the server refuses it.
+    pub fn try_connect(&self) -> io::Result<Connection> {
+        let stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Connection { stream, unread: Vec::new() }
+        Ok(Connection { stream, unread: Vec::new() })
     }
 
     /// `GET target` with a bearer token, or none.
