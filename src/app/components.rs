@@ -28,7 +28,7 @@ use crate::response::event_stream;
 use crate::summaries::{Store, Summaries};
 use crate::telemetry::health::{Failure, Health};
 use crate::telemetry::logging::DroppedLines;
-use crate::telemetry::metrics::{Gauge, Metrics, Registry};
+use crate::telemetry::metrics::{Gauge, Metrics, OperationMetrics, Registry};
 
 /// Why the components could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -99,9 +99,11 @@ impl Components {
     ) -> Result<Self, Error> {
         config.validate()?;
         let client_config = component_config::admin_control(config)?;
-        let store = Store::open(&component_config::summaries(config)?).map_err(Error::Summaries)?;
-        let database = Database::open(config.database.url.expose()).await?;
         let (revoked, mut registry) = (RevokedSessions::default(), Registry::new(clock.now()));
+        let store = Store::open(&component_config::summaries(config)?).map_err(Error::Summaries)?;
+        let store = store.with_metrics(OperationMetrics::new(&registry, "summary-store"));
+        let database = Database::open(config.database.url.expose()).await?;
+        let database = database.with_metrics(OperationMetrics::new(&registry, "database"));
         let (token_ttl, draining) = (config.auth.token_ttl, CancellationToken::new());
         let poller = RevocationPoller::start(revoked.clone(), database.clone(), token_ttl, clock.clone()).await?;
         let tasks = (poller, Housekeeping::start(database.clone(), token_ttl, clock.clone()));
@@ -161,6 +163,7 @@ fn per_worker(
     let caches = Caches::new(cache_config, redis, registry);
     let texts = ResponseCache::new(component_config::summary_text_cache(config), None, registry, "summary-texts");
     let live = LiveCatchUps::new(config.live.poll_interval, event_stream::to_event);
+    metrics::register_live(registry, &live);
     let catch_up_config = component_config::catch_up(config);
     Arc::new(move |config| {
         let admin_control = AdminControl::new(client_config.clone(), limits.clone()).with_metrics(call_metrics.clone());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin_control::{CallMetrics, EndpointLimits, Error};
+use crate::catch_up::live::LiveCatchUps;
 use crate::db::{self, Database};
 use crate::routes::TABLE;
 use crate::telemetry::health::{Health, Readiness};
@@ -84,6 +85,14 @@ pub(super) fn register_callbacks(
     registry.gauge_fn(&metrics::READY, &[], move || f64::from(ready.last_known().is_ready()));
     registry.gauge_fn(&metrics::DRAINING, &[], move || f64::from(draining.last_known() == Readiness::Draining));
     registry.counter_fn(&metrics::LOG_LINES_DROPPED, &[], move || dropped.count());
+}
+
+/// Registers the gauges of event streams.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(super) fn register_live(registry: &mut Registry, live: &LiveCatchUps) {
+    let (rooms, streams) = (live.clone(), live.clone());
+    registry.gauge_fn(&metrics::LIVE_ROOMS, &[], move || rooms.usage().0 as f64);
+    registry.gauge_fn(&metrics::LIVE_STREAMS, &[], move || streams.usage().1 as f64);
 }
 
 /// Registers the limit on client connections, and returns the gauge of the open ones.

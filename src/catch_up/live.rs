@@ -101,6 +101,13 @@ impl LiveCatchUps {
         Subscription(receiver)
     }
 
+    /// Returns the numbers of rooms that are polled and of their subscribers.
+    #[must_use]
+    pub fn usage(&self) -> (usize, usize) {
+        let rooms = self.rooms();
+        (rooms.len(), rooms.values().map(|sender| sender.receiver_count()).sum())
+    }
+
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Sender>>> {
         // Nothing panics while it holds the lock.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)

@@ -27,6 +27,7 @@ pub use preflight::preflight;
 pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
 pub use users::{NewUser, User};
 
+use crate::telemetry::metrics::OperationMetrics;
 use file::File;
 use schema::Schema;
 use url::connectable_url;
@@ -104,6 +105,7 @@ pub struct Database {
     runtime: Handle,
     /// SQLite's file.
     file: Option<File>,
+    metrics: OperationMetrics,
 }
 
 /// A statement that owns its arguments.
@@ -142,7 +144,7 @@ impl Database {
             let writers = connect(url, PoolKind::PostgreSql, MAX_CONNECTIONS).await?;
             Schema::migrate(&writers).await?;
             let pools = Pools { readers: writers.clone(), writers, begin: "BEGIN" };
-            return Ok(Self { pools, runtime, file: None });
+            return Ok(Self { pools, runtime, file: None, metrics: OperationMetrics::default() });
         }
         let file = File::create(url)?;
         // A deleted file must not be created again, empty.
@@ -152,7 +154,14 @@ impl Database {
         let writers = connect(&url, PoolKind::SqliteWriter, 1).await?;
         Schema::migrate(&writers).await?;
         let readers = connect(&url, PoolKind::SqliteReaders, MAX_CONNECTIONS - 1).await?;
-        Ok(Self { pools: Pools { readers, writers, begin: "BEGIN IMMEDIATE" }, runtime, file: Some(file) })
+        let pools = Pools { readers, writers, begin: "BEGIN IMMEDIATE" };
+        Ok(Self { pools, runtime, file: Some(file), metrics: OperationMetrics::default() })
+    }
+
+    /// Times operations, and counts those that fail.
+    #[must_use]
+    pub fn with_metrics(self, metrics: OperationMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Checks that accounts can be read, and that SQLite's file is still in place.
@@ -185,9 +194,12 @@ impl Database {
     {
         let operation = operation(self.pools.clone());
         let limit = if self.file.is_some() { SQLITE_OPERATION_TIMEOUT } else { OPERATION_TIMEOUT };
+        let metrics = self.metrics.clone();
+        let operation = async move { Ok(tokio::time::timeout(limit, operation).await.map_err(|_| Error::TimedOut)??) };
         // The timer must not end with a worker either.
-        let task = self.runtime.spawn(async move { tokio::time::timeout(limit, operation).await });
-        Ok(task.await?.map_err(|_| Error::TimedOut)??)
+        let task =
+            self.runtime.spawn(async move { metrics.observe(operation, |error| !matches!(error, Error::Duplicate)).await });
+        task.await?
     }
 
     /// Executes a statement that writes; returns the number of affected rows.

@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::metrics::{Key, KeyName, Label, Level, Metadata, Recorder, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -60,6 +60,12 @@ declare! {
     DATABASE_CONNECTIONS: Gauge = "proconf_database_connections" ["state"] "Connections to the database, by state.";
     DATABASE_CONNECTIONS_MAX: Gauge = "proconf_database_connections_max" [] "The limit on connections to the database.";
     DATABASE_UP: Gauge = "proconf_database_up" [] "1 while the database passes the health check.";
+    DEPENDENCY_DURATION: Histogram = "proconf_dependency_operation_duration_seconds" ["dependency"]
+        "Time of an operation of the database, Redis or the summary store, with the wait for a connection.";
+    DEPENDENCY_ERRORS: Counter = "proconf_dependency_operation_errors_total" ["dependency"]
+        "Failed operations of the database, Redis or the summary store.";
+    LIVE_ROOMS: Gauge = "proconf_live_rooms" [] "Rooms whose catch-up is polled for event streams.";
+    LIVE_STREAMS: Gauge = "proconf_live_streams" [] "Event streams that wait for catch-ups.";
     READY: Gauge = "proconf_ready" [] "1 while the server is ready for requests.";
     DRAINING: Gauge = "proconf_draining" [] "1 while the server drains.";
     LOG_LINES_DROPPED: Counter = "proconf_log_lines_dropped_total" [] "Log lines dropped because their reader was too slow.";
@@ -187,6 +193,49 @@ impl CounterVec {
         if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == value).or(self.0.last()) {
             counter.increment(1);
         }
+    }
+}
+
+/// Times the operations of a dependency and counts their failures. The default records nothing.
+#[derive(Clone)]
+pub struct OperationMetrics {
+    duration: Histogram,
+    errors: Counter,
+}
+
+impl Default for OperationMetrics {
+    fn default() -> Self {
+        Self { duration: Histogram::noop(), errors: Counter::noop() }
+    }
+}
+
+impl OperationMetrics {
+    /// Registers the series of the dependency called `name`.
+    #[must_use]
+    pub fn new(registry: &Registry, name: &'static str) -> Self {
+        Self {
+            duration: registry.register(&DEPENDENCY_DURATION, &[name]),
+            errors: registry.register(&DEPENDENCY_ERRORS, &[name]),
+        }
+    }
+
+    /// Runs `operation`. An error counts if it `is_failure`.
+    ///
+    /// # Errors
+    ///
+    /// That of the operation.
+    pub async fn observe<T, E>(
+        &self,
+        operation: impl Future<Output = Result<T, E>>,
+        is_failure: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        let started = Instant::now();
+        let result = operation.await;
+        self.duration.record(started.elapsed());
+        if result.as_ref().is_err_and(is_failure) {
+            self.errors.increment(1);
+        }
+        result
     }
 }
 

@@ -12,6 +12,7 @@ use proconf_app_server::routes::TABLE;
 use proconf_app_server::sandbox::Reply;
 use serde_json::json;
 
+use crate::support::events::Events;
 use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::{EMAIL, TestServer, tokens, wait_until};
 
@@ -198,6 +199,66 @@ fn process_database_and_build_metrics_are_exported() {
     assert!(connections("idle") + connections("in-use") > 0.0);
     assert_eq!(value(&page, &format!("proconf_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
     assert_eq!((value(&page, "proconf_draining"), value(&page, "proconf_log_lines_dropped_total")), (0.0, 0.0));
+}
+
+/// Returns how many operations of a dependency were timed, and how many of them failed.
+fn operations(server: &TestServer, dependency: &str) -> (f64, f64) {
+    let page = scrape(server);
+    let of = |what: &str| value(&page, &format!("proconf_dependency_operation_{what}{{dependency=\"{dependency}\"}}"));
+    (of("duration_seconds_count"), of("errors_total"))
+}
+
+#[test]
+fn database_operations_are_timed_and_failures_counted() {
+    let server = TestServer::with_account(&[]);
+    server.log_in().data();
+    let (timed, failed) = operations(&server, "database");
+    assert!(timed >= 3.0 && failed == 0.0, "{timed} {failed}");
+    server.execute_sql("ALTER TABLE sessions RENAME TO elsewhere");
+    assert_eq!(server.log_in().status, 500);
+    wait_until("failed operations are counted", || operations(&server, "database").1 >= 1.0);
+}
+
+#[test]
+fn redis_commands_are_timed_and_failures_counted() {
+    let mut redis = crate::support::redis::Redis::start();
+    let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
+    server.client().get("/callCatchUp/r1", Some(&tokens::user())).data();
+    // The lookup, and the release with the response.
+    wait_until("commands are timed", || operations(&server, "redis") == (2.0, 0.0));
+    redis.kill();
+    server.client().get("/callCatchUp/r2", Some(&tokens::user())).data();
+    wait_until("the failed command is counted", || operations(&server, "redis") == (3.0, 1.0));
+}
+
+#[test]
+fn summary_reads_are_timed_and_failures_counted() {
+    let server = TestServer::start();
+    let get = || server.client().get("/callSummary/r1", Some(&tokens::user())).status;
+    assert_eq!((get(), operations(&server, "summary-store")), (404, (1.0, 0.0)), "a missing file is no failure");
+    let folder = server.put_summary("r1_1718871014/other", "");
+    std::os::unix::fs::symlink(folder.join("r1_1718871014/other"), folder.join("r1_1718871014/summary.txt")).unwrap();
+    assert_eq!((get(), operations(&server, "summary-store")), (500, (2.0, 1.0)));
+    std::fs::remove_file(folder.join("r1_1718871014/summary.txt")).unwrap();
+    server.put_summary("r1_1718871014/summary.txt", "text");
+    assert_eq!((get(), operations(&server, "summary-store")), (200, (3.0, 1.0)));
+}
+
+#[test]
+fn event_streams_and_their_rooms_are_exported() {
+    let server = TestServer::start();
+    let watched = || {
+        let page = scrape(&server);
+        (value(&page, "proconf_live_rooms"), value(&page, "proconf_live_streams"))
+    };
+    assert_eq!(watched(), (0.0, 0.0));
+    let mut streams: Vec<_> =
+        ["r1", "r1", "r2"].iter().map(|room| Events::of(server.address, room, &tokens::user())).collect();
+    wait_until("all streams are counted", || watched() == (2.0, 3.0));
+    streams.pop();
+    wait_until("a room without a stream is not polled", || watched() == (1.0, 2.0));
+    streams.clear();
+    wait_until("closed streams are not counted", || watched() == (0.0, 0.0));
 }
 
 #[test]

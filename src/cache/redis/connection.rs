@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::server::{Server, describe};
+use crate::telemetry::metrics::{OperationMetrics, Registry};
 
 /// The time limit of a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
@@ -35,6 +36,7 @@ pub(super) struct Connection {
     /// `None` while the circuit is open.
     manager: Mutex<Option<ConnectionManager>>,
     runtime: Handle,
+    metrics: OperationMetrics,
 }
 
 /// Connects and runs `probe`. With sentinels, the first success counts: one may be down, or not know the new primary yet.
@@ -69,8 +71,9 @@ fn timed_out() -> RedisError {
 
 impl Connection {
     /// Connects once; if that fails, retries in the background. `probe` succeeds on a usable Redis.
-    pub(super) async fn open(server: Server, probe: Cmd) -> Arc<Self> {
-        let connection = Arc::new(Self { server, probe, manager: Mutex::default(), runtime: Handle::current() });
+    pub(super) async fn open(server: Server, probe: Cmd, registry: &Registry) -> Arc<Self> {
+        let metrics = OperationMetrics::new(registry, "redis");
+        let connection = Arc::new(Self { server, probe, manager: Mutex::default(), runtime: Handle::current(), metrics });
         match connect(&connection.server, &connection.probe).await {
             Ok(manager) => *connection.manager() = Some(manager),
             Err(error) => connection.recover_from(&error),
@@ -88,7 +91,7 @@ impl Connection {
         let mut manager = self.manager().clone()?;
         let connection = Arc::clone(self);
         let reply = self.runtime.spawn(async move {
-            let reply = query(&mut manager, &command).await;
+            let reply = connection.metrics.observe(query(&mut manager, &command), |_| true).await;
             if let Err(error) = &reply
                 && connection.manager().take().is_some()
             {

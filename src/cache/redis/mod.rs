@@ -141,7 +141,7 @@ impl RedisCache {
     ///
     /// [`InvalidUrl`] if the URL is not a Redis URL.
     pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, InvalidUrl> {
-        let connection = Connection::open(Server::new(&config.address)?, config.probe()).await;
+        let connection = Connection::open(Server::new(&config.address)?, config.probe(), registry).await;
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
             connection,

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::Error;
 use crate::files;
 use crate::secret::Secret;
+use crate::telemetry::metrics::OperationMetrics;
 
 /// The longest summary, in bytes.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -44,6 +45,7 @@ pub struct Store {
     /// The same store, if it is a folder.
     folder: Option<Arc<LocalFileSystem>>,
     runtime: Handle,
+    metrics: OperationMetrics,
 }
 
 impl Store {
@@ -61,7 +63,13 @@ impl Store {
             Some((scheme, bucket)) => (bucket::open(scheme, bucket, config)?, None),
             None => return Err("it is no URL".to_owned()),
         };
-        Ok(Self { files, folder, runtime: Handle::current() })
+        Ok(Self { files, folder, runtime: Handle::current(), metrics: OperationMetrics::default() })
+    }
+
+    /// Times reads, and counts those that fail.
+    #[must_use]
+    pub fn with_metrics(self, metrics: OperationMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Checks that a folder is writable or a bucket can be listed. Changes nothing.
@@ -92,14 +100,16 @@ impl Store {
         if path.as_ref() != key {
             return Err(Error::BadRecord("its file_url is no key"));
         }
-        let (files, folder) = (Arc::clone(&self.files), self.folder.clone());
+        let (files, folder, metrics) = (Arc::clone(&self.files), self.folder.clone(), self.metrics.clone());
         let reading = async move {
             if let Some(folder) = folder {
                 check_file(&folder, &path)?;
             }
             timeout(time_limit.min(TIMEOUT), read(&*files, &path)).await.unwrap_or_else(|_| Err(failed("timed out")))
         };
-        self.runtime.spawn(reading).await.map_err(|error| failed(error.to_string()))?
+        let is_failure = |error: &Error| matches!(error, Error::StoreFailed(_));
+        let task = self.runtime.spawn(async move { metrics.observe(reading, is_failure).await });
+        task.await.map_err(|error| failed(error.to_string()))?
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -203,9 +204,11 @@ impl TestServer {
         })
     }
 
-    /// Writes a file to the default summary store.
-    pub fn put_summary(&self, key: &str, text: &str) {
-        s3::write(&self.folder.path().join("summaries"), key, text.as_bytes());
+    /// Writes a file to the default summary store, and returns its folder.
+    pub fn put_summary(&self, key: &str, text: &str) -> PathBuf {
+        let folder = self.folder.path().join("summaries");
+        s3::write(&folder, key, text.as_bytes());
+        folder
     }
 
     /// Counts the calls to the sandbox.
