@@ -10,7 +10,7 @@ use crate::auth::token;
 use crate::cache::redis::{InvalidUrl, RedisAddress};
 use crate::cache::{CacheConfig, RedisConfig};
 use crate::catch_up::CatchUpConfig;
-use crate::config::{CertificatePaths, Config, Error, is_remote};
+use crate::config::{CertificatePaths, Config, DatabaseConfig, Error, is_remote};
 use crate::secret::Secret;
 use crate::telemetry::logging;
 use crate::{db, files, summaries};
@@ -51,6 +51,17 @@ pub fn warnings(config: &Config) -> Vec<&'static str> {
         warnings.push("APP_DATABASE__URL is another host without sslmode=verify-full: its certificate is not verified, or there is no TLS");
     }
     warnings
+}
+
+/// Returns the configuration of the database.
+#[must_use]
+pub fn database(config: &Config) -> db::ConnectConfig {
+    let DatabaseConfig { url, max_connections, application_name } = &config.database;
+    db::ConnectConfig {
+        url: Secret::new(url.expose()),
+        max_connections: max_connections.get(),
+        application_name: application_name.clone(),
+    }
 }
 
 /// Returns the configuration of the Admin Control client.

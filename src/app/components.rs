@@ -7,10 +7,11 @@ use std::sync::Arc;
 use actix_web::web::{Data, ServiceConfig};
 use tokio_util::sync::CancellationToken;
 
+use super::first_contact::{DatabaseTasks, FirstContact};
 use super::{component_config, metrics};
 use crate::accounts::{AccountMetrics, Accounts};
 use crate::admin_control::{self, AdminControl, EndpointLimits};
-use crate::auth::revoked_sessions::{RevocationPoller, RevokedSessions};
+use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
 use crate::cache::{self, Caches, RedisCache, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
@@ -18,7 +19,7 @@ use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::db::{self, Database, Housekeeping};
+use crate::db::{self, Database};
 use crate::extract::client_address::TrustedProxies;
 use crate::extract::in_flight::InFlightLimit;
 use crate::extract::json_body::BodyBudget;
@@ -81,8 +82,8 @@ pub(super) struct Components {
     pub open_connections: Gauge,
     /// All metrics.
     pub metrics: Metrics,
-    /// Background tasks, which end when they are dropped.
-    pub tasks: (RevocationPoller, Housekeeping),
+    /// The first contact with the database, and the tasks on it.
+    pub first_contact: FirstContact,
 }
 
 impl Components {
@@ -102,15 +103,16 @@ impl Components {
         let (revoked, mut registry) = (RevokedSessions::default(), Registry::new(clock.now()));
         let store = Store::open(&component_config::summaries(config)?).map_err(Error::Summaries)?;
         let store = store.with_metrics(OperationMetrics::new(&registry, "summary-store"));
-        let database = Database::open(config.database.url.expose()).await?;
+        let database = Database::new(&component_config::database(config))?;
         let database = database.with_metrics(OperationMetrics::new(&registry, "database"));
         let (token_ttl, draining) = (config.auth.token_ttl, CancellationToken::new());
-        let poller = RevocationPoller::start(revoked.clone(), database.clone(), token_ttl, clock.clone()).await?;
-        let tasks = (poller, Housekeeping::start(database.clone(), token_ttl, clock.clone()));
+        let tasks =
+            DatabaseTasks { database: database.clone(), revoked_sessions: revoked.clone(), token_ttl, clock: clock.clone() };
+        let first_contact = FirstContact::attempt(tasks).await?;
         let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
-        let health = Arc::new(new_health(database.clone(), draining.clone()));
-        // The database was reached just now, although no probe has asked yet.
+        let health = Arc::new(new_health(database.clone(), first_contact.is_made(), draining.clone()));
+        // The database may have been reached just now, although no probe has asked yet.
         health.run_checks().await;
         let limits = EndpointLimits::new(&client_config);
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped_lines);
@@ -133,7 +135,7 @@ impl Components {
         let open_connections = metrics::register_connections(&registry, max_connections);
         let metrics = registry.finish();
         management_data.add(Data::new(metrics.clone()));
-        Ok(Self { data, management_data, draining, open_connections, metrics, tasks })
+        Ok(Self { data, management_data, draining, open_connections, metrics, first_contact })
     }
 }
 
@@ -178,10 +180,18 @@ fn per_worker(
     })
 }
 
-fn new_health(database: Database, draining: CancellationToken) -> Health {
+fn new_health(
+    database: Database,
+    is_contacted: impl Fn() -> bool + Send + Sync + 'static,
+    draining: CancellationToken,
+) -> Health {
     Health::new(draining).with_check("database", move || {
-        let database = database.clone();
+        let (database, is_contacted) = (database.clone(), is_contacted());
         async move {
+            // The schema may be outdated, and revoked sessions are unknown.
+            if !is_contacted {
+                return Err(Failure::Shared("no contact yet".to_owned()));
+            }
             database.ping().await.map_err(|error| match error {
                 // Later writes of this replica are lost.
                 db::Error::FileReplaced => Failure::Local(error.to_string()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::admin_control::{CallMetrics, EndpointLimits, Error};
 use crate::catch_up::live::LiveCatchUps;
-use crate::db::{self, Database};
+use crate::db::Database;
 use crate::routes::TABLE;
 use crate::telemetry::health::{Health, Readiness};
 use crate::telemetry::logging::DroppedLines;
@@ -79,7 +79,7 @@ pub(super) fn register_callbacks(
         f64::from(all.saturating_sub(idle))
     });
     registry.gauge_fn(&metrics::DATABASE_CONNECTIONS, &["idle"], move || f64::from(idle.connections().1));
-    registry.register(&metrics::DATABASE_CONNECTIONS_MAX, &[]).set(f64::from(db::MAX_CONNECTIONS));
+    registry.register(&metrics::DATABASE_CONNECTIONS_MAX, &[]).set(f64::from(database.max_connections()));
     let (up, ready, draining) = (Arc::clone(health), Arc::clone(health), Arc::clone(health));
     registry.gauge_fn(&metrics::DATABASE_UP, &[], move || f64::from(up.passes("database")));
     registry.gauge_fn(&metrics::READY, &[], move || f64::from(ready.last_known().is_ready()));

@@ -3,10 +3,12 @@
 mod component_config;
 mod components;
 mod connection;
+mod first_contact;
 mod http_app;
 mod listener;
 mod management;
 mod metrics;
+mod service_manager;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,20 +21,19 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use components::Components;
+use first_contact::FirstContact;
 use http_app::OptionalMiddleware;
 use listener::ListenerConfig;
 use management::Management;
 
 pub(crate) use component_config::{
-    admin_control as admin_control_config, redis as redis_config, sessions as session_config, summaries as summaries_config,
-    tokens as token_config,
+    admin_control as admin_control_config, database as database_config, redis as redis_config, sessions as session_config,
+    summaries as summaries_config, tokens as token_config,
 };
 pub use component_config::{validate, warnings};
 
-use crate::auth::revoked_sessions::RevocationPoller;
 use crate::clock::Clock;
 use crate::config::{Config, ServerConfig};
-use crate::db::Housekeeping;
 use crate::routes;
 use crate::telemetry::logging::DroppedLines;
 
@@ -48,6 +49,9 @@ pub enum Error {
     /// A component can't be used.
     #[error(transparent)]
     Components(#[from] components::Error),
+    /// The server ended by itself.
+    #[error("the server ended: {0}")]
+    Ended(#[from] io::Error),
 }
 
 /// How to shut down.
@@ -63,8 +67,7 @@ pub enum Shutdown {
 
 /// A server that listens.
 pub struct App {
-    /// Runs until the server has stopped.
-    _tasks: (RevocationPoller, Housekeeping),
+    first_contact: FirstContact,
     address: SocketAddr,
     /// A duplicate of the main listener's socket.
     listener: TcpListener,
@@ -75,7 +78,9 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the database, brings its schema up to date, and listens. Runs on the current runtime.
+    /// Opens all components and listens. Runs on the current runtime.
+    ///
+    /// A database that can't be reached yet is retried in the background; until then the server is not ready.
     ///
     /// # Errors
     ///
@@ -95,7 +100,7 @@ impl App {
         let build = move || http_app::build(&data, routes::TABLE, optional);
         let running = listener::serve(listener, &listener_config, build);
         Ok(Self {
-            _tasks: components.tasks,
+            first_contact: components.first_contact,
             address,
             listener: duplicate,
             running: running.map_err(failed)?,
@@ -121,35 +126,41 @@ impl App {
     ///
     /// # Errors
     ///
-    /// If the server ends by itself.
-    pub async fn run(self, mut shutdowns: UnboundedReceiver<Shutdown>) -> io::Result<()> {
+    /// If the server ends by itself, or its database can't be used.
+    pub async fn run(mut self, mut shutdowns: UnboundedReceiver<Shutdown>) -> Result<(), Error> {
         let (management, version) = (self.management.addr(), env!("CARGO_PKG_VERSION"));
         log::info!(event = "start", address:% = self.address, management:% = management, version; "listening");
+        service_manager::notify_ready();
         // Serves metrics to the end of the shutdown.
         let _management = self.management.serve();
         let handle = self.running.handle();
         let mut running = actix_rt::spawn(self.running);
         let shutdown = tokio::select! {
-            ended = &mut running => return ended?,
+            ended = &mut running => return Ok(ended.map_err(io::Error::from)??),
+            error = self.first_contact.failure() => {
+                drop(handle.stop(false));
+                return Err(components::Error::from(error).into());
+            }
             shutdown = shutdowns.recv() => shutdown.unwrap_or(Shutdown::Immediate),
         };
         log::info!(event = "stop"; "shutdown signal received");
+        service_manager::notify_stopping();
         self.draining.cancel();
         let finish = async {
             if shutdown == Shutdown::Graceful {
                 log::info!(drain_for:? = self.drain_for; "draining");
                 tokio::select! {
-                    ended = &mut running => return ended?,
+                    ended = &mut running => return ended.map_err(io::Error::from)?,
                     () = tokio::time::sleep(self.drain_for) => {}
                 }
             }
             log::info!("stopping");
             listener::drain_queue(self.listener).await;
             handle.stop(true).await;
-            running.await?
+            running.await.map_err(io::Error::from)?
         };
         tokio::select! {
-            outcome = finish => outcome,
+            outcome = finish => Ok(outcome?),
             Some(_) = shutdowns.recv() => {
                 log::warn!("second shutdown signal received: aborting requests in flight");
                 // Not waited for: the process is about to end.

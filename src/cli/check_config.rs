@@ -74,7 +74,7 @@ fn redacted(config: &Config) -> String {
 type Check = (&'static str, &'static str, Result<String, String>);
 
 async fn check(config: &Config) -> Vec<Check> {
-    let database = db::preflight(config.database.url.expose()).await.map_err(|error| error.to_string());
+    let database = db::preflight(app::database_config(config)).await.map_err(|error| error.to_string());
     let admin_control = match app::admin_control_config(config) {
         Ok(config) => admin_control(&config).await,
         Err(error) => Err(error.to_string()),

@@ -93,7 +93,7 @@ fn override_settings(config: &mut Config, base_url: String) {
 /// Creates the demo account, logs in, and returns the token.
 async fn demo_token(config: &Config) -> Result<String, Error> {
     let clock = Clock::system();
-    let database = Database::open(config.database.url.expose()).await?;
+    let database = Database::open(app::database_config(config)).await?;
     match admin::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
         Ok(()) | Err(accounts::Error::EmailTaken) => {}
         Err(error) => return Err(error.into()),

@@ -235,7 +235,7 @@ fn migrate(config: Option<&Path>) -> Result<(), Error> {
     let config = Config::load(&environment::read()?, config)?;
     warn_if_root(&config);
     block_on(async {
-        Database::open(config.database.url.expose()).await?;
+        Database::open(app::database_config(&config)).await?;
         print("the database's schema is up to date\n")
     })
 }

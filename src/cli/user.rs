@@ -23,7 +23,7 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
     };
     super::warn_if_root(&config);
     super::block_on(async {
-        let database = Database::open(config.database.url.expose()).await?;
+        let database = Database::open(crate::app::database_config(&config)).await?;
         let output = match command {
             UserCommand::Add { email, name, .. } => {
                 admin::add(&database, (&email, &name), &password, min_password, &clock).await?;

@@ -154,6 +154,11 @@ section! {
         /// `sqlite://` with a file's path, or `postgres://`.
         #[serde(deserialize_with = "values::database_url")]
         url: SecretUrl = SecretUrl::new("sqlite://var/app.db"),
+        /// Maximum number of connections of this server.
+        max_connections: NonZeroU32 = limit(10),
+        /// The name that PostgreSQL shows for this server's connections.
+        #[serde(deserialize_with = "values::application_name")]
+        application_name: String = "proconf-app-server".to_owned(),
     }
 }
 

@@ -88,6 +88,9 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_AUTH__TOKEN_TTL", "1000000000000d"),
         ("APP_GUESTS__ENABLED", "maybe"),
         ("APP_DATABASE__URL", "mysql://canary"),
+        ("APP_DATABASE__MAX_CONNECTIONS", "0"),
+        ("APP_DATABASE__APPLICATION_NAME", "canary \u{e9}"),
+        ("APP_DATABASE__APPLICATION_NAME", "canary canary canary canary canary canary canary canary canary 64"),
         ("APP_SUMMARIES__URL", "https://canary"),
         ("APP_LOG__FORMAT", "xml"),
     ] {

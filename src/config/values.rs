@@ -171,6 +171,11 @@ parsed_by! {
             .ok_or("must be sqlite:// with a file's path, or postgres://")
     };
     redis_url: Option<SecretUrl> = |text| text.parse().map(Some);
+    // PostgreSQL would cut a longer name, and replace other characters.
+    application_name: String = |text| {
+        let is_valid = text.len() <= 63 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if is_valid { Ok(text.to_owned()) } else { Err("must be at most 63 characters of printable ASCII") }
+    };
     store_url: SecretUrl = |text| {
         parse_url(text, &["file://", "s3://", "gs://", "az://"])
             .ok_or("must be file:// with a folder's path, or s3://bucket/prefix")

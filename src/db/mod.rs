@@ -3,6 +3,7 @@
 mod file;
 mod housekeeping;
 mod login_failures;
+mod pools;
 mod preflight;
 mod schema;
 mod sessions;
@@ -11,13 +12,15 @@ mod url;
 mod users;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
+use sqlx::any::{AnyArguments, AnyRow, install_default_drivers};
 use sqlx::migrate::MigrateError;
 use sqlx::query::{Query, QueryAs};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, FromRow, Transaction};
+use sqlx::{Any, AnyPool, FromRow};
 use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 
 pub use self::url::{host_without_verified_tls, validate_url};
 pub use file::{is_accessible_to_others, is_created_by_root};
@@ -27,32 +30,18 @@ pub use preflight::preflight;
 pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
 pub use users::{NewUser, User};
 
+use crate::secret::Secret;
 use crate::telemetry::metrics::OperationMetrics;
-use file::File;
+use pools::Pools;
 use schema::Schema;
-use url::connectable_url;
+use url::{connectable_url, is_sqlite};
 
-/// How long a request waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The same for SQLite, whose only writing connection may itself wait for another process.
-const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time of one operation: a connection that broke silently never answers.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 /// The same for SQLite.
 ///
 /// An operation that acquires the connection late has no time to wait for another process.
 const SQLITE_OPERATION_TIMEOUT: Duration = Duration::from_millis(5250);
-/// The most connections of one server.
-pub const MAX_CONNECTIONS: u32 = 10;
-
-/// Run on each new SQLite connection. A committed write survives a power cut (`FULL`), a reader never waits for a writer
-/// (`WAL`), and a writer waits 5 seconds for another process.
-const SQLITE_PRAGMAS: &str =
-    "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
-
-/// Run on each new PostgreSQL connection. A replica that freezes within a transaction keeps rows locked; the others continue
-/// before [`OPERATION_TIMEOUT`].
-const POSTGRESQL_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
 /// A failed operation. For the log only: the text may contain SQL.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +69,9 @@ pub enum Error {
     /// SQLite's file was deleted or replaced while open; later writes are lost.
     #[error("its file was deleted, or another one was put in its place")]
     FileReplaced,
+    /// There was no contact yet.
+    #[error("the database has not been reached yet")]
+    NotConnected,
     /// The operation took too long.
     #[error("the database did not respond in time")]
     TimedOut,
@@ -97,65 +89,81 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// How to connect to a database.
+#[derive(Clone)]
+pub struct ConnectConfig {
+    /// `sqlite://path/to/file` or `postgres://…`.
+    pub url: Secret,
+    /// Maximum number of connections of this server.
+    pub max_connections: u32,
+    /// The name that PostgreSQL shows for a connection, unless the URL has one.
+    pub application_name: String,
+}
+
+impl<U: AsRef<str> + ?Sized> From<&U> for ConnectConfig {
+    /// Takes the defaults for all but the URL.
+    fn from(url: &U) -> Self {
+        Self { url: Secret::new(url.as_ref()), max_connections: 10, application_name: String::new() }
+    }
+}
+
 /// A handle to the database. Clones share its connections.
 #[derive(Clone)]
 pub struct Database {
-    pools: Pools,
+    /// The URL as sqlx takes it.
+    url: Secret,
+    max_connections: u32,
+    /// Empty before the first contact.
+    pools: Arc<OnceCell<Pools>>,
     /// A pool's sockets belong to the runtime that opened them.
     runtime: Handle,
-    /// SQLite's file.
-    file: Option<File>,
     metrics: OperationMetrics,
 }
 
 /// A statement that owns its arguments.
 type Statement = Query<'static, Any, AnyArguments>;
 
-/// Pools of connections to read and to write with.
-#[derive(Clone)]
-struct Pools {
-    readers: AnyPool,
-    /// The same pool with PostgreSQL. SQLite has one writer at a time: several would poll for the lock, where tasks queue for
-    /// one connection.
-    writers: AnyPool,
-    /// Begins a writing transaction. SQLite must know at once: a reader can't become a writer later.
-    begin: &'static str,
-}
-
-impl Pools {
-    async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        self.writers.begin_with(self.begin).await
-    }
-}
-
 impl Database {
-    /// Opens the database at `url` (`sqlite://path/to/file` or `postgres://…`) and brings its schema up to date.
+    /// Creates a handle without a connection. Until [`Self::connect`] succeeds every operation fails.
     ///
     /// All later work runs on the current runtime, which must outlive the HTTP workers.
     ///
     /// # Errors
     ///
-    /// [`Error::Url`], [`Error::File`], [`Error::Failed`] if it can't be reached, [`Error::Migration`],
-    /// [`Error::MigrationModified`].
-    pub async fn open(url: &str) -> Result<Self, Error> {
+    /// [`Error::Url`].
+    pub fn new(config: &ConnectConfig) -> Result<Self, Error> {
         install_default_drivers();
-        let (url, runtime) = (&*connectable_url(url).map_err(Error::Url)?, Handle::current());
-        if !url.starts_with("sqlite:") {
-            let writers = connect(url, PoolKind::PostgreSql, MAX_CONNECTIONS).await?;
-            Schema::migrate(&writers).await?;
-            let pools = Pools { readers: writers.clone(), writers, begin: "BEGIN" };
-            return Ok(Self { pools, runtime, file: None, metrics: OperationMetrics::default() });
-        }
-        let file = File::create(url)?;
-        // A deleted file must not be created again, empty.
-        let url = url.replace("mode=rwc", "mode=rw");
-        // Not through the pool, which would retry for seconds.
-        require_writable(&mut AnyConnection::connect(&url).await?).await?;
-        let writers = connect(&url, PoolKind::SqliteWriter, 1).await?;
-        Schema::migrate(&writers).await?;
-        let readers = connect(&url, PoolKind::SqliteReaders, MAX_CONNECTIONS - 1).await?;
-        let pools = Pools { readers, writers, begin: "BEGIN IMMEDIATE" };
-        Ok(Self { pools, runtime, file: Some(file), metrics: OperationMetrics::default() })
+        let url = connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;
+        let (url, runtime) = (Secret::new(url), Handle::current());
+        Ok(Self {
+            url,
+            max_connections: config.max_connections,
+            pools: Arc::default(),
+            runtime,
+            metrics: OperationMetrics::default(),
+        })
+    }
+
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`], and as [`Self::connect`].
+    pub async fn open(config: impl Into<ConnectConfig>) -> Result<Self, Error> {
+        let database = Self::new(&config.into())?;
+        database.connect().await?;
+        Ok(database)
+    }
+
+    /// Opens the connections and brings the schema up to date, once. A failed attempt can be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if it can't be reached, [`Error::Migration`],
+    /// [`Error::MigrationModified`].
+    pub async fn connect(&self) -> Result<(), Error> {
+        let open = || Pools::open(self.url.expose(), self.max_connections);
+        self.pools.get_or_try_init(open).await.map(drop)
     }
 
     /// Times operations, and counts those that fail.
@@ -164,13 +172,30 @@ impl Database {
         Self { metrics, ..self }
     }
 
+    fn is_sqlite(&self) -> bool {
+        is_sqlite(self.url.expose())
+    }
+
+    /// Returns whether a later attempt to connect may succeed without another setting or schema.
+    #[must_use]
+    pub fn may_recover_from(&self, error: &Error) -> bool {
+        let is_temporary = match error {
+            Error::Failed(cause) => !matches!(cause, sqlx::Error::Configuration(_)),
+            Error::Migration(error) => matches!(error, MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)),
+            Error::TimedOut => true,
+            _ => false,
+        };
+        // A file that can't be opened is a wrong path or mode.
+        is_temporary && !self.is_sqlite()
+    }
+
     /// Checks that accounts can be read, and that SQLite's file is still in place.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`], [`Error::FileReplaced`].
     pub async fn ping(&self) -> Result<(), Error> {
-        if let Some(file) = self.file.clone()
+        if let Some(file) = self.pools.get().and_then(|pools| pools.file.clone())
             && !self.runtime.spawn_blocking(move || file.is_in_place()).await?
         {
             return Err(Error::FileReplaced);
@@ -181,9 +206,16 @@ impl Database {
     /// Returns the numbers of all and of idle connections.
     #[must_use]
     pub fn connections(&self) -> (u32, u32) {
+        let Some(pools) = self.pools.get() else { return (0, 0) };
         let count = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
-        let (readers, writers) = (count(&self.pools.readers), count(&self.pools.writers));
-        if self.file.is_some() { (readers.0 + writers.0, readers.1 + writers.1) } else { writers }
+        let (readers, writers) = (count(&pools.readers), count(&pools.writers));
+        if self.is_sqlite() { (readers.0 + writers.0, readers.1 + writers.1) } else { writers }
+    }
+
+    /// Returns the maximum number of connections.
+    #[must_use]
+    pub fn max_connections(&self) -> u32 {
+        self.max_connections
     }
 
     /// Runs `operation` to its end, even if the caller is cancelled.
@@ -192,8 +224,8 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let operation = operation(self.pools.clone());
-        let limit = if self.file.is_some() { SQLITE_OPERATION_TIMEOUT } else { OPERATION_TIMEOUT };
+        let operation = operation(self.pools.get().ok_or(Error::NotConnected)?.clone());
+        let limit = if self.is_sqlite() { SQLITE_OPERATION_TIMEOUT } else { OPERATION_TIMEOUT };
         let metrics = self.metrics.clone();
         let operation = async move { Ok(tokio::time::timeout(limit, operation).await.map_err(|_| Error::TimedOut)??) };
         // The timer must not end with a worker either.
@@ -216,53 +248,10 @@ impl Database {
     }
 }
 
-/// The use of a pool.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PoolKind {
-    PostgreSql,
-    SqliteReaders,
-    SqliteWriter,
-}
-
-async fn connect(url: &str, kind: PoolKind, max_connections: u32) -> Result<AnyPool, sqlx::Error> {
-    let is_sqlite = kind != PoolKind::PostgreSql;
-    // Not even slow statements are logged: they contain SQL.
-    let options = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
-    AnyPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(if is_sqlite { SQLITE_ACQUIRE_TIMEOUT } else { ACQUIRE_TIMEOUT })
-        // A connection to a server may have broken while idle; one to a file can't.
-        .test_before_acquire(!is_sqlite)
-        // SQLite may end a transaction by itself, on a full disk for example, unnoticed by sqlx: drop such a connection.
-        .before_acquire(|connection: &mut AnyConnection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-        .after_connect(move |connection: &mut AnyConnection, _| {
-            Box::pin(async move {
-                connection.execute(if is_sqlite { SQLITE_PRAGMAS } else { POSTGRESQL_SETTINGS }).await?;
-                if kind == PoolKind::SqliteWriter { require_writable(connection).await } else { Ok(()) }
-            })
-        })
-        .connect_with(options)
-        .await
-}
-
-/// Fails on a read-only connection: SQLite opens one silently if the file is not writable.
-async fn require_writable(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    // Beginning a transaction would succeed. Any failure but `SQLITE_READONLY` may be temporary.
-    match connection.execute("DELETE FROM users WHERE FALSE").await {
-        Err(error) if sqlite_code(&error) == Some(8) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Returns SQLite's primary result code, the low byte of an extended one.
-fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
-    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sqlx::Row as _;
+    use sqlx::{Executor as _, Row as _};
 
     #[actix_rt::test]
     async fn every_sqlite_connection_is_durable_at_power_loss() {
@@ -292,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
         let database = Database::open(&url).await.unwrap();
-        let write = database.pools.begin().await.unwrap();
+        let write = database.pools.get().unwrap().begin().await.unwrap();
         let mut waits = Box::pin(database.redeem_stream_ticket("one".into(), 1));
         let meanwhile = async {
             for _ in 0..100 {
@@ -306,7 +295,11 @@ mod tests {
         }
         write.rollback().await.unwrap();
         assert!(waits.await.unwrap());
-        assert_eq!(database.pools.writers.size(), 1, "it waited for the same connection, and opened none of its own");
+        assert_eq!(
+            database.pools.get().unwrap().writers.size(),
+            1,
+            "it waited for the same connection, and opened none of its own"
+        );
     }
 
     #[actix_rt::test]
@@ -315,7 +308,7 @@ mod tests {
         let (path, aside) = (folder.path().join("app.db"), folder.path().join("aside"));
         let database = Database::open(&format!("sqlite://{}", path.display())).await.unwrap();
         // The next reader needs a connection of its own.
-        let busy = database.pools.readers.acquire().await.unwrap();
+        let busy = database.pools.get().unwrap().readers.acquire().await.unwrap();
         std::fs::rename(&path, &aside).unwrap();
         std::fs::write(&path, "").unwrap();
         assert!(matches!(database.ping().await, Err(Error::FileReplaced)));

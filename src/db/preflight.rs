@@ -7,7 +7,7 @@ use sqlx::migrate::Migrate as _;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::url::{connectable_url, creates_file, path_of};
-use super::{Error, OPERATION_TIMEOUT, Schema};
+use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema};
 use crate::files;
 
 /// sqlx's table of applied migrations.
@@ -16,15 +16,16 @@ const APPLIED: &str = "_sqlx_migrations";
 const TRY_WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WHERE FALSE; DELETE FROM refresh_tokens WHERE FALSE; \
      DELETE FROM login_failures WHERE FALSE; DELETE FROM stream_tickets WHERE FALSE";
 
-/// Checks that this version can use the database at `url`. Creates no file and migrates nothing.
+/// Checks that this version can use the database of `config`. Creates no file and migrates nothing.
 ///
 /// # Errors
 ///
 /// [`Error::Url`], [`Error::File`], [`Error::Failed`], [`Error::TimedOut`], [`Error::Migration`],
 /// [`Error::MigrationModified`].
-pub async fn preflight(url: &str) -> Result<&'static str, Error> {
+pub async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str, Error> {
     install_default_drivers();
-    let url = &*connectable_url(url).map_err(Error::Url)?;
+    let config = config.into();
+    let url = &*connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;
     if url.starts_with("sqlite:") {
         let path = path_of(url);
         // SQLite creates files beside an open database.

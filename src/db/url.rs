@@ -51,20 +51,20 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 ///
 /// A sentence on what it must be.
 pub fn validate_url(url: &str) -> Result<(), String> {
-    connectable_url(url).map(drop)
+    connectable_url(url, "").map(drop)
 }
 
-/// Returns the URL in the form that sqlx connects to.
+/// Returns the URL in the form that sqlx connects to, with the application name unless it has one.
 ///
 /// # Errors
 ///
 /// As [`validate_url`].
-pub(super) fn connectable_url(url: &str) -> Result<String, String> {
-    if url.starts_with("sqlite:") {
+pub(super) fn connectable_url(url: &str, application_name: &str) -> Result<String, String> {
+    if is_sqlite(url) {
         validate_sqlite_url(url)?;
         return Ok(url.to_owned());
     }
-    connectable_postgresql_url(url)
+    connectable_postgresql_url(url, application_name)
 }
 
 fn validate_sqlite_url(url: &str) -> Result<(), &'static str> {
@@ -76,7 +76,7 @@ fn validate_sqlite_url(url: &str) -> Result<(), &'static str> {
     if contains(&["mode=ro", "immutable="]) { Err("must be a writable database") } else { Ok(()) }
 }
 
-fn connectable_postgresql_url(url: &str) -> Result<String, String> {
+fn connectable_postgresql_url(url: &str, application_name: &str) -> Result<String, String> {
     let (named, has_host) = with_host(url);
     let mut parsed = Url::parse(&named)
         .map_err(|_| "must be a URL, with a port up to 65535 and special characters of the password percent-encoded")?;
@@ -99,6 +99,9 @@ fn connectable_postgresql_url(url: &str) -> Result<String, String> {
     // sqlx would look up the address with its brackets.
     if let (Some(Host::Ipv6(address)), false) = (parsed.host(), names_host) {
         pairs.push(("hostaddr".to_owned(), address.to_string()));
+    }
+    if !application_name.is_empty() && !pairs.iter().any(|(name, _)| name == "application_name") {
+        pairs.push(("application_name".to_owned(), application_name.to_owned()));
     }
     parsed.set_query(None);
     if !pairs.is_empty() {
@@ -158,11 +161,16 @@ fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> 
 /// Returns the host of a PostgreSQL URL, unless its certificate is verified or it is a socket.
 #[must_use]
 pub fn host_without_verified_tls(url: &str) -> Option<String> {
-    let url = connectable_url(url).ok().filter(|url| !url.starts_with("sqlite:"))?;
+    let url = connectable_url(url, "").ok().filter(|url| !url.starts_with("sqlite:"))?;
     let options = PgConnectOptions::from_str(&url).ok()?;
     let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
     let is_verified = matches!(options.get_ssl_mode(), PgSslMode::VerifyFull);
     (!is_socket && !is_verified).then(|| options.get_host().to_owned())
+}
+
+/// Returns whether a URL is of SQLite.
+pub(super) fn is_sqlite(url: &str) -> bool {
+    url.starts_with("sqlite:")
 }
 
 /// Returns the file of a SQLite URL.
@@ -228,7 +236,11 @@ mod tests {
             ("ssl=true&connect_timeout=10", "?sslmode=require"),
             ("host=%2Frun%2Fpostgresql&port=5433", "?host=%2Frun%2Fpostgresql&port=5433"),
         ] {
-            assert_eq!(connectable_url(&with(query)).as_deref(), Ok(&*format!("postgres://host/db{connects}")), "{query}");
+            assert_eq!(
+                connectable_url(&with(query), "").as_deref(),
+                Ok(&*format!("postgres://host/db{connects}")),
+                "{query}"
+            );
         }
         for (query, says) in [
             (
@@ -265,10 +277,10 @@ mod tests {
             ("postgres://u:p@:5433/db?host=/sock", "postgres://u:p@localhost:5433/db?host=%2Fsock"),
             ("postgres:///db?host=/sock&user=u", "postgres:///db?host=%2Fsock&user=u"),
         ] {
-            assert_eq!(connectable_url(url).as_deref(), Ok(connects));
+            assert_eq!(connectable_url(url, "").as_deref(), Ok(connects));
             assert_eq!(validate_url(connects), Ok(()), "{connects}");
         }
-        let options = |url: &str| PgConnectOptions::from_str(&connectable_url(url).unwrap()).unwrap();
+        let options = |url: &str| PgConnectOptions::from_str(&connectable_url(url, "").unwrap()).unwrap();
         assert_eq!(options("postgres://u:p@[::1]:5433/db").get_host(), "::1");
         assert_eq!(options("postgres://u:p@/db?host=/sock").get_socket().unwrap(), Path::new("/sock"));
     }

@@ -31,6 +31,7 @@ mod dns;
 mod doc_examples;
 mod failover;
 mod faults;
+mod first_contact;
 mod framing;
 mod generated_clients;
 mod header_injection;

@@ -367,3 +367,27 @@ fn replica_frozen_in_a_transaction_delays_logins_by_seconds() {
     });
     wait_until("the frozen replica recovers", || log_in(client) == 200);
 }
+
+#[test]
+fn connection_limit_and_name_are_settings() {
+    let database = TestDatabase::on_postgresql();
+    let (url, name) = (database.url.clone(), ("APP_DATABASE__APPLICATION_NAME", "meet me"));
+    let settings = [("APP_DATABASE__MAX_CONNECTIONS", "2"), name];
+    let server = TestServer::on(Arc::new(database), TestClock::default(), &settings);
+    let named = Arc::new(TestDatabase::at(format!("{url}?application_name=own")));
+    let _other = TestServer::on(named, TestClock::default(), &[name]);
+    server.add_user(EMAIL, PASSWORD);
+    std::thread::scope(|scope| {
+        let logins = [(); 8].map(|()| scope.spawn(|| log_in(server.client())));
+        assert_eq!(logins.map(|login| login.join().unwrap()), [200; 8]);
+    });
+    assert_eq!(metric(server.operator(), "proconf_database_connections_max "), 2);
+    let open = "SELECT application_name, COUNT(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name <> '' GROUP BY 1 ORDER BY 1";
+    let open: Vec<(String, i64)> = runtime().block_on(async {
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        sqlx::query_as(open).fetch_all(&mut connection).await.unwrap()
+    });
+    let [(ref ours, count @ 1..=2), (ref other, 1..)] = open[..] else { panic!("{open:?}") };
+    assert_eq!((ours.as_str(), other.as_str()), ("meet me", "own"), "{count}");
+}

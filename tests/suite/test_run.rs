@@ -17,10 +17,11 @@ const DATABASE_USES: [&str; 9] = [
 ];
 
 /// Modules that use the database only as a means, or only SQLite, with the reason.
-const SQLITE_ONLY: [(&str, &str); 10] = [
+const SQLITE_ONLY: [(&str, &str); 11] = [
     ("console", "tests the pages; the routes behind them are tested elsewhere"),
     ("disks", "tests the file of SQLite"),
     ("doc_examples", "tests the examples of the documentation"),
+    ("first_contact", "uses PostgreSQL in both runs"),
     ("generated_clients", "tests generated clients; the routes behind them are tested elsewhere"),
     ("ipv6", "uses PostgreSQL in both runs"),
     ("name_comparison", "tests room names"),
