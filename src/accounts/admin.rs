@@ -1,5 +1,6 @@
 //! Account administration by the command line. Running servers notice within two seconds.
 
+use super::login_limit::FailureScopes;
 use super::{Error, email, password, password_policy};
 use crate::clock::Clock;
 use crate::db::{Database, NewUser, User};
@@ -54,6 +55,28 @@ pub async fn disable(database: &Database, email: &str, clock: &Clock) -> Result<
 pub async fn enable(database: &Database, email: &str) -> Result<(), Error> {
     let is_found = database.enable_user(email::normalise(email)?).await?;
     is_found.then_some(()).ok_or(Error::NoSuchAccount)
+}
+
+/// What was deleted with an account.
+pub struct DeletedAccount {
+    /// The number of sessions.
+    pub sessions: u64,
+    /// The number of counters of failed logins.
+    pub failure_counters: u64,
+}
+
+/// Deletes an account, its sessions and its counts of failed logins.
+///
+/// # Errors
+///
+/// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
+pub async fn delete(database: &Database, email: &str, clock: &Clock) -> Result<DeletedAccount, Error> {
+    let email = email::normalise(email)?;
+    // Committed first, so that no login or refresh in progress adds a session or a token to it.
+    disable(database, &email, clock).await?;
+    let scope = FailureScopes::account(&email);
+    let (sessions, failure_counters) = database.delete_user(email, scope, clock.unix_milliseconds()).await?;
+    Ok(DeletedAccount { sessions, failure_counters })
 }
 
 /// Changes an account's password and revokes its sessions.

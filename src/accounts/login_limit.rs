@@ -34,15 +34,22 @@ const ACCOUNT_AND_ADDRESS: LimitPolicy =
 const ACCOUNT: LimitPolicy =
     LimitPolicy { burst: 100, initial_backoff: Duration::from_mins(15), leak_interval: Duration::from_mins(15) };
 
-/// The scopes that count a login's failures: address, account and address, account. Each is a hash.
+/// The scopes that count a login's failures: address, account and address, account.
+///
+/// Each is a hash. That of account and address follows the account's, so that all counters of an account can be deleted.
 pub(super) struct FailureScopes([String; 3]);
 
 impl FailureScopes {
     pub(super) fn new(email: &str, client: IpAddr) -> Self {
-        let network = network_of(client);
+        let (network, account) = (network_of(client), Self::account(email));
         // E-mails contain no NUL, so that scopes differ.
-        let names = [format!("address\0{network}"), format!("pair\0{network}\0{email}"), format!("account\0{email}")];
-        Self(names.map(|name| refresh_token::hash(&name)))
+        let pair = refresh_token::hash(&format!("pair\0{network}\0{email}"));
+        Self([refresh_token::hash(&format!("address\0{network}")), format!("{account}/{pair}"), account])
+    }
+
+    /// Returns the scope of the account, with which all of its others begin.
+    pub(super) fn account(email: &str) -> String {
+        refresh_token::hash(&format!("account\0{email}"))
     }
 
     /// Returns the scope that a success resets.

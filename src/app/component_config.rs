@@ -54,8 +54,7 @@ pub fn warnings(config: &Config) -> Vec<&'static str> {
 }
 
 /// Returns the configuration of the database.
-#[must_use]
-pub fn database(config: &Config) -> db::ConnectConfig {
+pub(crate) fn database(config: &Config) -> db::ConnectConfig {
     let DatabaseConfig { url, max_connections, application_name } = &config.database;
     db::ConnectConfig {
         url: Secret::new(url.expose()),

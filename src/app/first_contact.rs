@@ -72,7 +72,7 @@ async fn run(tasks: DatabaseTasks, is_made: Arc<AtomicBool>, attempted: oneshot:
             Ok(_running) => {
                 is_made.store(true, Ordering::Relaxed);
                 if attempted.take().is_none_or(|attempted| attempted.send(()).is_err()) {
-                    log::info!("the database answers; the server is ready");
+                    log::info!("the database responds; the server is ready");
                 }
                 service_manager::notify_status("ready");
                 return std::future::pending().await;

@@ -1,5 +1,6 @@
 //! The command line: one file per command. Scripts rely on the names of commands and options.
 
+mod backup;
 mod check_config;
 mod dev;
 mod environment;
@@ -73,6 +74,12 @@ enum Command {
     Healthcheck,
     /// Brings the database's schema up to date
     Migrate,
+    /// Copies the SQLite database to a new file, also while the server runs
+    Backup {
+        /// The new file, which only this user can read
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Prints the OpenAPI document
     Openapi,
 }
@@ -105,6 +112,12 @@ enum UserCommand {
         #[arg(long)]
         email: String,
     },
+    /// Deletes an account, its sessions and its counts of failed logins, without asking
+    Delete {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+    },
     /// Sets an account's password and ends all its sessions
     SetPassword {
         /// The account's e-mail
@@ -125,6 +138,8 @@ enum Error {
     Server(#[from] app::Error),
     #[error("can't use the database of APP_DATABASE__URL: {0}")]
     Database(#[from] db::Error),
+    #[error("{0}")]
+    Backup(#[from] db::BackupError),
     #[error("{0}")]
     Account(#[from] accounts::Error),
     #[error("can't listen on {0}: {1}")]
@@ -160,6 +175,7 @@ pub fn run() -> ExitCode {
         Some(Command::CheckConfig) => check_config::run(config),
         Some(Command::Healthcheck) => healthcheck::run(config),
         Some(Command::Migrate) => migrate(config),
+        Some(Command::Backup { to }) => backup::run(config, &to),
         Some(Command::Openapi) => print(openapi::DOCUMENT),
     };
     logging::flush();

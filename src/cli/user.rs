@@ -38,6 +38,11 @@ pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Err
                 admin::enable(&database, &email).await?;
                 "enabled\n".to_owned()
             }
+            UserCommand::Delete { email } => {
+                let deleted = admin::delete(&database, &email, &clock).await?;
+                let (sessions, counters) = (deleted.sessions, deleted.failure_counters);
+                format!("deleted: the account, its sessions ({sessions}) and its counters of failed logins ({counters})\n")
+            }
             UserCommand::SetPassword { email, .. } => {
                 admin::set_password(&database, &email, &password, min_password, &clock).await?;
                 "the password is set; all sessions have ended\n".to_owned()

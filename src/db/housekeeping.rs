@@ -73,6 +73,7 @@ impl Database {
             transaction.commit().await
         })
         .await?;
+        self.execute(sqlx::query("DELETE FROM deleted_sessions WHERE deleted_at < $1").bind(not_needed)).await?;
         let failures = "DELETE FROM login_failures WHERE forgotten_at < $1 AND succeeded_at < $2";
         self.execute(sqlx::query(failures).bind(expired).bind(before(KNOWN_ADDRESS_RETENTION))).await?;
         self.delete_used_tickets(now).await
@@ -107,6 +108,7 @@ mod tests {
              INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ('old', 'old', 0), ('new', 'new', 0); \
              INSERT INTO login_failures (scope, failed_at, forgotten_at, succeeded_at) \
              VALUES ('old', 0, {old}, 0), ('leaking', 0, {now}, 0), ('known', 0, {old}, {old}); \
+             INSERT INTO deleted_sessions (id, deleted_at) VALUES ('old', {old}), ('deleted', {old} + 3600000); \
              INSERT INTO stream_tickets (id, expires_at) VALUES ('new', {now} - 60000); \
              WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4001) \
              INSERT INTO stream_tickets (id, expires_at) SELECT 'old-' || n, n FROM numbers;"
@@ -115,10 +117,11 @@ mod tests {
         insert.await.unwrap();
         database.delete_expired_rows(now, Duration::from_hours(1)).await.unwrap();
         let sql = "SELECT id FROM sessions UNION ALL SELECT hash FROM refresh_tokens UNION ALL \
-                   SELECT scope FROM login_failures UNION ALL SELECT id FROM stream_tickets";
+                   SELECT scope FROM login_failures UNION ALL SELECT id FROM deleted_sessions UNION ALL \
+                   SELECT id FROM stream_tickets";
         let mut left: Vec<(String,)> = database.fetch_all(sqlx::query_as(sql)).await.unwrap();
         left.sort();
-        assert_eq!(left, ["known", "leaking", "new", "new", "new"].map(|id| (id.to_owned(),)));
+        assert_eq!(left, ["deleted", "known", "leaking", "new", "new", "new"].map(|id| (id.to_owned(),)));
     }
 
     #[actix_rt::test]

@@ -65,3 +65,9 @@ pub(super) async fn reset(transaction: &mut AnyConnection, scope: String, now: i
     sqlx::query(sql).bind(scope).bind(now).execute(transaction).await?;
     Ok(())
 }
+
+/// Deletes the counters of the scope and of those whose names begin with it. Returns their number.
+pub(super) async fn delete(transaction: &mut AnyConnection, scope: String) -> Result<u64, sqlx::Error> {
+    let delete = sqlx::query("DELETE FROM login_failures WHERE SUBSTR(scope, 1, LENGTH($1)) = $1");
+    Ok(delete.bind(scope).execute(transaction).await?.rows_affected())
+}

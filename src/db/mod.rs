@@ -1,5 +1,6 @@
 //! The database: SQLite or PostgreSQL behind one portable dialect of SQL.
 
+mod backup;
 mod file;
 mod housekeeping;
 mod login_failures;
@@ -23,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 pub use self::url::{host_without_verified_tls, validate_url};
+pub use backup::{BackupError, backup};
 pub use file::{is_accessible_to_others, is_created_by_root};
 pub use housekeeping::Housekeeping;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};

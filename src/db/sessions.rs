@@ -141,12 +141,14 @@ impl Database {
         Ok(self.execute(revoke.bind(now).bind(id)).await? > 0)
     }
 
-    /// Returns the sessions revoked at `since` or later, with their times.
+    /// Returns the sessions revoked or deleted at `since` or later, with their times.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
     pub async fn sessions_revoked_since(&self, since: i64) -> Result<Vec<(String, i64)>, Error> {
-        self.fetch_all(sqlx::query_as("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since)).await
+        let sql = "SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1 \
+             UNION ALL SELECT id, deleted_at FROM deleted_sessions WHERE deleted_at >= $1";
+        self.fetch_all(sqlx::query_as(sql).bind(since)).await
     }
 }

@@ -1,6 +1,6 @@
 //! The `users` table.
 
-use super::{Database, Error, Statement};
+use super::{Database, Error, Statement, login_failures};
 
 /// A new account.
 pub struct NewUser {
@@ -82,6 +82,41 @@ impl Database {
     pub async fn enable_user(&self, email: String) -> Result<bool, Error> {
         let enable = sqlx::query("UPDATE users SET disabled_at = NULL WHERE email = $1");
         Ok(self.execute(enable.bind(email)).await? > 0)
+    }
+
+    /// Deletes a disabled account with its sessions and the failed logins counted in `scope`, all or nothing.
+    ///
+    /// Returns the numbers of deleted sessions and counters. The tokens of its sessions are rejected from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn delete_user(&self, email: String, scope: String, now: i64) -> Result<(u64, u64), Error> {
+        let of_user = |sql: &'static str| sqlx::query(sql).bind(email.clone());
+        let remember = of_user(
+            "INSERT INTO deleted_sessions (id, deleted_at) SELECT s.id, $2 FROM sessions s JOIN users u ON u.id = s.user_id \
+             WHERE u.email = $1",
+        );
+        let remember = remember.bind(now);
+        let tokens = "DELETE FROM refresh_tokens WHERE session_id IN \
+             (SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $1)";
+        // The first one waits for rotations in progress; the second one sees their tokens.
+        let tokens = [of_user(tokens), of_user(tokens)];
+        let sessions = of_user("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE email = $1)");
+        let user = of_user("DELETE FROM users WHERE email = $1");
+        self.run(|pools| async move {
+            let mut transaction = pools.begin().await?;
+            remember.execute(&mut *transaction).await?;
+            for tokens in tokens {
+                tokens.execute(&mut *transaction).await?;
+            }
+            let sessions = sessions.execute(&mut *transaction).await?.rows_affected();
+            user.execute(&mut *transaction).await?;
+            let counters = login_failures::delete(&mut transaction, scope).await?;
+            transaction.commit().await?;
+            Ok((sessions, counters))
+        })
+        .await
     }
 
     /// Changes the account's password and revokes its sessions. `false` if there is no such account.

@@ -1,7 +1,9 @@
 //! The commands of the built binary, each run in its own folder.
 
+mod backup;
 mod dev;
 mod files;
+mod user_delete;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};

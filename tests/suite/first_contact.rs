@@ -72,7 +72,7 @@ fn server_waits_for_postgresql_and_migrates_it() {
     for server in &replicas {
         wait_until_ready(server);
         server.client().log_in(EMAIL, PASSWORD).assert_unauthorized("no account");
-        server.line(0, |line| line["message"] == "the database answers; the server is ready");
+        server.line(0, |line| line["message"] == "the database responds; the server is ready");
         assert_eq!(server.lines(0, |line| line.to_string().contains("pool timed out")), [Value::Null; 0]);
     }
     let applied = cluster.sql(&url, "SELECT COUNT(*) = MAX(version) AND BOOL_AND(success) FROM _sqlx_migrations");
@@ -115,7 +115,7 @@ fn cause_of_a_failed_contact_is_logged() {
         wait_for_cause(&start(&url, &sandbox, &[]), cause);
     }
     cluster.signal("STOP");
-    wait_for_cause(&start(&url, &sandbox, &[]), "did not answer in time");
+    wait_for_cause(&start(&url, &sandbox, &[]), "did not respond in time");
     cluster.signal("CONT");
 }
 
