@@ -43,7 +43,7 @@ impl FirstContact {
     pub(super) async fn attempt(tasks: DatabaseTasks) -> Result<Self, Error> {
         let is_made = Arc::<AtomicBool>::default();
         let (attempted, first_attempt) = oneshot::channel();
-        let task = tokio::spawn(run(tasks, Arc::clone(&is_made), attempted));
+        let task = actix_rt::spawn(run(tasks, Arc::clone(&is_made), attempted));
         let mut this = Self { task: AbortOnDropHandle::new(task), is_made };
         tokio::select! {
             // The sender is dropped when the task ends.

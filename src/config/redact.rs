@@ -40,7 +40,7 @@ fn format_value(value: &Value) -> Option<String> {
 
 /// Removes the password and the query of a URL.
 ///
-/// The parameters of PostgreSQL other than `password` stay.
+/// The parameters of PostgreSQL other than `password` and `options` stay.
 pub(super) fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Secret::REDACTED.to_owned();
@@ -66,8 +66,10 @@ fn redact_query(scheme: &str, query: &str) -> String {
     if !scheme.starts_with("postgres") || query.contains('@') {
         return Secret::REDACTED.to_owned();
     }
+    // `options` sets any variable of the database.
+    let is_secret = |name: &str| ["pass", "options"].iter().any(|part| name.to_lowercase().contains(part));
     let redact = |pair: &str| match (form_urlencoded::parse(pair.as_bytes()).next(), pair.split_once('=')) {
-        (Some((name, _)), Some((raw, _))) if name.to_lowercase().contains("pass") => format!("{raw}={}", Secret::REDACTED),
+        (Some((name, _)), Some((raw, _))) if is_secret(&name) => format!("{raw}={}", Secret::REDACTED),
         (_, Some(_)) => pair.to_owned(),
         (_, None) => Secret::REDACTED.to_owned(),
     };
@@ -93,6 +95,7 @@ mod tests {
             ("postgres://host/db?sslp%61ssword=canary&port=1", "postgres://host/db?sslp%61ssword=[redacted]&port=1"),
             ("postgres://ann:12?canary&x=can@host/db", "postgres://ann:12?[redacted]"),
             ("postgres://host/db?canary", "postgres://host/db?[redacted]"),
+            ("postgres://host/db?options=-c%20x=canary", "postgres://host/db?options=[redacted]"),
             ("postgres://[::1]:5432/db?sslmode=require", "postgres://[::1]:5432/db?sslmode=require"),
             ("redis://host?canary=canary", "redis://host?[redacted]"),
             ("redis://:canary@host:6379", "redis://:[redacted]@host:6379"),
