@@ -5,6 +5,7 @@ mod check_config;
 mod dev;
 mod environment;
 mod healthcheck;
+mod migrate;
 mod user;
 
 use std::future::Future;
@@ -21,7 +22,7 @@ use crate::accounts;
 use crate::app::{self, App, Shutdown};
 use crate::clock::Clock;
 use crate::config::{self, Config, LogConfig, LogFormat};
-use crate::db::{self, Database};
+use crate::db;
 use crate::routes::openapi;
 use crate::sandbox::{Sandbox, Script};
 use crate::telemetry::escape;
@@ -174,7 +175,7 @@ pub fn run() -> ExitCode {
         Some(Command::User { command }) => user::run(config, command),
         Some(Command::CheckConfig) => check_config::run(config),
         Some(Command::Healthcheck) => healthcheck::run(config),
-        Some(Command::Migrate) => migrate(config),
+        Some(Command::Migrate) => migrate::run(config),
         Some(Command::Backup { to }) => backup::run(config, &to),
         Some(Command::Openapi) => print(openapi::DOCUMENT),
     };
@@ -245,15 +246,6 @@ fn sandbox(listen: SocketAddr) -> Result<(), Error> {
 
 fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
     Sandbox::bind(listen, Script::samples(Clock::system())).map_err(|error| Error::Listen(listen, error))
-}
-
-fn migrate(config: Option<&Path>) -> Result<(), Error> {
-    let config = Config::load(&environment::read()?, config)?;
-    warn_if_root(&config);
-    block_on(async {
-        Database::open(app::database_config(&config)).await?;
-        print("the database's schema is up to date\n")
-    })
 }
 
 /// Warns on standard error if this command will create the database's file as root.
