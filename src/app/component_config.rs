@@ -10,7 +10,7 @@ use crate::auth::token;
 use crate::cache::redis::{InvalidUrl, RedisAddress};
 use crate::cache::{CacheConfig, RedisConfig};
 use crate::catch_up::CatchUpConfig;
-use crate::config::{CertificatePaths, Config, DatabaseConfig, Error, is_remote};
+use crate::config::{CertificatePaths, Config, DatabaseConfig, Error, Pooler, is_remote};
 use crate::secret::Secret;
 use crate::telemetry::logging;
 use crate::{db, files, summaries};
@@ -55,11 +55,12 @@ pub fn warnings(config: &Config) -> Vec<&'static str> {
 
 /// Returns the configuration of the database.
 pub(crate) fn database(config: &Config) -> db::ConnectConfig {
-    let DatabaseConfig { url, max_connections, application_name } = &config.database;
+    let DatabaseConfig { url, max_connections, application_name, pooler } = &config.database;
     db::ConnectConfig {
         url: Secret::new(url.expose()),
         max_connections: max_connections.get(),
         application_name: application_name.clone(),
+        behind_pooler: *pooler == Pooler::Transaction,
     }
 }
 

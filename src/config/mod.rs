@@ -19,7 +19,7 @@ pub use sections::{
     LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, SummariesConfig, UsersConfig,
 };
 pub use sources::{Sources, log_format};
-pub use values::{List, LogFormat, Origin, SecretUrl};
+pub use values::{List, LogFormat, Origin, Pooler, SecretUrl};
 pub use warnings::is_remote;
 
 /// Maximum number of workers of actix-server.

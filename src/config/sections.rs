@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Sources;
-use super::values::{self, List, LogFormat, Origin, SecretUrl};
+use super::values::{self, List, LogFormat, Origin, Pooler, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
 
@@ -159,6 +159,8 @@ section! {
         /// The name that PostgreSQL shows for this server's connections.
         #[serde(deserialize_with = "values::application_name")]
         application_name: String = "proconf-app-server".to_owned(),
+        /// The mode of the connection pooler in front of PostgreSQL.
+        pooler: Pooler = Pooler::None,
     }
 }
 

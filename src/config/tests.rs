@@ -47,6 +47,12 @@ fn unknown_setting_is_rejected_by_name() {
 }
 
 #[test]
+fn unknown_pooler_mode_is_refused() {
+    let problem = load_with("APP_DATABASE__POOLER", "session").unwrap_err();
+    assert!(problem.starts_with("APP_DATABASE__POOLER "), "{problem}");
+}
+
+#[test]
 fn invalid_value_is_named_and_not_quoted() {
     for (name, value) in [
         ("APP_SERVER__LISTEN", "localhost"),

@@ -126,6 +126,16 @@ impl FromStr for Origin {
     }
 }
 
+/// Mode of a connection pooler in front of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooler {
+    /// There is none, or one in session mode.
+    None,
+    /// Each transaction has another session, as in `PgBouncer`'s transaction mode.
+    Transaction,
+}
+
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

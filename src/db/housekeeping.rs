@@ -68,8 +68,8 @@ impl Database {
         let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(not_needed);
         self.run(|pools| async move {
             let mut transaction = pools.begin().await?;
-            tokens.execute(&mut *transaction).await?;
-            sessions.execute(&mut *transaction).await?;
+            transaction.execute(tokens).await?;
+            transaction.execute(sessions).await?;
             transaction.commit().await
         })
         .await?;

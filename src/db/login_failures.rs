@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::AnyConnection;
-
-use super::{Database, Error};
+use super::{Database, Error, Statement};
 
 /// How long an address is known to an account after a successful login.
 pub const KNOWN_ADDRESS_RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -58,16 +56,14 @@ impl Database {
     }
 }
 
-/// Records a success and resets the scope's failures.
-pub(super) async fn reset(transaction: &mut AnyConnection, scope: String, now: i64) -> Result<(), sqlx::Error> {
+/// Returns the statement that records a success and resets the scope's failures.
+pub(super) fn reset(scope: String, now: i64) -> Statement {
     let sql = "INSERT INTO login_failures (scope, failed_at, forgotten_at, succeeded_at) VALUES ($1, 0, 0, $2) \
          ON CONFLICT (scope) DO UPDATE SET failed_at = 0, forgotten_at = 0, succeeded_at = excluded.succeeded_at";
-    sqlx::query(sql).bind(scope).bind(now).execute(transaction).await?;
-    Ok(())
+    sqlx::query(sql).bind(scope).bind(now)
 }
 
-/// Deletes the counters of the scope and of those whose names begin with it. Returns their number.
-pub(super) async fn delete(transaction: &mut AnyConnection, scope: String) -> Result<u64, sqlx::Error> {
-    let delete = sqlx::query("DELETE FROM login_failures WHERE SUBSTR(scope, 1, LENGTH($1)) = $1");
-    Ok(delete.bind(scope).execute(transaction).await?.rows_affected())
+/// Returns the statement that deletes the counters of the scope and of those whose names begin with it.
+pub(super) fn delete(scope: String) -> Statement {
+    sqlx::query("DELETE FROM login_failures WHERE SUBSTR(scope, 1, LENGTH($1)) = $1").bind(scope)
 }

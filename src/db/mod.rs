@@ -4,6 +4,7 @@ mod backup;
 mod file;
 mod housekeeping;
 mod login_failures;
+mod pooler;
 mod pools;
 mod preflight;
 mod schema;
@@ -65,6 +66,20 @@ pub enum Error {
         "migration {0} was previously applied but has been modified: run the build that applied it, or restore a backup"
     )]
     MigrationModified(i64),
+    /// Migrations are pending, which take a lock of their session.
+    #[error(
+        "migrations are pending, and can't run through a pooler: run `migrate` with APP_DATABASE__POOLER=none and the \
+         address of PostgreSQL itself in APP_DATABASE__URL"
+    )]
+    MigrationBehindPooler,
+    /// A pooler gives each transaction another session.
+    #[error(
+        "it is behind a connection pooler in transaction mode: set APP_DATABASE__POOLER=transaction, or use its session mode"
+    )]
+    UndeclaredPooler,
+    /// A pooler does not accept a parameter of the connection.
+    #[error("{0}: set ignore_startup_parameters = extra_float_digits in PgBouncer, and remove `options` from the URL")]
+    StartupParameter(String),
     /// SQLite's file or its folder can't be created or used.
     #[error("its file or folder can't be used: {0}")]
     File(#[from] std::io::Error),
@@ -100,12 +115,14 @@ pub struct ConnectConfig {
     pub max_connections: u32,
     /// The name that PostgreSQL shows for a connection, unless the URL has one.
     pub application_name: String,
+    /// Whether a pooler in transaction mode is in between.
+    pub behind_pooler: bool,
 }
 
 impl<U: AsRef<str> + ?Sized> From<&U> for ConnectConfig {
     /// Takes the defaults for all but the URL.
     fn from(url: &U) -> Self {
-        Self { url: Secret::new(url.as_ref()), max_connections: 10, application_name: String::new() }
+        Self { url: Secret::new(url.as_ref()), max_connections: 10, application_name: String::new(), behind_pooler: false }
     }
 }
 
@@ -115,6 +132,7 @@ pub struct Database {
     /// The URL as sqlx takes it.
     url: Secret,
     max_connections: u32,
+    behind_pooler: bool,
     /// Empty before the first contact.
     pools: Arc<OnceCell<Pools>>,
     /// A pool's sockets belong to the runtime that opened them.
@@ -140,6 +158,7 @@ impl Database {
         Ok(Self {
             url,
             max_connections: config.max_connections,
+            behind_pooler: config.behind_pooler,
             pools: Arc::default(),
             runtime,
             metrics: OperationMetrics::default(),
@@ -161,10 +180,10 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if it can't be reached, [`Error::Migration`],
-    /// [`Error::MigrationModified`].
+    /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if it can't be reached; as [`Error::Migration`] and the others
+    /// on migrations and poolers if it can't be used.
     pub async fn connect(&self) -> Result<(), Error> {
-        let open = || Pools::open(self.url.expose(), self.max_connections);
+        let open = || Pools::open(self.url.expose(), self.max_connections, self.behind_pooler);
         self.pools.get_or_try_init(open).await.map(drop)
     }
 
@@ -238,7 +257,7 @@ impl Database {
 
     /// Executes a statement that writes; returns the number of affected rows.
     async fn execute(&self, statement: Statement) -> Result<u64, Error> {
-        self.run(|pools| async move { Ok(statement.execute(&pools.writers).await?.rows_affected()) }).await
+        self.run(|pools| async move { pools.execute(statement).await }).await
     }
 
     /// Executes a query; returns all rows.
@@ -246,7 +265,7 @@ impl Database {
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin + 'static,
     {
-        self.run(|pools| async move { query.fetch_all(&pools.readers).await }).await
+        self.run(|pools| async move { pools.fetch_all(query).await }).await
     }
 }
 
@@ -295,7 +314,7 @@ mod tests {
             _ = &mut waits => panic!("two writers at once"),
             () = meanwhile => {}
         }
-        write.rollback().await.unwrap();
+        drop(write);
         assert!(waits.await.unwrap());
         assert_eq!(
             database.pools.get().unwrap().writers.size(),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::file::File;
 use super::url::is_sqlite;
-use super::{Error, Schema};
+use super::{Error, Schema, pooler};
 
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,9 +19,11 @@ const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
 
-/// Run on each new PostgreSQL connection. A replica that freezes within a transaction keeps rows locked; the others continue
-/// before [`super::OPERATION_TIMEOUT`].
-const POSTGRESQL_SETTINGS: &str = "SET idle_in_transaction_session_timeout = '4s'";
+/// Begins a transaction on PostgreSQL. A replica that freezes within one keeps rows locked; the others continue before
+/// [`super::OPERATION_TIMEOUT`]. The setting ends with the transaction: a pooler may give the session to another client.
+const POSTGRESQL_BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '4s'";
+/// How long an idle PostgreSQL connection may take to respond before it is used again.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pools of connections to read and to write with.
 #[derive(Clone)]
@@ -31,7 +33,9 @@ pub(super) struct Pools {
     /// one connection.
     pub writers: AnyPool,
     /// Begins a writing transaction. SQLite must know at once: a reader can't become a writer later.
-    begin: &'static str,
+    pub begin: &'static str,
+    /// Whether a session keeps nothing between transactions.
+    pub behind_pooler: bool,
     /// SQLite's file.
     pub file: Option<File>,
 }
@@ -43,21 +47,21 @@ impl Pools {
     ///
     /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if it can't be reached, [`Error::Migration`],
     /// [`Error::MigrationModified`].
-    pub(super) async fn open(url: &str, max_connections: u32) -> Result<Self, Error> {
+    pub(super) async fn open(url: &str, max_connections: u32, behind_pooler: bool) -> Result<Self, Error> {
         if is_sqlite(url) {
             Self::open_sqlite(url, max_connections).await
         } else {
-            Self::open_postgresql(url, max_connections).await
+            Self::open_postgresql(url, max_connections, behind_pooler).await
         }
     }
 
-    async fn open_postgresql(url: &str, max_connections: u32) -> Result<Self, Error> {
+    async fn open_postgresql(url: &str, max_connections: u32, behind_pooler: bool) -> Result<Self, Error> {
         // Not through the pool, which would retry for seconds and not tell the cause.
-        let probe = async { AnyConnection::connect(url).await?.close().await };
-        tokio::time::timeout(ACQUIRE_TIMEOUT, probe).await.map_err(|_| Error::TimedOut)??;
+        let probe = async { Ok(pooler::connect(url, behind_pooler).await?.close().await?) };
+        tokio::time::timeout(ACQUIRE_TIMEOUT, probe).await.unwrap_or(Err(Error::TimedOut))?;
         let writers = connect(url, PoolKind::PostgreSql, max_connections).await?;
-        Schema::migrate(&writers).await?;
-        Ok(Self { readers: writers.clone(), writers, begin: "BEGIN", file: None })
+        Schema::migrate(&writers, behind_pooler).await?;
+        Ok(Self { readers: writers.clone(), writers, begin: POSTGRESQL_BEGIN, behind_pooler, file: None })
     }
 
     async fn open_sqlite(url: &str, max_connections: u32) -> Result<Self, Error> {
@@ -67,13 +71,9 @@ impl Pools {
         // Not through the pool, which would retry for seconds.
         require_writable(&mut AnyConnection::connect(&url).await?).await?;
         let writers = connect(&url, PoolKind::SqliteWriter, 1).await?;
-        Schema::migrate(&writers).await?;
+        Schema::migrate(&writers, false).await?;
         let readers = connect(&url, PoolKind::SqliteReaders, (max_connections - 1).max(1)).await?;
-        Ok(Self { readers, writers, begin: "BEGIN IMMEDIATE", file: Some(file) })
-    }
-
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        self.writers.begin_with(self.begin).await
+        Ok(Self { readers, writers, begin: "BEGIN IMMEDIATE", behind_pooler: false, file: Some(file) })
     }
 }
 
@@ -92,18 +92,31 @@ async fn connect(url: &str, kind: PoolKind, max_connections: u32) -> Result<AnyP
     AnyPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(if is_sqlite { SQLITE_ACQUIRE_TIMEOUT } else { ACQUIRE_TIMEOUT })
-        // A connection to a server may have broken while idle; one to a file can't.
-        .test_before_acquire(!is_sqlite)
+        .test_before_acquire(false)
         // SQLite may end a transaction by itself, on a full disk for example, unnoticed by sqlx: drop such a connection.
-        .before_acquire(|connection: &mut AnyConnection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        .before_acquire(move |connection: &mut AnyConnection, _| {
+            Box::pin(
+                async move { Ok(if is_sqlite { !connection.is_in_transaction() } else { can_write(connection).await }) },
+            )
+        })
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
-                connection.execute(if is_sqlite { SQLITE_PRAGMAS } else { POSTGRESQL_SETTINGS }).await?;
+                if is_sqlite {
+                    connection.execute(SQLITE_PRAGMAS).await?;
+                }
                 if kind == PoolKind::SqliteWriter { require_writable(connection).await } else { Ok(()) }
             })
         })
         .connect_with(options)
         .await
+}
+
+/// Returns whether an idle PostgreSQL connection works: it responds, and is not read-only.
+///
+/// A connection to a primary that was demoted stays read-only after its return. The pool closes it and opens another one.
+async fn can_write(connection: &mut AnyConnection) -> bool {
+    let read_only = tokio::time::timeout(PROBE_TIMEOUT, connection.fetch_one("SHOW transaction_read_only")).await;
+    read_only.is_ok_and(|row| row.and_then(|row| row.try_get::<String, _>(0)).is_ok_and(|value| value == "off"))
 }
 
 /// Fails on a read-only connection: SQLite opens one silently if the file is not writable.

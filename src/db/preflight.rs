@@ -4,10 +4,10 @@ use std::path::Path;
 
 use sqlx::any::install_default_drivers;
 use sqlx::migrate::Migrate as _;
-use sqlx::{AnyConnection, Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _};
 
 use super::url::{connectable_url, creates_file, path_of};
-use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema};
+use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema, pooler};
 use crate::files;
 
 /// sqlx's table of applied migrations.
@@ -35,13 +35,16 @@ pub async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str,
         }
         files::require_regular(&path)?;
     }
-    tokio::time::timeout(OPERATION_TIMEOUT, check(url)).await.map_err(|_| Error::TimedOut)?
+    tokio::time::timeout(OPERATION_TIMEOUT, check(url, config.behind_pooler)).await.map_err(|_| Error::TimedOut)?
 }
 
 /// Checks schema and privileges; what changes something is rolled back.
-async fn check(url: &str) -> Result<&'static str, Error> {
-    let mut connection = AnyConnection::connect(url).await?;
+async fn check(url: &str, behind_pooler: bool) -> Result<&'static str, Error> {
+    let mut connection = pooler::connect(url, behind_pooler).await?;
     let schema = Schema::read(&mut connection).await?;
+    if behind_pooler && !schema.is_usable() {
+        return Err(Error::MigrationBehindPooler);
+    }
     let mut transaction = connection.begin().await?;
     if schema.is_usable() {
         transaction.execute(TRY_WRITES).await?;
@@ -62,6 +65,7 @@ async fn check(url: &str) -> Result<&'static str, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlx::AnyConnection;
 
     #[actix_rt::test]
     async fn preflight_rejects_databases_of_another_version() {

@@ -77,29 +77,37 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// As [`Schema::read`], and [`Error::Migration`].
-    pub(super) async fn migrate(pool: &AnyPool) -> Result<(), Error> {
+    /// As [`Schema::read`], [`Error::Migration`], and [`Error::MigrationBehindPooler`] if migrations are pending.
+    pub(super) async fn migrate(pool: &AnyPool, behind_pooler: bool) -> Result<(), Error> {
         for _ in 1..MAX_ATTEMPTS {
-            match Self::try_migrate(pool).await {
+            match Self::try_migrate(pool, behind_pooler).await {
                 // Retrying can't change it.
-                Err(error @ (Error::MigrationModified(_) | Error::Migration(MigrateError::Dirty(_)))) => return Err(error),
+                Err(
+                    error @ (Error::MigrationModified(_)
+                    | Error::MigrationBehindPooler
+                    | Error::Migration(MigrateError::Dirty(_))),
+                ) => return Err(error),
                 Err(_) => tokio::time::sleep(RETRY_DELAY).await,
                 Ok(()) => return Ok(()),
             }
         }
-        Self::try_migrate(pool).await
+        Self::try_migrate(pool, behind_pooler).await
     }
 
-    async fn try_migrate(pool: &AnyPool) -> Result<(), Error> {
+    async fn try_migrate(pool: &AnyPool, behind_pooler: bool) -> Result<(), Error> {
         let mut connection = pool.acquire().await?;
         let schema = Self::read(&mut connection).await?;
         if let Self::Newer(version) = schema {
             log::warn!(version; "the database's schema is of a later version");
         }
         if !schema.is_usable() {
+            if behind_pooler {
+                return Err(Error::MigrationBehindPooler);
+            }
             // A failed migration keeps its lock until its connection ends.
             connection.close_on_drop();
-            migrations().run(&mut *connection).await?;
+            // `run` on a connection is no `Send` future.
+            migrations().run_direct(None, &mut *connection, false).await?;
         }
         Ok(())
     }

@@ -65,12 +65,12 @@ impl Database {
         let insert_token = insert_token.bind(refresh_token_hash).bind(id).bind(created_at);
         self.run(|pools| async move {
             let mut transaction = pools.begin().await?;
-            if lock_user.execute(&mut *transaction).await?.rows_affected() == 0 {
+            if transaction.execute(lock_user).await? == 0 {
                 return Ok(false);
             }
-            insert_session.execute(&mut *transaction).await?;
-            insert_token.execute(&mut *transaction).await?;
-            login_failures::reset(&mut transaction, scope, created_at).await?;
+            transaction.execute(insert_session).await?;
+            transaction.execute(insert_token).await?;
+            transaction.execute(login_failures::reset(scope, created_at)).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -102,19 +102,19 @@ impl Database {
         let insert = sqlx::query("INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)");
         self.run(move |pools| async move {
             // Made-up tokens must not keep writers waiting.
-            if exists.fetch_optional(&pools.readers).await?.is_none() {
+            if pools.fetch_optional(exists).await?.is_none() {
                 return Ok(RefreshOutcome::Rejected);
             }
             let mut transaction = pools.begin().await?;
-            let changed = mark_spent.execute(&mut *transaction).await?.rows_affected();
-            let Some(row) = select.fetch_optional(&mut *transaction).await? else {
+            let changed = transaction.execute(mark_spent).await?;
+            let Some(row) = transaction.fetch_optional(select).await? else {
                 return Ok(RefreshOutcome::Rejected);
             };
             let session = SessionRecord::from_row(&row)?;
             if changed == 0 {
                 return Ok(RefreshOutcome::Reused(row.try_get("spent_at")?, session));
             }
-            insert.bind(successor).bind(&session.id).bind(now).execute(&mut *transaction).await?;
+            transaction.execute(insert.bind(successor).bind(session.id.clone()).bind(now)).await?;
             transaction.commit().await?;
             Ok(RefreshOutcome::Rotated(session))
         })

@@ -106,13 +106,13 @@ impl Database {
         let user = of_user("DELETE FROM users WHERE email = $1");
         self.run(|pools| async move {
             let mut transaction = pools.begin().await?;
-            remember.execute(&mut *transaction).await?;
+            transaction.execute(remember).await?;
             for tokens in tokens {
-                tokens.execute(&mut *transaction).await?;
+                transaction.execute(tokens).await?;
             }
-            let sessions = sessions.execute(&mut *transaction).await?.rows_affected();
-            user.execute(&mut *transaction).await?;
-            let counters = login_failures::delete(&mut transaction, scope).await?;
+            let sessions = transaction.execute(sessions).await?;
+            transaction.execute(user).await?;
+            let counters = transaction.execute(login_failures::delete(scope)).await?;
             transaction.commit().await?;
             Ok((sessions, counters))
         })
@@ -136,8 +136,8 @@ impl Database {
         let revoke = sqlx::query(sql).bind(now).bind(email);
         self.run(|pools| async move {
             let mut transaction = pools.begin().await?;
-            let updated = update.execute(&mut *transaction).await?.rows_affected();
-            revoke.execute(&mut *transaction).await?;
+            let updated = transaction.execute(update).await?;
+            transaction.execute(revoke).await?;
             transaction.commit().await?;
             Ok(updated > 0)
         })

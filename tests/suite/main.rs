@@ -55,6 +55,7 @@ mod other_buckets;
 mod overload;
 mod pass_through;
 mod pipelining;
+mod pooler;
 mod postgresql;
 mod proconf_token;
 mod proxies;

@@ -153,7 +153,7 @@ fn binaries() -> PathBuf {
 }
 
 /// PostgreSQL refuses to run as root.
-fn unprivileged(program: impl AsRef<Path>) -> Command {
+pub(super) fn unprivileged(program: impl AsRef<Path>) -> Command {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|of_us| {
         use std::os::unix::fs::MetadataExt as _;
         of_us.uid() == 0
@@ -169,7 +169,7 @@ fn unprivileged(program: impl AsRef<Path>) -> Command {
     command
 }
 
-fn printed(command: &mut Command) -> String {
+pub(super) fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

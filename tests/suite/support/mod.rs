@@ -6,6 +6,7 @@ pub mod client;
 pub mod database;
 pub mod events;
 pub mod fake_upstream;
+pub mod pgbouncer;
 pub mod process;
 pub mod proxy;
 pub mod redis;

@@ -1,0 +1,109 @@
+//! PostgreSQL behind `PgBouncer`, and connections that became read-only.
+
+use std::sync::Arc;
+
+use proconf_app_server::sandbox::Script;
+use serde_json::json;
+
+use crate::support::database::{Cluster, TestDatabase};
+use crate::support::pgbouncer::PgBouncer;
+use crate::support::process::run_command;
+use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer};
+
+const POOLER: (&str, &str) = ("APP_DATABASE__POOLER", "transaction");
+
+/// A database of the role `proconf`.
+fn database(cluster: &Cluster) -> String {
+    let url = cluster.new_database();
+    cluster.sql(&url, "CREATE ROLE proconf LOGIN");
+    cluster.sql(&url, &format!("ALTER DATABASE {} OWNER TO proconf", url.rsplit('/').next().unwrap()));
+    url.replace("tests@", "proconf@")
+}
+
+#[test]
+fn transaction_pooler_serves_concurrent_sessions() {
+    let cluster = Cluster::start();
+    let url = database(&cluster);
+    let direct = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[]);
+    direct.add_user(EMAIL, PASSWORD);
+    drop(direct);
+    let pooler = PgBouncer::start(&cluster, &url, |shipped| shipped);
+    let server = TestServer::on(Arc::new(TestDatabase::at(pooler.url())), TestClock::default(), &[POOLER]);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut statuses = Vec::new();
+                    for _ in 0..25 {
+                        let login = server.log_in();
+                        statuses.push(login.status);
+                        let token = login.data()["refreshToken"].clone();
+                        let refresh = server.client().post("/auth/refresh", &json!({"refreshToken": token}).to_string());
+                        statuses.push(refresh.status);
+                        let token = refresh.data()["refreshToken"].clone();
+                        let logout = server.client().post("/auth/logout", &json!({"refreshToken": token}).to_string());
+                        statuses.push(logout.status);
+                    }
+                    statuses
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [200; 600]);
+    // The server has more connections, so that they did share.
+    let count = "SELECT COUNT(*) FROM pg_stat_activity WHERE usename = 'proconf'";
+    let sessions: usize = cluster.sql(&url, count).parse().unwrap();
+    assert!((1..=3).contains(&sessions), "{sessions} sessions");
+}
+
+#[test]
+fn undeclared_transaction_pooler_is_refused_by_name() {
+    let (cluster, sandbox) = (Cluster::start(), SandboxServer::start(Script::echo()));
+    let url = database(&cluster);
+    let pooler = PgBouncer::start(&cluster, &url, |shipped| shipped);
+    let run = |command: &str, url: &str, settings: &[(&str, &str)]| {
+        let (code, stdout, stderr) = run_command(command, url, &sandbox.base_url, settings);
+        (code, format!("{stdout}{stderr}"))
+    };
+    let expect = |outcome: (i32, String), code: i32, text: &str| {
+        assert!(outcome.0 == code && outcome.1.contains(text), "{code}, {text}: {outcome:?}");
+    };
+    let advice = "behind a connection pooler in transaction mode: set APP_DATABASE__POOLER=transaction";
+    expect(run("check-config", &pooler.url(), &[]), 78, advice);
+    expect(run("serve", &pooler.url(), &[]), 1, advice);
+    let direct = "run `migrate` with APP_DATABASE__POOLER=none and the address of PostgreSQL itself";
+    for (command, code) in [("check-config", 78), ("migrate", 1), ("serve", 1)] {
+        expect(run(command, &pooler.url(), &[POOLER]), code, direct);
+    }
+    expect(run("migrate", &url, &[]), 0, "up to date");
+    expect(run("check-config", &pooler.url(), &[POOLER]), 0, "# database: ok, reachable");
+    expect(run("migrate", &pooler.url(), &[POOLER]), 0, "up to date");
+    let session = PgBouncer::start(&cluster, &url, |ini| ini.replace("pool_mode = transaction", "pool_mode = session"));
+    expect(run("check-config", &session.url(), &[]), 0, "# database: ok, reachable");
+    drop(session);
+    let strict = PgBouncer::start(&cluster, &url, |ini| ini.replace("ignore_startup_parameters", ";"));
+    let parameter = "unsupported startup parameter: extra_float_digits: set ignore_startup_parameters";
+    expect(run("check-config", &strict.url(), &[POOLER]), 78, parameter);
+}
+
+#[test]
+fn read_only_connections_are_replaced_once_writable() {
+    let cluster = Cluster::start();
+    let url = database(&cluster);
+    let server = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[]);
+    server.add_user(EMAIL, PASSWORD);
+    assert_eq!(server.log_in().status, 200);
+    // As after a failover to a standby: all connections are new, and read-only.
+    cluster.sql(&url, "ALTER ROLE proconf SET default_transaction_read_only = on");
+    cluster.sql(&url, "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'proconf'");
+    std::thread::scope(|scope| {
+        // Several at once, so that there are several such connections.
+        for _ in 0..4 {
+            scope.spawn(|| assert_ne!(server.log_in().status, 200));
+        }
+    });
+    cluster.sql(&url, "ALTER ROLE proconf RESET default_transaction_read_only");
+    let statuses: Vec<u16> = (0..8).map(|_| server.log_in().status).collect();
+    assert_eq!(statuses, [200; 8], "no connection from before is used");
+}
