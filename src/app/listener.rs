@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Gauge;
 /// ([`crate::middleware::keep_alive`]) all that a slow reader takes of our memory.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// Time for connections in the listen queue to reach their worker, and for the first bytes of their request.
-const QUEUE_TIMEOUT: Duration = Duration::from_millis(100);
+const QUEUE_TIMEOUT: Duration = Duration::from_millis(300);
 /// A socket filter in classic BPF that drops each segment with the flag SYN.
 #[cfg(target_os = "linux")]
 const DROP_SYN: [SockFilter; 4] = [

@@ -85,7 +85,7 @@ fn connection_before_the_listener_closes_is_answered() {
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         // So many that some wait for a worker at any time.
-        for _ in 0..64 {
+        for _ in 0..16 {
             let (client, answered) = (server.client(), &answered);
             scope.spawn(move || {
                 // Like a proxy, which must not repeat a POST that it has sent.
