@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The consecutive failures that open it.
+/// The number of consecutive failures that opens the breaker.
 const THRESHOLD: u32 = 5;
 /// The time after which a call without a response is slow.
 pub(super) const SLOW_CALL: Duration = Duration::from_secs(5);
-/// How long it stays closed after a success.
+/// How long the breaker stays closed after a success.
 ///
 /// The same applies after the start of the first of consecutive slow calls.
 const SUCCESS_WINDOW: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub(super) struct CircuitBreaker(Mutex<Circuit>);
 #[derive(Debug, Default)]
 struct Circuit {
     consecutive_failures: u32,
-    /// It does not open before.
+    /// The breaker does not open before this time.
     closed_until: Option<Instant>,
     /// `None` while closed.
     open: Option<Open>,
@@ -99,7 +99,7 @@ impl Attempt<'_> {
 }
 
 impl Circuit {
-    /// Returns whether that opened the breaker.
+    /// Adds failures. Returns whether they opened the breaker.
     fn add_failures(&mut self, failures: u32) -> bool {
         let now = Instant::now();
         self.consecutive_failures = self.consecutive_failures.saturating_add(failures);

@@ -89,7 +89,7 @@ impl Transport {
         Self { io, opened_at: now, released_at: now }
     }
 
-    /// Checks without waiting whether bytes have arrived. It asks the kernel: the runtime notices a byte later.
+    /// Checks without waiting whether bytes have arrived. It reads the kernel's state, which the runtime learns later.
     pub(super) fn probe(&mut self) -> Probe {
         let (received, plaintext) = match &mut self.io {
             Either::Left(tcp) => {

@@ -19,7 +19,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How long the start waits for the first attempt. A migration may take longer.
 const FIRST_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the tasks on the database need.
+/// The dependencies of the tasks on the database.
 pub(super) struct DatabaseTasks {
     pub database: Database,
     pub revoked_sessions: RevokedSessions,
@@ -27,7 +27,7 @@ pub(super) struct DatabaseTasks {
     pub clock: Clock,
 }
 
-/// Connects to the database, again and again, and then runs the tasks on it until it is dropped.
+/// Connects to the database, with retries, and then runs the tasks on it until dropped.
 pub(super) struct FirstContact {
     /// Ends only with a database that can't be used.
     task: AbortOnDropHandle<Error>,
@@ -53,7 +53,7 @@ impl FirstContact {
         }
     }
 
-    /// Returns a function that tells whether contact was made and the revoked sessions are known.
+    /// Returns a predicate: contact was made, and the revoked sessions are known.
     pub(super) fn is_made(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let is_made = Arc::clone(&self.is_made);
         move || is_made.load(Ordering::Relaxed)

@@ -9,7 +9,7 @@ pub(super) fn notify_ready() {
     notify(&NotifyState::Ready);
 }
 
-/// Reports what the server does, in one line.
+/// Reports the state of the server, in one line.
 pub(super) fn notify_status(status: &str) {
     notify(&NotifyState::Status(&escape::field(status)));
 }

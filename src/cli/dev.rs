@@ -24,7 +24,7 @@ const PASSWORD: &str = "demo of a late joiner";
 const DATABASE: &str = "sqlite://var/dev/app.db";
 const SUMMARIES: &str = "var/dev/summaries";
 const ROOM: &str = "testRoom";
-/// The settings that `dev` decides itself, whatever `.env` says.
+/// The settings that `dev` sets itself; their values in `.env` are ignored.
 const OVERRIDDEN: [&str; 5] = [
     "APP_ADMIN_CONTROL__BASE_URL",
     "APP_ADMIN_CONTROL__AUTHORIZATION",
@@ -81,7 +81,7 @@ fn free_address(default: SocketAddr, management: SocketAddr) -> SocketAddr {
     addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap_or(default)
 }
 
-/// Sets what `dev` decides itself.
+/// Sets the values that `dev` does not take from settings.
 fn override_settings(config: &mut Config, base_url: String) {
     config.admin_control.base_url = base_url;
     config.admin_control.authorization = None;

@@ -14,7 +14,7 @@ use super::values::{self, List, LogFormat, Origin, Pooler, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
 
-/// Declares a section: a struct that refuses unknown keys, and its defaults.
+/// Declares a section: a struct that rejects unknown keys, and its defaults.
 macro_rules! section {
     (@default) => { Default::default() };
     (@default $default:expr) => { $default };

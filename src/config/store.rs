@@ -1,4 +1,4 @@
-//! The provider's own variables of the summary store, and which credentials are complete.
+//! Variables of the storage provider, and validation of its credentials.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,11 +15,11 @@ struct Provider {
     /// Whether this build supports it.
     is_built: bool,
     feature: &'static str,
-    /// How the names of its variables begin.
+    /// The prefix of its variables' names.
     prefix: &'static str,
     /// The variables that hold URLs.
     endpoints: &'static [&'static str],
-    /// The sets of variables of which one is enough.
+    /// Sets of variables, of which one must be complete.
     credentials: &'static [&'static [&'static str]],
     problem: &'static str,
 }
@@ -89,7 +89,7 @@ impl SummariesConfig {
         self.variables.iter().any(|(known, _)| known == name)
     }
 
-    /// Checks the variables. Without credentials each request would wait for the metadata service of a cloud.
+    /// Validates the variables. Without credentials each request would wait for the metadata service of a cloud.
     pub(super) fn validate(&self) -> Result<(), Error> {
         let Some(provider) = self.provider() else { return Ok(()) };
         if !provider.is_built {

@@ -66,7 +66,7 @@ pub enum Error {
         "migration {0} was previously applied but has been modified: run the build that applied it, or restore a backup"
     )]
     MigrationModified(i64),
-    /// Migrations are pending, which take a lock of their session.
+    /// Migrations are pending. They lock a session, which a pooler does not keep.
     #[error(
         "migrations are pending, and can't run through a pooler: run `migrate` with APP_DATABASE__POOLER=none and the \
          address of PostgreSQL itself in APP_DATABASE__URL"
@@ -86,7 +86,7 @@ pub enum Error {
     /// SQLite's file was deleted or replaced while open; later writes are lost.
     #[error("its file was deleted, or another one was put in its place")]
     FileReplaced,
-    /// There was no contact yet.
+    /// No connection has succeeded yet.
     #[error("the database has not been reached yet")]
     NotConnected,
     /// The operation took too long.
@@ -180,8 +180,8 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if it can't be reached; as [`Error::Migration`] and the others
-    /// on migrations and poolers if it can't be used.
+    /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if the database can't be reached. [`Error::Migration`] and
+    /// the other errors of migrations and poolers if it can't be used.
     pub async fn connect(&self) -> Result<(), Error> {
         let open = || Pools::open(self.url.expose(), self.max_connections, self.behind_pooler);
         self.pools.get_or_try_init(open).await.map(drop)
@@ -197,7 +197,7 @@ impl Database {
         is_sqlite(self.url.expose())
     }
 
-    /// Returns whether a later attempt to connect may succeed without another setting or schema.
+    /// Returns whether a later attempt to connect may succeed with the same settings and schema.
     #[must_use]
     pub fn may_recover_from(&self, error: &Error) -> bool {
         let is_temporary = match error {

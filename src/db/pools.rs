@@ -45,8 +45,7 @@ impl Pools {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if it can't be reached, [`Error::Migration`],
-    /// [`Error::MigrationModified`].
+    /// As [`super::Database::connect`].
     pub(super) async fn open(url: &str, max_connections: u32, behind_pooler: bool) -> Result<Self, Error> {
         if is_sqlite(url) {
             Self::open_sqlite(url, max_connections).await

@@ -20,8 +20,7 @@ const TRY_WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WH
 ///
 /// # Errors
 ///
-/// [`Error::Url`], [`Error::File`], [`Error::Failed`], [`Error::TimedOut`], [`Error::Migration`],
-/// [`Error::MigrationModified`].
+/// [`Error::Url`], and as [`super::Database::connect`].
 pub async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str, Error> {
     install_default_drivers();
     let config = config.into();

@@ -1,4 +1,4 @@
-//! The schema: its version, and the migrations to this version's.
+//! The database schema: its version and its migrations.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// The schema of a database, compared with this version's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// There is none.
+    /// The database has no schema.
     Missing,
     /// Migrations are pending.
     Outdated,
-    /// It is this version's.
+    /// All migrations of this version are applied, and no others.
     Current,
-    /// It has all migrations of this version, and later ones up to this one.
+    /// All migrations of this version are applied, and later ones up to this one.
     Newer(i64),
 }
 
@@ -71,9 +71,9 @@ impl Schema {
         })
     }
 
-    /// Brings the schema up to date. One that is needs no privilege to change it, and is only read.
+    /// Brings the schema up to date. A current schema is only read, which needs no privilege to change it.
     ///
-    /// Replicas may start together: PostgreSQL makes them wait, SQLite makes them fail, so they retry.
+    /// Replicas may start together. With PostgreSQL they wait for each other; with SQLite they fail and retry.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Authenticates requests by token or stream ticket, on the routes whose row asks for it.
+//! Authenticates requests by token or stream ticket, on the routes whose row requires it.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};

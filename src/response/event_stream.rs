@@ -171,7 +171,7 @@ fn event(first_line: &str, data: &[u8]) -> Bytes {
     event.into()
 }
 
-/// Writes the line that tells the client when to reconnect.
+/// Writes the `retry` line: the client's delay before it reconnects.
 fn retry_hint(milliseconds: u32) -> Bytes {
     format!("retry: {milliseconds}\n").into()
 }

@@ -1,4 +1,4 @@
-//! THE TABLE: every route of the server, one row each.
+//! The route table: every route of the server, one row each.
 //!
 //! The 404 on other methods and the 401 without a token follow from a row. A new route is a file, its `mod` line and its row;
 //! CONTRIBUTING.md has an example. A test compares the table with the OpenAPI document.

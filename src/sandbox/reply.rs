@@ -39,7 +39,7 @@ impl Reply {
         Self::body(404, r#"{"data":null,"error":{"code":404,"message":"Not found"}}"#)
     }
 
-    /// Creates a reply that never comes, while the connection stays open.
+    /// Creates a reply that is never sent, while the connection stays open.
     #[must_use]
     pub fn silence() -> Self {
         Self { silence: true, ..Self::default() }

@@ -39,12 +39,12 @@ impl Readiness {
     }
 }
 
-/// Why a check fails, with the cause for the log.
+/// The failure of a check, with the cause for the log.
 #[derive(Debug)]
 pub enum Failure {
-    /// Other replicas fail, too.
+    /// The check fails on the other replicas too.
     Shared(String),
-    /// Only this replica fails.
+    /// The check fails on this replica only.
     Local(String),
 }
 
@@ -101,7 +101,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Creates a health without checks.
+    /// Creates a `Health` without checks.
     #[must_use]
     pub fn new(draining: CancellationToken) -> Self {
         Self { checks: Vec::new(), draining, checked_at: Mutex::default() }

@@ -4,7 +4,7 @@
 //! result. The leader renews its short lease during the fetch, so that followers wait 2 s at most for a leader that died.
 //! The lease has a random token as its value. A leader whose token was replaced stores nothing.
 //!
-//! While Redis is slow, refuses or is gone, each replica uses its local cache only.
+//! While Redis is slow, unavailable or rejects commands, each replica uses its local cache only.
 //!
 //! A response is stored with a fixed time to live. Its age is the part that has passed, by Redis's clock.
 
@@ -55,7 +55,7 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
 /// The Redis that the replicas of a deployment share, and the lifetimes of responses.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// Where it is.
+    /// The addresses and credentials.
     pub address: RedisAddress,
     /// The identity of the deployment: two deployments never share a response.
     pub deployment: String,
@@ -128,7 +128,7 @@ struct LookupState<'a> {
 ///
 /// # Errors
 ///
-/// The reason why it is not.
+/// The reason why Redis is not usable.
 pub async fn check(config: &RedisConfig) -> Result<(), String> {
     let server = Server::new(&config.address).map_err(|error| error.to_string())?;
     connection::connect(&server, &config.probe()).await.map(drop).map_err(|error| server::describe(&error))
@@ -155,7 +155,7 @@ impl RedisCache {
         })
     }
 
-    /// Whether the replicas share the cache now.
+    /// Returns whether the replicas share the cache now.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.connection.is_available()
@@ -196,7 +196,7 @@ impl RedisCache {
         Outcome::fetched(result)
     }
 
-    /// The braces keep the keys on one node of a cluster.
+    /// Returns the Redis keys of a cache key. The braces keep them on one node of a cluster.
     fn keys(&self, key: &str) -> Keys {
         let of = |name| format!("{}:{{{}}}:{name}", self.prefix, fingerprint(key));
         ["lease", "response", "failure"].map(of)

@@ -1,4 +1,4 @@
-//! Where Redis is: at a URL, or where sentinels say the primary is.
+//! The address of Redis: a URL, or that of the primary that sentinels know.
 
 use ::redis::{
     Client, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, ProtocolVersion, RedisError, RedisResult, TlsCertificates,
@@ -7,7 +7,7 @@ use ::redis::{
 
 use crate::secret::Secret;
 
-/// A URL of Redis or of a sentinel that has another form.
+/// A malformed URL of Redis or of a sentinel.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub enum InvalidUrl {
     /// The URL of Redis.
@@ -40,7 +40,7 @@ pub(super) struct Server {
 }
 
 impl RedisAddress {
-    /// Checks the form of the URLs.
+    /// Validates the form of the URLs.
     ///
     /// # Errors
     ///

@@ -19,9 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Replaces `object_store`'s ten retries within three minutes.
 const RETRIES: usize = 1;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Metadata services, which are never asked through a proxy.
+/// Hosts of metadata services, which are never reached through a proxy.
 const METADATA_HOSTS: &str = "169.254.0.0/16,fd00:ec2::/32,metadata.google.internal";
-/// All names and addresses.
+/// All host names and addresses.
 const ALL_HOSTS: &str = "*,0.0.0.0/0,::/0";
 
 /// Opens a bucket, without contacting it.
