@@ -92,7 +92,7 @@ impl RoomName {
         &self.key
     }
 
-    /// Whether `name` is this one after folding, also where names are compared exactly.
+    /// Returns whether `name` is this one after folding, also where names are compared exactly.
     #[must_use]
     pub fn matches_folded(&self, name: &str) -> bool {
         *self.name == *name || folded(&self.name) == folded(name)
@@ -135,7 +135,7 @@ fn folded(name: &str) -> String {
     name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 
-/// Whether a name is forbidden, or becomes so by decoding or NFKC normalisation.
+/// Returns whether a name is forbidden, or becomes so by decoding or NFKC normalisation.
 ///
 /// Decoding may be repeated.
 fn becomes_forbidden(name: &str) -> bool {

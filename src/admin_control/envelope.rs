@@ -36,12 +36,12 @@ pub(super) fn data(status: StatusCode, body: &[u8]) -> CallResult {
     }
 }
 
-/// Whether a status may carry a complete envelope. 206 carries a part by definition.
+/// Returns whether a status may carry a complete envelope. 206 carries a part by definition.
 fn is_complete_success(status: StatusCode) -> bool {
     status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }
 
-/// Whether the nesting of well-formed JSON is shallow enough for any client's parser.
+/// Returns whether the nesting of well-formed JSON is shallow enough for any client's parser.
 fn is_shallow(json: &str) -> bool {
     if !json.starts_with(['[', '{']) {
         return true;

@@ -63,7 +63,7 @@ impl Error {
     /// Every value of [`Error::reason`].
     pub const REASONS: &'static [&'static str] = Self::VARIANTS;
 
-    /// Whether the circuit breaker counts it as a failure. An unusable response is still a response.
+    /// Returns whether the circuit breaker counts it as a failure. An unusable response is still a response.
     pub(super) fn is_unreached(&self) -> bool {
         matches!(
             self,
@@ -130,7 +130,7 @@ impl From<SendRequestError> for Error {
     }
 }
 
-/// Whether a reused connection failed before the first byte of a response.
+/// Returns whether a reused connection failed before the first byte of a response.
 pub(super) fn is_stale_connection(error: &SendRequestError) -> bool {
     io_error(error).and_then(io::Error::get_ref).is_some_and(<dyn std::error::Error + Send + Sync>::is::<StaleConnection>)
 }

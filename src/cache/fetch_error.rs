@@ -15,7 +15,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Whether the entry is removed.
+    /// Returns whether the entry is removed.
     pub(super) fn removes_entry(self) -> bool {
         matches!(self, Self::NotFound | Self::Gone)
     }

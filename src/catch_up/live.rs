@@ -190,7 +190,7 @@ impl Poller {
         newest.await
     }
 
-    /// Whether there is no call in the room. If that is unknown, there is one.
+    /// Returns whether there is no call in the room. An unknown state counts as a call.
     async fn has_no_active_call(&self) -> bool {
         let status = timeout(STATUS_TIMEOUT, self.status.is_transcribed(&self.room, &RequestContext::internal())).await;
         matches!(status, Ok(Err(Error::NotFound)))

@@ -87,7 +87,7 @@ impl CatchUp {
     }
 }
 
-/// Whether a catch-up is `null` or an empty text. A blank text is not empty: its author wrote it.
+/// Returns whether a catch-up is `null` or an empty text. A blank text is not empty: its author wrote it.
 fn is_empty(envelope: &Envelope) -> bool {
     matches!(envelope.data(), b"null" | b"\"\"")
 }

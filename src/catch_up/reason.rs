@@ -75,14 +75,14 @@ impl RoomStatus {
         timeout(REASON_TIMEOUT, reason).await.unwrap_or(Reason::NoneYet)
     }
 
-    /// Whether the call in `room` is transcribed; [`Error::NotFound`] if there is none.
+    /// Returns whether the call in `room` is transcribed; [`Error::NotFound`] if there is none.
     pub(super) async fn is_transcribed(&self, room: &RoomName, context: &RequestContext) -> Result<bool, Error> {
         let response = self.responses.get(Endpoint::SessionsStatus, Some(room), context).await?;
         let status: CallStatus = serde_json::from_slice(response.envelope.data()).map_err(|_| Error::NotTheEnvelope)?;
         Ok(status.transcript_status)
     }
 
-    /// Whether `room` is among the ended meetings.
+    /// Returns whether `room` is among the ended meetings.
     pub(super) async fn has_ended(&self, room: &RoomName, context: &RequestContext) -> Result<bool, Error> {
         let response = self.responses.get(Endpoint::Meetings, None, context).await?;
         let mut ended = self.ended.borrow_mut();

@@ -38,12 +38,12 @@ pub(super) fn check(secret: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a period of at most half the length repeats to the end.
+/// Returns whether a period of at most half the length repeats to the end.
 fn is_periodic(bytes: &[u8]) -> bool {
     (1..=bytes.len() / 2).any(|period| bytes.get(period..) == bytes.get(..bytes.len() - period))
 }
 
-/// Whether two thirds of the characters follow their neighbours, as in `abcd…`.
+/// Returns whether two thirds of the characters follow their neighbours, as in `abcd…`.
 ///
 /// Of random digits one in six does.
 fn is_sequence(bytes: &[u8]) -> bool {

@@ -24,7 +24,7 @@ impl TrustedProxies {
         client
     }
 
-    /// Whether the address is a trusted proxy's.
+    /// Returns whether the address is a trusted proxy's.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }

@@ -104,7 +104,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Whether a header begins with the scheme `Bearer`.
+/// Returns whether a header begins with the scheme `Bearer`.
 ///
 /// Another scheme is as no token (RFC 6750 section 3.1).
 fn is_bearer(header: &HeaderValue) -> bool {

@@ -26,7 +26,7 @@ pub(crate) async fn loopback_host<B: MessageBody>(
     next.call(request).await
 }
 
-/// Whether `authority` (a `Host`, with or without a port) names loopback, or the address `listen`.
+/// Returns whether `authority` (a `Host`, with or without a port) names loopback, or the address `listen`.
 ///
 /// The port is not compared, because tunnels and published ports of containers change it. A listener on all addresses accepts
 /// all IP addresses.
@@ -34,7 +34,7 @@ pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
     parse_host(authority).is_some_and(|host| names_local(&host, listen))
 }
 
-/// Whether `origin` is that of a page of the same server.
+/// Returns whether `origin` is that of a page of the same server.
 ///
 /// It has one of the server's local names, and the port of `host`.
 pub(crate) fn is_own_origin(origin: &str, host: &str, listen: IpAddr) -> bool {

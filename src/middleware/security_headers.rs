@@ -42,7 +42,7 @@ pub(crate) async fn security_headers<B: MessageBody>(
     })
 }
 
-/// Whether a trusted proxy received the request over TLS. The rightmost value is the proxy's own.
+/// Returns whether a trusted proxy received the request over TLS. The rightmost value is the proxy's own.
 fn is_over_tls(request: &ServiceRequest) -> bool {
     let Some(last) = request.headers().get_all(X_FORWARDED_PROTO).last() else { return false };
     let last = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();

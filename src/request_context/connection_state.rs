@@ -104,7 +104,7 @@ impl ConnectionState {
         self.read_ahead.set(0);
     }
 
-    /// Whether the response will leave a part of the request's body unread.
+    /// Returns whether the response will leave a part of the request's body unread.
     pub(crate) fn has_unread_body(&self) -> bool {
         self.body.get() != RequestBody::Complete
     }
@@ -117,7 +117,7 @@ impl ConnectionState {
         self.end_of_input.clone()
     }
 
-    /// Whether the response in flight is an event stream.
+    /// Returns whether the response in flight is an event stream.
     pub(crate) fn is_event_stream(&self) -> bool {
         self.is_event_stream.get()
     }
@@ -127,7 +127,7 @@ impl ConnectionState {
         self.end_of_input.cancel();
     }
 
-    /// Whether the response in flight is an event stream that its client has left.
+    /// Returns whether the response in flight is an event stream that its client has left.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.is_event_stream.get() && self.end_of_input.is_cancelled()
     }
@@ -152,7 +152,7 @@ impl ConnectionState {
         }
     }
 
-    /// Whether the last response is complete.
+    /// Returns whether the last response is complete.
     pub(crate) fn is_closing(&self) -> bool {
         self.phase.get().0 == Phase::Closing
     }

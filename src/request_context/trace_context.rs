@@ -71,7 +71,7 @@ fn number(digits: &str, length: usize) -> Option<u128> {
     u128::from_str_radix(digits, 16).ok().filter(|_| is_valid)
 }
 
-/// Whether a `tracestate` is valid: well-formed members, and not too many.
+/// Returns whether a `tracestate` is valid: well-formed members, and not too many.
 fn is_valid_state(state: &str) -> bool {
     let key = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
     let value = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'=' && byte != b',';

@@ -58,14 +58,14 @@ pub(super) fn finish(
     response.content_type(media_type).body(body)
 }
 
-/// Whether `If-None-Match` has this tag: weak comparison, RFC 9110 section 13.1.2.
+/// Returns whether `If-None-Match` has this tag: weak comparison, RFC 9110 section 13.1.2.
 fn matches_if_none_match(request: &HttpRequest, etag: &[u8]) -> bool {
     // The server's own tags contain no comma, and `*` stands alone.
     let mut values = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     values.any(|value| value.trim() == "*" || value.split(',').any(|tag| is_same_version(tag.trim(), etag)))
 }
 
-/// Whether `tag` is `etag`, or `etag` as a compressing proxy changed it.
+/// Returns whether `tag` is `etag`, or `etag` as a compressing proxy changed it.
 ///
 /// nginx and `HAProxy` make it weak. Apache and Caddy append the coding: `"x"` becomes `"x-gzip"`.
 fn is_same_version(tag: &str, etag: &[u8]) -> bool {

@@ -93,7 +93,7 @@ fn log_failure(error: Error) -> Error {
     error
 }
 
-/// Whether `meeting` is `<room>_<digits>`, with this room.
+/// Returns whether `meeting` is `<room>_<digits>`, with this room.
 ///
 /// The last `_` counts: the room `r` does not own the files of the room `r_1`.
 fn is_meeting_of(meeting: &str, room: &RoomName) -> bool {

@@ -81,7 +81,7 @@ impl Connection {
         connection
     }
 
-    /// Whether the circuit is closed.
+    /// Returns whether the circuit is closed.
     pub(super) fn is_available(&self) -> bool {
         self.manager().is_some()
     }
