@@ -102,6 +102,13 @@ impl Load {
         let before = self.sent.load(Ordering::SeqCst);
         wait_until("requests are sent", || self.sent.load(Ordering::SeqCst) >= before + requests);
     }
+
+    /// Waits for this time, and until some requests are sent: a loaded machine sends fewer than [`INTERVAL`] permits.
+    fn send_for(&self, time: Duration) {
+        let before = self.sent.load(Ordering::SeqCst);
+        std::thread::sleep(time);
+        wait_until("requests are sent", || self.sent.load(Ordering::SeqCst) >= before + 100);
+    }
 }
 
 /// Sets a flag when it is dropped.
@@ -160,8 +167,8 @@ fn rolling_restart_behind_each_proxy_loses_no_request() {
         for (number, server) in servers.iter_mut().enumerate() {
             server.signal("TERM");
             assert_eq!(server.exit().0, 0);
-            // A restart takes a while: two seconds, in which the other one serves all.
-            load.wait_for(300);
+            // A restart takes a while, in which the other one serves all.
+            load.send_for(Duration::from_secs(2));
             *server = pair.start(number);
         }
         load.wait_for(200);
@@ -181,8 +188,8 @@ fn killed_replica_behind_each_proxy_loses_no_get() {
     Load::run(&proxies, get_new_room, |load| {
         load.wait_for(100);
         killed.kill();
-        // Longer than the check interval of HAProxy.
-        load.wait_for(600);
+        // Longer than HAProxy takes to notice: three checks, one a second.
+        load.send_for(Duration::from_secs(4));
     });
 }
 
@@ -196,7 +203,7 @@ fn database_outage_behind_each_proxy_loses_no_catch_up() {
         load.wait_for(100);
         cluster.pg_ctl(&["stop", "-m", "fast"]);
         // Three health checks of HAProxy, and some.
-        load.wait_for(900);
+        load.send_for(Duration::from_secs(6));
         cluster.pg_ctl(&["start"]);
         load.wait_for(100);
     });
