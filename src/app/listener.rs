@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::{ConnectionType, HttpService, KeepAlive, Request, Response};
@@ -16,6 +16,7 @@ use actix_service::{
 };
 use actix_web::dev::{AppConfig, Payload, ServiceResponse};
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
@@ -28,8 +29,10 @@ use crate::telemetry::metrics::Gauge;
 /// Bytes of a response that are buffered before they are written. With bodies in slices of 16 KiB
 /// ([`crate::middleware::keep_alive`]) all that a slow reader takes of our memory.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// Time for connections in the listen queue to reach their worker, and for the first bytes of their request.
-const QUEUE_TIMEOUT: Duration = Duration::from_millis(300);
+/// Time limit for the listen queue to run empty.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for accepted connections to reach their worker, and for the first bytes of their request.
+const ACCEPT_DELAY: Duration = Duration::from_millis(300);
 /// A socket filter in classic BPF that drops each segment with the flag SYN.
 #[cfg(target_os = "linux")]
 const DROP_SYN: [SockFilter; 4] = [
@@ -90,9 +93,18 @@ pub(super) async fn drain_queue(listener: TcpListener) {
     if let Err(error) = SockRef::from(&listener).attach_filter(&DROP_SYN) {
         log::debug!(cause:% = error; "connections that arrive during the stop are reset");
     }
-    tokio::time::sleep(QUEUE_TIMEOUT).await;
+    let started = Instant::now();
+    while has_waiting(&listener) && started.elapsed() < QUEUE_TIMEOUT {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(ACCEPT_DELAY).await;
     // A duplicate would keep the queue open.
     drop(listener);
+}
+
+/// Returns whether the listen queue has connections.
+fn has_waiting(listener: &TcpListener) -> bool {
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Serves what `factory` makes, once for each worker.
