@@ -91,13 +91,41 @@ fn chart_passes_helm_lint_and_the_kubernetes_schemas() {
 fn chart_rejects_secrets_among_its_settings() {
     let rendered = render(&json!({}));
     let secret = objects(&rendered, "objects")["Secret proconf-app-server"]["stringData"].clone();
-    for name in secret.as_object().unwrap().keys() {
-        let reason = rejection(&json!({"settings": {(name.as_str()): "canary"}}));
-        assert!(reason.contains(name) && !reason.contains("canary"), "{reason}");
+    let others = [
+        "APP_CACHE__SENTINELS",
+        "APP_SUMMARIES__PROXY",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_SESSION_TOKEN",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        "PGPASSWORD",
+    ];
+    for name in secret.as_object().unwrap().keys().map(String::as_str).chain(others) {
+        for value in [json!("canary"), json!(12_345_678)] {
+            let reason = rejection(&json!({"settings": {name: value}}));
+            assert!(reason.contains(name) && !reason.contains("canary"), "{reason}");
+        }
     }
-    let allowed = json!({"settings": {"APP_AUTH__TOKEN_TTL": "1h", "APP_USERS__MIN_PASSWORD": 15}});
-    let config = objects(&render(&allowed), "objects")["ConfigMap proconf-app-server"]["data"].clone();
-    assert_eq!((&config["APP_AUTH__TOKEN_TTL"], &config["APP_USERS__MIN_PASSWORD"]), (&json!("1h"), &json!("15")));
+    let url = json!({"settings": {"APP_SUMMARIES__URL": "s3://user:canary@bucket"}});
+    let reason = rejection(&url);
+    assert!(reason.contains("APP_SUMMARIES__URL") && !reason.contains("canary"), "{reason}");
+}
+
+#[test]
+fn chart_writes_settings_as_the_server_reads_them() {
+    let settings = json!({
+        "APP_AUTH__TOKEN_TTL": "1h",
+        "APP_USERS__MIN_PASSWORD": 15,
+        "APP_CATCH_UP__MAX_BYTES": 67_108_864,
+        "APP_LOG__ACCESS": false,
+    });
+    let config = objects(&render(&json!({"settings": settings})), "objects")["ConfigMap proconf-app-server"]["data"].clone();
+    for (name, value) in settings.as_object().unwrap() {
+        assert_eq!(config[name], value.as_str().map_or_else(|| value.to_string(), str::to_owned), "{name}");
+    }
+    rejection(&json!({"settings": {"APP_USERS__MIN_PASSWORD": 15.5}}));
 }
 
 #[test]
