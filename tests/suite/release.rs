@@ -80,6 +80,8 @@ fn release_tag_must_be_the_version_of_all_files() {
 fn release_has_stripped_binaries_for_amd64_and_arm64() {
     let jobs = jobs();
     let binary = &jobs["binary"];
+    let needs = jobs["image"]["needs"].as_vec().unwrap();
+    assert!(needs.iter().any(|job| job.as_str() == Some("ci")), "an image of a failed commit would be pushed");
     for job in [binary, &jobs["image"]] {
         let matrix = job["strategy"]["matrix"]["include"].as_vec().unwrap();
         let architectures: Vec<&str> = matrix.iter().map(|row| row["architecture"].as_str().unwrap()).collect();
