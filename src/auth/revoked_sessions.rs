@@ -3,6 +3,7 @@
 //! Revocations of this replica apply at once. Those of other replicas and of the command line are polled.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,26 +22,35 @@ const MIN_RETENTION: Duration = Duration::from_hours(24);
 ///
 /// Each has the time of its discovery, by a monotonic timer: setting the clock makes no token valid again.
 #[derive(Clone, Default)]
-pub(crate) struct RevokedSessions(Arc<RwLock<HashMap<String, Instant>>>);
+pub(crate) struct RevokedSessions(Arc<Sessions>);
+
+#[derive(Default)]
+struct Sessions {
+    revoked: RwLock<HashMap<String, Instant>>,
+    /// Whether those of the database have been read once.
+    are_known: AtomicBool,
+}
 
 impl RevokedSessions {
-    /// Returns whether `session` is revoked.
+    /// Returns whether `session` is revoked; `None` until the first contact with the database.
     #[must_use]
-    pub(crate) fn contains(&self, session: &str) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
+    pub(crate) fn contains(&self, session: &str) -> Option<bool> {
+        let are_known = self.0.are_known.load(Ordering::Acquire);
+        are_known.then(|| self.0.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(session))
     }
 
     /// Adds a session.
     pub(crate) fn insert(&self, session: String) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(session, Instant::now());
+        self.0.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(session, Instant::now());
     }
 
     /// Adds `sessions` and removes those older than `retention`.
     fn merge(&self, sessions: Vec<(String, i64)>, retention: Duration) {
         let now = Instant::now();
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.revoked.write().unwrap_or_else(PoisonError::into_inner);
         all.extend(sessions.into_iter().map(|(session, _)| (session, now)));
         all.retain(|_, since| now.saturating_duration_since(*since) <= retention);
+        self.0.are_known.store(true, Ordering::Release);
     }
 }
 

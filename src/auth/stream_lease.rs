@@ -24,6 +24,6 @@ impl StreamLease {
     #[must_use]
     pub(crate) fn is_valid(&self) -> bool {
         self.clock.unix_seconds() < self.expires_at
-            && !self.session.as_ref().is_some_and(|session| self.revoked_sessions.contains(session))
+            && self.session.as_ref().is_none_or(|session| self.revoked_sessions.contains(session) == Some(false))
     }
 }

@@ -33,7 +33,7 @@ const MAX_SHARDS: u64 = 16;
 /// Lifetimes and size of a response cache.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheConfig {
-    /// How long an entry is fresh. Zero turns the cache off, but not the single-flight.
+    /// How long an entry is fresh. Zero turns the cache off, but for failures and the single-flight.
     pub fresh_for: Duration,
     /// How long after that it may be served if a fetch fails or is slow.
     pub stale_if_error: Duration,
@@ -49,6 +49,11 @@ impl CacheConfig {
     pub fn derive(self, fresh_for: Duration, max_bytes: u64) -> Self {
         let fresh_for = if self.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
         Self { fresh_for, max_bytes, ..self }
+    }
+
+    /// Returns the time after which a fetch is slow; never if the cache is off.
+    fn stale_after(&self) -> Duration {
+        if self.fresh_for.is_zero() { Duration::MAX } else { self.stale_after }
     }
 
     /// Returns the age up to which an entry may be served.
@@ -221,7 +226,7 @@ impl<E: FetchError> CacheInner<E> {
         if let Some(entry) = self.find_fresh(key, max_age) {
             return watch::channel(FlightState::Ended(Ok(entry))).1;
         }
-        let is_slow = self.config.stale_after.is_zero();
+        let is_slow = self.config.stale_after().is_zero();
         let (sender, receiver) = watch::channel(if is_slow { FlightState::Slow } else { FlightState::Started });
         flights.insert(key.into(), receiver.clone());
         drop(flights);

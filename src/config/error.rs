@@ -42,6 +42,9 @@ impl Error {
             };
             return Self::of(&sources.name_of(&variable), problem);
         }
+        // An enum's message quotes the value.
+        let is_enum = problem.starts_with("enum ");
+        let problem = if is_enum { "must be one of the values in .env.example".to_owned() } else { problem };
         let problem = if problem.starts_with("must ") { problem } else { format!("is not valid: {problem}") };
         Self::of(&sources.name_of(&variable_of(&path)), problem)
     }

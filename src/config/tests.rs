@@ -57,7 +57,6 @@ fn invalid_value_is_named_and_not_quoted() {
     for (name, value) in [
         ("APP_SERVER__LISTEN", "localhost"),
         ("APP_SERVER__WORKERS", "0"),
-        ("APP_SERVER__WORKERS", "-1"),
         ("APP_SERVER__WORKERS", "513"),
         ("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "18446744073709551615"),
         ("APP_SERVER__REQUEST_TIMEOUT", "30"),
@@ -66,12 +65,10 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_SERVER__CORS_ORIGINS", "https://good.example/path"),
         ("APP_SERVER__CORS_ORIGINS", "https://good.example,https://*.example.com"),
         ("APP_SERVER__CORS_ORIGINS", "*"),
-        ("APP_SERVER__CORS_ORIGINS", "good.example"),
         ("APP_SERVER__CORS_ORIGINS", "ftp://good.example"),
         ("APP_SERVER__CORS_ORIGINS", "https://good.example:443"),
         ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,"),
         ("APP_GUESTS__ROLES", ","),
-        ("APP_USERS__ROLES", "owner,,member"),
         ("APP_USERS__MIN_PASSWORD", "7"),
         ("APP_USERS__MIN_PASSWORD", "65"),
         ("APP_USERS__MIN_PASSWORD", "canary"),
@@ -98,7 +95,9 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_DATABASE__APPLICATION_NAME", "canary \u{e9}"),
         ("APP_DATABASE__APPLICATION_NAME", "canary canary canary canary canary canary canary canary canary 64"),
         ("APP_SUMMARIES__URL", "https://canary"),
-        ("APP_LOG__FORMAT", "xml"),
+        ("APP_LOG__FORMAT", "canary"),
+        ("APP_DATABASE__POOLER", "canary"),
+        ("APP_ROOMS__NAMES", "canary"),
     ] {
         let problem = load_with(name, value).unwrap_err();
         let says = [format!("{name} must "), format!("{name} is not valid: ")];

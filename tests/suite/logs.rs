@@ -186,11 +186,16 @@ fn security_event_is_logged_at_any_level() {
         client.log_in(EMAIL, "a wrong canary").assert_unauthorized("wrong");
         client.get("/callConfig", Some("a forged canary")).assert_unauthorized("forged");
         client.get("/callCatchUp/r2", Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", "another room");
+        let ticket = client.post_with("/auth/streamticket", &tokens::guest("r1"), r#"{"room":"r1"}"#).data();
+        let target = format!("/callCatchUp/r1/live?ticket={}", ticket.as_str().unwrap());
+        drop(Events::open(server.address, &target, ""));
+        client.get(&target, None).assert_unauthorized("used before");
         server.signal("INT");
         server.exit();
         for event in ["login", "login-failed", "token-rejected", "access-denied"] {
             server.line(0, |line| line["event"] == event);
         }
+        server.line(0, |line| line["reason"] == "used before");
         let requests = server.lines(0, |line| line["message"] == "request");
         assert_eq!(requests, [Value::Null; 0], "{settings:?}");
     }

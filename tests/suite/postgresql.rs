@@ -378,8 +378,11 @@ fn connection_limit_and_name_are_settings() {
     let _other = TestServer::on(named, TestClock::default(), &[name]);
     server.add_user(EMAIL, PASSWORD);
     std::thread::scope(|scope| {
-        let logins = [(); 8].map(|()| scope.spawn(|| log_in(server.client())));
-        assert_eq!(logins.map(|login| login.join().unwrap()), [200; 8]);
+        // On a busy machine the queue of passwords may be full for a moment.
+        let log_in = || wait_until("a login", || log_in(server.client()) == 200);
+        for _ in 0..8 {
+            scope.spawn(log_in);
+        }
     });
     assert_eq!(metric(server.operator(), "proconf_database_connections_max "), 2);
     let open = "SELECT application_name, COUNT(*) FROM pg_stat_activity \

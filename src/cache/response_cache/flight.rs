@@ -48,7 +48,7 @@ impl<E: FetchError> Flight<E> {
     pub(super) async fn run(self, max_age: Duration, fetch: impl Future<Output = Result<Envelope, E>> + 'static) {
         let cache = &self.cache;
         let mut fetch = pin!(self.fetch(max_age, fetch));
-        let outcome = if let Ok(outcome) = timeout(cache.config.stale_after, &mut fetch).await {
+        let outcome = if let Ok(outcome) = timeout(cache.config.stale_after(), &mut fetch).await {
             outcome
         } else {
             self.sender.send_replace(FlightState::Slow);
