@@ -2,12 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use proconf_app_server::sandbox::Script;
 use serde_json::{Value, json};
 
-use crate::support::fake_upstream::FakeUpstream;
+use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::process::ServerProcess;
 use crate::support::proxy::{CLIENT_HEADER, NAME, Proxy, ProxyConnection, ProxyKind, parse_line};
 use crate::support::response::Response;
@@ -193,6 +194,35 @@ fn envelope_is_sent_when_no_server_answers() {
         assert_eq!(answer.header("retry-after"), Some("1"), "{kind:?}");
         let line = &request_lines(proxy)[0];
         assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the logged id: {line}");
+    }
+}
+
+#[test]
+fn get_with_a_ticket_or_invitation_is_sent_once_by_haproxy() {
+    let (sender, sent) = mpsc::channel();
+    let servers = [(); 2].map(|()| {
+        let sender = sender.clone();
+        // A crash: the connection ends after the request. Health checks are answered.
+        let crashing = FakeUpstream::serving(move |mut stream, _| {
+            let head = read_head(&mut stream).unwrap_or_default();
+            if head.starts_with("GET /health/ready ") {
+                let _ = stream.write_all(http("200 OK", "{}").as_bytes());
+            } else {
+                let _ = sender.send(head);
+            }
+        });
+        format!("127.0.0.1:{}", crashing.port).parse().unwrap()
+    });
+    let proxy = Proxy::start(ProxyKind::Haproxy, &servers);
+    for (target, times) in [
+        ("/callCatchUp/r1", 3),
+        ("/callCatchUp/r1/live?ticket=t", 1),
+        ("/callCatchUp/r1/%6cive?ticket=t", 1),
+        ("/auth/joinmember?invitation=i", 1),
+    ] {
+        let answer = proxy.connect().ask(&request("GET", target.as_bytes(), "")).expect("an answer");
+        answer.assert_error(503, "Service unavailable", target);
+        assert_eq!(sent.try_iter().count(), times, "{target}");
     }
 }
 
