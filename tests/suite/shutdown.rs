@@ -104,6 +104,21 @@ fn connection_before_the_listener_closes_is_answered() {
 }
 
 #[test]
+fn connection_in_the_listen_queue_is_answered() {
+    let (mut server, _sandbox, script) = server(&[("APP_SERVER__MAX_CONNECTIONS", "1"), ("APP_SERVER__WORKERS", "1")]);
+    script.catch_up("brief", Reply::data("\"brief\"").after(Duration::from_millis(900)));
+    let mut first = server.client().connect();
+    first.send(&get("brief"));
+    wait_for_calls(&script, 1);
+    let mut queued = server.client().connect();
+    queued.send(&get("r1"));
+    server.signal("INT");
+    assert_eq!(first.read().expect("an answer").status, 200);
+    assert_eq!(queued.read().expect("an answer, not a reset").status, 200);
+    assert_eq!(server.exit().0, 0);
+}
+
+#[test]
 fn request_in_flight_is_answered_before_the_exit() {
     let (mut server, _sandbox, script) = server(&[]);
     let mut slow = server.client().connect();
