@@ -14,6 +14,9 @@ use crate::db;
 use crate::summaries::Store;
 use crate::telemetry::escape;
 
+/// The setting that is wrong, not the database, if a pooler can't be used as it is declared.
+const POOLER: &str = "APP_DATABASE__POOLER";
+
 pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
     let config = Config::load(&super::environment::read()?, config)?;
     app::validate(&config)?;
@@ -32,6 +35,8 @@ pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
                 unreachable.push(format!("{system} ({setting})"));
                 if setting.ends_with("__LISTEN") {
                     invalid = Some(config::Error::of(setting, format!("can't be listened on: {reason}")));
+                } else if setting == POOLER {
+                    invalid = Some(config::Error::of(setting, format!("does not fit the database: {reason}")));
                 }
             }
         }
@@ -74,7 +79,11 @@ fn redacted(config: &Config) -> String {
 type Check = (&'static str, &'static str, Result<String, String>);
 
 async fn check(config: &Config) -> Vec<Check> {
-    let database = db::preflight(app::database_config(config)).await.map_err(|error| error.to_string());
+    let database = db::preflight(app::database_config(config)).await;
+    let database_setting = match &database {
+        Err(db::Error::UndeclaredPooler | db::Error::MigrationBehindPooler | db::Error::StartupParameter(_)) => POOLER,
+        _ => "APP_DATABASE__URL",
+    };
     let admin_control = match app::admin_control_config(config) {
         Ok(config) => admin_control(&config).await,
         Err(error) => Err(error.to_string()),
@@ -86,7 +95,7 @@ async fn check(config: &Config) -> Vec<Check> {
     let mut checks = vec![
         ("address", "APP_SERVER__LISTEN", address(config.server.listen)),
         ("management address", "APP_MANAGEMENT__LISTEN", address(config.management.listen)),
-        ("database", "APP_DATABASE__URL", database.map(str::to_owned)),
+        ("database", database_setting, database.map(str::to_owned).map_err(|error| error.to_string())),
         ("Admin Control", "APP_ADMIN_CONTROL__BASE_URL", admin_control),
         ("summary store", "APP_SUMMARIES__URL", summaries.map(str::to_owned)),
     ];
