@@ -49,7 +49,10 @@ impl FirstContact {
             // The sender is dropped when the task ends.
             Ok(()) = first_attempt => Ok(this),
             error = this.failure() => Err(error),
-            () = tokio::time::sleep(FIRST_ATTEMPT_TIMEOUT) => Ok(this),
+            () = tokio::time::sleep(FIRST_ATTEMPT_TIMEOUT) => {
+                log::warn!("not ready: the first contact with the database, or a migration, takes long");
+                Ok(this)
+            }
         }
     }
 

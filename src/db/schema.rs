@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, Executor as _, FromRow as _};
 
-use super::Error;
+use super::{Error, OPERATION_TIMEOUT};
 
 /// Returns this version's migrations.
 fn migrations() -> Migrator {
@@ -18,6 +18,8 @@ fn migrations() -> Migrator {
 /// The maximum number of attempts on a locked database, and their interval.
 const MAX_ATTEMPTS: u32 = 20;
 const RETRY_DELAY: Duration = Duration::from_millis(250);
+/// Limits the wait for PostgreSQL's locks: a replica that froze may hold one. The cause is logged before the next attempt.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
 
 /// The schema of a database, compared with this version's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,17 +79,22 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// As [`Schema::read`], [`Error::Migration`], and [`Error::MigrationBehindPooler`] if migrations are pending.
+    /// As [`Schema::read`], [`Error::TimedOut`], [`Error::Migration`], and [`Error::MigrationBehindPooler`] if migrations are pending.
     pub(super) async fn migrate(pool: &AnyPool, behind_pooler: bool) -> Result<(), Error> {
         for _ in 1..MAX_ATTEMPTS {
             match Self::try_migrate(pool, behind_pooler).await {
-                // Retrying can't change it.
+                // Retrying can't change it, or is up to the caller: the connection is lost.
                 Err(
                     error @ (Error::MigrationModified(_)
                     | Error::MigrationBehindPooler
-                    | Error::Migration(MigrateError::Dirty(_))),
+                    | Error::Migration(MigrateError::Dirty(_) | MigrateError::Execute(sqlx::Error::Io(_)))
+                    | Error::Failed(sqlx::Error::Io(_))
+                    | Error::TimedOut),
                 ) => return Err(error),
-                Err(_) => tokio::time::sleep(RETRY_DELAY).await,
+                Err(error) => {
+                    log::warn!(cause:% = error; "the database is not migrated yet; trying again");
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
                 Ok(()) => return Ok(()),
             }
         }
@@ -96,7 +103,8 @@ impl Schema {
 
     async fn try_migrate(pool: &AnyPool, behind_pooler: bool) -> Result<(), Error> {
         let mut connection = pool.acquire().await?;
-        let schema = Self::read(&mut connection).await?;
+        let read = tokio::time::timeout(OPERATION_TIMEOUT, Self::read(&mut connection));
+        let schema = read.await.unwrap_or(Err(Error::TimedOut))?;
         if let Self::Newer(version) = schema {
             log::warn!(version; "the database's schema is of a later version");
         }
@@ -106,6 +114,9 @@ impl Schema {
             }
             // A failed migration keeps its lock until its connection ends.
             connection.close_on_drop();
+            if connection.backend_name() == "PostgreSQL" {
+                connection.execute(LOCK_TIMEOUT).await?;
+            }
             // `run` on a connection is no `Send` future.
             migrations().run_direct(None, &mut *connection, false).await?;
         }
