@@ -83,6 +83,9 @@ pub enum Error {
     /// SQLite's file or its folder can't be created or used.
     #[error("its file or folder can't be used: {0}")]
     File(#[from] std::io::Error),
+    /// PostgreSQL is a standby, or was demoted.
+    #[error("it is read-only")]
+    ReadOnly,
     /// SQLite's file was deleted or replaced while open; later writes are lost.
     #[error("its file was deleted, or another one was put in its place")]
     FileReplaced,
@@ -210,18 +213,23 @@ impl Database {
         is_temporary && !self.is_sqlite()
     }
 
-    /// Checks that accounts can be read, and that SQLite's file is still in place.
+    /// Checks that accounts can be read, that PostgreSQL is not read-only, and that SQLite's file is still in place.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`], [`Error::FileReplaced`].
+    /// [`Error::Failed`], [`Error::ReadOnly`], [`Error::FileReplaced`].
     pub async fn ping(&self) -> Result<(), Error> {
         if let Some(file) = self.pools.get().and_then(|pools| pools.file.clone())
             && !self.runtime.spawn_blocking(move || file.is_in_place()).await?
         {
             return Err(Error::FileReplaced);
         }
-        self.fetch_all::<(String,)>(sqlx::query_as("SELECT id FROM users WHERE id = ''")).await.map(|_| ())
+        let read = "SELECT id FROM users WHERE id = ''";
+        let is_read_only =
+            "SELECT current_setting('transaction_read_only') WHERE NOT EXISTS (SELECT id FROM users WHERE id = '')";
+        let sql = if self.is_sqlite() { read } else { is_read_only };
+        let rows = self.fetch_all::<(String,)>(sqlx::query_as(sql)).await?;
+        if rows.iter().any(|(value,)| value == "on") { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
     /// Returns the numbers of all and of idle connections.

@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 
 use super::file::File;
 use super::url::is_sqlite;
-use super::{Error, Schema, pooler};
+use super::{Error, OPERATION_TIMEOUT, Schema, pooler};
 
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -98,6 +98,16 @@ async fn connect(url: &str, kind: PoolKind, max_connections: u32) -> Result<AnyP
                 async move { Ok(if is_sqlite { !connection.is_in_transaction() } else { can_write(connection).await }) },
             )
         })
+        // A timed-out operation leaves its connection waiting, and sqlx pings it without a limit before the slot is free.
+        .after_release(move |connection: &mut AnyConnection, _| {
+            Box::pin(async move {
+                if is_sqlite {
+                    return Ok(true);
+                }
+                let ping = tokio::time::timeout(OPERATION_TIMEOUT, connection.ping()).await;
+                ping.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+            })
+        })
         .after_connect(move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 if is_sqlite {
@@ -110,12 +120,15 @@ async fn connect(url: &str, kind: PoolKind, max_connections: u32) -> Result<AnyP
         .await
 }
 
-/// Returns whether an idle PostgreSQL connection works: it responds, and is not read-only.
+/// Returns whether an idle PostgreSQL connection works: it responds, is in no transaction, and is not read-only.
 ///
-/// A connection to a primary that was demoted stays read-only after its return. The pool closes it and opens another one.
+/// The pool closes any other one. A cancelled `BEGIN` may leave a transaction that sqlx does not know of, and later writes
+/// would be lost with it. A connection to a primary that was demoted stays read-only after its return.
 async fn can_write(connection: &mut AnyConnection) -> bool {
-    let read_only = tokio::time::timeout(PROBE_TIMEOUT, connection.fetch_one("SHOW transaction_read_only")).await;
-    read_only.is_ok_and(|row| row.and_then(|row| row.try_get::<String, _>(0)).is_ok_and(|value| value == "off"))
+    // In a transaction `now()` is the time of its first statement.
+    let sql = "SELECT current_setting('transaction_read_only') = 'off' AND now() = statement_timestamp()";
+    let row = tokio::time::timeout(PROBE_TIMEOUT, connection.fetch_one(sql)).await;
+    row.is_ok_and(|row| row.and_then(|row| row.try_get(0)).unwrap_or(false))
 }
 
 /// Fails on a read-only connection: SQLite opens one silently if the file is not writable.

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use crate::support::database::{Cluster, TestDatabase};
 use crate::support::pgbouncer::PgBouncer;
+use crate::support::postgresql_proxy::{Mode, PostgresqlProxy};
 use crate::support::process::run_command;
-use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer};
+use crate::support::replicas::metric;
+use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer, wait_until};
 
 const POOLER: (&str, &str) = ("APP_DATABASE__POOLER", "transaction");
 
@@ -103,7 +105,45 @@ fn read_only_connections_are_replaced_once_writable() {
             scope.spawn(|| assert_ne!(server.log_in().status, 200));
         }
     });
+    wait_until("the outage is noticed", || server.degraded().as_deref() == Some("database"));
+    assert_eq!(server.client().get("/health/ready", None).status, 200);
+    assert_eq!(metric(server.operator(), "proconf_database_up "), 0);
     cluster.sql(&url, "ALTER ROLE proconf RESET default_transaction_read_only");
     let statuses: Vec<u16> = (0..8).map(|_| server.log_in().status).collect();
     assert_eq!(statuses, [200; 8], "no connection from before is used");
+    wait_until("the end of the outage is noticed", || server.degraded().is_none());
+}
+
+/// Starts a server with an account and one connection, through a proxy.
+fn server_with_one_connection() -> (Cluster, PostgresqlProxy, TestServer) {
+    let cluster = Cluster::start();
+    let url = database(&cluster);
+    let proxy = PostgresqlProxy::to(cluster.port);
+    let database = Arc::new(TestDatabase::at(proxy.url(&url)));
+    let server = TestServer::on(database, TestClock::default(), &[("APP_DATABASE__MAX_CONNECTIONS", "1")]);
+    server.add_user(EMAIL, PASSWORD);
+    assert_eq!(server.log_in().status, 200);
+    (cluster, proxy, server)
+}
+
+#[test]
+fn connection_in_a_stray_transaction_is_not_reused() {
+    let (cluster, proxy, server) = server_with_one_connection();
+    let sessions = || cluster.sql(&server.database.url, "SELECT COUNT(*) FROM sessions");
+    assert_eq!(sessions(), "1");
+    proxy.set_mode(Mode::BeginForCommit);
+    assert_eq!(server.log_in().status, 200);
+    proxy.set_mode(Mode::PassThrough);
+    assert_eq!(sessions(), "1", "the transaction is open");
+    assert_eq!(server.log_in().status, 200);
+    assert_eq!(sessions(), "2", "the next one is not part of it");
+}
+
+#[test]
+fn silent_connection_frees_its_slot_in_seconds() {
+    let (_cluster, proxy, server) = server_with_one_connection();
+    proxy.set_mode(Mode::BlackHole);
+    assert_eq!(server.log_in().status, 500);
+    proxy.set_mode(Mode::PassThrough);
+    wait_until("a login succeeds", || server.log_in().status == 200);
 }
