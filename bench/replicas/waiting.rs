@@ -70,7 +70,7 @@ pub(super) fn measure(redis: &Redis, call: Duration, rounds: usize) -> io::Resul
 
 /// Returns how often Redis ran a command.
 fn command_count(redis: &Redis, command: &str) -> u64 {
-    let text = redis.ask(&["INFO", "commandstats"]);
+    let text = redis.command(&["INFO", "commandstats"]);
     let calls = text.split(&format!("cmdstat_{command}:calls=")).nth(1).and_then(|rest| rest.split(',').next());
     calls.and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }

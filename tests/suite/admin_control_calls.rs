@@ -15,14 +15,14 @@ fn in_front_of(base_url: &str) -> TestServer {
     TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", base_url)])
 }
 
-fn ask(server: &TestServer) -> Response {
+fn fetch(server: &TestServer) -> Response {
     server.client().get("/callCatchUp/r1", Some(&tokens::user()))
 }
 
 #[track_caller]
 fn is_a_500(server: &TestServer, within: Duration, of: &str) {
     let started = Instant::now();
-    ask(server).assert_error(500, "Internal server error", of);
+    fetch(server).assert_error(500, "Internal server error", of);
     let took = started.elapsed();
     assert!(took <= within, "{of}: {took:?}");
 }
@@ -30,7 +30,7 @@ fn is_a_500(server: &TestServer, within: Duration, of: &str) {
 #[test]
 fn timeout_is_not_retried() {
     let silent = FakeUpstream::serving(|mut stream, _| while read_head(&mut stream).is_some() {});
-    is_a_500(&in_front_of(&silent.base_url()), DEADLINE, "no answer");
+    is_a_500(&in_front_of(&silent.base_url()), DEADLINE, "no response");
     assert_eq!(silent.connections(), 1);
 }
 
@@ -42,7 +42,7 @@ fn request_timeout_is_a_500_even_if_the_request_has_a_body() {
         "GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\nab",
         tokens::user()
     );
-    server.client().ask(request.as_bytes()).assert_error(500, "Internal server error", "with a body");
+    server.client().request(request.as_bytes()).assert_error(500, "Internal server error", "with a body");
 }
 
 #[test]
@@ -54,8 +54,9 @@ fn redirects_are_not_followed() {
             "/api/call-catchup/r1".to_owned(),
             "file:///etc/passwd".to_owned(),
         ] {
-            let peer =
-                FakeUpstream::answering(format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
+            let peer = FakeUpstream::with_response(format!(
+                "HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+            ));
             is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), status);
             assert_eq!(peer.connections(), 1, "{status} to {location}");
         }
@@ -69,7 +70,7 @@ fn body_over_the_limit_is_an_error() {
     let server = TestServer::with(&settings);
     let of_length = |length: usize| format!("{:?}", "x".repeat(length - r#"{"error":null,"data":""}"#.len()));
     server.script.catch_up("r1", Reply::data(&of_length(100)));
-    ask(&server).data();
+    fetch(&server).data();
     server.script.catch_up("r1", Reply::data(&of_length(101)));
     is_a_500(&server, DEADLINE, "one byte too many");
 }
@@ -89,14 +90,14 @@ fn encoded_body_is_an_error() {
         ("x", GOOD_ENVELOPE.as_bytes()),
     ] {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\n\r\n", body.len());
-        let peer = FakeUpstream::answering([head.as_bytes(), body].concat());
+        let peer = FakeUpstream::with_response([head.as_bytes(), body].concat());
         is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), encoding);
     }
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: {}\r\n\r\n{GOOD_ENVELOPE}",
         GOOD_ENVELOPE.len()
     );
-    ask(&in_front_of(&FakeUpstream::answering(head).base_url())).assert_success(GOOD_DATA);
+    fetch(&in_front_of(&FakeUpstream::with_response(head).base_url())).assert_success(GOOD_DATA);
 }
 
 #[test]
@@ -107,8 +108,8 @@ fn status_404_is_a_404_whatever_its_body() {
         "\r\n<html>",
         "Content-Length: 5000000\r\n\r\n",
     ] {
-        let server = in_front_of(&FakeUpstream::answering(format!("HTTP/1.1 404 Not Found\r\n{rest}")).base_url());
-        ask(&server).assert_error(404, "Not found", rest);
+        let server = in_front_of(&FakeUpstream::with_response(format!("HTTP/1.1 404 Not Found\r\n{rest}")).base_url());
+        fetch(&server).assert_error(404, "Not found", rest);
     }
 }
 
@@ -119,7 +120,7 @@ fn status_5xx_is_not_retried_and_not_cached() {
     is_a_500(&server, Duration::from_secs(1), "503");
     assert_eq!(server.calls(), 1);
     server.script.catch_up("r1", Reply::data(GOOD_DATA));
-    ask(&server).assert_success(GOOD_DATA);
+    fetch(&server).assert_success(GOOD_DATA);
 }
 
 #[test]
@@ -127,14 +128,14 @@ fn calls_over_the_limit_are_rejected_and_not_queued() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__MAX_IN_FLIGHT", "3")]);
     let slow = server.start_hanging_requests(3);
     let started = Instant::now();
-    let answer = ask(&server);
-    answer.assert_error(503, "Service unavailable", "the fourth");
-    assert_eq!(answer.header("retry-after"), Some("1"));
+    let response = fetch(&server);
+    response.assert_error(503, "Service unavailable", "the fourth");
+    assert_eq!(response.header("retry-after"), Some("1"));
     assert!(started.elapsed() < Duration::from_secs(1));
     for slow in slow {
         slow.join().unwrap().assert_error(500, "Internal server error", "timed out");
     }
-    ask(&server).assert_success(r#""r1""#);
+    fetch(&server).assert_success(r#""r1""#);
 }
 
 #[test]
@@ -146,6 +147,6 @@ fn base_url_may_end_in_slashes() {
             stream.write_all(http("200 OK", &format!(r#"{{"error":null,"data":{target:?}}}"#)).as_bytes()).unwrap();
         });
         let server = in_front_of(&format!("http://localhost:{}/deep/api{end}", peer.port));
-        ask(&server).assert_success(r#""/deep/api/call-catchup/r1""#);
+        fetch(&server).assert_success(r#""/deep/api/call-catchup/r1""#);
     }
 }

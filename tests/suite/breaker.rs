@@ -12,10 +12,10 @@ use crate::support::{TestServer, tokens};
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Failures in a row that open it.
 const THRESHOLD: usize = 5;
-/// The longest that an answer without a call takes.
+/// The longest that a response without a call takes.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// An upstream that counts calls and never answers them until `healthy`.
+/// An upstream that counts calls and does not respond until `healthy`.
 fn hangs_until(healthy: Arc<AtomicBool>) -> (FakeUpstream, Arc<AtomicUsize>) {
     let hung = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&hung);
@@ -54,16 +54,16 @@ fn open_breaker_fails_at_once_and_notices_recovery() {
     let (peer, hung) = hangs_until(Arc::clone(&healthy));
     let server =
         TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &peer.base_url()), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-    let ask = |room: String| {
-        let asked = Instant::now();
-        let answer = server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()));
-        (answer, asked.elapsed())
+    let fetch = |room: String| {
+        let started = Instant::now();
+        let response = server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()));
+        (response, started.elapsed())
     };
     std::thread::scope(|scope| {
         for number in 0..THRESHOLD {
             scope.spawn(move || {
-                let (answer, took) = ask(format!("first{number}"));
-                answer.assert_error(500, "Internal server error", "it hangs");
+                let (response, took) = fetch(format!("first{number}"));
+                response.assert_error(500, "Internal server error", "it hangs");
                 assert!(took < TIMEOUT + Duration::from_secs(1), "{took:?}");
             });
         }
@@ -80,8 +80,8 @@ fn open_breaker_fails_at_once_and_notices_recovery() {
                     if stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    let (answer, waited) = ask(format!("r{client}-{number}"));
-                    answer.assert_error(500, "Internal server error", "open");
+                    let (response, waited) = fetch(format!("r{client}-{number}"));
+                    response.assert_error(500, "Internal server error", "open");
                     took.lock().unwrap().push(waited);
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
@@ -95,8 +95,8 @@ fn open_breaker_fails_at_once_and_notices_recovery() {
         healthy.store(true, Ordering::SeqCst);
         let healed = Instant::now();
         loop {
-            let (answer, _) = ask("again".to_owned());
-            if answer.status == 200 {
+            let (response, _) = fetch("again".to_owned());
+            if response.status == 200 {
                 break healed.elapsed();
             }
             assert!(healed.elapsed() < 5 * TIMEOUT, "recovery is not noticed");
@@ -109,7 +109,7 @@ fn open_breaker_fails_at_once_and_notices_recovery() {
     assert!(took.iter().all(|took| *took < TIMEOUT + Duration::from_secs(1)));
     assert!(recovered < Duration::from_millis(2_700), "noticed after {recovered:?}");
     for number in 0..20 {
-        ask(format!("after{number}")).0.assert_success(GOOD_DATA);
+        fetch(format!("after{number}")).0.assert_success(GOOD_DATA);
     }
 }
 
@@ -131,12 +131,12 @@ fn hanging_endpoint_does_not_affect_others() {
     ]);
     let user = tokens::user();
     for number in 0..=THRESHOLD {
-        let answer = server.client().get(&format!("/callCatchUp/r{number}"), Some(&user));
-        answer.assert_error(500, "Internal server error", "it hangs, or is open");
+        let response = server.client().get(&format!("/callCatchUp/r{number}"), Some(&user));
+        response.assert_error(500, "Internal server error", "it hangs, or is open");
     }
     for _ in 0..20 {
-        let asked = Instant::now();
+        let started = Instant::now();
         server.client().get("/callStatus/r1", Some(&user)).assert_success(GOOD_DATA);
-        assert!(asked.elapsed() < AT_ONCE);
+        assert!(started.elapsed() < AT_ONCE);
     }
 }

@@ -20,7 +20,7 @@ fn room_in_path_or_query_returns_its_catch_up() {
     ] {
         server.client().get(target, Some(&user)).assert_success(r#""r1""#);
     }
-    assert!(server.script.requests().iter().all(|asked| asked.target == "/api/call-catchup/r1"));
+    assert!(server.script.requests().iter().all(|call| call.target == "/api/call-catchup/r1"));
     assert_eq!(server.calls(), 7);
 }
 #[test]
@@ -39,8 +39,8 @@ fn missing_or_blank_room_is_400() {
         "/callCatchUp?roomName[]=r1",
         "/callCatchUp/?roomname=r1",
     ] {
-        let answer = server.client().get(target, Some(&tokens::user()));
-        answer.assert_error(400, "Room name required in query param.", target);
+        let response = server.client().get(target, Some(&tokens::user()));
+        response.assert_error(400, "Room name required in query param.", target);
     }
     assert_eq!(server.calls(), 0);
 }
@@ -102,8 +102,8 @@ fn guest_of_an_unusual_room_name_is_admitted() {
     for (name, segment) in
         [("комната 1", "%D0%BA%D0%BE%D0%BC%D0%BD%D0%B0%D1%82%D0%B0%201"), ("a+b", "a+b"), ("100%", "100%25")]
     {
-        let answer = server.client().get(&format!("/callCatchUp/{segment}"), Some(&tokens::guest(name)));
-        assert_eq!(answer.data(), name);
+        let response = server.client().get(&format!("/callCatchUp/{segment}"), Some(&tokens::guest(name)));
+        assert_eq!(response.data(), name);
     }
 }
 
@@ -115,17 +115,17 @@ fn client_headers_are_not_forwarded() {
          X-Forwarded-For: canary\r\nX-Custom: canary\r\ntraceparent: canary\r\ntracestate: canary=1\r\nX-Request-Id: a canary\r\nUser-Agent: canary\r\nAccept-Encoding: canary\r\n\r\n",
         tokens::user(),
     );
-    server.client().ask(request.as_bytes()).assert_success(r#""r1""#);
-    let [asked] = server.script.requests().try_into().expect("one call");
-    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/api/call-catchup/r1"));
-    let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
+    server.client().request(request.as_bytes()).assert_success(r#""r1""#);
+    let [call] = server.script.requests().try_into().expect("one call");
+    assert_eq!((call.method.as_str(), call.target.as_str()), ("GET", "/api/call-catchup/r1"));
+    let header = |name: &str| call.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
     assert_eq!(header("authorization"), Some("Key of this deployment"));
     assert_eq!(header("content-type"), Some("application/json"));
     assert_eq!(header("accept-encoding"), Some("identity"));
-    assert!(!format!("{asked:?}").contains("canary"), "{asked:?}");
+    assert!(!format!("{call:?}").contains("canary"), "{call:?}");
     // The server replaces values that are not valid.
     assert_eq!(header("traceparent").unwrap().len(), 55);
-    let mut names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let mut names: Vec<&str> = call.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(
         names,
@@ -152,11 +152,11 @@ fn slow_catch_up_within_the_timeout_is_returned() {
 
 /// The status for `r1` and its reason.
 fn reason(server: &TestServer) -> (u16, Option<String>) {
-    let answer = server.client().get("/callCatchUp/r1", Some(&tokens::guest("r1")));
-    if answer.status == 404 {
-        answer.assert_error(404, "Not found", "as the contract says");
+    let response = server.client().get("/callCatchUp/r1", Some(&tokens::guest("r1")));
+    if response.status == 404 {
+        response.assert_error(404, "Not found", "as the contract says");
     }
-    (answer.status, answer.header("x-catch-up-reason").map(str::to_owned))
+    (response.status, response.header("x-catch-up-reason").map(str::to_owned))
 }
 
 #[test]
@@ -204,9 +204,9 @@ fn reason_is_cached_and_can_be_disabled() {
     for _ in 0..20 {
         assert_eq!(reason(&server).1.as_deref(), Some("transcription-off"));
     }
-    let asked = server.script.requests();
-    let of_status = asked.iter().filter(|asked| asked.target.contains("sessions-status")).count();
-    assert!(asked.len() == 20 + of_status && of_status < 10, "{of_status}");
+    let calls = server.script.requests();
+    let of_status = calls.iter().filter(|call| call.target.contains("sessions-status")).count();
+    assert!(calls.len() == 20 + of_status && of_status < 10, "{of_status}");
 
     let off = TestServer::with(&[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     off.script.catch_up("r1", Reply::not_found());
@@ -216,20 +216,20 @@ fn reason_is_cached_and_can_be_disabled() {
 #[test]
 fn valid_request_id_and_trace_are_forwarded() {
     let server = TestServer::start();
-    let ask = |headers: &str| {
+    let fetch = |headers: &str| {
         let token = tokens::user();
         let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n{headers}\r\n");
-        server.client().ask(head.as_bytes()).assert_success(r#""r1""#);
-        let asked = server.script.requests().pop().unwrap();
-        let header = |name: &str| asked.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.clone());
+        server.client().request(head.as_bytes()).assert_success(r#""r1""#);
+        let call = server.script.requests().pop().unwrap();
+        let header = |name: &str| call.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.clone());
         (header("x-request-id").unwrap(), header("traceparent").unwrap(), header("tracestate"))
     };
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
     let (id, trace, state) =
-        ask(&format!("X-Request-Id: mine\r\ntraceparent: {parent}\r\ntracestate: a=1\r\ntracestate: b=2\r\n"));
+        fetch(&format!("X-Request-Id: mine\r\ntraceparent: {parent}\r\ntracestate: a=1\r\ntracestate: b=2\r\n"));
     assert_eq!((id.as_str(), state.as_deref()), ("mine", Some("a=1,b=2")));
     assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && trace.ends_with("-00"), "{trace}");
     assert!(!trace.contains("00f067aa0ba902b7"), "a part of its own");
-    let (id, trace, state) = ask("tracestate: a=1\r\n");
+    let (id, trace, state) = fetch("tracestate: a=1\r\n");
     assert!(trace.contains(&id) && state.is_none(), "{id} {trace}: a trace that begins here");
 }

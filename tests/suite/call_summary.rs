@@ -110,7 +110,7 @@ const ODD_KEYS: [(&str, &str); 34] = [
     ("_", "__17/x"),
 ];
 
-/// Asks for the summary of `room`, whose record names `key`.
+/// Requests the summary of `room`, whose record names `key`.
 fn read(server: &TestServer, room: &str, key: &str) -> Response {
     let record = json!({"room_name": room, "file_url": key}).to_string();
     server.script.set("call-summary", room, Reply::data(&record));
@@ -160,7 +160,7 @@ fn key_ending_in_hash_and_digits_is_rejected_by_a_folder_only() {
         assert_eq!(read(&on_s3, "r1", key).data(), key);
         let record = json!({"error": null, "data": {"room_name": "r1", "file_url": key}}).to_string();
         let url = format!("file://{}", folder.path().display());
-        let admin_control = FakeUpstream::answering(http("200 OK", &record));
+        let admin_control = FakeUpstream::with_response(http("200 OK", &record));
         let server = ServerProcess::start(&admin_control.base_url(), &[("APP_SUMMARIES__URL", &url)]);
         server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", key);
         let said = server.line(0, |line| line["message"] == "a summary could not be read");
@@ -236,8 +236,8 @@ fn record_of_another_room_is_500_and_never_fetched() {
         ];
         for record in records.chain(others) {
             server.script.set("call-summary", "r1", Reply::data(&record.to_string()));
-            let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
-            answer.assert_error(500, "Internal server error", &record.to_string().chars().take(100).collect::<String>());
+            let response = server.client().get("/callSummary/r1", Some(&tokens::user()));
+            response.assert_error(500, "Internal server error", &record.to_string().chars().take(100).collect::<String>());
         }
         files.put(KEY, TEXT.as_bytes());
         assert_eq!(read(&server, "r1", KEY).data(), TEXT, "the file of the room itself");
@@ -279,7 +279,7 @@ fn failing_store_is_500() {
             "not S3 at all",
             on_s3(
                 &format!("s3://{BUCKET}"),
-                &format!("http://127.0.0.1:{}", FakeUpstream::answering("hello").port),
+                &format!("http://127.0.0.1:{}", FakeUpstream::with_response("hello").port),
                 SECRET_KEY,
             ),
         ),
@@ -295,7 +295,7 @@ fn failing_store_is_500() {
     for bytes in [cut, redirect, part, nothing, elsewhere].into_iter().chain(refusals) {
         let server = on_s3(
             &format!("s3://{BUCKET}"),
-            &format!("http://127.0.0.1:{}", FakeUpstream::answering(bytes.clone()).port),
+            &format!("http://127.0.0.1:{}", FakeUpstream::with_response(bytes.clone()).port),
             SECRET_KEY,
         );
         server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", &bytes);
@@ -327,9 +327,9 @@ fn hanging_store_shares_the_timeout_of_the_call() {
         ],
     );
     let began = Instant::now();
-    let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
+    let response = server.client().get("/callSummary/r1", Some(&tokens::user()));
     let took = began.elapsed();
-    answer.assert_error(500, "Internal server error", "the store hangs");
+    response.assert_error(500, "Internal server error", "the store hangs");
     assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(1_500), "{took:?}");
 }
 
@@ -351,15 +351,15 @@ fn unusable_record_is_not_cached() {
 #[test]
 fn failing_store_is_logged_once_without_its_response() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
-    let admin_control = FakeUpstream::answering(http("200 OK", &record));
-    for (answer, cause) in [
+    let admin_control = FakeUpstream::with_response(http("200 OK", &record));
+    for (response, cause) in [
         (http("403 Forbidden", "<Error><Code>Denied</Code>the inside</Error>"), "the store failed: status 403, Denied"),
         (http("400 Bad Request", "<Error>the inside</Error>"), "the store failed: status 400"),
     ] {
         let s3 = FakeUpstream::serving(move |mut stream, _| {
             read_head(&mut stream);
             std::thread::park_timeout(Duration::from_millis(500));
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(response.as_bytes());
         });
         let server = ServerProcess::start(
             &admin_control.base_url(),
@@ -373,8 +373,8 @@ fn failing_store_is_logged_once_without_its_response() {
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| {
-                    let answer = server.client().get("/callSummary/r1", Some(&tokens::user()));
-                    answer.assert_error(500, "Internal server error", "the store failed");
+                    let response = server.client().get("/callSummary/r1", Some(&tokens::user()));
+                    response.assert_error(500, "Internal server error", "the store failed");
                 });
             }
         });

@@ -290,9 +290,9 @@ fn sandbox_serves_admin_control() {
     let mut sandbox = Running::start(command(&folder, &["sandbox", "--listen", "127.0.0.1:0"], &[]));
     let line = sandbox.line_with("Sandbox Admin Control:");
     let address = line.trim().rsplit("http://").next().unwrap().trim_end_matches("/api");
-    let answer = Client::new(address.parse().unwrap()).get("/api/call-catchup/testRoom", None);
-    assert_eq!(answer.status, 200);
-    assert!(answer.text().starts_with(r#"{"error":null,"data":""#));
+    let response = Client::new(address.parse().unwrap()).get("/api/call-catchup/testRoom", None);
+    assert_eq!(response.status, 200);
+    assert!(response.text().starts_with(r#"{"error":null,"data":""#));
     assert_eq!(sandbox.stop().0, 0);
 }
 
@@ -626,7 +626,7 @@ fn check_config_probes_redis_and_the_listen_addresses() {
     };
     let (enough, no_keys) = (user("enough", ""), user("no-keys", "~proconf:*"));
     let (no_renewal, no_set) = (user("no-renewal", "+pexpire"), user("no-set", "+set"));
-    redis.ask(&["CONFIG", "SET", "requirepass", "canary"]);
+    redis.command(&["CONFIG", "SET", "requirepass", "canary"]);
     for (shared, listen, code, says) in [
         (right.as_str(), "127.0.0.1:0", 0, ""),
         (&enough, "127.0.0.1:0", 0, ""),
@@ -669,7 +669,7 @@ fn healthcheck_reports_readiness() {
     let (code, _, stderr) = check(&port.to_string());
     assert_eq!(code, 1);
     assert!(stderr.starts_with("not ready: "), "{stderr}");
-    let unhealthy = crate::support::fake_upstream::FakeUpstream::answering(crate::support::fake_upstream::http(
+    let unhealthy = crate::support::fake_upstream::FakeUpstream::with_response(crate::support::fake_upstream::http(
         "503 Service Unavailable",
         "{}",
     ));

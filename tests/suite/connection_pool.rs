@@ -10,7 +10,7 @@ use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::response::Response;
 use crate::support::{TestServer, tokens, wait_until};
 
-/// Another request's answer.
+/// Another request's response.
 const FOREIGN: &str = r#"{"error":null,"data":"foreign"}"#;
 const ONE_WORKER: (&str, &str) = ("APP_SERVER__WORKERS", "1");
 const IN_TIME: Duration = Duration::from_secs(10);
@@ -22,12 +22,12 @@ fn in_front_of(peer: &FakeUpstream, settings: &[(&str, &str)]) -> TestServer {
     TestServer::with(&settings)
 }
 
-fn ask(server: &TestServer, room: &str) -> Response {
+fn fetch(server: &TestServer, room: &str) -> Response {
     server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
-fn is_own(answer: &Response, room: &str) {
-    answer.assert_success(&format!(r#""text of {room}""#));
+fn is_own(response: &Response, room: &str) {
+    response.assert_success(&format!(r#""text of {room}""#));
 }
 
 /// The room of the next request, or `None` at the end of the connection.
@@ -43,7 +43,7 @@ fn text_of(room: &str) -> String {
     http("200 OK", &body_of(room))
 }
 
-/// Requests so many rooms, four at a time. Each answer is the room's own, or a failure; returns how many were answered.
+/// Requests so many rooms, four at a time. Each response is the room's own, or a failure; returns how many were served.
 fn request_rooms(server: &TestServer, rooms: usize) -> usize {
     let (next, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -52,12 +52,12 @@ fn request_rooms(server: &TestServer, rooms: usize) -> usize {
                 while let number @ 0.. = next.fetch_add(1, Ordering::SeqCst)
                     && number < rooms
                 {
-                    let (room, answer) = (format!("r{number}"), ask(server, &format!("r{number}")));
-                    if answer.status == 200 {
-                        is_own(&answer, &room);
+                    let (room, response) = (format!("r{number}"), fetch(server, &format!("r{number}")));
+                    if response.status == 200 {
+                        is_own(&response, &room);
                         succeeded.fetch_add(1, Ordering::SeqCst);
                     } else {
-                        answer.assert_error(500, "Internal server error", &room);
+                        response.assert_error(500, "Internal server error", &room);
                     }
                 }
             });
@@ -78,7 +78,7 @@ fn connection_is_reused_for_a_get_and_never_for_a_token() {
     let body = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
     for tokens_issued in 0..3 {
         for number in 0..10 {
-            ask(&server, &format!("r{tokens_issued}-{number}")).assert_success(r#""text of r""#);
+            fetch(&server, &format!("r{tokens_issued}-{number}")).assert_success(r#""text of r""#);
         }
         assert_eq!(peer.connections(), 1 + tokens_issued);
         server.client().post_with("/proconfToken", &tokens::user(), body).data();
@@ -107,12 +107,12 @@ fn surplus_connections_time_out_while_one_is_in_use() {
     std::thread::scope(|scope| {
         for number in 0..20 {
             let server = &server;
-            scope.spawn(move || is_own(&ask(server, &format!("r{number}")), &format!("r{number}")));
+            scope.spawn(move || is_own(&fetch(server, &format!("r{number}")), &format!("r{number}")));
         }
     });
     assert_eq!((all_here.try_iter().count(), open.load(Ordering::SeqCst)), (20, 20), "all at once");
     wait_until("idle connections are closed", || {
-        is_own(&ask(&server, "steady"), "steady");
+        is_own(&fetch(&server, "steady"), "steady");
         open.load(Ordering::SeqCst) == 1
     });
     assert_eq!(peer.connections(), 20, "no new one was opened");
@@ -120,7 +120,7 @@ fn surplus_connections_time_out_while_one_is_in_use() {
 
 #[test]
 fn closed_connection_costs_no_response() {
-    // Each second connection is closed right after an answer, or when the next request arrives.
+    // Each second connection is closed right after a response, or when the next request arrives.
     for is_late in [false, true] {
         let peer = FakeUpstream::serving(move |mut stream, number| {
             while let Some(room) = requested_room(&mut stream) {
@@ -146,10 +146,10 @@ fn misframed_response_never_reaches_another_request() {
     type Misbehave = fn(&mut TcpStream, &str);
     let foreign = || http("200 OK", FOREIGN);
     let cases: &[(&str, Misbehave)] = &[
-        ("a second answer behind the first", |s, room| {
+        ("a second response behind the first", |s, room| {
             let _ = s.write_all((text_of(room) + &http("200 OK", FOREIGN)).as_bytes());
         }),
-        ("a second answer right after the first", |s, room| {
+        ("a second response right after the first", |s, room| {
             let _ = s.write_all(text_of(room).as_bytes());
             let _ = s.write_all(http("200 OK", FOREIGN).as_bytes());
         }),
@@ -179,14 +179,14 @@ fn misframed_response_never_reaches_another_request() {
         ("a body behind 304", |s, _| {
             let _ = s.write_all(http("304 Not Modified", FOREIGN).as_bytes());
         }),
-        ("an answer without a length, then another", |s, _| {
+        ("a response without a length, then another", |s, _| {
             let _ = s.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{}", http("200 OK", FOREIGN)).as_bytes());
         }),
-        ("interim responses, then two answers", |s, room| {
+        ("interim responses, then two responses", |s, room| {
             let interim = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
             let _ = s.write_all((interim.to_owned() + &text_of(room) + &http("200 OK", FOREIGN)).as_bytes());
         }),
-        ("an interim response behind the answer", |s, room| {
+        ("an interim response behind the response", |s, room| {
             let _ = s.write_all((text_of(room) + "HTTP/1.1 103 Early Hints\r\n\r\n").as_bytes());
         }),
         ("the end in the middle of the body", |s, room| {
@@ -197,7 +197,7 @@ fn misframed_response_never_reaches_another_request() {
             let _ = s.write_all(&text_of(room).as_bytes()[..20]);
             let _ = s.shutdown(Shutdown::Both);
         }),
-        ("a greeting instead of an answer", |s, _| {
+        ("a greeting instead of a response", |s, _| {
             let _ = s.write_all(b"220 ready\r\n\r\n");
         }),
     ];
@@ -235,12 +235,12 @@ fn unsolicited_response_on_an_idle_connection_suspends_reuse() {
         }
     });
     let server = in_front_of(&peer, &[ONE_WORKER]);
-    is_own(&ask(&server, "r0"), "r0");
+    is_own(&fetch(&server, "r0"), "r0");
     received.send(()).unwrap();
     is_sent.recv_timeout(IN_TIME).unwrap();
     for number in 1..50 {
         let room = format!("r{number}");
-        is_own(&ask(&server, &room), &room);
+        is_own(&fetch(&server, &room), &room);
         assert_eq!(peer.connections(), 1 + number, "a connection for each call");
     }
 }
@@ -261,10 +261,10 @@ fn late_second_response_on_an_idle_connection_is_discarded() {
         let server = in_front_of(&peer, &[ONE_WORKER]);
         let mut succeeded = 0;
         for number in 0..10 {
-            let (room, answer) = (format!("r{number}"), ask(&server, &format!("r{number}")));
+            let (room, response) = (format!("r{number}"), fetch(&server, &format!("r{number}")));
             // On a busy machine both may be read together, which is a failure.
-            if answer.status == 200 {
-                is_own(&answer, &room);
+            if response.status == 200 {
+                is_own(&response, &room);
                 succeeded += 1;
             }
             is_sent.recv_timeout(IN_TIME).unwrap();
@@ -276,7 +276,7 @@ fn late_second_response_on_an_idle_connection_is_discarded() {
 
 #[test]
 fn connection_that_is_not_reused_is_closed_at_once() {
-    for answer in [
+    for response in [
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n19\r\n{\"error\":null,\"data\":\"x\"}\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 25\r\n\r\n{\"error\":null,\"data\":\"x\"}",
         "HTTP/1.0 200 OK\r\nContent-Length: 25\r\n\r\n{\"error\":null,\"data\":\"x\"}",
@@ -287,13 +287,13 @@ fn connection_that_is_not_reused_is_closed_at_once() {
         let closed = Mutex::new(closed);
         let peer = FakeUpstream::serving(move |mut stream, _| {
             read_head(&mut stream);
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(response.as_bytes());
             read_head(&mut stream);
             let _ = closed.lock().unwrap().send(());
         });
         let server = in_front_of(&peer, &[]);
-        let status = ask(&server, "r1").status;
-        is_closed.recv_timeout(Duration::from_secs(2)).unwrap_or_else(|_| panic!("open after {status}: {answer}"));
+        let status = fetch(&server, "r1").status;
+        is_closed.recv_timeout(Duration::from_secs(2)).unwrap_or_else(|_| panic!("open after {status}: {response}"));
     }
 }
 
@@ -307,7 +307,7 @@ fn interim_responses_are_skipped() {
         let peer = FakeUpstream::serving(move |mut stream, _| {
             while let Some(room) = requested_room(&mut stream) {
                 let _ = stream.write_all(interim.as_bytes());
-                // Together with the answer, or before it.
+                // Together with the response, or before it.
                 if room.ends_with('0') {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
@@ -324,10 +324,10 @@ fn interim_responses_are_skipped() {
         read_head(&mut stream);
         while stream.write_all("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100).as_bytes()).is_ok() {}
     });
-    ask(&in_front_of(&endless, &[]), "r1").assert_error(500, "Internal server error", "endless interim responses");
+    fetch(&in_front_of(&endless, &[]), "r1").assert_error(500, "Internal server error", "endless interim responses");
 }
 
-/// An upstream that answers each connection's first request and fails the second one by `fail`.
+/// Responds to the first request of each connection and fails the second one by `fail`.
 fn fails_when_reused(fail: fn(&mut TcpStream)) -> FakeUpstream {
     FakeUpstream::serving(move |mut stream, _| {
         let Some(room) = requested_room(&mut stream) else { return };
@@ -347,8 +347,8 @@ fn get_is_retried_once_if_a_reused_connection_fails() {
     for fail in [|_: &mut TcpStream| {}, reset] {
         let peer = fails_when_reused(fail);
         let server = in_front_of(&peer, &[ONE_WORKER]);
-        is_own(&ask(&server, "r0"), "r0");
-        is_own(&ask(&server, "r1"), "r1");
+        is_own(&fetch(&server, "r0"), "r0");
+        is_own(&fetch(&server, "r1"), "r1");
         assert_eq!(peer.connections(), 2, "one retry, on a new connection");
     }
 }
@@ -364,8 +364,8 @@ fn get_is_not_retried_after_the_first_byte_of_a_response() {
             }
         });
         let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-        is_own(&ask(&server, "r0"), "r0");
-        ask(&server, "r1").assert_error(500, "Internal server error", first);
+        is_own(&fetch(&server, "r0"), "r0");
+        fetch(&server, "r1").assert_error(500, "Internal server error", first);
         assert_eq!(peer.connections(), 1, "{first:?}");
     }
 }
@@ -374,7 +374,7 @@ fn get_is_not_retried_after_the_first_byte_of_a_response() {
 fn get_is_not_retried_if_a_new_connection_fails() {
     let peer = FakeUpstream::serving(|mut stream, _| drop(read_head(&mut stream)));
     let server = in_front_of(&peer, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-    ask(&server, "r1").assert_error(500, "Internal server error", "closed before an answer");
+    fetch(&server, "r1").assert_error(500, "Internal server error", "closed before a response");
     assert_eq!(peer.connections(), 1);
 }
 
@@ -396,9 +396,9 @@ fn upstream_with_outages() -> (FakeUpstream, Arc<AtomicBool>) {
 fn retry_is_not_retried() {
     let (peer, is_down) = upstream_with_outages();
     let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-    is_own(&ask(&server, "r0"), "r0");
+    is_own(&fetch(&server, "r0"), "r0");
     is_down.store(true, Ordering::SeqCst);
-    ask(&server, "r1").assert_error(500, "Internal server error", "closed twice");
+    fetch(&server, "r1").assert_error(500, "Internal server error", "closed twice");
     assert_eq!(peer.connections(), 2);
 }
 
@@ -409,9 +409,9 @@ fn flapping_upstream_does_not_affect_cached_responses() {
     let server = in_front_of(&peer, &settings);
     for round in 0..300 {
         is_down.store((round / 20) % 2 == 1, Ordering::SeqCst);
-        is_own(&ask(&server, "r1"), "r1");
+        is_own(&fetch(&server, "r1"), "r1");
     }
     is_down.store(false, Ordering::SeqCst);
     // The breaker may still be open for a second.
-    wait_until("it recovers", || ask(&server, "another").status == 200);
+    wait_until("it recovers", || fetch(&server, "another").status == 200);
 }

@@ -45,7 +45,7 @@ fn if_none_match(target: &str, etag: &str) -> Vec<u8> {
 fn file_is_served_without_a_token_with_its_media_type() {
     let server = TestServer::start();
     for (name, bytes) in files() {
-        let answer = server.client().get(&address_of(&server, &name), None);
+        let response = server.client().get(&address_of(&server, &name), None);
         let media_type = match name.rsplit('.').next().unwrap() {
             "html" => "text/html; charset=utf-8",
             "css" => "text/css; charset=utf-8",
@@ -53,14 +53,14 @@ fn file_is_served_without_a_token_with_its_media_type() {
             "svg" => "image/svg+xml",
             other => panic!("{other}"),
         };
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some(media_type)), "{name}");
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{name}");
+        assert_eq!((response.status, response.header("content-type")), (200, Some(media_type)), "{name}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{name}");
         let is_page = name == "index.html";
         let caching = if is_page { "no-cache" } else { "public, max-age=31536000, immutable" };
-        assert_eq!(answer.header("cache-control"), Some(caching), "{name}");
-        let text = answer.text().replace(&folder_of(&server), "/console/");
+        assert_eq!(response.header("cache-control"), Some(caching), "{name}");
+        let text = response.text().replace(&folder_of(&server), "/console/");
         assert!(text.as_bytes() == bytes, "{name}: its content is served unchanged");
-        assert_eq!(answer.body == bytes, !is_page, "{name}: only the page is changed");
+        assert_eq!(response.body == bytes, !is_page, "{name}: only the page is changed");
     }
 }
 
@@ -68,10 +68,10 @@ fn file_is_served_without_a_token_with_its_media_type() {
 fn page_may_load_and_call_only_its_own_server() {
     let server = TestServer::start();
     for target in ["/", "/?room=R", "/?room=%3Cscript%3E", "/?"] {
-        let answer = server.client().get(target, None);
-        assert_eq!(answer.header("content-security-policy"), Some(POLICY), "{target}");
-        assert_eq!(answer.header("cross-origin-opener-policy"), Some("same-origin"), "{target}");
-        assert_eq!(answer.header("set-cookie"), None, "{target}");
+        let response = server.client().get(target, None);
+        assert_eq!(response.header("content-security-policy"), Some(POLICY), "{target}");
+        assert_eq!(response.header("cross-origin-opener-policy"), Some("same-origin"), "{target}");
+        assert_eq!(response.header("set-cookie"), None, "{target}");
     }
 }
 
@@ -82,9 +82,9 @@ fn current_file_gets_304_and_outdated_one_the_new_file() {
         let target = address_of(&server, &name);
         let first = server.client().get(&target, None);
         let etag = first.header("etag").unwrap();
-        let again = server.client().ask(&if_none_match(&target, etag));
+        let again = server.client().request(&if_none_match(&target, etag));
         assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(etag)), "{name}");
-        let older = server.client().ask(&if_none_match(&target, "\"older\""));
+        let older = server.client().request(&if_none_match(&target, "\"older\""));
         assert!(older.status == 200 && older.body == first.body && (name == "index.html" || older.body == bytes), "{name}");
     }
 }
@@ -216,17 +216,17 @@ fn foreign_urls() -> Vec<String> {
 #[test]
 fn no_url_redirects_to_another_site() {
     let server = TestServer::start();
-    let assert_no_redirect = |answer: Response, of: &str| {
-        let redirects = answer.header("location").is_some() || answer.header("refresh").is_some();
-        assert!(!(300..400).contains(&answer.status) && !redirects, "{of}: {answer:?}");
+    let assert_no_redirect = |response: Response, of: &str| {
+        let redirects = response.header("location").is_some() || response.header("refresh").is_some();
+        assert!(!(300..400).contains(&response.status) && !redirects, "{of}: {response:?}");
     };
     let all = foreign_urls();
     assert!(all.len() > 2000, "{}", all.len());
     for (number, payload) in all.iter().enumerate() {
-        assert_no_redirect(server.client().ask(&request("GET", payload.as_bytes(), None)), payload);
+        assert_no_redirect(server.client().request(&request("GET", payload.as_bytes(), None)), payload);
         let name = ["next", "url", "redirect", "room"][number % 4];
         let target = format!("/?{name}={payload}");
-        assert_no_redirect(server.client().ask(&request("GET", target.as_bytes(), None)), &target);
+        assert_no_redirect(server.client().request(&request("GET", target.as_bytes(), None)), &target);
     }
 }
 

@@ -27,9 +27,9 @@ fn known_path_with_another_method_is_404() {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get", "GETT", &long] {
             if !right.contains(&method) {
                 for token in [None, Some(user.as_str())] {
-                    let answer = server.client().ask(&request(method, target.as_bytes(), token));
-                    answer.assert_error(404, "Not found", &format!("{method} {target}"));
-                    assert_eq!(answer.header("x-not-found"), Some("method"), "{method} {target}");
+                    let response = server.client().request(&request(method, target.as_bytes(), token));
+                    response.assert_error(404, "Not found", &format!("{method} {target}"));
+                    assert_eq!(response.header("x-not-found"), Some("method"), "{method} {target}");
                 }
             }
         }
@@ -47,13 +47,14 @@ fn protected_route_without_a_permitted_token_is_rejected() {
                 // Its response has no body; `health` tests it.
                 continue;
             }
-            let ask = |token: Option<&str>| server.client().ask(&request(row.method.as_str(), target.as_bytes(), token));
+            let fetch =
+                |token: Option<&str>| server.client().request(&request(row.method.as_str(), target.as_bytes(), token));
             match row.access {
-                Access::Public => assert_ne!(ask(None).status, 401, "{target}"),
-                Access::Token | Access::TokenOrTicket | Access::User => ask(None).assert_unauthorized(&target),
+                Access::Public => assert_ne!(fetch(None).status, 401, "{target}"),
+                Access::Token | Access::TokenOrTicket | Access::User => fetch(None).assert_unauthorized(&target),
             }
             if row.access == Access::User {
-                ask(Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", &target);
+                fetch(Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", &target);
             }
         }
     }
@@ -121,9 +122,9 @@ fn unknown_path_is_404_with_or_without_a_token() {
         "/.env",
         "*",
     ] {
-        let answer = server.client().get(target, None);
-        answer.assert_error(404, "Not found", target);
-        assert_eq!(answer.header("x-not-found"), Some("unknown-route"), "{target}");
+        let response = server.client().get(target, None);
+        response.assert_error(404, "Not found", target);
+        assert_eq!(response.header("x-not-found"), Some("unknown-route"), "{target}");
         server.client().get(target, Some(&tokens::user())).assert_error(404, "Not found", target);
     }
     assert_eq!(server.calls(), 0);
@@ -136,14 +137,14 @@ fn unknown_room_is_404_and_named_so() {
         server.script.set(endpoint, "r1", Reply::not_found());
     }
     for target in ["/callCatchUp/r1", "/callSummary/r1", "/callStatus/r1"] {
-        let answer = server.client().get(target, Some(&tokens::user()));
-        answer.assert_error(404, "Not found", target);
-        assert_eq!(answer.header("x-not-found"), Some("unknown-room"), "{target}");
+        let response = server.client().get(target, Some(&tokens::user()));
+        response.assert_error(404, "Not found", target);
+        assert_eq!(response.header("x-not-found"), Some("unknown-room"), "{target}");
     }
 }
 
 #[test]
-fn pages_and_files_answer_head_like_get_without_a_body() {
+fn head_of_pages_and_files_is_get_without_a_body() {
     let server = TestServer::start();
     let page = server.client().get("/", None);
     let file = page.text().split('"').find(|value| value.starts_with("/console/")).unwrap().to_owned();
@@ -162,15 +163,15 @@ fn pages_and_files_answer_head_like_get_without_a_body() {
 
 #[test]
 fn docs_with_a_slash_redirects_to_docs() {
-    let answer = TestServer::start().client().get("/docs/", None);
-    assert_eq!((answer.status, answer.header("location")), (308, Some("/docs")));
+    let response = TestServer::start().client().get("/docs/", None);
+    assert_eq!((response.status, response.header("location")), (308, Some("/docs")));
 }
 
 #[test]
 fn checks_run_in_the_documented_order() {
     let server = TestServer::start();
     let (client, guest) = (server.client(), tokens::guest("r1"));
-    client.ask(&request("POST", b"/callCatchUp/..", None)).assert_error(404, "Not found", "method before token");
+    client.request(&request("POST", b"/callCatchUp/..", None)).assert_error(404, "Not found", "method before token");
     client.get("/callCatchUp/%2e%2e", None).assert_unauthorized("token before input");
     client.get("/callCatchUp", None).assert_unauthorized("token before input");
     client.get("/callCatchUp/r2?roomName=r3", Some(&guest)).assert_error(
@@ -185,14 +186,14 @@ fn checks_run_in_the_documented_order() {
 #[test]
 fn plain_request_id_is_echoed_and_others_are_replaced() {
     let server = TestServer::start();
-    let ask = |id: &str| {
+    let fetch = |id: &str| {
         let request = format!("GET /nothing HTTP/1.1\r\nHost: t\r\nX-Request-Id: {id}\r\n\r\n");
-        server.client().ask(request.as_bytes()).header("x-request-id").unwrap().to_owned()
+        server.client().request(request.as_bytes()).header("x-request-id").unwrap().to_owned()
     };
-    assert_eq!(ask("my-id_1.2"), "my-id_1.2");
-    let (one, two) = (ask("not plain"), ask("not plain"));
+    assert_eq!(fetch("my-id_1.2"), "my-id_1.2");
+    let (one, two) = (fetch("not plain"), fetch("not plain"));
     assert!(one != "not plain" && one != two);
-    assert_ne!(ask(&"x".repeat(65)), "x".repeat(65));
+    assert_ne!(fetch(&"x".repeat(65)), "x".repeat(65));
 }
 
 /// `faults` has the other statuses and bodies.
@@ -216,7 +217,7 @@ fn upstream_response_maps_to_the_documented_status() {
     }
     for status in [405, 409, 418, 422, 504] {
         server.script.catch_up("r1", Reply::body(status, &envelope(r#""the inside""#)));
-        let answer = client.get("/callCatchUp/r1", Some(&tokens::user()));
-        answer.assert_error(500, "Internal server error", &status.to_string());
+        let response = client.get("/callCatchUp/r1", Some(&tokens::user()));
+        response.assert_error(500, "Internal server error", &status.to_string());
     }
 }

@@ -90,7 +90,7 @@ impl Operator {
     fn assert_usable(&mut self, client: Client, from: &str) {
         let opens = |password: &str| {
             let body = json!({"email": Self::EMAIL, "password": password});
-            client.ask(&post("login", &body, from)).status == 200
+            client.request(&post("login", &body, from)).status == 200
         };
         match self.perhaps.take() {
             None => assert!(opens(&self.password), "the acknowledged password works"),
@@ -152,7 +152,7 @@ fn acknowledged_writes_survive_repeated_kills() {
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"), ("RUST_LOG", "info")];
     let mut operator =
         Operator { url: url.clone(), added: vec![], passwords: 0, password: PASSWORD.to_owned(), perhaps: None };
-    let (mut of_operator, mut done_and_not_answered, mut slowest) = (0, 0, Duration::ZERO);
+    let (mut of_operator, mut done_without_response, mut slowest) = (0, 0, Duration::ZERO);
     for round in 0..=size.rounds {
         let started = Instant::now();
         let mut server = ServerProcess::on(Arc::clone(&database), &sandbox.base_url, &settings);
@@ -194,12 +194,12 @@ fn acknowledged_writes_survive_repeated_kills() {
         });
         let tally = assert_nothing_lost(&url, &writers);
         assert!(operator.added.iter().all(|email| tally.emails.contains(email)), "each added account is in the database");
-        done_and_not_answered += tally.done_and_not_answered;
+        done_without_response += tally.done_without_response;
     }
     let acknowledged = assert_nothing_lost(&url, &writers).acknowledged + of_operator;
     println!(
         "{acknowledged} writes were acknowledged in {} rounds, {of_operator} of them from the command line; \
-         {done_and_not_answered} refreshes were done and not answered; ready again within {slowest:?}",
+         {done_without_response} refreshes took effect without a response; ready again within {slowest:?}",
         size.rounds
     );
     assert!(acknowledged >= size.rounds * size.writes, "{acknowledged}");

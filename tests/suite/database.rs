@@ -26,8 +26,8 @@ fn server_recovers_after_a_postgresql_restart() {
             server.client().get("/auth/joinmember?roomName=r1", None).data();
         }
         let started = Instant::now();
-        let answer = server.log_in();
-        answer.assert_error(500, "Internal server error", "the database is down");
+        let response = server.log_in();
+        response.assert_error(500, "Internal server error", "the database is down");
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         cluster.pg_ctl(&["start"]);
         assert_login_recovers(&server);

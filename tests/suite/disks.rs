@@ -31,8 +31,8 @@ fn refresh(client: Client, token: &Value) -> Response {
     post(client, "/auth/refresh", &json!({"refreshToken": token}))
 }
 
-fn refresh_token(answer: &Response) -> Value {
-    answer.data()["refreshToken"].take()
+fn refresh_token(response: &Response) -> Value {
+    response.data()["refreshToken"].take()
 }
 
 /// Adds the account with `user add`; `command` runs the binary where the database is.
@@ -61,9 +61,9 @@ fn log_in_until_it_fails(client: Client) -> Vec<Value> {
     let mut acknowledged = Vec::new();
     loop {
         match client.log_in(EMAIL, PASSWORD) {
-            answer if answer.status == 200 => acknowledged.push(refresh_token(&answer)),
-            answer => {
-                answer.assert_error(500, "Internal server error", "no space");
+            response if response.status == 200 => acknowledged.push(refresh_token(&response)),
+            response => {
+                response.assert_error(500, "Internal server error", "no space");
                 return acknowledged;
             }
         }

@@ -1,4 +1,4 @@
-//! DNS of Admin Control's host name: unknown, unanswered, or changed to another address.
+//! DNS of Admin Control's host name: unknown, silent, or changed to another address.
 //!
 //! The server runs in a mount namespace with its own `/etc/hosts` and resolver, which needs root.
 
@@ -70,8 +70,8 @@ fn can_unshare() -> bool {
 fn admin_control(name: &'static str, address: &str, dead: Arc<AtomicBool>) -> FakeUpstream {
     FakeUpstream::serving_on(address, move |mut stream, _| {
         while !dead.load(Ordering::SeqCst) && read_head(&mut stream).is_some() && !dead.load(Ordering::SeqCst) {
-            let answer = http("200 OK", &format!(r#"{{"error":null,"data":"{name}"}}"#));
-            if stream.write_all(answer.as_bytes()).is_err() {
+            let response = http("200 OK", &format!(r#"{{"error":null,"data":"{name}"}}"#));
+            if stream.write_all(response.as_bytes()).is_err() {
                 return;
             }
         }
@@ -82,11 +82,11 @@ fn admin_control(name: &'static str, address: &str, dead: Arc<AtomicBool>) -> Fa
 fn poll_until(server: &ServerProcess, wanted: &str) -> (Duration, usize) {
     let (started, mut failed) = (Instant::now(), 0);
     loop {
-        let answer = server.client().get("/callCatchUp/r1", Some(&tokens::user()));
-        if answer.status == 200 && answer.data() == wanted {
+        let response = server.client().get("/callCatchUp/r1", Some(&tokens::user()));
+        if response.status == 200 && response.data() == wanted {
             return (started.elapsed(), failed);
         }
-        failed += usize::from(answer.status != 200);
+        failed += usize::from(response.status != 200);
         assert!(started.elapsed() < Duration::from_secs(40), "{wanted} is never called");
         std::thread::park_timeout(Duration::from_millis(10));
     }
@@ -159,8 +159,8 @@ fn silent_resolver_delays_only_calls_by_the_connect_timeout() {
                 let client = server.client();
                 scope.spawn(move || {
                     let started = Instant::now();
-                    let answer = client.get(&format!("/callCatchUp/r{number}"), Some(&tokens::user()));
-                    answer.assert_error(500, "Internal server error", "a silent resolver");
+                    let response = client.get(&format!("/callCatchUp/r{number}"), Some(&tokens::user()));
+                    response.assert_error(500, "Internal server error", "a silent resolver");
                     started.elapsed()
                 })
             })

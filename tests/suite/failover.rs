@@ -87,12 +87,12 @@ impl Load {
             next += INTERVAL;
             let mut connection = idle.take().unwrap_or_else(|| proxy.connect());
             let request = requests(self.sent.fetch_add(1, Ordering::SeqCst));
-            match connection.ask(&request) {
-                Some(answer) if answer.status == 200 => {
-                    let keep_alive = client.is_multiple_of(2) && answer.header("connection") != Some("close");
+            match connection.request(&request) {
+                Some(response) if response.status == 200 => {
+                    let keep_alive = client.is_multiple_of(2) && response.header("connection") != Some("close");
                     idle = Some(connection).filter(|_| keep_alive);
                 }
-                answer => self.lost.lock().unwrap().push(format!("{:?}: {answer:?}", proxy.kind)),
+                response => self.lost.lock().unwrap().push(format!("{:?}: {response:?}", proxy.kind)),
             }
         }
     }

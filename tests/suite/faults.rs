@@ -32,7 +32,7 @@ const ROUTES: [(&str, &str, &str); 6] = [
     ("proconf-token", r#""a.b.c""#, r#""a.b.c""#),
 ];
 
-fn ask(client: &Client, endpoint: &str) -> Response {
+fn fetch(client: &Client, endpoint: &str) -> Response {
     let user = tokens::user();
     match endpoint {
         "call-catchup" => client.get("/callCatchUp/r1", Some(&user)),
@@ -79,7 +79,7 @@ fn reset(stream: &TcpStream) {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-fn answer(stream: &mut TcpStream, status: &str, body: &str) {
+fn respond(stream: &mut TcpStream, status: &str, body: &str) {
     let _ = stream.write_all(http(status, body).as_bytes());
     hang(stream);
 }
@@ -160,9 +160,9 @@ const FAULTS: &[Fault] = &[
     }),
     Fault("101", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"); hang(s); }),
     Fault("204", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"); hang(s); }),
-    Fault("204 with a body", 500, "status", |s, _| answer(s, "204 No Content", GOOD_ENVELOPE)),
-    Fault("205 with a body", 500, "status", |s, _| answer(s, "205 Reset Content", GOOD_ENVELOPE)),
-    Fault("206", 500, "status", |s, _| answer(s, "206 Partial Content", GOOD_ENVELOPE)),
+    Fault("204 with a body", 500, "status", |s, _| respond(s, "204 No Content", GOOD_ENVELOPE)),
+    Fault("205 with a body", 500, "status", |s, _| respond(s, "205 Reset Content", GOOD_ENVELOPE)),
+    Fault("206", 500, "status", |s, _| respond(s, "206 Partial Content", GOOD_ENVELOPE)),
     Fault("304", 500, "status", |s, _| { let _ = s.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n"); hang(s); }),
     Fault("302 to elsewhere", 500, "status", |s, _| {
         let _ = s.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n");
@@ -172,37 +172,37 @@ const FAULTS: &[Fault] = &[
         let _ = write!(s, "HTTP/1.1 307 Again\r\nLocation: /api/{endpoint}\r\nContent-Length: 0\r\n\r\n");
         hang(s);
     }),
-    Fault("400", 500, "status", |s, _| answer(s, "400 Bad Request", &failure(400))),
-    Fault("401", 500, "status", |s, _| answer(s, "401 Unauthorized", &failure(401))),
-    Fault("403", 500, "status", |s, _| answer(s, "403 Forbidden", &failure(403))),
-    Fault("404 in JSON", 404, "", |s, _| answer(s, "404 Not Found", &failure(404))),
-    Fault("404 in HTML", 404, "", |s, _| answer(s, "404 Not Found", INSIDE)),
-    Fault("410", 500, "status", |s, _| answer(s, "410 Gone", &failure(410))),
-    Fault("429", 500, "status", |s, _| answer(s, "429 Too Many Requests", &failure(429))),
-    Fault("500", 500, "status", |s, _| answer(s, "500 Internal Server Error", &failure(500))),
+    Fault("400", 500, "status", |s, _| respond(s, "400 Bad Request", &failure(400))),
+    Fault("401", 500, "status", |s, _| respond(s, "401 Unauthorized", &failure(401))),
+    Fault("403", 500, "status", |s, _| respond(s, "403 Forbidden", &failure(403))),
+    Fault("404 in JSON", 404, "", |s, _| respond(s, "404 Not Found", &failure(404))),
+    Fault("404 in HTML", 404, "", |s, _| respond(s, "404 Not Found", INSIDE)),
+    Fault("410", 500, "status", |s, _| respond(s, "410 Gone", &failure(410))),
+    Fault("429", 500, "status", |s, _| respond(s, "429 Too Many Requests", &failure(429))),
+    Fault("500", 500, "status", |s, _| respond(s, "500 Internal Server Error", &failure(500))),
     Fault("500 whose body hangs", 500, "status", |s, _| {
         let _ = s.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000\r\n\r\nx");
         hang(s);
     }),
-    Fault("502", 500, "status", |s, _| answer(s, "502 Bad Gateway", INSIDE)),
-    Fault("503", 500, "status", |s, _| answer(s, "503 Service Unavailable", INSIDE)),
-    Fault("HTML with 200", 500, "not-the-envelope", |s, _| answer(s, "200 OK", "<html>the inside of Admin Control</html>")),
-    Fault("empty", 500, "not-the-envelope", |s, _| answer(s, "200 OK", "")),
-    Fault("truncated JSON", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &GOOD_ENVELOPE[..20])),
-    Fault("JSON that is no envelope", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"result":"the inside of Admin Control"}"#)),
-    Fault("an array", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"[null,"text"]"#)),
-    Fault("no data", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"error":null}"#)),
-    Fault("data twice", 500, "not-the-envelope", |s, _| answer(s, "200 OK", r#"{"error":null,"data":1,"data":2}"#)),
-    Fault("two documents", 500, "not-the-envelope", |s, _| answer(s, "200 OK", &[GOOD_ENVELOPE, GOOD_ENVELOPE].concat())),
-    Fault("an error of the wrong type", 500, "error-in-envelope", |s, _| answer(s, "200 OK", r#"{"error":false,"data":"the inside of Admin Control"}"#)),
-    Fault("an error in a success", 500, "error-in-envelope", |s, _| answer(s, "200 OK", &failure(401))),
-    Fault("404 in a success", 404, "", |s, _| answer(s, "200 OK", &failure(404))),
+    Fault("502", 500, "status", |s, _| respond(s, "502 Bad Gateway", INSIDE)),
+    Fault("503", 500, "status", |s, _| respond(s, "503 Service Unavailable", INSIDE)),
+    Fault("HTML with 200", 500, "not-the-envelope", |s, _| respond(s, "200 OK", "<html>the inside of Admin Control</html>")),
+    Fault("empty", 500, "not-the-envelope", |s, _| respond(s, "200 OK", "")),
+    Fault("truncated JSON", 500, "not-the-envelope", |s, _| respond(s, "200 OK", &GOOD_ENVELOPE[..20])),
+    Fault("JSON that is no envelope", 500, "not-the-envelope", |s, _| respond(s, "200 OK", r#"{"result":"the inside of Admin Control"}"#)),
+    Fault("an array", 500, "not-the-envelope", |s, _| respond(s, "200 OK", r#"[null,"text"]"#)),
+    Fault("no data", 500, "not-the-envelope", |s, _| respond(s, "200 OK", r#"{"error":null}"#)),
+    Fault("data twice", 500, "not-the-envelope", |s, _| respond(s, "200 OK", r#"{"error":null,"data":1,"data":2}"#)),
+    Fault("two documents", 500, "not-the-envelope", |s, _| respond(s, "200 OK", &[GOOD_ENVELOPE, GOOD_ENVELOPE].concat())),
+    Fault("an error of the wrong type", 500, "error-in-envelope", |s, _| respond(s, "200 OK", r#"{"error":false,"data":"the inside of Admin Control"}"#)),
+    Fault("an error in a success", 500, "error-in-envelope", |s, _| respond(s, "200 OK", &failure(401))),
+    Fault("404 in a success", 404, "", |s, _| respond(s, "200 OK", &failure(404))),
     Fault("bad UTF-8", 500, "not-the-envelope", |s, _| {
         let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"error\":null,\"data\":\"\xff\xfe\xff\"}");
         hang(s);
     }),
     Fault("200,000 levels of nesting", 500, "not-the-envelope", |s, _| {
-        answer(s, "200 OK", &format!(r#"{{"error":null,"data":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000)));
+        respond(s, "200 OK", &format!(r#"{{"error":null,"data":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000)));
     }),
 ];
 
@@ -218,17 +218,17 @@ fn settings() -> [(&'static str, &'static str); 2] {
 /// Requests every route at once and checks status and time. Returns the time of the slowest one.
 fn assert_all_fail(server: &ServerProcess, status: u16, of: &str) -> Duration {
     let message = if status == 404 { "Not found" } else { "Internal server error" };
-    let ask = |endpoint: &'static str| {
+    let fetch = |endpoint: &'static str| {
         let client = server.client();
         move || {
             let started = Instant::now();
-            ask(&client, endpoint).assert_error(status, message, &format!("{of}: {endpoint}"));
+            fetch(&client, endpoint).assert_error(status, message, &format!("{of}: {endpoint}"));
             started.elapsed()
         }
     };
     let took = std::thread::scope(|scope| {
-        let asked = ROUTES.map(|(endpoint, ..)| scope.spawn(ask(endpoint)));
-        asked.map(|asked| asked.join().unwrap()).into_iter().max().unwrap()
+        let requests = ROUTES.map(|(endpoint, ..)| scope.spawn(fetch(endpoint)));
+        requests.map(|request| request.join().unwrap()).into_iter().max().unwrap()
     });
     assert!(took < DEADLINE + GRACE, "{of} took {took:?}");
     took
@@ -237,7 +237,7 @@ fn assert_all_fail(server: &ServerProcess, status: u16, of: &str) -> Duration {
 fn assert_all_succeed(server: &ServerProcess, after: &str) {
     for (endpoint, _, data) in ROUTES {
         let started = Instant::now();
-        ask(&server.client(), endpoint).assert_success(data);
+        fetch(&server.client(), endpoint).assert_success(data);
         assert!(started.elapsed() < GRACE, "{after}: not served at once");
     }
 }
@@ -251,7 +251,7 @@ fn fault_has_its_documented_response_and_one_log_line() {
     server.put_summary("r1_17/summary.txt", "text of the file");
     assert_all_succeed(&server, "nothing");
     // The log lags behind the responses: wait for their lines.
-    server.line(0, is_the_last_good_answer);
+    server.line(0, is_the_last_good_response);
     let (memory, descriptors) = (server.memory(), server.descriptors());
     for Fault(name, status, reason, serve) in FAULTS {
         let logged = server.logged();
@@ -297,9 +297,9 @@ fn hanging_admin_control_costs_no_thread_and_little_memory() {
     for (number, connection) in waiting.iter_mut().enumerate() {
         connection.send(&request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&user)));
         // One by one, so that the listen queue does not overflow.
-        let asked = Instant::now();
+        let started = Instant::now();
         while peer.connections() <= number {
-            assert!(asked.elapsed() < GRACE, "{number} are waiting");
+            assert!(started.elapsed() < GRACE, "{number} are waiting");
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -314,14 +314,14 @@ fn hanging_admin_control_costs_no_thread_and_little_memory() {
     assert!(more_threads <= 4 && more_memory < 50 * 1024, "{more_threads} threads, {more_memory} KiB");
 }
 
-fn is_the_last_good_answer(line: &Value) -> bool {
+fn is_the_last_good_response(line: &Value) -> bool {
     line["path"] == "/proconfToken" && line["status"] == 200
 }
 
 /// Asserts that each route logged its failure once.
 fn assert_reasons(server: &ServerProcess, logged: usize, name: &str, reason: &str) {
     // The last good response logs its line after all others.
-    server.line(logged, is_the_last_good_answer);
+    server.line(logged, is_the_last_good_response);
     let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
     let expected = if reason.is_empty() { 0 } else { ROUTES.len() };
     assert_eq!(failures.len(), expected, "{name}: {failures:#?}");

@@ -150,11 +150,11 @@ fn revoked_session_is_rejected_before_the_server_is_ready() {
     stop(&cluster);
     let server = start(&url, &sandbox, &[]);
     wait_for_cause(&server, "Connection refused");
-    let ask = || server.client().get("/callCatchUp/r1", Some(&tokens::user()));
-    ask().assert_error(500, "Internal server error", "revocations are not known");
+    let fetch = || server.client().get("/callCatchUp/r1", Some(&tokens::user()));
+    fetch().assert_error(500, "Internal server error", "revocations are not known");
     cluster.pg_ctl(&["start"]);
     wait_until_ready(&server);
-    ask().assert_unauthorized("revoked before the start");
+    fetch().assert_unauthorized("revoked before the start");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const GET: &str = "GET /nowhere HTTP/1.1\r\n";
 fn statuses(client: Client, bytes: &[u8]) -> Vec<u16> {
     let mut connection = client.connect();
     connection.send(bytes);
-    std::iter::from_fn(|| connection.read()).map(|answer| answer.status).collect()
+    std::iter::from_fn(|| connection.read()).map(|response| response.status).collect()
 }
 
 /// Asserts that the message is rejected and the connection closed before the marker.
@@ -25,7 +25,7 @@ fn assert_rejected(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
     let got = statuses(server.client(), &all);
     assert!(matches!(got[..], [400 | 431 | 501 | 505]), "{of}: {got:?}");
     assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
-    assert_eq!(server.client().ask(&request("GET", b"/health/live", None)).status, 200, "{of}");
+    assert_eq!(server.client().request(&request("GET", b"/health/live", None)).status, 200, "{of}");
     assert_eq!(server.calls(), 0, "{of}");
 }
 
@@ -99,7 +99,7 @@ fn ambiguous_chunk_is_rejected() {
         }
     }
     assert_eq!(accepted, []);
-    assert_eq!(server.client().ask(&request("GET", b"/health/live", None)).status, 200);
+    assert_eq!(server.client().request(&request("GET", b"/health/live", None)).status, 200);
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn trailers_are_ignored() {
         let all =
             format!("{POST}Transfer-Encoding: chunked\r\n\r\n14\r\n{{\"refreshToken\":\"x\"}}\r\n0\r\n{trailer}\r\n\r\n");
         let mut connection = server.client().connect();
-        assert_eq!(connection.ask(all.as_bytes()).status, 200, "{trailer}");
-        assert_eq!(connection.ask(MARKER.as_bytes()).status, 404, "{trailer}: its body ended where it ended");
+        assert_eq!(connection.request(all.as_bytes()).status, 200, "{trailer}");
+        assert_eq!(connection.request(MARKER.as_bytes()).status, 404, "{trailer}: its body ended where it ended");
     }
 }
 
@@ -222,7 +222,7 @@ fn lookalike_header_name_is_ignored() {
     let both = format!(
         "GET /callConfig HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nauthorization: Bearer {token}\r\n\r\n"
     );
-    assert_eq!(server.client().ask(both.as_bytes()).status, 401, "two tokens");
+    assert_eq!(server.client().request(both.as_bytes()).status, 401, "two tokens");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn bodiless_response_leaves_the_next_one_intact() {
     let last = "GET /nowhere HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
     connection.send(format!("{cached}HEAD /health/live HTTP/1.1\r\nHost: t\r\n\r\n{last}").as_bytes());
     let raw = connection.read_to_end();
-    let starts: Vec<&str> = raw.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    let starts: Vec<&str> = raw.split("HTTP/1.1 ").skip(1).map(|response| &response[..3]).collect();
     assert_eq!(starts, ["304", "200", "404"], "{raw}");
     assert_eq!(raw.matches("{\"data\":null").count(), 1, "only the last has a body: {raw}");
 }
@@ -248,12 +248,12 @@ fn expect_header_does_not_change_the_response() {
         for (length, status) in [(100_000, 413), (20, 200)] {
             let mut connection = server.client().connect();
             connection.send(format!("{POST}{expect}\r\nContent-Length: {length}\r\n\r\n").as_bytes());
-            let mut answer = connection.read().unwrap();
-            if answer.status == 100 {
+            let mut response = connection.read().unwrap();
+            if response.status == 100 {
                 connection.send(br#"{"refreshToken":"x"}"#);
-                answer = connection.read().unwrap();
+                response = connection.read().unwrap();
             }
-            assert_eq!(answer.status, status, "{expect}, {length} bytes");
+            assert_eq!(response.status, status, "{expect}, {length} bytes");
         }
     }
 }

@@ -236,7 +236,7 @@ fn line_break_from_admin_control_injects_nothing() {
     });
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &admin_control.base_url())]);
     let token = tokens::user();
-    let ask = |room: &str| {
+    let fetch = |room: &str| {
         let head = format!("GET /callCatchUp/{room} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n");
         exchange(&server, format!("{head}Authorization: Bearer {token}\r\n\r\n").as_bytes())
     };
@@ -246,9 +246,9 @@ fn line_break_from_admin_control_injects_nothing() {
     let mut check = |of: &str, bytes: Vec<u8>| {
         *reply.lock().unwrap() = bytes;
         number += 1;
-        statuses.insert(assert_one_response(of, &ask(&format!("r{number}"))));
+        statuses.insert(assert_one_response(of, &fetch(&format!("r{number}"))));
         // A success keeps the circuit closed.
-        assert_eq!(assert_one_response(of, &ask("good")), 200, "after {of}");
+        assert_eq!(assert_one_response(of, &fetch("good")), 200, "after {of}");
     };
     for line_break in BREAKS {
         let tail = [line_break, INJECTED.as_bytes()].concat();
@@ -277,8 +277,8 @@ fn line_break_from_admin_control_injects_nothing() {
         // In the data that is passed through, which stays inside the body.
         let text = format!("text{}HTTP/1.1 200 OK\r\n{INJECTED}\r\n\r\n", String::from_utf8_lossy(line_break));
         for data in [serde_json::to_string(&text).unwrap(), format!("\"{text}\""), format!("{{\r\n\"{INJECTED}\":\n1}}")] {
-            let answer = http("200 OK\r\nConnection: close", &format!(r#"{{"error":null,"data":{data}}}"#));
-            check(&format!("{data:?}"), answer.into_bytes());
+            let response = http("200 OK\r\nConnection: close", &format!(r#"{{"error":null,"data":{data}}}"#));
+            check(&format!("{data:?}"), response.into_bytes());
         }
     }
     assert_eq!(statuses, BTreeSet::from([200, 404, 500]));

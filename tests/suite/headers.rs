@@ -11,12 +11,12 @@ fn with_origins() -> TestServer {
     TestServer::with(&[("APP_SERVER__CORS_ORIGINS", "https://app.example.com,http://localhost:3000")])
 }
 
-fn ask(server: &TestServer, line: &str, headers: &str) -> Response {
-    server.client().ask(format!("{line} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
+fn fetch(server: &TestServer, line: &str, headers: &str) -> Response {
+    server.client().request(format!("{line} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
 }
 
-fn cors(answer: &Response) -> Vec<&(String, String)> {
-    answer.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect()
+fn cors(response: &Response) -> Vec<&(String, String)> {
+    response.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect()
 }
 
 #[test]
@@ -38,19 +38,19 @@ fn unlisted_origin_gets_no_cors_headers() {
     ] {
         for line in ["GET /callConfig", "OPTIONS /callConfig", "OPTIONS /nowhere"] {
             let headers = format!("Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n");
-            let answer = ask(&server, line, &headers);
-            assert!(cors(&answer).is_empty(), "{line} of {origin:?}: {answer:?}");
-            assert_eq!(answer.header("vary"), Some("Origin"), "caches must not mix them up");
-            assert_eq!(answer.status, if line.starts_with("GET") { 401 } else { 404 }, "{line} of {origin:?}");
+            let response = fetch(&server, line, &headers);
+            assert!(cors(&response).is_empty(), "{line} of {origin:?}: {response:?}");
+            assert_eq!(response.header("vary"), Some("Origin"), "caches must not mix them up");
+            assert_eq!(response.status, if line.starts_with("GET") { 401 } else { 404 }, "{line} of {origin:?}");
         }
     }
-    let answer = ask(
+    let response = fetch(
         &TestServer::start(),
         "OPTIONS /callConfig",
         &format!("Origin: {ORIGIN}\r\nAccess-Control-Request-Method: GET\r\n"),
     );
-    answer.assert_error(404, "Not found", "no origin is allowed by default");
-    assert!(cors(&answer).is_empty() && answer.header("vary").is_none());
+    response.assert_error(404, "Not found", "no origin is allowed by default");
+    assert!(cors(&response).is_empty() && response.header("vary").is_none());
 }
 
 #[test]
@@ -60,29 +60,29 @@ fn listed_origin_may_read_every_response_without_cookies() {
         let headers = format!(
             "Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n"
         );
-        let answer = ask(&server, "OPTIONS /callCatchUp/r1", &headers);
-        assert_eq!((answer.status, answer.body.as_slice()), (204, b"".as_slice()));
-        assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
-        assert_eq!(answer.header("access-control-allow-methods"), Some("GET, POST"));
+        let response = fetch(&server, "OPTIONS /callCatchUp/r1", &headers);
+        assert_eq!((response.status, response.body.as_slice()), (204, b"".as_slice()));
+        assert_eq!(response.header("access-control-allow-origin"), Some(origin));
+        assert_eq!(response.header("access-control-allow-methods"), Some("GET, POST"));
         assert_eq!(
-            answer.header("cache-control"),
+            response.header("cache-control"),
             Some("no-store"),
-            "as on every answer; a browser keeps it by its max-age"
+            "as on every response; a browser keeps it by its max-age"
         );
-        let allowed = answer.header("access-control-allow-headers").unwrap().to_lowercase();
+        let allowed = response.header("access-control-allow-headers").unwrap().to_lowercase();
         assert!(
             ["authorization", "content-type", "if-none-match", "traceparent", "tracestate", "baggage", "x-requested-with"]
                 .iter()
                 .all(|name| allowed.contains(name)),
             "{allowed}"
         );
-        assert!(answer.header("x-request-id").is_some());
+        assert!(response.header("x-request-id").is_some());
         for (line, status) in [("GET /callConfig", 401), ("GET /nowhere", 404), ("POST /auth/login", 400)] {
-            let answer = ask(&server, line, &format!("Origin: {origin}\r\n"));
-            assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some(origin)), "{line}");
-            assert_eq!(answer.header("vary"), Some("Origin"), "{line}");
-            assert_eq!(answer.header("access-control-allow-credentials"), None, "{line}");
-            let exposed = answer.header("access-control-expose-headers").unwrap();
+            let response = fetch(&server, line, &format!("Origin: {origin}\r\n"));
+            assert_eq!((response.status, response.header("access-control-allow-origin")), (status, Some(origin)), "{line}");
+            assert_eq!(response.header("vary"), Some("Origin"), "{line}");
+            assert_eq!(response.header("access-control-allow-credentials"), None, "{line}");
+            let exposed = response.header("access-control-expose-headers").unwrap();
             for name in
                 ["ETag", "Age", "X-Request-Id", "X-Catch-Up-Reason", "X-Not-Found", "WWW-Authenticate", "Retry-After"]
             {
@@ -91,7 +91,7 @@ fn listed_origin_may_read_every_response_without_cookies() {
         }
     }
     // Not a preflight request.
-    ask(&server, "OPTIONS /callConfig", &format!("Origin: {ORIGIN}\r\n")).assert_error(404, "Not found", "no preflight");
+    fetch(&server, "OPTIONS /callConfig", &format!("Origin: {ORIGIN}\r\n")).assert_error(404, "Not found", "no preflight");
 }
 
 #[test]
@@ -101,16 +101,16 @@ fn every_response_has_the_security_headers() {
     let good = server.client().get("/callCatchUp/r1", Some(&token));
     let etag = good.header("etag").unwrap();
     let not_modified =
-        ask(&server, "GET /callCatchUp/r1", &format!("Authorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n"));
-    for (status, answer) in [
+        fetch(&server, "GET /callCatchUp/r1", &format!("Authorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n"));
+    for (status, response) in [
         (200, &good),
         (304, &not_modified),
-        (400, &ask(&server, "GET /callStatus", &format!("Authorization: Bearer {token}\r\n"))),
-        (401, &ask(&server, "GET /callConfig", "")),
-        (404, &ask(&server, "GET /nowhere", "")),
-        (413, &ask(&server, "POST /auth/login", "Content-Type: application/json\r\nContent-Length: 100000\r\n")),
+        (400, &fetch(&server, "GET /callStatus", &format!("Authorization: Bearer {token}\r\n"))),
+        (401, &fetch(&server, "GET /callConfig", "")),
+        (404, &fetch(&server, "GET /nowhere", "")),
+        (413, &fetch(&server, "POST /auth/login", "Content-Type: application/json\r\nContent-Length: 100000\r\n")),
     ] {
-        assert_eq!(answer.status, status);
+        assert_eq!(response.status, status);
         for (name, value) in [
             ("x-content-type-options", Some("nosniff")),
             ("referrer-policy", Some("no-referrer")),
@@ -121,9 +121,9 @@ fn every_response_has_the_security_headers() {
             ("x-powered-by", None),
             ("set-cookie", None),
         ] {
-            assert_eq!(answer.header(name), value, "{name} of {status}");
+            assert_eq!(response.header(name), value, "{name} of {status}");
         }
-        assert!(answer.header("cache-control").is_some(), "of {status}");
+        assert!(response.header("cache-control").is_some(), "of {status}");
     }
 }
 
@@ -131,7 +131,7 @@ fn every_response_has_the_security_headers() {
 fn hsts_is_sent_only_behind_a_trusted_tls_proxy() {
     let trusted = TestServer::with(&[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]);
     let hsts = |server: &TestServer, headers: &str| {
-        ask(server, "GET /callConfig", headers).header("strict-transport-security").map(str::to_owned)
+        fetch(server, "GET /callConfig", headers).header("strict-transport-security").map(str::to_owned)
     };
     let year = Some("max-age=31536000; includeSubDomains".to_owned());
     assert_eq!(hsts(&trusted, "X-Forwarded-Proto: https\r\n"), year);
@@ -163,17 +163,17 @@ fn host_and_forwarding_headers_are_never_reflected() {
         ("user:evil@evil.example", "", 400),
     ] {
         let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: {host}\r\n{more}Authorization: Bearer {token}\r\n\r\n");
-        let response = server.client().ask(head.as_bytes());
+        let response = server.client().request(head.as_bytes());
         let of = host.chars().take(30).collect::<String>();
         assert_eq!(response.status, status, "{of}: {response:?}");
         assert!(status == 400 || response.body == normal.body, "{of}: {response:?}");
         assert!(!format!("{:?}{}", response.headers, response.text()).contains("evil"), "{of}: {response:?}");
     }
     let absolute = request("GET", b"http://evil.example/callCatchUp/r1", Some(&token));
-    let answer = server.client().ask(&absolute);
-    assert!(answer.status == 400 && !format!("{answer:?}").contains("evil"), "{answer:?}");
-    for asked in server.script.requests() {
-        assert!(!asked.target.contains("evil") && !asked.target.contains("hhhh"), "{}", asked.target);
+    let response = server.client().request(&absolute);
+    assert!(response.status == 400 && !format!("{response:?}").contains("evil"), "{response:?}");
+    for call in server.script.requests() {
+        assert!(!call.target.contains("evil") && !call.target.contains("hhhh"), "{}", call.target);
     }
 }
 
@@ -181,13 +181,13 @@ fn host_and_forwarding_headers_are_never_reflected() {
 fn management_listener_sends_the_security_headers() {
     let server = TestServer::start();
     for target in ["/metrics", "/health/live", "/health/ready", "/nothing"] {
-        let answer = Client::new(server.management).get(target, None);
+        let response = Client::new(server.management).get(target, None);
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
             ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
         ] {
-            assert_eq!(answer.header(name), Some(value), "{target}");
+            assert_eq!(response.header(name), Some(value), "{target}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn head_is_supported_and_other_methods_are_404() {
             assert!(raw.starts_with("HTTP/1.1 200 ") && raw.ends_with("\r\n\r\n"), "{raw}");
             assert!(raw.to_lowercase().contains("content-type: application/json"), "{raw}");
             for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-                client.ask(&request(method, target.as_bytes(), None)).assert_error(404, "Not found", method);
+                client.request(&request(method, target.as_bytes(), None)).assert_error(404, "Not found", method);
             }
         }
     }
@@ -83,9 +83,9 @@ fn draining_server_is_not_ready_and_names_unreachable_endpoints() {
     server.signal("TERM");
     let operator = Client::new(server.management);
     wait_until("the server drains", || operator.get("/health/ready", None).status == 503);
-    let answer = operator.get("/health/ready", None);
+    let response = operator.get("/health/ready", None);
     assert_eq!(
-        (answer.header("x-not-ready"), answer.header("x-admin-control-unreachable")),
+        (response.header("x-not-ready"), response.header("x-admin-control-unreachable")),
         (Some("draining"), Some("configuration"))
     );
     assert_metrics(operator, &["proconf_ready 0", "proconf_draining 1", "proconf_database_up 1"]);

@@ -113,7 +113,7 @@ fn ipv6_proxy_is_trusted_and_healthcheck_finds_the_listener() {
             connects(server.address),
             tokens::user()
         );
-        client.ask(request.as_bytes()).assert_success(r#""r1""#);
+        client.request(request.as_bytes()).assert_success(r#""r1""#);
         server.line(0, |line| line["path"] == "/callCatchUp/r1" && line["client"] == "2001:db8::7");
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
         command.arg("healthcheck").current_dir(std::env::temp_dir()).env_clear();

@@ -43,8 +43,8 @@ fn guest_ids_are_unique() {
     let mut connection = server.client().connect();
     let guests: HashSet<String> = (0..500)
         .map(|_| {
-            let answer = connection.ask(b"GET /auth/joinmember?roomName=r1 HTTP/1.1\r\nHost: t\r\n\r\n");
-            claims(answer.data().as_str().unwrap())["userId"].as_str().unwrap().to_owned()
+            let response = connection.request(b"GET /auth/joinmember?roomName=r1 HTTP/1.1\r\nHost: t\r\n\r\n");
+            claims(response.data().as_str().unwrap())["userId"].as_str().unwrap().to_owned()
         })
         .collect();
     assert_eq!(guests.len(), 500);

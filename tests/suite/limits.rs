@@ -26,16 +26,16 @@ fn incomplete_head_times_out_on_every_request() {
             scope.spawn(move || {
                 let mut connection = server.client().connect();
                 for _ in 0..requests_before {
-                    assert_eq!(connection.ask(head).status, 200, "{of}");
+                    assert_eq!(connection.request(head).status, 200, "{of}");
                 }
                 connection.send(started.as_bytes());
-                let (answer, took) = connection.drip(piece.as_bytes());
+                let (response, took) = connection.drip(piece.as_bytes());
                 assert!(HEAD.contains(&took), "{of}: {took:?}");
-                assert!(answer.is_none_or(|answer| answer.status == 408), "{of}");
+                assert!(response.is_none_or(|response| response.status == 408), "{of}");
             });
         }
     });
-    assert_eq!(server.client().ask(&head).status, 200);
+    assert_eq!(server.client().request(&head).status, 200);
 }
 
 #[test]
@@ -56,8 +56,8 @@ fn incomplete_body_is_rejected_at_the_request_timeout() {
             scope.spawn(move || {
                 let mut connection = server.client().connect();
                 connection.send(head.as_bytes());
-                let (answer, took) = connection.drip(piece.as_bytes());
-                assert_eq!(answer.map(|answer| answer.status), Some(status), "{of}");
+                let (response, took) = connection.drip(piece.as_bytes());
+                assert_eq!(response.map(|response| response.status), Some(status), "{of}");
                 assert!(took < Duration::from_millis(2_600), "{of}: {took:?}");
             });
         }
@@ -79,15 +79,15 @@ fn upgrade_header_does_not_change_the_response() {
             ("POST /auth/login", "Content-Type: application/json\r\n".to_owned(), ""),
             ("POST /auth/logout", format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()), body),
         ] {
-            let ask = |more: &str| {
+            let fetch = |more: &str| {
                 let bytes = format!("{line} HTTP/1.1\r\nHost: t\r\n{headers}{more}\r\n{body}");
                 let started = Instant::now();
-                let answer = server.client().ask(bytes.as_bytes());
-                (answer.status, answer.body, started.elapsed())
+                let response = server.client().request(bytes.as_bytes());
+                (response.status, response.body, started.elapsed())
             };
-            let (status, expected, _) = ask("");
+            let (status, expected, _) = fetch("");
             assert_eq!(status == 200, headers.contains("Bearer"), "{line}: {status}");
-            let (with, got, took) = ask(&upgrade);
+            let (with, got, took) = fetch(&upgrade);
             assert_eq!((with, &got), (status, &expected), "{line} {upgrade}");
             assert!(took < Duration::from_secs(1), "{line} {upgrade}: {took:?}");
         }
@@ -107,10 +107,10 @@ fn upgrade_is_never_confirmed_and_closes_the_connection() {
     ] {
         for target in ["/health/live", "/nowhere", "/callConfig"] {
             let mut connection = server.client().connect();
-            let answer = connection.ask(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n\r\n").as_bytes());
-            assert_eq!(answer.header("connection"), Some("close"), "{target} {headers}");
-            assert_eq!(answer.header("upgrade"), None, "{target} {headers}");
-            assert_ne!(answer.status, 101, "{target} {headers}");
+            let response = connection.request(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n\r\n").as_bytes());
+            assert_eq!(response.header("connection"), Some("close"), "{target} {headers}");
+            assert_eq!(response.header("upgrade"), None, "{target} {headers}");
+            assert_ne!(response.status, 101, "{target} {headers}");
             assert!(connection.read().is_none(), "{target} {headers}");
         }
     }
@@ -128,35 +128,35 @@ fn head_over_the_limit_is_rejected_at_once() {
         let started = Instant::now();
         // The request behind it must be ignored.
         connection.send(&[head.as_bytes(), b"GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
-        let answer = connection.read().unwrap_or_else(|| panic!("{of}: no answer"));
-        assert!([400, 431].contains(&answer.status), "{of}: {answer:?}");
+        let response = connection.read().unwrap_or_else(|| panic!("{of}: no response"));
+        assert!([400, 431].contains(&response.status), "{of}: {response:?}");
         assert!(connection.read().is_none(), "{of}: the connection stays open");
         assert!(started.elapsed() < Duration::from_secs(2), "{of}");
     }
     let most = format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(16_000));
-    server.client().ask(most.as_bytes()).assert_unauthorized("a long head that is allowed");
+    server.client().request(most.as_bytes()).assert_unauthorized("a long head that is allowed");
 }
 
 #[test]
 fn rejected_body_behind_expect_is_never_a_request() {
     let server = TestServer::start();
-    let asks = "Expect: 100-continue\r\n";
+    let expect = "Expect: 100-continue\r\n";
     for (status, head) in [
-        (413, format!("{LOGIN}{asks}Content-Length: 100000\r\n\r\n")),
-        (413, format!("{LOGIN}{asks}Content-Length: 9223372036854775808\r\n\r\n")),
-        (400, format!("POST /auth/login HTTP/1.1\r\nHost: t\r\n{asks}Content-Length: 10\r\n\r\n")),
-        (401, format!("POST /proconfToken HTTP/1.1\r\nHost: t\r\n{asks}Content-Length: 10\r\n\r\n")),
-        (404, format!("POST /nowhere HTTP/1.1\r\nHost: t\r\n{asks}Content-Length: 10\r\n\r\n")),
+        (413, format!("{LOGIN}{expect}Content-Length: 100000\r\n\r\n")),
+        (413, format!("{LOGIN}{expect}Content-Length: 9223372036854775808\r\n\r\n")),
+        (400, format!("POST /auth/login HTTP/1.1\r\nHost: t\r\n{expect}Content-Length: 10\r\n\r\n")),
+        (401, format!("POST /proconfToken HTTP/1.1\r\nHost: t\r\n{expect}Content-Length: 10\r\n\r\n")),
+        (404, format!("POST /nowhere HTTP/1.1\r\nHost: t\r\n{expect}Content-Length: 10\r\n\r\n")),
     ] {
         let mut connection = server.client().connect();
         connection.send(head.as_bytes());
-        let answer = connection.read().unwrap();
-        let answer = if answer.status == 100 { connection.read().unwrap() } else { answer };
-        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{head}");
+        let response = connection.read().unwrap();
+        let response = if response.status == 100 { connection.read().unwrap() } else { response };
+        assert_eq!((response.status, response.header("connection")), (status, Some("close")), "{head}");
         assert!(connection.read().is_none(), "what was not read must not become a request: {head}");
     }
     let odd = "GET /callConfig HTTP/1.1\r\nHost: t\r\nExpect: the-unexpected\r\n\r\n";
-    server.client().ask(odd.as_bytes()).assert_unauthorized("an unknown expectation");
+    server.client().request(odd.as_bytes()).assert_unauthorized("an unknown expectation");
 }
 
 #[test]
@@ -171,10 +171,10 @@ fn body_over_the_limit_is_413_and_closes_the_connection() {
         let mut connection = server.client().connect();
         connection.send(format!("{LOGIN}{body} ").as_bytes());
         let started = Instant::now();
-        let answer = connection.read().unwrap();
+        let response = connection.read().unwrap();
         // Much less than the request timeout of 30 s.
         assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
-        answer.assert_error(413, "Payload too large", of);
+        response.assert_error(413, "Payload too large", of);
         assert!(connection.read().is_none(), "{of}");
     }
     // A body of exactly the limit is read.
@@ -205,7 +205,7 @@ fn unread_body_is_never_parsed_as_a_request() {
         let mut connection = server.client().connect();
         connection.send(&[head.as_bytes(), marker.as_bytes()].concat());
         assert!(connection.read().is_some(), "{of}");
-        assert!(connection.read().is_none(), "{of}: the marker was answered");
+        assert!(connection.read().is_none(), "{of}: the marker was served");
     }
     // An incomplete body is not waited for.
     for (of, target, length) in [
@@ -226,8 +226,8 @@ fn short_keep_alive_still_delivers_the_response() {
     let server = TestServer::with(&[("APP_SERVER__KEEP_ALIVE", "100ms")]);
     let token = tokens::user();
     for _ in 0..50 {
-        let answer = server.client().connect().ask(&request("GET", b"/callConfig", Some(&token)));
-        assert_eq!(answer.status, 200);
+        let response = server.client().connect().request(&request("GET", b"/callConfig", Some(&token)));
+        assert_eq!(response.status, 200);
     }
 }
 
@@ -252,10 +252,10 @@ fn requests_over_max_in_flight_are_503_without_work() {
         std::thread::yield_now();
     }
     for target in ["/callConfig", "/nowhere", "/callCatchUp/r1"] {
-        let answer = server.client().get(target, Some(&tokens::user()));
-        answer.assert_error(503, "Service unavailable", target);
-        assert_eq!(answer.header("retry-after"), Some("1"), "{target}");
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
+        let response = server.client().get(target, Some(&tokens::user()));
+        response.assert_error(503, "Service unavailable", target);
+        assert_eq!(response.header("retry-after"), Some("1"), "{target}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{target}");
     }
     assert_eq!(server.calls(), before + 1, "no call was made for them");
     slow.read().unwrap().assert_error(500, "Internal server error", "the request in flight");

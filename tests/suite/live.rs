@@ -41,7 +41,7 @@ fn named(name: &str, data: &str) -> Event {
 }
 
 fn calls(server: &TestServer) -> usize {
-    server.script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
+    server.script.requests().iter().filter(|call| call.target.contains("/call-catchup/")).count()
 }
 
 fn has_ended(server: &TestServer, room: &str) {
@@ -166,8 +166,8 @@ fn end_detection_costs_at_most_one_call_per_poll() {
         std::thread::yield_now();
     }
     drop(events);
-    let asked = server.script.requests();
-    let of = |what: &str| asked.iter().filter(|asked| asked.target.contains(what)).count();
+    let calls = server.script.requests();
+    let of = |what: &str| calls.iter().filter(|call| call.target.contains(what)).count();
     let (looks, polls) = (of("/sessions-status/"), of("/call-catchup/"));
     assert!(looks + grown <= polls, "{looks} looks in {polls} polls");
     assert_eq!(of("/meetings"), 0, "the list is not requested while a call is active");

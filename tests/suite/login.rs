@@ -12,9 +12,9 @@ fn body(email: &str, password: &str) -> String {
 #[test]
 fn right_password_returns_a_token_for_every_room() {
     let server = TestServer::with_account(&[("APP_AUTH__TOKEN_TTL", "10m")]);
-    let answer = server.client().log_in(" Ann@Example.COM ", PASSWORD);
-    let data = answer.data();
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let response = server.client().log_in(" Ann@Example.COM ", PASSWORD);
+    let data = response.data();
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     assert_eq!((&data["tokenType"], &data["expiresIn"]), (&"Bearer".into(), &600.into()));
     assert_eq!((&data["user"]["email"], &data["user"]["name"]), (&EMAIL.into(), &"A User".into()));
     assert!(data["user"]["id"].as_str().unwrap().len() >= 16);
@@ -63,7 +63,7 @@ fn weak_hash_is_replaced_by_the_next_login() {
 #[test]
 fn unknown_account_and_wrong_password_get_the_same_response() {
     let server = TestServer::with_account(&[]);
-    let answers = [
+    let responses = [
         (EMAIL, "wrong"),
         (EMAIL, &PASSWORD[1..]),
         (EMAIL, &PASSWORD.to_uppercase()),
@@ -73,14 +73,14 @@ fn unknown_account_and_wrong_password_get_the_same_response() {
         ("' OR 1=1 --", "wrong"),
     ]
     .map(|(email, password)| {
-        let answer = server.client().log_in(email, password);
-        answer.assert_unauthorized(email);
-        let names: Vec<String> = answer.headers.iter().map(|(name, _)| name.clone()).collect();
+        let response = server.client().log_in(email, password);
+        response.assert_unauthorized(email);
+        let names: Vec<String> = response.headers.iter().map(|(name, _)| name.clone()).collect();
         let mut names = names;
         names.sort();
-        (names, answer.body)
+        (names, response.body)
     });
-    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    assert!(responses.iter().all(|response| *response == responses[0]));
 }
 
 #[test]
@@ -128,8 +128,8 @@ fn other_content_types_are_rejected() {
         "Content-Type: application/jsonp\r\n",
         "Content-Type: application/json\r\nContent-Type: text/plain\r\n",
     ] {
-        let answer = server.client().post_as("/auth/login", headers, sent.as_bytes());
-        answer.assert_error(400, "Content-Type must be application/json.", headers);
+        let response = server.client().post_as("/auth/login", headers, sent.as_bytes());
+        response.assert_error(400, "Content-Type must be application/json.", headers);
     }
     for headers in ["Content-Type: application/json; charset=utf-8\r\n", "content-type: Application/JSON\r\n"] {
         server.client().post_as("/auth/login", headers, sent.as_bytes()).data();

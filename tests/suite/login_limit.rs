@@ -22,15 +22,15 @@ fn log_in_from(server: &TestServer, email: &str, password: &str, address: &str) 
 }
 
 /// How many wrong passwords were verified rather than throttled.
-fn verified(answers: impl IntoIterator<Item = Response>) -> usize {
-    answers
+fn verified(responses: impl IntoIterator<Item = Response>) -> usize {
+    responses
         .into_iter()
-        .filter(|answer| {
-            if answer.status == 401 {
+        .filter(|response| {
+            if response.status == 401 {
                 return true;
             }
-            answer.assert_error(429, "Too many requests", "a guess");
-            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            response.assert_error(429, "Too many requests", "a guess");
+            let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=901).contains(&wait), "{wait}");
             false
         })
@@ -60,10 +60,10 @@ fn eleventh_guess_on_an_account_from_one_address_is_throttled() {
 fn unknown_account_is_limited_like_a_known_one() {
     let server = server_behind_a_proxy();
     let outcome = |email, from| {
-        let answers: Vec<Response> = (0..12).map(|_| log_in_from(&server, email, "wrong", from)).collect();
-        answers
+        let responses: Vec<Response> = (0..12).map(|_| log_in_from(&server, email, "wrong", from)).collect();
+        responses
             .into_iter()
-            .map(|answer| (answer.status, answer.header("retry-after").is_some(), answer.body))
+            .map(|response| (response.status, response.header("retry-after").is_some(), response.body))
             .collect::<Vec<_>>()
     };
     assert_eq!(outcome(EMAIL, "192.0.2.1"), outcome("nobody@example.com", "192.0.2.2"));
@@ -78,12 +78,12 @@ fn two_replicas(database: &Arc<TestDatabase>) -> [TestServer; 2] {
 }
 
 /// The same under load, where a login may be shed with 503.
-fn verified_under_load(answers: Vec<Response>) -> usize {
-    let (unanswered, answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 503);
-    for answer in unanswered {
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+fn verified_under_load(responses: Vec<Response>) -> usize {
+    let (unserved, served): (Vec<_>, Vec<_>) = responses.into_iter().partition(|response| response.status == 503);
+    for response in unserved {
+        assert!(response.header("retry-after").is_some(), "{response:?}");
     }
-    verified(answered)
+    verified(served)
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn simultaneous_guesses_exceed_the_limit_by_the_permits_at_most() {
         let database = Arc::new(if postgresql { TestDatabase::on_postgresql() } else { TestDatabase::new() });
         let servers = two_replicas(&database);
         let start = Barrier::new(100);
-        let answers: Vec<Response> = std::thread::scope(|scope| {
+        let responses: Vec<Response> = std::thread::scope(|scope| {
             let guessing: Vec<_> = (0..100)
                 .map(|number| {
                     let (server, start) = (&servers[number % 2], &start);
@@ -121,7 +121,7 @@ fn simultaneous_guesses_exceed_the_limit_by_the_permits_at_most() {
                 .collect();
             guessing.into_iter().map(|guessing| guessing.join().unwrap()).collect()
         });
-        let first = verified_under_load(answers);
+        let first = verified_under_load(responses);
         assert!((1..=most).contains(&first), "{first} of {most}");
         drop(servers);
         let new = TestServer::on(database, TestClock::default(), &[BEHIND_A_PROXY]);
@@ -183,15 +183,15 @@ fn success_resets_its_account_and_address_only() {
 #[test]
 fn simultaneous_right_passwords_are_never_throttled() {
     let server = server_behind_a_proxy();
-    let answers: Vec<Response> = std::thread::scope(|scope| {
+    let responses: Vec<Response> = std::thread::scope(|scope| {
         let logins: Vec<_> = (0..40).map(|_| scope.spawn(|| log_in_from(&server, EMAIL, PASSWORD, "192.0.2.1"))).collect();
         logins.into_iter().map(|one| one.join().unwrap()).collect()
     });
     assert!(
-        answers.iter().all(|answer| matches!(answer.status, 200 | 503)),
-        "503 where this machine is too slow, never 429: {answers:?}"
+        responses.iter().all(|response| matches!(response.status, 200 | 503)),
+        "503 where this machine is too slow, never 429: {responses:?}"
     );
-    assert!(answers.iter().any(|answer| answer.status == 200), "{answers:?}");
+    assert!(responses.iter().any(|response| response.status == 200), "{responses:?}");
     log_in_from(&server, EMAIL, PASSWORD, "192.0.2.1").data();
 }
 

@@ -30,7 +30,7 @@ fn database_with_a_user() -> Arc<TestDatabase> {
 
 /// Sends a GET with these header lines.
 fn get_with(client: Client, target: &str, headers: &str) -> crate::support::response::Response {
-    client.ask(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
+    client.request(format!("GET {target} HTTP/1.1\r\nHost: t\r\n{headers}\r\n").as_bytes())
 }
 
 /// Returns the lines with this request id, after the line of the request itself.
@@ -61,9 +61,9 @@ fn request_is_logged_in_one_line() {
     assert!(humantime::parse_rfc3339(line["time"].as_str().unwrap()).is_ok());
     assert!(!line.to_string().contains("canary"), "{line}");
 
-    let answer = get_with(server.client(), "/nowhere", "");
+    let response = get_with(server.client(), "/nowhere", "");
     let line = server.line(0, |line| line["path"] == "/nowhere");
-    assert_eq!(line["request_id"], answer.header("x-request-id").unwrap());
+    assert_eq!(line["request_id"], response.header("x-request-id").unwrap());
     assert_eq!(line["request_id"], line["trace_id"], "an id of ours is the trace's");
 
     let traced = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";

@@ -97,11 +97,11 @@ fn every_route_is_exported_before_its_first_request() {
 fn admin_control_calls_are_counted_by_endpoint_and_outcome() {
     let server = TestServer::start();
     let user = tokens::user();
-    let ask = |room: &str| server.client().get(&format!("/callCatchUp/{room}"), Some(&user)).status;
+    let fetch = |room: &str| server.client().get(&format!("/callCatchUp/{room}"), Some(&user)).status;
     server.script.catch_up("missing", Reply::not_found());
     server.script.catch_up("bad", Reply::body(500, "{}"));
     server.script.catch_up("odd", Reply::body(200, "<html>"));
-    assert_eq!(["r1", "missing", "bad", "odd"].map(ask), [200, 404, 500, 500]);
+    assert_eq!(["r1", "missing", "bad", "odd"].map(fetch), [200, 404, 500, 500]);
     let page = scrape(&server);
     let calls = |outcome: &str| {
         value(&page, &format!("proconf_admin_control_calls_total{{endpoint=\"call-catchup\",outcome=\"{outcome}\"}}"))
@@ -271,10 +271,10 @@ fn client_connections_and_their_limit_are_exported() {
     let server = TestServer::with(&[("APP_SERVER__MAX_CONNECTIONS", "4"), ("APP_SERVER__WORKERS", "2")]);
     let connections = || value(&scrape(&server), "proconf_http_connections");
     assert_eq!((connections(), value(&scrape(&server), "proconf_http_connections_max")), (0.0, 4.0));
-    let ask = crate::support::client::request("GET", b"/nowhere", None);
+    let bytes = crate::support::client::request("GET", b"/nowhere", None);
     let mut open: Vec<_> = (0..4).map(|_| server.client().connect()).collect();
     for connection in &mut open {
-        assert_eq!(connection.ask(&ask).status, 404);
+        assert_eq!(connection.request(&bytes).status, 404);
     }
     let waiting = server.client().connect();
     assert_eq!(connections(), 4.0, "a connection in the listen queue is not counted");

@@ -1,6 +1,6 @@
-//! Mutated requests: bits flipped, bytes inserted, removed or repeated. Each is answered or rejected in time.
+//! Mutated requests: bits flipped, bytes inserted, removed or repeated. Each is served or rejected in time.
 //!
-//! A request that follows a mutated one is answered only if the mutated one was complete and valid.
+//! A request that follows a mutated one is served only if the mutated one was complete and valid.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -93,17 +93,17 @@ fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
 fn exchange(server: &ServerProcess, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     // The server may refuse and close before it has read everything.
     let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
-    match stream.read_to_end(&mut answers) {
+    match stream.read_to_end(&mut responses) {
         Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),
-        _ => String::from_utf8_lossy(&answers).into_owned(),
+        _ => String::from_utf8_lossy(&responses).into_owned(),
     }
 }
 
 #[test]
-fn mutated_request_is_answered_or_rejected_in_time() {
+fn mutated_request_is_served_or_rejected_in_time() {
     let admin_control = FakeUpstream::canary();
     // The fixture keeps each log line, so a long run logs less.
     let all = std::env::var("TEST_MUTATIONS").map_or(REQUESTS, |all| all.parse().expect("TEST_MUTATIONS is a number"));
@@ -111,10 +111,10 @@ fn mutated_request_is_answered_or_rejected_in_time() {
     let server = ServerProcess::start(&admin_control.base_url(), &[("RUST_LOG", log)]);
     let valid = valid_requests();
     assert_eq!(valid.len(), 50);
-    let (unanswered, markers, started) = (AtomicUsize::new(0), AtomicUsize::new(0), Instant::now());
+    let (without_response, markers, started) = (AtomicUsize::new(0), AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
         for (number, request) in valid.iter().enumerate() {
-            let (server, unanswered, markers) = (&server, &unanswered, &markers);
+            let (server, without_response, markers) = (&server, &without_response, &markers);
             let mut random = Random(SEED + number as u64);
             let run = move || {
                 for _ in 0..all / 50 {
@@ -128,17 +128,20 @@ fn mutated_request_is_answered_or_rejected_in_time() {
                     assert!(started.elapsed() < DEADLINE, "{sent}: {:?}", started.elapsed());
                     assert!(got.is_empty() || got.starts_with("HTTP/1."), "{sent}: {got}");
                     assert!(!got.contains("HTTP/1.1 500"), "{sent}: {got}");
-                    unanswered.fetch_add(usize::from(got.is_empty()), Ordering::Relaxed);
+                    without_response.fetch_add(usize::from(got.is_empty()), Ordering::Relaxed);
                 }
             };
             scope.spawn(run);
         }
     });
-    let (unanswered, markers) = (unanswered.into_inner(), markers.into_inner());
-    println!("{all} requests in {:?}: {unanswered} ended without a response", started.elapsed());
-    println!("{markers} were still valid, and the request after them was answered");
-    assert!(unanswered < all / 2 && markers > all / 20, "{unanswered} without a response, {markers} valid, of {all}");
-    assert_eq!(server.client().ask(&request("GET", b"/health/ready", None)).status, 200);
+    let (without_response, markers) = (without_response.into_inner(), markers.into_inner());
+    println!("{all} requests in {:?}: {without_response} ended without a response", started.elapsed());
+    println!("{markers} were still valid, and the request after them was served");
+    assert!(
+        without_response < all / 2 && markers > all / 20,
+        "{without_response} without a response, {markers} valid, of {all}"
+    );
+    assert_eq!(server.client().request(&request("GET", b"/health/ready", None)).status, 200);
     assert!(server.lines(0, |line| line["message"] == "panicked").is_empty());
     assert_eq!(admin_control.connections(), 0);
 }

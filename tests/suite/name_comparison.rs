@@ -29,8 +29,8 @@ fn get_room(server: &TestServer, route: &str, room: &str, token: &str) -> Respon
 }
 
 fn ticket(server: &TestServer, room: &str, token: &str) -> String {
-    let answer = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
-    answer.data().as_str().unwrap().to_owned()
+    let response = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
+    response.data().as_str().unwrap().to_owned()
 }
 
 fn live(room: &str, ticket: &str) -> String {
@@ -66,8 +66,8 @@ fn get_while_admin_control_fails(server: &TestServer, one: &str, other: &str) ->
 
 #[track_caller]
 fn assert_guest_rejected(server: &TestServer, one: &str, other: &str) {
-    for (place, answer) in request_everywhere(server, other, &tokens::guest(one)) {
-        answer.assert_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
+    for (place, response) in request_everywhere(server, other, &tokens::guest(one)) {
+        response.assert_error(403, "Forbidden", &format!("{other:?} at {place} for a guest of {one:?}"));
     }
     let ticket = ticket(server, one, &tokens::user());
     server.client().get(&live(other, &ticket), None).assert_error(403, "Forbidden", "a ticket of another room");
@@ -97,8 +97,8 @@ fn other_spelling_is_another_room_by_default() {
         );
     }
     for (one, other) in SPELLINGS {
-        for answer in get_while_admin_control_fails(&server, one, other) {
-            answer.assert_error(500, "Internal server error", other);
+        for response in get_while_admin_control_fails(&server, one, other) {
+            response.assert_error(500, "Internal server error", other);
         }
     }
 }
@@ -166,8 +166,8 @@ fn ended_meeting_is_found_by_folded_name_with_jitsi_only() {
             server.script.set(endpoint, "", Reply::not_found());
         }
         server.script.set("meetings", "", Reply::data(r#"[{"room_name":"TestRoom"}, {"room_name":"other"}]"#));
-        let answer = get_room(&server, "/callCatchUp", "testrOOM", &tokens::user());
-        assert_eq!((answer.status, answer.header("x-catch-up-reason")), (404, Some(reason)));
+        let response = get_room(&server, "/callCatchUp", "testrOOM", &tokens::user());
+        assert_eq!((response.status, response.header("x-catch-up-reason")), (404, Some(reason)));
         assert_eq!(
             get_room(&server, "/callCatchUp", "testrOO", &tokens::user()).header("x-catch-up-reason"),
             Some("none-yet")

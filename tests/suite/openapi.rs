@@ -58,7 +58,7 @@ fn document_with_matching_etag_is_304() {
     let mut again = request("GET", b"/openapi.json", None);
     again.truncate(again.len() - 2);
     again.extend(format!("If-None-Match: {etag}\r\n\r\n").as_bytes());
-    let second = server.client().ask(&again);
+    let second = server.client().request(&again);
     assert_eq!((second.status, second.body.len(), second.header("etag")), (304, 0, Some(etag)));
 }
 

@@ -41,12 +41,12 @@ fn unfinished_bodies_are_bounded_and_small_ones_admitted() {
         .collect();
     // The rest of the budget may be enough for one or two more.
     let whole = format!(r#"{{"refreshToken":"x"{}}}"#, " ".repeat(60_000));
-    let answers: Vec<Response> = (0..20).map(|_| server.client().post("/auth/logout", &whole)).collect();
-    let rejected: Vec<&Response> = answers.iter().filter(|answer| answer.status != 200).collect();
-    assert!(!rejected.is_empty(), "{answers:?}");
-    for answer in rejected {
-        answer.assert_error(503, "Service unavailable", "a large body beyond the bound");
-        assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    let responses: Vec<Response> = (0..20).map(|_| server.client().post("/auth/logout", &whole)).collect();
+    let rejected: Vec<&Response> = responses.iter().filter(|response| response.status != 200).collect();
+    assert!(!rejected.is_empty(), "{responses:?}");
+    for response in rejected {
+        response.assert_error(503, "Service unavailable", "a large body beyond the bound");
+        assert_eq!((response.header("retry-after"), response.header("connection")), (Some("1"), Some("close")));
     }
     let grown = server.memory().saturating_sub(before);
     // Without a bound, all of them would hold 60 MiB.
@@ -65,7 +65,7 @@ fn connections_over_the_limit_wait_until_one_closes() {
     let head = request("GET", b"/callConfig", Some(&tokens::user()));
     let mut first: Vec<Connection> = (0..4).map(|_| server.client().connect()).collect();
     for connection in &mut first {
-        assert_eq!(connection.ask(&head).status, 200);
+        assert_eq!(connection.request(&head).status, 200);
     }
     let mut waiting = server.client().connect();
     waiting.send(&head);
@@ -73,7 +73,7 @@ fn connections_over_the_limit_wait_until_one_closes() {
     for target in ["/health/live", "/health/ready"] {
         assert_eq!(server.operator().get(target, None).status, 200, "{target}");
     }
-    assert_eq!(first[0].ask(&head).status, 200, "open connections are served");
+    assert_eq!(first[0].request(&head).status, 200, "open connections are served");
     drop(first.pop());
     assert_eq!(waiting.read().expect("a response").status, 200);
 }
@@ -86,11 +86,11 @@ fn connections_over_the_file_limit_wait_without_using_cpu() {
     let head = request("GET", b"/nowhere", None);
     let mut inside: Vec<Connection> = (0..100).map(|_| server.client().connect()).collect();
     for connection in &mut inside {
-        assert_eq!(connection.ask(&head).status, 404);
+        assert_eq!(connection.request(&head).status, 404);
     }
     let more: Vec<Connection> = (0..600).map(|_| server.client().connect()).collect();
     for connection in &mut inside {
-        assert_eq!(connection.ask(&head).status, 404, "open connections are served");
+        assert_eq!(connection.request(&head).status, 404, "open connections are served");
     }
     assert_eq!(Client::new(server.management).get("/health/ready", None).status, 200);
     assert!(server.descriptors() < 256, "{}", server.descriptors());
@@ -106,16 +106,16 @@ fn connections_over_the_file_limit_wait_without_using_cpu() {
 fn connections_over_the_file_limit_do_not_affect_open_ones() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::with_files(1024, &sandbox.base_url, &[("RUST_LOG", "info")]);
-    let ask = request("GET", b"/callConfig", Some(&tokens::user()));
+    let bytes = request("GET", b"/callConfig", Some(&tokens::user()));
     let mut inside: Vec<Connection> = (0..100).map(|_| server.client().connect()).collect();
     for connection in &mut inside {
-        assert_eq!(connection.ask(&ask).status, 200);
+        assert_eq!(connection.request(&bytes).status, 200);
     }
     // Complete requests, half requests and silent connections; none closes.
     let excess: Vec<Connection> = (0..2_000)
         .map(|number| {
             let mut connection = server.client().connect();
-            connection.send([&ask[..], b"GET /callConfig HTTP/1.1\r\nHost: t\r\n", b""][number % 3]);
+            connection.send([&bytes[..], b"GET /callConfig HTTP/1.1\r\nHost: t\r\n", b""][number % 3]);
             connection
         })
         .collect();
@@ -128,7 +128,7 @@ fn connections_over_the_file_limit_do_not_affect_open_ones() {
         }
         for connection in inside {
             let started = Instant::now();
-            assert_eq!(connection.ask(&ask).status, 200, "open connections are served");
+            assert_eq!(connection.request(&bytes).status, 200, "open connections are served");
             assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
         }
     };
@@ -156,7 +156,7 @@ fn call_without_a_free_file_is_503_until_one_is_free() {
         connection.send(&request("GET", format!("/callCatchUp/slow{at}").as_bytes(), Some(&tokens::user())));
         clients.push(connection);
     }
-    let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.read().expect("an answer").status).collect();
+    let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.read().expect("a response").status).collect();
     statuses.sort_unstable();
     statuses.dedup();
     assert_eq!(statuses, [200, 503], "with a free file 200, without one 503");
@@ -172,7 +172,7 @@ fn half_written_requests_leave_management_responsive() {
     let operator = server.operator();
     let mut open_connection = operator.connect();
     let scrape = request("GET", b"/metrics", None);
-    assert_eq!(open_connection.ask(&scrape).status, 200);
+    assert_eq!(open_connection.request(&scrape).status, 200);
     let mut half: Vec<Connection> = Vec::new();
     for piece in
         ["GET /metrics HTTP/1.1\r\nHost: t\r\n", "POST /metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n", ""]
@@ -183,12 +183,12 @@ fn half_written_requests_leave_management_responsive() {
             half.push(connection);
         }
     }
-    assert_eq!(open_connection.ask(&scrape).status, 200, "a connection from before is served");
+    assert_eq!(open_connection.request(&scrape).status, 200, "a connection from before is served");
     // New ones wait for at most two head deadlines.
     let started = Instant::now();
     assert_eq!(operator.get("/metrics", None).status, 200);
     assert!(started.elapsed() < Duration::from_secs(14), "{:?}", started.elapsed());
-    assert!(half[0].read().is_none_or(|answer| answer.status == 408), "its head did not come");
+    assert!(half[0].read().is_none_or(|response| response.status == 408), "its head did not come");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn client_that_reads_nothing_holds_little_memory() {
     let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_CATCH_UP__FRESH_FOR", "60s")]);
     let large = request("GET", b"/callCatchUp/large", Some(&tokens::user()));
-    assert_eq!(server.client().ask(&large).status, 200);
+    assert_eq!(server.client().request(&large).status, 200);
     let before = server.memory();
     let all = large.repeat(64);
     let held: Vec<Connection> = (0..100)
@@ -234,7 +234,7 @@ fn client_that_reads_nothing_holds_little_memory() {
             connection
         })
         .collect();
-    assert_eq!(server.client().ask(&large).status, 200);
+    assert_eq!(server.client().request(&large).status, 200);
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 50_000, "{grown} KiB");
     drop(held);

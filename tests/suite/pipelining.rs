@@ -1,4 +1,4 @@
-//! Pipelining: requests behind a slow one wait in the kernel and are answered in order.
+//! Pipelining: requests behind a slow one wait in the kernel and are served in order.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
@@ -40,13 +40,13 @@ fn pipelined_requests_behind_a_slow_one_take_no_memory() {
             })
             .collect();
         // Both workers have accepted the connections before these.
-        let is_answered = || (0..20).for_each(|_| assert_eq!(server.client().get("/health/live", None).status, 200));
-        is_answered();
+        let assert_served = || (0..20).for_each(|_| assert_eq!(server.client().get("/health/live", None).status, 200));
+        assert_served();
         let before = server.memory();
         for connection in &mut waiting {
             connection.send(&ahead);
         }
-        is_answered();
+        assert_served();
         let grown = server.memory().saturating_sub(before);
         // Parsed requests take a hundred times their bytes: all of them would be gigabytes.
         assert!(grown < how_many * 700, "{grown} KiB behind {how_many} of {target}");
@@ -82,7 +82,7 @@ fn pipelined_requests_in_the_same_write_take_little_memory() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn pipelined_requests_get_responses_in_order() {
     let server = TestServer::start();
     server.script.catch_up("slow", Reply::data("\"slow\"").after(Duration::from_millis(700)));
     let token = tokens::user();
@@ -126,9 +126,9 @@ fn pipelined_requests_are_answered_in_order() {
         }
         writing.join().unwrap();
     }
-    let asked: Vec<String> = server.script.requests().iter().map(|asked| asked.target.clone()).collect();
-    assert_eq!(asked.len(), 3 * 201);
-    assert!(asked.iter().step_by(201).all(|target| target.ends_with("/slow")), "in order");
+    let calls: Vec<String> = server.script.requests().iter().map(|call| call.target.clone()).collect();
+    assert_eq!(calls.len(), 3 * 201);
+    assert!(calls.iter().step_by(201).all(|target| target.ends_with("/slow")), "in order");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn client_that_reads_nothing_is_not_read_from() {
     let server = ServerProcess::start(&sandbox.base_url, &[QUIET]);
     let etag = server.client().get("/openapi.json", None).header("etag").unwrap().to_owned();
     let not_modified = format!("GET /openapi.json HTTP/1.1\r\nHost: t\r\nIf-None-Match: {etag}\r\n\r\n");
-    assert_eq!(server.client().ask(not_modified.as_bytes()).status, 304);
+    assert_eq!(server.client().request(not_modified.as_bytes()).status, 304);
     let all = not_modified.repeat(1_000).into_bytes();
     let before = server.memory();
     let held: Vec<TcpStream> = (0..4)

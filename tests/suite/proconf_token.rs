@@ -44,8 +44,8 @@ fn guest_gets_a_token_for_its_room_and_guest_roles_only() {
         ("member", "r1 "),
         ("member", "r１"),
     ] {
-        let answer = server.client().post_with("/proconfToken", &guest, &body(role, room));
-        answer.assert_error(403, "Forbidden", &format!("{role} in {room}"));
+        let response = server.client().post_with("/proconfToken", &guest, &body(role, room));
+        response.assert_error(403, "Forbidden", &format!("{role} in {room}"));
     }
     server.client().post_with("/proconfToken", &tokens::user(), &body("admin", "r1")).assert_error(
         403,
@@ -92,8 +92,8 @@ fn malformed_input_is_400_and_names_the_field() {
         (json!([]), "The body must be one JSON object with each member once."),
     ] {
         for token in [tokens::user(), tokens::guest("r1")] {
-            let answer = server.client().post_with("/proconfToken", &token, &sent.to_string());
-            answer.assert_error(400, message, &sent.to_string());
+            let response = server.client().post_with("/proconfToken", &token, &sent.to_string());
+            response.assert_error(400, message, &sent.to_string());
         }
     }
     for twice in [
@@ -102,12 +102,12 @@ fn malformed_input_is_400_and_names_the_field() {
         r#"{"role":"member","room":"r1","\u0072oom":"r2","participantName":"Ann"}"#,
         r#"{"role":"member","role":"owner","room":"r1","participantName":"Ann"}"#,
     ] {
-        let answer = server.client().post_with("/proconfToken", &tokens::guest("r1"), twice);
-        answer.assert_error(400, "The body must be one JSON object with each member once.", twice);
+        let response = server.client().post_with("/proconfToken", &tokens::guest("r1"), twice);
+        response.assert_error(400, "The body must be one JSON object with each member once.", twice);
     }
     let form = format!("Authorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\n", tokens::user());
-    let answer = server.client().post_as("/proconfToken", &form, b"role=member&room=r1&participantName=Ann");
-    answer.assert_error(400, "Content-Type must be application/json.", "a form");
+    let response = server.client().post_as("/proconfToken", &form, b"role=member&room=r1&participantName=Ann");
+    response.assert_error(400, "Content-Type must be application/json.", "a form");
     assert_eq!(server.calls(), 0);
 }
 
@@ -127,7 +127,7 @@ fn broken_post_is_not_retried() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-");
     });
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", &broken.base_url())]);
-    let answer = server.client().post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
-    answer.assert_error(500, "Internal server error", "a token may have been issued");
+    let response = server.client().post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
+    response.assert_error(500, "Internal server error", "a token may have been issued");
     assert_eq!(broken.connections(), 1);
 }

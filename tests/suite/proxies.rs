@@ -42,7 +42,7 @@ fn get(target: &str, client: &str, token: &str) -> Vec<u8> {
 
 fn join(connection: &mut ProxyConnection, client: &str) -> Response {
     let headers = format!("{CLIENT_HEADER}: {client}\r\n");
-    connection.ask(&request("GET", b"/auth/joinmember?roomName=r1", &headers)).expect("an answer")
+    connection.request(&request("GET", b"/auth/joinmember?roomName=r1", &headers)).expect("a response")
 }
 
 /// Targets that try to forge log lines.
@@ -86,13 +86,13 @@ fn assert_log_not_forged(kind: ProxyKind) {
     let mut sent = Vec::new();
     for target in forged_targets() {
         let headers = "X-Request-Id: a\",\"status\":\"200\r\nUser-Agent: \"\\\r\n";
-        let answer = proxy.connect().ask(&request("GET", &target, headers)).expect("an answer");
-        sent.push((target, answer.status));
+        let response = proxy.connect().request(&request("GET", &target, headers)).expect("a response");
+        sent.push((target, response.status));
     }
-    let answer = proxy.connect().ask(&request("GE\"T", b"/method", "")).expect("an answer");
-    sent.push((Vec::new(), answer.status));
-    let answer = proxy.connect().ask(&request("GET", b"/callConfig?ticket=canary", "")).expect("an answer");
-    sent.push((b"/callConfig".to_vec(), answer.status));
+    let response = proxy.connect().request(&request("GE\"T", b"/method", "")).expect("a response");
+    sent.push((Vec::new(), response.status));
+    let response = proxy.connect().request(&request("GET", b"/callConfig?ticket=canary", "")).expect("a response");
+    sent.push((b"/callConfig".to_vec(), response.status));
     let lines = request_lines(proxy);
     assert_eq!(lines.len(), sent.len(), "one line for each request: {lines:#?}");
     for (parsed, (target, status)) in lines.iter().zip(&sent) {
@@ -136,15 +136,15 @@ fn unknown_host_is_closed_without_a_response() {
         for name in ["evil.example", "www.app.example.com", "127.0.0.1"] {
             assert!(proxy.connect_to(name).is_err(), "{kind:?}: {name} in the handshake");
         }
-        let ask = |host: &str| {
+        let fetch = |host: &str| {
             let request = format!("GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            proxy.connect().ask(request.as_bytes())
+            proxy.connect().request(request.as_bytes())
         };
         for host in ["evil.example", "127.0.0.1", "localhost", "app.example.com.evil.example", "_", "*"] {
-            assert!(ask(host).is_none(), "{kind:?}: {host}");
+            assert!(fetch(host).is_none(), "{kind:?}: {host}");
         }
         for host in [NAME, "APP.example.com", "app.example.com:443"] {
-            assert_eq!(ask(host).expect("an answer").status, 200, "{kind:?}: {host}");
+            assert_eq!(fetch(host).expect("a response").status, 200, "{kind:?}: {host}");
         }
     }
 }
@@ -155,15 +155,15 @@ fn version_of_nginx_is_not_sent() {
     let nginx = Proxy::start(ProxyKind::Nginx, &[server.address]);
     let too_large = "Content-Length: 9999999\r\n";
     for (target, headers, status) in [("/health/live", "", 200), ("/%", "", 400), ("/auth/login", too_large, 413)] {
-        let answer = nginx.connect().ask(&request("GET", target.as_bytes(), headers)).expect("an answer");
-        assert_eq!((answer.status, answer.header("server")), (status, Some("nginx")), "{target}: {answer:?}");
-        assert!(!answer.text().contains("nginx/"), "{answer:?}");
+        let response = nginx.connect().request(&request("GET", target.as_bytes(), headers)).expect("a response");
+        assert_eq!((response.status, response.header("server")), (status, Some("nginx")), "{target}: {response:?}");
+        assert!(!response.text().contains("nginx/"), "{response:?}");
     }
     let mut plain = TcpStream::connect(nginx.address).unwrap();
     plain.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    plain.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("400") && !answer.contains("nginx/"), "plain HTTP on the TLS port: {answer}");
+    let mut response = String::new();
+    plain.read_to_string(&mut response).unwrap();
+    assert!(response.contains("400") && !response.contains("nginx/"), "plain HTTP on the TLS port: {response}");
 }
 
 #[test]
@@ -174,26 +174,26 @@ fn haproxy_does_not_name_itself() {
     let requests: [(&str, &[u8], &str, u16); 3] =
         [("GET", b"/health/live", "", 200), ("GET", b"/\xff", "", 400), ("POST", b"/auth/login", too_large, 413)];
     for (method, target, headers, status) in requests {
-        let answer = proxy.connect().ask(&request(method, target, headers)).expect("an answer");
-        assert_eq!((answer.status, answer.header("server")), (status, None), "{answer:?}");
-        assert!(!format!("{answer:?}").to_lowercase().contains("haproxy"), "{answer:?}");
+        let response = proxy.connect().request(&request(method, target, headers)).expect("a response");
+        assert_eq!((response.status, response.header("server")), (status, None), "{response:?}");
+        assert!(!format!("{response:?}").to_lowercase().contains("haproxy"), "{response:?}");
     }
 }
 
 #[test]
-fn envelope_is_sent_when_no_server_answers() {
+fn envelope_is_sent_when_no_server_responds() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let closing = FakeUpstream::answering("");
+    let closing = FakeUpstream::with_response("");
     for (kind, server) in WITH_TLS
         .into_iter()
         .flat_map(|kind| [unused, format!("127.0.0.1:{}", closing.port).parse().unwrap()].map(|server| (kind, server)))
     {
         let proxy = Proxy::start(kind, &[server]);
-        let answer = proxy.connect().ask(&request("GET", b"/callConfig", "")).expect("an answer");
-        answer.assert_error(503, "Service unavailable", "no server answers");
-        assert_eq!(answer.header("retry-after"), Some("1"), "{kind:?}");
+        let response = proxy.connect().request(&request("GET", b"/callConfig", "")).expect("a response");
+        response.assert_error(503, "Service unavailable", "no server responds");
+        assert_eq!(response.header("retry-after"), Some("1"), "{kind:?}");
         let line = &request_lines(proxy)[0];
-        assert_eq!(line["request_id"].as_str(), answer.header("x-request-id"), "the logged id: {line}");
+        assert_eq!(line["request_id"].as_str(), response.header("x-request-id"), "the logged id: {line}");
     }
 }
 
@@ -202,7 +202,7 @@ fn get_with_a_ticket_or_invitation_is_sent_once_by_haproxy() {
     let (sender, sent) = mpsc::channel();
     let servers = [(); 2].map(|()| {
         let sender = sender.clone();
-        // A crash: the connection ends after the request. Health checks are answered.
+        // A crash: the connection ends after the request. Health checks get a response.
         let crashing = FakeUpstream::serving(move |mut stream, _| {
             let head = read_head(&mut stream).unwrap_or_default();
             if head.starts_with("GET /health/ready ") {
@@ -220,8 +220,8 @@ fn get_with_a_ticket_or_invitation_is_sent_once_by_haproxy() {
         ("/callCatchUp/r1/%6cive?ticket=t", 1),
         ("/auth/joinmember?invitation=i", 1),
     ] {
-        let answer = proxy.connect().ask(&request("GET", target.as_bytes(), "")).expect("an answer");
-        answer.assert_error(503, "Service unavailable", target);
+        let response = proxy.connect().request(&request("GET", target.as_bytes(), "")).expect("a response");
+        response.assert_error(503, "Service unavailable", target);
         assert_eq!(sent.try_iter().count(), times, "{target}");
     }
 }
@@ -251,18 +251,18 @@ fn assert_streams_limited(kind: ProxyKind) {
         assert!(head.starts_with("HTTP/1.1 200 "), "stream {number}: {head}");
         open.push(connection);
     }
-    let rejected = proxy.connect().ask(&stream(STREAMS, "192.0.2.1")).expect("an answer");
+    let rejected = proxy.connect().request(&stream(STREAMS, "192.0.2.1")).expect("a response");
     rejected.assert_error(429, "Too many requests", "one stream more");
     assert_eq!(rejected.header("retry-after"), Some("5"));
     assert!(proxy.connect().open(&stream(STREAMS, "192.0.2.2")).starts_with("HTTP/1.1 200 "), "another address");
     let mut reader = proxy.connect();
     for number in 0..2 * STREAMS {
-        let answer = reader.ask(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).unwrap_or_else(|| {
+        let response = reader.request(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).unwrap_or_else(|| {
             // nginx closes a connection after 1,000 requests.
             reader = proxy.connect();
-            reader.ask(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).expect("an answer")
+            reader.request(&get("/callCatchUp/r1", "192.0.2.1", &guests[0])).expect("a response")
         });
-        assert_eq!(answer.status, 200, "catch-up {number}: {answer:?}");
+        assert_eq!(response.status, 200, "catch-up {number}: {response:?}");
     }
     drop(open.pop());
     // HAProxy notices the end of a client at the next comments, which is up to 30 s later.
@@ -290,9 +290,9 @@ fn assert_auth_limited(kind: ProxyKind) {
     let mut connection = proxy.connect();
     let (started, mut accepted) = (Instant::now(), 0);
     let rejected = loop {
-        let answer = join(&mut connection, "2001:db8::1");
-        if answer.status != 200 {
-            break answer;
+        let response = join(&mut connection, "2001:db8::1");
+        if response.status != 200 {
+            break response;
         }
         accepted += 1;
         assert!(accepted < 999, "no limit");
@@ -307,8 +307,8 @@ fn assert_auth_limited(kind: ProxyKind) {
     // On one connection, because TLS handshakes may be slower than the limit's refill.
     let mut connection = proxy.connect();
     let encoded = (0..TRIES).map(|_| {
-        let answer = connection.ask(&request("GET", b"/%61uth/joinmember?roomName=r1", &headers));
-        answer.expect("an answer").status
+        let response = connection.request(&request("GET", b"/%61uth/joinmember?roomName=r1", &headers));
+        response.expect("a response").status
     });
     assert!(encoded.filter(|status| *status == 429).nth(10).is_some(), "the path is decoded, as by the server");
     let mut other = proxy.connect();
@@ -319,8 +319,8 @@ fn assert_auth_limited(kind: ProxyKind) {
 
     let token = tokens::guest("r1");
     for number in 0..AUTH_BURST + 200 {
-        let answer = other.ask(&get("/callCatchUp/r1", "2001:db8::1", &token)).expect("an answer");
-        assert_eq!(answer.status, 200, "catch-up {number}: {answer:?}");
+        let response = other.request(&get("/callCatchUp/r1", "2001:db8::1", &token)).expect("a response");
+        assert_eq!(response.status, 200, "catch-up {number}: {response:?}");
     }
 }
 

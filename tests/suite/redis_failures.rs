@@ -39,7 +39,7 @@ fn check_config_names_why_redis_refuses() {
     assert_cause(&url("no-keys:canary@", ""), &["NOPERM", "keys"]);
     assert_cause(&url("no-such-user:canary@", ""), &["WRONGPASS"]);
     assert_cause(&url("", "/99"), &["DB index is out of range"]);
-    redis.ask(&["CONFIG", "SET", "requirepass", "another"]);
+    redis.command(&["CONFIG", "SET", "requirepass", "another"]);
     assert_cause(&url("", ""), &["NOAUTH"]);
     assert_cause(&url(":canary@", ""), &["WRONGPASS"]);
 
@@ -130,11 +130,11 @@ fn rotated_redis_password_is_logged_as_wrong() {
     shared(1);
 
     let from = server.logged();
-    redis.ask(&["ACL", "SETUSER", "proconf", "resetpass", ">another"]);
-    redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    redis.command(&["ACL", "SETUSER", "proconf", "resetpass", ">another"]);
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     get(server.client(), "r1").assert_success(r#""r1""#);
     server.line(from, |line| has_cause(line, "WRONGPASS"));
-    redis.ask(&["ACL", "SETUSER", "proconf", ">canary"]);
+    redis.command(&["ACL", "SETUSER", "proconf", ">canary"]);
     shared(1);
 
     // Redis restarts with another password: first it is gone, then it refuses.
@@ -188,8 +188,8 @@ fn killed_primary_is_replaced_through_sentinels() {
     let of_primary = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-load", "swapdb"];
     let replica = Redis::protected_by("canary", &[&protected[..], &of_primary].concat());
     let sentinels: Vec<Redis> = (0..3).map(|_| Redis::sentinel("mymaster", primary.port, "canary")).collect();
-    wait_until("the replica is in sync", || replica.ask(&["INFO", "replication"]).contains("master_link_status:up"));
-    let knows = |sentinel: &Redis, text: &str| sentinel.ask(&["SENTINEL", "MASTER", "mymaster"]).contains(text);
+    wait_until("the replica is in sync", || replica.command(&["INFO", "replication"]).contains("master_link_status:up"));
+    let knows = |sentinel: &Redis, text: &str| sentinel.command(&["SENTINEL", "MASTER", "mymaster"]).contains(text);
     wait_until("each sentinel knows the others and the replica", || {
         let complete = ["num-other-sentinels\r\n$1\r\n2", "num-slaves\r\n$1\r\n1"];
         sentinels.iter().all(|sentinel| complete.iter().all(|text| knows(sentinel, text)))
@@ -204,7 +204,7 @@ fn killed_primary_is_replaced_through_sentinels() {
     let is_shared = || replicas.servers.iter().all(|server| metric(server.operator(), SHARED) == 1);
     assert!(is_shared());
     get(replicas.client(0), "before").assert_success(r#""before""#);
-    wait_until("it is stored", || primary.ask(&["INFO", "keyspace"]).contains("db3:keys="));
+    wait_until("it is stored", || primary.command(&["INFO", "keyspace"]).contains("db3:keys="));
     get(replicas.client(1), "before").assert_success(r#""before""#);
     assert_eq!(replicas.calls(), 1, "shared through the primary");
 
@@ -212,11 +212,11 @@ fn killed_primary_is_replaced_through_sentinels() {
     for server in &replicas.servers {
         get(server.client(), "without").assert_success(r#""without""#);
     }
-    wait_until("the replica is promoted", || replica.ask(&["ROLE"]).contains("master"));
+    wait_until("the replica is promoted", || replica.command(&["ROLE"]).contains("master"));
     wait_until("the cache is shared", is_shared);
     let calls = replicas.calls();
     get(replicas.client(0), "after").assert_success(r#""after""#);
-    wait_until("it is stored", || replica.ask(&["INFO", "keyspace"]).contains("db3:keys="));
+    wait_until("it is stored", || replica.command(&["INFO", "keyspace"]).contains("db3:keys="));
     get(replicas.client(1), "after").assert_success(r#""after""#);
     assert_eq!(replicas.calls(), calls + 1, "shared through the new primary");
 

@@ -34,7 +34,7 @@ fn two_thousand_requests_over_three_replicas_cost_one_call() {
             })
             .collect();
         for connection in &mut connections {
-            connection.read().expect("an answer").assert_success(r#""written""#);
+            connection.read().expect("a response").assert_success(r#""written""#);
         }
         replicas.calls() - before
     };
@@ -47,13 +47,13 @@ fn response_of_one_replica_serves_the_others_with_age_and_etag() {
     let replicas = Replicas::start(3, &redis.url());
     let first = get(replicas.servers[0].client(), "r1");
     wait_until_stored(&redis, 1);
-    let age = |answer: &Response| answer.header("age").unwrap().parse::<u64>().unwrap();
+    let age = |response: &Response| response.header("age").unwrap().parse::<u64>().unwrap();
     wait_until("the response is a second old", || age(&get(replicas.client(0), "r1")) >= 1);
     for server in &replicas.servers[1..] {
-        let answer = get(server.client(), "r1");
-        answer.assert_success(r#""r1""#);
-        assert_eq!(answer.header("etag"), first.header("etag"));
-        assert!(age(&answer) >= 1, "{answer:?}");
+        let response = get(server.client(), "r1");
+        response.assert_success(r#""r1""#);
+        assert_eq!(response.header("etag"), first.header("etag"));
+        assert!(age(&response) >= 1, "{response:?}");
     }
     assert_eq!(replicas.calls(), 1);
 }
@@ -84,8 +84,8 @@ fn followers_share_a_failure_and_404_removes_the_response() {
         })
     };
     replicas.script.catch_up("r1", Reply::body(500, "x").after(WRITING));
-    for answer in get_from_both() {
-        answer.assert_error(500, "Internal server error", "both wait for one call");
+    for response in get_from_both() {
+        response.assert_error(500, "Internal server error", "both wait for one call");
     }
     assert_eq!(replicas.calls(), 1);
     let of_both = |series: &str| replicas.servers.iter().map(|server| metric(server.operator(), series)).sum::<u64>();
@@ -95,16 +95,16 @@ fn followers_share_a_failure_and_404_removes_the_response() {
         |outcome: &str| of_both(&format!("proconf_cache_reads_total{{cache=\"call-catchup\",outcome=\"{outcome}\"}}"));
     assert_eq!((reads("miss"), reads("shared")), (1, 1));
     replicas.script.catch_up("r1", Reply::data(r#""good""#).after(WRITING));
-    for answer in get_from_both() {
-        answer.assert_success(r#""good""#);
+    for response in get_from_both() {
+        response.assert_success(r#""good""#);
     }
     assert_eq!(replicas.calls(), 2);
     assert_eq!((reads("miss"), reads("shared")), (2, 2));
     assert_eq!(of_both("proconf_cache_stale_total{cache=\"call-catchup\"}"), 0, "a shared response is not stale");
     wait_until_stored(&redis, 1);
     replicas.script.catch_up("r1", Reply::not_found().after(WRITING));
-    for answer in get_from_both() {
-        answer.assert_error(404, "Not found", "gone");
+    for response in get_from_both() {
+        response.assert_error(404, "Not found", "gone");
     }
     assert_eq!(replicas.calls(), 3);
     wait_until("the response is removed", || redis.keys("*:response").is_empty());
@@ -131,7 +131,7 @@ fn killed_leader_costs_one_more_call_within_the_deadline() {
     }
     leader.kill();
     for connection in &mut waiting {
-        connection.read().expect("an answer").assert_success(r#""written""#);
+        connection.read().expect("a response").assert_success(r#""written""#);
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(calls_of(&script), 2);
@@ -154,7 +154,7 @@ fn leader_without_its_lease_stores_nothing() {
     script.catch_up("r1", Reply::data(r#""new""#));
     get(other.client(), "r1").assert_success(r#""new""#);
     leader.signal("CONT");
-    connection_to_leader.read().expect("an answer").assert_success(r#""old""#);
+    connection_to_leader.read().expect("a response").assert_success(r#""old""#);
     get(third.client(), "r1").assert_success(r#""new""#);
     assert_eq!(calls_of(&script), 2);
 }
@@ -172,9 +172,9 @@ fn redis_holds_no_room_name_no_token_and_no_permanent_key() {
     wait_until("the leases are released", || redis.keys("*:lease").is_empty());
     for key in redis.keys("*") {
         assert!(key.starts_with("proconf:") && !key.contains("secret") && key.len() < 200, "{key}");
-        let left: i64 = redis.ask(&["PTTL", &key]).trim_matches([':', '\r', '\n']).parse().unwrap();
+        let left: i64 = redis.command(&["PTTL", &key]).trim_matches([':', '\r', '\n']).parse().unwrap();
         assert!((1..=90_000).contains(&left), "{key}: {left}");
-        let value = redis.ask(&["GET", &key]);
+        let value = redis.command(&["GET", &key]);
         assert!(!value.contains("eyJ") && !value.contains(&token), "no token: {key}");
     }
 }
@@ -193,11 +193,15 @@ fn tampered_redis_never_mixes_rooms_or_deployments() {
     for (number, key) in keys.iter().enumerate() {
         let other = &keys[(number + 1) % keys.len()];
         match number {
-            0 | 1 => {
-                redis.ask(&["EVAL", "redis.call('SET', KEYS[2], redis.call('GET', KEYS[1]), 'PX', 20000)", "2", other, key])
-            }
-            2 => redis.ask(&["SET", key, "pcr10000030000", "PX", "20000"]),
-            _ => redis.ask(&["EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')", "1", key]),
+            0 | 1 => redis.command(&[
+                "EVAL",
+                "redis.call('SET', KEYS[2], redis.call('GET', KEYS[1]), 'PX', 20000)",
+                "2",
+                other,
+                key,
+            ]),
+            2 => redis.command(&["SET", key, "pcr10000030000", "PX", "20000"]),
+            _ => redis.command(&["EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')", "1", key]),
         };
     }
     for room in ["r1", "r2", "r3", "r4"] {

@@ -30,15 +30,15 @@ fn get_at_once(server: &TestServer, count: usize, room: impl Fn(usize) -> String
     for (number, connection) in connections.iter_mut().enumerate() {
         connection.send(&request("GET", format!("/callCatchUp/{}", room(number)).as_bytes(), Some(&user)));
     }
-    connections.iter_mut().map(|connection| connection.read().expect("an answer")).collect()
+    connections.iter_mut().map(|connection| connection.read().expect("a response")).collect()
 }
 
 #[test]
 fn two_thousand_requests_of_one_room_cost_one_call() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::data(r#""written""#).after(CALL_TIME));
-    for answer in get_at_once(&server, 2_000, |_| "r1".to_owned()) {
-        answer.assert_success(r#""written""#);
+    for response in get_at_once(&server, 2_000, |_| "r1".to_owned()) {
+        response.assert_success(r#""written""#);
     }
     assert_eq!(server.calls(), 1);
 }
@@ -46,9 +46,9 @@ fn two_thousand_requests_of_one_room_cost_one_call() {
 #[test]
 fn requests_of_a_hundred_rooms_cost_one_call_each() {
     let server = TestServer::with(&ON);
-    let answers = get_at_once(&server, 1_000, |number| format!("room{}", number % 100));
-    for (number, answer) in answers.iter().enumerate() {
-        answer.assert_success(&format!("\"room{}\"", number % 100));
+    let responses = get_at_once(&server, 1_000, |number| format!("room{}", number % 100));
+    for (number, response) in responses.iter().enumerate() {
+        response.assert_success(&format!("\"room{}\"", number % 100));
     }
     assert_eq!(server.calls(), 100);
 }
@@ -76,8 +76,8 @@ fn reset_of_the_first_client_does_not_end_its_call() {
 fn failure_is_shared_by_waiting_requests_and_not_cached() {
     let server = TestServer::with(&ON);
     server.script.catch_up("r1", Reply::body(500, "the inside").after(Duration::from_millis(500)));
-    for answer in get_at_once(&server, 200, |_| "r1".to_owned()) {
-        answer.assert_error(500, "Internal server error", "each waiting request");
+    for response in get_at_once(&server, 200, |_| "r1".to_owned()) {
+        response.assert_error(500, "Internal server error", "each waiting request");
     }
     assert_eq!(server.calls(), 1);
     server.script.catch_up("r1", Reply::data(r#""good""#));
@@ -99,9 +99,9 @@ fn stale_response_is_served_after_a_failure_but_not_a_404() {
         Reply::silence(),
     ] {
         server.script.catch_up("r1", failure);
-        let answer = get(&server, "r1");
-        answer.assert_success(r#""old""#);
-        assert!(answer.header("age").unwrap().parse::<u64>().unwrap() >= 1);
+        let response = get(&server, "r1");
+        response.assert_success(r#""old""#);
+        assert!(response.header("age").unwrap().parse::<u64>().unwrap() >= 1);
     }
     server.script.catch_up("r1", Reply::not_found());
     get(&server, "r1").assert_error(404, "Not found", "gone");
@@ -113,26 +113,26 @@ fn stale_response_is_served_after_a_failure_but_not_a_404() {
 fn cached_response_is_authorised_on_each_request() {
     let server = TestServer::with(&ON);
     let etag = get(&server, "r1").header("etag").unwrap().to_owned();
-    let ask = |token: &str, etag: &str| {
+    let fetch = |token: &str, etag: &str| {
         let line = format!(
             "GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n\r\n"
         );
-        server.client().ask(line.as_bytes())
+        server.client().request(line.as_bytes())
     };
-    ask(&tokens::guest("r2"), &etag).assert_error(403, "Forbidden", "a guest of another room");
-    ask("forged", &etag).assert_unauthorized("a forged token");
+    fetch(&tokens::guest("r2"), &etag).assert_error(403, "Forbidden", "a guest of another room");
+    fetch("forged", &etag).assert_unauthorized("a forged token");
     let gzip = etag.replace('"', "") + "-gzip";
-    ask(&tokens::guest("r2"), &format!("\"{gzip}\"")).assert_error(
+    fetch(&tokens::guest("r2"), &format!("\"{gzip}\"")).assert_error(
         403,
         "Forbidden",
         "a guest, with a tag changed by a proxy",
     );
     for matching in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
-        let known = ask(&tokens::guest("r1"), &matching);
+        let known = fetch(&tokens::guest("r1"), &matching);
         assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, Some(etag.as_str())), "{matching}");
     }
     for other in ["\"another\"", "\"a,*,b\"", ""] {
-        ask(&tokens::guest("r1"), other).assert_success(r#""r1""#);
+        fetch(&tokens::guest("r1"), other).assert_success(r#""r1""#);
     }
     assert_eq!(server.calls(), 1);
 }
@@ -145,7 +145,7 @@ fn entity_tag_changed_by_a_proxy_is_still_known() {
     let file = server.client().get("/openapi.json", None).header("etag").unwrap().trim_matches('"').to_owned();
     let status = |target: &str, known: &str| {
         let head = format!("GET {target} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n");
-        server.client().ask(format!("{head}If-None-Match: {known}\r\n\r\n").as_bytes()).status
+        server.client().request(format!("{head}If-None-Match: {known}\r\n\r\n").as_bytes()).status
     };
     for known in [
         format!("\"{tag}-gzip\""),
@@ -181,15 +181,15 @@ fn cached_routes_send_age_and_etag_and_others_no_store() {
     server.put_summary("r1_1718871014/summary.txt", "text");
     for target in ["/callCatchUp/r1", "/callStatus/r1", "/callConfig", "/meetings", "/callSummary/r1"] {
         for _ in 0..2 {
-            let answer = server.client().get(target, Some(&tokens::user()));
-            assert_eq!(answer.header("cache-control"), Some("private, no-cache"), "{target}");
-            assert!(answer.header("etag").is_some() && answer.header("age").is_some(), "{target}");
+            let response = server.client().get(target, Some(&tokens::user()));
+            assert_eq!(response.header("cache-control"), Some("private, no-cache"), "{target}");
+            assert!(response.header("etag").is_some() && response.header("age").is_some(), "{target}");
         }
     }
     assert_eq!(server.calls(), 5);
     for target in ["/callCatchUp", "/callCatchUp/..", "/nothing"] {
-        let answer = server.client().get(target, Some(&tokens::user()));
-        assert_eq!((answer.header("cache-control"), answer.header("etag")), (Some("no-store"), None), "{target}");
+        let response = server.client().get(target, Some(&tokens::user()));
+        assert_eq!((response.header("cache-control"), response.header("etag")), (Some("no-store"), None), "{target}");
     }
 }
 

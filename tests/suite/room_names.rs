@@ -231,7 +231,7 @@ const ACCEPTED: &[(&str, &str)] = &[
 
 /// The response to one request, and the calls that it caused.
 struct Outcome {
-    answer: Response,
+    response: Response,
     targets: Vec<String>,
 }
 
@@ -248,33 +248,33 @@ impl RoomClient {
         Self { server, connection, token: tokens::user() }
     }
 
-    fn ask(&mut self, target: &[u8]) -> Outcome {
+    fn fetch(&mut self, target: &[u8]) -> Outcome {
         let before = self.server.calls();
         self.connection.send(&request("GET", target, Some(&self.token)));
         // The parser's own 400 closes the connection.
-        let answer = self.connection.read().expect("an answer");
-        if answer.header("connection") == Some("close") || answer.body.is_empty() {
+        let response = self.connection.read().expect("a response");
+        if response.header("connection") == Some("close") || response.body.is_empty() {
             self.connection = self.server.client().connect();
         }
         let targets = self.server.script.requests()[before..].iter().map(|call| call.target.clone()).collect();
-        Outcome { answer, targets }
+        Outcome { response, targets }
     }
 
     fn in_path(&mut self, raw: &[u8]) -> Outcome {
-        self.ask(&[b"/callCatchUp/", raw].concat())
+        self.fetch(&[b"/callCatchUp/", raw].concat())
     }
 
     fn in_query(&mut self, raw: &[u8]) -> Outcome {
-        self.ask(&[b"/callCatchUp?roomName=", raw].concat())
+        self.fetch(&[b"/callCatchUp?roomName=", raw].concat())
     }
 }
 
 /// Checks the property: rejected without a call, or one call to this endpoint with exactly these bytes.
 fn check_outcome(outcome: &Outcome, room: Option<&[u8]>) -> Result<(), String> {
-    let Outcome { answer, targets } = outcome;
+    let Outcome { response, targets } = outcome;
     if targets.is_empty() {
-        let rejected = matches!(answer.status, 400 | 404);
-        return if rejected { Ok(()) } else { Err(format!("no call, but status {}", answer.status)) };
+        let rejected = matches!(response.status, 400 | 404);
+        return if rejected { Ok(()) } else { Err(format!("no call, but status {}", response.status)) };
     }
     let [target] = targets.as_slice() else {
         return Err(format!("several calls: {targets:?}"));
@@ -349,13 +349,13 @@ fn hostile_name_is_rejected_without_a_call() {
     for raw in REFUSED {
         for outcome in [client.in_path(raw.as_bytes()), client.in_query(raw.as_bytes())] {
             assert!(outcome.targets.is_empty(), "{raw}: {:?}", outcome.targets);
-            assert!(matches!(outcome.answer.status, 400 | 404), "{raw}: {:?}", outcome.answer);
+            assert!(matches!(outcome.response.status, 400 | 404), "{raw}: {:?}", outcome.response);
             if !raw.contains('/') {
-                outcome.answer.assert_error(400, "Room name is not valid.", raw);
+                outcome.response.assert_error(400, "Room name is not valid.", raw);
             }
         }
     }
-    client.in_path(b"r1").answer.assert_success(r#""r1""#);
+    client.in_path(b"r1").response.assert_success(r#""r1""#);
 }
 
 /// Decoded names that are forbidden on every route.
@@ -383,11 +383,11 @@ pub fn request_everywhere(server: &TestServer, room: &str, token: &str) -> Vec<(
 fn forbidden_name_is_400_on_every_route_with_a_room() {
     let server = TestServer::start();
     for room in FORBIDDEN {
-        for (place, answer) in request_everywhere(&server, room, &tokens::user()) {
-            answer.assert_error(400, "Room name is not valid.", &format!("{room:?} at {place}"));
+        for (place, response) in request_everywhere(&server, room, &tokens::user()) {
+            response.assert_error(400, "Room name is not valid.", &format!("{room:?} at {place}"));
         }
-        let answer = server.client().get(&format!("/auth/joinmember?roomName={}", percent_encoded(room)), None);
-        answer.assert_error(400, "Room name is not valid.", &format!("{room:?} at /auth/joinmember"));
+        let response = server.client().get(&format!("/auth/joinmember?roomName={}", percent_encoded(room)), None);
+        response.assert_error(400, "Room name is not valid.", &format!("{room:?} at /auth/joinmember"));
     }
     assert_eq!(server.calls(), 0);
 }
@@ -397,8 +397,8 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
     let server = TestServer::start();
     for room in FORBIDDEN {
         for requested in [room, "r1"] {
-            for (place, answer) in request_everywhere(&server, requested, &tokens::guest(room)) {
-                answer.assert_unauthorized(&format!("a guest of {room:?} at {place}"));
+            for (place, response) in request_everywhere(&server, requested, &tokens::guest(room)) {
+                response.assert_unauthorized(&format!("a guest of {room:?} at {place}"));
             }
         }
         let mut claims = tokens::guest_claims(room);
@@ -406,8 +406,8 @@ fn guest_token_or_ticket_of_a_forbidden_room_is_401() {
         claims["jti"] = "t1".into();
         claims["until"] = claims["exp"].clone();
         let ticket = tokens::signed(tokens::HEADER, &claims.to_string());
-        let answer = server.client().get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None);
-        answer.assert_unauthorized(&format!("a ticket of {room:?}"));
+        let response = server.client().get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None);
+        response.assert_unauthorized(&format!("a ticket of {room:?}"));
     }
     assert_eq!(server.calls(), 0);
 }
@@ -419,8 +419,8 @@ fn unusual_name_is_forwarded_unchanged() {
         let in_query = raw.replace('+', "%2B").replace('&', "%26");
         for outcome in [client.in_path(raw.as_bytes()), client.in_query(in_query.as_bytes())] {
             assert_eq!(check_outcome(&outcome, Some(room.as_bytes())), Ok(()), "{raw}");
-            assert_eq!(outcome.targets.len(), 1, "{raw}: {:?}", outcome.answer);
-            assert_eq!(outcome.answer.data(), *room, "{raw}: the response is for another room");
+            assert_eq!(outcome.targets.len(), 1, "{raw}: {:?}", outcome.response);
+            assert_eq!(outcome.response.data(), *room, "{raw}: the response is for another room");
         }
     }
 }
@@ -428,20 +428,20 @@ fn unusual_name_is_forwarded_unchanged() {
 #[test]
 fn plus_is_literal_in_the_path_and_a_space_in_the_query() {
     let mut client = RoomClient::new();
-    assert_eq!(client.in_path(b"a+b").answer.data(), "a+b");
-    assert_eq!(client.in_query(b"a+b").answer.data(), "a b");
-    assert_eq!(client.in_query(b"a%2Bb").answer.data(), "a+b");
+    assert_eq!(client.in_path(b"a+b").response.data(), "a+b");
+    assert_eq!(client.in_query(b"a+b").response.data(), "a b");
+    assert_eq!(client.in_query(b"a%2Bb").response.data(), "a+b");
 }
 
 #[test]
 fn delimiter_of_a_path_or_query_value_ends_the_name() {
     let mut client = RoomClient::new();
-    assert_eq!(client.in_path(b"r1?x").answer.data(), "r1");
-    assert_eq!(client.in_path(b"r1?").answer.data(), "r1");
-    assert_eq!(client.in_query(b"r1&x=y").answer.data(), "r1");
-    assert_eq!(client.in_query(b"r1?x").answer.data(), "r1?x");
-    assert_eq!(client.in_query(b"r1=x").answer.data(), "r1=x");
-    assert_eq!(client.in_query(b"r1;x=y").answer.data(), "r1;x=y");
+    assert_eq!(client.in_path(b"r1?x").response.data(), "r1");
+    assert_eq!(client.in_path(b"r1?").response.data(), "r1");
+    assert_eq!(client.in_query(b"r1&x=y").response.data(), "r1");
+    assert_eq!(client.in_query(b"r1?x").response.data(), "r1?x");
+    assert_eq!(client.in_query(b"r1=x").response.data(), "r1=x");
+    assert_eq!(client.in_query(b"r1;x=y").response.data(), "r1;x=y");
     assert!(client.in_path(b"r1/x").targets.is_empty());
     assert!(client.in_query(b"r1/x").targets.is_empty());
 }
@@ -452,13 +452,13 @@ fn name_over_255_decoded_bytes_is_400() {
     for (raw, room) in
         [("a".repeat(255), "a".repeat(255)), ("%61".repeat(255), "a".repeat(255)), ("%C3%A9".repeat(127), "é".repeat(127))]
     {
-        assert_eq!(client.in_path(raw.as_bytes()).answer.data(), room);
-        assert_eq!(client.in_query(raw.as_bytes()).answer.data(), room);
+        assert_eq!(client.in_path(raw.as_bytes()).response.data(), room);
+        assert_eq!(client.in_query(raw.as_bytes()).response.data(), room);
     }
     // Up to the longest request line.
     for raw in ["a".repeat(256), "%C3%A9".repeat(128), "a".repeat(8_000), "%61".repeat(2_600), "%25".repeat(2_600)] {
         for outcome in [client.in_path(raw.as_bytes()), client.in_query(raw.as_bytes())] {
-            outcome.answer.assert_error(400, "Room name is not valid.", "too long");
+            outcome.response.assert_error(400, "Room name is not valid.", "too long");
             assert!(outcome.targets.is_empty());
         }
     }
@@ -495,8 +495,8 @@ fn raw_bytes_in_a_url_are_rejected_or_taken_literally() {
     for raw in ["a b", "a\r\nX: y", "a\nb", "a HTTP/1.1\r\nHost: t\r\n\r\nGET /callCatchUp/smuggled", "a\0b"] {
         let mut connection = client.server.client().connect();
         connection.send(&request("GET", format!("/callCatchUp/{raw}").as_bytes(), None));
-        if let Some(answer) = connection.read() {
-            assert!(matches!(answer.status, 400 | 401), "{raw:?}: {answer:?}");
+        if let Some(response) = connection.read() {
+            assert!(matches!(response.status, 400 | 401), "{raw:?}: {response:?}");
         }
     }
     assert!(client.server.script.requests().iter().all(|call| !call.target.contains("smuggled")));

@@ -22,22 +22,22 @@ impl Fixture {
         Self { sandbox, server }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &str) -> Response {
+    fn fetch(&self, method: &str, path: &str, body: &str) -> Response {
         let request =
             format!("{method} /sandbox{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        Client::new(self.sandbox.address).ask(request.as_bytes())
+        Client::new(self.sandbox.address).request(request.as_bytes())
     }
 
     fn control(&self, method: &str, path: &str, body: &str) -> Value {
-        let answer = self.ask(method, path, body);
-        assert_eq!(answer.status, 200, "{method} {path} {body}: {}", answer.text());
-        serde_json::from_slice::<Value>(&answer.body).unwrap()["data"].take()
+        let response = self.fetch(method, path, body);
+        assert_eq!(response.status, 200, "{method} {path} {body}: {}", response.text());
+        serde_json::from_slice::<Value>(&response.body).unwrap()["data"].take()
     }
 
     fn rejected(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let answer = self.ask(method, path, body);
-        let failure: Value = serde_json::from_slice(&answer.body).unwrap();
-        (answer.status, failure["error"]["message"].as_str().unwrap().to_owned())
+        let response = self.fetch(method, path, body);
+        let failure: Value = serde_json::from_slice(&response.body).unwrap();
+        (response.status, failure["error"]["message"].as_str().unwrap().to_owned())
     }
 
     fn catch_up(&self, room: &str) -> Response {
@@ -159,8 +159,8 @@ fn recorded_requests_are_redacted_and_can_be_cleared() {
     assert_eq!(record["asked"][0]["headers"]["content-type"], "application/json");
     assert!(record["asked"][1]["seconds"].as_f64() >= record["asked"][0]["seconds"].as_f64());
 
-    let asked = b"GET /api/configuration HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer canary\r\n\r\n";
-    Client::new(fixture.sandbox.address).ask(asked);
+    let call = b"GET /api/configuration HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer canary\r\n\r\n";
+    Client::new(fixture.sandbox.address).request(call);
     let record = fixture.control("GET", "/asked", "");
     assert_eq!(record["asked"][2]["headers"]["authorization"], "[redacted]");
     assert!(!record.to_string().contains("canary"));
@@ -198,8 +198,8 @@ fn invalid_reply_is_rejected_with_its_reason() {
 fn control_interface_is_separate_and_not_recorded() {
     let fixture = Fixture::start();
     for target in ["/api/sandbox/asked", "/api/replies/testRooms", "/sandboxes", "/sandbox2/asked"] {
-        let answer = Client::new(fixture.sandbox.address).get(target, None);
-        assert_eq!(answer.status, 404, "{target}");
+        let response = Client::new(fixture.sandbox.address).get(target, None);
+        assert_eq!(response.status, 404, "{target}");
     }
     fixture.control("DELETE", "/asked", "");
     fixture.control("GET", "/replies", "");
@@ -215,7 +215,7 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
             "PUT /sandbox/replies/call-catchup HTTP/1.1\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
-        Client::new(fixture.sandbox.address).ask(request.as_bytes()).status
+        Client::new(fixture.sandbox.address).request(request.as_bytes()).status
     };
     let own = fixture.sandbox.address;
     for host in ["rebind.example", "rebind.example:80", "localhost.rebind.example", "0.0.0.0", "192.0.2.1:8081", ""] {
@@ -226,9 +226,9 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
     }
     assert_eq!(put(&format!("Host: {own}\r\nOrigin: http://{own}\r\nOrigin: http://evil.example\r\n")), 403, "one of two");
     let absolute = b"GET http://rebind.example/sandbox/asked HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    assert_eq!(Client::new(own).ask(absolute).status, 421);
+    assert_eq!(Client::new(own).request(absolute).status, 421);
     let read = b"GET /sandbox/asked HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
-    let rejected: Value = serde_json::from_slice(&Client::new(own).ask(read).body).unwrap();
+    let rejected: Value = serde_json::from_slice(&Client::new(own).request(read).body).unwrap();
     assert_eq!((&rejected["data"], &rejected["error"]["code"]), (&Value::Null, &json!(421)));
     assert_eq!(fixture.control("GET", "/replies", ""), json!([]), "no reply was set");
 
@@ -238,14 +238,14 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
     }
     assert_eq!(put(&format!("Host: localhost:{port}\r\nOrigin: http://{own}\r\n")), 200, "its own origin");
     let api = b"GET /api/configuration HTTP/1.1\r\nHost: admin.example\r\n\r\n";
-    assert_eq!(Client::new(own).ask(api).status, 200, "the API accepts any host");
+    assert_eq!(Client::new(own).request(api).status, 200, "the API accepts any host");
 }
 
 #[test]
 fn foreign_request_is_rejected_before_its_body() {
     let fixture = Fixture::start();
     let head = b"PUT /sandbox/replies/call-catchup HTTP/1.1\r\nHost: rebind.example\r\nContent-Length: 8000000\r\n\r\n";
-    assert_eq!(Client::new(fixture.sandbox.address).ask(head).status, 421);
+    assert_eq!(Client::new(fixture.sandbox.address).request(head).status, 421);
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn text<'a>(login: &'a Value, name: &str) -> &'a str {
 
 fn is_valid(server: &TestServer, login: &Value) -> bool {
     match server.client().get("/callCatchUp/r1", Some(text(login, "token"))) {
-        answer if answer.status == 200 => true,
-        answer => {
-            answer.assert_unauthorized("revoked");
+        response if response.status == 200 => true,
+        response => {
+            response.assert_unauthorized("revoked");
             false
         }
     }
@@ -97,8 +97,8 @@ fn simultaneous_refreshes_leave_one_live_successor() {
         for round in 0..if full_size() { 100 } else { 10 } {
             let login = server.log_in().data();
             let (token, start) = (text(&login, "refreshToken"), Barrier::new(50));
-            let answers: Vec<Response> = std::thread::scope(|scope| {
-                let asking: Vec<_> = (0..50)
+            let responses: Vec<Response> = std::thread::scope(|scope| {
+                let requests: Vec<_> = (0..50)
                     .map(|number| {
                         let (server, start) = (if number % 2 == 0 { &server } else { &replica }, &start);
                         scope.spawn(move || {
@@ -107,10 +107,10 @@ fn simultaneous_refreshes_leave_one_live_successor() {
                         })
                     })
                     .collect();
-                asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+                requests.into_iter().map(|request| request.join().unwrap()).collect()
             });
             let successors: HashSet<String> =
-                answers.iter().map(|answer| text(&answer.data(), "refreshToken").to_owned()).collect();
+                responses.iter().map(|response| text(&response.data(), "refreshToken").to_owned()).collect();
             assert_eq!(successors.len(), 1, "round {round}");
             let next = refresh(&server, successors.iter().next().unwrap()).data();
             assert!(is_valid(&replica, &next));
@@ -247,10 +247,10 @@ fn login_racing_a_password_change_leaves_no_session() {
                     scope.spawn(|| {
                         let mut logins = Vec::new();
                         while !done.load(Ordering::SeqCst) {
-                            let answer = log_in();
-                            if answer.status == 200 {
+                            let response = log_in();
+                            if response.status == 200 {
                                 logged_in.store(true, Ordering::SeqCst);
-                                logins.push(answer.data());
+                                logins.push(response.data());
                             }
                         }
                         logins

@@ -1,6 +1,6 @@
 //! The shared cache while Redis is slow, loading, full, gone or holds foreign values.
 //!
-//! Each replica then uses its local cache only, and requests are still answered.
+//! Each replica then uses its local cache only, and requests are still served.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::support::process::ServerProcess;
 use crate::support::redis::Redis;
 use crate::support::redis_proxy::RedisProxy;
 use crate::support::replicas::{
-    EXTRA, REDIS_TIMEOUT, Replicas, WRITING, get, metric, rooms_are_answered, settings_of, wait_until_stored,
+    EXTRA, REDIS_TIMEOUT, Replicas, WRITING, assert_rooms_served, get, metric, settings_of, wait_until_stored,
 };
 use crate::support::tls::Authority;
 use crate::support::{SandboxServer, TestServer, tokens, wait_until};
@@ -37,7 +37,7 @@ fn wait_until_shared(replicas: &Replicas) {
 
 /// Counts the `SET` commands of all replicas: polls, responses and probes.
 fn polls(redis: &Redis) -> u64 {
-    let stats = redis.ask(&["INFO", "commandstats"]);
+    let stats = redis.command(&["INFO", "commandstats"]);
     let calls = stats.split("cmdstat_set:calls=").nth(1).and_then(|rest| rest.split(',').next());
     calls.map_or(0, |calls| calls.parse().unwrap())
 }
@@ -59,7 +59,7 @@ fn replicas_without_redis_call_each_and_share_once_it_is_there() {
     let replicas = Replicas::start(2, &redis.url());
     let alone = TestServer::start();
     for server in &replicas.servers {
-        rooms_are_answered(server.client(), alone.client(), "a");
+        assert_rooms_served(server.client(), alone.client(), "a");
     }
     assert_eq!(replicas.calls(), 40);
     redis.restart();
@@ -73,7 +73,7 @@ fn redis_killed_restarted_or_stopped_costs_no_response() {
     let alone = TestServer::start();
     let check_all = |name: &str| {
         for server in &replicas.servers {
-            rooms_are_answered(server.client(), alone.client(), name);
+            assert_rooms_served(server.client(), alone.client(), name);
         }
     };
     check_all("well");
@@ -104,7 +104,7 @@ fn redis_lost_under_followers_makes_each_replica_call_once() {
         // A follower polls, waits for the timeout, then calls; the rest allows for a busy machine.
         assert!(lost.elapsed() < LONGEST_POLL + REDIS_TIMEOUT + 4 * EXTRA, "{signal}: {:?}", lost.elapsed());
         for connection in &mut connections {
-            connection.read().expect("an answer").assert_success(r#""written""#);
+            connection.read().expect("a response").assert_success(r#""written""#);
         }
         assert_eq!(replicas.calls(), 3, "{signal}: one call each");
         match signal {
@@ -121,33 +121,33 @@ fn full_or_read_only_redis_is_not_used() {
     let replicas = Replicas::start(2, &redis.url());
     let alone = TestServer::start();
     for number in 0..200 {
-        redis.ask(&["SET", &format!("filler{number}"), &"x".repeat(20_000)]);
+        redis.command(&["SET", &format!("filler{number}"), &"x".repeat(20_000)]);
     }
     for server in &replicas.servers {
-        rooms_are_answered(server.client(), alone.client(), "full");
+        assert_rooms_served(server.client(), alone.client(), "full");
     }
-    redis.ask(&["FLUSHALL"]);
+    redis.command(&["FLUSHALL"]);
     wait_until_shared(&replicas);
-    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
     for server in &replicas.servers {
-        rooms_are_answered(server.client(), alone.client(), "readonly");
+        assert_rooms_served(server.client(), alone.client(), "readonly");
     }
 }
 
 #[test]
 fn server_that_is_not_redis_is_not_used() {
     use std::io::{Read as _, Write as _};
-    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "$5\r\n", "*1000000000\r\n", "\0\0\0", ""] {
+    for response in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "$5\r\n", "*1000000000\r\n", "\0\0\0", ""] {
         let other = FakeUpstream::serving(move |mut stream, _| {
             while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
-                if stream.write_all(answer.as_bytes()).is_err() {
+                if stream.write_all(response.as_bytes()).is_err() {
                     break;
                 }
             }
         });
         let (replicas, alone) = (Replicas::start(1, &format!("redis://127.0.0.1:{}", other.port)), TestServer::start());
-        rooms_are_answered(replicas.client(0), alone.client(), "r");
-        assert_eq!(replicas.calls(), 20, "{answer:?}");
+        assert_rooms_served(replicas.client(0), alone.client(), "r");
+        assert_eq!(replicas.calls(), 20, "{response:?}");
     }
 }
 
@@ -159,10 +159,10 @@ fn slow_redis_costs_each_replica_one_timeout() {
         let (replicas, alone) = (Replicas::start(2, &proxy.url()), TestServer::start());
         proxy.delay(delay);
         for server in &replicas.servers {
-            rooms_are_answered(server.client(), alone.client(), "late");
+            assert_rooms_served(server.client(), alone.client(), "late");
         }
         let new = Replicas::start(2, &proxy.url());
-        rooms_are_answered(new.client(0), alone.client(), "new");
+        assert_rooms_served(new.client(0), alone.client(), "new");
         proxy.delay(Duration::ZERO);
         wait_until_shared(&replicas);
         wait_until_shared(&new);
@@ -192,10 +192,10 @@ fn redis_that_refuses_every_command_is_not_used() {
         let (replicas, alone) = (Replicas::start(2, &proxy.url()), TestServer::start());
         proxy.reply_with(error);
         for server in &replicas.servers {
-            rooms_are_answered(server.client(), alone.client(), "no");
+            assert_rooms_served(server.client(), alone.client(), "no");
         }
         let new = Replicas::start(2, &proxy.url());
-        rooms_are_answered(new.client(0), alone.client(), "new");
+        assert_rooms_served(new.client(0), alone.client(), "new");
         proxy.pass_through();
         wait_until_shared(&replicas);
         wait_until_shared(&new);
@@ -211,7 +211,7 @@ fn lease_is_renewed_for_as_long_as_the_call_takes() {
     // Longer than a lease (2 s).
     replicas.script.catch_up("r1", Reply::data(r#""written""#).after(Duration::from_secs(3)));
     for connection in &mut send_to_all(&replicas, "r1", 4) {
-        connection.read().expect("an answer").assert_success(r#""written""#);
+        connection.read().expect("a response").assert_success(r#""written""#);
     }
     let shared = replicas.servers.iter().map(|server| metric(server.operator(), SHARED)).sum::<u64>();
     assert_eq!((replicas.calls(), shared), (1, 2), "one call, no command rejected");
@@ -226,9 +226,9 @@ fn values_that_no_replica_wrote_are_replaced() {
     let response = redis.keys("*:response").remove(0);
     let failure = response.replace(":response", ":failure");
     let faults: [(&str, &dyn Fn()); 3] = [
-        ("an invalid response", &|| drop(redis.ask(&["SET", &response, "pcr10000030000", "PX", "20000"]))),
-        ("an invalid failure", &|| drop(redis.ask(&["SET", &failure, "failed", "PX", "20000"]))),
-        ("a response without expiry", &|| drop(redis.ask(&["PERSIST", &response]))),
+        ("an invalid response", &|| drop(redis.command(&["SET", &response, "pcr10000030000", "PX", "20000"]))),
+        ("an invalid failure", &|| drop(redis.command(&["SET", &failure, "failed", "PX", "20000"]))),
+        ("a response without expiry", &|| drop(redis.command(&["PERSIST", &response]))),
     ];
     for (what, fault) in faults {
         // The local entries expire after 1 s.
@@ -236,7 +236,7 @@ fn values_that_no_replica_wrote_are_replaced() {
         fault();
         let before = replicas.calls();
         get(replicas.client(0), "r1").assert_success(r#""r1""#);
-        wait_until(what, || redis.keys("*:lease").is_empty() && redis.ask(&["PTTL", &response]) != ":-1\r\n");
+        wait_until(what, || redis.keys("*:lease").is_empty() && redis.command(&["PTTL", &response]) != ":-1\r\n");
         for number in [1, 2] {
             get(replicas.client(number), "r1").assert_success(r#""r1""#);
         }
@@ -292,9 +292,9 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
         (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], "OOM"),
         (["REPLICAOF", "127.0.0.1", "1", ""], ["REPLICAOF", "NO", "ONE", ""], "READONLY"),
     ] {
-        let ask = |command: [&str; 4]| redis.ask(command.as_slice().strip_suffix(&[""]).unwrap_or(&command));
+        let command = |command: [&str; 4]| redis.command(command.as_slice().strip_suffix(&[""]).unwrap_or(&command));
         let from = server.logged();
-        assert_eq!(ask(refuse), "+OK\r\n");
+        assert_eq!(command(refuse), "+OK\r\n");
         for number in 0..10 {
             get(server.client(), &format!("{}{number}", refuse[0])).assert_success(&format!("\"{}{number}\"", refuse[0]));
         }
@@ -302,7 +302,7 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
         assert_eq!(line["level"], "WARN", "{line}");
         assert!(line["cause"].as_str().unwrap().to_uppercase().contains(cause), "{line}");
         assert_eq!(metric(operator, SHARED), 0);
-        ask(allow);
+        command(allow);
         server.line(from, |line| starts_with(line, "Redis available"));
         wait_until("the cache is shared again", || metric(operator, SHARED) == 1);
         assert_eq!(server.lines(from, |line| starts_with(line, "Redis ")).len(), 2, "one line each");
@@ -312,7 +312,7 @@ fn redis_that_refuses_is_logged_once_with_its_cause() {
 #[test]
 fn wrong_password_of_redis_is_logged_without_the_password() {
     let redis = Redis::start();
-    redis.ask(&["CONFIG", "SET", "requirepass", "the-right-one"]);
+    redis.command(&["CONFIG", "SET", "requirepass", "the-right-one"]);
     let sandbox = SandboxServer::start(Script::echo());
     let url = format!("redis://:canary-password@127.0.0.1:{}", redis.port);
     let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
@@ -359,7 +359,7 @@ fn follower_of_a_leader_that_never_ends_fails_and_is_counted() {
     let lease = redis.keys("*:response").remove(0).replace(":response", ":lease");
     // The local entry expires after 1 ms.
     std::thread::park_timeout(Duration::from_millis(5));
-    redis.ask(&["SET", &lease, "0123456789012345678901", "PX", "60000"]);
+    redis.command(&["SET", &lease, "0123456789012345678901", "PX", "60000"]);
     get(server.client(), "r1").assert_error(500, "Internal server error", "the leader never ends");
     let line = server.line(0, |line| line["message"] == "shared read failed");
     assert_eq!([&line["reason"], &line["room"], &line["level"]], ["leader-late", "r1", "WARN"]);

@@ -32,7 +32,7 @@ fn wait_for_calls(script: &Script, calls: usize) {
 }
 
 /// Sends requests like clients of a load balancer: no new connection once the server is not ready.
-fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready: &AtomicBool, answered: &AtomicUsize) {
+fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready: &AtomicBool, served: &AtomicUsize) {
     let mut connection: Option<Connection> = None;
     loop {
         if connection.is_none() && not_ready.load(Ordering::SeqCst) {
@@ -40,36 +40,40 @@ fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready:
         }
         let mut open = connection.take().unwrap_or_else(|| client.connect());
         open.send(&get(room));
-        let answer = open.read().expect("no request is lost");
-        assert_eq!(answer.status, 200);
-        answered.fetch_add(1, Ordering::SeqCst);
+        let response = open.read().expect("no request is lost");
+        assert_eq!(response.status, 200);
+        served.fetch_add(1, Ordering::SeqCst);
         let go_on = keep_alive && !not_ready.load(Ordering::SeqCst);
-        connection = (go_on && answer.header("connection") != Some("close")).then_some(open);
+        connection = (go_on && response.header("connection") != Some("close")).then_some(open);
     }
 }
 
 #[test]
 fn draining_server_closes_connections_and_loses_no_request() {
     let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "2s")]);
-    let (not_ready, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (not_ready, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut idle = server.client().connect();
-    assert_eq!(idle.ask(&get("r1")).header("connection"), None);
+    assert_eq!(idle.request(&get("r1")).header("connection"), None);
     std::thread::scope(|scope| {
         for at in 0..8 {
-            let (client, not_ready, answered) = (server.client(), &not_ready, &answered);
+            let (client, not_ready, served) = (server.client(), &not_ready, &served);
             let room = if at % 4 == 0 { "slow" } else { "r1" };
-            scope.spawn(move || send_until_not_ready(client, room, at % 2 == 0, not_ready, answered));
+            scope.spawn(move || send_until_not_ready(client, room, at % 2 == 0, not_ready, served));
         }
-        while answered.load(Ordering::SeqCst) < 200 {
+        while served.load(Ordering::SeqCst) < 200 {
             std::thread::yield_now();
         }
         server.signal("TERM");
         server.line(0, |line| line["message"] == "draining");
-        let late = server.client().ask(&get("r1"));
+        let late = server.client().request(&get("r1"));
         assert_eq!((late.status, late.header("connection")), (200, Some("close")), "a new connection is still served");
         for (client, why) in [(server.client(), None), (Client::new(server.management), Some("draining"))] {
-            let answer = client.get("/health/ready", None);
-            assert_eq!((answer.status, answer.header("x-not-ready")), (503, why), "the reason is sent to operators only");
+            let response = client.get("/health/ready", None);
+            assert_eq!(
+                (response.status, response.header("x-not-ready")),
+                (503, why),
+                "the reason is sent to operators only"
+            );
         }
         let late = server.client().get("/nowhere", None);
         assert_eq!((late.status, late.header("connection")), (404, Some("close")), "on errors too");
@@ -80,22 +84,22 @@ fn draining_server_closes_connections_and_loses_no_request() {
 }
 
 #[test]
-fn connection_before_the_listener_closes_is_answered() {
+fn connection_before_the_listener_closes_is_served() {
     let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "1s")]);
-    let answered = AtomicUsize::new(0);
+    let served = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         // So many that some wait for a worker at any time.
         for _ in 0..16 {
-            let (client, answered) = (server.client(), &answered);
+            let (client, served) = (server.client(), &served);
             scope.spawn(move || {
                 // Like a proxy, which must not repeat a POST that it has sent.
                 while let Ok(mut connection) = client.try_connect() {
-                    assert_eq!(connection.ask(&get("r1")).status, 200);
-                    answered.fetch_add(1, Ordering::SeqCst);
+                    assert_eq!(connection.request(&get("r1")).status, 200);
+                    served.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
-        while answered.load(Ordering::SeqCst) < 200 {
+        while served.load(Ordering::SeqCst) < 200 {
             std::thread::yield_now();
         }
         server.signal("TERM");
@@ -104,7 +108,7 @@ fn connection_before_the_listener_closes_is_answered() {
 }
 
 #[test]
-fn connection_in_the_listen_queue_is_answered() {
+fn connection_in_the_listen_queue_is_served() {
     let (mut server, _sandbox, script) = server(&[("APP_SERVER__MAX_CONNECTIONS", "1"), ("APP_SERVER__WORKERS", "1")]);
     script.catch_up("brief", Reply::data("\"brief\"").after(Duration::from_millis(900)));
     let mut first = server.client().connect();
@@ -113,13 +117,13 @@ fn connection_in_the_listen_queue_is_answered() {
     let mut queued = server.client().connect();
     queued.send(&get("r1"));
     server.signal("INT");
-    assert_eq!(first.read().expect("an answer").status, 200);
-    assert_eq!(queued.read().expect("an answer, not a reset").status, 200);
+    assert_eq!(first.read().expect("a response").status, 200);
+    assert_eq!(queued.read().expect("a response, not a reset").status, 200);
     assert_eq!(server.exit().0, 0);
 }
 
 #[test]
-fn request_in_flight_is_answered_before_the_exit() {
+fn request_in_flight_is_served_before_the_exit() {
     let (mut server, _sandbox, script) = server(&[]);
     let mut slow = server.client().connect();
     slow.send(&get("slow"));
@@ -127,8 +131,8 @@ fn request_in_flight_is_answered_before_the_exit() {
     // SIGINT skips the drain.
     server.signal("INT");
     server.line(0, |line| line["message"] == "stopping");
-    let answer = slow.read().expect("an answer");
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    let response = slow.read().expect("a response");
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     let (code, took) = server.exit();
     assert_eq!(code, 0);
     assert!(took < GRACE, "{took:?}");
@@ -187,7 +191,7 @@ fn hangup_and_client_resets_do_not_end_the_server() {
         connection.send(&get("large"));
         connection.reset();
     }
-    assert_eq!(server.client().ask(&get("r1")).status, 200);
+    assert_eq!(server.client().request(&get("r1")).status, 200);
     server.signal("INT");
     assert_eq!(server.exit().0, 0);
 }

@@ -201,8 +201,8 @@ fn stopped_admin_control_costs_two_seconds_until_it_continues() {
     let server = TestServer::with(&settings);
     let targets = ["/callCatchUp/testRoom", "/callStatus/testRoom"];
     let read = |target| {
-        let asked = Instant::now();
-        (server.client().get(target, Some(&tokens::user())), asked.elapsed())
+        let started = Instant::now();
+        (server.client().get(target, Some(&tokens::user())), started.elapsed())
     };
     let before = targets.map(|target| read(target).0.data());
     let_entries_expire();

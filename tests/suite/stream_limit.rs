@@ -42,9 +42,9 @@ fn stream_over_the_limit_is_429_and_close() {
     let _open = [open(&server, &user), open(&server, &user)];
     let mut connection = server.client().connect();
     connection.send(&request("GET", b"/callCatchUp/unwatched/live", Some(&user)));
-    let answer = connection.read().unwrap();
-    answer.assert_error(429, "Too many requests", "the third");
-    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("10"), Some("close")));
+    let response = connection.read().unwrap();
+    response.assert_error(429, "Too many requests", "the third");
+    assert_eq!((response.header("retry-after"), response.header("connection")), (Some("10"), Some("close")));
     assert!(connection.read().is_none(), "the connection ends");
     let calls = server.script.requests();
     assert!(!calls.iter().any(|call| call.target.contains("unwatched")), "a rejected stream causes no call: {calls:?}");

@@ -11,8 +11,8 @@ use crate::support::{TestServer, tokens, wait_until};
 const USED: &str = "stream_tickets";
 
 fn ticket_of(server: &TestServer, token: &str, room: &str) -> String {
-    let answer = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
-    answer.data().as_str().unwrap().to_owned()
+    let response = server.client().post_with("/auth/streamticket", token, &json!({"room": room}).to_string());
+    response.data().as_str().unwrap().to_owned()
 }
 
 fn live(room: &str, ticket: &str) -> String {

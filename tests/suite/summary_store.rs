@@ -71,7 +71,7 @@ fn instance_role_reads_the_bucket_if_it_is_permitted() {
     let settings = [URL, ("AWS_ENDPOINT", &s3.endpoint), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)];
     let (code, text) = check_config(&settings);
     assert!(code == 78 && text.starts_with("APP_SUMMARIES__URL needs AWS_ACCESS_KEY_ID"), "{text}");
-    assert_eq!(metadata.connections(), 0, "not asked without permission");
+    assert_eq!(metadata.connections(), 0, "no call without permission");
 
     let settings = [&settings[..], &[INSTANCE]].concat();
     let line = check_line("summary store", &settings);
@@ -86,7 +86,7 @@ fn instance_role_reads_the_bucket_if_it_is_permitted() {
 #[test]
 fn failing_metadata_service_is_named() {
     let s3 = s3_with_summary();
-    let refuses = FakeUpstream::answering(http("403 Forbidden", "canary"));
+    let refuses = FakeUpstream::with_response(http("403 Forbidden", "canary"));
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (port, cause) in [(refuses.port, "status 403"), (port, "connection refused")] {
         let endpoint = format!("http://127.0.0.1:{port}");
@@ -112,7 +112,7 @@ fn container_role_reads_the_bucket() {
     let uri = format!("http://127.0.0.1:{}/v1/credentials", service.port);
     let settings = [URL, ("AWS_ENDPOINT", &s3.endpoint), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)];
     let (code, text) = check_config(&settings);
-    assert!(code == 78 && text.starts_with("APP_SUMMARIES__URL needs"), "without a token the store would ask EC2: {text}");
+    assert!(code == 78 && text.starts_with("APP_SUMMARIES__URL needs"), "without a token the store would query EC2: {text}");
     assert_summary(&TestServer::with(&[&settings[..], &[("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token)]].concat()));
 }
 
@@ -136,7 +136,7 @@ fn web_identity_reads_the_bucket() {
     let sts = service.url("localhost", "");
     let settings = [URL, ("AWS_ENDPOINT", &s3.endpoint), ("AWS_WEB_IDENTITY_TOKEN_FILE", &token)];
     let (code, text) = check_config(&settings);
-    assert!(code == 78 && text.starts_with("APP_SUMMARIES__URL needs"), "without a role the store would ask EC2: {text}");
+    assert!(code == 78 && text.starts_with("APP_SUMMARIES__URL needs"), "without a role the store would query EC2: {text}");
     let role = [("AWS_ROLE_ARN", "arn"), ("AWS_ENDPOINT_URL_STS", &sts), ("SSL_CERT_FILE", &authority.file())];
     assert_summary(&TestServer::with(&[&settings[..], &role].concat()));
 }
@@ -168,7 +168,7 @@ fn proxy_variables_are_ignored_and_the_setting_is_not() {
     let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let variables = names.map(|name| (name, elsewhere.as_str()));
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
-    let admin_control = FakeUpstream::answering(http("200 OK", &record));
+    let admin_control = FakeUpstream::with_response(http("200 OK", &record));
     let summary = |settings: &[(&str, &str)]| {
         let server = ServerProcess::start(&admin_control.base_url(), &[settings, &variables, &KEYS, &[URL]].concat());
         server.client().get("/callSummary/r1", Some(&tokens::user())).data()
@@ -205,8 +205,9 @@ fn proxy_variables_are_ignored_and_the_setting_is_not() {
 #[test]
 fn bucket_failure_is_named_without_the_response() {
     let error = |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>canary</Message></Error>");
-    let fake =
-        |status: &str, code: &str| format!("http://127.0.0.1:{}", FakeUpstream::answering(http(status, &error(code))).port);
+    let fake = |status: &str, code: &str| {
+        format!("http://127.0.0.1:{}", FakeUpstream::with_response(http(status, &error(code))).port)
+    };
     let (s3, free) = (s3_with_summary(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     let tls = S3::start_with(Some(Authority::new().sign(&["127.0.0.1"]).config()));
     let other = Authority::named("another");
@@ -236,7 +237,7 @@ fn bucket_failure_is_named_without_the_response() {
 #[test]
 fn untrusted_certificate_of_the_bucket_is_logged() {
     let record = json!({"error": null, "data": {"room_name": "r1", "file_url": KEY}}).to_string();
-    let admin_control = FakeUpstream::answering(http("200 OK", &record));
+    let admin_control = FakeUpstream::with_response(http("200 OK", &record));
     let s3 = S3::start_with(Some(Authority::new().sign(&["127.0.0.1"]).config()));
     let other = Authority::named("another");
     let trusted = other.file();

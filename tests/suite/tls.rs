@@ -36,7 +36,7 @@ fn with(base_url: &str, settings: &[(&str, &str)]) -> ServerProcess {
 }
 
 /// Requests a route with pooled connections, or the one without.
-fn ask(client: &Client, endpoint: &str) -> Response {
+fn fetch(client: &Client, endpoint: &str) -> Response {
     if endpoint == "proconf-token" {
         let wanted = r#"{"role":"member","room":"r1","participantName":"Ann"}"#;
         return client.post_with("/proconfToken", &tokens::user(), wanted);
@@ -64,7 +64,7 @@ fn assert_fails(server: &ServerProcess, reason: &str, cause: &str, within: Durat
     for endpoint in ENDPOINTS {
         let logged = server.logged();
         let started = Instant::now();
-        ask(&server.client(), endpoint).assert_error(500, "Internal server error", of);
+        fetch(&server.client(), endpoint).assert_error(500, "Internal server error", of);
         let took = started.elapsed();
         assert!(took < within, "{of}: {endpoint} took {took:?}");
         server.line(logged, |line| line["message"] == "request" && line["status"] == 500);
@@ -126,8 +126,8 @@ fn valid_certificate_is_accepted_for_any_form_of_base_url() {
         let server = server_trusting(&peer.url(host, path), &authority);
         let base = path.trim_end_matches('/');
         for _ in 0..3 {
-            ask(&server.client(), "call-catchup").assert_success(&format!(r#""{base}/call-catchup/r1""#));
-            ask(&server.client(), "proconf-token").assert_success(&format!(r#""{base}/proconf-token""#));
+            fetch(&server.client(), "call-catchup").assert_success(&format!(r#""{base}/call-catchup/r1""#));
+            fetch(&server.client(), "proconf-token").assert_success(&format!(r#""{base}/proconf-token""#));
         }
         assert!(peer.trusted() >= 4, "a connection for each token");
     }
@@ -150,7 +150,7 @@ fn authority_is_read_from_a_file_or_a_folder() {
         &[("SSL_CERT_FILE", &other_file), ("SSL_CERT_DIR", &folder)],
     ] {
         let server = with(&peer.url("localhost", "/api"), settings);
-        ask(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
+        fetch(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
     }
 }
 
@@ -160,15 +160,15 @@ fn tls_1_2_is_used_when_the_peer_lacks_1_3() {
     let config = authority.sign(&["localhost"]).config_of(&[&rustls::version::TLS12]);
     let peer = TlsUpstream::serving(config, echo);
     let server = server_trusting(&peer.url("localhost", "/api"), &authority);
-    ask(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
+    fetch(&server.client(), "call-catchup").assert_success(r#""/api/call-catchup/r1""#);
 }
 
 #[test]
 fn plain_text_peer_receives_no_request() {
     let authority = Authority::new();
-    for (of, answer, reason, cause) in [
+    for (of, response, reason, cause) in [
         ("plain HTTP", http("400 Bad Request", "The plain HTTP request was sent to HTTPS port"), "not-connected", "TLS: "),
-        ("a good answer in plain HTTP", http("200 OK", GOOD), "not-connected", "TLS: "),
+        ("a good response in plain HTTP", http("200 OK", GOOD), "not-connected", "TLS: "),
         ("closed at once", String::new(), "connection", "eof"),
     ] {
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -176,7 +176,7 @@ fn plain_text_peer_receives_no_request() {
         let peer = FakeUpstream::serving(move |mut stream, _| {
             let mut bytes = [0; 4096];
             let read = stream.read(&mut bytes).unwrap_or(0);
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(response.as_bytes());
             recorder.lock().unwrap().extend_from_slice(&bytes[..read]);
         });
         let server = server_trusting(&format!("https://localhost:{}/api", peer.port), &authority);
@@ -215,7 +215,7 @@ fn truncated_tls_response_is_rejected() {
     let config = authority.sign(&["localhost"]).config();
     let chunks = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let one = format!("{:x}\r\n{GOOD}\r\n", GOOD.len());
-    for (of, answer, ends, accepted) in [
+    for (of, response, ends, accepted) in [
         // A man in the middle can truncate a response that is otherwise valid.
         ("no length, cut", format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{GOOD}"), cut as fn(TlsStream), false),
         ("no length, in HTTP/1.0, cut", format!("HTTP/1.0 200 OK\r\n\r\n{GOOD}"), cut, false),
@@ -229,16 +229,16 @@ fn truncated_tls_response_is_rejected() {
     ] {
         let peer = TlsUpstream::serving(Arc::clone(&config), move |mut tls| {
             read_head(&mut tls);
-            let _ = tls.write_all(answer.as_bytes());
+            let _ = tls.write_all(response.as_bytes());
             let _ = tls.flush();
             ends(tls);
         });
         let server = server_trusting(&peer.url("localhost", "/api"), &authority);
-        let answer = ask(&server.client(), "call-catchup");
+        let response = fetch(&server.client(), "call-catchup");
         if accepted {
-            answer.assert_success(r#""good""#);
+            response.assert_success(r#""good""#);
         } else {
-            answer.assert_error(500, "Internal server error", of);
+            response.assert_error(500, "Internal server error", of);
             let line = server.line(0, |line| line["message"] == "Admin Control failed");
             let reason = line["reason"].as_str().unwrap();
             assert!(["cut-short", "connection", "not-the-envelope"].contains(&reason), "{of}: {line}");

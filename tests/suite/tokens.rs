@@ -36,8 +36,8 @@ fn assert_all_rejected(tokens: impl IntoIterator<Item = String>) {
     let mut count = 0;
     for token in tokens {
         for (method, target) in ROUTES {
-            let answer = server.client().ask(&request(method, target.as_bytes(), Some(&token)));
-            answer.assert_unauthorized(&format!("{target}: {}", token.chars().take(300).collect::<String>()));
+            let response = server.client().request(&request(method, target.as_bytes(), Some(&token)));
+            response.assert_unauthorized(&format!("{target}: {}", token.chars().take(300).collect::<String>()));
         }
         count += 1;
     }
@@ -51,8 +51,8 @@ fn assert_all_accepted(tokens: impl IntoIterator<Item = String>) {
     let server = TestServer::start();
     for token in tokens {
         for (method, target) in ROUTES {
-            let answer = server.client().ask(&request(method, target.as_bytes(), Some(&token)));
-            assert_ne!(answer.status, 401, "{target}: {token}");
+            let response = server.client().request(&request(method, target.as_bytes(), Some(&token)));
+            assert_ne!(response.status, 401, "{target}: {token}");
         }
         server.client().get(CATCH_UP, Some(&token)).assert_success(r#""r1""#);
     }
@@ -499,9 +499,9 @@ fn authorization_header_other_than_one_bearer_is_401() {
     let server = TestServer::start();
     let good = tokens::user();
     let bad = format!("{good}x");
-    let ask = |lines: &[String]| {
+    let fetch = |lines: &[String]| {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-        server.client().ask(format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\n{lines}\r\n").as_bytes())
+        server.client().request(format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\n{lines}\r\n").as_bytes())
     };
     for line in [
         format!("Authorization: bearer {good}"),
@@ -512,7 +512,7 @@ fn authorization_header_other_than_one_bearer_is_401() {
         format!("Authorization:  \t Bearer {good} \t "),
         format!("Authorization:Bearer {good}"),
     ] {
-        ask(&[line]).assert_success(r#""r1""#);
+        fetch(&[line]).assert_success(r#""r1""#);
     }
     assert_eq!(server.calls(), 7);
     let header = |value: &str| vec![format!("Authorization: {value}")];
@@ -546,12 +546,12 @@ fn authorization_header_other_than_one_bearer_is_401() {
         vec![format!("Sec-WebSocket-Protocol: Bearer, {good}")],
         vec![format!("X-Authorization: Bearer {good}")],
     ] {
-        let answer = ask(&lines);
-        answer.assert_unauthorized(&lines.join(" | "));
+        let response = fetch(&lines);
+        response.assert_unauthorized(&lines.join(" | "));
         // Another scheme is as no token (RFC 6750 section 3.1).
         let is_sent = lines.iter().any(|line| line.starts_with("Authorization: Bearer ") && !line.ends_with(' '));
         let expected = if is_sent { r#"Bearer error="invalid_token""# } else { "Bearer" };
-        assert_eq!(answer.challenge(), Some(expected), "{lines:?}");
+        assert_eq!(response.challenge(), Some(expected), "{lines:?}");
     }
     assert_eq!(server.calls(), 7);
 }
@@ -565,7 +565,7 @@ fn token_outside_the_authorization_header_is_401() {
         server.client().get(&format!("/callCatchUp/r1?{query}=Bearer%20{good}"), None).assert_unauthorized(query);
     }
     let body = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\ntoken={good}", good.len() + 6);
-    server.client().ask(body.as_bytes()).assert_unauthorized("in the body");
+    server.client().request(body.as_bytes()).assert_unauthorized("in the body");
     assert_eq!(server.calls(), 0);
 }
 
@@ -585,8 +585,8 @@ fn token_over_8_kb_is_rejected() {
     let server = TestServer::start();
     for length in [131_072, 1_000_000] {
         for (method, target) in ROUTES {
-            let answer = server.client().ask(&request(method, target.as_bytes(), Some(&"x".repeat(length))));
-            assert!(matches!(answer.status, 400 | 431) && answer.body.is_empty(), "{target}, {length}: {answer:?}");
+            let response = server.client().request(&request(method, target.as_bytes(), Some(&"x".repeat(length))));
+            assert!(matches!(response.status, 400 | 431) && response.body.is_empty(), "{target}, {length}: {response:?}");
         }
     }
     assert_eq!(server.calls(), 0);

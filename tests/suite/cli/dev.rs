@@ -20,7 +20,7 @@ fn dev_on_a_public_address_exits_78() {
 
 fn status(address: SocketAddr, target: &str, host: &str) -> u16 {
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    Client::new(address).ask(request.as_bytes()).status
+    Client::new(address).request(request.as_bytes()).status
 }
 
 /// The address in a line of the banner.
@@ -47,7 +47,7 @@ fn dev_accepts_loopback_host_names_only() {
         }
     }
     let request = b"GET /callConfig HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
-    let rejected = Client::new(server).ask(request);
+    let rejected = Client::new(server).request(request);
     rejected.assert_error(400, "Host must be localhost or a loopback address.", "in the envelope");
     assert!(rejected.header("x-request-id").is_some());
     assert_eq!(dev.stop().0, 0);

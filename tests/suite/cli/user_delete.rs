@@ -80,9 +80,9 @@ fn deletion_during_logins_and_refreshes_leaves_nothing() {
                 let (client, done) = (server.client(), &done);
                 scope.spawn(move || {
                     while !done.load(Ordering::SeqCst) {
-                        let answer = client.post("/auth/refresh", &json!({"refreshToken": token}).to_string());
-                        match answer.status {
-                            200 => *token = answer.data()["refreshToken"].take(),
+                        let response = client.post("/auth/refresh", &json!({"refreshToken": token}).to_string());
+                        match response.status {
+                            200 => *token = response.data()["refreshToken"].take(),
                             status => assert_eq!(status, 401),
                         }
                     }

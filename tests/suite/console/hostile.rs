@@ -49,7 +49,7 @@ const STUBS: &str = r#"
     window.fetch = async (path) => {
         const route = path.split("?")[0].replace(/^(\/call(?:CatchUp|Status|Summary))\/.*/, "$1");
         requested.push(route);
-        const [status, body] = answers[route];
+        const [status, body] = responses[route];
         return new Response(body, { status, headers: { "Content-Type": "application/json" } });
     };
     sessionStorage.clear();
@@ -80,8 +80,8 @@ const TRY_ALL: &str = r#"
         while (!document.querySelector("main h1")) await pause();
         await settle();
         const results = [];
-        for (const answer of tried) {
-            answers[route] = answer;
+        for (const response of tried) {
+            responses[route] = response;
             failures.length = requested.length = 0;
             for (let first = true; !requested.includes(route); first = false) {
                 act(first);
@@ -118,11 +118,11 @@ fn values() -> Vec<String> {
 
 /// Returns responses of a route: a status, and a body with hostile values.
 fn responses_of(route: &str) -> Vec<(u16, String)> {
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for value in values() {
-        answers.push((200, envelope(&value)));
-        answers.push((200, value.clone()));
-        answers.push((400, format!(r#"{{"data":null,"error":{{"code":400,"message":{value}}}}}"#)));
+        responses.push((200, envelope(&value)));
+        responses.push((200, value.clone()));
+        responses.push((400, format!(r#"{{"data":null,"error":{{"code":400,"message":{value}}}}}"#)));
         let nested: &[&str] = match route {
             "/callConfig" => &[r#"{"features":VALUE}"#, r#"{"features":{"audio_call":VALUE,"__proto__":VALUE}}"#],
             "/callStatus" => &[r#"{"transcript_status":VALUE,"recording_status":VALUE}"#],
@@ -143,12 +143,12 @@ fn responses_of(route: &str) -> Vec<(u16, String)> {
         let claims = format!(r#"{{"iat":{value},"exp":{value},"sid":{value}}}"#);
         for text in nested {
             let text = text.replace("VALUE", &value).replace("TOKEN", &token(&value)).replace("CLAIMS", &token(&claims));
-            answers.push((200, envelope(&text)));
+            responses.push((200, envelope(&text)));
         }
     }
-    answers.push((200, String::new()));
-    answers.push((200, "<!doctype html>".to_owned()));
-    answers
+    responses.push((200, String::new()));
+    responses.push((200, "<!doctype html>".to_owned()));
+    responses
 }
 
 fn envelope(data: &str) -> String {
@@ -158,7 +158,7 @@ fn envelope(data: &str) -> String {
 /// Returns a valid response of every route.
 fn valid_responses() -> Value {
     let login = r#"{"token":"t","refreshToken":"r","user":{"id":"u","email":"ann@example.com","name":"Ann"}}"#;
-    let answers = [
+    let responses = [
         ("/auth/login", login),
         ("/auth/refresh", login),
         ("/auth/logout", "null"),
@@ -170,7 +170,7 @@ fn valid_responses() -> Value {
         ("/callCatchUp", r#""Ann opened the call.""#),
         ("/callSummary", r#""Four bugs were closed.""#),
     ];
-    answers.iter().map(|(route, data)| ((*route).to_owned(), json!([200, envelope(data)]))).collect()
+    responses.iter().map(|(route, data)| ((*route).to_owned(), json!([200, envelope(data)]))).collect()
 }
 
 /// Tries these responses on the route's page. Returns for each the uncaught errors, then the text of the page.
@@ -187,8 +187,8 @@ fn try_all(browser: &Browser, server: &TestServer, route: &str, tried: &[(u16, S
 }
 
 /// Opens a page that receives these responses.
-fn load(browser: &Browser, server: &TestServer, page: &str, stored: &str, answers: &Value) {
-    let script = format!("window.answers = {answers}; const stored = {};{STUBS}", json!(stored));
+fn load(browser: &Browser, server: &TestServer, page: &str, stored: &str, responses: &Value) {
+    let script = format!("window.responses = {responses}; const stored = {};{STUBS}", json!(stored));
     let added = browser.command("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
     browser.open(&format!("http://{}{page}", server.address));
     browser.command("Page.removeScriptToEvaluateOnNewDocument", &added);
@@ -214,9 +214,9 @@ fn resumed_session_survives_a_response_of_any_json() {
     let (browser, server) = (Browser::start(), TestServer::start());
     for (route, page, stored) in [("/auth/refresh", "/", "refreshToken"), ("/auth/joinmember", "/?room=r1", "guestOf")] {
         for value in values() {
-            let mut answers = valid_responses();
-            answers[route] = json!([200, envelope(&value)]);
-            load(&browser, &server, page, stored, &answers);
+            let mut responses = valid_responses();
+            responses[route] = json!([200, envelope(&value)]);
+            load(&browser, &server, page, stored, &responses);
             let script = "const done = arguments[0];
                  (async () => {
                      while (requested.length === 0) await pause();

@@ -92,11 +92,11 @@ impl Browser {
         self.run(&format!(
             "const original = window.fetch;
              window.fetch = async (path, ...more) => {{
-                 const answer = await original(path, ...more);
-                 if (!path.startsWith('/callCatchUp')) return answer;
-                 const headers = new Headers(answer.headers);
+                 const response = await original(path, ...more);
+                 if (!path.startsWith('/callCatchUp')) return response;
+                 const headers = new Headers(response.headers);
                  headers.set('Age', '{}');
-                 return new Response(answer.status === 304 ? null : await answer.text(), {{status: answer.status, headers}});
+                 return new Response(response.status === 304 ? null : await response.text(), {{status: response.status, headers}});
              }};",
             age.as_secs()
         ));

@@ -34,7 +34,7 @@ impl Client {
 
     /// `GET target` with a bearer token, or none.
     pub fn get(&self, target: &str, token: Option<&str>) -> Response {
-        self.ask(&request("GET", target.as_bytes(), token))
+        self.request(&request("GET", target.as_bytes(), token))
     }
 
     /// `POST target` with a JSON body.
@@ -59,12 +59,12 @@ impl Client {
     /// `POST target` with these header lines and this body.
     pub fn post_as(&self, target: &str, headers: &str, body: &[u8]) -> Response {
         let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-        self.ask(&[head.as_bytes(), body].concat())
+        self.request(&[head.as_bytes(), body].concat())
     }
 
     /// Any bytes.
-    pub fn ask(&self, request: &[u8]) -> Response {
-        self.connect().ask(request)
+    pub fn request(&self, request: &[u8]) -> Response {
+        self.connect().request(request)
     }
 }
 
@@ -84,10 +84,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Sends a request and reads its answer.
-    pub fn ask(&mut self, request: &[u8]) -> Response {
+    /// Sends a request and reads its response.
+    pub fn request(&mut self, request: &[u8]) -> Response {
         self.send(request);
-        self.read().expect("the server answers")
+        self.read().expect("the server responds")
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -99,10 +99,10 @@ impl Connection {
     /// Reads the next response; `None` if the connection ends without one.
     pub fn read(&mut self) -> Option<Response> {
         loop {
-            if let Some(answer) = parse_response(&mut self.unread) {
-                return Some(answer);
+            if let Some(response) = parse_response(&mut self.unread) {
+                return Some(response);
             }
-            if !self.fill().unwrap_or_else(|error| panic!("no answer: {error}")) {
+            if !self.fill().unwrap_or_else(|error| panic!("no response: {error}")) {
                 return None;
             }
         }
@@ -112,22 +112,22 @@ impl Connection {
     pub fn read_while(&mut self, doing: impl Fn(&mut Self), pause: Duration) -> Option<Response> {
         self.stream.set_read_timeout(Some(pause)).unwrap();
         let started = Instant::now();
-        let answer = loop {
-            if let Some(answer) = parse_response(&mut self.unread) {
-                break Some(answer);
+        let response = loop {
+            if let Some(response) = parse_response(&mut self.unread) {
+                break Some(response);
             }
             match self.fill() {
                 Ok(true) => {}
                 Ok(false) => break None,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    assert!(started.elapsed() < TEST_TIMEOUT, "no answer and no end");
+                    assert!(started.elapsed() < TEST_TIMEOUT, "no response and no end");
                     doing(self);
                 }
-                Err(error) => panic!("no answer: {error}"),
+                Err(error) => panic!("no response: {error}"),
             }
         };
         self.stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-        answer
+        response
     }
 
     /// Sends `piece` every 100 ms until the server closes the connection. Returns the first response and the time taken.
@@ -193,7 +193,7 @@ impl Connection {
 pub fn parse_response(unread: &mut Vec<u8>) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(unread).expect("the answer is HTTP") else {
+    let httparse::Status::Complete(head) = response.parse(unread).expect("the response is HTTP") else {
         return None;
     };
     let headers: Vec<(String, String)> = response

@@ -39,7 +39,7 @@ impl FakeUpstream {
     }
 
     /// Responds to the first request of each connection with `bytes` and closes it.
-    pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn with_response(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         Self::serving(move |mut stream, _| {
             read_head(&mut stream);

@@ -93,12 +93,12 @@ impl Proxy {
 
 impl ProxyConnection {
     /// Sends a request and reads its response; `None` if the connection ends without one.
-    pub fn ask(&mut self, request: &[u8]) -> Option<Response> {
+    pub fn request(&mut self, request: &[u8]) -> Option<Response> {
         // The proxy may respond and close before it has read everything.
         let _ = self.stream.write_all(request);
         loop {
-            if let Some(answer) = parse_response(&mut self.unread) {
-                return Some(answer);
+            if let Some(response) = parse_response(&mut self.unread) {
+                return Some(response);
             }
             if !self.read_more() {
                 return None;
@@ -123,7 +123,7 @@ impl ProxyConnection {
                 read > 0
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                panic!("no answer: {error}")
+                panic!("no response: {error}")
             }
             // A reset, or an end without a TLS close notification.
             Err(_) => false,

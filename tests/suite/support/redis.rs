@@ -83,9 +83,9 @@ impl Redis {
     }
 
     /// Runs a command and returns its reply, unparsed.
-    pub fn ask(&self, command: &[&str]) -> String {
+    pub fn command(&self, command: &[&str]) -> String {
         // A replica that becomes the primary closes its connections once.
-        self.try_to_ask(command).or_else(|_| self.try_to_ask(command)).expect("Redis answers")
+        self.try_command(command).or_else(|_| self.try_command(command)).expect("Redis replies")
     }
 
     /// Adds a user with the documented permissions, except `but`.
@@ -96,16 +96,16 @@ impl Redis {
             rights.expect("the handbook has them").split_whitespace().filter(|right| *right != "\\" && *right != but);
         let password = format!(">{password}");
         let command: Vec<&str> = ["ACL", "SETUSER", name, "on", &password].into_iter().chain(rights).collect();
-        assert_eq!(self.ask(&command), "+OK\r\n");
+        assert_eq!(self.command(&command), "+OK\r\n");
     }
 
     /// Returns the keys that match a pattern.
     pub fn keys(&self, pattern: &str) -> Vec<String> {
-        let answer = self.ask(&["KEYS", pattern]);
-        answer.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
+        let reply = self.command(&["KEYS", pattern]);
+        reply.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
     }
 
-    fn try_to_ask(&self, command: &[&str]) -> std::io::Result<String> {
+    fn try_command(&self, command: &[&str]) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let encode = |command: &[&str]| {
@@ -114,29 +114,29 @@ impl Redis {
         };
         if !self.password.is_empty() {
             stream.write_all(encode(&["AUTH", &self.password]).as_bytes())?;
-            let mut answer = [0; 5];
-            stream.read_exact(&mut answer)?;
-            if answer != *b"+OK\r\n" {
+            let mut reply = [0; 5];
+            stream.read_exact(&mut reply)?;
+            if reply != *b"+OK\r\n" {
                 return Err(std::io::Error::other("the password is rejected"));
             }
         }
-        // The second command ends the connection, so that the answer has an end.
+        // The second command ends the connection, so that the reply has an end.
         stream.write_all((encode(command) + &encode(&["QUIT"])).as_bytes())?;
-        let (mut answer, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+        let (mut reply, mut buffer) = (Vec::new(), [0; 16 * 1024]);
         while let read @ 1.. = stream.read(&mut buffer)? {
-            answer.extend(buffer.iter().take(read));
+            reply.extend(buffer.iter().take(read));
             // A sentinel has no such command, and does not close the connection.
-            if let Some((answer, _)) = String::from_utf8_lossy(&answer).split_once("-ERR unknown command 'QUIT'") {
-                return Ok(answer.to_owned());
+            if let Some((reply, _)) = String::from_utf8_lossy(&reply).split_once("-ERR unknown command 'QUIT'") {
+                return Ok(reply.to_owned());
             }
         }
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
+        let reply = String::from_utf8_lossy(&reply).into_owned();
+        Ok(reply.strip_suffix("+OK\r\n").unwrap_or(&reply).to_owned())
     }
 
     fn wait(&self) {
         let started = Instant::now();
-        while !self.try_to_ask(&["PING"]).is_ok_and(|pong| pong == "+PONG\r\n") {
+        while !self.try_command(&["PING"]).is_ok_and(|pong| pong == "+PONG\r\n") {
             assert!(started.elapsed() < Duration::from_secs(10), "Redis does not start");
             std::thread::park_timeout(Duration::from_millis(20));
         }

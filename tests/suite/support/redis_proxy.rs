@@ -67,7 +67,7 @@ async fn accept(listener: TcpListener, redis: u16, mode: Arc<Mutex<Mode>>) {
         let Ok(behind) = TcpStream::connect(("127.0.0.1", redis)).await else { continue };
         let _ = server.set_nodelay(true).and(behind.set_nodelay(true));
         let ((from_server, to_server), (from_redis, to_redis)) = (server.into_split(), behind.into_split());
-        let (answers, mut due) = unbounded_channel::<Due>();
+        let (responses, mut due) = unbounded_channel::<Due>();
         let mut to_server: OwnedWriteHalf = to_server;
         tokio::spawn(async move {
             while let Some((at, bytes)) = due.recv().await {
@@ -77,12 +77,12 @@ async fn accept(listener: TcpListener, redis: u16, mode: Arc<Mutex<Mode>>) {
                 }
             }
         });
-        tokio::spawn(commands(from_server, to_redis, answers.clone(), Arc::clone(&mode)));
-        tokio::spawn(replies(from_redis, answers, Arc::clone(&mode)));
+        tokio::spawn(commands(from_server, to_redis, responses.clone(), Arc::clone(&mode)));
+        tokio::spawn(replies(from_redis, responses, Arc::clone(&mode)));
     }
 }
 
-async fn commands(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, answers: UnboundedSender<Due>, mode: Arc<Mutex<Mode>>) {
+async fn commands(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, responses: UnboundedSender<Due>, mode: Arc<Mutex<Mode>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let now = *mode.lock().unwrap();
@@ -96,7 +96,7 @@ async fn commands(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, answers: Unbo
                 // One reply per command, each of which begins with its number of parts.
                 let commands = buffer[..read].split(|byte| *byte == b'\n').filter(|line| begins_command(line)).count();
                 let bytes = format!("{line}\r\n").repeat(commands).into_bytes();
-                if answers.send((Instant::now(), bytes)).is_err() {
+                if responses.send((Instant::now(), bytes)).is_err() {
                     return;
                 }
             }
@@ -109,14 +109,14 @@ fn begins_command(line: &[u8]) -> bool {
     digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
 }
 
-async fn replies(mut from: OwnedReadHalf, answers: UnboundedSender<Due>, mode: Arc<Mutex<Mode>>) {
+async fn replies(mut from: OwnedReadHalf, responses: UnboundedSender<Due>, mode: Arc<Mutex<Mode>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let delay = match *mode.lock().unwrap() {
             Mode::Late(delay) => delay,
             Mode::Instead(_) => Duration::ZERO,
         };
-        if answers.send((Instant::now() + delay, buffer[..read].to_vec())).is_err() {
+        if responses.send((Instant::now() + delay, buffer[..read].to_vec())).is_err() {
             return;
         }
     }

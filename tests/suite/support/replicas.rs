@@ -52,7 +52,7 @@ impl Replicas {
 
 /// Counts the catch-up calls.
 pub fn calls_of(script: &Script) -> usize {
-    script.requests().iter().filter(|asked| asked.target.contains("/call-catchup/")).count()
+    script.requests().iter().filter(|call| call.target.contains("/call-catchup/")).count()
 }
 
 pub fn settings_of<'a>(base_url: &'a str, redis: &'a str) -> [(&'a str, &'a str); 5] {
@@ -85,14 +85,14 @@ pub fn wait_until_stored(redis: &Redis, rooms: usize) {
 /// Requests new rooms from `client` and, for comparison, from a server without Redis.
 /// At most one response may wait for Redis.
 #[track_caller]
-pub fn rooms_are_answered(client: Client, alone: Client, name: &str) {
-    let ask = |client: Client, room: &str| {
+pub fn assert_rooms_served(client: Client, alone: Client, name: &str) {
+    let fetch = |client: Client, room: &str| {
         let started = Instant::now();
         get(client, room).assert_success(&format!("\"{room}\""));
         started.elapsed()
     };
     let rooms = (0..20).map(|number| format!("{name}{number}"));
-    let (mut took, mut usual): (Vec<_>, Vec<_>) = rooms.map(|room| (ask(client, &room), ask(alone, &room))).unzip();
+    let (mut took, mut usual): (Vec<_>, Vec<_>) = rooms.map(|room| (fetch(client, &room), fetch(alone, &room))).unzip();
     took.sort_unstable();
     usual.sort_unstable();
     assert!(took[10] < usual[10] + EXTRA, "the median: {took:?}, usually {usual:?}");

@@ -219,16 +219,16 @@ impl TestServer {
     /// Starts requests for rooms whose call hangs, and waits until all calls have begun.
     pub fn start_hanging_requests(&self, number: usize) -> Vec<JoinHandle<Response>> {
         let before = self.calls();
-        let ask = |number| {
+        let fetch = |number| {
             let (client, room) = (self.client(), format!("slow{number}"));
             self.script.catch_up(&room, Reply::silence());
             std::thread::spawn(move || client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user())))
         };
-        let asking = (0..number).map(ask).collect();
+        let requests = (0..number).map(fetch).collect();
         while self.calls() < before + number {
             std::thread::yield_now();
         }
-        asking
+        requests
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Writer {
     /// The refresh token to carry on with.
     token: Option<String>,
     /// The last write, if it failed or got no response: it may have taken effect.
-    unknown: Option<Asked>,
+    unknown: Option<Write>,
     requests: usize,
     issued: Vec<String>,
     spent: Vec<String>,
@@ -26,7 +26,7 @@ pub struct Writer {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Asked {
+enum Write {
     LogIn,
     Refresh,
     LogOut,
@@ -51,43 +51,43 @@ impl Writer {
     /// Makes the next write from the client address `from`.
     pub fn write(&mut self, connection: &mut Connection, from: &str) -> WriteOutcome {
         self.requests += 1;
-        if self.unknown.take() == Some(Asked::LogOut) {
+        if self.unknown.take() == Some(Write::LogOut) {
             // The session has ended or is abandoned.
             self.token = None;
         }
-        let asked = match &self.token {
-            None => Asked::LogIn,
-            Some(_) if self.requests.is_multiple_of(SESSION_LENGTH) => Asked::LogOut,
-            Some(_) => Asked::Refresh,
+        let write = match &self.token {
+            None => Write::LogIn,
+            Some(_) if self.requests.is_multiple_of(SESSION_LENGTH) => Write::LogOut,
+            Some(_) => Write::Refresh,
         };
         let token = self.token.clone().unwrap_or_default();
-        let (route, body) = match asked {
-            Asked::LogIn => ("login", json!({"email": self.email, "password": self.password})),
-            Asked::Refresh => ("refresh", json!({"refreshToken": token})),
-            Asked::LogOut => ("logout", json!({"refreshToken": token})),
+        let (route, body) = match write {
+            Write::LogIn => ("login", json!({"email": self.email, "password": self.password})),
+            Write::Refresh => ("refresh", json!({"refreshToken": token})),
+            Write::LogOut => ("logout", json!({"refreshToken": token})),
         };
         connection.send(&post(route, &body, from));
         match connection.read() {
-            Some(answer) if answer.status < 500 => {
-                self.record(asked, token, &answer);
+            Some(response) if response.status < 500 => {
+                self.record(write, token, &response);
                 WriteOutcome::Done
             }
             other => {
-                self.unknown = Some(asked);
-                other.map_or(WriteOutcome::NoResponse, |answer| WriteOutcome::Failed(answer.status))
+                self.unknown = Some(write);
+                other.map_or(WriteOutcome::NoResponse, |response| WriteOutcome::Failed(response.status))
             }
         }
     }
 
-    fn record(&mut self, asked: Asked, token: String, answer: &Response) {
-        let mut data = answer.data();
-        match asked {
-            Asked::LogOut => {
+    fn record(&mut self, write: Write, token: String, response: &Response) {
+        let mut data = response.data();
+        match write {
+            Write::LogOut => {
                 self.ended.push(token);
                 self.token = None;
             }
-            Asked::LogIn | Asked::Refresh => {
-                if asked == Asked::Refresh {
+            Write::LogIn | Write::Refresh => {
+                if write == Write::Refresh {
                     self.spent.push(token);
                 }
                 let next: String = serde_json::from_value(data["refreshToken"].take()).unwrap();
@@ -99,11 +99,11 @@ impl Writer {
 
     /// Asserts that its refresh token still works, whether or not the last write took effect.
     pub fn assert_usable(&mut self, client: Client, from: &str) {
-        let may_have_ended = self.unknown.take() == Some(Asked::LogOut);
+        let may_have_ended = self.unknown.take() == Some(Write::LogOut);
         match self.token.take() {
             Some(token) if !may_have_ended => {
-                let answer = client.ask(&post("refresh", &json!({"refreshToken": token}), from));
-                self.record(Asked::Refresh, token, &answer);
+                let response = client.request(&post("refresh", &json!({"refreshToken": token}), from));
+                self.record(Write::Refresh, token, &response);
             }
             _ => {}
         }
@@ -124,7 +124,7 @@ pub struct Tally {
     /// Writes that were acknowledged.
     pub acknowledged: usize,
     /// Refreshes that took effect without a response.
-    pub done_and_not_answered: usize,
+    pub done_without_response: usize,
     /// All accounts.
     pub emails: HashSet<String>,
 }
@@ -135,7 +135,7 @@ pub fn assert_nothing_lost(url: &str, writers: &[Writer]) -> Tally {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (tokens, emails) = runtime.block_on(tokens_and_emails(url));
     let of = |token: &String| *tokens.get(&hash(token)).expect("each issued token is in the database");
-    let mut tally = Tally { acknowledged: 0, done_and_not_answered: 0, emails };
+    let mut tally = Tally { acknowledged: 0, done_without_response: 0, emails };
     for writer in writers {
         for token in &writer.issued {
             of(token);
@@ -143,8 +143,8 @@ pub fn assert_nothing_lost(url: &str, writers: &[Writer]) -> Tally {
         assert!(writer.spent.iter().all(|token| of(token).0), "spent tokens stay spent");
         assert!(writer.ended.iter().all(|token| of(token).1), "revoked sessions stay revoked");
         tally.acknowledged += writer.issued.len() + writer.ended.len();
-        if let (Some(Asked::Refresh), Some(token)) = (writer.unknown, &writer.token) {
-            tally.done_and_not_answered += usize::from(of(token).0);
+        if let (Some(Write::Refresh), Some(token)) = (writer.unknown, &writer.token) {
+            tally.done_without_response += usize::from(of(token).0);
         }
     }
     tally
