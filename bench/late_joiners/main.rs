@@ -135,7 +135,7 @@ fn joiners(size: Size) -> io::Result<()> {
 /// Measures a fast room without a cache while another room hangs.
 fn slow_room(size: Size) -> io::Result<()> {
     let bed = TestBed::start(&[("APP_CATCH_UP__FRESH_FOR", "0s")])?;
-    bed.script.catch_up("hangs", Reply::silence());
+    bed.script.catch_up("hangs", Reply::hang());
     let (mut quiet, mut loaded) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
         let (took, bad) = probe(bed.address, "/callCatchUp/fast", &bed.token, size.probes)?;
@@ -158,7 +158,7 @@ fn slow_room(size: Size) -> io::Result<()> {
 fn bulkhead(size: Size) -> io::Result<()> {
     let bed = TestBed::start(&[("APP_CATCH_UP__FRESH_FOR", "0s")])?;
     for number in 0..size.hanging_rooms {
-        bed.script.catch_up(&format!("hangs{number}"), Reply::silence());
+        bed.script.catch_up(&format!("hangs{number}"), Reply::hang());
     }
     let mut waiting = bed.connect(size.hanging_rooms)?;
     let started = Instant::now();

@@ -27,9 +27,9 @@ struct ReplyRequest<'a> {
     body: Option<String>,
     delay: Option<String>,
     #[serde(default)]
-    silence: bool,
+    hang: bool,
     #[serde(default)]
-    cut: bool,
+    truncate: bool,
     times: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ type Failure = (u16, String);
 pub(super) fn handle(script: &Script, method: &str, target: &str, body: Option<&[u8]>) -> (u16, String) {
     let path = target.split('?').next().unwrap_or_default();
     let outcome = match (body, path.strip_prefix(PATH)) {
-        (None, _) => Err((413, format!("A reply of at most {} MiB is taken.", MAX_BODY >> 20))),
+        (None, _) => Err((413, format!("A reply may have at most {} MiB.", MAX_BODY >> 20))),
         (Some(body), Some(path)) => run(script, method, &path.split('/').collect::<Vec<_>>(), body),
         (Some(_), None) => Err(not_found()),
     };
@@ -59,13 +59,13 @@ fn run(script: &Script, method: &str, path: &[&str], body: &[u8]) -> Result<Valu
     match (method, path) {
         ("GET", [""] | ["", ""]) => return Ok(describe_interface()),
         ("GET", ["", "replies"]) => return Ok(script.lock().replies.iter().map(show_reply).collect()),
-        ("GET", ["", "asked"]) => {
+        ("GET", ["", "requests"]) => {
             let record = &script.lock().record;
             let requests: Vec<Value> = record.requests.iter().map(show_request).collect();
-            return Ok(json!({"total": record.total, "asked": requests}));
+            return Ok(json!({"total": record.total, "requests": requests}));
         }
         ("DELETE", ["", "replies"]) => script.lock().replies.clear(),
-        ("DELETE", ["", "asked"]) => script.lock().record.clear(),
+        ("DELETE", ["", "requests"]) => script.lock().record.clear(),
         ("DELETE", ["", "replies", reply @ ..]) => {
             let removed = script.lock().replies.remove(&parse_key(reply)?);
             removed.ok_or_else(|| (404, "No reply is set there.".to_owned()))?;
@@ -144,9 +144,9 @@ fn describe_interface() -> Value {
             "GET /sandbox/replies: lists the replies that are set",
             "PUT /sandbox/replies/{endpoint}/{room}, or /sandbox/replies/{endpoint} for all rooms: sets a reply",
             "DELETE of one of these, or of /sandbox/replies: restores the default",
-            "GET /sandbox/asked: lists the requests; DELETE clears the list",
+            "GET /sandbox/requests: lists the requests; DELETE clears the list",
         ],
-        "reply": "an object of data, status, body, delay, silence, cut, times",
+        "reply": "an object of data, status, body, delay, hang, truncate, times",
     })
 }
 
@@ -173,8 +173,8 @@ impl ReplyRequest<'_> {
         }
         let delay = humantime::parse_duration(self.delay.as_deref().unwrap_or("0s"))
             .map_err(|_| bad_request("delay must be a duration, as in \"2s\" or \"250ms\"."))?;
-        if self.silence && (self.cut || self.data.is_some() || self.body.is_some() || self.status.is_some()) {
-            return Err(bad_request("silence goes with delay and times only."));
+        if self.hang && (self.truncate || self.data.is_some() || self.body.is_some() || self.status.is_some()) {
+            return Err(bad_request("hang goes with delay and times only."));
         }
         let reply = match (self.data, self.body, self.status) {
             (Some(_), Some(_), _) => return Err(bad_request("data or body, not both.")),
@@ -186,7 +186,7 @@ impl ReplyRequest<'_> {
             (None, None, Some(_)) => return Err(bad_request("a status below 400 needs data or body.")),
             (None, None, None) => Reply::default(),
         };
-        Ok(Reply { delay, silence: self.silence, cut: self.cut, times: self.times, ..reply })
+        Ok(Reply { delay, hang: self.hang, truncate: self.truncate, times: self.times, ..reply })
     }
 }
 

@@ -19,23 +19,23 @@ pub const SAMPLE_SUMMARY: (&str, &str) = (
 );
 
 /// Seconds between two sentences of the catch-up.
-const PACE: i64 = 20;
+const SENTENCE_INTERVAL: i64 = 20;
 /// Number of sentences when the sandbox starts.
-const ALREADY_SAID: usize = 3;
+const INITIAL_SENTENCES: usize = 3;
 /// Start of the ended meeting in seconds since the Unix epoch, and its length.
 const ENDED_ROOM_AT: i64 = 1_718_871_014;
-const LASTED: i64 = 1800;
+const ENDED_ROOM_DURATION: i64 = 1800;
 
-const SAID: [&str; 12] = [
+const SENTENCES: [&str; 12] = [
     "Ann opened the call and went through the agenda: the release, the open bugs, the holiday rota.",
     "Bo reported that the Android build passes on all devices but one; the fix is in review.",
-    "Ann asked whether the release can still go out on Thursday. Nobody objected.",
+    "Ann asked whether the release can still go out on Thursday. The team agreed.",
     "Chidi showed the new waiting room. The team liked it; the wording of the button will change.",
     "Dana found that joining with a slow connection takes up to nine seconds and will measure where they go.",
     "Bo and Dana agreed to look at the slow join together after the call.",
     "Ann moved two bugs out of the release; both are cosmetic.",
     "Chidi asked for a second pair of eyes on the screen-sharing change. Emil took it.",
-    "Emil reminded everybody that the recording bucket is nearly full; old recordings go on Friday.",
+    "Emil reminded the team that the recording bucket is nearly full; old recordings go on Friday.",
     "The holiday rota was settled: Dana covers the first week, Chidi the second.",
     "Ann summed up: release on Thursday, slow join measured by Wednesday, recordings cleaned up on Friday.",
     "The call is in its questions round.",
@@ -77,12 +77,12 @@ pub(super) fn echo(endpoint: &str, room: &str) -> Value {
     }
 }
 
-/// Returns a catch-up that grows by a sentence every [`PACE`] seconds.
+/// Returns a catch-up that grows by a sentence every [`SENTENCE_INTERVAL`] seconds.
 fn catch_up(at: i64) -> String {
-    let said = ALREADY_SAID.saturating_add(usize::try_from(at / PACE).unwrap_or(0));
+    let count = INITIAL_SENTENCES.saturating_add(usize::try_from(at / SENTENCE_INTERVAL).unwrap_or(0));
     let questions = (1..).map(|number| format!("Question {number} was asked; Ann answered."));
-    let sentences = SAID.iter().map(|said| (*said).to_owned()).chain(questions);
-    sentences.take(said.min(MAX_SENTENCES)).collect::<Vec<_>>().join(" ")
+    let sentences = SENTENCES.iter().map(|sentence| (*sentence).to_owned()).chain(questions);
+    sentences.take(count.min(MAX_SENTENCES)).collect::<Vec<_>>().join(" ")
 }
 
 fn summary_record(room: &str, file_url: &str) -> Value {
@@ -94,7 +94,7 @@ fn ended() -> Value {
         "room_name": "endedRoom",
         "unique_id": format!("endedRoom_{ENDED_ROOM_AT}"),
         "created_at": rfc3339(ENDED_ROOM_AT),
-        "destroyed_at": rfc3339(ENDED_ROOM_AT + LASTED),
+        "destroyed_at": rfc3339(ENDED_ROOM_AT + ENDED_ROOM_DURATION),
     }])
 }
 

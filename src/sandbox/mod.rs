@@ -43,7 +43,7 @@ impl Sandbox {
         let script = web::Data::new(script);
         let http = HttpServer::new(move || {
             let control = web::scope(control::PATH).app_data(web::PayloadConfig::new(control::MAX_BODY));
-            let control = control.default_service(web::to(control_response)).wrap(from_fn(refuse_foreign_pages));
+            let control = control.default_service(web::to(control_response)).wrap(from_fn(reject_foreign_pages));
             App::new().app_data(script.clone()).service(control).default_service(web::to(response))
         })
         .workers(1)
@@ -79,7 +79,7 @@ impl Sandbox {
 }
 
 /// Rejects requests of foreign web pages before their body is read.
-async fn refuse_foreign_pages<B: MessageBody + 'static>(
+async fn reject_foreign_pages<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -112,7 +112,7 @@ async fn response(request: HttpRequest, body: web::Bytes, script: web::Data<Scri
     let reply = script.lock().reply_to(recorded);
     tokio::time::sleep(reply.delay).await;
     match (reply.status, reply.body) {
-        (Some(status), Some(body)) if reply.cut => cut_json(status, &body),
+        (Some(status), Some(body)) if reply.truncate => truncated_json(status, &body),
         (Some(status), Some(body)) => json(status, body),
         _ => std::future::pending().await,
     }
@@ -123,7 +123,7 @@ fn json(status: u16, body: String) -> HttpResponse {
 }
 
 /// Announces the whole body, sends half of it, and closes the connection.
-fn cut_json(status: u16, body: &str) -> HttpResponse {
+fn truncated_json(status: u16, body: &str) -> HttpResponse {
     let half: String = body.chars().take(body.chars().count() / 2).collect();
     let parts = [Ok(web::Bytes::from(half)), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
     json_builder(status).body(SizedStream::new(body.len() as u64, stream::iter(parts)))

@@ -13,9 +13,9 @@ pub struct Reply {
     #[serde(serialize_with = "serialize_duration")]
     pub(super) delay: Duration,
     /// Whether there is no reply at all, while the connection stays open.
-    pub(super) silence: bool,
+    pub(super) hang: bool,
     /// Whether the connection is closed in the middle of the body.
-    pub(super) cut: bool,
+    pub(super) truncate: bool,
     /// Number of requests that get this reply; `None` for all.
     pub(super) times: Option<u64>,
 }
@@ -41,8 +41,8 @@ impl Reply {
 
     /// Creates a reply that is never sent, while the connection stays open.
     #[must_use]
-    pub fn silence() -> Self {
-        Self { silence: true, ..Self::default() }
+    pub fn hang() -> Self {
+        Self { hang: true, ..Self::default() }
     }
 
     /// Delays the reply.
@@ -53,8 +53,8 @@ impl Reply {
 
     /// Closes the connection in the middle of the body.
     #[must_use]
-    pub fn cut_in_the_body(self) -> Self {
-        Self { cut: true, ..self }
+    pub fn truncated(self) -> Self {
+        Self { truncate: true, ..self }
     }
 }
 

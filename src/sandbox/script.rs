@@ -118,7 +118,7 @@ impl ScriptState {
         }
         let room = percent_decode_str(room).decode_utf8().ok()?;
         let set = self.use_reply(endpoint, &room).or_else(|| self.use_reply(endpoint, "")).unwrap_or_default();
-        if set.silence || set.body.is_some() {
+        if set.hang || set.body.is_some() {
             return Some(set);
         }
         let default = match &self.defaults {
@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(data_of(&script, "/api/meetings")[0]["room_name"], "endedRoom");
         let summary = data_of(&script, "/api/call-summary/endedRoom");
         assert!(summary["file_url"].as_str().unwrap().starts_with("endedRoom_"), "{summary}");
-        let asked = br#"{"role":"member","room":"r1","participantName":"Ann"}"#;
-        let (status, token) = body_of(&script, "POST", "/api/proconf-token", asked);
+        let request = br#"{"role":"member","room":"r1","participantName":"Ann"}"#;
+        let (status, token) = body_of(&script, "POST", "/api/proconf-token", request);
         assert_eq!((status, token["data"].as_str().unwrap().split('.').count()), (200, 3));
         assert_eq!(body_of(&script, "POST", "/api/proconf-token", b"{}").0, 400);
     }

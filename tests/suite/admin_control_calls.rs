@@ -37,7 +37,7 @@ fn timeout_is_not_retried() {
 #[test]
 fn request_timeout_is_a_500_even_if_the_request_has_a_body() {
     let server = TestServer::with(&[("APP_SERVER__REQUEST_TIMEOUT", "300ms")]);
-    server.script.catch_up("r1", Reply::silence());
+    server.script.catch_up("r1", Reply::hang());
     let request = format!(
         "GET /callCatchUp/r1 HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\nab",
         tokens::user()

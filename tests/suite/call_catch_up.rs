@@ -190,7 +190,7 @@ fn absent_catch_up_has_a_reason_header() {
     server.script.catch_up("r1", Reply::data(r#""text""#));
     assert_eq!(reason(&server), (200, None));
     server.script.catch_up("r1", Reply::not_found());
-    server.script.set("sessions-status", "r1", Reply::silence());
+    server.script.set("sessions-status", "r1", Reply::hang());
     assert_eq!(reason(&server), (404, said("none-yet")), "it is not waited for until the timeout");
     server.script.catch_up("r1", Reply::body(500, "x"));
     assert_eq!(reason(&server), (500, None));

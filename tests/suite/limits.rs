@@ -234,7 +234,7 @@ fn short_keep_alive_still_delivers_the_response() {
 #[test]
 fn requests_over_max_in_flight_are_503_without_work() {
     let server = TestServer::with(&[("APP_SERVER__MAX_IN_FLIGHT", "1")]);
-    server.script.catch_up("slow", Reply::silence());
+    server.script.catch_up("slow", Reply::hang());
     // Requests that wait for their body do not count.
     let waiting: Vec<Connection> = (0..5)
         .map(|_| {

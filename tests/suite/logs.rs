@@ -90,7 +90,7 @@ fn successful_probes_are_not_logged() {
 #[test]
 fn disconnected_client_is_logged() {
     let script = Script::echo();
-    script.catch_up("slow", Reply::silence());
+    script.catch_up("slow", Reply::hang());
     let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "20s")]);
     let mut connection = server.client().connect();

@@ -22,7 +22,7 @@ const SLOW: &str = "/callCatchUp/slow";
 #[test]
 fn pipelined_requests_behind_a_slow_one_take_no_memory() {
     let script = Script::echo();
-    script.catch_up("slow", Reply::silence());
+    script.catch_up("slow", Reply::hang());
     let sandbox = SandboxServer::start(script);
     let settings = [("APP_ADMIN_CONTROL__TIMEOUT", "30s"), ("APP_LIVE__MAX_PER_CALLER", "400"), QUIET];
     let server = ServerProcess::start(&sandbox.base_url, &settings);
@@ -56,7 +56,7 @@ fn pipelined_requests_behind_a_slow_one_take_no_memory() {
 #[test]
 fn pipelined_requests_in_the_same_write_take_little_memory() {
     let script = Script::echo();
-    script.catch_up("slow", Reply::silence());
+    script.catch_up("slow", Reply::hang());
     let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "30s"), QUIET]);
     let slow = request("GET", SLOW.as_bytes(), Some(&tokens::user()));

@@ -69,7 +69,7 @@ fn reply_over_the_documented_size_is_413() {
     fixture.control("PUT", "/replies/call-catchup/tooLarge", &set(5 * 1024 * 1024));
     fixture.catch_up("tooLarge").assert_error(500, "Internal server error", "over APP_ADMIN_CONTROL__MAX_BODY_BYTES");
     let rejected = fixture.rejected("PUT", "/replies/call-catchup/tooLarge", &set(9 * 1024 * 1024));
-    assert_eq!(rejected, (413, "A reply of at most 8 MiB is taken.".to_owned()));
+    assert_eq!(rejected, (413, "A reply may have at most 8 MiB.".to_owned()));
     let guide = include_str!("../../docs/QA.md");
     assert!(guide.contains("at most 8 MiB"), "documented in the guide");
 }
@@ -104,8 +104,8 @@ fn each_endpoint_fails_as_configured() {
             (r#"{"status": 404}"#, 404, "Not found"),
             (r#"{"status": 302, "body": ""}"#, 500, "Internal server error"),
             (r#"{"body": "<html>not the envelope</html>"}"#, 500, "Internal server error"),
-            (r#"{"cut": true}"#, 500, "Internal server error"),
-            (r#"{"cut": true, "data": "half of this is lost"}"#, 500, "Internal server error"),
+            (r#"{"truncate": true}"#, 500, "Internal server error"),
+            (r#"{"truncate": true, "data": "half of this is lost"}"#, 500, "Internal server error"),
         ] {
             fixture.control("PUT", &format!("/replies/{endpoint}"), reply);
             fixture.server.client().get(path, Some(&user)).assert_error(status, message, &format!("{endpoint} {reply}"));
@@ -121,11 +121,11 @@ fn each_endpoint_fails_as_configured() {
 }
 
 #[test]
-fn silence_lasts_until_the_deadline_and_a_delay_its_length() {
+fn hanging_reply_ends_at_the_deadline_and_a_delayed_one_in_time() {
     let fixture = Fixture::start();
-    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"silence": true}"#);
+    fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"hang": true}"#);
     let started = Instant::now();
-    fixture.catch_up("testRoom").assert_error(500, "Internal server error", "silence");
+    fixture.catch_up("testRoom").assert_error(500, "Internal server error", "it hangs");
     assert!(started.elapsed() >= Duration::from_millis(1900), "the deadline of the tests");
     fixture.control("PUT", "/replies/call-catchup/testRoom", r#"{"delay": "400ms"}"#);
     let started = Instant::now();
@@ -147,25 +147,26 @@ fn fault_with_times_expires_after_that_many_calls() {
 #[test]
 fn recorded_requests_are_redacted_and_can_be_cleared() {
     let fixture = Fixture::start();
-    fixture.control("DELETE", "/asked", "");
+    fixture.control("DELETE", "/requests", "");
     fixture.catch_up("testRoom");
     fixture.server.client().get("/callStatus/quietRoom", Some(&tokens::user()));
-    let record = fixture.control("GET", "/asked", "");
-    let targets: Vec<&str> = record["asked"].as_array().unwrap().iter().map(|one| one["target"].as_str().unwrap()).collect();
+    let record = fixture.control("GET", "/requests", "");
+    let targets: Vec<&str> =
+        record["requests"].as_array().unwrap().iter().map(|one| one["target"].as_str().unwrap()).collect();
     assert_eq!(
         (&record["total"], targets),
         (&json!(2), vec!["/api/call-catchup/testRoom", "/api/sessions-status/quietRoom"])
     );
-    assert_eq!(record["asked"][0]["headers"]["content-type"], "application/json");
-    assert!(record["asked"][1]["seconds"].as_f64() >= record["asked"][0]["seconds"].as_f64());
+    assert_eq!(record["requests"][0]["headers"]["content-type"], "application/json");
+    assert!(record["requests"][1]["seconds"].as_f64() >= record["requests"][0]["seconds"].as_f64());
 
     let call = b"GET /api/configuration HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer canary\r\n\r\n";
     Client::new(fixture.sandbox.address).request(call);
-    let record = fixture.control("GET", "/asked", "");
-    assert_eq!(record["asked"][2]["headers"]["authorization"], "[redacted]");
+    let record = fixture.control("GET", "/requests", "");
+    assert_eq!(record["requests"][2]["headers"]["authorization"], "[redacted]");
     assert!(!record.to_string().contains("canary"));
-    fixture.control("DELETE", "/asked", "");
-    assert_eq!(fixture.control("GET", "/asked", ""), json!({"total": 0, "asked": []}));
+    fixture.control("DELETE", "/requests", "");
+    assert_eq!(fixture.control("GET", "/requests", ""), json!({"total": 0, "requests": []}));
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn invalid_reply_is_rejected_with_its_reason() {
         ("/replies/call-catchup/r", r#"{"status": 99}"#, "status must be from 200 to 599."),
         ("/replies/call-catchup/r", r#"{"status": 200}"#, "a status below 400 needs data or body."),
         ("/replies/call-catchup/r", r#"{"data": 1, "body": "x"}"#, "data or body, not both."),
-        ("/replies/call-catchup/r", r#"{"silence": true, "status": 500}"#, "silence goes with delay and times only."),
+        ("/replies/call-catchup/r", r#"{"hang": true, "status": 500}"#, "hang goes with delay and times only."),
         ("/replies/call-catchup/r", r#"{"delay": "soon"}"#, "delay must be a duration"),
         ("/replies/call-catchup/r", r#"{"times": 0}"#, "times must be 1 or more."),
         ("/replies/call-catchup/%FF", "{}", "The room is not UTF-8."),
@@ -197,13 +198,13 @@ fn invalid_reply_is_rejected_with_its_reason() {
 #[test]
 fn control_interface_is_separate_and_not_recorded() {
     let fixture = Fixture::start();
-    for target in ["/api/sandbox/asked", "/api/replies/testRooms", "/sandboxes", "/sandbox2/asked"] {
+    for target in ["/api/sandbox/requests", "/api/replies/testRooms", "/sandboxes", "/sandbox2/requests"] {
         let response = Client::new(fixture.sandbox.address).get(target, None);
         assert_eq!(response.status, 404, "{target}");
     }
-    fixture.control("DELETE", "/asked", "");
+    fixture.control("DELETE", "/requests", "");
     fixture.control("GET", "/replies", "");
-    assert_eq!(fixture.control("GET", "/asked", "")["total"], 0);
+    assert_eq!(fixture.control("GET", "/requests", "")["total"], 0);
 }
 
 #[test]
@@ -225,9 +226,9 @@ fn control_interface_refuses_a_foreign_host_or_origin() {
         assert_eq!(put(&format!("Host: {own}\r\nOrigin: {origin}\r\n")), 403, "{origin}");
     }
     assert_eq!(put(&format!("Host: {own}\r\nOrigin: http://{own}\r\nOrigin: http://evil.example\r\n")), 403, "one of two");
-    let absolute = b"GET http://rebind.example/sandbox/asked HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let absolute = b"GET http://rebind.example/sandbox/requests HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(Client::new(own).request(absolute).status, 421);
-    let read = b"GET /sandbox/asked HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
+    let read = b"GET /sandbox/requests HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
     let rejected: Value = serde_json::from_slice(&Client::new(own).request(read).body).unwrap();
     assert_eq!((&rejected["data"], &rejected["error"]["code"]), (&Value::Null, &json!(421)));
     assert_eq!(fixture.control("GET", "/replies", ""), json!([]), "no reply was set");

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_millis(1_500);
 fn server(settings: &[(&str, &str)]) -> (ServerProcess, SandboxServer, Script) {
     let script = Script::echo();
     script.catch_up("slow", Reply::data("\"slow\"").after(Duration::from_millis(1_500)));
-    script.catch_up("never", Reply::silence());
+    script.catch_up("never", Reply::hang());
     script.catch_up("large", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
     let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, settings);

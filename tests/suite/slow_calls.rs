@@ -47,7 +47,7 @@ fn clients_of_a_hanging_room_get_its_stale_response() {
     for stale_after in ["0s", "500ms"] {
         let server = server(stale_after, &[]);
         get(server.client(), "r1").assert_success(r#""r1""#);
-        server.script.catch_up("r1", Reply::silence());
+        server.script.catch_up("r1", Reply::hang());
         let_entries_expire();
         for connection in &mut send(&server, 500, |_| "r1".to_owned()) {
             let response = connection.read().expect("a response");
@@ -84,7 +84,7 @@ fn stale_response_is_served_by_all_caches() {
     let read = |target| server.client().get(target, Some(&tokens::user()));
     let data = reads.map(|(.., target)| read(target).data());
     for (endpoint, room, _) in reads {
-        server.script.set(endpoint, room, Reply::silence());
+        server.script.set(endpoint, room, Reply::hang());
     }
     std::thread::park_timeout(Duration::from_millis(5_100));
     let before = server.calls();
@@ -107,7 +107,7 @@ fn replicas_serve_the_stale_response_of_a_hanging_call() {
         let replicas = Replicas::with(3, &redis.url(), &settings);
         get(replicas.client(0), "r1").assert_success(r#""r1""#);
         wait_until_stored(&redis, 1);
-        replicas.script.catch_up("r1", Reply::silence());
+        replicas.script.catch_up("r1", Reply::hang());
         let_entries_expire();
         // Two of them have never read the room.
         for number in [2, 0, 1] {
@@ -151,7 +151,7 @@ fn slow_calls_open_the_breaker_long_before_their_timeout() {
     let server = server("2s", &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
     let open = || metric(server.operator(), "proconf_admin_control_breaker_open{endpoint=\"call-catchup\"}") == 1;
     for number in 0..10 {
-        server.script.catch_up(&format!("slow{number}"), Reply::silence());
+        server.script.catch_up(&format!("slow{number}"), Reply::hang());
     }
     let _five = send(&server, 5, |number| format!("slow{number}"));
     wait_until("five calls", || server.calls() == 5);

@@ -7,7 +7,7 @@ const set = async (path, reply) => {
   const response = await fetch(`${SANDBOX}/replies/${path}`, { method: "PUT", body: JSON.stringify(reply) });
   assert.equal(response.status, 200, await response.text());
 };
-const countCalls = async () => (await (await fetch(`${SANDBOX}/asked`)).json()).data.total;
+const countCalls = async () => (await (await fetch(`${SANDBOX}/requests`)).json()).data.total;
 // Counts the requests by route, and replaces their tokens by invalid ones if `invalidate` is set.
 const sent = {};
 let invalidate = false;

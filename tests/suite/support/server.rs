@@ -221,7 +221,7 @@ impl TestServer {
         let before = self.calls();
         let fetch = |number| {
             let (client, room) = (self.client(), format!("slow{number}"));
-            self.script.catch_up(&room, Reply::silence());
+            self.script.catch_up(&room, Reply::hang());
             std::thread::spawn(move || client.get(&format!("/callCatchUp/{room}"), Some(&tokens::user())))
         };
         let requests = (0..number).map(fetch).collect();
