@@ -155,11 +155,11 @@ async fn main() -> io::Result<()> {
     let ended = server.wait().await?;
     let took = signalled.elapsed();
     slow.abort();
-    let of = |number: &AtomicUsize| number.load(Ordering::SeqCst);
-    println!("{:<52}{:>12}", "responses", of(&count.responses));
-    println!("{:<52}{:>12}", "lost (reset, refused, cut off)", of(&count.lost));
-    println!("{:<52}{:>12}", "responses other than 200", of(&count.not_200));
-    println!("{:<52}{:>12}", "responses without Connection: close when not ready", of(&count.without_close));
+    let load = |number: &AtomicUsize| number.load(Ordering::SeqCst);
+    println!("{:<52}{:>12}", "responses", load(&count.responses));
+    println!("{:<52}{:>12}", "lost (reset, refused, cut off)", load(&count.lost));
+    println!("{:<52}{:>12}", "responses other than 200", load(&count.not_200));
+    println!("{:<52}{:>12}", "responses without Connection: close when not ready", load(&count.without_close));
     println!("{:<52}{:>9} ms", "not ready after", (not_ready - signalled).as_millis());
     println!("{:<52}{:>10.1} s", "process ended after", took.as_secs_f64());
     println!("{:<52}{:>12}", "exit code", ended);

@@ -54,15 +54,15 @@ struct Count {
 }
 
 impl Count {
-    fn of(number: &AtomicUsize) -> usize {
+    fn load(number: &AtomicUsize) -> usize {
         number.load(Ordering::SeqCst)
     }
 
     /// Prints the counts; returns whether nothing was lost.
     fn print(&self, restarts: usize) -> bool {
-        let (lost, not_200) = (Self::of(&self.lost), Self::of(&self.not_200));
+        let (lost, not_200) = (Self::load(&self.lost), Self::load(&self.not_200));
         println!("{:<52}{:>12}", "restarts", restarts);
-        println!("{:<52}{:>12}", "responses", Self::of(&self.responses));
+        println!("{:<52}{:>12}", "responses", Self::load(&self.responses));
         println!("{:<52}{:>12}", "lost (reset, refused, cut off)", lost);
         println!("{:<52}{:>12}", "responses other than 200", not_200);
         lost + not_200 == 0
@@ -163,7 +163,7 @@ async fn main() -> io::Result<ExitCode> {
     let mut longest = Duration::ZERO;
     for number in 0..restarts {
         // Spreads the restarts over the whole run.
-        while Count::of(&count.responses) < size.requests * number / restarts {
+        while Count::load(&count.responses) < size.requests * number / restarts {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let next = number % servers.len();
@@ -171,7 +171,7 @@ async fn main() -> io::Result<ExitCode> {
             longest = longest.max(restart(server, &base_url, &settings).await?);
         }
     }
-    while Count::of(&count.responses) < size.requests {
+    while Count::load(&count.responses) < size.requests {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     count.is_over.store(true, Ordering::SeqCst);

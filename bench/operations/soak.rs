@@ -177,7 +177,7 @@ async fn start_clients(server: Arc<Server>, count: Arc<Count>, time: Duration) {
 
 /// Returns the slope of the least-squares line.
 fn slope(points: &[(f64, f64)]) -> f64 {
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let mean = |column: fn(&(f64, f64)) -> f64| points.iter().map(column).sum::<f64>() / points.len() as f64;
     let (x, y) = (mean(|point| point.0), mean(|point| point.1));
     let (above, below) = points.iter().fold((0.0, 0.0), |(above, below), point| {
         (above + (point.0 - x) * (point.1 - y), below + (point.0 - x) * (point.0 - x))
@@ -209,13 +209,13 @@ async fn main() -> io::Result<ExitCode> {
     println!("{:>9}{:>10}{:>12}{:>11}{:>9}{:>12}", "minute", "done", "in flight", "MiB", "files", "unexpected");
     while !mixing.is_finished() {
         tokio::time::sleep(every).await;
-        let of = |number: &AtomicUsize| number.load(Ordering::SeqCst);
+        let load = |number: &AtomicUsize| number.load(Ordering::SeqCst);
         let (minute, memory, files) = (started.elapsed().as_secs_f64() / 60.0, server.memory(), server.descriptors());
         println!(
             "{minute:>9.2}{:>10}{:>12}{memory:>11.1}{files:>9}{:>12}",
-            of(&count.done),
-            of(&count.in_flight),
-            of(&count.unexpected)
+            load(&count.done),
+            load(&count.in_flight),
+            load(&count.unexpected)
         );
         seen.push((minute, memory, files as f64));
     }

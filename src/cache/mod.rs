@@ -123,7 +123,7 @@ impl Responses {
     }
 
     fn cache(&self, endpoint: Endpoint) -> Option<&ResponseCache<Error>> {
-        self.caches.0.iter().find(|(of, _)| *of == endpoint).map(|(_, cache)| cache)
+        self.caches.0.iter().find(|(name, _)| *name == endpoint).map(|(_, cache)| cache)
     }
 }
 

@@ -122,7 +122,7 @@ fn unwise_combinations_are_warned_of_and_defaults_are_not() {
     }
     let no_guests = load(&[&needed[..], &[("APP_GUESTS__ROLES", "owner"), ("APP_GUESTS__ENABLED", "false")]].concat());
     assert_eq!(no_guests.unwrap().warnings(), [""; 0], "there are no guests");
-    for (name, value, of) in [
+    for (name, value, warning) in [
         ("APP_SERVER__REQUEST_TIMEOUT", "15s", "APP_ADMIN_CONTROL__TIMEOUT is not below APP_SERVER__REQUEST_TIMEOUT"),
         ("APP_ADMIN_CONTROL__CONNECT_TIMEOUT", "15s", "APP_ADMIN_CONTROL__CONNECT_TIMEOUT is not below"),
         ("APP_SERVER__SHUTDOWN_TIMEOUT", "29s", "APP_SERVER__SHUTDOWN_TIMEOUT is below APP_SERVER__REQUEST_TIMEOUT"),
@@ -134,7 +134,7 @@ fn unwise_combinations_are_warned_of_and_defaults_are_not() {
         ("APP_CACHE__REDIS_URL", "redis://127.example.com", "APP_CACHE__REDIS_URL is redis:// to another host"),
     ] {
         let warnings = load_with(name, value).unwrap().warnings();
-        assert!(matches!(warnings[..], [warning] if warning.starts_with(of)), "{name}: {warnings:?}");
+        assert!(matches!(warnings[..], [text] if text.starts_with(warning)), "{name}: {warnings:?}");
     }
     for (url, is_unwise) in [
         ("http://admin.example.com/api", true),
@@ -265,12 +265,12 @@ fn value_file(folder: &tempfile::TempDir, name: &str, content: impl AsRef<[u8]>)
 #[test]
 fn setting_is_read_from_the_file_that_its_variable_names() {
     let folder = tempfile::tempdir().unwrap();
-    let of = |name: &str, content: &str| value_file(&folder, name, content);
+    let file = |name: &str, content: &str| value_file(&folder, name, content);
     let long = format!("Bearer {}", "x".repeat((64 << 10) - 7));
     let (secret, url, authorization) =
-        (of("secret", &format!("{SECRET}\n")), of("url", "postgres://a:b@127.0.0.1/db\r\n"), of("key", &long));
-    let previous = of("previous", &format!("{SECRET}a, {SECRET}b\n"));
-    let (key, token) = (of("aws", "key of S3\n"), of("token", "token of S3"));
+        (file("secret", &format!("{SECRET}\n")), file("url", "postgres://a:b@127.0.0.1/db\r\n"), file("key", &long));
+    let previous = file("previous", &format!("{SECRET}a, {SECRET}b\n"));
+    let (key, token) = (file("aws", "key of S3\n"), file("token", "token of S3"));
     let config = load(&[
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
         ("APP_ADMIN_CONTROL__AUTHORIZATION_FILE", &authorization),
@@ -278,7 +278,7 @@ fn setting_is_read_from_the_file_that_its_variable_names() {
         ("APP_AUTH__JWT_SECRET", ""),
         ("APP_AUTH__PREVIOUS_JWT_SECRETS_FILE", &previous),
         ("APP_DATABASE__URL_FILE", &url),
-        ("APP_SERVER__WORKERS_FILE", &of("workers", "3\n")),
+        ("APP_SERVER__WORKERS_FILE", &file("workers", "3\n")),
         ("APP_SUMMARIES__URL", "s3://bucket"),
         ("AWS_ACCESS_KEY_ID", "id"),
         ("AWS_SECRET_ACCESS_KEY_FILE", &key),
@@ -304,7 +304,7 @@ fn setting_is_read_from_the_file_that_its_variable_names() {
         assert_eq!(config.sources.value_file(name), Some(path.as_str()));
     }
 
-    let toml = of("settings.toml", &format!("[auth]\njwt_secret_file = {secret:?}\n"));
+    let toml = file("settings.toml", &format!("[auth]\njwt_secret_file = {secret:?}\n"));
     let config = Config::load(&BTreeMap::new(), Some(toml.as_ref())).unwrap();
     assert_eq!(config.auth.jwt_secret.expose(), SECRET);
     assert_eq!(config.sources.name_of("APP_AUTH__JWT_SECRET"), format!("{toml}: auth.jwt_secret_file ({secret})"));
@@ -387,11 +387,11 @@ fn env_example_has_every_setting_with_default_and_sentence() {
     let config = Config::load(&listed, None).unwrap();
     let base_url = "APP_ADMIN_CONTROL__BASE_URL";
     assert_eq!(listed[base_url], config.admin_control.base_url);
-    let of = |config: &Config| {
+    let view = |config: &Config| {
         config.redacted().into_iter().filter(|(name, ..)| name != base_url).map(|(name, value, _)| (name, value))
     };
-    let defaults: BTreeMap<String, Option<String>> = of(&Config::default()).collect();
-    assert_eq!(of(&config).collect::<BTreeMap<_, _>>(), defaults);
+    let defaults: BTreeMap<String, Option<String>> = view(&Config::default()).collect();
+    assert_eq!(view(&config).collect::<BTreeMap<_, _>>(), defaults);
     assert_eq!(listed.keys().filter(|name| *name != base_url).collect::<Vec<_>>(), defaults.keys().collect::<Vec<_>>());
     let lines: Vec<&str> = text.lines().collect();
     for (above, line) in lines.iter().zip(lines.iter().skip(1)) {

@@ -20,17 +20,17 @@ fn fetch(server: &TestServer) -> Response {
 }
 
 #[track_caller]
-fn is_a_500(server: &TestServer, within: Duration, of: &str) {
+fn assert_500(server: &TestServer, within: Duration, case: &str) {
     let started = Instant::now();
-    fetch(server).assert_error(500, "Internal server error", of);
+    fetch(server).assert_error(500, "Internal server error", case);
     let took = started.elapsed();
-    assert!(took <= within, "{of}: {took:?}");
+    assert!(took <= within, "{case}: {took:?}");
 }
 
 #[test]
 fn timeout_is_not_retried() {
     let silent = FakeUpstream::serving(|mut stream, _| while read_head(&mut stream).is_some() {});
-    is_a_500(&in_front_of(&silent.base_url()), DEADLINE, "no response");
+    assert_500(&in_front_of(&silent.base_url()), DEADLINE, "no response");
     assert_eq!(silent.connections(), 1);
 }
 
@@ -57,7 +57,7 @@ fn redirects_are_not_followed() {
             let peer = FakeUpstream::with_response(format!(
                 "HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
             ));
-            is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), status);
+            assert_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), status);
             assert_eq!(peer.connections(), 1, "{status} to {location}");
         }
     }
@@ -72,7 +72,7 @@ fn body_over_the_limit_is_an_error() {
     server.script.catch_up("r1", Reply::data(&of_length(100)));
     fetch(&server).data();
     server.script.catch_up("r1", Reply::data(&of_length(101)));
-    is_a_500(&server, DEADLINE, "one byte too many");
+    assert_500(&server, DEADLINE, "one byte too many");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn encoded_body_is_an_error() {
     ] {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\n\r\n", body.len());
         let peer = FakeUpstream::with_response([head.as_bytes(), body].concat());
-        is_a_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), encoding);
+        assert_500(&in_front_of(&peer.base_url()), Duration::from_secs(1), encoding);
     }
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: {}\r\n\r\n{GOOD_ENVELOPE}",
@@ -117,7 +117,7 @@ fn status_404_is_a_404_whatever_its_body() {
 fn status_5xx_is_not_retried_and_not_cached() {
     let server = TestServer::start();
     server.script.catch_up("r1", Reply::body(503, "<html>the inside</html>"));
-    is_a_500(&server, Duration::from_secs(1), "503");
+    assert_500(&server, Duration::from_secs(1), "503");
     assert_eq!(server.calls(), 1);
     server.script.catch_up("r1", Reply::data(GOOD_DATA));
     fetch(&server).assert_success(GOOD_DATA);

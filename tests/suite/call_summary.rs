@@ -271,7 +271,7 @@ fn failing_store_is_500() {
     s3.put(KEY, TEXT.as_bytes());
     let good = on_s3(&format!("s3://{BUCKET}"), &s3.endpoint, SECRET_KEY);
     assert_eq!(good.client().get("/callSummary/r1", Some(&tokens::user())).data(), TEXT);
-    for (of, server) in [
+    for (case, server) in [
         ("wrong keys", on_s3(&format!("s3://{BUCKET}"), &s3.endpoint, "another-secret-key")),
         ("a missing bucket", on_s3("s3://nowhere", &s3.endpoint, SECRET_KEY)),
         ("down", on_s3(&format!("s3://{BUCKET}"), "http://127.0.0.1:9", SECRET_KEY)),
@@ -284,15 +284,15 @@ fn failing_store_is_500() {
             ),
         ),
     ] {
-        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", of);
+        server.client().get("/callSummary/r1", Some(&tokens::user())).assert_error(500, "Internal server error", case);
         server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     }
     let cut = http("200 OK", "x").replace("Length: 1", "Length: 1000");
     let redirect = "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n".to_owned();
     let part = http("206 Partial Content", "What was").replace("\r\n\r\n", "\r\nContent-Range: bytes 0-7/1000\r\n\r\n");
     let (nothing, elsewhere) = ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), http("203 Changed", "What was"));
-    let refusals = [http("403 Forbidden", "<Error/>"), http("500 Oops", "<Error/>")];
-    for bytes in [cut, redirect, part, nothing, elsewhere].into_iter().chain(refusals) {
+    let errors = [http("403 Forbidden", "<Error/>"), http("500 Oops", "<Error/>")];
+    for bytes in [cut, redirect, part, nothing, elsewhere].into_iter().chain(errors) {
         let server = on_s3(
             &format!("s3://{BUCKET}"),
             &format!("http://127.0.0.1:{}", FakeUpstream::with_response(bytes.clone()).port),

@@ -618,11 +618,11 @@ fn check_config_probes_redis_and_the_listen_addresses() {
     let folder = folder();
     let sandbox = crate::support::SandboxServer::start(Script::echo());
     let redis = crate::support::redis::Redis::start();
-    let of = |user: &str| format!("redis://{user}127.0.0.1:{}", redis.port);
-    let (right, wrong) = (of(":canary@"), of(":no-canary@"));
+    let url_as = |user: &str| format!("redis://{user}127.0.0.1:{}", redis.port);
+    let (right, wrong) = (url_as(":canary@"), url_as(":no-canary@"));
     let user = |name: &str, but: &str| {
         redis.user(name, "canary", but);
-        of(&format!("{name}:canary@"))
+        url_as(&format!("{name}:canary@"))
     };
     let (enough, no_keys) = (user("enough", ""), user("no-keys", "~proconf:*"));
     let (no_renewal, no_set) = (user("no-renewal", "+pexpire"), user("no-set", "+set"));
@@ -634,7 +634,7 @@ fn check_config_probes_redis_and_the_listen_addresses() {
         (&no_renewal, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         (&no_set, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         (&wrong, "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
-        (&of(""), "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
+        (&url_as(""), "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         ("redis://127.0.0.1:1", "127.0.0.1:0", 69, "can't be reached: shared cache (APP_CACHE__REDIS_URL)"),
         // A documentation address (RFC 5737).
         (

@@ -202,7 +202,7 @@ fn misframed_response_never_reaches_another_request() {
         }),
     ];
     assert!(foreign().contains("foreign"));
-    for (of, misbehave) in cases {
+    for (case, misbehave) in cases {
         let misbehave = *misbehave;
         let peer = FakeUpstream::serving(move |mut stream, _| {
             while let Some(room) = requested_room(&mut stream) {
@@ -214,7 +214,7 @@ fn misframed_response_never_reaches_another_request() {
             }
         });
         let succeeded = request_rooms(&in_front_of(&peer, &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]), 200);
-        assert!(succeeded >= 150, "{of}: {succeeded} of 200");
+        assert!(succeeded >= 150, "{case}: {succeeded} of 200");
     }
 }
 

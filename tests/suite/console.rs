@@ -216,9 +216,9 @@ fn foreign_urls() -> Vec<String> {
 #[test]
 fn no_url_redirects_to_another_site() {
     let server = TestServer::start();
-    let assert_no_redirect = |response: Response, of: &str| {
+    let assert_no_redirect = |response: Response, case: &str| {
         let redirects = response.header("location").is_some() || response.header("refresh").is_some();
-        assert!(!(300..400).contains(&response.status) && !redirects, "{of}: {response:?}");
+        assert!(!(300..400).contains(&response.status) && !redirects, "{case}: {response:?}");
     };
     let all = foreign_urls();
     assert!(all.len() > 2000, "{}", all.len());

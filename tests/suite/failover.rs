@@ -146,8 +146,8 @@ impl Pair {
             base_url,
             &[&settings_of(base_url, &redis)[..], &own, &[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.1/32")]].concat(),
         );
-        let operator = Client::new(server.management);
-        wait_until("the server is ready", || operator.get("/health/ready", None).status == 200);
+        let management = Client::new(server.management);
+        wait_until("the server is ready", || management.get("/health/ready", None).status == 200);
         server
     }
 

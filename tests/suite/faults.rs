@@ -54,7 +54,7 @@ fn admin_control(fault: Arc<Mutex<Option<Serve>>>) -> FakeUpstream {
             if let Some(serve) = serve {
                 return serve(&mut stream, &endpoint);
             }
-            let (_, data, _) = ROUTES.iter().find(|(of, ..)| *of == endpoint).unwrap();
+            let (_, data, _) = ROUTES.iter().find(|(name, ..)| *name == endpoint).unwrap();
             if stream.write_all(http("200 OK", &format!(r#"{{"error":null,"data":{data}}}"#)).as_bytes()).is_err() {
                 return;
             }
@@ -216,13 +216,13 @@ fn settings() -> [(&'static str, &'static str); 2] {
 }
 
 /// Requests every route at once and checks status and time. Returns the time of the slowest one.
-fn assert_all_fail(server: &ServerProcess, status: u16, of: &str) -> Duration {
+fn assert_all_fail(server: &ServerProcess, status: u16, case: &str) -> Duration {
     let message = if status == 404 { "Not found" } else { "Internal server error" };
     let fetch = |endpoint: &'static str| {
         let client = server.client();
         move || {
             let started = Instant::now();
-            fetch(&client, endpoint).assert_error(status, message, &format!("{of}: {endpoint}"));
+            fetch(&client, endpoint).assert_error(status, message, &format!("{case}: {endpoint}"));
             started.elapsed()
         }
     };
@@ -230,7 +230,7 @@ fn assert_all_fail(server: &ServerProcess, status: u16, of: &str) -> Duration {
         let requests = ROUTES.map(|(endpoint, ..)| scope.spawn(fetch(endpoint)));
         requests.map(|request| request.join().unwrap()).into_iter().max().unwrap()
     });
-    assert!(took < DEADLINE + GRACE, "{of} took {took:?}");
+    assert!(took < DEADLINE + GRACE, "{case} took {took:?}");
     took
 }
 

@@ -51,13 +51,13 @@ fn server_waits_for_postgresql_and_migrates_it() {
     let replicas = [(); 2].map(|()| start(&url, &sandbox, &[]));
     for server in &replicas {
         wait_for_cause(server, "Connection refused");
-        let (client, operator) = (server.client(), Client::new(server.management));
-        for client in [client, operator] {
+        let (client, management) = (server.client(), Client::new(server.management));
+        for client in [client, management] {
             client.get("/health/live", None).assert_success(r#"{"status":"live"}"#);
             client.get("/health/ready", None).assert_error(503, "Service unavailable", "no contact");
         }
-        assert_eq!(operator.get("/health/ready", None).header("x-not-ready"), Some("database"));
-        assert_eq!(metric(operator, "proconf_ready "), 0);
+        assert_eq!(management.get("/health/ready", None).header("x-not-ready"), Some("database"));
+        assert_eq!(metric(management, "proconf_ready "), 0);
         client.get("/callCatchUp/r1", Some(&tokens::guest("r1"))).assert_success(r#""r1""#);
         client.get("/auth/joinmember?roomName=r1", None).data();
         let started = Instant::now();
@@ -158,7 +158,7 @@ fn revoked_session_is_rejected_before_the_server_is_ready() {
 }
 
 #[test]
-fn service_manager_is_told_of_start_wait_and_stop() {
+fn service_manager_is_notified_of_start_wait_and_stop() {
     let (cluster, sandbox, folder) = (Cluster::start(), sandbox(), tempfile::tempdir().unwrap());
     let (url, path) = (cluster.new_database(), folder.path().join("notify"));
     let socket = UnixDatagram::bind(&path).unwrap();

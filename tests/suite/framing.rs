@@ -19,14 +19,14 @@ fn statuses(client: Client, bytes: &[u8]) -> Vec<u16> {
 }
 
 /// Asserts that the message is rejected and the connection closed before the marker.
-fn assert_rejected(server: &TestServer, of: &str, message: impl AsRef<[u8]>) {
+fn assert_rejected(server: &TestServer, case: &str, message: impl AsRef<[u8]>) {
     let all = [message.as_ref(), MARKER.as_bytes()].concat();
     let started = Instant::now();
     let got = statuses(server.client(), &all);
-    assert!(matches!(got[..], [400 | 431 | 501 | 505]), "{of}: {got:?}");
-    assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
-    assert_eq!(server.client().request(&request("GET", b"/health/live", None)).status, 200, "{of}");
-    assert_eq!(server.calls(), 0, "{of}");
+    assert!(matches!(got[..], [400 | 431 | 501 | 505]), "{case}: {got:?}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{case}: {:?}", started.elapsed());
+    assert_eq!(server.client().request(&request("GET", b"/health/live", None)).status, 200, "{case}");
+    assert_eq!(server.calls(), 0, "{case}");
 }
 
 #[test]

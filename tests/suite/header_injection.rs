@@ -62,27 +62,27 @@ const KNOWN: [&str; 26] = [
 ];
 
 /// Asserts that a head has only known names, and no control characters in values.
-fn assert_clean_head(of: &str, head: &str, known: &[&str]) {
+fn assert_clean_head(case: &str, head: &str, known: &[&str]) {
     for line in head.split("\r\n").skip(1) {
-        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{of}: {line:?} in {head:?}"));
-        assert!(known.contains(&name.to_ascii_lowercase().as_str()), "{of}: {line:?}");
-        assert!(!value.contains(|c: char| c.is_control()), "{of}: {line:?}");
+        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{case}: {line:?} in {head:?}"));
+        assert!(known.contains(&name.to_ascii_lowercase().as_str()), "{case}: {line:?}");
+        assert!(!value.contains(|c: char| c.is_control()), "{case}: {line:?}");
     }
 }
 
 /// Asserts one response with nothing after it, or the head of a stream; returns the status.
-fn assert_one_response(of: &str, text: &str) -> u16 {
+fn assert_one_response(case: &str, text: &str) -> u16 {
     let text = text.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{of}: {text:?}"));
-    assert_clean_head(of, head, &KNOWN);
-    assert!(!head.to_lowercase().contains("injected"), "{of}: {head}");
-    let status = head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{of}: {head}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{case}: {text:?}"));
+    assert_clean_head(case, head, &KNOWN);
+    assert!(!head.to_lowercase().contains("injected"), "{case}: {head}");
+    let status = head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{case}: {head}"));
     if !head.contains("\r\ntransfer-encoding: chunked") {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
         let (_, rest) = body.split_at(length.parse().unwrap());
         // Bytes after two line feeds are no request; actix-web rejects them.
         let rejected = |text: &str| text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.ends_with("\r\n\r\n");
-        assert!(rest.is_empty() || rejected(rest), "{of}: {text:?}");
+        assert!(rest.is_empty() || rejected(rest), "{case}: {text:?}");
     }
     status[..3].parse().unwrap()
 }
@@ -157,8 +157,8 @@ fn line_break_from_a_client_injects_nothing() {
         "/callCatchUp/r1/live?lastEventId=",
     ];
     let mut statuses = BTreeSet::new();
-    let mut check = |of: &str, bytes: &[u8]| {
-        statuses.insert(assert_one_response(of, &exchange(&server, bytes)));
+    let mut check = |case: &str, bytes: &[u8]| {
+        statuses.insert(assert_one_response(case, &exchange(&server, bytes)));
     };
     for line_break in BREAKS {
         let tail = [line_break, INJECTED.as_bytes()].concat();
@@ -243,12 +243,12 @@ fn line_break_from_admin_control_injects_nothing() {
     let body = r#"{"error":null,"data":"text"}"#;
     let mut number = 0;
     let mut statuses = BTreeSet::new();
-    let mut check = |of: &str, bytes: Vec<u8>| {
+    let mut check = |case: &str, bytes: Vec<u8>| {
         *reply.lock().unwrap() = bytes;
         number += 1;
-        statuses.insert(assert_one_response(of, &fetch(&format!("r{number}"))));
+        statuses.insert(assert_one_response(case, &fetch(&format!("r{number}"))));
         // A success keeps the circuit closed.
-        assert_eq!(assert_one_response(of, &fetch("good")), 200, "after {of}");
+        assert_eq!(assert_one_response(case, &fetch("good")), 200, "after {case}");
     };
     for line_break in BREAKS {
         let tail = [line_break, INJECTED.as_bytes()].concat();

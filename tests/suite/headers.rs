@@ -164,10 +164,10 @@ fn host_and_forwarding_headers_are_never_reflected() {
     ] {
         let head = format!("GET /callCatchUp/r1 HTTP/1.1\r\nHost: {host}\r\n{more}Authorization: Bearer {token}\r\n\r\n");
         let response = server.client().request(head.as_bytes());
-        let of = host.chars().take(30).collect::<String>();
-        assert_eq!(response.status, status, "{of}: {response:?}");
-        assert!(status == 400 || response.body == normal.body, "{of}: {response:?}");
-        assert!(!format!("{:?}{}", response.headers, response.text()).contains("evil"), "{of}: {response:?}");
+        let case = host.chars().take(30).collect::<String>();
+        assert_eq!(response.status, status, "{case}: {response:?}");
+        assert!(status == 400 || response.body == normal.body, "{case}: {response:?}");
+        assert!(!format!("{:?}{}", response.headers, response.text()).contains("evil"), "{case}: {response:?}");
     }
     let absolute = request("GET", b"http://evil.example/callCatchUp/r1", Some(&token));
     let response = server.client().request(&absolute);

@@ -9,11 +9,11 @@ use crate::support::{TestServer, tokens, wait_until};
 #[test]
 fn health_details_are_on_the_management_listener_only() {
     let server = TestServer::start();
-    for client in [server.client(), server.operator()] {
+    for client in [server.client(), server.management_client()] {
         client.get("/health/live", None).assert_success(r#"{"status":"live"}"#);
     }
     server.client().get("/health/ready", None).assert_success(r#"{"status":"ready"}"#);
-    let detail = server.operator().get("/health/ready", None).data();
+    let detail = server.management_client().get("/health/ready", None).data();
     assert_eq!((&detail["status"], &detail["database"]), (&"ready".into(), &"answers".into()));
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
     assert_eq!(detail["adminControl"].as_object().unwrap().len(), 6);
@@ -23,7 +23,7 @@ fn health_details_are_on_the_management_listener_only() {
 #[test]
 fn head_is_supported_and_other_methods_are_404() {
     let server = TestServer::start();
-    for client in [server.client(), server.operator()] {
+    for client in [server.client(), server.management_client()] {
         for target in ["/health/live", "/health/ready"] {
             let mut connection = client.connect();
             connection.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
@@ -40,12 +40,12 @@ fn head_is_supported_and_other_methods_are_404() {
 #[test]
 fn metrics_are_on_the_management_listener_only() {
     let server = TestServer::start();
-    assert_eq!(server.operator().get("/metrics", None).status, 200);
+    assert_eq!(server.management_client().get("/metrics", None).status, 200);
     for target in ["/metrics", "/metrics/", "/debug", "/debug/pprof", "/actuator", "/health", "/healthz", "/status"] {
         server.client().get(target, None).assert_error(404, "Not found", target);
     }
     for target in ["/", "/callConfig", "/auth/login", "/debug", "/openapi.json"] {
-        server.operator().get(target, None).assert_error(404, "Not found", target);
+        server.management_client().get(target, None).assert_error(404, "Not found", target);
     }
 }
 
@@ -68,7 +68,7 @@ fn unreachable_endpoint_is_reported_and_server_stays_ready() {
     for _ in 0..6 {
         server.client().get("/callConfig", Some(&tokens::user()));
     }
-    let detail = server.operator().get("/health/ready", None).data();
+    let detail = server.management_client().get("/health/ready", None).data();
     assert_eq!(detail["adminControl"]["configuration"], "unreachable");
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
     assert_eq!((&detail["status"], &detail["degraded"]), (&"ready".into(), &Value::Null));
@@ -81,20 +81,20 @@ fn draining_server_is_not_ready_and_names_unreachable_endpoints() {
         server.client().get("/callConfig", Some(&tokens::user()));
     }
     server.signal("TERM");
-    let operator = Client::new(server.management);
-    wait_until("the server drains", || operator.get("/health/ready", None).status == 503);
-    let response = operator.get("/health/ready", None);
+    let management = Client::new(server.management);
+    wait_until("the server drains", || management.get("/health/ready", None).status == 503);
+    let response = management.get("/health/ready", None);
     assert_eq!(
         (response.header("x-not-ready"), response.header("x-admin-control-unreachable")),
         (Some("draining"), Some("configuration"))
     );
-    assert_metrics(operator, &["proconf_ready 0", "proconf_draining 1", "proconf_database_up 1"]);
+    assert_metrics(management, &["proconf_ready 0", "proconf_draining 1", "proconf_database_up 1"]);
 }
 
 /// Asserts that these lines are among the metrics.
 #[track_caller]
-fn assert_metrics(operator: Client, expected: &[&str]) {
-    let metrics = operator.get("/metrics", None);
+fn assert_metrics(management: Client, expected: &[&str]) {
+    let metrics = management.get("/metrics", None);
     for line in expected {
         assert!(metrics.text().lines().any(|metric| metric == *line), "{line}: {}", metrics.text());
     }
@@ -103,20 +103,20 @@ fn assert_metrics(operator: Client, expected: &[&str]) {
 #[test]
 fn database_outage_degrades_a_server_that_stays_ready() {
     let server = TestServer::start();
-    let detail = || server.operator().get("/health/ready", None).data();
+    let detail = || server.management_client().get("/health/ready", None).data();
     assert_eq!((server.degraded(), &detail()["database"]), (None, &"answers".into()));
-    assert_metrics(server.operator(), &["proconf_ready 1", "proconf_database_up 1"]);
+    assert_metrics(server.management_client(), &["proconf_ready 1", "proconf_database_up 1"]);
     server.execute_sql("ALTER TABLE users RENAME TO elsewhere");
     // Checked twice a second.
     wait_until("the outage is noticed", || server.degraded().as_deref() == Some("database"));
     assert_eq!((&detail()["status"], &detail()["database"]), (&"ready".into(), &"fails".into()));
     server.client().get("/health/ready", None).assert_success(r#"{"status":"ready"}"#);
-    for client in [server.client(), server.operator()] {
+    for client in [server.client(), server.management_client()] {
         client.get("/health/live", None).data();
     }
-    assert_metrics(server.operator(), &["proconf_ready 1", "proconf_database_up 0"]);
+    assert_metrics(server.management_client(), &["proconf_ready 1", "proconf_database_up 0"]);
     server.client().get("/callCatchUp/r1", Some(&tokens::user())).assert_success(r#""r1""#);
     server.execute_sql("ALTER TABLE elsewhere RENAME TO users");
     wait_until("the end of the outage is noticed", || server.degraded().is_none());
-    assert_metrics(server.operator(), &["proconf_ready 1", "proconf_database_up 1"]);
+    assert_metrics(server.management_client(), &["proconf_ready 1", "proconf_database_up 1"]);
 }

@@ -74,7 +74,7 @@ fn server_reaches_every_system_by_ipv6() {
     wait_until("the catch-up is in Redis", || !systems.redis.keys("proconf:*").is_empty());
     systems.s3.put("r1_1718871014/summary.txt", b"what was said");
     server.client().get("/callSummary/r1", Some(&token)).assert_success(r#""what was said""#);
-    assert_eq!(metric(server.operator(), "proconf_ready "), 1);
+    assert_eq!(metric(server.management_client(), "proconf_ready "), 1);
 }
 
 #[test]

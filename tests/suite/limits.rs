@@ -16,7 +16,7 @@ fn incomplete_head_times_out_on_every_request() {
     let head = request("GET", b"/callConfig", Some(&tokens::user()));
     let started = "GET /callConfig HTTP/1.1\r\nHost: t\r\n";
     std::thread::scope(|scope| {
-        for (of, requests_before, piece) in [
+        for (case, requests_before, piece) in [
             ("first, dripping lines", 0, "X: y\r\n"),
             ("second, silent", 1, ""),
             ("second, dripping lines", 1, "X: y\r\n"),
@@ -26,12 +26,12 @@ fn incomplete_head_times_out_on_every_request() {
             scope.spawn(move || {
                 let mut connection = server.client().connect();
                 for _ in 0..requests_before {
-                    assert_eq!(connection.request(head).status, 200, "{of}");
+                    assert_eq!(connection.request(head).status, 200, "{case}");
                 }
                 connection.send(started.as_bytes());
                 let (response, took) = connection.drip(piece.as_bytes());
-                assert!(HEAD.contains(&took), "{of}: {took:?}");
-                assert!(response.is_none_or(|response| response.status == 408), "{of}");
+                assert!(HEAD.contains(&took), "{case}: {took:?}");
+                assert!(response.is_none_or(|response| response.status == 408), "{case}");
             });
         }
     });
@@ -43,7 +43,7 @@ fn incomplete_body_is_rejected_at_the_request_timeout() {
     let server = TestServer::with(&[("APP_SERVER__REQUEST_TIMEOUT", "1s")]);
     let unauthorized = "POST /proconfToken HTTP/1.1\r\nHost: t\r\n";
     std::thread::scope(|scope| {
-        for (of, head, piece, status) in [
+        for (case, head, piece, status) in [
             ("silence", format!("{LOGIN}Content-Length: 100\r\n\r\n"), "", 408),
             ("bytes", format!("{LOGIN}Content-Length: 1000\r\n\r\n"), " ", 408),
             ("chunks", format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n", 408),
@@ -57,8 +57,8 @@ fn incomplete_body_is_rejected_at_the_request_timeout() {
                 let mut connection = server.client().connect();
                 connection.send(head.as_bytes());
                 let (response, took) = connection.drip(piece.as_bytes());
-                assert_eq!(response.map(|response| response.status), Some(status), "{of}");
-                assert!(took < Duration::from_millis(2_600), "{of}: {took:?}");
+                assert_eq!(response.map(|response| response.status), Some(status), "{case}");
+                assert!(took < Duration::from_millis(2_600), "{case}: {took:?}");
             });
         }
     });
@@ -119,7 +119,7 @@ fn upgrade_is_never_confirmed_and_closes_the_connection() {
 #[test]
 fn head_over_the_limit_is_rejected_at_once() {
     let server = TestServer::start();
-    for (of, head) in [
+    for (case, head) in [
         ("a header of 200 KB", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(200 << 10))),
         ("a head without an end", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\n{}", "X: y\r\n".repeat(50_000))),
         ("120 headers", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\n{}\r\n", "X: y\r\n".repeat(120))),
@@ -128,10 +128,10 @@ fn head_over_the_limit_is_rejected_at_once() {
         let started = Instant::now();
         // The request behind it must be ignored.
         connection.send(&[head.as_bytes(), b"GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
-        let response = connection.read().unwrap_or_else(|| panic!("{of}: no response"));
-        assert!([400, 431].contains(&response.status), "{of}: {response:?}");
-        assert!(connection.read().is_none(), "{of}: the connection stays open");
-        assert!(started.elapsed() < Duration::from_secs(2), "{of}");
+        let response = connection.read().unwrap_or_else(|| panic!("{case}: no response"));
+        assert!([400, 431].contains(&response.status), "{case}: {response:?}");
+        assert!(connection.read().is_none(), "{case}: the connection stays open");
+        assert!(started.elapsed() < Duration::from_secs(2), "{case}");
     }
     let most = format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(16_000));
     server.client().request(most.as_bytes()).assert_unauthorized("a long head that is allowed");
@@ -163,7 +163,7 @@ fn rejected_body_behind_expect_is_never_a_request() {
 fn body_over_the_limit_is_413_and_closes_the_connection() {
     let server = TestServer::start();
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
-    for (of, body) in [
+    for (case, body) in [
         ("by its length", "Content-Length: 65537\r\n\r\n".to_owned()),
         ("by the largest length", "Content-Length: 9223372036854775808\r\n\r\n".to_owned()),
         ("in chunks", format!("Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}1\r\n")),
@@ -173,9 +173,9 @@ fn body_over_the_limit_is_413_and_closes_the_connection() {
         let started = Instant::now();
         let response = connection.read().unwrap();
         // Much less than the request timeout of 30 s.
-        assert!(started.elapsed() < Duration::from_secs(2), "{of}: {:?}", started.elapsed());
-        response.assert_error(413, "Payload too large", of);
-        assert!(connection.read().is_none(), "{of}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{case}: {:?}", started.elapsed());
+        response.assert_error(413, "Payload too large", case);
+        assert!(connection.read().is_none(), "{case}");
     }
     // A body of exactly the limit is read.
     let mut connection = server.client().connect();
@@ -191,7 +191,7 @@ fn unread_body_is_never_parsed_as_a_request() {
     let server = TestServer::start();
     let marker = "GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n";
     let length = marker.len();
-    for (of, head) in [
+    for (case, head) in [
         ("404", format!("POST /nowhere HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n")),
         ("401", format!("POST /proconfToken HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n")),
         ("GET", format!("GET /callConfig HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n")),
@@ -204,11 +204,11 @@ fn unread_body_is_never_parsed_as_a_request() {
     ] {
         let mut connection = server.client().connect();
         connection.send(&[head.as_bytes(), marker.as_bytes()].concat());
-        assert!(connection.read().is_some(), "{of}");
-        assert!(connection.read().is_none(), "{of}: the marker was served");
+        assert!(connection.read().is_some(), "{case}");
+        assert!(connection.read().is_none(), "{case}: the marker was served");
     }
     // An incomplete body is not waited for.
-    for (of, target, length) in [
+    for (case, target, length) in [
         ("404", "POST /nowhere", "Content-Length: 9"),
         ("GET", "GET /callConfig", "Content-Length: 9"),
         ("404, in chunks", "POST /nowhere", "Transfer-Encoding: chunked"),
@@ -217,8 +217,8 @@ fn unread_body_is_never_parsed_as_a_request() {
     ] {
         let (mut connection, started) = (server.client().connect(), Instant::now());
         connection.send(format!("{target} HTTP/1.1\r\nHost: t\r\n{length}\r\n\r\n5\r\nhel").as_bytes());
-        assert!(connection.read().is_some() && connection.read().is_none(), "{of}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{of}: {:?}", started.elapsed());
+        assert!(connection.read().is_some() && connection.read().is_none(), "{case}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{case}: {:?}", started.elapsed());
     }
 }
 #[test]

@@ -27,7 +27,7 @@ fn success(data: &str) -> String {
 }
 
 fn subscribe(server: &TestServer, room: &str) -> Events {
-    Events::of(server.address, room, &tokens::user())
+    Events::subscribe(server.address, room, &tokens::user())
 }
 
 fn catch_up(events: &mut Events) -> (String, String) {
@@ -167,10 +167,10 @@ fn end_detection_costs_at_most_one_call_per_poll() {
     }
     drop(events);
     let calls = server.script.requests();
-    let of = |what: &str| calls.iter().filter(|call| call.target.contains(what)).count();
-    let (looks, polls) = (of("/sessions-status/"), of("/call-catchup/"));
-    assert!(looks + grown <= polls, "{looks} looks in {polls} polls");
-    assert_eq!(of("/meetings"), 0, "the list is not requested while a call is active");
+    let count_calls = |what: &str| calls.iter().filter(|call| call.target.contains(what)).count();
+    let (status_calls, polls) = (count_calls("/sessions-status/"), count_calls("/call-catchup/"));
+    assert!(status_calls + grown <= polls, "{status_calls} status calls in {polls} polls");
+    assert_eq!(count_calls("/meetings"), 0, "the list is not requested while a call is active");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn stream_needs_the_same_permission_as_the_catch_up() {
     client.get("/callCatchUp//live", Some(&tokens::user())).assert_error(400, "Room name required in query param.", "none");
     client.post_with(live, &tokens::user(), "{}").assert_error(404, "Not found", "another method");
     assert_eq!(server.calls(), 0);
-    assert_eq!(catch_up(&mut Events::of(server.address, "r1", &tokens::guest("r1"))).0, success("\"r1\""));
+    assert_eq!(catch_up(&mut Events::subscribe(server.address, "r1", &tokens::guest("r1"))).0, success("\"r1\""));
     assert_eq!(catch_up(&mut subscribe(&server, "live")).0, success("\"live\""));
 }
 
@@ -280,7 +280,7 @@ fn revoked_session_or_expired_token_ends_the_stream() {
     let (one, two) = (server.log_in().data(), server.log_in().data());
     let replica = server.replica(&[OFTEN]);
     let open = |server: &TestServer, login: &serde_json::Value| {
-        let mut events = Events::of(server.address, "r1", login["token"].as_str().unwrap());
+        let mut events = Events::subscribe(server.address, "r1", login["token"].as_str().unwrap());
         catch_up(&mut events);
         events
     };
@@ -327,7 +327,7 @@ fn leave(server: &TestServer, how: Leave, begun: bool, ahead: &str) -> Option<Tc
 
 /// The connection gauge of the server.
 fn open_connections(server: &TestServer) -> String {
-    let metrics = server.operator().get("/metrics", None).text().to_owned();
+    let metrics = server.management_client().get("/metrics", None).text().to_owned();
     let line = metrics.lines().find_map(|line| line.strip_prefix("proconf_http_connections "));
     line.expect("the metric is there").to_owned()
 }
@@ -502,8 +502,8 @@ fn slow_reader_skips_old_events_and_holds_no_memory() {
     let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "50ms"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data("0"));
-    let mut quick = Events::of(server.address, "r1", &tokens::user());
-    let mut slow: Vec<Events> = (0..20).map(|_| Events::of(server.address, "r1", &tokens::user())).collect();
+    let mut quick = Events::subscribe(server.address, "r1", &tokens::user());
+    let mut slow: Vec<Events> = (0..20).map(|_| Events::subscribe(server.address, "r1", &tokens::user())).collect();
     catch_up(&mut quick);
     let long = "x".repeat(1 << 20);
     let mut memory = 0;
@@ -525,7 +525,7 @@ fn slow_readers_hold_no_copies_of_a_large_event() {
     let sandbox = SandboxServer::start(script.clone());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "1h"), MANY_STREAMS]);
     script.catch_up("r1", Reply::data(&format!("\"{}\"", "x".repeat(3 << 20))));
-    catch_up(&mut Events::of(server.address, "r1", &tokens::user()));
+    catch_up(&mut Events::subscribe(server.address, "r1", &tokens::user()));
     let memory = server.memory();
     let mut slow: Vec<TcpStream> = (0..60).map(|_| slow_subscriber(server.address, &tokens::user())).collect();
     let began = |text: &[u8]| text.windows(9).any(|window| window == b"data: {\"e");

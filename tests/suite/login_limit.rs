@@ -247,28 +247,28 @@ fn malformed_input_is_not_counted() {
 #[test]
 fn login_that_cannot_be_counted_is_500() {
     let server = server_behind_a_proxy();
-    let (refuse, allow): (&[&str], &str) = if on_postgres() {
+    let (fault, repair): (&[&str], &str) = if on_postgres() {
         (
             &[
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
-                "CREATE TRIGGER refuses BEFORE INSERT ON login_failures FOR EACH ROW EXECUTE FUNCTION refuse()",
+                "CREATE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+                "CREATE TRIGGER rejects BEFORE INSERT ON login_failures FOR EACH ROW EXECUTE FUNCTION reject()",
             ],
-            "DROP TRIGGER refuses ON login_failures",
+            "DROP TRIGGER rejects ON login_failures",
         )
     } else {
         (
-            &["CREATE TRIGGER refuses BEFORE INSERT ON login_failures BEGIN SELECT RAISE(ABORT, 'no'); END"],
-            "DROP TRIGGER refuses",
+            &["CREATE TRIGGER rejects BEFORE INSERT ON login_failures BEGIN SELECT RAISE(ABORT, 'no'); END"],
+            "DROP TRIGGER rejects",
         )
     };
-    for sql in refuse {
+    for sql in fault {
         server.execute_sql(sql);
     }
     for password in [PASSWORD, "wrong"] {
         log_in_from(&server, EMAIL, password, "192.0.2.1").assert_error(500, "Internal server error", password);
     }
     assert_eq!((server.rows("sessions"), server.rows("refresh_tokens"), server.rows("login_failures")), (0, 0, 0));
-    server.execute_sql(allow);
+    server.execute_sql(repair);
     log_in_from(&server, EMAIL, PASSWORD, "192.0.2.1").data();
     assert_eq!((server.rows("sessions"), server.rows("refresh_tokens")), (1, 1));
 }

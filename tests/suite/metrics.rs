@@ -18,7 +18,7 @@ use crate::support::{EMAIL, TestServer, tokens, wait_until};
 
 /// Returns the series of the metrics page with their values.
 fn scrape(server: &TestServer) -> BTreeMap<String, f64> {
-    let page = server.operator().get("/metrics", None);
+    let page = server.management_client().get("/metrics", None);
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let lines = page.text().lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
@@ -46,9 +46,9 @@ fn retry_is_made_once_and_counted() {
         server.client().get("/callConfig", Some(&tokens::user())).data();
     }
     let page = scrape(&server);
-    let of = |what: &str| value(&page, &format!("proconf_admin_control_{what}{{endpoint=\"configuration\"}}"));
+    let sample = |what: &str| value(&page, &format!("proconf_admin_control_{what}{{endpoint=\"configuration\"}}"));
     // Every second call fails on a reused connection.
-    assert_eq!((of("call_duration_seconds_count"), of("retries_total")), (100.0, 50.0));
+    assert_eq!((sample("call_duration_seconds_count"), sample("retries_total")), (100.0, 50.0));
     assert_eq!(peer.connections(), 100, "each retry opens a connection");
 }
 
@@ -118,15 +118,15 @@ fn open_circuit_is_exported_and_its_refusals_are_not_timed() {
         server.client().get("/callConfig", Some(&tokens::user()));
     }
     let page = scrape(&server);
-    let of = |name: &str| value(&page, &format!("proconf_admin_control_{name}"));
-    assert_eq!(of("breaker_open{endpoint=\"configuration\"}"), 1.0);
-    assert_eq!(of("breaker_open{endpoint=\"meetings\"}"), 0.0);
+    let sample = |name: &str| value(&page, &format!("proconf_admin_control_{name}"));
+    assert_eq!(sample("breaker_open{endpoint=\"configuration\"}"), 1.0);
+    assert_eq!(sample("breaker_open{endpoint=\"meetings\"}"), 0.0);
     let (failed, rejected) = (
-        of("calls_total{endpoint=\"configuration\",outcome=\"connection\"}"),
-        of("calls_total{endpoint=\"configuration\",outcome=\"breaker-open\"}"),
+        sample("calls_total{endpoint=\"configuration\",outcome=\"connection\"}"),
+        sample("calls_total{endpoint=\"configuration\",outcome=\"breaker-open\"}"),
     );
     assert!(failed >= 5.0 && rejected >= 1.0 && (failed + rejected - 8.0).abs() < 0.1, "{failed} {rejected}");
-    assert_eq!(of("call_duration_seconds_count{endpoint=\"configuration\"}"), failed);
+    assert_eq!(sample("call_duration_seconds_count{endpoint=\"configuration\"}"), failed);
 }
 
 #[test]
@@ -204,8 +204,8 @@ fn process_database_and_build_metrics_are_exported() {
 /// Returns how many operations of a dependency were timed, and how many of them failed.
 fn operations(server: &TestServer, dependency: &str) -> (f64, f64) {
     let page = scrape(server);
-    let of = |what: &str| value(&page, &format!("proconf_dependency_operation_{what}{{dependency=\"{dependency}\"}}"));
-    (of("duration_seconds_count"), of("errors_total"))
+    let sample = |what: &str| value(&page, &format!("proconf_dependency_operation_{what}{{dependency=\"{dependency}\"}}"));
+    (sample("duration_seconds_count"), sample("errors_total"))
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn event_streams_and_their_rooms_are_exported() {
     };
     assert_eq!(watched(), (0.0, 0.0));
     let mut streams: Vec<_> =
-        ["r1", "r1", "r2"].iter().map(|room| Events::of(server.address, room, &tokens::user())).collect();
+        ["r1", "r1", "r2"].iter().map(|room| Events::subscribe(server.address, room, &tokens::user())).collect();
     wait_until("all streams are counted", || watched() == (2.0, 3.0));
     streams.pop();
     wait_until("a room without a stream is not polled", || watched() == (1.0, 2.0));
@@ -305,7 +305,7 @@ fn file(path: &str) -> String {
 fn metric_names_in_alerts_dashboard_and_docs_are_exported() {
     let redis = crate::support::redis::Redis::start();
     let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
-    let page = server.operator().get("/metrics", None);
+    let page = server.management_client().get("/metrics", None);
     let types = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let exported: BTreeMap<&str, &str> = types.filter_map(|line| line.split_once(' ')).collect();
     assert!(exported.len() > 20, "{exported:?}");
@@ -327,7 +327,7 @@ fn metric_names_in_alerts_dashboard_and_docs_are_exported() {
 #[test]
 fn each_metric_has_one_help_line_and_one_type() {
     let server = TestServer::start();
-    let page = server.operator().get("/metrics", None);
+    let page = server.management_client().get("/metrics", None);
     let names_after = |kind: &str| -> Vec<String> {
         let lines = page.text().lines().filter_map(|line| line.strip_prefix(kind));
         lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
@@ -343,7 +343,7 @@ fn each_metric_has_one_help_line_and_one_type() {
 fn metrics_page_passes_promtool() {
     let redis = crate::support::redis::Redis::start();
     let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
-    let page = server.operator().get("/metrics", None);
+    let page = server.management_client().get("/metrics", None);
     let command = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut promtool = command.expect("promtool, which tests/run installs");
     promtool.stdin.take().unwrap().write_all(page.text().as_bytes()).unwrap();
@@ -354,7 +354,7 @@ fn metrics_page_passes_promtool() {
 #[test]
 fn label_values_in_alerts_and_dashboard_are_exported() {
     let server = TestServer::start();
-    let page = server.operator().get("/metrics", None).text().to_owned();
+    let page = server.management_client().get("/metrics", None).text().to_owned();
     for path in ["deploy/alerts.yml", "deploy/grafana-dashboard.json"] {
         let text = file(path).replace("\\\"", "\"");
         let mut checked = 0;

@@ -94,7 +94,7 @@ fn exchange(server: &ServerProcess, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut responses = Vec::new();
-    // The server may refuse and close before it has read everything.
+    // The server may respond and close before it has read everything.
     let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     match stream.read_to_end(&mut responses) {
         Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),

@@ -38,7 +38,7 @@ fn live(room: &str, ticket: &str) -> String {
 }
 
 fn first_event(address: SocketAddr, room: &str) -> Value {
-    let event = Events::of(address, &percent_encoded(room), &tokens::user()).next().expect("an event");
+    let event = Events::subscribe(address, &percent_encoded(room), &tokens::user()).next().expect("an event");
     serde_json::from_str(&event.data.unwrap()).unwrap()
 }
 
@@ -151,7 +151,7 @@ fn spellings_share_cache_entries_with_jitsi() {
 fn spellings_share_one_poll_with_jitsi_only() {
     for (settings, shown) in [(&[ONE_POLL][..], "TESTROOM"), (&[ONE_POLL, JITSI], "testRoom")] {
         let server = TestServer::with(settings);
-        let mut watching = Events::of(server.address, "testRoom", &tokens::user());
+        let mut watching = Events::subscribe(server.address, "testRoom", &tokens::user());
         watching.next().expect("an event");
         assert_eq!(first_event(server.address, "TESTROOM")["data"], shown);
         drop(watching);

@@ -71,7 +71,7 @@ fn connections_over_the_limit_wait_until_one_closes() {
     waiting.send(&head);
     assert!(waiting.is_silent_for(Duration::from_millis(300)), "it waits in the listen queue");
     for target in ["/health/live", "/health/ready"] {
-        assert_eq!(server.operator().get(target, None).status, 200, "{target}");
+        assert_eq!(server.management_client().get(target, None).status, 200, "{target}");
     }
     assert_eq!(first[0].request(&head).status, 200, "open connections are served");
     drop(first.pop());
@@ -169,8 +169,8 @@ fn call_without_a_free_file_is_503_until_one_is_free() {
 #[test]
 fn half_written_requests_leave_management_responsive() {
     let server = TestServer::start();
-    let operator = server.operator();
-    let mut open_connection = operator.connect();
+    let management = server.management_client();
+    let mut open_connection = management.connect();
     let scrape = request("GET", b"/metrics", None);
     assert_eq!(open_connection.request(&scrape).status, 200);
     let mut half: Vec<Connection> = Vec::new();
@@ -178,7 +178,7 @@ fn half_written_requests_leave_management_responsive() {
         ["GET /metrics HTTP/1.1\r\nHost: t\r\n", "POST /metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n", ""]
     {
         for _ in 0..100 {
-            let mut connection = operator.connect();
+            let mut connection = management.connect();
             connection.send(piece.as_bytes());
             half.push(connection);
         }
@@ -186,7 +186,7 @@ fn half_written_requests_leave_management_responsive() {
     assert_eq!(open_connection.request(&scrape).status, 200, "a connection from before is served");
     // New ones wait for at most two head deadlines.
     let started = Instant::now();
-    assert_eq!(operator.get("/metrics", None).status, 200);
+    assert_eq!(management.get("/metrics", None).status, 200);
     assert!(started.elapsed() < Duration::from_secs(14), "{:?}", started.elapsed());
     assert!(half[0].read().is_none_or(|response| response.status == 408), "its head did not come");
 }

@@ -60,7 +60,7 @@ fn transaction_pooler_serves_concurrent_sessions() {
 }
 
 #[test]
-fn undeclared_transaction_pooler_is_refused_by_name() {
+fn undeclared_transaction_pooler_is_rejected_by_name() {
     let (cluster, sandbox) = (Cluster::start(), SandboxServer::start(Script::echo()));
     let url = database(&cluster);
     let pooler = PgBouncer::start(&cluster, &url, |shipped| shipped);
@@ -107,7 +107,7 @@ fn read_only_connections_are_replaced_once_writable() {
     });
     wait_until("the outage is noticed", || server.degraded().as_deref() == Some("database"));
     assert_eq!(server.client().get("/health/ready", None).status, 200);
-    assert_eq!(metric(server.operator(), "proconf_database_up "), 0);
+    assert_eq!(metric(server.management_client(), "proconf_database_up "), 0);
     cluster.sql(&url, "ALTER ROLE proconf RESET default_transaction_read_only");
     let statuses: Vec<u16> = (0..8).map(|_| server.log_in().status).collect();
     assert_eq!(statuses, [200; 8], "no connection from before is used");

@@ -223,7 +223,7 @@ fn run(command: &str, url: &str, base_url: &str) -> (i32, String) {
 }
 
 #[test]
-fn check_config_predicts_what_postgresql_would_refuse() {
+fn check_config_reports_missing_privileges_and_changed_migrations() {
     let cluster = Cluster::start();
     let sandbox = SandboxServer::start(Script::echo());
     let url = cluster.new_database();
@@ -323,7 +323,9 @@ fn client_reset_does_not_cancel_logout_or_reuse_detection() {
             connection.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
             wait_for_waiter();
             connection.reset();
-            wait_until("the server sees the reset", || metric(server.operator(), "proconf_http_requests_in_flight ") == 0);
+            wait_until("the server sees the reset", || {
+                metric(server.management_client(), "proconf_http_requests_in_flight ") == 0
+            });
         });
         wait_until("its session has ended", || !is_valid());
     }
@@ -384,7 +386,7 @@ fn connection_limit_and_name_are_settings() {
             scope.spawn(log_in);
         }
     });
-    assert_eq!(metric(server.operator(), "proconf_database_connections_max "), 2);
+    assert_eq!(metric(server.management_client(), "proconf_database_connections_max "), 2);
     let open = "SELECT application_name, COUNT(*) FROM pg_stat_activity \
          WHERE datname = current_database() AND application_name <> '' GROUP BY 1 ORDER BY 1";
     let open: Vec<(String, i64)> = runtime().block_on(async {

@@ -28,7 +28,7 @@ fn assert_cause(url: &str, causes: &[&str]) {
 }
 
 #[test]
-fn check_config_names_why_redis_refuses() {
+fn check_config_names_the_cause_of_a_redis_error() {
     let redis = Redis::start();
     let url = |user: &str, path: &str| format!("redis://{user}127.0.0.1:{}{path}", redis.port);
     for (user, but) in [("no-eval", "+eval"), ("no-set", "+set"), ("no-keys", "~proconf:*")] {
@@ -110,8 +110,8 @@ fn authorities_of_env_file_are_trusted_by_redis() {
     let url = format!("rediss://127.0.0.1:{}", redis.port);
     // A setting of the test server is not in the environment of the process, as with `.env`.
     let server = |file: &str| TestServer::with(&[("APP_CACHE__REDIS_URL", &url), ("SSL_CERT_FILE", file)]);
-    assert_eq!(metric(server(&authority.file()).operator(), SHARED), 1);
-    assert_eq!(metric(server(&Authority::new().file()).operator(), SHARED), 0);
+    assert_eq!(metric(server(&authority.file()).management_client(), SHARED), 1);
+    assert_eq!(metric(server(&Authority::new().file()).management_client(), SHARED), 0);
 }
 
 fn has_cause(line: &Value, cause: &str) -> bool {
@@ -137,7 +137,7 @@ fn rotated_redis_password_is_logged_as_wrong() {
     redis.command(&["ACL", "SETUSER", "proconf", ">canary"]);
     shared(1);
 
-    // Redis restarts with another password: first it is gone, then it refuses.
+    // Redis restarts with another password: first it is gone, then it rejects the old one.
     let from = server.logged();
     redis.kill();
     get(server.client(), "r2").assert_success(r#""r2""#);
@@ -201,7 +201,7 @@ fn killed_primary_is_replaced_through_sentinels() {
     let sentinels = urls.join(",");
     let settings = [("APP_CACHE__SENTINELS", sentinels.as_str())];
     let replicas = Replicas::with(2, "redis://:canary@mymaster/3", &settings);
-    let is_shared = || replicas.servers.iter().all(|server| metric(server.operator(), SHARED) == 1);
+    let is_shared = || replicas.servers.iter().all(|server| metric(server.management_client(), SHARED) == 1);
     assert!(is_shared());
     get(replicas.client(0), "before").assert_success(r#""before""#);
     wait_until("it is stored", || primary.command(&["INFO", "keyspace"]).contains("db3:keys="));

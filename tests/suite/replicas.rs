@@ -88,7 +88,8 @@ fn followers_share_a_failure_and_404_removes_the_response() {
         response.assert_error(500, "Internal server error", "both wait for one call");
     }
     assert_eq!(replicas.calls(), 1);
-    let of_both = |series: &str| replicas.servers.iter().map(|server| metric(server.operator(), series)).sum::<u64>();
+    let of_both =
+        |series: &str| replicas.servers.iter().map(|server| metric(server.management_client(), series)).sum::<u64>();
     let failures = "proconf_cache_failures_total{cache=\"call-catchup\",reason=\"leader-failed\"}";
     assert_eq!(of_both(failures), 1, "the follower counts its reason");
     let reads =

@@ -491,7 +491,7 @@ fn raw_bytes_in_a_url_are_rejected_or_taken_literally() {
         }
     }
     assert!(forwarded > 0, "every name was rejected");
-    // The parser refuses bytes that split the request line; no part may become a second request.
+    // The parser rejects bytes that split the request line; no part may become a second request.
     for raw in ["a b", "a\r\nX: y", "a\nb", "a HTTP/1.1\r\nHost: t\r\n\r\nGET /callCatchUp/smuggled", "a\0b"] {
         let mut connection = client.server.client().connect();
         connection.send(&request("GET", format!("/callCatchUp/{raw}").as_bytes(), None));

@@ -213,7 +213,7 @@ fn lease_is_renewed_for_as_long_as_the_call_takes() {
     for connection in &mut send_to_all(&replicas, "r1", 4) {
         connection.read().expect("a response").assert_success(r#""written""#);
     }
-    let shared = replicas.servers.iter().map(|server| metric(server.operator(), SHARED)).sum::<u64>();
+    let shared = replicas.servers.iter().map(|server| metric(server.management_client(), SHARED)).sum::<u64>();
     assert_eq!((replicas.calls(), shared), (1, 2), "one call, no command rejected");
 }
 
@@ -279,32 +279,32 @@ fn response_is_not_served_after_a_404_of_another_replica() {
 }
 
 #[test]
-fn redis_that_refuses_is_logged_once_with_its_cause() {
+fn redis_error_is_logged_once_with_its_cause() {
     let redis = Redis::start();
     let sandbox = SandboxServer::start(Script::echo());
     let url = redis.url();
     let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
-    let operator = Client::new(server.management);
-    assert_eq!(metric(operator, SHARED), 1);
+    let management = Client::new(server.management);
+    assert_eq!(metric(management, SHARED), 1);
     let starts_with =
         |line: &serde_json::Value, start: &str| line["message"].as_str().is_some_and(|text| text.starts_with(start));
-    for (refuse, allow, cause) in [
+    for (fault, repair, cause) in [
         (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"], "OOM"),
         (["REPLICAOF", "127.0.0.1", "1", ""], ["REPLICAOF", "NO", "ONE", ""], "READONLY"),
     ] {
         let command = |command: [&str; 4]| redis.command(command.as_slice().strip_suffix(&[""]).unwrap_or(&command));
         let from = server.logged();
-        assert_eq!(command(refuse), "+OK\r\n");
+        assert_eq!(command(fault), "+OK\r\n");
         for number in 0..10 {
-            get(server.client(), &format!("{}{number}", refuse[0])).assert_success(&format!("\"{}{number}\"", refuse[0]));
+            get(server.client(), &format!("{}{number}", fault[0])).assert_success(&format!("\"{}{number}\"", fault[0]));
         }
         let line = server.line(from, |line| starts_with(line, "Redis unavailable"));
         assert_eq!(line["level"], "WARN", "{line}");
         assert!(line["cause"].as_str().unwrap().to_uppercase().contains(cause), "{line}");
-        assert_eq!(metric(operator, SHARED), 0);
-        command(allow);
+        assert_eq!(metric(management, SHARED), 0);
+        command(repair);
         server.line(from, |line| starts_with(line, "Redis available"));
-        wait_until("the cache is shared again", || metric(operator, SHARED) == 1);
+        wait_until("the cache is shared again", || metric(management, SHARED) == 1);
         assert_eq!(server.lines(from, |line| starts_with(line, "Redis ")).len(), 2, "one line each");
     }
 }

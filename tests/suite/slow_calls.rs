@@ -55,7 +55,7 @@ fn clients_of_a_hanging_room_get_its_stale_response() {
             assert!(age(&response) >= 1, "{stale_after}");
         }
         assert_eq!(server.calls(), 2, "{stale_after}: one call, which still hangs");
-        let stale = metric(server.operator(), "proconf_cache_stale_total{cache=\"call-catchup\"}");
+        let stale = metric(server.management_client(), "proconf_cache_stale_total{cache=\"call-catchup\"}");
         assert_eq!(stale, 500, "{stale_after}");
     }
 }
@@ -127,7 +127,7 @@ fn first_subscriber_gets_the_stale_catch_up_then_the_new_one() {
     get(server.client(), "r1").assert_success(r#""r1""#);
     server.script.catch_up("r1", Reply::data(r#""new""#).after(Duration::from_secs(2)));
     let_entries_expire();
-    let mut events = Events::of(server.address, "r1", &tokens::user());
+    let mut events = Events::subscribe(server.address, "r1", &tokens::user());
     let data = |text: &str| Some(format!(r#"{{"error":null,"data":"{text}"}}"#));
     assert_eq!(events.next().unwrap().data, data("r1"));
     assert_eq!(events.next().unwrap().data, data("new"));
@@ -136,7 +136,7 @@ fn first_subscriber_gets_the_stale_catch_up_then_the_new_one() {
 #[test]
 fn subscriber_gets_the_result_of_a_slow_call_as_it_ends() {
     let server = server("100ms", &[("APP_LIVE__POLL_INTERVAL", "6s")]);
-    let mut events = Events::of(server.address, "r1", &tokens::user());
+    let mut events = Events::subscribe(server.address, "r1", &tokens::user());
     assert!(events.next().unwrap().data.unwrap().contains("r1"));
     server.script.catch_up("r1", Reply::data(r#""new""#).after(Duration::from_secs(1)));
     let catch_ups = || server.script.requests().iter().filter(|call| call.target.contains("/call-catchup/")).count();
@@ -149,7 +149,7 @@ fn subscriber_gets_the_result_of_a_slow_call_as_it_ends() {
 #[test]
 fn slow_calls_open_the_breaker_long_before_their_timeout() {
     let server = server("2s", &[("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-    let open = || metric(server.operator(), "proconf_admin_control_breaker_open{endpoint=\"call-catchup\"}") == 1;
+    let open = || metric(server.management_client(), "proconf_admin_control_breaker_open{endpoint=\"call-catchup\"}") == 1;
     for number in 0..10 {
         server.script.catch_up(&format!("slow{number}"), Reply::hang());
     }

@@ -15,7 +15,7 @@ const OFTEN: (&str, &str) = ("APP_LIVE__POLL_INTERVAL", "100ms");
 const LIVE: &str = "/callCatchUp/r1/live";
 
 fn open(server: &TestServer, token: &str) -> Events {
-    let mut events = Events::of(server.address, "r1", token);
+    let mut events = Events::subscribe(server.address, "r1", token);
     assert!(events.next().is_some_and(|event| event.data.is_some()));
     events
 }
@@ -55,7 +55,7 @@ fn stream_over_the_limit_is_429_and_close() {
         429,
         "another session of the same user"
     );
-    let metrics = server.operator().get("/metrics", None).text().to_owned();
+    let metrics = server.management_client().get("/metrics", None).text().to_owned();
     let series = r#"proconf_http_requests_total{route="/callCatchUp/{roomName}/live",method="GET",status="429"} 2"#;
     assert!(metrics.lines().any(|line| line == series), "{metrics}");
     assert_eq!(status(&server, &tokens::user_with_id("another")), 200);

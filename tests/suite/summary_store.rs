@@ -86,9 +86,9 @@ fn instance_role_reads_the_bucket_if_it_is_permitted() {
 #[test]
 fn failing_metadata_service_is_named() {
     let s3 = s3_with_summary();
-    let refuses = FakeUpstream::with_response(http("403 Forbidden", "canary"));
+    let denies = FakeUpstream::with_response(http("403 Forbidden", "canary"));
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    for (port, cause) in [(refuses.port, "status 403"), (port, "connection refused")] {
+    for (port, cause) in [(denies.port, "status 403"), (port, "connection refused")] {
         let endpoint = format!("http://127.0.0.1:{port}");
         let named = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str());
         let line = check_line("summary store", &[URL, INSTANCE, named, ("AWS_ENDPOINT", &s3.endpoint)]);

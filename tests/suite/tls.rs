@@ -60,28 +60,28 @@ fn echo(mut tls: TlsStream) {
 }
 
 /// Asserts a 500 on each route, and one log line with its reason.
-fn assert_fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, of: &str) {
+fn assert_fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, case: &str) {
     for endpoint in ENDPOINTS {
         let logged = server.logged();
         let started = Instant::now();
-        fetch(&server.client(), endpoint).assert_error(500, "Internal server error", of);
+        fetch(&server.client(), endpoint).assert_error(500, "Internal server error", case);
         let took = started.elapsed();
-        assert!(took < within, "{of}: {endpoint} took {took:?}");
+        assert!(took < within, "{case}: {endpoint} took {took:?}");
         server.line(logged, |line| line["message"] == "request" && line["status"] == 500);
         let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
-        assert_eq!(failures.len(), 1, "{of}: {failures:#?}");
+        assert_eq!(failures.len(), 1, "{case}: {failures:#?}");
         let (logged_cause, endpoint_of) = (failures[0]["cause"].as_str().unwrap(), &failures[0]["endpoint"]);
-        assert_eq!((&failures[0]["reason"], endpoint_of), (&reason.into(), &endpoint.into()), "{of}: {logged_cause}");
-        assert!(logged_cause.contains(cause), "{of}: {logged_cause}");
+        assert_eq!((&failures[0]["reason"], endpoint_of), (&reason.into(), &endpoint.into()), "{case}: {logged_cause}");
+        assert!(logged_cause.contains(cause), "{case}: {logged_cause}");
     }
-    assert_eq!(server.lines(0, |line| line["level"] == "ERROR").len(), 0, "{of}");
+    assert_eq!(server.lines(0, |line| line["level"] == "ERROR").len(), 0, "{case}");
 }
 
 #[test]
 fn invalid_certificate_is_rejected_and_nothing_is_sent() {
     let (ours, other, namesake) = (Authority::new(), Authority::named("an unknown authority"), Authority::new());
     let names = ["localhost", "127.0.0.1"];
-    for (of, certificate, host, cause) in [
+    for (case, certificate, host, cause) in [
         ("an unknown authority", other.sign(&names), "localhost", "UnknownIssuer"),
         ("the same name as the trusted authority", namesake.sign(&names), "localhost", "BadSignature"),
         ("self-signed", Certificate::self_signed(&names), "localhost", "invalid peer certificate"),
@@ -95,9 +95,9 @@ fn invalid_certificate_is_rejected_and_nothing_is_sent() {
     ] {
         let peer = TlsUpstream::serving(certificate.config(), echo);
         let server = server_trusting(&peer.url(host, "/api"), &ours);
-        assert_fails(&server, "certificate", cause, SOON, of);
-        assert_eq!(peer.trusted(), 0, "{of}: nothing is sent");
-        assert_eq!(peer.peer.connections(), ENDPOINTS.len(), "{of}: no retry");
+        assert_fails(&server, "certificate", cause, SOON, case);
+        assert_eq!(peer.trusted(), 0, "{case}: nothing is sent");
+        assert_eq!(peer.peer.connections(), ENDPOINTS.len(), "{case}: no retry");
     }
 }
 
@@ -166,7 +166,7 @@ fn tls_1_2_is_used_when_the_peer_lacks_1_3() {
 #[test]
 fn plain_text_peer_receives_no_request() {
     let authority = Authority::new();
-    for (of, response, reason, cause) in [
+    for (case, response, reason, cause) in [
         ("plain HTTP", http("400 Bad Request", "The plain HTTP request was sent to HTTPS port"), "not-connected", "TLS: "),
         ("a good response in plain HTTP", http("200 OK", GOOD), "not-connected", "TLS: "),
         ("closed at once", String::new(), "connection", "eof"),
@@ -180,11 +180,11 @@ fn plain_text_peer_receives_no_request() {
             recorder.lock().unwrap().extend_from_slice(&bytes[..read]);
         });
         let server = server_trusting(&format!("https://localhost:{}/api", peer.port), &authority);
-        assert_fails(&server, reason, cause, SOON, of);
+        assert_fails(&server, reason, cause, SOON, case);
         let received = String::from_utf8_lossy(&received.lock().unwrap()).into_owned();
         assert!(received.contains("localhost"), "the TLS ClientHello");
         for secret in [AUTHORIZATION, "the-authorization", "call-catchup", "proconf-token", "HTTP/1"] {
-            assert!(!received.contains(secret), "{of}: {received}");
+            assert!(!received.contains(secret), "{case}: {received}");
         }
     }
 }
@@ -215,7 +215,7 @@ fn truncated_tls_response_is_rejected() {
     let config = authority.sign(&["localhost"]).config();
     let chunks = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let one = format!("{:x}\r\n{GOOD}\r\n", GOOD.len());
-    for (of, response, ends, accepted) in [
+    for (case, response, ends, accepted) in [
         // A man in the middle can truncate a response that is otherwise valid.
         ("no length, cut", format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{GOOD}"), cut as fn(TlsStream), false),
         ("no length, in HTTP/1.0, cut", format!("HTTP/1.0 200 OK\r\n\r\n{GOOD}"), cut, false),
@@ -238,10 +238,10 @@ fn truncated_tls_response_is_rejected() {
         if accepted {
             response.assert_success(r#""good""#);
         } else {
-            response.assert_error(500, "Internal server error", of);
+            response.assert_error(500, "Internal server error", case);
             let line = server.line(0, |line| line["message"] == "Admin Control failed");
             let reason = line["reason"].as_str().unwrap();
-            assert!(["cut-short", "connection", "not-the-envelope"].contains(&reason), "{of}: {line}");
+            assert!(["cut-short", "connection", "not-the-envelope"].contains(&reason), "{case}: {line}");
         }
     }
 }

@@ -138,9 +138,9 @@ fn token_signed_with_another_key_is_rejected() {
     let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let ed = Ed25519KeyPair::generate().unwrap();
     let random = SystemRandom::new();
-    let of = |alg: &str| message(format!(r#"{{"alg":"{alg}","typ":"JWT"}}"#).as_bytes(), payload().as_bytes());
+    let message_with = |alg: &str| message(format!(r#"{{"alg":"{alg}","typ":"JWT"}}"#).as_bytes(), payload().as_bytes());
     let rsa_signed = |alg: &str, padding| {
-        let (message, mut signature) = (of(alg), vec![0; rsa.public_modulus_len()]);
+        let (message, mut signature) = (message_with(alg), vec![0; rsa.public_modulus_len()]);
         rsa.sign(padding, &random, message.as_bytes(), &mut signature).unwrap();
         format!("{message}.{}", b64(signature))
     };
@@ -148,8 +148,8 @@ fn token_signed_with_another_key_is_rejected() {
         rsa_signed("RS256", &RSA_PKCS1_SHA256),
         rsa_signed("PS256", &RSA_PSS_SHA256),
         rsa_signed("HS256", &RSA_PKCS1_SHA256),
-        format!("{0}.{1}", of("ES256"), b64(ec.sign(&random, of("ES256").as_bytes()).unwrap())),
-        format!("{0}.{1}", of("EdDSA"), b64(ed.sign(of("EdDSA").as_bytes()))),
+        format!("{0}.{1}", message_with("ES256"), b64(ec.sign(&random, message_with("ES256").as_bytes()).unwrap())),
+        format!("{0}.{1}", message_with("EdDSA"), b64(ed.sign(message_with("EdDSA").as_bytes()))),
     ];
     // Public keys as HMAC secrets (RS256 confused with HS256), and weak or documented secrets.
     let public = [rsa.public_key().as_ref(), ec.public_key().as_ref(), ed.public_key().as_ref()];

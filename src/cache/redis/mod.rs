@@ -198,8 +198,8 @@ impl RedisCache {
 
     /// Returns the Redis keys of a cache key. The braces keep them on one node of a cluster.
     fn keys(&self, key: &str) -> Keys {
-        let of = |name| format!("{}:{{{}}}:{name}", self.prefix, fingerprint(key));
-        ["lease", "response", "failure"].map(of)
+        let redis_key = |name| format!("{}:{{{}}}:{name}", self.prefix, fingerprint(key));
+        ["lease", "response", "failure"].map(redis_key)
     }
 
     /// Polls until there is a response, a failure, or a lease for this replica.

@@ -65,7 +65,7 @@ impl Inspector {
         Self {
             browser: Browser::start(),
             screenshots,
-            takes_all: std::env::var_os("SCREENSHOTS_OF").is_some_and(|of| of == "all"),
+            takes_all: std::env::var_os("SCREENSHOTS_OF").is_some_and(|value| value == "all"),
             axe: axe.expect("axe-core is there; tests/run installs it (npm ci in tests/suite/browser)"),
             problems: Vec::new(),
         }
@@ -77,7 +77,7 @@ impl Inspector {
         for (width, height) in [(1600, 1000), (1280, 800), (320, 720)] {
             for scheme in ["light", "dark"] {
                 self.browser.show_as(width, height, scheme);
-                let of = format!("{state}, {width} pixels, {scheme}");
+                let case = format!("{state}, {width} pixels, {scheme}");
                 // Two frames: the page has been laid out again after the first.
                 let overflow = self.browser.run_async(
                     "const done = arguments[0];
@@ -85,10 +85,10 @@ impl Inspector {
                          done(document.documentElement.scrollWidth - innerWidth)))",
                 );
                 if overflow.as_i64().unwrap() > 0 {
-                    self.problems.push(format!("{of}: {overflow} pixels too wide"));
+                    self.problems.push(format!("{case}: {overflow} pixels too wide"));
                 }
                 if width < 1600 {
-                    self.check(&of);
+                    self.check(&case);
                 }
                 if self.takes_all || SCREENSHOTS.contains(&(state, width, scheme)) {
                     self.take_screenshot(&format!("{state}-{width}-{scheme}.png"));
@@ -98,7 +98,7 @@ impl Inspector {
         self.browser.show_as(1280, 800, "light");
     }
 
-    fn check(&mut self, of: &str) {
+    fn check(&mut self, case: &str) {
         let result = self.browser.run_async(
             "const done = arguments[0];
              axe.run(document, {resultTypes: ['violations']}).then(
@@ -106,9 +106,9 @@ impl Inspector {
                      `${id}: ${help}: ${nodes.map((node) => node.html + node.failureSummary).join(' | ')}`)}),
                  (error) => done({passes: 0, violations: [String(error)]}))",
         );
-        assert!(result["passes"].as_u64() > Some(10), "{of}: the rules were applied: {result}");
+        assert!(result["passes"].as_u64() > Some(10), "{case}: the rules were applied: {result}");
         let violations = result["violations"].as_array().unwrap();
-        self.problems.extend(violations.iter().map(|violation| format!("{of}: {violation}")));
+        self.problems.extend(violations.iter().map(|violation| format!("{case}: {violation}")));
     }
 
     fn take_screenshot(&self, name: &str) {

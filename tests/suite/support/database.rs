@@ -113,8 +113,8 @@ impl Cluster {
     /// Sends a signal to all of its processes. After `STOP` it accepts connections and does not respond.
     pub fn signal(&self, name: &str) {
         let data = self.folder.join("data/postmaster.pid");
-        let of = |program: &str, file: &Path| printed(unprivileged(program).args(["-n1"]).arg(file));
-        let first = of("head", &data);
+        let line_of = |program: &str, file: &Path| printed(unprivileged(program).args(["-n1"]).arg(file));
+        let first = line_of("head", &data);
         let others = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
         // The postmaster first, or it would start others.
         for process in std::iter::once(first.as_str()).chain(others.split_whitespace()) {

@@ -44,7 +44,7 @@ impl Events {
     }
 
     /// Opens the live stream of `room` with a token.
-    pub fn of(address: SocketAddr, room: &str, token: &str) -> Self {
+    pub fn subscribe(address: SocketAddr, room: &str, token: &str) -> Self {
         Self::open(address, &format!("/callCatchUp/{room}/live"), &format!("Authorization: Bearer {token}\r\n"))
     }
 

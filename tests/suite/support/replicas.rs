@@ -71,8 +71,8 @@ pub fn get(client: Client, room: &str) -> Response {
 
 /// Reads a metric from the management listener.
 #[track_caller]
-pub fn metric(operator: Client, series: &str) -> u64 {
-    let page = operator.get("/metrics", None);
+pub fn metric(management: Client, series: &str) -> u64 {
+    let page = management.get("/metrics", None);
     let line = page.text().lines().find_map(|line| line.strip_prefix(series));
     line.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
 }

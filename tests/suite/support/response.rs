@@ -48,17 +48,17 @@ impl Response {
 
     /// Asserts the error envelope with this status and message; `of` names the case.
     #[track_caller]
-    pub fn assert_error(&self, status: u16, message: &str, of: &str) {
-        self.assert_head(status, of);
+    pub fn assert_error(&self, status: u16, message: &str, case: &str) {
+        self.assert_head(status, case);
         let expected = format!(r#"{{"data":null,"error":{{"code":{status},"message":"{message}"}}}}"#);
-        assert_eq!(self.text(), expected, "{of}");
-        assert_eq!(self.challenge().is_some(), status == 401, "{of}");
-        assert_eq!(self.header("x-not-found").is_some(), status == 404, "{of}");
+        assert_eq!(self.text(), expected, "{case}");
+        assert_eq!(self.challenge().is_some(), status == 401, "{case}");
+        assert_eq!(self.header("x-not-found").is_some(), status == 404, "{case}");
     }
 
     #[track_caller]
-    pub fn assert_unauthorized(&self, of: &str) {
-        self.assert_error(401, "Unauthorized", of);
+    pub fn assert_unauthorized(&self, case: &str) {
+        self.assert_error(401, "Unauthorized", case);
     }
 
     /// The `WWW-Authenticate` header.
@@ -69,10 +69,10 @@ impl Response {
     }
 
     #[track_caller]
-    fn assert_head(&self, status: u16, of: &str) {
-        assert_eq!(self.status, status, "{of}: {self:?}");
-        assert_eq!(self.header("content-type"), Some("application/json"), "{of}");
+    fn assert_head(&self, status: u16, case: &str) {
+        assert_eq!(self.status, status, "{case}: {self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "{case}");
         let id = self.header("x-request-id").expect("a request id");
-        assert!((1..=64).contains(&id.len()), "{of}: {id}");
+        assert!((1..=64).contains(&id.len()), "{case}: {id}");
     }
 }

@@ -140,13 +140,13 @@ impl TestServer {
     }
 
     /// A client of the management listener.
-    pub fn operator(&self) -> Client {
+    pub fn management_client(&self) -> Client {
         Client::new(self.management)
     }
 
     /// Returns the dependency that readiness reports as degraded. The server must be ready.
     pub fn degraded(&self) -> Option<String> {
-        self.operator().get("/health/ready", None).data()["degraded"].as_str().map(str::to_owned)
+        self.management_client().get("/health/ready", None).data()["degraded"].as_str().map(str::to_owned)
     }
 
     /// Logs in with [`EMAIL`] and [`PASSWORD`].

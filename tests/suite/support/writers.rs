@@ -134,17 +134,17 @@ pub struct Tally {
 pub fn assert_nothing_lost(url: &str, writers: &[Writer]) -> Tally {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (tokens, emails) = runtime.block_on(tokens_and_emails(url));
-    let of = |token: &String| *tokens.get(&hash(token)).expect("each issued token is in the database");
+    let find = |token: &String| *tokens.get(&hash(token)).expect("each issued token is in the database");
     let mut tally = Tally { acknowledged: 0, done_without_response: 0, emails };
     for writer in writers {
         for token in &writer.issued {
-            of(token);
+            find(token);
         }
-        assert!(writer.spent.iter().all(|token| of(token).0), "spent tokens stay spent");
-        assert!(writer.ended.iter().all(|token| of(token).1), "revoked sessions stay revoked");
+        assert!(writer.spent.iter().all(|token| find(token).0), "spent tokens stay spent");
+        assert!(writer.ended.iter().all(|token| find(token).1), "revoked sessions stay revoked");
         tally.acknowledged += writer.issued.len() + writer.ended.len();
         if let (Some(Write::Refresh), Some(token)) = (writer.unknown, &writer.token) {
-            tally.done_without_response += usize::from(of(token).0);
+            tally.done_without_response += usize::from(find(token).0);
         }
     }
     tally
