@@ -76,8 +76,8 @@ pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
 /// Logs a reused stream ticket; returns the error for the client.
 pub(super) fn ticket_rejected(principal: &Principal, context: &RequestContext) -> Error {
     let (client, (user, guest), request_id) = (context.client(), principal.ids(), context.request_id());
-    let reason = "used before";
-    log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, guest, request_id; "token rejected");
+    let (reason, issuer) = ("used before", principal.issuer());
+    log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, issuer, guest, request_id; "token rejected");
     Error::TicketReused
 }
 

@@ -7,12 +7,14 @@ use crate::room::RoomName;
 /// The user or guest that a valid token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// A user with an account.
+    /// A user with an account, or of the identity provider.
     User {
-        /// The account's id.
+        /// The account's id, or the provider's `sub`.
         id: Arc<str>,
-        /// The session that the token belongs to, so that it can be revoked.
-        session: Arc<str>,
+        /// The session that the token belongs to, so that it can be revoked. The provider's tokens have none.
+        session: Option<Arc<str>>,
+        /// What the provider's token says; `None` for an account.
+        identity: Option<Arc<Identity>>,
     },
     /// A guest of one room.
     Guest {
@@ -23,14 +25,42 @@ pub enum Principal {
     },
 }
 
+/// What a token of the identity provider says of its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The provider. The user is identified by it and the user's id.
+    pub issuer: Arc<str>,
+    /// The display name.
+    pub name: Option<Arc<str>>,
+    /// The roles that the token gives; `None` without `APP_OIDC__ROLES_CLAIM`.
+    pub roles: Option<Vec<String>>,
+    /// The rooms that the token names (`APP_OIDC__ROOMS_CLAIM`).
+    pub rooms: Vec<RoomName>,
+}
+
 impl Principal {
     /// Returns the session of a user's token.
     #[must_use]
     pub(crate) fn session(&self) -> Option<&str> {
         match self {
-            Self::User { session, .. } => Some(session),
+            Self::User { session, .. } => session.as_deref(),
             Self::Guest { .. } => None,
         }
+    }
+
+    /// Returns what the identity provider's token says of its user.
+    #[must_use]
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::User { identity, .. } => identity.as_deref(),
+            Self::Guest { .. } => None,
+        }
+    }
+
+    /// Returns the identity provider of a user of it.
+    #[must_use]
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.identity().map(|identity| &*identity.issuer)
     }
 
     /// Returns the ids of the user and of the guest, of which it is one.
@@ -63,6 +93,9 @@ pub struct StreamTicket {
     pub expires_at: i64,
 }
 
+/// The role that each user of an identity provider may ask for.
+const DEFAULT_ROLE: &str = "member";
+
 /// The roles that a principal may join a call with.
 #[derive(Debug, Clone)]
 pub(crate) struct AllowedRoles {
@@ -80,6 +113,8 @@ impl AllowedRoles {
             Principal::User { .. } => &self.users,
             Principal::Guest { .. } => &self.guests,
         };
-        roles.iter().any(|allowed| allowed == role)
+        let given = principal.identity().and_then(|identity| identity.roles.as_ref());
+        let is_given = given.is_none_or(|roles| role == DEFAULT_ROLE || roles.iter().any(|given| given == role));
+        is_given && roles.iter().any(|allowed| allowed == role)
     }
 }

@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::principal::{Principal, StreamTicket, TokenScope};
+use super::principal::{Identity, Principal, StreamTicket, TokenScope};
 use super::token_cache::{CachedClaims, TokenCache};
 use crate::clock::Clock;
 use crate::room::{NameComparison, RoomName};
@@ -112,8 +112,15 @@ impl Tokens {
         let expires_at = self.expiry_after(TICKET_TTL).min(stream_end);
         let room = room.as_str();
         match principal {
-            Principal::User { id, session } => {
-                let specific = json!({ "sid": **session, "roomName": room, "until": stream_end });
+            Principal::User { id, identity: Some(identity), .. } => {
+                let Identity { issuer, name, roles, rooms: _ } = &**identity;
+                let specific = json!({
+                    "issuer": **issuer, "name": name.as_deref(), "roles": roles, "roomName": room, "until": stream_end,
+                });
+                self.sign("identity-ticket", id, expires_at, specific)
+            }
+            Principal::User { id, session, identity: None } => {
+                let specific = json!({ "sid": session.as_deref(), "roomName": room, "until": stream_end });
                 self.sign("user-ticket", id, expires_at, specific)
             }
             Principal::Guest { id, .. } => {
@@ -154,7 +161,7 @@ impl Tokens {
         let claims = self.verify_claims(token)?;
         let id = non_empty(&claims, "sub")?;
         let principal = match claims.text("kind") {
-            Some("user") => Principal::User { id, session: non_empty(&claims, "sid")? },
+            Some("user") => Principal::User { id, session: Some(non_empty(&claims, "sid")?), identity: None },
             // Disabling guests also rejects tokens that were issued before.
             Some("guest") if self.config.guest_ttl.is_some() => {
                 non_empty(&claims, "userId")?;
@@ -177,7 +184,11 @@ impl Tokens {
         let claims = self.verify_claims(ticket)?;
         let (id, room) = (non_empty(&claims, "sub")?, self.room_of(&claims)?);
         let principal = match claims.text("kind") {
-            Some("user-ticket") => Principal::User { id, session: non_empty(&claims, "sid")? },
+            Some("user-ticket") => Principal::User { id, session: Some(non_empty(&claims, "sid")?), identity: None },
+            Some("identity-ticket") => {
+                let identity = identity_of(&claims, room.clone()).ok_or(InvalidToken)?;
+                Principal::User { id, session: None, identity: Some(identity.into()) }
+            }
             Some("guest-ticket") if self.config.guest_ttl.is_some() => Principal::Guest { id, room: room.clone() },
             _ => return Err(InvalidToken),
         };
@@ -247,6 +258,17 @@ fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
     claims.text(name).filter(|text| !text.is_empty()).map(Arc::from).ok_or(InvalidToken)
 }
 
+/// Reads the identity in a stream ticket. Of the rooms, a ticket has only its own.
+fn identity_of(claims: &Object, room: RoomName) -> Option<Identity> {
+    let roles = claims.get("roles").and_then(Value::as_array);
+    Some(Identity {
+        issuer: claims.text("issuer")?.into(),
+        name: claims.text("name").map(Arc::from),
+        roles: roles.map(|roles| roles.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        rooms: vec![room],
+    })
+}
+
 fn integer(claims: &Object, name: &str) -> Result<i64, InvalidToken> {
     claims.integer(name).ok_or(InvalidToken)
 }
@@ -282,7 +304,10 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let token = tokens.issue_user_token("u1", "s1");
-        assert_eq!(tokens.verify(&token), Ok(Principal::User { id: "u1".into(), session: "s1".into() }));
+        assert_eq!(
+            tokens.verify(&token),
+            Ok(Principal::User { id: "u1".into(), session: Some("s1".into()), identity: None })
+        );
         seconds.store(1_000_001, Ordering::SeqCst);
         assert!(tokens.verify(&token).is_ok());
         seconds.store(1_000_002, Ordering::SeqCst);
@@ -310,9 +335,18 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(1_000_000));
         let tokens = tokens("first secret", &[], &seconds);
         let room = NameComparison::Exact.parse("r1").unwrap();
-        let user = Principal::User { id: "u1".into(), session: "s1".into() };
+        let user = Principal::User { id: "u1".into(), session: Some("s1".into()), identity: None };
         let guest = Principal::Guest { id: "g1".into(), room: room.clone() };
-        for principal in [user, guest] {
+        let identity = Identity {
+            issuer: "https://id.example.com".into(),
+            name: Some("Ann".into()),
+            roles: Some(vec!["owner".into()]),
+            rooms: vec![room.clone()],
+        };
+        let anonymous = Identity { name: None, roles: None, ..identity.clone() };
+        let of_provider =
+            |identity: Identity| Principal::User { id: "u1".into(), session: None, identity: Some(identity.into()) };
+        for principal in [user, guest, of_provider(identity), of_provider(anonymous)] {
             let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100);
             let verify = |ticket: &str| {
                 let (verified, scope) = tokens.verify_stream_ticket(ticket).unwrap();

@@ -70,7 +70,7 @@ mod tests {
     fn token_cache_stays_within_its_bytes() {
         let cache = TokenCache::new();
         for n in 0..12_000 {
-            let principal = Principal::User { id: "u1".into(), session: "s1".into() };
+            let principal = Principal::User { id: "u1".into(), session: Some("s1".into()), identity: None };
             let claims = CachedClaims { principal, not_before: 0, expires_at: 10 };
             cache.insert(&format!("{n:0400}"), Arc::new(claims));
         }

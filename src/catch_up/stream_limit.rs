@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::auth::principal::Principal;
 
 /// Identifies a user or guest, across its tokens and sessions.
-type PrincipalKey = (Discriminant<Principal>, Arc<str>);
+type PrincipalKey = (Discriminant<Principal>, Option<Arc<str>>, Arc<str>);
 
 /// The number of open streams by principal. Principals without a stream have no entry.
 type OpenStreams = Mutex<HashMap<PrincipalKey, usize>>;
@@ -37,7 +37,8 @@ impl StreamLimit {
     #[must_use]
     pub fn acquire(&self, principal: &Principal) -> Option<StreamPermit> {
         let (Principal::User { id, .. } | Principal::Guest { id, .. }) = principal;
-        let key = (discriminant(principal), Arc::clone(id));
+        let issuer = principal.identity().map(|identity| Arc::clone(&identity.issuer));
+        let key = (discriminant(principal), issuer, Arc::clone(id));
         let mut open = lock(&self.open);
         let count = open.get(&key).copied().unwrap_or(0);
         if count >= self.max {
@@ -67,10 +68,11 @@ impl Drop for StreamPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::principal::Identity;
     use crate::room::NameComparison;
 
     fn user(id: &str, session: &str) -> Principal {
-        Principal::User { id: id.into(), session: session.into() }
+        Principal::User { id: id.into(), session: Some(session.into()), identity: None }
     }
 
     #[test]
@@ -87,8 +89,10 @@ mod tests {
     fn other_principal_has_its_own_count() {
         let limit = StreamLimit::new(1);
         let guest = Principal::Guest { id: "a".into(), room: NameComparison::Exact.parse("r1").unwrap() };
-        let permits = [limit.acquire(&user("a", "s")), limit.acquire(&user("b", "s")), limit.acquire(&guest)];
-        assert!(permits.iter().all(Option::is_some), "a guest is no user, whatever its id");
+        let identity = Identity { issuer: "https://id.example.com".into(), name: None, roles: None, rooms: Vec::new() };
+        let of_provider = Principal::User { id: "a".into(), session: None, identity: Some(identity.into()) };
+        let permits = [user("a", "s"), user("b", "s"), guest.clone(), of_provider].map(|one| limit.acquire(&one));
+        assert!(permits.iter().all(Option::is_some), "a guest or a provider's user is no account, whatever its id");
         assert!(limit.acquire(&guest).is_none());
     }
 

@@ -112,6 +112,7 @@ impl Drop for ActiveRequest {
         }
         let principal = self.log.principal.borrow();
         let (user, guest) = principal.as_ref().map(Principal::ids).unwrap_or_default();
+        let issuer = principal.as_ref().and_then(Principal::issuer);
         let context = &self.log.context;
         let (client, request_id) = (context.client(), context.request_id());
         let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH_PATH) && status < 400);
@@ -124,16 +125,17 @@ impl Drop for ActiveRequest {
             ms = milliseconds(duration),
             client:%,
             user,
+            issuer,
             guest,
             request_id,
             trace_id = context.trace().id().as_str();
             "request"
         );
         if let Some(reason) = self.log.rejection.get() {
-            log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, guest, request_id; "token rejected");
+            log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, issuer, guest, request_id; "token rejected");
         }
         if status == 403 {
-            log::info!(target: AUDIT, event = "access-denied", client:%, user, guest, request_id; "access denied");
+            log::info!(target: AUDIT, event = "access-denied", client:%, user, issuer, guest, request_id; "access denied");
         }
     }
 }
