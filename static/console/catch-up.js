@@ -1,9 +1,9 @@
-// A room's catch-up as it changes: reads it, and does not render it.
+// Reads a room's catch-up and its changes. Rendering is in room.js.
 
-import { ofRoom } from "./http.js";
-import { Live } from "./live.js";
-import { Repeated } from "./repeat.js";
-import { shared } from "./text.js";
+import { roomPath } from "./http.js";
+import { LiveUpdates } from "./live.js";
+import { commonPrefixLength } from "./markdown.js";
+import { Poller } from "./poller.js";
 
 /** Milliseconds between two reads without a stream. */
 const POLL_INTERVAL = 15_000;
@@ -12,20 +12,20 @@ const STREAM_POLL_INTERVAL = 60_000;
 /** A text older than this, in seconds, is stale. */
 const STALE_AFTER = 10;
 
-/** Reads a room's catch-up and status, on demand or regularly. Fires `change` on each change. */
+/** Reads a room's catch-up and status, on demand or automatically. Fires `change` on each change. */
 export class CatchUp extends EventTarget {
   #session;
   #room;
   #etag = null;
-  #work = new Repeated(() => this.#read());
+  #work = new Poller(() => this.#read());
   #live;
-  #isAutomatic = false;
+  #isLive = false;
   #streamEtag = null;
 
   /** The text; empty if there is none, `null` if unknown. */
   text = null;
   /** The length of the text that was shown before. */
-  known = 0;
+  knownLength = 0;
   /** The result of the last read: `first`, `same`, `grown` or `rewritten`. */
   outcome = null;
   /** Why there is none: `transcription-off`, `meeting-ended`, `none-yet` or `unknown-room`; `null` if there is one. */
@@ -33,7 +33,7 @@ export class CatchUp extends EventTarget {
   /** When the server got the text, in milliseconds since 1970. */
   asOf = null;
   /** Whether the text is stale. */
-  isOld = false;
+  isStale = false;
   /** `{transcription, recording}`: true, false, or `null` if unknown. */
   status = { transcription: null, recording: null };
 
@@ -42,13 +42,13 @@ export class CatchUp extends EventTarget {
     this.#session = session;
     this.#room = room;
     this.#work.addEventListener("change", () => this.dispatchEvent(new Event("change")));
-    this.#live = new Live(session, room, {
+    this.#live = new LiveUpdates(session, room, {
       onVersion: (etag) => this.#readVersion(etag),
       onOpen: (isOpen) => this.#setPollInterval(isOpen),
     });
   }
 
-  /** The repeated read, with its problem and its next try. */
+  /** The poller that reads, with its problem and its next retry. */
   get work() {
     return this.#work;
   }
@@ -58,15 +58,15 @@ export class CatchUp extends EventTarget {
   }
 
   /** Turns automatic updates on or off: by stream, or else by polling. */
-  keepUpToDate(on) {
-    this.#isAutomatic = on;
+  setLive(on) {
+    this.#isLive = on;
     this.#live.setEnabled(on);
     this.#setPollInterval(false);
   }
 
-  /** Polls less often while the stream is open: only for the status and the age. */
+  /** Polls less often while the stream is open: then only the status and the age are new. */
   #setPollInterval(hasStream) {
-    this.#work.every = this.#isAutomatic ? (hasStream ? STREAM_POLL_INTERVAL : POLL_INTERVAL) : null;
+    this.#work.interval = this.#isLive ? (hasStream ? STREAM_POLL_INTERVAL : POLL_INTERVAL) : null;
   }
 
   /** Reads until the version of the stream is shown: a read in progress, or another replica, may be behind it. */
@@ -75,29 +75,29 @@ export class CatchUp extends EventTarget {
     if (etag !== null && etag === this.#etag) return;
     for (const pause of [0, 500, 1_500, 3_500]) {
       await new Promise((resolve) => setTimeout(resolve, pause));
-      if (this.#streamEtag !== etag || !this.#isAutomatic) return;
+      if (this.#streamEtag !== etag || !this.#isLive) return;
       await this.refresh();
       if (this.#etag === etag) return;
     }
   }
 
   stop() {
-    this.#isAutomatic = false;
+    this.#isLive = false;
     this.#live.setEnabled(false);
     this.#work.stop();
   }
 
   async #read() {
-    const [answer] = await Promise.all([this.#answer(), this.#readStatus()]);
-    this.#apply(answer);
+    const [response] = await Promise.all([this.#fetch(), this.#readStatus()]);
+    this.#apply(response);
   }
 
-  /** Returns the response; a 404 is one, too. */
-  async #answer() {
+  /** Fetches the catch-up. A 404 is a valid response. */
+  async #fetch() {
     try {
-      return await this.#session.ask({ path: ofRoom("/callCatchUp", this.#room), etag: this.#etag });
+      return await this.#session.request({ path: roomPath("/callCatchUp", this.#room), etag: this.#etag });
     } catch (problem) {
-      if (problem.kind !== "missing") throw problem;
+      if (problem.kind !== "not-found") throw problem;
       // `none-yet` with a 404 means an unknown room.
       const reason = problem.reason === null || problem.reason === "none-yet" ? "unknown-room" : problem.reason;
       return { status: 404, data: null, age: 0, etag: null, reason };
@@ -106,7 +106,7 @@ export class CatchUp extends EventTarget {
 
   async #readStatus() {
     try {
-      const { data } = await this.#session.ask({ path: ofRoom("/callStatus", this.#room) });
+      const { data } = await this.#session.request({ path: roomPath("/callStatus", this.#room) });
       const known = (value) => (typeof value === "boolean" ? value : null);
       this.status = { transcription: known(data?.transcript_status), recording: known(data?.recording_status) };
     } catch {
@@ -115,32 +115,32 @@ export class CatchUp extends EventTarget {
     }
   }
 
-  #apply(answer) {
-    this.asOf = Date.now() - answer.age * 1000;
-    this.isOld = answer.age > STALE_AFTER;
-    if (answer.status === 304) {
+  #apply(response) {
+    this.asOf = Date.now() - response.age * 1000;
+    this.isStale = response.age > STALE_AFTER;
+    if (response.status === 304) {
       this.outcome = "same";
       return;
     }
-    this.#etag = answer.etag;
-    const text = typeof answer.data === "string" ? answer.data : answer.data === null ? "" : answer.raw;
+    this.#etag = response.etag;
+    const text = typeof response.data === "string" ? response.data : response.data === null ? "" : response.raw;
     const before = this.text;
     const isEmpty = text.trim() === "";
     this.text = isEmpty ? "" : text;
-    this.reason = isEmpty ? this.#absenceReason(answer) : null;
-    this.known = before === null ? text.length : shared(before, text);
-    this.outcome = before === null ? "first" : outcome(before, this.text, this.known);
-    // Marking the whole text as new would help no reader.
-    if (this.outcome === "rewritten") this.known = text.length;
+    this.reason = isEmpty ? this.#absenceReason(response) : null;
+    this.knownLength = before === null ? text.length : commonPrefixLength(before, text);
+    this.outcome = before === null ? "first" : outcomeOf(before, this.text, this.knownLength);
+    // To mark the whole text as new would not help.
+    if (this.outcome === "rewritten") this.knownLength = text.length;
   }
 
-  #absenceReason(answer) {
-    if (answer.reason) return answer.reason;
+  #absenceReason(response) {
+    if (response.reason) return response.reason;
     return this.status.transcription === false ? "transcription-off" : "none-yet";
   }
 }
 
-function outcome(before, text, known) {
+function outcomeOf(before, text, knownLength) {
   if (before === text) return "same";
-  return known >= before.length / 2 ? "grown" : "rewritten";
+  return knownLength >= before.length / 2 ? "grown" : "rewritten";
 }

@@ -1,6 +1,6 @@
 // Creates and finds elements. Text is written as text only: nothing here takes markup.
 
-/** A new element with attributes, and with texts and elements in it. `on…` properties are listeners. */
+/** Returns a new element with attributes and children. `on…` properties are listeners. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -16,7 +16,7 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-/** A copy of a template, and its parts by the names in their `data-part`. */
+/** Returns a copy of a template, and its parts by their `data-part` names. */
 export function fromTemplate(id) {
   const root = document.getElementById(id).content.firstElementChild.cloneNode(true);
   const parts = {};
@@ -26,17 +26,17 @@ export function fromTemplate(id) {
   return { root, parts };
 }
 
-/** Foreign text, isolated from the writing direction around it. */
-export function foreign(text) {
+/** Returns an element that isolates the writing direction of foreign text. */
+export function isolated(text) {
   return element("bdi", {}, text);
 }
 
-/** Shows an element if there is something in it to show. */
+/** Shows or hides an element. */
 export function show(part, shown) {
   part.hidden = !shown;
 }
 
-/** Sets a text without touching the document if it is there already: a live region would say it again. */
+/** Sets a text, only if it differs: a live region would announce it again. */
 export function setText(part, text) {
   if (part.textContent !== text) {
     part.textContent = text;
@@ -45,12 +45,12 @@ export function setText(part, text) {
 
 /** Announces a text to screen readers. */
 export function announce(text) {
-  const live = document.getElementById("live");
+  const live = document.getElementById("announcer");
   // A repeated sentence must differ to be announced.
   live.textContent = live.textContent === text ? `${text}\u00a0` : text;
 }
 
-/** Copies a text. Without the clipboard, which a page over plain http does not get, selects it for the user to copy. */
+/** Copies a text. Selects it if the clipboard is not available, as on a page over plain HTTP. */
 export async function copy(text, field) {
   try {
     await navigator.clipboard.writeText(text);
@@ -66,8 +66,8 @@ export async function copy(text, field) {
   }
 }
 
-/** Makes a button copy a text, and say so on itself for a moment. */
-export function copies(button, text, field) {
+/** Makes a button copy a text, and show the result for a moment. */
+export function bindCopyButton(button, text, field) {
   const label = button.textContent;
   let back = 0;
   button.addEventListener("click", async () => {

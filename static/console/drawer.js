@@ -1,16 +1,16 @@
-// The drawer: every request of this page as the curl line that asks the same.
+// The drawer: lists the requests of this page with their curl commands.
 
-import { copies, element, show } from "./dom.js";
+import { bindCopyButton, element, show } from "./dom.js";
 import { onRequests, requests } from "./requests.js";
-import { clockTime } from "./words.js";
+import { formatTime } from "./format.js";
 
-/** Makes the drawer work, for the whole life of the page. */
-export function drawer(session) {
+/** Connects the drawer to its button and to the recorded requests. */
+export function bindDrawer(session) {
   const panel = document.getElementById("requests");
   const list = document.getElementById("requests-list");
   const button = document.getElementById("requests-button");
   const copyToken = document.getElementById("copy-token");
-  /** The rows there are, by their request's number. */
+  /** The rows by the number of their request. */
   const rows = new Map();
 
   const open = (isOpen) => {
@@ -26,7 +26,7 @@ export function drawer(session) {
 
   const update = () => {
     button.textContent = `Requests (${requests().length})`;
-    show(copyToken, session.isThere);
+    show(copyToken, session.isActive);
     if (panel.hidden) {
       return;
     }
@@ -49,7 +49,7 @@ export function drawer(session) {
   button.addEventListener("click", () => open(panel.hidden));
   document.getElementById("requests-close").addEventListener("click", () => open(false));
   panel.addEventListener("keydown", (event) => event.key === "Escape" && open(false));
-  copies(copyToken, () => session.token);
+  bindCopyButton(copyToken, () => session.token);
   onRequests(update);
   session.addEventListener("change", update);
   update();
@@ -58,19 +58,19 @@ export function drawer(session) {
 function rowOf(entry) {
   const line = element("code", {}, entry.curl);
   const copy = element("button", { type: "button", class: "plain", "aria-label": `Copy request ${entry.number}` }, "Copy");
-  copies(copy, () => entry.curl, () => line);
+  bindCopyButton(copy, () => entry.curl, () => line);
   return element(
     "li",
     {},
     element(
       "p",
       { class: "request" },
-      element("span", { class: "at" }, clockTime(entry.at)),
+      element("span", { class: "time" }, formatTime(entry.at)),
       element("strong", {}, entry.method),
       element("bdi", { class: "path" }, entry.path),
       element("span", { class: "outcome" }),
     ),
-    element("div", { class: "line" }, line, copy),
+    element("div", { class: "command" }, line, copy),
   );
 }
 

@@ -1,70 +1,70 @@
-// The start page of a user: a room to open, and the past meetings with their summaries.
+// The home page of a user: opens rooms, and lists past meetings with their summaries.
 
-import { element, foreign, fromTemplate, setText, show } from "./dom.js";
+import { element, fromTemplate, isolated, setText, show } from "./dom.js";
+import { featuresPanel } from "./features.js";
+import { formatCount, formatDateTime, formatDuration, parseTime } from "./format.js";
 import { malformed } from "./http.js";
-import { offers } from "./offers.js";
-import { Repeated } from "./repeat.js";
-import { problemNotice } from "./stopped.js";
-import { summary } from "./summary.js";
-import { count, dateTime, duration, instant } from "./words.js";
+import { bindProblem } from "./notice.js";
+import { Poller } from "./poller.js";
+import { summaryPanel } from "./summary.js";
 
-/** The rooms that are listed at a time. */
-const PAGE = 20;
+/** The number of rooms that are added to the list at a time. */
+const PAGE_SIZE = 20;
 
-/** The view. */
-export function home(session, to) {
+/** Returns the view of a signed-in user. */
+export function homeView(session, navigation) {
   const { root, parts } = fromTemplate("view-home");
-  const offered = offers(session);
-  const open = [];
+  const features = featuresPanel(session);
+  const summaries = [];
   let rooms = [];
   let shown = 0;
 
-  const more = () => {
-    const next = rooms.slice(shown, shown + PAGE);
-    parts.list.append(...next.map((group) => item(session, group, to, open)));
+  const showMore = () => {
+    const next = rooms.slice(shown, shown + PAGE_SIZE);
+    parts.list.append(...next.map((group) => roomItem(session, group, navigation, summaries)));
     shown += next.length;
     show(parts.more, shown < rooms.length);
-    setText(parts.more, `Show more (${count(rooms.length - shown, "room")} left)`);
+    setText(parts.more, `Show more (${formatCount(rooms.length - shown, "room")} left)`);
   };
-  const stopSummaries = () => open.splice(0).forEach((one) => one.stop());
-  const work = new Repeated(async () => {
-    const { data } = await session.ask({ path: "/meetings" });
+  const stopSummaries = () => summaries.splice(0).forEach((one) => one.stop());
+  const work = new Poller(async () => {
+    const { data } = await session.request({ path: "/meetings" });
     stopSummaries();
-    rooms = byRoom(data);
+    rooms = groupByRoom(data);
     shown = 0;
     parts.list.replaceChildren();
-    more();
+    showMore();
     show(parts.empty, rooms.length === 0);
   });
-  const update = problemNotice(parts.problem, work, (problem) => `The meetings could not be loaded. ${problem.message}`);
+  const update = bindProblem(parts.problem, work, (problem) => `The meetings could not be loaded. ${problem.message}`);
   work.addEventListener("change", () => {
     show(parts.loading, work.succeededAt === null && !work.problem);
     update();
   });
 
-  parts.side.append(offered.root);
-  parts.again.addEventListener("click", () => work.run());
+  parts.sidebar.append(features.root);
+  parts.refresh.addEventListener("click", () => work.run());
   parts.more.addEventListener("click", () => {
     const first = shown;
-    more();
+    showMore();
     parts.list.children[first]?.querySelector("button")?.focus();
   });
-  opens(parts.open, to);
+  bindOpenRoom(parts.open, navigation);
   work.run();
   const stop = () => {
     work.stop();
-    offered.stop();
+    features.stop();
     stopSummaries();
   };
   return { root, title: "Meetings", stop };
 }
 
-/** Makes a form open the room that is typed into it. */
-export function opens(form, to) {
+/** Makes a form open the room of its field. */
+export function bindOpenRoom(form, navigation) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const name = form.elements.room.value.trim();
-    if (name !== "") to.room(name);
+    if (name !== "") navigation.room(name);
   });
 }
 
@@ -72,10 +72,10 @@ export function opens(form, to) {
  * Groups meetings by room; the room with the latest end comes first. A summary is of a room, so a room is one entry. Meetings
  * without a readable room name are one entry, whose `room` is `null`.
  */
-function byRoom(data) {
+function groupByRoom(data) {
   if (data !== null && !Array.isArray(data)) throw malformed();
   const meetings = (data ?? []).filter((meeting) => typeof meeting === "object" && meeting !== null);
-  const ended = (meeting) => instant(meeting.destroyed_at) || 0;
+  const ended = (meeting) => parseTime(meeting.destroyed_at) || 0;
   const groups = new Map();
   for (const meeting of meetings.sort((one, other) => ended(other) - ended(one))) {
     const room = typeof meeting.room_name === "string" ? meeting.room_name : null;
@@ -85,48 +85,48 @@ function byRoom(data) {
   return [...groups].map(([room, of]) => ({ room, last: of[0], earlier: of.slice(1) }));
 }
 
-function item(session, { room, last, earlier }, to, open) {
-  const before = earlier.length > 0 ? earlierMeetings(earlier) : null;
+function roomItem(session, { room, last, earlier }, navigation, summaries) {
+  const earlierList = earlier.length > 0 ? earlierMeetings(earlier) : null;
   if (room === null) {
-    return element("li", {}, element("div", { class: "meeting" }, element("h3", {}, "Unknown room"), time(last)), before);
+    return element("li", {}, element("div", { class: "meeting" }, element("h3", {}, "Unknown room"), timeOf(last)), earlierList);
   }
-  const place = element("div", { class: "place", hidden: true });
-  let read = null;
+  const panel = element("div", { class: "meeting-summary", hidden: true });
+  let summary = null;
   const toggle = element("button", { type: "button", "aria-expanded": "false" }, "Summary");
   toggle.setAttribute("aria-label", `Summary of ${room}`);
   toggle.addEventListener("click", () => {
-    show(place, place.hidden);
-    toggle.setAttribute("aria-expanded", String(!place.hidden));
-    if (!read) {
-      read = summary(session, room);
-      place.append(read.root);
-      open.push(read);
+    show(panel, panel.hidden);
+    toggle.setAttribute("aria-expanded", String(!panel.hidden));
+    if (!summary) {
+      summary = summaryPanel(session, room);
+      panel.append(summary.root);
+      summaries.push(summary);
     }
   });
   return element(
     "li",
     {},
-    element("div", { class: "meeting" }, element("h3", {}, foreign(room)), time(last), toggle),
-    before,
-    place,
+    element("div", { class: "meeting" }, element("h3", {}, isolated(room)), timeOf(last), toggle),
+    earlierList,
+    panel,
   );
 }
 
-function time(meeting) {
-  return element("p", { class: "when" }, when(meeting));
+function timeOf(meeting) {
+  return element("p", { class: "meeting-time" }, meetingTime(meeting));
 }
 
 function earlierMeetings(earlier) {
   const list = element("ul");
-  // One by one: a call takes only so many arguments.
-  for (const meeting of earlier) list.append(element("li", {}, when(meeting)));
-  return element("details", { class: "before" }, element("summary", {}, count(earlier.length, "earlier meeting")), list);
+  // One by one: the number of arguments of a call is limited.
+  for (const meeting of earlier) list.append(element("li", {}, meetingTime(meeting)));
+  return element("details", { class: "earlier" }, element("summary", {}, formatCount(earlier.length, "earlier meeting")), list);
 }
 
-/** `20 Jun 2024, 08:10 · 30 minutes`, as far as it is known. */
-function when({ created_at: from, destroyed_at: to }) {
-  const start = dateTime(from);
-  const lasted = (instant(to) - instant(from)) / 1000;
-  const parts = [start ?? "Unknown time", lasted > 0 ? duration(lasted) : null];
+/** Formats as `20 Jun 2024, 08:10 · 30 minutes`, without unknown parts. */
+function meetingTime({ created_at: from, destroyed_at: to }) {
+  const start = formatDateTime(from);
+  const lasted = (parseTime(to) - parseTime(from)) / 1000;
+  const parts = [start ?? "Unknown time", lasted > 0 ? formatDuration(lasted) : null];
   return parts.filter((part) => part !== null).join(" · ");
 }

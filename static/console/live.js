@@ -1,6 +1,6 @@
 // A room's event stream: opens it with a ticket, and reports new versions.
 
-import { malformed, ofRoom } from "./http.js";
+import { malformed, roomPath } from "./http.js";
 import { record } from "./requests.js";
 import { acquireStreamSlot } from "./tabs.js";
 
@@ -11,14 +11,14 @@ const REOPEN_DELAY = 60_000;
  * Calls `onVersion` with the entity tag of a new version, or `null`; and `onOpen` when the stream opens or closes. It is open only
  * while the page is visible: a browser has six connections to a server, over all its tabs.
  */
-export class Live {
+export class LiveUpdates {
   #session;
   #room;
   #onVersion;
   #onOpen;
   #isEnabled = false;
   /** Closes the current stream or attempt; `null` if there is none. */
-  #end = null;
+  #close = null;
   #timer = null;
   #isOver = false;
   #onVisibilityChange = () => this.#update();
@@ -43,44 +43,44 @@ export class Live {
   #update() {
     clearTimeout(this.#timer);
     if (!this.#isEnabled || document.hidden) {
-      this.#end?.();
-    } else if (!this.#end && !this.#isOver) {
+      this.#close?.();
+    } else if (!this.#close && !this.#isOver) {
       this.#open();
     }
   }
 
-  /** Closes the stream, and reopens it later if `reopens`. */
-  #closed(reopens) {
-    this.#end?.();
-    this.#isOver = !reopens;
-    if (reopens) this.#timer = setTimeout(this.#onVisibilityChange, REOPEN_DELAY * (0.75 + Math.random() / 2));
+  /** Closes the stream. Reopens it later if `willReopen`. */
+  #onClosed(willReopen) {
+    this.#close?.();
+    this.#isOver = !willReopen;
+    if (willReopen) this.#timer = setTimeout(this.#onVisibilityChange, REOPEN_DELAY * (0.75 + Math.random() / 2));
   }
 
   async #open() {
     if (typeof EventSource === "undefined") return;
-    const ending = new AbortController();
-    this.#end = () => {
-      this.#end = null;
-      ending.abort();
+    const closing = new AbortController();
+    this.#close = () => {
+      this.#close = null;
+      closing.abort();
     };
     try {
-      await acquireStreamSlot(ending.signal);
-      const answer = await this.#session.ask({ method: "POST", path: "/auth/streamticket", body: { room: this.#room } });
-      if (typeof answer.data !== "string") throw malformed();
-      if (!ending.signal.aborted) this.#listen(answer.data, ending.signal);
+      await acquireStreamSlot(closing.signal);
+      const response = await this.#session.request({ method: "POST", path: "/auth/streamticket", body: { room: this.#room } });
+      if (typeof response.data !== "string") throw malformed();
+      if (!closing.signal.aborted) this.#listen(response.data, closing.signal);
     } catch {
-      if (!ending.signal.aborted) this.#closed(true);
+      if (!closing.signal.aborted) this.#onClosed(true);
     }
   }
 
-  #listen(ticket, ending) {
-    const path = `${ofRoom("/callCatchUp", this.#room)}/live`;
+  #listen(ticket, closing) {
+    const path = `${roomPath("/callCatchUp", this.#room)}/live`;
     const source = new EventSource(`${path}?ticket=${encodeURIComponent(ticket)}`);
     // Recorded with a token: a ticket works only once.
-    const done = record({ method: "GET", path, withToken: true, streams: true });
-    ending.addEventListener("abort", () => {
+    const finish = record({ method: "GET", path, withToken: true, streams: true });
+    closing.addEventListener("abort", () => {
       source.close();
-      done("ended");
+      finish("ended");
       this.#onOpen(false);
     });
     source.onopen = () => this.#onOpen(true);
@@ -88,10 +88,10 @@ export class Live {
     source.addEventListener("none", () => this.#onVersion(null));
     source.addEventListener("ended", () => {
       // There are no more updates.
-      this.#closed(false);
+      this.#onClosed(false);
       this.#onVersion(null);
     });
     // An automatic reconnect would reuse the ticket.
-    source.onerror = () => this.#closed(true);
+    source.onerror = () => this.#onClosed(true);
   }
 }

@@ -1,63 +1,62 @@
-// The entry point: session and address decide which view is shown.
+// The entry point: shows the view for the session and the URL.
 
 import { announce } from "./dom.js";
-import { drawer } from "./drawer.js";
-import { entry } from "./entry.js";
-import { home } from "./home.js";
-import { room } from "./room.js";
+import { bindDrawer } from "./drawer.js";
+import { homeView } from "./home.js";
+import { resumingView } from "./notice.js";
+import { roomView } from "./room.js";
 import { Session } from "./session.js";
-import { resuming } from "./stopped.js";
+import { signInView } from "./sign-in.js";
 
 const main = document.getElementById("main");
-const userName = document.getElementById("who");
+const userName = document.getElementById("user-name");
 const signOut = document.getElementById("sign-out");
 
 const session = new Session();
-/** The view that is shown: `{root, title, stop}`, and a `notice` if something is to be said before the title. */
+/** The current view: `{root, title, stop}`, and an optional `notice` that is announced before the title. */
 let view = null;
 
-/** The room in the address, as in `/?room=R`; `null` if there is none. */
-function roomInAddress() {
+/** Returns the room in the URL, as in `/?room=R`; `null` if there is none. */
+function roomInUrl() {
   const name = new URLSearchParams(location.search).get("room");
   return name === null || name.trim() === "" ? null : name;
 }
 
-/** Goes to another view of this page, and leaves a step back to this one. */
-function go(address) {
+/** Opens another view of this page, with an entry in the history. */
+function navigate(address) {
   history.pushState(null, "", address);
   route();
 }
 
-/** The address of a room, or of the start. */
-function addressOf(name) {
+/** Returns the URL of a room, or of the home page for `null`. */
+function urlOf(name) {
   return name === null ? "/" : `/?room=${encodeURIComponent(name)}`;
 }
 
-const to = {
-  start: () => go(addressOf(null)),
-  room: (name) => go(addressOf(name)),
+const navigation = {
+  room: (name) => navigate(urlOf(name)),
 };
 
-/** Shows what the address and the session ask for. `start` is true for the first view, which takes no focus. */
+/** Shows the view for the URL and the session. The first one (`start`) takes no focus. */
 function route(start = false) {
-  const name = roomInAddress();
-  if (!session.isThere) {
-    put(entry(session, name), start);
+  const name = roomInUrl();
+  if (!session.isActive) {
+    showView(signInView(session, name), start);
   } else if (name !== null) {
-    put(room(session, name, to), start);
+    showView(roomView(session, name, navigation), start);
   } else if (session.isUser) {
-    put(home(session, to), start);
+    showView(homeView(session, navigation), start);
   } else {
-    history.replaceState(null, "", addressOf(session.guestOf));
+    history.replaceState(null, "", urlOf(session.guestRoom));
     route(start);
     return;
   }
-  userName.hidden = signOut.hidden = !session.isThere;
+  userName.hidden = signOut.hidden = !session.isActive;
   userName.textContent = session.isUser ? session.userName : "Guest";
   signOut.textContent = session.isUser ? "Sign out" : "Leave";
 }
 
-function put(next, start) {
+function showView(next, start) {
   view?.stop();
   view = next;
   main.replaceChildren(next.root);
@@ -71,20 +70,20 @@ function put(next, start) {
 
 /** Links within the page change the view and load nothing. */
 document.addEventListener("click", (event) => {
-  const link = event.target instanceof Element ? event.target.closest("a[data-here]") : null;
+  const link = event.target instanceof Element ? event.target.closest("a[data-internal]") : null;
   if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey) {
     event.preventDefault();
-    go(link.getAttribute("href"));
+    navigate(link.getAttribute("href"));
   }
 });
 
 addEventListener("popstate", () => route());
 session.addEventListener("change", () => route());
 signOut.addEventListener("click", () => session.signOut());
-drawer(session);
+bindDrawer(session);
 
-put(resuming(), true);
-session.resume(roomInAddress()).then(
+showView(resumingView(), true);
+session.resume(roomInUrl()).then(
   () => route(true),
-  (problem) => (problem.passes ? put(resuming(session, roomInAddress, route), true) : route(true)),
+  (problem) => (problem.isRetryable ? showView(resumingView(session, roomInUrl, route), true) : route(true)),
 );

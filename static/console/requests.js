@@ -5,7 +5,7 @@ const MAX_RECORDED = 60;
 /** The secret members of a body, and their shell variables. */
 const SECRETS = { password: "$PASSWORD", refreshToken: "$REFRESH_TOKEN" };
 
-const all = [];
+const recorded = [];
 const listeners = new Set();
 let number = 0;
 
@@ -21,19 +21,19 @@ export function record({ method, path, body, etag, withToken, streams = false })
     milliseconds: null,
     curl: curl({ method, path, body, etag, withToken, streams }),
   };
-  all.push(entry);
-  all.splice(0, all.length - MAX_RECORDED);
-  tell();
+  recorded.push(entry);
+  recorded.splice(0, recorded.length - MAX_RECORDED);
+  notifyListeners();
   return (outcome) => {
     entry.outcome = outcome;
     entry.milliseconds = Math.round(performance.now() - started);
-    tell();
+    notifyListeners();
   };
 }
 
-/** The requests, oldest first. */
+/** Returns the requests, oldest first. */
 export function requests() {
-  return all;
+  return recorded;
 }
 
 /** Calls `listener` on each change. */
@@ -41,34 +41,34 @@ export function onRequests(listener) {
   listeners.add(listener);
 }
 
-function tell() {
+function notifyListeners() {
   listeners.forEach((listener) => listener());
 }
 
-/** The line for a POSIX shell. */
+/** Returns the command for a POSIX shell. */
 function curl({ method, path, body, etag, withToken, streams }) {
   const parts = ["curl"];
   if (streams) parts.push("-N");
   if (withToken) parts.push('-H "Authorization: Bearer $TOKEN"');
-  if (etag) parts.push(`-H ${quoted(`If-None-Match: ${etag}`)}`);
-  if (body) parts.push("-H 'Content-Type: application/json'", `-d ${json(body)}`);
+  if (etag) parts.push(`-H ${shellQuote(`If-None-Match: ${etag}`)}`);
+  if (body) parts.push("-H 'Content-Type: application/json'", `-d ${quoteBody(body)}`);
   else if (method !== "GET") parts.push(`-X ${method}`);
-  parts.push(quoted(`${location.origin}${path}`));
+  parts.push(shellQuote(`${location.origin}${path}`));
   return parts.join(" ");
 }
 
-/** A word in which nothing means anything to the shell. */
-function quoted(text) {
+/** Quotes a text for the shell. */
+function shellQuote(text) {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** The body as one word, closed and opened again around each variable. */
-function json(body) {
-  const shown = { ...body };
-  for (const name of Object.keys(SECRETS).filter((name) => name in shown)) {
-    shown[name] = SECRETS[name];
+/** Quotes the body. Variables are outside the single quotes. */
+function quoteBody(body) {
+  const redacted = { ...body };
+  for (const name of Object.keys(SECRETS).filter((name) => name in redacted)) {
+    redacted[name] = SECRETS[name];
   }
-  let word = quoted(JSON.stringify(shown));
+  let word = shellQuote(JSON.stringify(redacted));
   for (const [name, variable] of Object.entries(SECRETS)) {
     word = word.replace(`"${name}":"${variable}"`, `"${name}":"'"${variable}"'"`);
   }

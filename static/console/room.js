@@ -1,63 +1,63 @@
 // A room: its status, its catch-up, and its guest link.
 
-import { announce, copies, element, fromTemplate, setText, show } from "./dom.js";
 import { CatchUp } from "./catch-up.js";
-import { opens } from "./home.js";
-import { offers } from "./offers.js";
-import { problemNotice } from "./stopped.js";
-import { summary } from "./summary.js";
-import { render } from "./text.js";
-import { ago, clockTime } from "./words.js";
+import { announce, bindCopyButton, element, fromTemplate, setText, show } from "./dom.js";
+import { featuresPanel } from "./features.js";
+import { formatAge, formatTime } from "./format.js";
+import { bindOpenRoom } from "./home.js";
+import { render } from "./markdown.js";
+import { bindProblem } from "./notice.js";
+import { summaryPanel } from "./summary.js";
 
-/** The result of the last read, in a sentence. */
+/** Messages for the result of the last read. */
 const OUTCOMES = { first: "", same: "No changes.", grown: "New text added.", rewritten: "The text was rewritten." };
 
-/** Whether rooms are kept up to date: a choice of the user, for as long as the page lives. */
-let keeps = false;
+/** Whether rooms are updated automatically. The choice applies to all rooms until the page is closed. */
+let isLive = false;
 
-/** The view of the room `name`. */
-export function room(session, name, to) {
-  if (session.guestOf !== null && session.guestOf !== name) {
-    return otherRoom(session, name, to);
+/** Returns the view of the room `name`. */
+export function roomView(session, name, navigation) {
+  if (session.guestRoom !== null && session.guestRoom !== name) {
+    return otherRoomView(session, name, navigation);
   }
   const { root, parts } = fromTemplate("view-room");
   const catchUp = new CatchUp(session, name);
-  const offered = offers(session);
-  const parted = { parts, catchUp, session, name, summary: null, reason: null };
+  const features = featuresPanel(session);
+  const context = { parts, catchUp, session, name, summary: null, reason: null };
 
   setText(parts.name, name);
   show(parts.back, session.isUser);
-  parts.side.append(offered.root);
+  parts.sidebar.append(features.root);
   parts.link.value = `${location.origin}/?room=${encodeURIComponent(name)}`;
-  copies(parts.copyLink, () => parts.link.value, () => parts.link);
-  opens(parts.open, to);
-  parts.keep.checked = keeps;
-  parts.keep.addEventListener("change", () => {
-    keeps = parts.keep.checked;
-    catchUp.keepUpToDate(keeps);
-    if (keeps) catchUp.refresh();
+  bindCopyButton(parts.copyLink, () => parts.link.value, () => parts.link);
+  bindOpenRoom(parts.open, navigation);
+  parts.live.checked = isLive;
+  parts.live.addEventListener("change", () => {
+    isLive = parts.live.checked;
+    catchUp.setLive(isLive);
+    if (isLive) catchUp.refresh();
   });
   parts.refresh.addEventListener("click", () => catchUp.refresh());
 
-  const notice = problemNotice(parts.problem, catchUp.work, (problem) => problemSentence(problem, catchUp));
-  let shown = null;
+  const notice = bindProblem(parts.problem, catchUp.work, (problem) => problemSentence(problem, catchUp));
+  let renderedAt = null;
   catchUp.addEventListener("change", () => {
     notice();
-    update(parted);
-    if (catchUp.work.succeededAt !== shown) {
-      shown = catchUp.work.succeededAt;
-      arrived(parted);
+    updateStatus(context);
+    if (catchUp.work.succeededAt !== renderedAt) {
+      renderedAt = catchUp.work.succeededAt;
+      renderResult(context);
     }
   });
-  catchUp.keepUpToDate(keeps);
+  catchUp.setLive(isLive);
   catchUp.refresh();
 
-  const stop = () => [catchUp, offered, parted.summary].forEach((part) => part?.stop());
+  const stop = () => [catchUp, features, context.summary].forEach((part) => part?.stop());
   return { root, title: name, stop };
 }
 
-/** What changes with time: the age, the wait, the badges. */
-function update({ parts, catchUp }) {
+/** Updates what changes with time: the age, the buttons, the badges. */
+function updateStatus({ parts, catchUp }) {
   const { work } = catchUp;
   badge(parts.transcription, "Transcription", catchUp.status.transcription, work);
   badge(parts.recording, "Recording", catchUp.status.recording, work);
@@ -68,68 +68,68 @@ function update({ parts, catchUp }) {
     return;
   }
   const age = (Date.now() - catchUp.asOf) / 1000;
-  setText(parts.age, `As of ${clockTime(catchUp.asOf)}, ${ago(age)}.`);
+  setText(parts.age, `As of ${formatTime(catchUp.asOf)}, ${formatAge(age)}.`);
   // The current problem comes first.
-  show(parts.old, catchUp.isOld && catchUp.text !== "" && !work.problem);
+  show(parts.stale, catchUp.isStale && catchUp.text !== "" && !work.problem);
   // The result of an earlier read is out of date after a failure.
-  show(parts.outcome, !work.problem && !catchUp.isOld);
+  show(parts.outcome, !work.problem && !catchUp.isStale);
   show(parts.badges, !["meeting-ended", "unknown-room"].includes(catchUp.reason));
   setText(
-    parts.old,
-    `Showing the version from ${clockTime(catchUp.asOf)}. The server could not get a newer one.`,
+    parts.stale,
+    `Showing the version from ${formatTime(catchUp.asOf)}. The server could not get a newer one.`,
   );
 }
 
-/** What changes with an answer. */
-function arrived(parted) {
-  const { parts, catchUp } = parted;
+/** Renders the result of a read. */
+function renderResult(context) {
+  const { parts, catchUp } = context;
   const { outcome } = catchUp;
   setText(parts.outcome, catchUp.text === "" ? "" : OUTCOMES[outcome]);
-  if (outcome === "same" && parted.reason === catchUp.reason) {
+  if (outcome === "same" && context.reason === catchUp.reason) {
     return;
   }
-  parted.reason = catchUp.reason;
-  render(parts.text, catchUp.text, catchUp.known);
+  context.reason = catchUp.reason;
+  render(parts.text, catchUp.text, catchUp.knownLength);
   show(parts.text, catchUp.text !== "");
   show(parts.empty, catchUp.text === "");
-  parts.empty.replaceChildren(...(catchUp.text === "" ? nothing(parted) : []));
+  parts.empty.replaceChildren(...(catchUp.text === "" ? emptyState(context) : []));
   if (outcome === "grown") {
-    announce(`New: ${catchUp.text.slice(catchUp.known, catchUp.known + 300)}`);
+    announce(`New: ${catchUp.text.slice(catchUp.knownLength, catchUp.knownLength + 300)}`);
   }
 }
 
-/** Why there is nothing to read, and what to do about it. */
-function nothing(parted) {
-  const says = (title, sentence, ...more) => [element("h3", {}, title), element("p", {}, sentence), ...more];
-  switch (parted.catchUp.reason) {
+/** Explains why there is no text, and what to do. */
+function emptyState(context) {
+  const message = (title, sentence, ...more) => [element("h3", {}, title), element("p", {}, sentence), ...more];
+  switch (context.catchUp.reason) {
     case "transcription-off":
-      return says(
+      return message(
         "Transcription is off",
         "This call is not transcribed, so there is no catch-up. A participant can turn transcription on.",
       );
     case "meeting-ended":
-      return says(
+      return message(
         "This meeting has ended",
         "There is no catch-up any more. The summary has the results.",
-        element("button", { type: "button", class: "main", onclick: () => readSummary(parted) }, "Read the summary"),
+        element("button", { type: "button", class: "primary", onclick: () => readSummary(context) }, "Read the summary"),
       );
     case "unknown-room":
-      return says(
+      return message(
         "No call in this room",
         "The call has not started, or has ended, or the name is misspelled. Names are case-sensitive.",
-        element("button", { type: "button", onclick: () => readSummary(parted) }, "Look for a summary"),
+        element("button", { type: "button", onclick: () => readSummary(context) }, "Look for a summary"),
       );
     default:
-      return says("Nothing has been said yet", "Check again in a minute.");
+      return message("Nothing has been said yet", "Check again in a minute.");
   }
 }
 
-function readSummary(parted) {
-  parted.summary?.stop();
-  parted.summary = summary(parted.session, parted.name);
-  parted.parts.summary.replaceChildren(parted.summary.root);
-  show(parted.parts.summaryCard, true);
-  parted.parts.summaryCard.querySelector("h2").focus();
+function readSummary(context) {
+  context.summary?.stop();
+  context.summary = summaryPanel(context.session, context.name);
+  context.parts.summary.replaceChildren(context.summary.root);
+  show(context.parts.summaryCard, true);
+  context.parts.summaryCard.querySelector("h2").focus();
 }
 
 function badge(part, name, value, work) {
@@ -140,26 +140,26 @@ function badge(part, name, value, work) {
 }
 
 function problemSentence(problem, catchUp) {
-  if (problem.kind === "wrong") return problem.message;
+  if (problem.kind === "invalid") return problem.message;
   if (problem.kind === "forbidden") return "You do not have access to this room.";
-  const shown = catchUp.text ? ` Showing the version from ${clockTime(catchUp.asOf)}.` : "";
+  const shown = catchUp.text ? ` Showing the version from ${formatTime(catchUp.asOf)}.` : "";
   return `The catch-up could not be loaded. ${problem.message}${shown}`;
 }
 
-/** The view of a guest who opens another room. */
-function otherRoom(session, name, to) {
-  const { root, parts } = fromTemplate("view-stopped");
-  parts.title.append("You are a guest in ", element("bdi", {}, session.guestOf));
+/** Returns the view of a guest who opens another room. */
+function otherRoomView(session, name, navigation) {
+  const { root, parts } = fromTemplate("view-message");
+  parts.title.append("You are a guest in ", element("bdi", {}, session.guestRoom));
   const error = element("p", { class: "error", role: "alert" });
-  parts.says.append(
+  parts.message.append(
     element("p", {}, "Guests can see one room at a time. This link is for ", element("bdi", {}, name), "."),
     error,
   );
   const enter = () => session.enterAsGuest(name).catch((problem) => setText(error, problem.message));
-  const back = session.guestOf;
+  const current = session.guestRoom;
   parts.actions.append(
-    element("button", { type: "button", class: "main", onclick: enter }, "Join that room"),
-    element("button", { type: "button", onclick: () => to.room(back) }, "Stay here"),
+    element("button", { type: "button", class: "primary", onclick: enter }, "Join that room"),
+    element("button", { type: "button", onclick: () => navigation.room(current) }, "Stay here"),
     element("button", { type: "button", class: "plain", onclick: () => session.signOut() }, "Sign in with an account"),
   );
   return { root, title: "Guest of another room", stop() {} };

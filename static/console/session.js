@@ -1,13 +1,12 @@
-// The session of the console. Tokens live in memory. The tab's own storage keeps the refresh token, or the room of a guest,
-// over a reload.
+// The session. Tokens are in memory only. For a reload, the tab's storage keeps the refresh token, or the room of a guest.
 
-import { Problem, ask, malformed } from "./http.js";
+import { Problem, malformed, send } from "./http.js";
 import { Tabs, runExclusively } from "./tabs.js";
 
 const REFRESH_TOKEN = "refreshToken";
-const GUEST_OF = "guestOf";
+const GUEST_ROOM = "guestRoom";
 
-/** A token is renewed this many milliseconds before its end, or when a quarter of its life is left. */
+/** A token is renewed this many milliseconds before it expires, or when a quarter of its lifetime is left. */
 const MARGIN = 60_000;
 
 /** The session. Fires `change` on login and logout. */
@@ -18,27 +17,27 @@ export class Session extends EventTarget {
   #tabs = new Tabs({
     login: () => (this.isUser ? this.#login : null),
     onLogin: (login) => this.#adopt(login),
-    onEnded: (sid) => this.isUser && this.#login.sid === sid && this.#leave("You signed out in another tab."),
+    onEnded: (sid) => this.isUser && this.#login.sid === sid && this.#end("You signed out in another tab."),
   });
 
-  /** Why the session ended, for the user; or empty. */
+  /** Why the session ended, as a message for the user; or empty. */
   notice = "";
 
   get isUser() {
     return Boolean(this.#login?.user);
   }
 
-  /** The account's name, or its address where it has none. */
+  /** The account's name, or its e-mail address. */
   get userName() {
     return this.#login?.user?.name || this.#login?.user?.email || "";
   }
 
   /** The room that a guest may see; `null` for a user. */
-  get guestOf() {
+  get guestRoom() {
     return this.#login?.room ?? null;
   }
 
-  get isThere() {
+  get isActive() {
     return this.#login !== null;
   }
 
@@ -47,46 +46,46 @@ export class Session extends EventTarget {
     return this.#login?.token ?? "";
   }
 
-  /** Restores the session after a reload, or from another tab. `room` is the room in the address. */
+  /** Restores the session after a reload, or from another tab. `room` is the room in the URL. */
   async resume(room) {
     await this.#tabs.requestLogin();
     const refreshToken = sessionStorage.getItem(REFRESH_TOKEN);
-    if (this.isThere) {
+    if (this.isActive) {
       return;
     }
     if (refreshToken) {
       await this.#refresh(refreshToken);
-    } else if (room !== null && sessionStorage.getItem(GUEST_OF) === room) {
+    } else if (room !== null && sessionStorage.getItem(GUEST_ROOM) === room) {
       await this.enterAsGuest(room);
     }
   }
 
   async signIn(email, password) {
-    const { data } = await ask({ method: "POST", path: "/auth/login", body: { email, password } });
-    this.#enter(userLogin(data));
+    const { data } = await send({ method: "POST", path: "/auth/login", body: { email, password } });
+    this.#start(userLogin(data));
     this.#tabs.publishLogin(this.#login);
   }
 
   async enterAsGuest(room) {
-    const { data } = await ask({ path: `/auth/joinmember?roomName=${encodeURIComponent(room)}` });
-    this.#enter(guestLogin(data, room));
+    const { data } = await send({ path: `/auth/joinmember?roomName=${encodeURIComponent(room)}` });
+    this.#start(guestLogin(data, room));
   }
 
   /** Signs out here at once, and at the server if it can be reached. */
   async signOut() {
     const login = this.#login;
-    this.#leave("");
+    this.#end("");
     if (login?.user) {
       this.#tabs.publishEnd(login.sid);
-      await ask({ method: "POST", path: "/auth/logout", body: { refreshToken: login.refreshToken } }).catch(() => {
+      await send({ method: "POST", path: "/auth/logout", body: { refreshToken: login.refreshToken } }).catch(() => {
         this.notice = "You are signed out. The server can’t be reached, so the session there ends when it expires.";
-        this.#changed();
+        this.#dispatchChange();
       });
     }
   }
 
   /** Sends a request with the token. Renews the token before it expires, and once after a 401. */
-  async ask(call) {
+  async request(call) {
     if (!this.#login) {
       throw new Problem("unauthorized", "You are not signed in.");
     }
@@ -98,14 +97,14 @@ export class Session extends EventTarget {
     }
     const token = this.#login?.token;
     try {
-      return await ask({ ...call, token });
+      return await send({ ...call, token });
     } catch (problem) {
       if (problem.kind !== "unauthorized" || !this.#login) {
         throw problem;
       }
     }
     await this.#renew(token);
-    return ask({ ...call, token: this.#login?.token });
+    return send({ ...call, token: this.#login?.token });
   }
 
   /** Replaces the token `spent`, once for all concurrent requests. */
@@ -113,13 +112,13 @@ export class Session extends EventTarget {
     if (this.#login && this.#login.token !== spent) {
       return Promise.resolve();
     }
-    this.#renewing ??= this.#renewed(spent).finally(() => (this.#renewing = null));
+    this.#renewing ??= this.#renewToken(spent).finally(() => (this.#renewing = null));
     return this.#renewing;
   }
 
-  async #renewed(spent) {
-    if (this.guestOf !== null) {
-      return this.enterAsGuest(this.guestOf);
+  async #renewToken(spent) {
+    if (this.guestRoom !== null) {
+      return this.enterAsGuest(this.guestRoom);
     }
     return runExclusively(async () => {
       // Another tab may have renewed it meanwhile.
@@ -132,12 +131,12 @@ export class Session extends EventTarget {
 
   async #refresh(refreshToken) {
     try {
-      const { data } = await ask({ method: "POST", path: "/auth/refresh", body: { refreshToken } });
-      this.#enter(userLogin(data));
+      const { data } = await send({ method: "POST", path: "/auth/refresh", body: { refreshToken } });
+      this.#start(userLogin(data));
       this.#tabs.publishLogin(this.#login);
     } catch (problem) {
       if (problem.kind === "unauthorized") {
-        this.#leave("Your session has ended. Please sign in again.");
+        this.#end("Your session has ended. Please sign in again.");
       }
       throw problem;
     }
@@ -145,63 +144,63 @@ export class Session extends EventTarget {
 
   /** Adopts the session of another tab if it is newer than this one, or if there is none here. */
   #adopt(login) {
-    const further = this.isUser && login.sid === this.#login.sid && login.issuedAt >= this.#login.issuedAt;
-    if (!this.isThere || further) {
-      this.#enter(login);
+    const isNewer = this.isUser && login.sid === this.#login.sid && login.issuedAt >= this.#login.issuedAt;
+    if (!this.isActive || isNewer) {
+      this.#start(login);
     }
   }
 
-  #enter(login) {
+  #start(login) {
     const principal = this.#login && (this.#login.user?.id ?? this.#login.room);
     this.#login = login;
     this.notice = "";
-    sessionStorage.removeItem(login.user ? GUEST_OF : REFRESH_TOKEN);
-    sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_OF, login.user ? login.refreshToken : login.room);
+    sessionStorage.removeItem(login.user ? GUEST_ROOM : REFRESH_TOKEN);
+    sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_ROOM, login.user ? login.refreshToken : login.room);
     if (principal !== (login.user?.id ?? login.room)) {
-      this.#changed();
+      this.#dispatchChange();
     }
   }
 
-  #leave(notice) {
+  #end(notice) {
     this.#login = null;
     this.notice = notice;
     sessionStorage.removeItem(REFRESH_TOKEN);
-    sessionStorage.removeItem(GUEST_OF);
-    this.#changed();
+    sessionStorage.removeItem(GUEST_ROOM);
+    this.#dispatchChange();
   }
 
-  #changed() {
+  #dispatchChange() {
     this.dispatchEvent(new Event("change"));
   }
 }
 
 function userLogin(data) {
   const { token, refreshToken, user } = data ?? {};
-  if (![token, refreshToken, user?.id].every(isText)) throw malformed();
+  if (![token, refreshToken, user?.id].every(isNonEmptyString)) throw malformed();
   const { id, name, email } = user;
-  return { token, refreshToken, user: { id, name: textOf(name), email: textOf(email) }, ...life(token) };
+  return { token, refreshToken, user: { id, name: stringOf(name), email: stringOf(email) }, ...lifetimeOf(token) };
 }
 
 function guestLogin(token, room) {
-  if (!isText(token)) throw malformed();
-  return { token, room, ...life(token) };
+  if (!isNonEmptyString(token)) throw malformed();
+  return { token, room, ...lifetimeOf(token) };
 }
 
-function isText(value) {
+function isNonEmptyString(value) {
   return typeof value === "string" && value !== "";
 }
 
-function textOf(value) {
-  return isText(value) ? value : "";
+function stringOf(value) {
+  return isNonEmptyString(value) ? value : "";
 }
 
-/** When to renew a token, by its own claims and this machine's clock: how long it lives, not until when. */
-function life(token) {
+/** Returns when to renew a token: by its lifetime, because this machine's clock may be wrong. */
+function lifetimeOf(token) {
   const { iat, exp, sid } = claims(token);
   const lifetime = Number.isFinite(iat) && Number.isFinite(exp) ? (exp - iat) * 1000 : Infinity;
   const now = Date.now();
   const issuedAt = Number.isFinite(iat) ? iat : 0;
-  return { renewAt: now + lifetime - Math.min(MARGIN, lifetime / 4), expiresAt: now + lifetime, issuedAt, sid: textOf(sid) };
+  return { renewAt: now + lifetime - Math.min(MARGIN, lifetime / 4), expiresAt: now + lifetime, issuedAt, sid: stringOf(sid) };
 }
 
 function claims(token) {

@@ -1,5 +1,5 @@
-// Shares one session between the tabs of a browser: a refresh token works once, and a tab that used it alone would sign the
-// others out.
+// Shares one session between the tabs of a browser: a refresh token works once, so a tab that used it alone would sign out the
+// others.
 
 /** Milliseconds that a tab waits for a reply. Open tabs reply within a few. */
 const REPLY_TIMEOUT = 150;
@@ -54,14 +54,14 @@ export function runExclusively(work) {
 /** The maximum number of open streams. A browser has six connections to a server, and needs some for short requests. */
 const MAX_STREAMS = 4;
 
-/** Acquires a slot for a stream until `ending` is aborted. Throws if all are in use. */
-export async function acquireStreamSlot(ending) {
+/** Acquires a slot for a stream until `closing` is aborted. Throws if all are in use. */
+export async function acquireStreamSlot(closing) {
   if (!navigator.locks) return;
   for (let number = 0; number < MAX_STREAMS; number += 1) {
     const isAcquired = await new Promise((resolve, reject) => {
       const onLock = (lock) => {
         resolve(lock !== null);
-        return lock && new Promise((release) => (ending.aborted ? release() : ending.addEventListener("abort", release)));
+        return lock && new Promise((release) => (closing.aborted ? release() : closing.addEventListener("abort", release)));
       };
       navigator.locks.request(`live-${number}`, { ifAvailable: true }, onLock).catch(reject);
     });

@@ -89,7 +89,7 @@ fn user_signs_in_sees_the_meetings_and_signs_out() {
     console.sign_in("/");
     let browser = &console.browser;
     browser.wait("document.querySelector('h1').textContent === 'Meetings'");
-    assert_eq!(browser.text("#who"), "A User");
+    assert_eq!(browser.text("#user-name"), "A User");
     assert_eq!(console.server.rows("sessions"), 1);
     browser.click("#sign-out");
     browser.wait_shown("#email");
@@ -165,7 +165,7 @@ fn new_text_of_a_catch_up_is_marked() {
     browser.wait_for("New text added.");
     assert_eq!(browser.text(".card .text"), "Ann opened the call. Bo was late.");
     assert_eq!(browser.text(".card .text ins"), "Bo was late.");
-    browser.wait("document.getElementById('live').textContent.includes('Bo was late.')");
+    browser.wait("document.getElementById('announcer').textContent.includes('Bo was late.')");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn automatic_update_receives_versions_by_stream() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     console.open_room("r1", "One.");
     let browser = &console.browser;
-    browser.click("[data-part=keep]");
+    browser.click("[data-part=live]");
     browser.wait_for("No changes.");
     for text in ["One. Two.", "One. Two. Three."] {
         console.set_catch_up("r1", text);
@@ -184,7 +184,7 @@ fn automatic_update_receives_versions_by_stream() {
     assert!(stream[3].starts_with("curl -N -H \"Authorization: Bearer $TOKEN\""), "{stream:?}");
     let reads = requests.iter().filter(|[_, path, ..]| path == "/callCatchUp/r1").count();
     assert!(reads <= 6, "the stream reports new versions, so that it polls seldom: {reads}");
-    browser.click("[data-part=keep]");
+    browser.click("[data-part=live]");
     console.set_catch_up("r1", "One. Two. Three. Four.");
     browser.click("[data-part=refresh]");
     browser.wait_for("New text added.");
@@ -197,12 +197,12 @@ fn automatic_update_without_streams_polls_every_15_seconds() {
     let browser = &console.browser;
     browser.run("window.EventSource = undefined");
     console.set_catch_up("r1", "One. Two.");
-    browser.click("[data-part=keep]");
+    browser.click("[data-part=live]");
     browser.wait_for("One. Two.");
     console.set_catch_up("r1", "One. Two. Three.");
     console.advance_clock(Duration::from_secs(16));
     browser.wait_for("One. Two. Three.");
-    browser.click("[data-part=keep]");
+    browser.click("[data-part=live]");
     console.set_catch_up("r1", "One. Two. Three. Four.");
     console.advance_clock(Duration::from_mins(10));
     browser.wait("document.querySelector('[data-part=age]').textContent.includes('minutes ago')");
@@ -220,7 +220,7 @@ fn guest_link_opens_its_room_and_no_other() {
     browser.click("[data-part=invitation] button");
     browser.wait_for("Said in the first room.");
     assert_eq!(browser.run("return document.querySelector('[data-part=link]').value"), json!(console.url("/?room=r1")));
-    assert_eq!(browser.text("#who"), "Guest");
+    assert_eq!(browser.text("#user-name"), "Guest");
 
     browser.type_into("[data-part=open] input", "r2");
     browser.press(&key(Key::Enter));
@@ -275,7 +275,7 @@ fn past_meetings_are_listed_by_room_with_summaries() {
     let rooms = browser.run("return [...document.querySelectorAll('.meetings h3')].map((room) => room.textContent)");
     assert_eq!(rooms, json!(["r1", "r2"]), "the one that ended last comes first");
     assert!(browser.text(".meetings li").contains("1 earlier meeting"));
-    assert!(browser.text(".meetings .when").contains("30 minutes"));
+    assert!(browser.text(".meetings .meeting-time").contains("30 minutes"));
     browser.click(".meetings button");
     browser.wait_for("Two were not.");
     assert_eq!(browser.text(".meetings .text"), "Four bugs were closed.\n\nTwo were not.");

@@ -35,7 +35,7 @@ const ROUTES: [(&str, &str, &str, &str); 8] = [
         "/auth/streamticket",
         "/?room=r1",
         "refreshToken",
-        "if (first) rebuild(); else document.querySelector('[data-part=keep]:not(:checked)')?.click();",
+        "if (first) rebuild(); else document.querySelector('[data-part=live]:not(:checked)')?.click();",
     ),
 ];
 
@@ -212,7 +212,7 @@ fn response_of_any_json_causes_no_uncaught_error() {
 #[test]
 fn resumed_session_survives_a_response_of_any_json() {
     let (browser, server) = (Browser::start(), TestServer::start());
-    for (route, page, stored) in [("/auth/refresh", "/", "refreshToken"), ("/auth/joinmember", "/?room=r1", "guestOf")] {
+    for (route, page, stored) in [("/auth/refresh", "/", "refreshToken"), ("/auth/joinmember", "/?room=r1", "guestRoom")] {
         for value in values() {
             let mut responses = valid_responses();
             responses[route] = json!([200, envelope(&value)]);

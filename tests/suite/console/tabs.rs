@@ -21,7 +21,7 @@ fn hidden_tab_closes_its_stream_and_reopens_it_when_shown() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
     console.open_room("r1", "One.");
     let browser = &console.browser;
-    browser.click("[data-part=keep]");
+    browser.click("[data-part=live]");
     console.set_catch_up("r1", "One. Two.");
     browser.wait(&shows("One. Two."));
     assert_eq!(streams(&console), ["…"], "it is open");
@@ -41,7 +41,7 @@ fn hidden_tab_closes_its_stream_and_reopens_it_when_shown() {
     browser.wait(&shows("One. Two. Three. Four."));
     let again = streams(&console);
     assert!(again.len() == 2 && again[0] == "…", "{again:?}");
-    browser.click("[data-part=keep]");
+    browser.click("[data-part=live]");
     assert!(streams(&console).iter().all(|outcome| outcome.starts_with("ended")));
 }
 
@@ -57,7 +57,7 @@ fn streams_of_many_windows_leave_connections_free() {
             browser.wait(&shows("One."));
         }
         assert_eq!(browser.run("return document.hidden"), json!(false));
-        browser.click("[data-part=keep]");
+        browser.click("[data-part=live]");
         browser.wait_for("No changes.");
     }
     let held = browser.run_async(

@@ -1,18 +1,18 @@
-// Repeated work: at an interval, or with exponential backoff after failures. Paused while the page is hidden.
+// Repeats an operation: at an interval, or with exponential backoff after failures. Paused while the page is hidden.
 
 import { Problem, malformed } from "./http.js";
 
 /** Milliseconds before the first retry, and the maximum. */
-const FIRST_RETRY = 2_000;
-const LONGEST_RETRY = 60_000;
+const MIN_RETRY = 2_000;
+const MAX_RETRY = 60_000;
 
-/** One piece of work, such as reading a catch-up. Fires `change` when its state or its waiting time changes. */
-export class Repeated extends EventTarget {
-  /** Milliseconds from one success to the next try; `null` for no next one. */
-  #every = null;
+/** Repeats one operation, such as reading a catch-up. Fires `change` when its state or its waiting time changes. */
+export class Poller extends EventTarget {
+  /** Milliseconds from a success to the next run; `null` for none. */
+  #interval = null;
   #work;
   #running = null;
-  #due = null;
+  #nextRunAt = null;
   #failures = 0;
   #timer = setInterval(() => this.#tick(), 500);
 
@@ -32,21 +32,21 @@ export class Repeated extends EventTarget {
 
   /** Seconds until the next retry; `null` if there is none. */
   get retryIn() {
-    return this.problem && this.#due !== null ? Math.max(0, Math.ceil((this.#due - Date.now()) / 1000)) : null;
+    return this.problem && this.#nextRunAt !== null ? Math.max(0, Math.ceil((this.#nextRunAt - Date.now()) / 1000)) : null;
   }
 
-  set every(milliseconds) {
-    this.#every = milliseconds;
+  set interval(milliseconds) {
+    this.#interval = milliseconds;
     if (!this.problem) {
-      this.#due = milliseconds === null || this.succeededAt === null ? null : this.succeededAt + milliseconds;
+      this.#nextRunAt = milliseconds === null || this.succeededAt === null ? null : this.succeededAt + milliseconds;
     }
   }
 
   /** Runs it now, unless it is running. */
   run() {
-    this.#running ??= this.#once().finally(() => {
+    this.#running ??= this.#runOnce().finally(() => {
       this.#running = null;
-      this.#change();
+      this.#dispatchChange();
     });
     return this.#running;
   }
@@ -57,44 +57,44 @@ export class Repeated extends EventTarget {
     this.#timer = null;
   }
 
-  async #once() {
-    this.#due = null;
+  async #runOnce() {
+    this.#nextRunAt = null;
     await Promise.resolve();
-    this.#change();
+    this.#dispatchChange();
     try {
       await this.#work();
       this.problem = null;
       this.#failures = 0;
       this.succeededAt = Date.now();
-      this.every = this.#every;
+      this.interval = this.#interval;
     } catch (error) {
       const problem = error instanceof Problem ? error : malformed();
-      // Any other error is a bug of this page: logged, and the page goes on.
+      // Any other error is a bug of this page: it is logged, and the page continues.
       if (problem !== error) console.error(error);
       this.problem = problem;
-      this.#due = problem.passes ? Date.now() + this.#wait(problem) : null;
+      this.#nextRunAt = problem.isRetryable ? Date.now() + this.#retryDelay(problem) : null;
       this.#failures += 1;
     }
   }
 
   /** Returns the longer of the backoff with jitter and `Retry-After`. */
-  #wait(problem) {
-    const own = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.#failures) * (0.75 + Math.random() / 2);
-    return Math.max(own, (problem.retryAfter ?? 0) * 1000);
+  #retryDelay(problem) {
+    const backoff = Math.min(MAX_RETRY, MIN_RETRY * 2 ** this.#failures) * (0.75 + Math.random() / 2);
+    return Math.max(backoff, (problem.retryAfter ?? 0) * 1000);
   }
 
   #tick() {
     if (document.hidden) {
       return;
     }
-    if (this.#due !== null && Date.now() >= this.#due) {
+    if (this.#nextRunAt !== null && Date.now() >= this.#nextRunAt) {
       this.run();
     } else {
-      this.#change();
+      this.#dispatchChange();
     }
   }
 
-  #change() {
+  #dispatchChange() {
     if (this.#timer !== null) {
       this.dispatchEvent(new Event("change"));
     }

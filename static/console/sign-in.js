@@ -1,25 +1,25 @@
-// The entry page: sign in, or join as a guest.
+// The page without a session: sign in, or join as a guest.
 
 import { announce, fromTemplate, setText, show } from "./dom.js";
 
-/** The view without a session. `room` is the room in the address, or `null`. */
-export function entry(session, room) {
-  const { root, parts } = fromTemplate("view-entry");
-  const waits = [];
+/** Returns the view without a session. `room` is the room in the URL, or `null`. */
+export function signInView(session, room) {
+  const { root, parts } = fromTemplate("view-sign-in");
+  const cleanups = [];
   setText(parts.notice, session.notice);
   show(parts.notice, session.notice !== "");
 
   if (room === null) {
     const enter = () => session.enterAsGuest(parts.guest.elements.room.value.trim());
-    waits.push(submits(parts.guest, parts.guestError, enter, guestSentence));
+    cleanups.push(bindSubmit(parts.guest, parts.guestError, enter, guestSentence));
   } else {
     setText(parts.room, room);
     show(parts.invitation, true);
     show(parts.guest, false);
     parts.signIn.querySelector("h2").textContent = "Sign in with an account";
-    parts.signInButton.classList.remove("main");
+    parts.signInButton.classList.remove("primary");
     const enter = () => session.enterAsGuest(room);
-    waits.push(submits(parts.invitation, parts.invitationError, enter, guestSentence));
+    cleanups.push(bindSubmit(parts.invitation, parts.invitationError, enter, guestSentence));
   }
 
   const { email, password } = parts.signIn.elements;
@@ -35,50 +35,50 @@ export function entry(session, room) {
     }
     return signInSentence(problem);
   };
-  waits.push(submits(parts.signIn, parts.signInError, signIn, failed));
+  cleanups.push(bindSubmit(parts.signIn, parts.signInError, signIn, failed));
 
   const title = room === null ? "Sign in" : `Invitation to ${room}`;
-  return { root, title, notice: session.notice, stop: () => waits.forEach((stop) => stop()) };
+  return { root, title, notice: session.notice, stop: () => cleanups.forEach((stop) => stop()) };
 }
 
-/** Does `work` when the form is submitted. Shows a failure, and disables the button for `Retry-After`. */
-function submits(form, error, work, sentence) {
+/** Runs `action` when the form is submitted. Shows a failure, and disables the button for `Retry-After`. */
+function bindSubmit(form, error, action, sentence) {
   const button = form.querySelector("button[type=submit]");
   const label = button.textContent;
   let timer = 0;
   // Not `disabled`, which would lose the focus.
-  const still = (isStill) => button.setAttribute("aria-disabled", String(isStill));
-  const idle = () => {
-    still(false);
+  const setDisabled = (isDisabled) => button.setAttribute("aria-disabled", String(isDisabled));
+  const enable = () => {
+    setDisabled(false);
     button.textContent = label;
   };
-  const wait = (until) => {
+  const countDown = (until) => {
     const left = Math.ceil((until - Date.now()) / 1000);
     if (left <= 0) {
       setText(error, "");
       announce("You can try again now.");
-      idle();
+      enable();
       return;
     }
     button.textContent = `${label} (in ${left} s)`;
-    timer = setTimeout(() => wait(until), 250);
+    timer = setTimeout(() => countDown(until), 250);
   };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.getAttribute("aria-disabled") === "true") {
       return;
     }
-    still(true);
+    setDisabled(true);
     button.textContent = "Please wait …";
     setText(error, "");
     try {
-      await work();
+      await action();
     } catch (problem) {
-      idle();
+      enable();
       setText(error, sentence(problem));
       if (problem.retryAfter) {
-        still(true);
-        wait(Date.now() + problem.retryAfter * 1000);
+        setDisabled(true);
+        countDown(Date.now() + problem.retryAfter * 1000);
       }
     }
   });
@@ -89,7 +89,7 @@ function signInSentence(problem) {
   switch (problem.kind) {
     case "unauthorized":
       return "Wrong e-mail or password.";
-    case "away":
+    case "unreachable":
       return "The server can’t be reached. Check the connection and try again.";
     case "throttled":
       return "Too many attempts. Please wait, then try again.";

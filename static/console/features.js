@@ -1,19 +1,19 @@
 // The features of this deployment, from /callConfig.
 
 import { element, fromTemplate, setText, show } from "./dom.js";
-import { printed } from "./http.js";
-import { Repeated } from "./repeat.js";
-import { featureName } from "./words.js";
+import { featureName } from "./format.js";
+import { toJson } from "./http.js";
+import { Poller } from "./poller.js";
 
-/** The panel: `{root, stop}`. */
-export function offers(session) {
-  const { root, parts } = fromTemplate("part-offers");
-  const work = new Repeated(async () => {
-    const { data } = await session.ask({ path: "/callConfig" });
+/** Returns the panel: `{root, stop}`. */
+export function featuresPanel(session) {
+  const { root, parts } = fromTemplate("part-features");
+  const work = new Poller(async () => {
+    const { data } = await session.request({ path: "/callConfig" });
     const isObject = typeof data?.features === "object" && !Array.isArray(data.features);
     const features = Object.entries((isObject && data.features) || {});
     parts.list.replaceChildren();
-    // One by one: a call takes only so many arguments.
+    // One by one: the number of arguments of a call is limited.
     for (const [key, value] of features) parts.list.append(feature(key, value));
     show(parts.list, features.length > 0);
     setText(parts.problem, features.length > 0 ? "" : "No features are listed.");
@@ -27,11 +27,11 @@ export function offers(session) {
   return { root, stop: () => work.stop() };
 }
 
-/** One feature: on or off, or any other value as JSON. */
+/** Returns the item of a feature: on, off, or any other value as JSON. */
 function feature(key, value) {
   const name = featureName(key);
   if (typeof value === "boolean") {
     return element("li", { class: value ? "on" : "off" }, name, element("span", { class: "state" }, value ? "on" : "off"));
   }
-  return element("li", { class: "other" }, name, element("span", { class: "state" }, printed(value)));
+  return element("li", { class: "other" }, name, element("span", { class: "state" }, toJson(value)));
 }

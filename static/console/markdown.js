@@ -1,27 +1,26 @@
-// Makes paragraphs and lists of a catch-up's text. Every character of it ends up in the document, in its order, as text: the
-// text of what is rendered is the text that came, byte for byte.
+// Renders a subset of Markdown: paragraphs, headings and lists. Markup stays in the document as hidden text, so that the text
+// content of the result equals the input, character by character.
 
 import { element } from "./dom.js";
 
 const ITEM = /^([ \t]*)((?:[-*•–]|\d{1,3}[.)])[ \t]+)(?=\S)/;
 const HEADING = /^(#{1,6}[ \t]+)(?=\S)/;
-/** Deeper lists than this are not indented further. */
-const DEEPEST = 3;
+/** The maximum indentation of a list. */
+const MAX_DEPTH = 3;
 
 /**
- * Renders `text` into `container`. What comes after the first `known` characters is marked as new; all of it if `known` is 0,
- * none if it is the length of the text.
+ * Renders `text` into `container`. Marks everything after the first `knownLength` characters as new.
  */
-export function render(container, text, known = text.length) {
-  const writer = new Writer(known);
+export function render(container, text, knownLength = text.length) {
+  const writer = new Writer(knownLength);
   for (const block of blocks(text)) {
     writer[block.kind](block.lines);
   }
-  container.replaceChildren(writer.done());
+  container.replaceChildren(writer.fragment());
 }
 
-/** How many characters two texts share from their beginning on, up to where a word begins. */
-export function shared(before, text) {
+/** Returns the length of the common prefix of two texts, cut back to the start of a word. */
+export function commonPrefixLength(before, text) {
   const most = Math.min(before.length, text.length);
   let at = 0;
   while (at < most && before[at] === text[at]) {
@@ -36,7 +35,7 @@ export function shared(before, text) {
   return at;
 }
 
-/** Runs of lines of one kind. Each line has its line break at its end. */
+/** Splits a text into blocks: runs of lines of one kind. Each line includes its line break. */
 function blocks(text) {
   const found = [];
   for (const line of text.split(/(?<=\r\n|\n|\r(?!\n))/)) {
@@ -52,32 +51,32 @@ function blocks(text) {
 }
 
 function kindOf(line, before) {
-  if (line.trim() === "") return "gap";
+  if (line.trim() === "") return "blank";
   if (HEADING.test(line)) return "heading";
   const goesOn = before === "list" && /^[ \t]{2,}/.test(line);
   return ITEM.test(line) || goesOn ? "list" : "paragraph";
 }
 
-/** Writes blocks, and knows how much of the text it has written. */
+/** Renders blocks, and counts the characters written. */
 class Writer {
   #fragment = document.createDocumentFragment();
-  #known;
+  #knownLength;
   #written = 0;
 
-  constructor(known) {
-    this.#known = known;
+  constructor(knownLength) {
+    this.#knownLength = knownLength;
   }
 
-  done() {
+  fragment() {
     return this.#fragment;
   }
 
-  gap(lines) {
+  blank(lines) {
     this.#text(this.#fragment, lines.join(""));
   }
 
   paragraph(lines) {
-    const { text, end } = withoutItsEnd(lines.join(""));
+    const { text, end } = splitLineBreak(lines.join(""));
     const paragraph = element("p", { dir: "auto" });
     this.#text(paragraph, text);
     this.#fragment.append(paragraph);
@@ -85,10 +84,10 @@ class Writer {
   }
 
   heading([line]) {
-    const { text, end } = withoutItsEnd(line);
+    const { text, end } = splitLineBreak(line);
     const [mark] = HEADING.exec(text);
     const heading = element("h3", { dir: "auto" });
-    this.#mark(heading, mark, "aside");
+    this.#mark(heading, mark, "markup");
     this.#text(heading, text.slice(mark.length));
     this.#fragment.append(heading);
     this.#text(this.#fragment, end);
@@ -100,10 +99,10 @@ class Writer {
     for (const line of lines) {
       const [start, indent, mark] = ITEM.exec(line) ?? [];
       if (start !== undefined) {
-        const depth = Math.min(DEEPEST, Math.floor(indent.replaceAll("\t", "  ").length / 2));
+        const depth = Math.min(MAX_DEPTH, Math.floor(indent.replaceAll("\t", "  ").length / 2));
         item = element("li", { dir: "auto", class: `depth-${depth}` });
         list.append(item);
-        this.#mark(item, indent, "aside");
+        this.#mark(item, indent, "markup");
         this.#mark(item, mark, /\d/.test(mark) ? "number" : "bullet");
       }
       this.#text(item, line.slice(start?.length ?? 0));
@@ -111,7 +110,7 @@ class Writer {
     this.#fragment.append(list);
   }
 
-  /** What stands for a look: it is in the text, and shown in another way. */
+  /** Appends markup: it stays in the text, and is hidden by the style sheet. */
   #mark(parent, text, kind) {
     if (text) {
       parent.append(element("span", { class: `mark ${kind}` }, text));
@@ -120,16 +119,16 @@ class Writer {
   }
 
   #text(parent, text) {
-    const old = text.slice(0, Math.max(0, this.#known - this.#written));
-    const fresh = text.slice(old.length);
+    const known = text.slice(0, Math.max(0, this.#knownLength - this.#written));
+    const inserted = text.slice(known.length);
     this.#written += text.length;
-    if (old) parent.append(old);
-    if (fresh) parent.append(parent === this.#fragment ? fresh : element("ins", {}, fresh));
+    if (known) parent.append(known);
+    if (inserted) parent.append(parent === this.#fragment ? inserted : element("ins", {}, inserted));
   }
 }
 
-/** A text, and the line break at its end. */
-function withoutItsEnd(whole) {
+/** Splits off the line break at the end of a text. */
+function splitLineBreak(whole) {
   const text = whole.replace(/[\r\n]+$/, "");
   return { text, end: whole.slice(text.length) };
 }
