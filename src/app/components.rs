@@ -12,6 +12,7 @@ use super::{component_config, metrics};
 use crate::accounts::{AccountMetrics, Accounts};
 use crate::admin_control::{self, AdminControl, EndpointLimits};
 use crate::auth::revoked_sessions::RevokedSessions;
+use crate::auth::room_access::RoomAccess;
 use crate::auth::token::Tokens;
 use crate::cache::{self, Caches, RedisCache, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
@@ -128,6 +129,7 @@ impl Components {
         data.add(tokens);
         data.add(Data::new(accounts.with_metrics(AccountMetrics::new(&registry))));
         data.add(Data::new(revoked));
+        data.add(Data::new(RoomAccess {}));
         data.add(Data::new(draining.clone()));
         data.add(Data::new(metrics::http(&registry)));
         add_limits(&mut data, config);

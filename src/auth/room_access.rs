@@ -3,34 +3,93 @@
 use std::ops::Deref;
 
 use super::principal::{Principal, TokenScope};
+use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
-/// The principal may not enter the room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the principal may not enter this room")]
-pub(crate) struct Forbidden;
+/// What a principal enters a room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoomAction {
+    /// Reading the catch-up, once or as a stream.
+    CatchUp,
+    /// Reading the status of the call.
+    Status,
+    /// Reading the summary.
+    Summary,
+    /// Joining the call.
+    Join,
+    /// Inviting guests.
+    #[expect(dead_code, reason = "invitations come next")]
+    Invite,
+    /// Listing the meetings of all rooms.
+    Meetings,
+}
 
-/// A room that the principal of a request may enter.
-///
-/// Services take it in place of a name, so that no cache is read without permission.
-#[derive(Debug, Clone)]
-pub(crate) struct PermittedRoom(RoomName);
+/// Why a principal may not enter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AccessError {
+    /// The principal may not enter this room.
+    #[error("the principal may not enter this room")]
+    Forbidden,
+}
 
-impl PermittedRoom {
+/// Decides which rooms a principal may enter.
+pub(crate) struct RoomAccess {}
+
+impl RoomAccess {
     /// Checks that `principal` may enter `room`, and that its token or ticket covers it.
     ///
     /// # Errors
     ///
-    /// [`Forbidden`].
-    pub(crate) fn new(principal: &Principal, scope: &TokenScope, room: RoomName) -> Result<Self, Forbidden> {
-        let may_enter = match principal {
-            Principal::User { .. } => true,
-            Principal::Guest { room: own, .. } => *own == room,
-        };
+    /// [`AccessError`].
+    pub(crate) async fn permit(
+        &self,
+        principal: &Principal,
+        scope: &TokenScope,
+        room: RoomName,
+        action: RoomAction,
+        context: &RequestContext,
+    ) -> Result<PermittedRoom, AccessError> {
         let is_covered = scope.ticket.as_ref().is_none_or(|ticket| ticket.room == room);
-        if may_enter && is_covered { Ok(Self(room)) } else { Err(Forbidden) }
+        if !is_covered {
+            return Err(AccessError::Forbidden);
+        }
+        match principal {
+            Principal::User { .. } => self.decide(principal, Some(&room), action, context).await?,
+            Principal::Guest { room: own, .. } if *own == room => {}
+            Principal::Guest { .. } => return Err(AccessError::Forbidden),
+        }
+        Ok(PermittedRoom(room))
+    }
+
+    /// Checks that `principal` may list the meetings of all rooms.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError`].
+    pub(crate) async fn permit_meetings(&self, principal: &Principal, context: &RequestContext) -> Result<(), AccessError> {
+        self.decide(principal, None, RoomAction::Meetings, context).await
+    }
+
+    #[expect(clippy::unused_async, reason = "the other modes come next")]
+    async fn decide(
+        &self,
+        principal: &Principal,
+        _: Option<&RoomName>,
+        _: RoomAction,
+        _: &RequestContext,
+    ) -> Result<(), AccessError> {
+        match principal {
+            Principal::User { .. } => Ok(()),
+            Principal::Guest { .. } => Err(AccessError::Forbidden),
+        }
     }
 }
+
+/// A room that the principal of a request may enter. Only [`RoomAccess`] creates it.
+///
+/// Services take it in place of a name, so that no cache is read without permission.
+#[derive(Debug, Clone)]
+pub(crate) struct PermittedRoom(RoomName);
 
 impl Deref for PermittedRoom {
     type Target = RoomName;

@@ -7,19 +7,17 @@ use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
 use super::app_data;
-use crate::auth::principal::{Principal, TokenScope};
-use crate::auth::room_access::PermittedRoom;
 use crate::response::ApiError;
 use crate::room::{self, NameComparison, RoomName};
 
 /// The name of the room, in the path's pattern and in the query.
 const NAME: &str = "roomName";
 
-/// The room of a request without a principal.
+/// The room of a request.
 pub(crate) struct RoomParam(pub RoomName);
 
 impl FromRequest for RoomParam {
@@ -29,23 +27,6 @@ impl FromRequest for RoomParam {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(room_of(request).map(Self))
     }
-}
-
-/// The room of a request with a principal, which must be permitted to enter it.
-impl FromRequest for PermittedRoom {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(permitted_room_of(request))
-    }
-}
-
-fn permitted_room_of(request: &HttpRequest) -> Result<PermittedRoom, ApiError> {
-    let (room, extensions) = (room_of(request)?, request.extensions());
-    let principal = extensions.get::<Principal>().ok_or(ApiError::Internal)?;
-    let scope = extensions.get::<TokenScope>().ok_or(ApiError::Internal)?;
-    Ok(PermittedRoom::new(principal, scope, room)?)
 }
 
 fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {

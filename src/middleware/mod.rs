@@ -4,8 +4,10 @@
 //! [`load_shed`], [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::app`] applies them in this order.
 //!
 //! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is verified.
+//! Their handlers call [`authorize`], once the input is valid.
 
 pub(crate) mod authenticate;
+pub(crate) mod authorize;
 pub(crate) mod cors;
 pub(crate) mod error_envelope;
 pub(crate) mod host;

@@ -50,7 +50,7 @@ pub(crate) struct RequestLog {
     route: Cell<Option<usize>>,
     /// The principal of a valid token.
     pub(super) principal: RefCell<Option<Principal>>,
-    /// Why the token is rejected.
+    /// Why the token or the access is rejected.
     pub(super) rejection: Cell<Option<&'static str>>,
 }
 
@@ -131,11 +131,12 @@ impl Drop for ActiveRequest {
             trace_id = context.trace().id().as_str();
             "request"
         );
-        if let Some(reason) = self.log.rejection.get() {
+        let reason = self.log.rejection.get();
+        if status == 401 && reason.is_some() {
             log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, issuer, guest, request_id; "token rejected");
         }
         if status == 403 {
-            log::info!(target: AUDIT, event = "access-denied", client:%, user, issuer, guest, request_id; "access denied");
+            log::info!(target: AUDIT, event = "access-denied", reason, client:%, user, issuer, guest, request_id; "access denied");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Maps the errors of each module to the client's. Causes are logged by the module, or here.
 
 use super::ApiError;
-use crate::auth::room_access;
+use crate::auth::room_access::AccessError;
 use crate::{accounts, admin_control, catch_up, room, summaries};
 
 impl From<room::Error> for ApiError {
@@ -13,9 +13,11 @@ impl From<room::Error> for ApiError {
     }
 }
 
-impl From<room_access::Forbidden> for ApiError {
-    fn from(_: room_access::Forbidden) -> Self {
-        Self::Forbidden
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Forbidden => Self::Forbidden,
+        }
     }
 }
 

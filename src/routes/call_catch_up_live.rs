@@ -6,9 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::auth::principal::{Principal, TokenScope};
-use crate::auth::room_access::PermittedRoom;
+use crate::auth::room_access::RoomAction;
 use crate::catch_up::CatchUp;
 use crate::catch_up::stream_limit::StreamLimit;
+use crate::extract::room::RoomParam;
+use crate::middleware::authorize::Authorizer;
 use crate::request_context::RequestContext;
 use crate::response::ApiError;
 use crate::response::event_stream::{EventStream, last_event_id};
@@ -16,10 +18,11 @@ use crate::response::event_stream::{EventStream, last_event_id};
 pub(super) async fn follow(
     request: HttpRequest,
     (context, principal, scope): (ReqData<RequestContext>, ReqData<Principal>, ReqData<TokenScope>),
-    room: PermittedRoom,
+    (room, authorizer): (RoomParam, Authorizer),
     (catch_up, limit): (Data<CatchUp>, Data<StreamLimit>),
     (accounts, draining): (Data<Accounts>, Data<CancellationToken>),
 ) -> Result<EventStream, ApiError> {
+    let room = authorizer.permit(room.0, RoomAction::CatchUp).await?;
     let permit = limit.acquire(&principal).ok_or(ApiError::TooManyStreams)?;
     // Last, because it redeems the ticket.
     let lease = accounts.lease_stream(&principal, &scope, &context).await?;

@@ -32,7 +32,7 @@ use crate::response::ApiError;
 pub enum Access {
     /// None.
     Public,
-    /// A valid token of a user or a guest. The extractor of the room decides which rooms it covers.
+    /// A valid token of a user or a guest. `auth::room_access` decides which rooms it covers.
     Token,
     /// A valid token, or a stream ticket in the query.
     TokenOrTicket,

@@ -4,14 +4,15 @@ use actix_web::web::{Data, ReqData};
 use serde_json::value::RawValue;
 
 use crate::admin_control::{AdminControl, TokenRequest};
-use crate::auth::principal::{AllowedRoles, Principal, TokenScope};
-use crate::auth::room_access::PermittedRoom;
+use crate::auth::principal::{AllowedRoles, Principal};
+use crate::auth::room_access::RoomAction;
 use crate::extract::json_body::JsonBody;
+use crate::middleware::authorize::Authorizer;
 use crate::request_context::RequestContext;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    (principal, scope): (ReqData<Principal>, ReqData<TokenScope>),
+    (principal, authorizer): (ReqData<Principal>, Authorizer),
     body: JsonBody,
     roles: Data<AllowedRoles>,
     context: ReqData<RequestContext>,
@@ -19,7 +20,7 @@ pub(super) async fn create(
 ) -> Result<Success<Box<RawValue>>, ApiError> {
     let (role, room) = (body.line("role")?, body.room("room")?);
     let participant_name = body.line("participantName")?;
-    let room = PermittedRoom::new(&principal, &scope, room)?;
+    let room = authorizer.permit(room, RoomAction::Join).await?;
     if !roles.contains(&principal, role) {
         return Err(ApiError::Forbidden);
     }

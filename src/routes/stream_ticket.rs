@@ -3,17 +3,19 @@
 use actix_web::web::{Data, ReqData};
 
 use crate::auth::principal::{Principal, TokenScope};
-use crate::auth::room_access::PermittedRoom;
+use crate::auth::room_access::RoomAction;
 use crate::auth::token::Tokens;
 use crate::extract::json_body::JsonBody;
+use crate::middleware::authorize::Authorizer;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
     principal: ReqData<Principal>,
     scope: ReqData<TokenScope>,
+    authorizer: Authorizer,
     body: JsonBody,
     tokens: Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {
-    let room = PermittedRoom::new(&principal, &scope, body.room("room")?)?;
+    let room = authorizer.permit(body.room("room")?, RoomAction::CatchUp).await?;
     Ok(Success(tokens.issue_stream_ticket(&principal, &room, scope.expires_at)))
 }

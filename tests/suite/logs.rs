@@ -161,6 +161,8 @@ fn security_event_is_logged_once_with_its_context() {
             assert_eq!(&line["user"] == user, known, "{line}");
         }
     }
+    let denied = lines_of(&server, "scope");
+    assert!(denied.iter().any(|line| line["reason"] == "room not permitted"), "{denied:?}");
     let limited = lines_of(&server, "limited");
     assert_eq!(limited.iter().filter(|line| line["event"] == "login-limited").count(), 1);
     let start = server.line(0, |line| line["event"] == "start");
