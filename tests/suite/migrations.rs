@@ -1,6 +1,6 @@
 //! Migrations: simultaneous, killed, of another version, and by another role than the server's.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,11 +62,15 @@ fn killed_migration_is_completed_by_the_next_start() {
     let migrate = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
         command.arg("migrate").current_dir(std::env::temp_dir()).env_clear().env("APP_DATABASE__URL", url);
-        command.stderr(Stdio::null()).spawn().unwrap()
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let assert_succeeds = |process: Child, round: u32| {
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
     };
     let took = {
         let started = Instant::now();
-        assert!(migrate(&TestDatabase::on_postgresql().url).wait().unwrap().success());
+        assert_succeeds(migrate(&TestDatabase::on_postgresql().url), 0);
         started.elapsed()
     };
     for round in 0..20 {
@@ -75,8 +79,9 @@ fn killed_migration_is_completed_by_the_next_start() {
             std::thread::park_timeout(took * round / 20);
             killed.kill().unwrap();
             killed.wait().unwrap();
-            let (mut one, mut other) = (migrate(&database.url), migrate(&database.url));
-            assert!(one.wait().unwrap().success() && other.wait().unwrap().success(), "round {round}");
+            let (one, other) = (migrate(&database.url), migrate(&database.url));
+            assert_succeeds(one, round);
+            assert_succeeds(other, round);
             assert_migrated_once(&database.url);
         }
     }
