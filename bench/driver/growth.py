@@ -40,7 +40,7 @@ def fill_cache(farm, server, token, rooms):
     calls = farm.calls()
     while farm.calls() - calls < rooms:
         wrk([farm.load_core], server.port, "rooms.lua", [token, "cached", str(rooms)], 16, 2)
-    server.cut_log()
+    server.truncate_log()
 
 
 def rooms_and_accounts(farm, loader, token, scale):

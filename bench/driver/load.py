@@ -27,8 +27,8 @@ class Run:
     at: int
     requests: int
     seconds: float
-    refused: int
-    broken: int
+    non_2xx: int
+    socket_errors: int
     p50_us: float
     p99_us: float
     cpu_us: float
@@ -52,10 +52,10 @@ class Run:
         return self.others > MAX_OTHERS or drift > MAX_DRIFT
 
     @property
-    def trouble(self):
+    def invalid_reason(self):
         """Why the run is invalid, or an empty string."""
-        if self.refused or self.broken:
-            return f"{self.refused} responses were not successful, {self.broken} were missing"
+        if self.non_2xx or self.socket_errors:
+            return f"{self.non_2xx} responses were not successful, {self.socket_errors} were missing"
         return "the machine was too noisy" if self.noisy else ""
 
 
@@ -104,7 +104,7 @@ class Loader:
         all_busy, stolen = (now - then for now, then in zip(machine.busy_seconds(), all_processes))
         self._until_idle(server)
         after = self.last = self.farm.calibrate()
-        server.cut_log()
+        server.truncate_log()
         if self.farm.smoke and result["requests"] == 0:
             raise RuntimeError(f"{label} sent no response")
         self.count += 1

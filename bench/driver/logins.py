@@ -29,13 +29,13 @@ def measure(farm, loader, token, scale):
         loaded.append(hits())
         login_load.join()
     farm.stop(server)
-    refused = sum(run.refused + run.broken for run in runs)
+    failed = sum(run.non_2xx + run.socket_errors for run in runs)
     logins, hashes = median(run.rate for run in runs), median(alone)
     share = logins / hashes
     calm, storm = (median(run.p99_us for run in some) / 1000 for some in (quiet, loaded))
     return runs, [
-        Target("P8", "logins/s on one core", f"{share:.0%}", "≥ 90 % of argon2 alone", share >= 0.9 if not refused else None,
-            f"{logins:.1f} against {hashes:.1f}" + (f"; {refused} were rejected" if refused else "")),
+        Target("P8", "logins/s on one core", f"{share:.0%}", "≥ 90 % of argon2 alone", share >= 0.9 if not failed else None,
+            f"{logins:.1f} against {hashes:.1f}" + (f"; {failed} were rejected" if failed else "")),
         Target("P8", "p99 of paced catch-ups from the cache during a login storm", f"{storm / calm:.1f} ×", "≤ 2 × quiet",
             storm <= 2 * calm, f"{storm:.2f} against {calm:.2f} ms; all on one core"),
     ]

@@ -23,13 +23,13 @@ class Target:
 
 def are_comparable(one, other):
     """Whether both runs are valid and the machine had the same speed."""
-    return not one.trouble and not other.trouble and spread((one.hop, other.hop)) <= MAX_DRIFT
+    return not one.invalid_reason and not other.invalid_reason and spread((one.hop, other.hop)) <= MAX_DRIFT
 
 
 def pairs(runs, one, other, connections):
     """Each run of `other` with the nearest runs of `one` in its round, if they are comparable: drift affects neighbours
     alike."""
-    believed = [run for run in runs if run.connections == connections and not run.trouble]
+    believed = [run for run in runs if run.connections == connections and not run.invalid_reason]
     ours, theirs = ([run for run in believed if run.label == label] for label in (one, other))
     found = []
     for their in theirs:
@@ -84,13 +84,13 @@ def runs_table(runs):
              "|---|---|---|---|---|---|---|---|---|"]
     for label, connections in dict.fromkeys((run.label, run.connections) for run in runs):
         every = [run for run in runs if (run.label, run.connections) == (label, connections)]
-        good = [run for run in every if not run.trouble]
+        good = [run for run in every if not run.invalid_reason]
         shown = good or every
         middle = lambda figure: median(map(figure, shown))
         span = f"({min(map(cpu, shown)):.2f}–{max(map(cpu, shown)):.2f})"
         busy = middle(lambda run: run.busy)
         remarks = ["limited by the load generator"] if busy < SATURATED else []
-        remarks += sorted({run.trouble for run in every if run.trouble})
+        remarks += sorted({run.invalid_reason for run in every if run.invalid_reason})
         lines.append(f"| {label} | {connections} | {middle(cpu):.2f} {span} | {middle(rate):,.0f} | "
                      f"{middle(lambda run: run.p50_us) / 1000:.2f} | {middle(p99) / 1000:.2f} | {busy:.0%} | "
                      f"{len(good)} of {len(every)} | {'; '.join(remarks)} |")

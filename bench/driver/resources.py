@@ -48,7 +48,7 @@ def mixed(farm, token, scale):
     while load.is_alive():
         load.join(scale.mixed_seconds / 60)
         samples.append(machine.memory_kib(server.process.pid) / 1024)
-        server.cut_log()
+        server.truncate_log()
     farm.stop(server)
     third = len(samples) // 3
     middle, end = median(samples[third:2 * third]), median(samples[2 * third:])
@@ -57,7 +57,7 @@ def mixed(farm, token, scale):
                 f"from {samples[0]:.1f} to {samples[-1]:.1f} MB; the cache has at most 64 MB of it")]
 
 
-def first_answer(farm, token, scale):
+def first_response(farm, token, scale):
     """From the start of the process to the last byte of a catch-up, with an existing database."""
     url = make_accounts(farm, "start", scale.start_accounts)
     times = []

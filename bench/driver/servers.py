@@ -85,7 +85,7 @@ class Server:
         finally:
             connection.close()
 
-    def cut_log(self):
+    def truncate_log(self):
         os.truncate(self.log, 0)
 
 
@@ -95,7 +95,7 @@ class Farm:
     def __init__(self, folder, smoke):
         self.folder, self.smoke = pathlib.Path(folder), smoke
         self.server_core, self.load_core = machine.two_cores()
-        self.left_out = []
+        self.skipped = []
         self.fake_admin_control, self.calibrated = None, None
         self.running = []
 
@@ -106,7 +106,7 @@ class Farm:
         run(["cargo", "build", "--locked", "--quiet", "--bin", "proconf-app-server", *profile], ROOT)
         axum = [] if self.smoke else ["--features", "axum"]
         if self.smoke:
-            self.left_out.append("axum + reqwest: its dependencies take minutes to build")
+            self.skipped.append("axum + reqwest: its dependencies take minutes to build")
         run(["cargo", "build", "--locked", "--quiet", "--bins", *profile, *axum], PEERS / "rust")
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         rust_target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", PEERS / "rust" / "target"))
@@ -118,13 +118,13 @@ class Farm:
                 if not (PEERS / peer / "node_modules").exists():
                     run(["npm", "ci", "--silent"], PEERS / peer)
         else:
-            self.left_out.append("Express and Fastify: Node is not installed")
+            self.skipped.append("Express and Fastify: Node is not installed")
         if shutil.which("go"):
             run(["go", "build", "-o", self.folder / "go-net-http", "."], PEERS / "go")
         else:
-            self.left_out.append("Go's net/http: Go is not installed")
+            self.skipped.append("Go's net/http: Go is not installed")
         if not machine.install("nginx", "nginx-light"):
-            self.left_out.append("nginx: it is not installed")
+            self.skipped.append("nginx: it is not installed")
         if not machine.install("wrk", "wrk"):
             raise SystemExit("please install wrk")
 

@@ -21,13 +21,13 @@ async fn call_catch_up(
     if tokens.claims(authorization).is_none() {
         return failure(HttpResponse::Unauthorized(), 401, "Unauthorized");
     }
-    match ask(&context, &room).await {
+    match fetch(&context, &room).await {
         Some(data) => HttpResponse::Ok().json(json!({ "error": null, "data": data })),
         None => failure(HttpResponse::InternalServerError(), 500, "Internal server error"),
     }
 }
 
-async fn ask(context: &Context, room: &str) -> Option<Value> {
+async fn fetch(context: &Context, room: &str) -> Option<Value> {
     let url = format!("{}/call-catchup/{room}", context.admin_control);
     let request = context.client.get(url).insert_header((CONTENT_TYPE, "application/json"));
     let mut envelope: Value = request.send().await.ok()?.json().await.ok()?;

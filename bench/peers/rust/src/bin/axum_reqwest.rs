@@ -23,13 +23,13 @@ async fn call_catch_up(State(context): State<Arc<Context>>, Path(room): Path<Str
     if context.tokens.claims(authorization).is_none() {
         return failure(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
-    match ask(&context, &room).await {
+    match fetch(&context, &room).await {
         Some(data) => Json(json!({ "error": null, "data": data })).into_response(),
         None => failure(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
     }
 }
 
-async fn ask(context: &Context, room: &str) -> Option<Value> {
+async fn fetch(context: &Context, room: &str) -> Option<Value> {
     let url = format!("{}/call-catchup/{room}", context.admin_control);
     let request = context.client.get(url).header(CONTENT_TYPE, "application/json");
     let mut envelope: Value = request.send().await.ok()?.json().await.ok()?;

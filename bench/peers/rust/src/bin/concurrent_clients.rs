@@ -75,9 +75,9 @@ fn main() -> io::Result<()> {
         client.stream.write_all(request.as_bytes())?;
     }
     let sent = started.elapsed();
-    let (mut arrived, mut broken) = (Vec::with_capacity(count), 0);
+    let (mut arrived, mut failed) = (Vec::with_capacity(count), 0);
     let mut events = Events::with_capacity(4096);
-    while arrived.len() + broken < count && started.elapsed() < TIMEOUT {
+    while arrived.len() + failed < count && started.elapsed() < TIMEOUT {
         poll.poll(&mut events, Some(Duration::from_secs(1)))?;
         for event in &events {
             let client = &mut clients[event.token().0];
@@ -92,7 +92,7 @@ fn main() -> io::Result<()> {
                 }
                 Err(_) => {
                     client.done = true;
-                    broken += 1;
+                    failed += 1;
                 }
             }
         }

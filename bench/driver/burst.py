@@ -12,8 +12,8 @@ from report import Target
 WRITING_MS = 1500
 # A fetch goes on behind the stale responses.
 BEHIND = 1.1
-# More files than an idle server has open.
-HANDFUL = 200
+# An idle server has fewer open files.
+IDLE_FILES = 200
 
 
 def request(farm, server, room, count, token, before=None):
@@ -34,9 +34,9 @@ def request(farm, server, room, count, token, before=None):
 
 
 def wait_until_idle(server):
-    """Waits until the previous connections are closed; two herds would exceed the connection limit."""
+    """Waits until the previous connections are closed; two bursts would exceed the connection limit."""
     for _ in range(100):
-        if len(os.listdir(f"/proc/{server.process.pid}/fd")) < HANDFUL:
+        if len(os.listdir(f"/proc/{server.process.pid}/fd")) < IDLE_FILES:
             return
         time.sleep(0.05)
 
@@ -44,25 +44,25 @@ def wait_until_idle(server):
 def measure(farm, token, scale):
     """Ours, cold and stale, in each size; nginx, with and without its lock, in the first size."""
     # By default, the 5,001st request in flight gets 503.
-    ours = farm.ours("ours-herd", APP_CATCH_UP__FRESH_FOR="1s", APP_SERVER__MAX_IN_FLIGHT="12000")
+    ours = farm.ours("ours-burst", APP_CATCH_UP__FRESH_FOR="1s", APP_SERVER__MAX_IN_FLIGHT="12000")
     found, others = [], []
-    for count, allowance in scale.herds:
+    for count, allowance in scale.bursts:
         for state in ("cold", "stale"):
             results = []
-            for attempt in range(scale.herd_rounds):
+            for attempt in range(scale.burst_rounds):
                 room = f"slow-{count}-{state[:4]}-{attempt}"
                 before = None if state == "cold" else make_stale(ours, room, token)
                 results.append(request(farm, ours, room, count, token, before))
             found.append(target(count, state, results, allowance))
     farm.stop(ours)
-    count = scale.herds[0][0]
-    found.append(just_stale(farm, token, count, scale.herd_rounds))
+    count = scale.bursts[0][0]
+    found.append(just_stale(farm, token, count, scale.burst_rounds))
     for name, cache in (("nginx", ""), ("nginx with proxy_cache_lock",
                                         "proxy_cache responses; proxy_cache_valid 200 1s; proxy_cache_lock on;"
                                         " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")):
-        if any(left.startswith("nginx") for left in farm.left_out):
+        if any(line.startswith("nginx") for line in farm.skipped):
             break
-        server = farm.nginx(f"herd-{'lock' if cache else 'plain'}", cache)
+        server = farm.nginx(f"burst-{'lock' if cache else 'plain'}", cache)
         for state in ("cold", "stale"):
             room = f"slow-{name[-4:]}-{state[:4]}"
             # nginx counts in whole seconds: one second may last two.
@@ -75,7 +75,7 @@ def measure(farm, token, scale):
 
 
 def just_stale(farm, token, count, rounds):
-    """A herd on an entry just gone stale, with STALE_AFTER=0s, beside one on a fresh entry."""
+    """A burst on an entry just gone stale, with STALE_AFTER=0s, beside one on a fresh entry."""
     last = {}
     for state, fresh_for in (("fresh", "60s"), ("stale", "1s")):
         server = farm.ours(f"ours-{state}", APP_CATCH_UP__FRESH_FOR=fresh_for, APP_CATCH_UP__STALE_AFTER="0s")

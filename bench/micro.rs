@@ -1,4 +1,4 @@
-//! Micro-benchmarks of the parts of a request: `cargo bench --bench pieces`. In CI each runs once; no time is asserted.
+//! Micro-benchmarks of the parts of a request: `cargo bench --bench micro`. In CI each runs once; no time is asserted.
 
 use std::error::Error;
 use std::future::ready;
