@@ -21,9 +21,9 @@ pub(super) const SLOW_CALL: Duration = Duration::from_secs(5);
 const SUCCESS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_OPEN: Duration = Duration::from_secs(1);
 const MAX_OPEN: Duration = Duration::from_secs(30);
-/// An open period is this part of the outage so far. Periods grow exponentially, and the end of an outage of up to 10 s
+/// An open period is the outage so far divided by this. Periods grow exponentially, and the end of an outage of up to 10 s
 /// is noticed within 2 s.
-const OPEN_PART: u32 = 5;
+const BACKOFF_DIVISOR: u32 = 5;
 
 /// A circuit breaker, shared by all workers.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl CircuitBreaker {
             if now < open.probe_at {
                 return None;
             }
-            open.probe_at = now + ((now - open.since) / OPEN_PART).clamp(MIN_OPEN, MAX_OPEN);
+            open.probe_at = now + ((now - open.since) / BACKOFF_DIVISOR).clamp(MIN_OPEN, MAX_OPEN);
         }
         Some(Attempt { breaker: self, is_slow: false })
     }

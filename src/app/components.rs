@@ -112,8 +112,8 @@ impl Components {
         let first_contact = FirstContact::attempt(tasks).await?;
         let redis = open_redis(config, &registry).await?;
         let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
-        let health = Arc::new(new_health(database.clone(), first_contact.is_made(), draining.clone()));
-        // The database may have been reached just now, although no probe has asked yet.
+        let health = Arc::new(new_health(database.clone(), first_contact.is_complete(), draining.clone()));
+        // The database may have been reached just now, before the first probe.
         health.run_checks().await;
         let limits = EndpointLimits::new(&client_config);
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped_lines);

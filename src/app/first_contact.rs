@@ -31,7 +31,7 @@ pub(super) struct DatabaseTasks {
 pub(super) struct FirstContact {
     /// Ends only with a database that can't be used.
     task: AbortOnDropHandle<Error>,
-    is_made: Arc<AtomicBool>,
+    is_complete: Arc<AtomicBool>,
 }
 
 impl FirstContact {
@@ -41,10 +41,10 @@ impl FirstContact {
     ///
     /// If a retry can't help.
     pub(super) async fn attempt(tasks: DatabaseTasks) -> Result<Self, Error> {
-        let is_made = Arc::<AtomicBool>::default();
+        let is_complete = Arc::<AtomicBool>::default();
         let (attempted, first_attempt) = oneshot::channel();
-        let task = actix_rt::spawn(run(tasks, Arc::clone(&is_made), attempted));
-        let mut this = Self { task: AbortOnDropHandle::new(task), is_made };
+        let task = actix_rt::spawn(run(tasks, Arc::clone(&is_complete), attempted));
+        let mut this = Self { task: AbortOnDropHandle::new(task), is_complete };
         tokio::select! {
             // The sender is dropped when the task ends.
             Ok(()) = first_attempt => Ok(this),
@@ -56,10 +56,10 @@ impl FirstContact {
         }
     }
 
-    /// Returns a predicate: contact was made, and the revoked sessions are known.
-    pub(super) fn is_made(&self) -> impl Fn() -> bool + Send + Sync + use<> {
-        let is_made = Arc::clone(&self.is_made);
-        move || is_made.load(Ordering::Relaxed)
+    /// Returns a predicate: the database was reached, and the revoked sessions are known.
+    pub(super) fn is_complete(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let is_complete = Arc::clone(&self.is_complete);
+        move || is_complete.load(Ordering::Relaxed)
     }
 
     /// Returns why the database can't be used, once that is certain.
@@ -68,12 +68,12 @@ impl FirstContact {
     }
 }
 
-async fn run(tasks: DatabaseTasks, is_made: Arc<AtomicBool>, attempted: oneshot::Sender<()>) -> Error {
+async fn run(tasks: DatabaseTasks, is_complete: Arc<AtomicBool>, attempted: oneshot::Sender<()>) -> Error {
     let (mut attempted, mut delay) = (Some(attempted), MIN_RETRY_DELAY);
     loop {
         match tasks.start().await {
             Ok(_running) => {
-                is_made.store(true, Ordering::Relaxed);
+                is_complete.store(true, Ordering::Relaxed);
                 if attempted.take().is_none_or(|attempted| attempted.send(()).is_err()) {
                     log::info!("the database responds; the server is ready");
                 }

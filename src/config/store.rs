@@ -12,8 +12,8 @@ use crate::secret::Secret;
 /// A provider of object storage.
 struct Provider {
     scheme: &'static str,
-    /// Whether this build supports it.
-    is_built: bool,
+    /// Whether its feature is enabled in this build.
+    is_enabled: bool,
     feature: &'static str,
     /// The prefix of its variables' names.
     prefix: &'static str,
@@ -21,13 +21,13 @@ struct Provider {
     endpoints: &'static [&'static str],
     /// Sets of variables, of which one must be complete.
     credentials: &'static [&'static [&'static str]],
-    problem: &'static str,
+    requirement: &'static str,
 }
 
 const PROVIDERS: [Provider; 3] = [
     Provider {
         scheme: "s3://",
-        is_built: true,
+        is_enabled: true,
         feature: "",
         prefix: "AWS_",
         endpoints: &["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_EC2_METADATA_SERVICE_ENDPOINT"],
@@ -37,12 +37,12 @@ const PROVIDERS: [Provider; 3] = [
             &["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"],
             &["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"],
         ],
-        problem: "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, all AWS_… variables of a role, or \
+        requirement: "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, all AWS_… variables of a role, or \
                   APP_SUMMARIES__INSTANCE_CREDENTIALS=true",
     },
     Provider {
         scheme: "gs://",
-        is_built: cfg!(feature = "gcs"),
+        is_enabled: cfg!(feature = "gcs"),
         feature: "gcs",
         prefix: "GOOGLE_",
         endpoints: &["GOOGLE_BASE_URL"],
@@ -53,12 +53,12 @@ const PROVIDERS: [Provider; 3] = [
             &["GOOGLE_APPLICATION_CREDENTIALS"],
             &["GOOGLE_SKIP_SIGNATURE"],
         ],
-        problem: "needs GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT_KEY, or \
+        requirement: "needs GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT_KEY, or \
                   APP_SUMMARIES__INSTANCE_CREDENTIALS=true",
     },
     Provider {
         scheme: "az://",
-        is_built: cfg!(feature = "azure"),
+        is_enabled: cfg!(feature = "azure"),
         feature: "azure",
         prefix: "AZURE_",
         endpoints: &["AZURE_STORAGE_ENDPOINT"],
@@ -68,7 +68,7 @@ const PROVIDERS: [Provider; 3] = [
             &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"],
             &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"],
         ],
-        problem: "needs AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or the AZURE_… \
+        requirement: "needs AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or the AZURE_… \
                   variables of an identity, or APP_SUMMARIES__INSTANCE_CREDENTIALS=true",
     },
 ];
@@ -92,7 +92,7 @@ impl SummariesConfig {
     /// Validates the variables. Without credentials each request would wait for the metadata service of a cloud.
     pub(super) fn validate(&self) -> Result<(), Error> {
         let Some(provider) = self.provider() else { return Ok(()) };
-        if !provider.is_built {
+        if !provider.is_enabled {
             let problem = format!("needs a server that was built with --features {}", provider.feature);
             return Err(Error::of("APP_SUMMARIES__URL", problem));
         }
@@ -114,6 +114,6 @@ impl SummariesConfig {
             let problem = "is not supported: shared configuration files are not read; set the keys or the role in variables";
             return Err(Error::of("AWS_PROFILE", problem));
         }
-        if self.instance_credentials { Ok(()) } else { Err(Error::of("APP_SUMMARIES__URL", provider.problem)) }
+        if self.instance_credentials { Ok(()) } else { Err(Error::of("APP_SUMMARIES__URL", provider.requirement)) }
     }
 }

@@ -81,9 +81,7 @@ impl Pools {
 /// [`Error::Failed`], [`Error::StartupParameter`], [`Error::UndeclaredPooler`].
 pub(super) async fn connect(url: &str, behind_pooler: bool) -> Result<AnyConnection, Error> {
     let mut connection = AnyConnection::connect(url).await.map_err(|error| match error.as_database_error() {
-        Some(refusal) if refusal.message().contains("startup parameter") => {
-            Error::StartupParameter(refusal.message().to_owned())
-        }
+        Some(error) if error.message().contains("startup parameter") => Error::StartupParameter(error.message().to_owned()),
         _ => Error::Failed(error),
     })?;
     if !behind_pooler && url.starts_with("postgres") {

@@ -30,7 +30,7 @@ pub async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str,
         // SQLite creates files beside an open database.
         files::can_be_written(path.parent().unwrap_or(Path::new(".")))?;
         if !path.exists() && creates_file(url) {
-            return Ok("its file will be made");
+            return Ok("its file will be created");
         }
         files::require_regular(&path)?;
     }
@@ -70,7 +70,7 @@ mod tests {
     async fn preflight_rejects_databases_of_another_version() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/app.db", folder.path().display());
-        assert_eq!(preflight(&url).await.unwrap(), "its file will be made");
+        assert_eq!(preflight(&url).await.unwrap(), "its file will be created");
         assert!(preflight(&format!("{url}?mode=rw")).await.is_err(), "which would make none");
         drop(super::super::Database::open(&url).await.unwrap());
         assert_eq!(preflight(&url).await.unwrap(), "reachable");

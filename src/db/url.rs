@@ -10,7 +10,7 @@ use url::{Host, Url};
 use crate::files;
 
 /// The parameters of PostgreSQL URLs that sqlx understands. It ignores all others, and logs them with their values.
-const PASSED_ON: &str = "host hostaddr port dbname user password application_name options statement-cache-capacity";
+const SUPPORTED: &str = "host hostaddr port dbname user password application_name options statement-cache-capacity";
 /// The same that name a file.
 const FILES: &str = "sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key";
 /// libpq's limits of time, which have no effect: those of this server are shorter. The application name is never missing.
@@ -19,7 +19,7 @@ const IGNORED: &str = "connect_timeout keepalives keepalives_idle keepalives_int
 /// The modes of TLS, by increasing safety.
 const SSL_MODES: &str = "disable allow prefer require verify-ca verify-full";
 /// libpq's parameters, their supported values, and the alternative to other values.
-const DESCRIPTIVE: &[(&str, &str, &str)] = &[
+const PARTLY_SUPPORTED: &[(&str, &str, &str)] = &[
     ("channel_binding", "disable prefer", "use sslmode=verify-full, which detects other servers too"),
     ("target_session_attrs", "any primary read-write", "the server writes, and leaves a database that is read-only"),
     ("ssl", "true", "use sslmode=disable"),
@@ -129,8 +129,8 @@ fn with_host(url: &str) -> (String, bool) {
 /// Returns the parameter that sqlx gets for one of libpq's, or none.
 fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> {
     let is_in = |names: &str, name: &str| names.split_whitespace().any(|known| known == name);
-    let descriptive = DESCRIPTIVE.iter().find(|(known, ..)| *known == name);
-    if let Some((_, values, alternative)) = descriptive {
+    let partly_supported = PARTLY_SUPPORTED.iter().find(|(known, ..)| *known == name);
+    if let Some((_, values, alternative)) = partly_supported {
         if !is_in(values, value) {
             let values = values.replace(' ', " or ");
             return Err(format!("must have {values} as {name}, or not name it: {alternative}"));
@@ -152,7 +152,7 @@ fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> 
         return Err(format!("must not have the parameter {name}: {alternative}"));
     }
     let is_option = name.starts_with("options[") && name.ends_with(']');
-    if !is_option && !["sslmode ssl-mode", FILES, PASSED_ON].iter().any(|names| is_in(names, name)) {
+    if !is_option && !["sslmode ssl-mode", FILES, SUPPORTED].iter().any(|names| is_in(names, name)) {
         return Err(format!("must not have the parameter {name}, which is not supported"));
     }
     Ok(Some((name.to_owned(), value.to_owned())))

@@ -37,7 +37,7 @@ pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
 /// Returns whether `origin` is that of a page of the same server.
 ///
 /// It has one of the server's local names, and the port of `host`.
-pub(crate) fn is_own_origin(origin: &str, host: &str, listen: IpAddr) -> bool {
+pub(crate) fn is_same_origin(origin: &str, host: &str, listen: IpAddr) -> bool {
     let origin = origin.strip_prefix("http://").and_then(parse_host);
     let port = |host: &Authority| host.port_u16().unwrap_or(80);
     origin.is_some_and(|origin| names_local(&origin, listen) && Some(port(&origin)) == parse_host(host).as_ref().map(port))
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn foreign_origin_is_not_the_own_one() {
         for origin in ["http://localhost:8081", "http://127.0.0.1:8081", "http://[::1]:8081"] {
-            assert!(is_own_origin(origin, "127.0.0.1:8081", LOOPBACK), "{origin}");
+            assert!(is_same_origin(origin, "127.0.0.1:8081", LOOPBACK), "{origin}");
         }
-        assert!(is_own_origin("http://localhost", "127.0.0.1:80", LOOPBACK));
+        assert!(is_same_origin("http://localhost", "127.0.0.1:80", LOOPBACK));
         for origin in [
             "null",
             "",
@@ -125,8 +125,8 @@ mod tests {
             "http://localhost:8081/x",
             "file://",
         ] {
-            assert!(!is_own_origin(origin, "127.0.0.1:8081", LOOPBACK), "{origin}");
+            assert!(!is_same_origin(origin, "127.0.0.1:8081", LOOPBACK), "{origin}");
         }
-        assert!(!is_own_origin("http://localhost:8081", "evil.example:8081 x", LOOPBACK));
+        assert!(!is_same_origin("http://localhost:8081", "evil.example:8081 x", LOOPBACK));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::record::RecordedRequest;
 use super::reply::Reply;
 use super::script::{Key, MAX_REPLIES, OTHER_ENDPOINTS, ROOM_ENDPOINTS, Script};
-use crate::middleware::loopback_host::{is_local, is_own_origin};
+use crate::middleware::loopback_host::{is_local, is_same_origin};
 
 /// The path of the interface, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";
@@ -116,7 +116,7 @@ pub(super) fn reject_foreign_request<'a>(
             "Host must be localhost, a loopback address, or the address that the sandbox listens on.".into(),
         )));
     };
-    let foreign = origins.any(|origin| !is_own_origin(origin, host, listen));
+    let foreign = origins.any(|origin| !is_same_origin(origin, host, listen));
     foreign.then(|| error_envelope((403, "A page of another origin may not change or read the sandbox.".into())))
 }
 
