@@ -1,4 +1,4 @@
-//! The commands of the built binary, each run in its own folder.
+//! The commands of the built binary, each run in its own workspace.
 
 mod backup;
 mod dev;
@@ -18,22 +18,22 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A working directory and a database.
-struct Place {
+struct Workspace {
     folder: TempDir,
     database: Option<TestDatabase>,
 }
 
-impl Place {
+impl Workspace {
     fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// The binary in `place`, with no environment but what is given, and the database's URL where it is not the default one.
-fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+/// The binary in `workspace`, with no environment but what is given, and the database's URL where it is not the default one.
+fn command(workspace: &Workspace, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
-    command.args(arguments).current_dir(place.path()).env_clear().env("APP_MANAGEMENT__LISTEN", "127.0.0.1:0");
-    if let Some(database) = &place.database {
+    command.args(arguments).current_dir(workspace.path()).env_clear().env("APP_MANAGEMENT__LISTEN", "127.0.0.1:0");
+    if let Some(database) = &workspace.database {
         command.env("APP_DATABASE__URL", &database.url);
     }
     command.env("RUST_LOG", "trace").envs(environment.iter().copied());
@@ -46,8 +46,8 @@ fn command(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> C
 const ROOT_WARNING: &str = "warning: running as root";
 
 /// Exit code, standard output, standard error without the warning about root.
-fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
-    let mut child = command(place, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
+fn run(workspace: &Workspace, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> (i32, String, String) {
+    let mut child = command(workspace, arguments, environment).stdin(Stdio::piped()).spawn().unwrap();
     if arguments.contains(&"--password-stdin") {
         secrets::register_phrase(stdin.trim_end());
     }
@@ -60,8 +60,8 @@ fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], stdin: &
     (output.status.code().expect("not killed"), text(output.stdout), stderr)
 }
 
-fn user_add(place: &Place, email: &str, password: &str) -> (i32, String, String) {
-    run(place, &["user", "add", "--email", email, "--name", "Ann", "--password-stdin"], &[], password)
+fn user_add(workspace: &Workspace, email: &str, password: &str) -> (i32, String, String) {
+    run(workspace, &["user", "add", "--email", email, "--name", "Ann", "--password-stdin"], &[], password)
 }
 
 /// A process that is killed when dropped.
@@ -127,22 +127,22 @@ impl Drop for Running {
     }
 }
 
-fn folder() -> Place {
-    Place { folder: tempfile::tempdir().unwrap(), database: on_postgres().then(TestDatabase::new) }
+fn workspace() -> Workspace {
+    Workspace { folder: tempfile::tempdir().unwrap(), database: on_postgres().then(TestDatabase::new) }
 }
 
-/// Writes a file in the folder; returns its path.
-fn place_file(place: &Place, name: &str, content: &str) -> String {
-    let path = place.path().join(name);
+/// Writes a file into the workspace; returns its path.
+fn write_file(workspace: &Workspace, name: &str, content: &str) -> String {
+    let path = workspace.path().join(name);
     std::fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
 #[test]
 fn serve_with_a_bad_setting_names_it_and_exits_78() {
-    let folder = folder();
+    let workspace = workspace();
     for arguments in [&["serve"] as &[&str], &[]] {
-        let (code, stdout, stderr) = run(&folder, arguments, &[], "");
+        let (code, stdout, stderr) = run(&workspace, arguments, &[], "");
         assert_eq!((code, stdout.as_str()), (78, ""));
         assert!(
             stderr.contains("APP_ADMIN_CONTROL__BASE_URL is required; for example APP_ADMIN_CONTROL__BASE_URL=https://"),
@@ -160,16 +160,16 @@ fn serve_with_a_bad_setting_names_it_and_exits_78() {
         let mut environment = good.to_vec();
         environment.retain(|(known, _)| *known != name);
         environment.push((name, value));
-        let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
+        let (code, _, stderr) = run(&workspace, &["serve"], &environment, "");
         assert_eq!((code, stderr.lines().count()), (78, 1), "{stderr}");
         assert!(stderr.starts_with(&format!("{name} {says}")) && !stderr.contains(value), "{stderr}");
     }
-    assert!(!folder.path().join("var").exists(), "nothing is touched before the settings are good");
+    assert!(!workspace.path().join("var").exists(), "nothing is touched before the settings are good");
 }
 
 #[test]
 fn serve_reports_a_bad_address_or_database() {
-    let folder = folder();
+    let workspace = workspace();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut environment = vec![
@@ -177,29 +177,29 @@ fn serve_reports_a_bad_address_or_database() {
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_SERVER__LISTEN", &address),
     ];
-    let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
+    let (code, _, stderr) = run(&workspace, &["serve"], &environment, "");
     assert_eq!(code, 1);
     assert!(stderr.contains(&format!("can't listen on {address} (APP_SERVER__LISTEN)")), "{stderr}");
     assert!(!stderr.contains("unwise"), "{stderr}");
     environment.push(("APP_SERVER__TRUSTED_PROXIES", "0.0.0.0/0"));
-    let (_, _, stderr) = run(&folder, &["serve"], &environment, "");
+    let (_, _, stderr) = run(&workspace, &["serve"], &environment, "");
     assert!(
         stderr.contains("unwise settings") && stderr.contains("APP_SERVER__TRUSTED_PROXIES contains every address"),
         "{stderr}"
     );
 
     environment.push(("APP_DATABASE__URL", "sqlite:///proc/no/such/folder/app.db"));
-    let (code, _, stderr) = run(&folder, &["serve"], &environment, "");
+    let (code, _, stderr) = run(&workspace, &["serve"], &environment, "");
     assert_eq!(code, 1);
     assert!(stderr.contains("APP_DATABASE__URL"), "{stderr}");
 }
 
 #[test]
 fn failed_start_is_logged_as_json_if_the_log_is_json() {
-    let folder = folder();
+    let workspace = workspace();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    std::fs::write(folder.path().join("json.toml"), "[log]\nformat = \"json\"\n[serverr]\nlisten = \"x\"\n").unwrap();
+    std::fs::write(workspace.path().join("json.toml"), "[log]\nformat = \"json\"\n[serverr]\nlisten = \"x\"\n").unwrap();
     let json = ("APP_LOG__FORMAT", "json");
     let good = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), json];
     let bind = [&good[..], &[("APP_SERVER__LISTEN", address.as_str()), ("APP_SERVER__KEEP_ALIVE", "30s")]].concat();
@@ -216,7 +216,7 @@ fn failed_start_is_logged_as_json_if_the_log_is_json() {
         (&["serve"], &[&good[..], &[("RUST_LOG", "warning")]].concat(), 78, &["RUST_LOG must be a level"]),
         (&["serve"], &bind, 1, &["can't listen on "]),
     ] {
-        let (ended, stdout, stderr) = run(&folder, arguments, environment, "");
+        let (ended, stdout, stderr) = run(&workspace, arguments, environment, "");
         assert_eq!((ended, stdout.as_str()), (code, ""), "{stderr}");
         let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         let fatal: Vec<&str> =
@@ -225,16 +225,16 @@ fn failed_start_is_logged_as_json_if_the_log_is_json() {
         assert!(fatal.iter().zip(causes).all(|(cause, start)| cause.starts_with(start)), "{stderr}");
         assert!(lines.iter().all(|line| line["time"].is_string() && line["message"].is_string()), "{stderr}");
     }
-    let (code, _, stderr) = run(&folder, &["user", "list"], &[json, ("APP_SERVERR", "1")], "");
+    let (code, _, stderr) = run(&workspace, &["user", "list"], &[json, ("APP_SERVERR", "1")], "");
     assert!(code == 78 && stderr.starts_with("APP_SERVERR is not"), "a command for a terminal: {stderr}");
 }
 
 #[test]
 fn root_is_warned_before_it_creates_the_database() {
-    let place = Place { folder: tempfile::tempdir().unwrap(), database: None };
+    let workspace = Workspace { folder: tempfile::tempdir().unwrap(), database: None };
     let is_root = String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout).unwrap().trim() == "0";
     let warned = |arguments: &[&str], url: &str| {
-        let output = command(&place, arguments, &[("APP_DATABASE__URL", url)]).output().unwrap();
+        let output = command(&workspace, arguments, &[("APP_DATABASE__URL", url)]).output().unwrap();
         String::from_utf8(output.stderr).unwrap().lines().filter(|line| line.starts_with(ROOT_WARNING)).count()
     };
     for (arguments, url) in [(&["migrate"][..], "sqlite://a.db"), (&["user", "list"], "sqlite://folder/b.db")] {
@@ -248,15 +248,15 @@ fn root_is_warned_before_it_creates_the_database() {
         ("APP_SERVER__LISTEN", "127.0.0.1:0"),
         ("APP_DATABASE__URL", "sqlite://d.db"),
     ];
-    let mut server = Running::start(command(&place, &["serve"], &settings));
+    let mut server = Running::start(command(&workspace, &["serve"], &settings));
     server.address_in_log();
     assert_eq!(server.log.matches("running as root").count(), usize::from(is_root), "{}", server.log);
 }
 
 #[test]
 fn dev_without_settings_prints_a_working_command() {
-    let folder = folder();
-    let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let workspace = workspace();
+    let mut dev = Running::start(command(&workspace, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     let login = dev.line_with("Demo login:");
     let curl = dev.line_with("curl ");
     let (authorization, url) = curl.trim().split_once("' http://").unwrap();
@@ -272,22 +272,22 @@ fn dev_without_settings_prints_a_working_command() {
     client.get("/callCatchUp/nowhere", Some(token)).assert_error(404, "Not found", "a room that does not exist");
     let (email, password) = login.strip_prefix("Demo login:").unwrap().trim().split_once(" / ").unwrap();
     assert_eq!(client.log_in(email, password).data()["user"]["email"], email);
-    assert!(folder.path().join("var/dev/app.db").exists());
+    assert!(workspace.path().join("var/dev/app.db").exists());
     assert_eq!(dev.stop().0, 0);
 
     // Again, with an existing account and a .env written for production.
     let production = "APP_ADMIN_CONTROL__BASE_URL=http://127.0.0.1:1/api\nAPP_DATABASE__URL=postgres://nowhere.invalid/x\n\
         APP_AUTH__JWT_SECRET_FILE=/run/secrets/none\n";
-    std::fs::write(folder.path().join(".env"), production).unwrap();
-    let mut dev = Running::start(command(&folder, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    std::fs::write(workspace.path().join(".env"), production).unwrap();
+    let mut dev = Running::start(command(&workspace, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     dev.line_with("curl ");
     assert_eq!(dev.stop().0, 0);
 }
 
 #[test]
 fn sandbox_serves_admin_control() {
-    let folder = folder();
-    let mut sandbox = Running::start(command(&folder, &["sandbox", "--listen", "127.0.0.1:0"], &[]));
+    let workspace = workspace();
+    let mut sandbox = Running::start(command(&workspace, &["sandbox", "--listen", "127.0.0.1:0"], &[]));
     let line = sandbox.line_with("Sandbox Admin Control:");
     let address = line.trim().rsplit("http://").next().unwrap().trim_end_matches("/api");
     let response = Client::new(address.parse().unwrap()).get("/api/call-catchup/testRoom", None);
@@ -298,16 +298,16 @@ fn sandbox_serves_admin_control() {
 
 #[test]
 fn added_user_can_log_in_to_a_running_server() {
-    let folder = folder();
+    let workspace = workspace();
     let environment = [
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_SERVER__LISTEN", "127.0.0.1:0"),
     ];
-    let mut server = Running::start(command(&folder, &["serve"], &environment));
+    let mut server = Running::start(command(&workspace, &["serve"], &environment));
     let client = Client::new(server.address_in_log());
     client.log_in(EMAIL, PASSWORD).assert_unauthorized("no account yet");
-    let (code, stdout, stderr) = user_add(&folder, EMAIL, &format!("{PASSWORD}\n"));
+    let (code, stdout, stderr) = user_add(&workspace, EMAIL, &format!("{PASSWORD}\n"));
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "added\n", ""));
     client.log_in(EMAIL, PASSWORD).data();
     assert_eq!(server.stop().0, 0);
@@ -315,17 +315,17 @@ fn added_user_can_log_in_to_a_running_server() {
 
 #[test]
 fn acknowledged_writes_survive_kill_9() {
-    let folder = folder();
+    let workspace = workspace();
     let environment = [
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_SERVER__LISTEN", "127.0.0.1:0"),
     ];
-    assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
+    assert_eq!(user_add(&workspace, EMAIL, PASSWORD).0, 0);
     let refresh = |client: Client, token: &Value| client.post("/auth/refresh", &json!({"refreshToken": token}).to_string());
     let (mut live, mut ended): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for _ in 0..4 {
-        let mut server = Running::start(command(&folder, &["serve"], &environment));
+        let mut server = Running::start(command(&workspace, &["serve"], &environment));
         let client = Client::new(server.address_in_log());
         for token in &ended {
             refresh(client, token).assert_unauthorized("a revoked session stays revoked");
@@ -348,11 +348,11 @@ fn acknowledged_writes_survive_kill_9() {
 
 #[test]
 fn user_commands_list_disable_enable_and_set_a_password() {
-    let folder = folder();
-    let user = |arguments: &[&str], stdin: &str| run(&folder, &[&["user"], arguments].concat(), &[], stdin);
+    let workspace = workspace();
+    let user = |arguments: &[&str], stdin: &str| run(&workspace, &[&["user"], arguments].concat(), &[], stdin);
     assert_eq!(user(&["list"], ""), (0, String::new(), String::new()));
     for email in ["bo@example.com", EMAIL] {
-        assert_eq!(user_add(&folder, email, PASSWORD).0, 0);
+        assert_eq!(user_add(&workspace, email, PASSWORD).0, 0);
     }
     let list = || user(&["list"], "").1;
     let states = |list: &str| -> Vec<String> {
@@ -367,9 +367,9 @@ fn user_commands_list_disable_enable_and_set_a_password() {
     let set = |email: &str, password: &str| user(&["set-password", "--email", email, "--password-stdin"], password);
     assert_eq!(set(EMAIL, "another horse, another battery\r\n").0, 0);
     for (outcome, says) in [
-        (user(&["disable", "--email", "nobody@example.com"], ""), "there is no account with this e-mail"),
-        (user(&["enable", "--email", "nobody@example.com"], ""), "there is no account with this e-mail"),
-        (set("nobody@example.com", "another horse, another battery"), "there is no account with this e-mail"),
+        (user(&["disable", "--email", "unknown@example.com"], ""), "there is no account with this e-mail"),
+        (user(&["enable", "--email", "unknown@example.com"], ""), "there is no account with this e-mail"),
+        (set("unknown@example.com", "another horse, another battery"), "there is no account with this e-mail"),
         (set(EMAIL, "short"), "password is too short: at least 15 characters."),
         (set(EMAIL, "123456789012345"), "password is too easy to guess: it is common, a name, a sequence or a repetition."),
     ] {
@@ -379,8 +379,8 @@ fn user_commands_list_disable_enable_and_set_a_password() {
 
 #[test]
 fn user_add_rejects_invalid_accounts() {
-    let folder = folder();
-    assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
+    let workspace = workspace();
+    assert_eq!(user_add(&workspace, EMAIL, PASSWORD).0, 0);
     for (email, password, says) in [
         (EMAIL, PASSWORD, "there is an account with this e-mail already"),
         ("ANN@example.com", PASSWORD, "there is an account with this e-mail already"),
@@ -392,39 +392,42 @@ fn user_add_rejects_invalid_accounts() {
         ("bo@example.com", &"x".repeat(1025), "password is longer than 1024 bytes."),
         ("bo@example.com", &"x".repeat(100_000), "password is longer than 1024 bytes."),
     ] {
-        let (code, stdout, stderr) = user_add(&folder, email, password);
+        let (code, stdout, stderr) = user_add(&workspace, email, password);
         assert_eq!((code, stdout.as_str(), stderr.trim()), (1, "", says));
     }
 }
 
 #[test]
 fn email_in_two_normal_forms_is_one_account() {
-    let folder = folder();
+    let workspace = workspace();
     let (composed, decomposed) = ("caf\u{e9}@example.com", "CAFE\u{301}@example.com");
-    assert_eq!(user_add(&folder, decomposed, PASSWORD).0, 0);
-    let (code, _, stderr) = user_add(&folder, composed, PASSWORD);
+    assert_eq!(user_add(&workspace, decomposed, PASSWORD).0, 0);
+    let (code, _, stderr) = user_add(&workspace, composed, PASSWORD);
     assert_eq!((code, stderr.trim()), (1, "there is an account with this e-mail already"));
     for email in [composed, decomposed] {
-        assert_eq!(run(&folder, &["user", "disable", "--email", email], &[], "").0, 0);
+        assert_eq!(run(&workspace, &["user", "disable", "--email", email], &[], "").0, 0);
     }
-    let list = run(&folder, &["user", "list"], &[], "").1;
+    let list = run(&workspace, &["user", "list"], &[], "").1;
     assert!(list.starts_with(&format!("{composed}\tAnn\tdisabled\t")) && list.lines().count() == 1, "{list}");
 }
 
 #[test]
 fn terminal_output_escapes_control_and_bidirectional_characters() {
-    let folder = folder();
+    let workspace = workspace();
     let hostile = "a\u{202e}b\u{2028}c\u{61c}d\u{2066}e";
     let escaped = "a\\u202eb\\u2028c\\u061cd\\u2066e";
-    assert_eq!(run(&folder, &["user", "add", "--email", EMAIL, "--name", hostile, "--password-stdin"], &[], PASSWORD).0, 0);
-    let list = run(&folder, &["user", "list"], &[], "").1;
+    assert_eq!(
+        run(&workspace, &["user", "add", "--email", EMAIL, "--name", hostile, "--password-stdin"], &[], PASSWORD).0,
+        0
+    );
+    let list = run(&workspace, &["user", "list"], &[], "").1;
     assert!(list.starts_with(&format!("{EMAIL}\t{escaped}\tenabled\t")), "{list}");
     let hostile_line = format!("{hostile}\u{1b}[2J\r");
     let escaped_line = format!("{escaped}\\u001b[2J\\u000d");
-    let unknown = run(&folder, &[&hostile_line], &[], "");
+    let unknown = run(&workspace, &[&hostile_line], &[], "");
     assert_eq!((unknown.0, unknown.1.as_str()), (2, ""));
     assert!(unknown.2.contains(escaped), "clap drops ANSI sequences itself: {}", unknown.2);
-    let bad = run(&folder, &["user", "list"], &[(&format!("APP_{hostile_line}"), "1")], "");
+    let bad = run(&workspace, &["user", "list"], &[(&format!("APP_{hostile_line}"), "1")], "");
     assert!(bad.0 == 78 && bad.2.to_lowercase().contains(&escaped_line.to_lowercase()), "{}", bad.2);
     let issuer = format!("{hostile_line}\n# database: ok");
     let environment = [
@@ -432,26 +435,26 @@ fn terminal_output_escapes_control_and_bidirectional_characters() {
         ("APP_AUTH__ISSUER", issuer.as_str()),
         ("APP_AUTH__JWT_SECRET", SECRET),
     ];
-    let (_, shown, _) = run(&folder, &["check-config"], &environment, "");
+    let (_, shown, _) = run(&workspace, &["check-config"], &environment, "");
     assert!(shown.contains(&format!("APP_AUTH__ISSUER={escaped_line}\\u000a# database: ok\n")), "{shown}");
 }
 
 #[test]
 fn migrate_creates_the_database_and_is_repeatable() {
-    let folder = folder();
-    let url = format!("sqlite://{}/deep/er/app.db", folder.path().display());
+    let workspace = workspace();
+    let url = format!("sqlite://{}/deep/er/app.db", workspace.path().display());
     for _ in 0..2 {
-        let (code, _, stderr) = run(&folder, &["migrate"], &[("APP_DATABASE__URL", &url)], "");
+        let (code, _, stderr) = run(&workspace, &["migrate"], &[("APP_DATABASE__URL", &url)], "");
         assert_eq!((code, stderr.as_str()), (0, ""));
     }
-    assert!(folder.path().join("deep/er/app.db").exists());
+    assert!(workspace.path().join("deep/er/app.db").exists());
 }
 
 #[test]
 fn concurrent_migrations_all_succeed() {
     for _ in 0..3 {
-        let folder = folder();
-        let all: Vec<Running> = (0..6).map(|_| Running::start(command(&folder, &["migrate"], &[]))).collect();
+        let workspace = workspace();
+        let all: Vec<Running> = (0..6).map(|_| Running::start(command(&workspace, &["migrate"], &[]))).collect();
         for mut one in all {
             assert!(one.child.wait().unwrap().success());
         }
@@ -462,7 +465,7 @@ fn concurrent_migrations_all_succeed() {
 fn secrets_tokens_and_catch_ups_are_never_logged() {
     const CATCH_UP: &str = "a catch-up that is a canary";
     for format in ["text", "json"] {
-        let folder = folder();
+        let workspace = workspace();
         let script = Script::echo();
         script.catch_up("r1", Reply::data(&format!("{CATCH_UP:?}")));
         script.catch_up("bad", Reply::body(500, CATCH_UP));
@@ -475,8 +478,8 @@ fn secrets_tokens_and_catch_ups_are_never_logged() {
             ("APP_LOG__FORMAT", format),
             ("RUST_LOG", "trace"),
         ];
-        assert_eq!(user_add(&folder, EMAIL, PASSWORD).0, 0);
-        let mut server = Running::start(command(&folder, &["serve"], &environment));
+        assert_eq!(user_add(&workspace, EMAIL, PASSWORD).0, 0);
+        let mut server = Running::start(command(&workspace, &["serve"], &environment));
         let client = Client::new(server.address_in_log());
         let login = client.log_in(EMAIL, PASSWORD).data();
         let (token, refresh) = (login["token"].as_str().unwrap(), login["refreshToken"].as_str().unwrap());
@@ -515,7 +518,7 @@ fn secrets_tokens_and_catch_ups_are_never_logged() {
 
 #[test]
 fn check_config_shows_settings_without_secrets() {
-    let folder = folder();
+    let workspace = workspace();
     let sandbox = crate::support::SandboxServer::start(Script::echo());
     let mut environment = vec![
         ("APP_ADMIN_CONTROL__BASE_URL", sandbox.base_url.as_str()),
@@ -523,7 +526,7 @@ fn check_config_shows_settings_without_secrets() {
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_AUTH__PREVIOUS_JWT_SECRETS", "a canary: another secret of thirty-two bytes or more"),
     ];
-    let (code, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
+    let (code, stdout, stderr) = run(&workspace, &["check-config"], &environment, "");
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(!stdout.contains("canary") && !stdout.contains(SECRET), "{stdout}");
     for line in [
@@ -540,16 +543,16 @@ fn check_config_shows_settings_without_secrets() {
     }
     assert!(stdout.contains("\n# database: ok, ") && !stdout.contains("# warning"), "{stdout}");
     let unwise = [&environment[..], &[("APP_SERVER__REQUEST_TIMEOUT", "5s")]].concat();
-    let (code, said, _) = run(&folder, &["check-config"], &unwise, "");
+    let (code, said, _) = run(&workspace, &["check-config"], &unwise, "");
     assert!(code == 0 && said.contains("\n# warning: APP_ADMIN_CONTROL__TIMEOUT is not below"), "{said}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+    assert_eq!(std::fs::read_dir(workspace.path()).unwrap().count(), 0, "nothing is made");
 
-    let secret = place_file(&folder, "jwt", &format!("{SECRET}\n"));
-    std::fs::write(folder.path().join(".env"), format!("APP_AUTH__JWT_SECRET_FILE={secret}\n")).unwrap();
-    let (code, shown, stderr) = run(&folder, &["check-config"], &environment[..2], "");
+    let secret = write_file(&workspace, "jwt", &format!("{SECRET}\n"));
+    std::fs::write(workspace.path().join(".env"), format!("APP_AUTH__JWT_SECRET_FILE={secret}\n")).unwrap();
+    let (code, shown, stderr) = run(&workspace, &["check-config"], &environment[..2], "");
     assert_eq!((code, stderr.as_str()), (0, ""), "{shown}");
     assert!(shown.contains(&format!("\nAPP_AUTH__JWT_SECRET=[redacted] # from {secret}\n")), "{shown}");
-    std::fs::remove_file(folder.path().join(".env")).unwrap();
+    std::fs::remove_file(workspace.path().join(".env")).unwrap();
 
     environment[0].1 = "http://127.0.0.1:1/api";
     environment.push(("APP_DATABASE__URL", "postgres://ann:canary@127.0.0.1:1/db?options=canary&sslmode=require"));
@@ -557,7 +560,7 @@ fn check_config_shows_settings_without_secrets() {
     environment.push(("AWS_ACCESS_KEY_ID", "canary-id"));
     environment.push(("AWS_SECRET_ACCESS_KEY", "canary-key"));
     environment.push(("AWS_ENDPOINT", "http://127.0.0.1:1"));
-    let (code, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
+    let (code, stdout, stderr) = run(&workspace, &["check-config"], &environment, "");
     assert_eq!(
         (code, stderr.trim()),
         (
@@ -572,15 +575,15 @@ fn check_config_shows_settings_without_secrets() {
     let url = "APP_DATABASE__URL=postgres://ann:[redacted]@127.0.0.1:1/db?options=[redacted]&sslmode=require\n";
     assert!(stdout.contains(url), "{stdout}");
 
-    let (code, stdout, stderr) = run(&folder, &["check-config"], &[("APP_SERVER__LISTEM", "x")], "");
+    let (code, stdout, stderr) = run(&workspace, &["check-config"], &[("APP_SERVER__LISTEM", "x")], "");
     assert_eq!((code, stdout.as_str()), (78, ""));
     assert!(stderr.starts_with("APP_SERVER__LISTEM is not a setting"), "{stderr}");
 }
 
 #[test]
 fn check_config_rejects_whatever_serve_rejects() {
-    let folder = folder();
-    let file = folder.path().join("settings.toml");
+    let workspace = workspace();
+    let file = workspace.path().join("settings.toml");
     std::fs::write(&file, format!("[auth]\njwt_secret = [\"canary\", \"{SECRET}\"]\n")).unwrap();
     let good = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
     let s3 = ("APP_SUMMARIES__URL", "s3://bucket");
@@ -605,17 +608,17 @@ fn check_config_rejects_whatever_serve_rejects() {
     ] {
         for command in ["serve", "check-config"] {
             let arguments: Vec<&str> = config.map_or(vec![command], |file| vec![command, "--config", file]);
-            let (code, stdout, stderr) = run(&folder, &arguments, &[&good[..], &bad].concat(), "");
+            let (code, stdout, stderr) = run(&workspace, &arguments, &[&good[..], &bad].concat(), "");
             assert_eq!((code, stdout.as_str(), stderr.lines().count()), (78, "", 1), "{command} {names}: {stderr}");
             assert!(stderr.starts_with(names) && !stderr.contains("canary"), "{command} {names}: {stderr}");
         }
     }
-    assert!(!folder.path().join("var").exists(), "nothing is touched before the settings are good");
+    assert!(!workspace.path().join("var").exists(), "nothing is touched before the settings are good");
 }
 
 #[test]
 fn check_config_probes_redis_and_the_listen_addresses() {
-    let folder = folder();
+    let workspace = workspace();
     let sandbox = crate::support::SandboxServer::start(Script::echo());
     let redis = crate::support::redis::Redis::start();
     let url_as = |user: &str| format!("redis://{user}127.0.0.1:{}", redis.port);
@@ -650,7 +653,7 @@ fn check_config_probes_redis_and_the_listen_addresses() {
             ("APP_CACHE__REDIS_URL", shared),
             ("APP_SERVER__LISTEN", listen),
         ];
-        let (ended, stdout, stderr) = run(&folder, &["check-config"], &environment, "");
+        let (ended, stdout, stderr) = run(&workspace, &["check-config"], &environment, "");
         assert_eq!((ended, stderr.trim()), (code, says), "{stdout}");
         assert!(!stdout.contains("canary"), "{stdout}");
     }
@@ -659,8 +662,8 @@ fn check_config_probes_redis_and_the_listen_addresses() {
 #[test]
 fn healthcheck_reports_readiness() {
     let server = crate::support::TestServer::start();
-    let folder = folder();
-    let check = |listen: &str| run(&folder, &["healthcheck"], &[("APP_MANAGEMENT__LISTEN", listen)], "");
+    let workspace = workspace();
+    let check = |listen: &str| run(&workspace, &["healthcheck"], &[("APP_MANAGEMENT__LISTEN", listen)], "");
     assert_eq!(check(&server.management.to_string()), (0, String::new(), String::new()));
     let anywhere = format!("0.0.0.0:{}", server.management.port());
     assert_eq!(check(&anywhere), (0, String::new(), String::new()), "what listens everywhere listens here");
@@ -680,11 +683,11 @@ fn healthcheck_reports_readiness() {
 
 #[test]
 fn closed_stdout_ends_a_command_but_not_a_server() {
-    let place = folder();
+    let workspace = workspace();
     let settings =
         [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), ("RUST_LOG", "off")];
     let unread = |arguments: &[&str]| {
-        let mut child = command(&place, arguments, &settings).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = command(&workspace, arguments, &settings).stdin(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         // It prints nothing before it has read the password.
         let _ = child.stdin.take().unwrap().write_all(PASSWORD.as_bytes());
@@ -708,12 +711,12 @@ fn closed_stdout_ends_a_command_but_not_a_server() {
     // The exit code still reports the result.
     let (code, stderr) = unread(&["check-config"]);
     assert!(code == 69 && stderr.starts_with("can't be reached: ") && stderr.lines().count() == 1, "{code} {stderr}");
-    let (_, listed, _) = run(&place, &["user", "list"], &settings, "");
+    let (_, listed, _) = run(&workspace, &["user", "list"], &settings, "");
     assert!(listed.contains("\tdisabled\t"), "{listed}");
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for arguments in [&["dev"][..], &["sandbox", "--listen", &address.to_string()]] {
         let own = [("APP_SERVER__LISTEN", &*address.to_string()), ("RUST_LOG", "off")];
-        let mut child = command(&place, arguments, &own).spawn().unwrap();
+        let mut child = command(&workspace, arguments, &own).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));
         let started = std::time::Instant::now();
         // It listens before it logs so; the signal must come after that.

@@ -67,7 +67,7 @@ fn incomplete_body_is_rejected_at_the_request_timeout() {
 #[test]
 fn upgrade_header_does_not_change_the_response() {
     let server = TestServer::start();
-    let body = r#"{"email":"nobody@example.com","password":"wrong"}"#;
+    let body = r#"{"email":"unknown@example.com","password":"wrong"}"#;
     let token = tokens::user();
     for upgrade in ["websocket", "WebSocket", "h2c", "websocket, h2c"] {
         let upgrade = format!("Connection: Upgrade\r\nUpgrade: {upgrade}\r\nSec-WebSocket-Version: 13\r\n");

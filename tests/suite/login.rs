@@ -68,7 +68,7 @@ fn unknown_account_and_wrong_password_get_the_same_response() {
         (EMAIL, &PASSWORD[1..]),
         (EMAIL, &PASSWORD.to_uppercase()),
         (EMAIL, &format!("{PASSWORD} ")),
-        ("nobody@example.com", PASSWORD),
+        ("unknown@example.com", PASSWORD),
         ("nobody", "wrong"),
         ("' OR 1=1 --", "wrong"),
     ]

@@ -66,7 +66,7 @@ fn unknown_account_is_limited_like_a_known_one() {
             .map(|response| (response.status, response.header("retry-after").is_some(), response.body))
             .collect::<Vec<_>>()
     };
-    assert_eq!(outcome(EMAIL, "192.0.2.1"), outcome("nobody@example.com", "192.0.2.2"));
+    assert_eq!(outcome(EMAIL, "192.0.2.1"), outcome("unknown@example.com", "192.0.2.2"));
 }
 
 /// Two replicas on PostgreSQL, and Ann.

@@ -152,12 +152,12 @@ fn profile_of_aws_is_rejected_by_name() {
 
 #[test]
 fn store_without_its_feature_is_rejected() {
-    for (url, feature, is_built) in
+    for (url, feature, is_enabled) in
         [("gs://bucket", "gcs", cfg!(feature = "gcs")), ("az://container", "azure", cfg!(feature = "azure"))]
     {
         let (code, text) = check_config(&[("APP_SUMMARIES__URL", url)]);
         assert!(code == 78 && text.starts_with("APP_SUMMARIES__URL needs "), "{text}");
-        assert_eq!(text.contains(&format!("--features {feature}")), !is_built, "{text}");
+        assert_eq!(text.contains(&format!("--features {feature}")), !is_enabled, "{text}");
     }
 }
 

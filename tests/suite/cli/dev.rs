@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use super::files::by;
-use super::{Running, command, folder, run};
+use super::{Running, command, run, workspace};
 use crate::support::client::Client;
 
 #[test]
@@ -11,7 +11,7 @@ fn dev_on_a_public_address_exits_78() {
     for name in ["APP_SERVER__LISTEN", "APP_MANAGEMENT__LISTEN"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
             let environment = [("APP_SERVER__LISTEN", "127.0.0.1:0"), (name, address)];
-            let (code, stdout, stderr) = run(&folder(), &["dev"], &environment, "");
+            let (code, stdout, stderr) = run(&workspace(), &["dev"], &environment, "");
             assert_eq!((code, stdout.as_str()), (78, ""));
             assert!(stderr.starts_with(&format!("{name} must be a loopback address")), "{stderr}");
         }
@@ -31,8 +31,8 @@ fn address_in(line: &str) -> SocketAddr {
 
 #[test]
 fn dev_accepts_loopback_host_names_only() {
-    let place = folder();
-    let mut dev = Running::start(command(&place, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let workspace = workspace();
+    let mut dev = Running::start(command(&workspace, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
     let server = address_in(&dev.line_with("The server is on"));
     let management = address_in(&dev.line_with("Metrics:"));
     let sandbox = address_in(&dev.line_with("Sandbox:"));
@@ -57,8 +57,8 @@ fn dev_accepts_loopback_host_names_only() {
 fn dev_uses_the_next_free_port() {
     // Occupied by this test or by another program.
     let _taken = TcpListener::bind("127.0.0.1:8080");
-    let place = folder();
-    let mut dev = Running::start(command(&place, &["dev"], &[]));
+    let workspace = workspace();
+    let mut dev = Running::start(command(&workspace, &["dev"], &[]));
     let address = address_in(&dev.line_with("The server is on"));
     assert!((8081..8100).contains(&address.port()), "{address}");
     assert_eq!(dev.line_with("Port"), "Port 8080 is in use; using the next free one.\n");
@@ -71,12 +71,12 @@ fn dev_uses_the_next_free_port() {
 fn dev_on_an_occupied_explicit_address_fails() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let place = folder();
-    std::fs::write(place.path().join("dev.toml"), format!("[server]\nlisten = \"{address}\"\n")).unwrap();
+    let workspace = workspace();
+    std::fs::write(workspace.path().join("dev.toml"), format!("[server]\nlisten = \"{address}\"\n")).unwrap();
     for (arguments, environment) in
         [(vec!["dev"], vec![("APP_SERVER__LISTEN", &*address)]), (vec!["dev", "--config", "dev.toml"], vec![])]
     {
-        let mut dev = by("timeout", &["20"], &place, &arguments, &environment);
+        let mut dev = by("timeout", &["20"], &workspace, &arguments, &environment);
         if environment.is_empty() {
             dev.env_remove("APP_SERVER__LISTEN");
         }

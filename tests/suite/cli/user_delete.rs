@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::{Place, folder, run};
+use super::{Workspace, run, workspace};
 use crate::support::client::Client;
 use crate::support::database::TestDatabase;
 use crate::support::{EMAIL, PASSWORD, TestServer, wait_until};
 
 const OTHER: &str = "bo@example.com";
 
-/// The command line's place on the database of `server`.
-fn place_of(server: &TestServer) -> Place {
-    Place { database: Some(TestDatabase::at(server.database.url.clone())), ..folder() }
+/// The command line's workspace on the database of `server`.
+fn workspace_of(server: &TestServer) -> Workspace {
+    Workspace { database: Some(TestDatabase::at(server.database.url.clone())), ..workspace() }
 }
 
-fn delete(place: &Place, email: &str) -> (i32, String, String) {
-    run(place, &["user", "delete", "--email", email], &[], "")
+fn delete(workspace: &Workspace, email: &str) -> (i32, String, String) {
+    run(workspace, &["user", "delete", "--email", email], &[], "")
 }
 
 fn refresh(client: Client, token: &serde_json::Value) -> u16 {
@@ -35,8 +35,8 @@ fn deleted_account_is_gone_with_sessions_and_counters() {
     for email in [EMAIL, OTHER, "unknown@example.com"] {
         server.client().log_in(email, "wrong password").assert_unauthorized(email);
     }
-    let place = place_of(&server);
-    let (code, stdout, stderr) = delete(&place, "Ann@Example.com");
+    let workspace = workspace_of(&server);
+    let (code, stdout, stderr) = delete(&workspace, "Ann@Example.com");
     let expected = "deleted: the account, its sessions (2) and its counters of failed logins (2)\n";
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, expected, ""));
     // One address; each of the other two e-mails alone, and with the address.
@@ -59,18 +59,18 @@ fn deleted_account_is_gone_with_sessions_and_counters() {
 
 #[test]
 fn unknown_account_is_not_deleted() {
-    let place = folder();
-    for email in ["nobody@example.com", EMAIL] {
-        let (code, stdout, stderr) = delete(&place, email);
+    let workspace = workspace();
+    for email in ["unknown@example.com", EMAIL] {
+        let (code, stdout, stderr) = delete(&workspace, email);
         assert_eq!((code, stdout.as_str(), stderr.trim()), (1, "", "there is no account with this e-mail"));
     }
-    assert_eq!(run(&place, &["user", "delete"], &[], "").0, 2, "an e-mail is required");
+    assert_eq!(run(&workspace, &["user", "delete"], &[], "").0, 2, "an e-mail is required");
 }
 
 #[test]
 fn deletion_during_logins_and_refreshes_leaves_nothing() {
     let server = Arc::new(TestServer::start());
-    let place = place_of(&server);
+    let workspace = workspace_of(&server);
     for round in 0..5 {
         server.add_user(EMAIL, PASSWORD);
         let mut tokens: Vec<_> = (0..4).map(|_| server.log_in().data()["refreshToken"].take()).collect();
@@ -94,7 +94,7 @@ fn deletion_during_logins_and_refreshes_leaves_nothing() {
                     assert!([200, 401, 429].contains(&server.log_in().status));
                 }
             });
-            let (code, _, stderr) = delete(&place, EMAIL);
+            let (code, _, stderr) = delete(&workspace, EMAIL);
             done.store(true, Ordering::SeqCst);
             assert_eq!(code, 0, "round {round}: {stderr}");
         });

@@ -15,40 +15,42 @@ pub struct SmallDisk {
     holder: Child,
     /// Where it is mounted, in its own namespace.
     mounted_at: TempDir,
-    entered_by: &'static [&'static str],
+    nsenter_options: &'static [&'static str],
 }
 
 impl SmallDisk {
     /// Returns `None`, and prints so, where mounting is not permitted.
     pub fn mount() -> Option<Self> {
         // As root, or as root of a user namespace.
-        let ways: [(&[&str], &[&str]); 2] = [
+        let options: [(&[&str], &[&str]); 2] = [
             (&["--mount"], &["--mount"]),
             (&["--user", "--map-root-user", "--mount"], &["--user", "--preserve-credentials", "--mount"]),
         ];
-        let mounted = ways.into_iter().find_map(|(made_by, entered_by)| Self::mount_in(made_by, entered_by));
+        let mounted = options
+            .into_iter()
+            .find_map(|(unshare_options, nsenter_options)| Self::mount_in(unshare_options, nsenter_options));
         if mounted.is_none() {
             skip("a full disk", "a file system can be mounted neither by root nor in a user namespace here");
         }
         mounted
     }
 
-    fn mount_in(made_by: &[&str], entered_by: &'static [&'static str]) -> Option<Self> {
+    fn mount_in(unshare_options: &[&str], nsenter_options: &'static [&'static str]) -> Option<Self> {
         let mounted_at = tempfile::tempdir().unwrap();
         let script = r#"mount -t tmpfs -o size=8m tmpfs "$0" && echo mounted && exec cat"#;
         let mut command = Command::new("unshare");
-        command.args(made_by).args(["sh", "-c", script]).arg(mounted_at.path());
+        command.args(unshare_options).args(["sh", "-c", script]).arg(mounted_at.path());
         let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
         let mut line = String::new();
         let _ = BufReader::new(holder.stdout.take()?).read_line(&mut line);
-        let disk = Self { holder, mounted_at, entered_by };
+        let disk = Self { holder, mounted_at, nsenter_options };
         (line == "mounted\n").then_some(disk)
     }
 
     /// Builds a command that runs `program` in `folder`, inside the namespace.
     pub fn command(&self, folder: &Path, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["-t", &self.holder.id().to_string()]).args(self.entered_by);
+        command.args(["-t", &self.holder.id().to_string()]).args(self.nsenter_options);
         command.args(["sh", "-c", r#"cd "$0" && exec "$@""#]).arg(folder).arg(program);
         command
     }
