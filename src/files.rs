@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn folder_device_or_missing_file_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
-        for (path, says) in [(folder.path(), "not a regular file"), (Path::new("/dev/zero"), "not a regular file")] {
-            assert_eq!(read_regular(path).unwrap_err().to_string(), says);
+        for (path, expected) in [(folder.path(), "not a regular file"), (Path::new("/dev/zero"), "not a regular file")] {
+            assert_eq!(read_regular(path).unwrap_err().to_string(), expected);
         }
         assert_eq!(read_regular(&folder.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
     }

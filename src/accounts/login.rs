@@ -24,7 +24,7 @@ struct LoginAttempt {
 impl Accounts {
     /// Logs a client in, and starts a session.
     ///
-    /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same answer.
+    /// An unknown e-mail, a wrong password and a disabled account take the same work and get the same response.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ pub(crate) struct SessionConfig {
 /// A failed operation on accounts.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Unknown or disabled account, wrong password, or invalid refresh token. The client is not told which.
+    /// Unknown or disabled account, wrong password, or invalid refresh token. The response does not reveal which.
     #[error("wrong e-mail or password")]
     WrongCredentials,
     /// The stream ticket was redeemed before.

@@ -13,7 +13,7 @@ use super::stream::StaleConnection;
 #[strum(serialize_all = "kebab-case")]
 pub enum Error {
     /// Status 404, or an envelope with `error.code` 404.
-    #[error("Admin Control says 404")]
+    #[error("Admin Control responded with 404")]
     NotFound,
     /// `APP_ADMIN_CONTROL__MAX_IN_FLIGHT` calls to this endpoint are in flight.
     #[error("too many calls to this endpoint are in flight")]

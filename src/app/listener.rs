@@ -75,7 +75,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {
-        // For a client that is gone without a word, or takes nothing of the last bytes of a response.
+        // For a client that disappeared without closing, or does not read the last bytes of a response.
         socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT + Duration::from_secs(2)))?;
         socket.set_tcp_notsent_lowat(UNSENT)?;
     }
@@ -87,7 +87,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Lets the listen queue run empty before the listener is closed, which resets the connections in it.
 ///
 /// A proxy that has sent a POST on such a connection must not repeat it. A client whose SYN is dropped sends it again a second
-/// later; it is refused then, and may try another server.
+/// later; its connection is refused then, and it may try another server.
 pub(super) async fn drain_queue(listener: TcpListener) {
     #[cfg(target_os = "linux")]
     if let Err(error) = SockRef::from(&listener).attach_filter(&DROP_SYN) {

@@ -21,7 +21,7 @@ use crate::room::RoomName;
 
 /// The shortest time between two polls of a room.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The longest wait for the answer whether a meeting has ended.
+/// Maximum time to find out whether a meeting has ended.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The latest that is known of a room.

@@ -68,12 +68,12 @@ mod tests {
 
     #[test]
     fn ambiguous_line_is_named_and_not_quoted() {
-        for (text, says) in [
+        for (text, expected) in [
             ("APP_A=1\nAPP_AUTH__JWT_SECRET=canary$PATH", ".env, line 2 has a value with $"),
             ("APP_A=1\nAPP_AUTH__JWT_SECRET canary", ".env, line 2 is not NAME=value"),
         ] {
             let problem = parse(text).unwrap_err().to_string();
-            assert!(problem.starts_with(says) && !problem.contains("canary"), "{problem}");
+            assert!(problem.starts_with(expected) && !problem.contains("canary"), "{problem}");
         }
     }
 }

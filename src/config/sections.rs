@@ -270,7 +270,7 @@ section! {
         /// Where the settings were set.
         #[serde(skip)]
         sources: Sources,
-        /// Whether both listeners answer to `Host` names of loopback only, as in `dev`.
+        /// Whether both listeners accept `Host` names of loopback only, as in `dev`.
         #[serde(skip)]
         loopback_only: bool,
     }

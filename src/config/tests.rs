@@ -100,8 +100,8 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_ROOMS__NAMES", "canary"),
     ] {
         let problem = load_with(name, value).unwrap_err();
-        let says = [format!("{name} must "), format!("{name} is not valid: ")];
-        assert!(says.iter().any(|start| problem.starts_with(start)) && !problem.contains("canary"), "{problem}");
+        let starts = [format!("{name} must "), format!("{name} is not valid: ")];
+        assert!(starts.iter().any(|start| problem.starts_with(start)) && !problem.contains("canary"), "{problem}");
     }
 }
 
@@ -230,7 +230,7 @@ fn invalid_file_is_named_and_not_quoted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.toml");
     let at = |key: &str| format!("{}: {key} ", path.display());
-    for (text, says) in [
+    for (text, expected) in [
         ("[server]\nlistem = \"x\"\n", at("server.listem") + "is not a setting"),
         ("[serverr]\na = 1\n", at("serverr") + "is not a setting"),
         ("[live]\nevery = \"1s\"\n", at("live.every") + "was renamed to APP_LIVE__POLL_INTERVAL"),
@@ -243,7 +243,7 @@ fn invalid_file_is_named_and_not_quoted() {
     ] {
         fs::write(&path, text).unwrap();
         let problem = Config::load(&BTreeMap::new(), Some(&path)).err().unwrap().to_string();
-        assert!(problem.starts_with(&says) && !problem.contains("canary"), "{problem}");
+        assert!(problem.starts_with(&expected) && !problem.contains("canary"), "{problem}");
     }
     let overridden = [("APP_AUTH__JWT_SECRET".to_owned(), "canary".to_owned())].into();
     fs::write(&path, "[auth]\njwt_secret = \"canary\"\n").unwrap();
@@ -314,7 +314,7 @@ fn setting_is_read_from_the_file_that_its_variable_names() {
 fn unusable_value_file_is_named_and_not_quoted() {
     let folder = tempfile::tempdir().unwrap();
     let weak = value_file(&folder, "weak", "canary");
-    for (path, says) in [
+    for (path, expected) in [
         (folder.path().join("none").to_str().unwrap().to_owned(), "can't be read: No such file"),
         (folder.path().to_str().unwrap().to_owned(), "can't be read: not a regular file"),
         (value_file(&folder, "empty", ""), "is empty"),
@@ -325,7 +325,7 @@ fn unusable_value_file_is_named_and_not_quoted() {
     ] {
         let variables = [("APP_AUTH__JWT_SECRET_FILE", path.as_str())];
         let problem = load(&variables).unwrap_err();
-        assert!(problem.starts_with(&format!("APP_AUTH__JWT_SECRET_FILE ({path}) {says}")), "{problem}");
+        assert!(problem.starts_with(&format!("APP_AUTH__JWT_SECRET_FILE ({path}) {expected}")), "{problem}");
         assert!(!problem.contains("canary"), "{problem}");
     }
     let problem = load_with("AWS_ACCESS_KEY_ID_FILE", "/no/such").unwrap_err();

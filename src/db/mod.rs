@@ -39,7 +39,7 @@ use pools::Pools;
 use schema::Schema;
 use url::{connectable_url, is_sqlite};
 
-/// The longest time of one operation: a connection that broke silently never answers.
+/// The longest time of one operation: a connection that broke silently never responds.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 /// The same for SQLite.
 ///

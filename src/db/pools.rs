@@ -55,7 +55,7 @@ impl Pools {
     }
 
     async fn open_postgresql(url: &str, max_connections: u32, behind_pooler: bool) -> Result<Self, Error> {
-        // Not through the pool, which would retry for seconds and not tell the cause.
+        // Not through the pool, which would retry for seconds and hide the cause.
         let probe = async { Ok(pooler::connect(url, behind_pooler).await?.close().await?) };
         tokio::time::timeout(ACQUIRE_TIMEOUT, probe).await.unwrap_or(Err(Error::TimedOut))?;
         let writers = connect(url, PoolKind::PostgreSql, max_connections).await?;

@@ -242,7 +242,7 @@ mod tests {
                 "{query}"
             );
         }
-        for (query, says) in [
+        for (query, expected) in [
             (
                 "channel_binding=require",
                 "must have disable or prefer as channel_binding, or not name it: use sslmode=verify-full",
@@ -260,7 +260,7 @@ mod tests {
             ("sslcrl=x", "must not have the parameter sslcrl, which is not supported"),
         ] {
             let message = validate_url(&with(query)).unwrap_err();
-            assert!(message.starts_with(says), "{query}: {message}");
+            assert!(message.starts_with(expected), "{query}: {message}");
         }
     }
 

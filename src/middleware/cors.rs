@@ -1,4 +1,4 @@
-//! CORS: lets pages of the configured origins read responses, and answers their preflight requests.
+//! CORS: lets pages of the configured origins read responses, and responds to their preflight requests.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -29,7 +29,7 @@ const PREFLIGHT: &[(HeaderName, &str)] = &[
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];
 
-/// Adds CORS headers, and answers preflight requests of configured origins.
+/// Adds CORS headers, and responds to preflight requests of configured origins.
 pub(crate) async fn cors<B: MessageBody + 'static>(
     origins: web::Data<Origins>,
     request: ServiceRequest,

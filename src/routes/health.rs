@@ -33,7 +33,7 @@ pub(super) async fn ready_in_detail(health: Data<Health>, limits: Data<EndpointL
     let state = |is_open| if is_open { "unreachable" } else { "reachable" };
     let breakers = limits.breakers().map(|(endpoint, is_open)| (endpoint.to_owned(), state(is_open).into()));
     let endpoints: Map<String, Value> = breakers.collect();
-    let database = if health.passes("database") { "answers" } else { "fails" };
+    let database = if health.passes("database") { "passing" } else { "failing" };
     let detail = json!({"status": "ready", "degraded": degraded, "database": database, "adminControl": endpoints});
     Ok(Success(detail))
 }

@@ -127,7 +127,7 @@ pub fn mount(table: &'static [RouteRow], config: &mut web::ServiceConfig) {
 fn resource(table: &'static [RouteRow], path: &str) -> Resource {
     let pattern = path.replace("{roomName}", "{roomName:[^/]*}");
     let rows = table.iter().enumerate().filter(|(_, row)| row.paths.contains(&path));
-    // Without a default of its own, a resource answers a wrong method with 405.
+    // Without a default of its own, a resource responds to a wrong method with 405.
     let resource = web::resource(pattern).default_service(web::to(unknown_method));
     rows.fold(resource, |resource, (index, row)| resource.route(route(index, row)))
 }

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn record_in_another_spelling_is_accepted() {
-        for (asked, room_name, file_url) in [
+        for (requested, room_name, file_url) in [
             ("TestRoom", "testroom", "testroom_17/summary.txt"),
             ("testroom", "TestRoom", "TESTROOM_17/Summary.TXT"),
             ("Комната", "комната", "КОМНАТА_17/x"),
@@ -178,7 +178,7 @@ mod tests {
         ] {
             let record = serde_json::json!({"room_name": room_name, "file_url": file_url}).to_string();
             for comparison in [NameComparison::Exact, NameComparison::Jitsi] {
-                let room = comparison.parse(asked).unwrap();
+                let room = comparison.parse(requested).unwrap();
                 assert_eq!(file_key(record.as_bytes(), &room).unwrap(), file_url, "the key is read unfolded");
             }
         }

@@ -175,7 +175,7 @@ impl Log for QueueLogger {
     }
 }
 
-/// Returns whether a record may be logged. A filter can't tell: `RUST_LOG` may name a library's inner module, and the
+/// Returns whether a record may be logged. A filter can't decide: `RUST_LOG` may name a library's inner module, and the
 /// longest name wins.
 fn is_allowed(target: &str, level: Level) -> bool {
     if target.starts_with(OWN_TARGET) {

@@ -14,7 +14,7 @@ fn health_details_are_on_the_management_listener_only() {
     }
     server.client().get("/health/ready", None).assert_success(r#"{"status":"ready"}"#);
     let detail = server.management_client().get("/health/ready", None).data();
-    assert_eq!((&detail["status"], &detail["database"]), (&"ready".into(), &"answers".into()));
+    assert_eq!((&detail["status"], &detail["database"]), (&"ready".into(), &"passing".into()));
     assert_eq!(detail["adminControl"]["call-catchup"], "reachable");
     assert_eq!(detail["adminControl"].as_object().unwrap().len(), 6);
     assert_eq!(server.calls(), 0);
@@ -104,12 +104,12 @@ fn assert_metrics(management: Client, expected: &[&str]) {
 fn database_outage_degrades_a_server_that_stays_ready() {
     let server = TestServer::start();
     let detail = || server.management_client().get("/health/ready", None).data();
-    assert_eq!((server.degraded(), &detail()["database"]), (None, &"answers".into()));
+    assert_eq!((server.degraded(), &detail()["database"]), (None, &"passing".into()));
     assert_metrics(server.management_client(), &["proconf_ready 1", "proconf_database_up 1"]);
     server.execute_sql("ALTER TABLE users RENAME TO elsewhere");
     // Checked twice a second.
     wait_until("the outage is noticed", || server.degraded().as_deref() == Some("database"));
-    assert_eq!((&detail()["status"], &detail()["database"]), (&"ready".into(), &"fails".into()));
+    assert_eq!((&detail()["status"], &detail()["database"]), (&"ready".into(), &"failing".into()));
     server.client().get("/health/ready", None).assert_success(r#"{"status":"ready"}"#);
     for client in [server.client(), server.management_client()] {
         client.get("/health/live", None).data();

@@ -64,7 +64,7 @@ impl Server {
         Ok(Self { redis, sentinels })
     }
 
-    /// Returns the sentinels to ask for the primary; one `None` without Sentinel.
+    /// Returns the sentinels to query for the primary; one `None` without Sentinel.
     pub(super) fn sentinels(&self) -> impl Iterator<Item = Option<&Client>> {
         self.sentinels.iter().map(Option::as_ref)
     }

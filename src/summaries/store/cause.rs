@@ -13,7 +13,7 @@ const METADATA_PATHS: [&str; 3] = ["/latest/api/token", "/latest/meta-data/", "/
 pub(super) fn describe(error: &object_store::Error) -> String {
     let causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
     let cause = causes.filter_map(known_cause).last();
-    let cause = cause.unwrap_or_else(|| "it gave no answer that can be used".to_owned());
+    let cause = cause.unwrap_or_else(|| "its response is not valid".to_owned());
     let text = error.to_string();
     let is_metadata = METADATA_PATHS.iter().any(|path| text.contains(path));
     if is_metadata { format!("no credentials from the metadata service: {cause}") } else { cause }

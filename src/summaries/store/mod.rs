@@ -135,7 +135,7 @@ async fn read(files: &dyn ObjectStore, path: &Path) -> Result<String, Error> {
 
 /// Distinguishes a missing file from a missing bucket, which is an operator's mistake.
 ///
-/// Some servers give the same answer to a read of either, but none lists a bucket that does not exist.
+/// Some servers send the same response to a read of either, but none lists a bucket that does not exist.
 async fn missing(files: &dyn ObjectStore, path: &Path) -> Error {
     let folder: Path = path.parts().take(1).collect();
     match files.list(Some(&folder)).next().await {
