@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn write_check_reports_failure_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        for place in [folder.path().to_owned(), folder.path().join("deep/er")] {
-            can_be_written(&place).unwrap();
+        for new_folder in [folder.path().to_owned(), folder.path().join("deep/er")] {
+            can_be_written(&new_folder).unwrap();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         can_be_written(Path::new("/proc/no/such")).unwrap_err();

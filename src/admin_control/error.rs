@@ -20,7 +20,7 @@ pub enum Error {
     TooManyCalls,
     /// The limit on open files is reached.
     #[error("no file descriptor is left for a connection (ulimit -n)")]
-    OutOfFiles,
+    TooManyFiles,
     /// The circuit breaker is open: the endpoint was unreachable.
     #[error("not attempted: the circuit breaker is open")]
     BreakerOpen,
@@ -41,7 +41,7 @@ pub enum Error {
     NotHttp(String),
     /// The body ended early, or is longer than announced.
     #[error("the body does not end where announced: {0}")]
-    CutShort(String),
+    LengthMismatch(String),
     /// The body is longer than `APP_ADMIN_CONTROL__MAX_BODY_BYTES`.
     #[error("the body is too large")]
     TooLarge,
@@ -64,7 +64,7 @@ impl Error {
     pub const REASONS: &'static [&'static str] = Self::VARIANTS;
 
     /// Returns whether the circuit breaker counts it as a failure. An unusable response is still a response.
-    pub(super) fn is_unreached(&self) -> bool {
+    pub(super) fn is_unreachable(&self) -> bool {
         matches!(
             self,
             Self::Connection(_)
@@ -72,7 +72,7 @@ impl Error {
                 | Self::Certificate(_)
                 | Self::TimedOut
                 | Self::NotHttp(_)
-                | Self::CutShort(_)
+                | Self::LengthMismatch(_)
         )
     }
 
@@ -88,7 +88,7 @@ impl From<PayloadError> for Error {
     fn from(error: PayloadError) -> Self {
         match error {
             PayloadError::Overflow => Self::TooLarge,
-            other => Self::CutShort(other.to_string()),
+            other => Self::LengthMismatch(other.to_string()),
         }
     }
 }
@@ -109,7 +109,7 @@ impl From<SendRequestError> for Error {
         };
         // EMFILE and ENFILE.
         if matches!(io.raw_os_error(), Some(24 | 23)) {
-            return Self::OutOfFiles;
+            return Self::TooManyFiles;
         }
         if let Some(tls) = io.get_ref().and_then(|error| error.downcast_ref()) {
             return match tls {

@@ -53,7 +53,7 @@ impl EndpointLimits {
             result = timeout(left, call).await;
         }
         let result = result.unwrap_or(Err(Error::TimedOut));
-        if result.as_ref().is_err_and(Error::is_unreached) {
+        if result.as_ref().is_err_and(Error::is_unreachable) {
             if attempt.record_failure() {
                 log_opening(endpoint);
             }

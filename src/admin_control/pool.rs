@@ -173,9 +173,9 @@ mod tests {
 
     async fn release_one(pool: &Rc<Pool>) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        pool.release(Transport::new(Either::Left(near.unwrap())));
-        far.unwrap().0
+        let (local, peer) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        pool.release(Transport::new(Either::Left(local.unwrap())));
+        peer.unwrap().0
     }
 
     /// The local port, which identifies the connection.
@@ -190,8 +190,8 @@ mod tests {
     async fn last_released_connection_is_taken_first() {
         let pool = pool(&ReuseSuspension::default());
         let (first, second) = (release_one(&pool).await, release_one(&pool).await);
-        for far in [second, first] {
-            assert_eq!(port(&pool.take_idle().unwrap()), far.peer_addr().unwrap().port());
+        for peer in [second, first] {
+            assert_eq!(port(&pool.take_idle().unwrap()), peer.peer_addr().unwrap().port());
         }
         assert!(pool.take_idle().is_none());
     }
@@ -199,10 +199,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn connection_is_not_reused_when_idle_or_open_for_too_long() {
         let pool = pool(&ReuseSuspension::default());
-        let mut fars = vec![release_one(&pool).await];
+        let mut peers = vec![release_one(&pool).await];
         advance(MAX_IDLE).await;
         assert!(pool.take_idle().is_none(), "idle for too long");
-        fars.push(release_one(&pool).await);
+        peers.push(release_one(&pool).await);
         for _ in 0..12 {
             advance(Duration::from_secs(2)).await;
             let transport = pool.take_idle().expect("neither idle nor open for too long");
@@ -216,22 +216,22 @@ mod tests {
     async fn surplus_byte_suspends_reuse_for_ten_minutes_on_all_workers() {
         let suspension = ReuseSuspension::default();
         let (pool, other) = (pool(&suspension), pool(&suspension));
-        let (_far, _of_other) = (release_one(&pool).await, release_one(&other).await);
-        let mut hostile = release_one(&pool).await;
-        hostile.write_all(b"x").await.unwrap();
+        let (_peer, _other_peer) = (release_one(&pool).await, release_one(&other).await);
+        let mut sending_peer = release_one(&pool).await;
+        sending_peer.write_all(b"x").await.unwrap();
         assert!(pool.take_idle().is_none() && other.take_idle().is_none());
         for _ in 0..299 {
-            let _far = (release_one(&pool).await, release_one(&other).await);
+            let _peer = (release_one(&pool).await, release_one(&other).await);
             assert!(pool.take_idle().is_none() && other.take_idle().is_none());
             advance(Duration::from_secs(2)).await;
         }
         advance(Duration::from_secs(2)).await;
-        let _far = (release_one(&pool).await, release_one(&other).await);
+        let _peer = (release_one(&pool).await, release_one(&other).await);
         assert!(pool.take_idle().is_some() && other.take_idle().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn closed_connection_is_discarded_without_suspicion() {
+    async fn closed_connection_is_discarded_without_suspension() {
         let suspension = ReuseSuspension::default();
         let pool = pool(&suspension);
         let quiet = release_one(&pool).await;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn reaper_closes_what_is_closed_or_suspicious_and_ends() {
+    async fn reaper_closes_closed_and_surplus_connections_and_ends() {
         let suspension = ReuseSuspension::default();
         let pool = Pool::new(None, suspension.clone());
         drop(release_one(&pool).await);
@@ -253,8 +253,8 @@ mod tests {
         };
         ends().await;
         assert!(!suspension.is_active());
-        let mut hostile = release_one(&pool).await;
-        hostile.write_all(b"x").await.unwrap();
+        let mut sending_peer = release_one(&pool).await;
+        sending_peer.write_all(b"x").await.unwrap();
         let _quiet = release_one(&pool).await;
         ends().await;
         assert!(suspension.is_active());

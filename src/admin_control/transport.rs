@@ -149,8 +149,8 @@ MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgR7bqDwsGcZD2L/3+
     /// A plain connection and its other end.
     async fn tcp_pair() -> (Transport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Transport::new(Either::Left(near.unwrap())), far.unwrap().0)
+        let (local, peer) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Transport::new(Either::Left(local.unwrap())), peer.unwrap().0)
     }
 
     /// A connection with TLS and its other end.
@@ -172,31 +172,31 @@ MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgR7bqDwsGcZD2L/3+
             connect_timeout: Duration::from_secs(5),
         };
         let accept = async { TlsAcceptor::from(Arc::new(server)).accept(listener.accept().await.unwrap().0).await.unwrap() };
-        let (near, far) = tokio::join!(target.connect(), accept);
-        (near.unwrap(), far)
+        let (local, peer) = tokio::join!(target.connect(), accept);
+        (local.unwrap(), peer)
     }
 
     #[actix_rt::test]
-    async fn plaintext_decrypted_with_an_answer_is_surplus() {
-        let (mut near, mut far) = tls_pair().await;
+    async fn plaintext_decrypted_with_a_response_is_surplus() {
+        let (mut local, mut peer) = tls_pair().await;
         for (sent, probe) in [(&b"answer"[..], Probe::Quiet), (b"answer, and another one", Probe::Surplus)] {
-            far.write_all(sent).await.unwrap();
-            far.flush().await.unwrap();
-            let mut answer = [0; 6];
-            near.io.read_exact(&mut answer).await.unwrap();
-            assert_eq!(near.probe(), probe, "{sent:?}");
+            peer.write_all(sent).await.unwrap();
+            peer.flush().await.unwrap();
+            let mut response = [0; 6];
+            local.io.read_exact(&mut response).await.unwrap();
+            assert_eq!(local.probe(), probe, "{sent:?}");
         }
     }
 
     #[actix_rt::test]
     async fn closed_connection_is_not_surplus_with_and_without_tls() {
-        let ((mut plain, mut plain_far), (mut tls, mut tls_far)) = (tcp_pair().await, tls_pair().await);
-        // Session tickets are read together with the first answer.
-        tls_far.write_all(b"x").await.unwrap();
+        let ((mut plain, mut plain_peer), (mut tls, mut tls_peer)) = (tcp_pair().await, tls_pair().await);
+        // Session tickets are read together with the first response.
+        tls_peer.write_all(b"x").await.unwrap();
         tls.io.read_exact(&mut [0]).await.unwrap();
         assert_eq!((plain.probe(), tls.probe()), (Probe::Quiet, Probe::Quiet));
-        plain_far.shutdown().await.unwrap();
-        tls_far.shutdown().await.unwrap();
+        plain_peer.shutdown().await.unwrap();
+        tls_peer.shutdown().await.unwrap();
         while plain.probe() == Probe::Quiet || tls.probe() == Probe::Quiet {
             tokio::task::yield_now().await;
         }
@@ -205,14 +205,14 @@ MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgR7bqDwsGcZD2L/3+
 
     #[actix_rt::test]
     async fn byte_on_an_idle_connection_is_surplus_with_and_without_tls() {
-        let ((mut plain, mut plain_far), (mut tls, mut tls_far)) = (tcp_pair().await, tls_pair().await);
-        tls_far.get_ref().0.set_nodelay(true).unwrap();
-        // Session tickets are read together with the first answer.
-        tls_far.write_all(b"x").await.unwrap();
+        let ((mut plain, mut plain_peer), (mut tls, mut tls_peer)) = (tcp_pair().await, tls_pair().await);
+        tls_peer.get_ref().0.set_nodelay(true).unwrap();
+        // Session tickets are read together with the first response.
+        tls_peer.write_all(b"x").await.unwrap();
         tls.io.read_exact(&mut [0]).await.unwrap();
-        plain_far.write_all(b"x").await.unwrap();
-        tls_far.write_all(b"x").await.unwrap();
-        tls_far.flush().await.unwrap();
+        plain_peer.write_all(b"x").await.unwrap();
+        tls_peer.write_all(b"x").await.unwrap();
+        tls_peer.flush().await.unwrap();
         assert_eq!((plain.probe(), tls.probe()), (Probe::Surplus, Probe::Surplus));
     }
 }

@@ -47,7 +47,7 @@ impl CallMetrics for AdminControlMetrics {
     fn on_call(&self, endpoint: &'static str, error: Option<&Error>, duration: Duration) {
         let Some(endpoint) = self.endpoint(endpoint) else { return };
         endpoint.calls.increment(error.map_or("ok", Error::reason));
-        if !matches!(error, Some(Error::TooManyCalls | Error::OutOfFiles | Error::BreakerOpen)) {
+        if !matches!(error, Some(Error::TooManyCalls | Error::TooManyFiles | Error::BreakerOpen)) {
             endpoint.duration.record(duration);
         }
     }

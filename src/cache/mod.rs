@@ -136,7 +136,7 @@ impl FetchError for Error {
         match self {
             Self::NotFound => FailureKind::NotFound,
             Self::Status(GONE) => FailureKind::Gone,
-            Self::TooManyCalls | Self::OutOfFiles | Self::BreakerOpen | Self::NotConnected(_) => FailureKind::NotAttempted,
+            Self::TooManyCalls | Self::TooManyFiles | Self::BreakerOpen | Self::NotConnected(_) => FailureKind::NotAttempted,
             _ => FailureKind::Failed,
         }
     }

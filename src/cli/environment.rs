@@ -40,8 +40,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
         // dotenvy would substitute another variable's value, and silently change a secret.
         let value = line.split_once('=').map_or("", |(_, value)| value.trim());
         if line.trim_start().starts_with("APP_") && value.contains('$') && !value.starts_with('\'') {
-            let place = format!("{FILE}, line {number}");
-            return Err(Error::of(&place, "has a value with $, which must be in single quotes"));
+            let source = format!("{FILE}, line {number}");
+            return Err(Error::of(&source, "has a value with $, which must be in single quotes"));
         }
     }
     let pairs = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|error| {
@@ -49,8 +49,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
             dotenvy::Error::LineParse(line, _) => text.lines().position(|other| other.contains(line.trim())),
             _ => None,
         };
-        let place = line.map_or(FILE.to_owned(), |line| format!("{FILE}, line {}", line + 1));
-        Error::of(&place, "is not NAME=value")
+        let source = line.map_or(FILE.to_owned(), |line| format!("{FILE}, line {}", line + 1));
+        Error::of(&source, "is not NAME=value")
     })?;
     Ok(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
 }

@@ -62,10 +62,10 @@ impl Database {
     /// [`Error::Failed`].
     pub(crate) async fn delete_expired_rows(&self, now: i64, token_ttl: Duration) -> Result<(), Error> {
         let before = |age| now.saturating_sub(milliseconds(age));
-        let (not_needed, expired) = (before(SESSION_RETENTION + token_ttl), before(MAX_CLOCK_SKEW));
+        let (retention_cutoff, skew_cutoff) = (before(SESSION_RETENTION + token_ttl), before(MAX_CLOCK_SKEW));
         let tokens = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1)";
-        let tokens = sqlx::query(tokens).bind(not_needed);
-        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(not_needed);
+        let tokens = sqlx::query(tokens).bind(retention_cutoff);
+        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(retention_cutoff);
         self.run(|pools| async move {
             let mut transaction = pools.begin().await?;
             transaction.execute(tokens).await?;
@@ -73,9 +73,9 @@ impl Database {
             transaction.commit().await
         })
         .await?;
-        self.execute(sqlx::query("DELETE FROM deleted_sessions WHERE deleted_at < $1").bind(not_needed)).await?;
+        self.execute(sqlx::query("DELETE FROM deleted_sessions WHERE deleted_at < $1").bind(retention_cutoff)).await?;
         let failures = "DELETE FROM login_failures WHERE forgotten_at < $1 AND succeeded_at < $2";
-        self.execute(sqlx::query(failures).bind(expired).bind(before(KNOWN_ADDRESS_RETENTION))).await?;
+        self.execute(sqlx::query(failures).bind(skew_cutoff).bind(before(KNOWN_ADDRESS_RETENTION))).await?;
         self.delete_used_tickets(now).await
     }
 

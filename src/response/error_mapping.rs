@@ -25,7 +25,7 @@ impl From<admin_control::Error> for ApiError {
     fn from(error: admin_control::Error) -> Self {
         match error {
             admin_control::Error::NotFound => Self::UnknownRoom,
-            admin_control::Error::TooManyCalls | admin_control::Error::OutOfFiles => Self::Overloaded,
+            admin_control::Error::TooManyCalls | admin_control::Error::TooManyFiles => Self::Overloaded,
             // Logged by the client.
             _ => Self::Internal,
         }

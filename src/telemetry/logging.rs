@@ -128,8 +128,8 @@ pub fn start(config: &LogConfig, filter: Option<&str>, clock: Clock) -> DroppedL
         log::set_max_level(level);
         // The default hook writes several lines, and the panic's message.
         std::panic::set_hook(Box::new(|panic| {
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            log::error!(place = place.as_str(); "panicked");
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
+            log::error!(location = location.as_str(); "panicked");
         }));
     }
     dropped

@@ -20,8 +20,8 @@ use crate::support::small_disk::SmallDisk;
 use crate::support::{EMAIL, PASSWORD, SandboxServer, secrets, skip, tokens};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_proconf-app-server");
-/// The time to recovery.
-const NORMAL_WITHIN: Duration = Duration::from_secs(2);
+/// Maximum time to recovery.
+const RECOVERY_TIME: Duration = Duration::from_secs(2);
 
 fn post(client: Client, route: &str, body: &Value) -> Response {
     client.post(route, &body.to_string())
@@ -75,17 +75,17 @@ fn log_in_until_it_fails(client: Client) -> Vec<Value> {
 fn assert_recovered(client: Client) {
     let started = Instant::now();
     while client.log_in(EMAIL, PASSWORD).status != 200 {
-        assert!(started.elapsed() < NORMAL_WITHIN, "not normal after {:?}", started.elapsed());
+        assert!(started.elapsed() < RECOVERY_TIME, "not recovered after {:?}", started.elapsed());
     }
 }
 
 /// Checks a copy of the database together with its write-ahead log.
 fn integrity(file: &Path) -> String {
     let copy = tempfile::tempdir().unwrap();
-    for (ending, needed) in [("", true), ("-wal", false)] {
-        let name = format!("{}{ending}", file.file_name().unwrap().to_str().unwrap());
-        let copied = fs::copy(file.with_file_name(&name), copy.path().join(format!("app.db{ending}")));
-        assert!(copied.is_ok() || !needed, "{copied:?}");
+    for (suffix, is_required) in [("", true), ("-wal", false)] {
+        let name = format!("{}{suffix}", file.file_name().unwrap().to_str().unwrap());
+        let copied = fs::copy(file.with_file_name(&name), copy.path().join(format!("app.db{suffix}")));
+        assert!(copied.is_ok() || !is_required, "{copied:?}");
     }
     let url = format!("sqlite://{}/app.db", copy.path().display());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -137,8 +137,8 @@ fn full_disk_makes_writes_500_until_space_returns() {
     let sandbox = SandboxServer::start(Script::echo());
     let url = format!("sqlite://{}/app.db", disk.folder().display());
     add_account(disk.command(Path::new("/"), BINARY), &url);
-    let home = tempfile::tempdir().unwrap();
-    let mut command = disk.command(home.path(), BINARY);
+    let working_folder = tempfile::tempdir().unwrap();
+    let mut command = disk.command(working_folder.path(), BINARY);
     command.arg("serve");
     let mut server = ServerProcess::run_by(command, url, &sandbox.base_url, &[]);
     writes_fail_while_there_is_no_space(&mut server, &disk.file("app.db"), || disk.fill(), || disk.free());
@@ -170,10 +170,10 @@ fn file_size_limit_makes_writes_500_until_it_is_lifted() {
 fn log_on_a_full_disk_is_dropped_and_requests_go_on() {
     let Some(disk) = SmallDisk::mount() else { return };
     let sandbox = SandboxServer::start(Script::echo());
-    let home = tempfile::tempdir().unwrap();
+    let working_folder = tempfile::tempdir().unwrap();
     let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (address, management): (SocketAddr, SocketAddr) = (free_port(), free_port());
-    let mut command = disk.command(home.path(), "sh");
+    let mut command = disk.command(working_folder.path(), "sh");
     command.args(["-c", r#"exec "$0" serve >"$1/log" 2>&1"#, BINARY]).arg(disk.folder()).env_clear();
     command.envs([
         ("PATH", "/usr/bin:/bin"),
@@ -181,7 +181,7 @@ fn log_on_a_full_disk_is_dropped_and_requests_go_on() {
         ("APP_MANAGEMENT__LISTEN", &management.to_string()),
         ("APP_ADMIN_CONTROL__BASE_URL", &sandbox.base_url),
         ("APP_AUTH__JWT_SECRET", crate::support::SECRET),
-        ("APP_DATABASE__URL", &format!("sqlite://{}/app.db", home.path().display())),
+        ("APP_DATABASE__URL", &format!("sqlite://{}/app.db", working_folder.path().display())),
         ("RUST_LOG", "trace"),
     ]);
     let mut child = command.spawn().unwrap();
@@ -218,8 +218,8 @@ struct Immutable(Vec<String>);
 
 impl Immutable {
     fn make(files: Vec<String>) -> Option<Self> {
-        let made = Self(files);
-        made.change("+i").then_some(made)
+        let immutable = Self(files);
+        immutable.change("+i").then_some(immutable)
     }
 
     fn change(&self, to: &str) -> bool {
@@ -303,26 +303,26 @@ fn deleted_or_replaced_file_makes_the_server_not_ready() {
     let server = ServerProcess::run_by(serve(), url.clone(), &sandbox.base_url, &[]);
     let client = server.client();
     let valid = refresh_token(&client.log_in(EMAIL, PASSWORD));
-    let aside = folder.path().join("aside");
-    let delete = || fs::rename(&path, &aside).unwrap();
+    let moved = folder.path().join("moved");
+    let delete = || fs::rename(&path, &moved).unwrap();
     let replace = || {
         delete();
         fs::write(&path, "").unwrap();
     };
-    for lose in [&delete as &dyn Fn(), &replace] {
+    for break_file in [&delete as &dyn Fn(), &replace] {
         let from = server.logged();
         // Readiness is cached for a moment.
         client.get("/health/ready", None).data();
-        lose();
+        break_file();
         wait_for_readiness(client, 503, Duration::from_secs(1));
         assert_reads_served(client);
         let detail = Client::new(server.management).get("/health/ready", None);
         assert_eq!(detail.header("x-not-ready"), Some("database"));
         let line = server.line(from, |line| line["message"] == "not ready: the database fails");
         assert_eq!(line["cause"], "its file was deleted, or another one was put in its place");
-        let made = fs::metadata(&path).map_or(0, |made| made.len());
-        assert_eq!(made, 0, "no new database is created");
-        fs::rename(&aside, &path).unwrap();
+        let length = fs::metadata(&path).map_or(0, |file| file.len());
+        assert_eq!(length, 0, "no new database is created");
+        fs::rename(&moved, &path).unwrap();
         wait_for_readiness(client, 200, Duration::from_secs(10));
         assert_eq!(client.log_in(EMAIL, PASSWORD).status, 200, "the same database is used again");
     }

@@ -94,18 +94,18 @@ const FAULTS: &[Fault] = &[
     Fault("close before the head", 500, "connection", |_, _| {}),
     Fault("reset in the head", 500, "connection", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-"); reset(s); }),
     Fault("close in the head", 500, "connection", |s, _| { let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-"); }),
-    Fault("reset after the head", 500, "cut-short", |s, _| {
+    Fault("reset after the head", 500, "length-mismatch", |s, _| {
         let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
         std::thread::park_timeout(Duration::from_millis(50));
         reset(s);
     }),
-    Fault("close in a body of announced length", 500, "cut-short", |s, _| {
+    Fault("close in a body of announced length", 500, "length-mismatch", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{GOOD_ENVELOPE}");
     }),
-    Fault("close in a chunked body", 500, "cut-short", |s, _| {
+    Fault("close in a chunked body", 500, "length-mismatch", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{{\"error\":null,");
     }),
-    Fault("close between chunks", 500, "cut-short", |s, _| {
+    Fault("close between chunks", 500, "length-mismatch", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{GOOD_ENVELOPE}\r\n");
     }),
     Fault("close after a body without a length", 500, "not-the-envelope", |s, _| { let _ = write!(s, "HTTP/1.1 200 OK\r\n\r\n{GOOD_ENVELOPE}"); }),

@@ -31,8 +31,8 @@ fn assert_cause(url: &str, causes: &[&str]) {
 fn check_config_names_the_cause_of_a_redis_error() {
     let redis = Redis::start();
     let url = |user: &str, path: &str| format!("redis://{user}127.0.0.1:{}{path}", redis.port);
-    for (user, but) in [("no-eval", "+eval"), ("no-set", "+set"), ("no-keys", "~proconf:*")] {
-        redis.user(user, "canary", but);
+    for (user, missing) in [("no-eval", "+eval"), ("no-set", "+set"), ("no-keys", "~proconf:*")] {
+        redis.user(user, "canary", missing);
     }
     assert_cause(&url("no-eval:canary@", ""), &["NOPERM", "'eval'"]);
     assert_cause(&url("no-set:canary@", ""), &["can't run this command", "(SET)"]);
@@ -67,12 +67,12 @@ fn check_config_names_why_redis_is_not_reached() {
         (authority.sign_with(&["localhost"], expired), "localhost", "expired"),
         (Authority::named("another").sign(&["localhost"]), "localhost", "UnknownIssuer"),
     ];
-    for (certificate, host, says) in cases {
+    for (certificate, host, expected) in cases {
         let redis = TlsRedis::start(&certificate);
         let url = format!("rediss://{host}:{}", redis.port);
         let settings = [("APP_CACHE__REDIS_URL", url.as_str()), ("SSL_CERT_FILE", &authority.file())];
         let line = check_line("shared cache", &settings);
-        assert!(line.contains(says), "{says}: {line}");
+        assert!(line.contains(expected), "{expected}: {line}");
     }
     let missing = format!("{}/missing.pem", authority.folder());
     let settings = [("APP_CACHE__REDIS_URL", "rediss://127.0.0.1:1"), ("SSL_CERT_FILE", &missing)];
@@ -126,8 +126,9 @@ fn rotated_redis_password_is_logged_as_wrong() {
     let sandbox = SandboxServer::start(Script::echo());
     let url = format!("redis://proconf:canary@127.0.0.1:{}", redis.port);
     let server = ServerProcess::start(&sandbox.base_url, &settings_of(&sandbox.base_url, &url));
-    let shared = |is: u64| wait_until("the cache", || metric(Client::new(server.management), SHARED) == is);
-    shared(1);
+    let wait_for_shared =
+        |expected: u64| wait_until("the cache", || metric(Client::new(server.management), SHARED) == expected);
+    wait_for_shared(1);
 
     let from = server.logged();
     redis.command(&["ACL", "SETUSER", "proconf", "resetpass", ">another"]);
@@ -135,7 +136,7 @@ fn rotated_redis_password_is_logged_as_wrong() {
     get(server.client(), "r1").assert_success(r#""r1""#);
     server.line(from, |line| has_cause(line, "WRONGPASS"));
     redis.command(&["ACL", "SETUSER", "proconf", ">canary"]);
-    shared(1);
+    wait_for_shared(1);
 
     // Redis restarts with another password: first it is gone, then it rejects the old one.
     let from = server.logged();
@@ -145,7 +146,7 @@ fn rotated_redis_password_is_logged_as_wrong() {
     redis.restart();
     server.line(from, |line| has_cause(line, "WRONGPASS"));
     redis.user("proconf", "canary", "");
-    shared(1);
+    wait_for_shared(1);
     let causes = server.lines(from, |line| has_cause(line, ""));
     assert_eq!(causes.iter().filter(|line| has_cause(line, "WRONGPASS")).count(), 1, "each cause once: {causes:#?}");
     assert!(server.lines(0, |line| line.to_string().contains("canary")).is_empty());
@@ -170,10 +171,11 @@ fn redis_url_with_a_raw_password_is_rejected_unseen() {
         assert!(text.starts_with("APP_CACHE__REDIS_URL must be a URL like"), "{url}: {text}");
         assert!(!text.contains("canary") && !text.contains("/word"), "{url}: {text}");
     }
-    for (sentinels, says) in [("redis://:canary@127.0.0.1", "must be URLs like"), ("canary", "must begin with redis://")] {
+    for (sentinels, expected) in [("redis://:canary@127.0.0.1", "must be URLs like"), ("canary", "must begin with redis://")]
+    {
         let settings = [("APP_CACHE__REDIS_URL", "redis://mymaster"), ("APP_CACHE__SENTINELS", sentinels)];
         let (code, text) = check_config(&settings);
-        assert!(code == 78 && text.starts_with(&format!("APP_CACHE__SENTINELS {says}")), "{text}");
+        assert!(code == 78 && text.starts_with(&format!("APP_CACHE__SENTINELS {expected}")), "{text}");
         assert!(!text.contains("canary"), "{text}");
     }
     let (code, text) = check_config(&[("APP_CACHE__SENTINELS", "redis://127.0.0.1:1")]);
@@ -182,11 +184,11 @@ fn redis_url_with_a_raw_password_is_rejected_unseen() {
 
 #[test]
 fn killed_primary_is_replaced_through_sentinels() {
-    let protected = ["--requirepass", "canary", "--masterauth", "canary"];
-    let mut primary = Redis::protected_by("canary", &protected);
+    let options = ["--requirepass", "canary", "--masterauth", "canary"];
+    let mut primary = Redis::with_password("canary", &options);
     let port = primary.port.to_string();
-    let of_primary = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-load", "swapdb"];
-    let replica = Redis::protected_by("canary", &[&protected[..], &of_primary].concat());
+    let replica_options = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-load", "swapdb"];
+    let replica = Redis::with_password("canary", &[&options[..], &replica_options].concat());
     let sentinels: Vec<Redis> = (0..3).map(|_| Redis::sentinel("mymaster", primary.port, "canary")).collect();
     wait_until("the replica is in sync", || replica.command(&["INFO", "replication"]).contains("master_link_status:up"));
     let knows = |sentinel: &Redis, text: &str| sentinel.command(&["SENTINEL", "MASTER", "mymaster"]).contains(text);

@@ -160,10 +160,10 @@ fn check_file(folder: &LocalFileSystem, path: &Path) -> Result<(), Error> {
     use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
     // `object_store` reserves such names for its temporary files.
     let reserved = |_| failed("a folder does not serve a name that ends in # and digits");
-    let place = folder.path_to_filesystem(path).map_err(reserved)?;
-    match place.canonicalize() {
-        Ok(real) if real == place && real.is_file() => Ok(()),
-        Ok(real) if real == place && real.is_dir() => Err(Error::NoFile),
+    let expected = folder.path_to_filesystem(path).map_err(reserved)?;
+    match expected.canonicalize() {
+        Ok(real) if real == expected && real.is_file() => Ok(()),
+        Ok(real) if real == expected && real.is_dir() => Err(Error::NoFile),
         Ok(_) => Err(failed("the file is a link, or no file")),
         Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Err(Error::NoFile),
         Err(error) => Err(failed(error.kind().to_string())),

@@ -29,11 +29,11 @@ impl Redis {
 
     /// Starts it with these command-line options.
     pub fn with(options: &[&str]) -> Self {
-        Self::protected_by("", options)
+        Self::with_password("", options)
     }
 
     /// With options that protect it by a password.
-    pub fn protected_by(password: &str, options: &[&str]) -> Self {
+    pub fn with_password(password: &str, options: &[&str]) -> Self {
         let port = free_port();
         let port_text = port.to_string();
         let usual = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
@@ -88,14 +88,16 @@ impl Redis {
         self.try_command(command).or_else(|_| self.try_command(command)).expect("Redis replies")
     }
 
-    /// Adds a user with the documented permissions, except `but`.
-    pub fn user(&self, name: &str, password: &str, but: &str) {
-        let handbook = include_str!("../../../docs/OPERATIONS.md");
-        let rights = handbook.split("ACL SETUSER proconf on >PASSWORD ").nth(1).and_then(|rest| rest.split("\n\n").next());
-        let rights =
-            rights.expect("the handbook has them").split_whitespace().filter(|right| *right != "\\" && *right != but);
+    /// Adds a user with the documented permissions, except `missing`.
+    pub fn user(&self, name: &str, password: &str, missing: &str) {
+        let guide = include_str!("../../../docs/OPERATIONS.md");
+        let permissions = guide.split("ACL SETUSER proconf on >PASSWORD ").nth(1).and_then(|rest| rest.split("\n\n").next());
+        let permissions = permissions
+            .expect("OPERATIONS.md has them")
+            .split_whitespace()
+            .filter(|permission| *permission != "\\" && *permission != missing);
         let password = format!(">{password}");
-        let command: Vec<&str> = ["ACL", "SETUSER", name, "on", &password].into_iter().chain(rights).collect();
+        let command: Vec<&str> = ["ACL", "SETUSER", name, "on", &password].into_iter().chain(permissions).collect();
         assert_eq!(self.command(&command), "+OK\r\n");
     }
 
