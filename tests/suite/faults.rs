@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_millis(600);
 /// Tolerance on a busy machine.
 const GRACE: Duration = Duration::from_secs(1);
 /// Must not reach a client.
-const INSIDE: &str = "the inside of Admin Control";
+const INTERNAL_TEXT: &str = "the inside of Admin Control";
 
 /// The endpoints, their good `data`, and the client's `data` for it.
 const ROUTES: [(&str, &str, &str); 6] = [
@@ -141,7 +141,7 @@ const FAULTS: &[Fault] = &[
         let _ = write!(s, "HTTP/1.1 200 OK\nContent-Length: {}\n\n{GOOD_ENVELOPE}", GOOD_ENVELOPE.len());
         hang(s);
     }),
-    Fault("a cut body whose length has a blank before its colon", 500, "not-http", |s, _| {
+    Fault("a truncated body whose length has a blank before its colon", 500, "not-http", |s, _| {
         let _ = write!(s, "HTTP/1.1 200 OK\r\nContent-Length : 1000\r\n\r\n{GOOD_ENVELOPE}");
     }),
     Fault("a head of 300 KB", 500, "not-http", |s, _| {
@@ -176,7 +176,7 @@ const FAULTS: &[Fault] = &[
     Fault("401", 500, "status", |s, _| respond(s, "401 Unauthorized", &failure(401))),
     Fault("403", 500, "status", |s, _| respond(s, "403 Forbidden", &failure(403))),
     Fault("404 in JSON", 404, "", |s, _| respond(s, "404 Not Found", &failure(404))),
-    Fault("404 in HTML", 404, "", |s, _| respond(s, "404 Not Found", INSIDE)),
+    Fault("404 in HTML", 404, "", |s, _| respond(s, "404 Not Found", INTERNAL_TEXT)),
     Fault("410", 500, "status", |s, _| respond(s, "410 Gone", &failure(410))),
     Fault("429", 500, "status", |s, _| respond(s, "429 Too Many Requests", &failure(429))),
     Fault("500", 500, "status", |s, _| respond(s, "500 Internal Server Error", &failure(500))),
@@ -184,8 +184,8 @@ const FAULTS: &[Fault] = &[
         let _ = s.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000\r\n\r\nx");
         hang(s);
     }),
-    Fault("502", 500, "status", |s, _| respond(s, "502 Bad Gateway", INSIDE)),
-    Fault("503", 500, "status", |s, _| respond(s, "503 Service Unavailable", INSIDE)),
+    Fault("502", 500, "status", |s, _| respond(s, "502 Bad Gateway", INTERNAL_TEXT)),
+    Fault("503", 500, "status", |s, _| respond(s, "503 Service Unavailable", INTERNAL_TEXT)),
     Fault("HTML with 200", 500, "not-the-envelope", |s, _| respond(s, "200 OK", "<html>the inside of Admin Control</html>")),
     Fault("empty", 500, "not-the-envelope", |s, _| respond(s, "200 OK", "")),
     Fault("truncated JSON", 500, "not-the-envelope", |s, _| respond(s, "200 OK", &GOOD_ENVELOPE[..20])),
@@ -207,7 +207,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 fn failure(code: u16) -> String {
-    format!(r#"{{"data":null,"error":{{"code":{code},"message":"{INSIDE}"}}}}"#)
+    format!(r#"{{"data":null,"error":{{"code":{code},"message":"{INTERNAL_TEXT}"}}}}"#)
 }
 
 fn settings() -> [(&'static str, &'static str); 2] {
@@ -327,7 +327,7 @@ fn assert_reasons(server: &ServerProcess, logged: usize, name: &str, reason: &st
     assert_eq!(failures.len(), expected, "{name}: {failures:#?}");
     for line in &failures {
         assert_eq!(line["reason"], reason, "{name}");
-        assert!(!line.to_string().contains(INSIDE), "{name}: {line}");
+        assert!(!line.to_string().contains(INTERNAL_TEXT), "{name}: {line}");
     }
     let louder = server.lines(logged, |line: &Value| line["level"] == "ERROR");
     assert!(louder.is_empty(), "{name}: {louder:#?}");

@@ -112,7 +112,7 @@ fn admin_control_calls_are_counted_by_endpoint_and_outcome() {
 }
 
 #[test]
-fn open_circuit_is_exported_and_its_refusals_are_not_timed() {
+fn open_circuit_is_exported_and_its_rejections_are_not_timed() {
     let server = TestServer::with(&[("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api")]);
     for _ in 0..8 {
         server.client().get("/callConfig", Some(&tokens::user()));

@@ -106,8 +106,8 @@ fn restarts_under_load_lose_no_acknowledged_write() {
         failed.extend(writing.into_iter().flat_map(|writing| writing.join().unwrap()));
         took.extend(reading.into_iter().flat_map(|reading| reading.join().unwrap()));
     });
-    let late = |at: &&Instant| !outages.iter().any(|(from, to)| (*from..=*to + recovery_time()).contains(*at));
-    assert_eq!(failed.iter().filter(late).count(), 0, "of {} failures", failed.len());
+    let is_late = |at: &&Instant| !outages.iter().any(|(from, to)| (*from..=*to + recovery_time()).contains(*at));
+    assert_eq!(failed.iter().filter(is_late).count(), 0, "of {} failures", failed.len());
     let tally = assert_nothing_lost(&url, &writers);
     println!(
         "{restarts} restarts: {} acknowledged writes, none lost; {} failed; {} responses without a database",
@@ -125,8 +125,8 @@ fn server_with_common_role(cluster: &Cluster, limit: usize) -> (TestServer, Stri
     cluster.sql(&url, &format!("CREATE ROLE app LOGIN PASSWORD 'canary-1' CONNECTION LIMIT {limit}"));
     cluster.sql(&url, &format!("ALTER DATABASE {name} OWNER TO app"));
     cluster.require_password_of("app");
-    let of_app = url.replace("tests@", "app:canary-1@");
-    let server = TestServer::on(Arc::new(TestDatabase::at(of_app)), TestClock::default(), &[]);
+    let app_url = url.replace("tests@", "app:canary-1@");
+    let server = TestServer::on(Arc::new(TestDatabase::at(app_url)), TestClock::default(), &[]);
     server.add_user(EMAIL, PASSWORD);
     assert_eq!(log_in(server.client()), 200);
     (server, url)
@@ -176,14 +176,14 @@ fn exhausted_connections_are_500_after_three_seconds() {
     }
     let cluster = Cluster::start();
     let (server, url) = server_with_common_role(&cluster, 12);
-    let holders = format!("{}?application_name=holder", server.database.url);
+    let holder_url = format!("{}?application_name=holder", server.database.url);
     let runtime = runtime();
     let mut connections = Vec::new();
     let started = Instant::now();
     // The server reconnects in between.
     while connections.len() < 12 {
         cluster.sql(&url, TERMINATE_SERVER_CONNECTIONS);
-        while let Ok(connection) = runtime.block_on(AnyConnection::connect(&holders)) {
+        while let Ok(connection) = runtime.block_on(AnyConnection::connect(&holder_url)) {
             connections.push(connection);
         }
         assert!(started.elapsed() < Duration::from_secs(20), "{} connections", connections.len());
@@ -229,16 +229,16 @@ fn check_config_reports_missing_privileges_and_changed_migrations() {
     let url = cluster.new_database();
     cluster.sql(&url, "CREATE ROLE app LOGIN");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
-    let of_app = url.replace("tests@", "app@");
+    let app_url = url.replace("tests@", "app@");
     let count_relations = "SELECT COUNT(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let check = |code: i32, text: &str| {
         let before = cluster.sql(&url, count_relations);
-        let (ended, line) = run("check-config", &of_app, &sandbox.base_url);
-        assert!(ended == code && line.contains(text), "{ended}: {line}, not {code}: {text}");
+        let (exit_code, line) = run("check-config", &app_url, &sandbox.base_url);
+        assert!(exit_code == code && line.contains(text), "{exit_code}: {line}, not {code}: {text}");
         assert_eq!(cluster.sql(&url, count_relations), before, "nothing is created");
     };
     check(69, "permission denied for schema public");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted");
+    assert_eq!(run("migrate", &app_url, &sandbox.base_url).0, 1, "as predicted");
     cluster.sql(&url, "GRANT CREATE ON SCHEMA public TO app");
     check(0, "ok, reachable; the schema will be created");
     // Another role owns the tables, as after a restore.
@@ -246,16 +246,16 @@ fn check_config_reports_missing_privileges_and_changed_migrations() {
     check(69, "permission denied for table");
     cluster.sql(&url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app");
     check(0, "ok, reachable");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "as predicted");
+    assert_eq!(run("migrate", &app_url, &sandbox.base_url).0, 0, "as predicted");
     cluster.sql(&url, "ALTER ROLE app SET default_transaction_read_only = on");
     check(69, "in a read-only transaction");
     cluster.sql(&url, "ALTER ROLE app RESET default_transaction_read_only");
     cluster.sql(&url, "REVOKE CREATE ON SCHEMA public FROM app");
     check(0, "ok, reachable");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 0, "as predicted: nothing is pending");
+    assert_eq!(run("migrate", &app_url, &sandbox.base_url).0, 0, "as predicted: nothing is pending");
     cluster.sql(&url, "UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1");
     check(69, "FAILED, migration 1 was previously applied but has been modified");
-    assert_eq!(run("migrate", &of_app, &sandbox.base_url).0, 1, "as predicted");
+    assert_eq!(run("migrate", &app_url, &sandbox.base_url).0, 1, "as predicted");
 }
 
 /// Holds a lock while `meanwhile` runs; its argument waits until another session waits for the lock.
@@ -290,8 +290,8 @@ fn postgresql_server_with_account() -> TestServer {
 #[test]
 fn login_is_checked_against_a_password_changed_meanwhile() {
     let server = postgresql_server_with_account();
-    for (becomes, status) in [(PASSWORD, 200), ("another horse, another battery", 401)] {
-        let hash = argon2::Argon2::default().hash_password(becomes.as_bytes()).unwrap().to_string();
+    for (new_password, status) in [(PASSWORD, 200), ("another horse, another battery", 401)] {
+        let hash = argon2::Argon2::default().hash_password(new_password.as_bytes()).unwrap().to_string();
         let change = format!("UPDATE users SET password_hash = '{hash}'");
         std::thread::scope(|scope| {
             let mut login = None;
@@ -299,7 +299,7 @@ fn login_is_checked_against_a_password_changed_meanwhile() {
                 login = Some(scope.spawn(|| log_in(server.client())));
                 wait_for_waiter();
             });
-            assert_eq!(login.unwrap().join().unwrap(), status, "{becomes}");
+            assert_eq!(login.unwrap().join().unwrap(), status, "{new_password}");
         });
     }
 }

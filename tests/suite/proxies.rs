@@ -19,7 +19,7 @@ const STREAMS: usize = 500;
 const AUTH_BURST: usize = 600;
 const AUTH_RATE: usize = 20;
 /// Requests until a limit must have applied; fewer than a new client may send.
-const TRIES: usize = 500;
+const ATTEMPTS: usize = 500;
 
 /// The proxies that terminate TLS and have limits.
 const WITH_TLS: [ProxyKind; 2] = [ProxyKind::Nginx, ProxyKind::Haproxy];
@@ -100,9 +100,9 @@ fn assert_log_not_forged(kind: ProxyKind) {
         assert_eq!(parsed["status"], status.to_string(), "{text}: {parsed}");
         assert_eq!(parsed["client"], "127.0.0.1", "{text}: {parsed}");
         assert!(!parsed.to_string().contains("canary"), "{parsed}");
-        let own =
+        let extra_fields =
             if kind == ProxyKind::Haproxy { ["request_ms", "termination"] } else { ["request_time", "upstream_status"] };
-        for name in ["time", "method", "path", "request_id", "upstream"].into_iter().chain(own) {
+        for name in ["time", "method", "path", "request_id", "upstream"].into_iter().chain(extra_fields) {
             assert!(parsed[name].is_string(), "{name} of {text}: {parsed}");
         }
         assert_eq!(parsed.as_object().unwrap().len(), 9, "{text}: {parsed}");
@@ -267,7 +267,7 @@ fn assert_streams_limited(kind: ProxyKind) {
     drop(open.pop());
     // HAProxy notices the end of a client at the next comments, which is up to 30 s later.
     if kind == ProxyKind::Nginx {
-        wait_until("the closed stream releases its place", || {
+        wait_until("the closed stream releases its slot", || {
             proxy.connect().open(&stream(STREAMS, "192.0.2.1")).starts_with("HTTP/1.1 200 ")
         });
     }
@@ -306,13 +306,13 @@ fn assert_auth_limited(kind: ProxyKind) {
     let headers = format!("{CLIENT_HEADER}: 2001:db8::1\r\n");
     // On one connection, because TLS handshakes may be slower than the limit's refill.
     let mut connection = proxy.connect();
-    let encoded = (0..TRIES).map(|_| {
+    let encoded = (0..ATTEMPTS).map(|_| {
         let response = connection.request(&request("GET", b"/%61uth/joinmember?roomName=r1", &headers));
         response.expect("a response").status
     });
     assert!(encoded.filter(|status| *status == 429).nth(10).is_some(), "the path is decoded, as by the server");
     let mut other = proxy.connect();
-    let neighbors = (0..TRIES).map(|number| join(&mut other, &format!("2001:db8::{number:x}:2")).status);
+    let neighbors = (0..ATTEMPTS).map(|number| join(&mut other, &format!("2001:db8::{number:x}:2")).status);
     assert!(neighbors.filter(|status| *status == 429).nth(10).is_some(), "one client is a whole /64");
     assert_eq!(join(&mut other, "2001:db8:0:1::1").status, 200, "another network");
     assert_eq!(join(&mut other, "192.0.2.1").status, 200, "another address");

@@ -64,9 +64,9 @@ pub struct Cluster {
 impl Cluster {
     pub fn start() -> Self {
         let binaries = binaries();
-        let folder = PathBuf::from(printed(unprivileged("mktemp").args(["-d", "--tmpdir", "test-postgres.XXXXXX"])));
+        let folder = PathBuf::from(output_of(unprivileged("mktemp").args(["-d", "--tmpdir", "test-postgres.XXXXXX"])));
         let data = folder.join("data");
-        printed(unprivileged(binaries.join("initdb")).args(["--auth=trust", "--no-sync", "-U", "tests", "-D"]).arg(&data));
+        output_of(unprivileged(binaries.join("initdb")).args(["--auth=trust", "--no-sync", "-U", "tests", "-D"]).arg(&data));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = r#"cat >/dev/null; "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2""#;
         let watchdog = unprivileged("sh")
@@ -98,26 +98,26 @@ impl Cluster {
         let (port, folder) = (self.port.to_string(), self.folder.display().to_string());
         let name = url.rsplit('/').next().unwrap();
         let mut psql = Command::new(self.binaries.join("psql"));
-        printed(psql.args(["-h", &folder, "-p", &port, "-U", "tests", "-d", name, "-Atqc", statement]))
+        output_of(psql.args(["-h", &folder, "-p", &port, "-U", "tests", "-d", name, "-Atqc", statement]))
     }
 
     /// Requires a password from this role only.
     pub fn require_password_of(&self, role: &str) {
         self.pg_ctl(&["stop", "-m", "fast"]);
         let file = self.folder.join("data/pg_hba.conf");
-        let others = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, format!("host all {role} 127.0.0.1/32 scram-sha-256\n{others}")).unwrap();
+        let rules = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("host all {role} 127.0.0.1/32 scram-sha-256\n{rules}")).unwrap();
         self.pg_ctl(&["start"]);
     }
 
     /// Sends a signal to all of its processes. After `STOP` it accepts connections and does not respond.
     pub fn signal(&self, name: &str) {
         let data = self.folder.join("data/postmaster.pid");
-        let line_of = |program: &str, file: &Path| printed(unprivileged(program).args(["-n1"]).arg(file));
-        let first = line_of("head", &data);
-        let others = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+        let line_of = |program: &str, file: &Path| output_of(unprivileged(program).args(["-n1"]).arg(file));
+        let postmaster = line_of("head", &data);
+        let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
         // The postmaster first, or it would start others.
-        for process in std::iter::once(first.as_str()).chain(others.split_whitespace()) {
+        for process in std::iter::once(postmaster.as_str()).chain(children.split_whitespace()) {
             let _ = Command::new("kill").args([&format!("-{name}"), process]).status();
         }
     }
@@ -126,7 +126,7 @@ impl Cluster {
     pub fn new_database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::SeqCst));
         let (port, folder) = (self.port.to_string(), self.folder.display().to_string());
-        printed(Command::new(self.binaries.join("createdb")).args(["-h", &folder, "-p", &port, "-U", "tests", &name]));
+        output_of(Command::new(self.binaries.join("createdb")).args(["-h", &folder, "-p", &port, "-U", "tests", &name]));
         format!("postgres://tests@127.0.0.1:{port}/{name}")
     }
 }
@@ -154,9 +154,9 @@ fn binaries() -> PathBuf {
 
 /// PostgreSQL refuses to run as root.
 pub(super) fn unprivileged(program: impl AsRef<Path>) -> Command {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|of_us| {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
         use std::os::unix::fs::MetadataExt as _;
-        of_us.uid() == 0
+        process.uid() == 0
     });
     let mut command = if is_root {
         let mut command = Command::new("setpriv");
@@ -169,7 +169,7 @@ pub(super) fn unprivileged(program: impl AsRef<Path>) -> Command {
     command
 }
 
-pub(super) fn printed(command: &mut Command) -> String {
+pub(super) fn output_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

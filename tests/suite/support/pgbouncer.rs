@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use super::database::{Cluster, printed, unprivileged};
+use super::database::{Cluster, output_of, unprivileged};
 use super::wait_until;
 
 /// A running `PgBouncer`; stopped when it is dropped.
@@ -17,7 +17,7 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Runs `deploy/pgbouncer.ini` in front of the database at `url`, changed by `edit`. Only addresses and paths are replaced.
     pub fn start(cluster: &Cluster, url: &str, edit: impl Fn(String) -> String) -> Self {
-        let folder = PathBuf::from(printed(unprivileged("mktemp").args(["-d", "--tmpdir", "test-pgbouncer.XXXXXX"])));
+        let folder = PathBuf::from(output_of(unprivileged("mktemp").args(["-d", "--tmpdir", "test-pgbouncer.XXXXXX"])));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/pgbouncer.ini");
         let mut text = edit(std::fs::read_to_string(shipped).unwrap());

@@ -1,7 +1,7 @@
 //! Leak check: no log may contain a secret of the suite.
 //!
 //! Clients and settings register every token, password, key and catch-up. The log of each server is searched when the server
-//! stops; a hit fails its test. Server processes run at `RUST_LOG=trace`; in-process servers log every record.
+//! stops; a match fails its test. Server processes run at `RUST_LOG=trace`; in-process servers log every record.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
@@ -23,16 +23,16 @@ const PHRASE_PREFIX: usize = 100;
 const SCANNED_BYTES: usize = 16 * 1024;
 
 #[derive(Default)]
-struct Known {
+struct RegisteredSecrets {
     /// Tokens and signatures: letters, digits, `-` and `_`.
     words: HashSet<String>,
     /// Other secrets, searched for verbatim.
     phrases: BTreeSet<String>,
 }
 
-static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(|| {
+static REGISTERED: LazyLock<Mutex<RegisteredSecrets>> = LazyLock::new(|| {
     let phrases = BTreeSet::from([SECRET.to_owned(), super::tokens::b64(SECRET), "argon2id".to_owned()]);
-    Mutex::new(Known { words: HashSet::new(), phrases })
+    Mutex::new(RegisteredSecrets { words: HashSet::new(), phrases })
 });
 
 /// The log of all servers in this process.
@@ -46,7 +46,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub fn register_token(text: &str) {
     let last = text.rsplit('.').next().unwrap_or_default();
     if last.len() >= SHORTEST_WORD && words(last).eq([last]) {
-        lock(&KNOWN).words.insert(last.to_owned());
+        lock(&REGISTERED).words.insert(last.to_owned());
     }
 }
 
@@ -56,7 +56,7 @@ pub fn register_phrase(text: &str) {
     let letters: HashSet<char> = start.chars().filter(|letter| letter.is_alphanumeric()).collect();
     // One repeated letter is filler, not a secret.
     if start.len() >= SHORTEST_PHRASE && letters.len() > 1 {
-        lock(&KNOWN).phrases.insert(start);
+        lock(&REGISTERED).phrases.insert(start);
     }
 }
 
@@ -99,9 +99,9 @@ pub fn register_response(body: &[u8]) {
     }
     match data.as_ref().or(body.get("catchUp")).and_then(Json::as_str) {
         // A catch-up contains blanks; a path in the log does not.
-        Some(said) if said.contains(' ') => register_phrase(said),
+        Some(catch_up) if catch_up.contains(' ') => register_phrase(catch_up),
         // A response that repeats a long name is not a token.
-        Some(issued) if issued.split('.').count() == 3 => register_token(issued),
+        Some(token) if token.split('.').count() == 3 => register_token(token),
         Some(_) | None => {}
     }
 }
@@ -110,8 +110,11 @@ pub fn register_response(body: &[u8]) {
 pub fn assert_absent(log: &str, server: &str) {
     let candidates: HashSet<&str> = words(log).filter(|word| word.len() >= SHORTEST_WORD).collect();
     let (word, phrases) = {
-        let known = lock(&KNOWN);
-        (candidates.into_iter().find(|word| known.words.contains(*word)), known.phrases.iter().cloned().collect::<Vec<_>>())
+        let registered = lock(&REGISTERED);
+        (
+            candidates.into_iter().find(|word| registered.words.contains(*word)),
+            registered.phrases.iter().cloned().collect::<Vec<_>>(),
+        )
     };
     let search = || AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&phrases).unwrap();
     let phrase = || search().find(log).map(|found| &log[found.range()]);
