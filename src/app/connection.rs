@@ -96,7 +96,7 @@ impl Connection {
         self.poll_input_deadline(context)
     }
 
-    /// Waits until the client takes something; resets the connection if that takes too long.
+    /// Waits until the client reads some of the response; resets the connection if that takes too long.
     fn poll_write_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let now = Instant::now();
         let since = *self.stalled_since.get_or_insert(now);

@@ -26,8 +26,8 @@ use super::connection::Connection;
 use crate::request_context::connection_state::{ConnectionState, HEAD_TIMEOUT, RequestBody, RequestInFlight, WRITE_TIMEOUT};
 use crate::telemetry::metrics::Gauge;
 
-/// Bytes of a response that are buffered before they are written. With bodies in slices of 16 KiB
-/// ([`crate::middleware::keep_alive`]) all that a slow reader takes of our memory.
+/// Bytes of a response that are buffered before they are written. With bodies in chunks of 16 KiB
+/// ([`crate::middleware::keep_alive`]) this is the memory that a slow reader takes.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// Time limit for the listen queue to run empty.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -152,9 +152,9 @@ where
         let http = HttpService::build()
             // The connection has the idle timeout: actix's would cut a response that is not written yet.
             .keep_alive(KeepAlive::Os)
-            // For the first head only; the connection sees to the others.
+            // For the first head only; the connection has the deadline of the others.
             .client_request_timeout(HEAD_TIMEOUT)
-            // The connection lingers itself.
+            // The connection discards the unread rest itself.
             .client_disconnect_timeout(Duration::ZERO)
             .h1_write_buffer_size(WRITE_BUFFER)
             .local_addr(address)

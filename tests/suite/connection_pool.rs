@@ -13,7 +13,7 @@ use crate::support::{TestServer, tokens, wait_until};
 /// Another request's response.
 const FOREIGN: &str = r#"{"error":null,"data":"foreign"}"#;
 const ONE_WORKER: (&str, &str) = ("APP_SERVER__WORKERS", "1");
-const IN_TIME: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn in_front_of(peer: &FakeUpstream, settings: &[(&str, &str)]) -> TestServer {
     let base_url = peer.base_url();
@@ -26,7 +26,7 @@ fn fetch(server: &TestServer, room: &str) -> Response {
     server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user()))
 }
 
-fn is_own(response: &Response, room: &str) {
+fn assert_own(response: &Response, room: &str) {
     response.assert_success(&format!(r#""text of {room}""#));
 }
 
@@ -54,7 +54,7 @@ fn request_rooms(server: &TestServer, rooms: usize) -> usize {
                 {
                     let (room, response) = (format!("r{number}"), fetch(server, &format!("r{number}")));
                     if response.status == 200 {
-                        is_own(&response, &room);
+                        assert_own(&response, &room);
                         succeeded.fetch_add(1, Ordering::SeqCst);
                     } else {
                         response.assert_error(500, "Internal server error", &room);
@@ -89,11 +89,11 @@ fn connection_is_reused_for_a_get_and_never_for_a_token() {
 #[test]
 fn surplus_connections_time_out_while_one_is_in_use() {
     let open = Arc::new(AtomicUsize::new(0));
-    let (of_peer, (entered, all_here)) = (Arc::clone(&open), mpsc::channel::<()>());
+    let (open_in_peer, (entered, arrived)) = (Arc::clone(&open), mpsc::channel::<()>());
     let entered = Mutex::new(entered);
     let barrier = Arc::new(std::sync::Barrier::new(20));
     let peer = FakeUpstream::serving(move |mut stream, _| {
-        of_peer.fetch_add(1, Ordering::SeqCst);
+        open_in_peer.fetch_add(1, Ordering::SeqCst);
         while let Some(room) = requested_room(&mut stream) {
             if room != "steady" {
                 barrier.wait();
@@ -101,18 +101,18 @@ fn surplus_connections_time_out_while_one_is_in_use() {
             }
             let _ = stream.write_all(text_of(&room).as_bytes());
         }
-        of_peer.fetch_sub(1, Ordering::SeqCst);
+        open_in_peer.fetch_sub(1, Ordering::SeqCst);
     });
     let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__FRESH_FOR", "0s")]);
     std::thread::scope(|scope| {
         for number in 0..20 {
             let server = &server;
-            scope.spawn(move || is_own(&fetch(server, &format!("r{number}")), &format!("r{number}")));
+            scope.spawn(move || assert_own(&fetch(server, &format!("r{number}")), &format!("r{number}")));
         }
     });
-    assert_eq!((all_here.try_iter().count(), open.load(Ordering::SeqCst)), (20, 20), "all at once");
+    assert_eq!((arrived.try_iter().count(), open.load(Ordering::SeqCst)), (20, 20), "all at once");
     wait_until("idle connections are closed", || {
-        is_own(&fetch(&server, "steady"), "steady");
+        assert_own(&fetch(&server, "steady"), "steady");
         open.load(Ordering::SeqCst) == 1
     });
     assert_eq!(peer.connections(), 20, "no new one was opened");
@@ -228,19 +228,19 @@ fn unsolicited_response_on_an_idle_connection_suspends_reuse() {
             let _ = stream.write_all(text_of(&room).as_bytes());
             if number == 0 {
                 let (sent, is_received) = &*channels.lock().unwrap();
-                is_received.recv_timeout(IN_TIME).unwrap();
+                is_received.recv_timeout(TIMEOUT).unwrap();
                 let _ = stream.write_all(http("200 OK", FOREIGN).as_bytes());
                 sent.send(()).unwrap();
             }
         }
     });
     let server = in_front_of(&peer, &[ONE_WORKER]);
-    is_own(&fetch(&server, "r0"), "r0");
+    assert_own(&fetch(&server, "r0"), "r0");
     received.send(()).unwrap();
-    is_sent.recv_timeout(IN_TIME).unwrap();
+    is_sent.recv_timeout(TIMEOUT).unwrap();
     for number in 1..50 {
         let room = format!("r{number}");
-        is_own(&fetch(&server, &room), &room);
+        assert_own(&fetch(&server, &room), &room);
         assert_eq!(peer.connections(), 1 + number, "a connection for each call");
     }
 }
@@ -264,10 +264,10 @@ fn late_second_response_on_an_idle_connection_is_discarded() {
             let (room, response) = (format!("r{number}"), fetch(&server, &format!("r{number}")));
             // On a busy machine both may be read together, which is a failure.
             if response.status == 200 {
-                is_own(&response, &room);
+                assert_own(&response, &room);
                 succeeded += 1;
             }
-            is_sent.recv_timeout(IN_TIME).unwrap();
+            is_sent.recv_timeout(TIMEOUT).unwrap();
             assert_eq!(peer.connections(), 1 + number, "after {delay} ms");
         }
         assert!(succeeded >= 5, "{succeeded} of 10 after {delay} ms");
@@ -347,8 +347,8 @@ fn get_is_retried_once_if_a_reused_connection_fails() {
     for fail in [|_: &mut TcpStream| {}, reset] {
         let peer = fails_when_reused(fail);
         let server = in_front_of(&peer, &[ONE_WORKER]);
-        is_own(&fetch(&server, "r0"), "r0");
-        is_own(&fetch(&server, "r1"), "r1");
+        assert_own(&fetch(&server, "r0"), "r0");
+        assert_own(&fetch(&server, "r1"), "r1");
         assert_eq!(peer.connections(), 2, "one retry, on a new connection");
     }
 }
@@ -364,7 +364,7 @@ fn get_is_not_retried_after_the_first_byte_of_a_response() {
             }
         });
         let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-        is_own(&fetch(&server, "r0"), "r0");
+        assert_own(&fetch(&server, "r0"), "r0");
         fetch(&server, "r1").assert_error(500, "Internal server error", first);
         assert_eq!(peer.connections(), 1, "{first:?}");
     }
@@ -396,7 +396,7 @@ fn upstream_with_outages() -> (FakeUpstream, Arc<AtomicBool>) {
 fn retry_is_not_retried() {
     let (peer, is_down) = upstream_with_outages();
     let server = in_front_of(&peer, &[ONE_WORKER, ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false")]);
-    is_own(&fetch(&server, "r0"), "r0");
+    assert_own(&fetch(&server, "r0"), "r0");
     is_down.store(true, Ordering::SeqCst);
     fetch(&server, "r1").assert_error(500, "Internal server error", "closed twice");
     assert_eq!(peer.connections(), 2);
@@ -409,7 +409,7 @@ fn flapping_upstream_does_not_affect_cached_responses() {
     let server = in_front_of(&peer, &settings);
     for round in 0..300 {
         is_down.store((round / 20) % 2 == 1, Ordering::SeqCst);
-        is_own(&fetch(&server, "r1"), "r1");
+        assert_own(&fetch(&server, "r1"), "r1");
     }
     is_down.store(false, Ordering::SeqCst);
     // The breaker may still be open for a second.

@@ -50,9 +50,9 @@ impl NameService {
         );
         let mut command = Command::new("/usr/bin/unshare");
         command.args(["--mount", "/bin/sh", "-c", &mounts, env!("CARGO_BIN_EXE_proconf-app-server")]);
-        let ours =
+        let defaults =
             [("APP_ADMIN_CONTROL__TIMEOUT", "2s"), ("APP_CATCH_UP__EXPLAIN_ABSENCE", "false"), ("PATH", "/usr/bin:/bin")];
-        ServerProcess::started_by(command, base_url, &[&ours, settings].concat())
+        ServerProcess::started_by(command, base_url, &[&defaults, settings].concat())
     }
 }
 
@@ -66,10 +66,10 @@ fn can_unshare() -> bool {
     permitted
 }
 
-/// Starts an Admin Control whose catch-up is `name`; once `dead`, its connections break.
-fn admin_control(name: &'static str, address: &str, dead: Arc<AtomicBool>) -> FakeUpstream {
+/// Starts an Admin Control whose catch-up is `name`; once `is_down` is set, its connections break.
+fn admin_control(name: &'static str, address: &str, is_down: Arc<AtomicBool>) -> FakeUpstream {
     FakeUpstream::serving_on(address, move |mut stream, _| {
-        while !dead.load(Ordering::SeqCst) && read_head(&mut stream).is_some() && !dead.load(Ordering::SeqCst) {
+        while !is_down.load(Ordering::SeqCst) && read_head(&mut stream).is_some() && !is_down.load(Ordering::SeqCst) {
             let response = http("200 OK", &format!(r#"{{"error":null,"data":"{name}"}}"#));
             if stream.write_all(response.as_bytes()).is_err() {
                 return;
@@ -92,10 +92,10 @@ fn poll_until(server: &ServerProcess, wanted: &str) -> (Duration, usize) {
     }
 }
 
-/// Moves the name to another address; the old one goes on, or dies.
-fn move_address(old_dies: bool) -> (Duration, usize) {
-    let dead = Arc::new(AtomicBool::new(false));
-    let old = admin_control("old", "127.0.0.2:0", Arc::clone(&dead));
+/// Moves the name to another address; the old one continues, or fails.
+fn move_address(old_fails: bool) -> (Duration, usize) {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let old = admin_control("old", "127.0.0.2:0", Arc::clone(&is_down));
     let _new = admin_control("new", &format!("127.0.0.3:{}", old.port), Arc::default());
     let names = NameService::new(&format!("127.0.0.2 {NAME}"), "127.0.0.1");
     let server = names.server(&format!("http://{NAME}:{}/api", old.port), &[]);
@@ -103,7 +103,7 @@ fn move_address(old_dies: bool) -> (Duration, usize) {
         poll_until(&server, "old");
     }
     names.set_hosts(&format!("127.0.0.3 {NAME}"));
-    dead.store(old_dies, Ordering::SeqCst);
+    is_down.store(old_fails, Ordering::SeqCst);
     poll_until(&server, "new")
 }
 
@@ -116,7 +116,7 @@ fn new_address_is_used_at_once_when_the_old_one_fails() {
 }
 
 #[test]
-fn new_address_is_used_within_30s_when_the_old_one_answers() {
+fn new_address_is_used_within_30s_when_the_old_one_responds() {
     if can_unshare() {
         let (took, failed) = move_address(false);
         assert!(took < Duration::from_secs(30) && failed == 0, "{took:?}, {failed} failed");

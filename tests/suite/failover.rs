@@ -140,11 +140,11 @@ impl Pair {
 
     fn start(&self, number: usize) -> ServerProcess {
         let (base_url, redis) = (&self.sandbox.base_url, self.redis.url());
-        let own = [("APP_SERVER__LISTEN", self.addresses[number].as_str()), ("APP_SERVER__DRAIN_FOR", DRAIN_FOR)];
+        let settings = [("APP_SERVER__LISTEN", self.addresses[number].as_str()), ("APP_SERVER__DRAIN_FOR", DRAIN_FOR)];
         let server = ServerProcess::on(
             Arc::clone(&self.database),
             base_url,
-            &[&settings_of(base_url, &redis)[..], &own, &[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.1/32")]].concat(),
+            &[&settings_of(base_url, &redis)[..], &settings, &[("APP_SERVER__TRUSTED_PROXIES", "127.0.0.1/32")]].concat(),
         );
         let management = Client::new(server.management);
         wait_until("the server is ready", || management.get("/health/ready", None).status == 200);

@@ -130,7 +130,7 @@ fn security_event_is_logged_once_with_its_context() {
     refresh_with("unknown-refresh", &json!("no such canary")).assert_unauthorized("no refresh token");
     refresh_with("revoked-refresh", refresh).assert_unauthorized("its session has ended");
     let spent = post("second", "/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).data();
-    refresh_with("carried-on", &spent["refreshToken"]).data();
+    refresh_with("refreshed", &spent["refreshToken"]).data();
     move_back_a_minute(&database, "spent_at");
     refresh_with("reused", &spent["refreshToken"]).assert_unauthorized("long after it was spent");
     while post("limited", "/auth/login", &json!({"email": EMAIL, "password": "wrong"})).status != 429 {}
@@ -147,7 +147,7 @@ fn security_event_is_logged_once_with_its_context() {
         ("unknown-refresh", Some("token-rejected"), false),
         ("revoked-refresh", Some("token-rejected"), false),
         ("second", Some("login"), true),
-        ("carried-on", None, false),
+        ("refreshed", None, false),
         ("reused", Some("refresh-reused"), true),
     ] {
         let lines = lines_of(&server, id);
@@ -286,11 +286,11 @@ fn log_metrics_and_command_line_hold_no_secret() {
     let login = client.log_in(EMAIL, PASSWORD).data();
     let (token, refresh) = (login["token"].as_str().unwrap().to_owned(), login["refreshToken"].as_str().unwrap().to_owned());
     let guest = client.get("/auth/joinmember?roomName=r1", None).data().as_str().unwrap().to_owned();
-    let carried_on = client.post("/auth/refresh", &json!({"refreshToken": refresh}).to_string()).data();
+    let refreshed = client.post("/auth/refresh", &json!({"refreshToken": refresh}).to_string()).data();
     client.log_in(EMAIL, "a wrong canary");
     client.post("/auth/login", r#"{"password":"a malformed canary"#);
-    let wanted = json!({"role": "member", "room": "r1", "participantName": "a canary's name"}).to_string();
-    let issued = client.post_with("/proconfToken", &token, &wanted);
+    let token_request = json!({"role": "member", "room": "r1", "participantName": "a canary's name"}).to_string();
+    let issued = client.post_with("/proconfToken", &token, &token_request);
     for room in ["r1", "bad", "odd"] {
         client.get(&format!("/callCatchUp/{room}?token={token}&password=canary"), Some(&token));
     }
@@ -310,7 +310,7 @@ fn log_metrics_and_command_line_hold_no_secret() {
     client.get(&format!("/callCatchUp/r1/live?ticket={ticket}"), None).assert_unauthorized("a ticket that was used");
     get_with(client, "/callConfig", "Authorization: Basic canary\r\nCookie: session=canary\r\n");
     client.get("/callConfig", Some("a forged canary"));
-    client.post("/auth/logout", &json!({"refreshToken": carried_on["refreshToken"]}).to_string());
+    client.post("/auth/logout", &json!({"refreshToken": refreshed["refreshToken"]}).to_string());
     client.get("/last", None);
     server.line(0, |line| line["path"] == "/last");
     let log = server.lines(0, |_| true).iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
@@ -323,8 +323,8 @@ fn log_metrics_and_command_line_hold_no_secret() {
         &refresh,
         &guest,
         &ticket,
-        carried_on["token"].as_str().unwrap(),
-        carried_on["refreshToken"].as_str().unwrap(),
+        refreshed["token"].as_str().unwrap(),
+        refreshed["refreshToken"].as_str().unwrap(),
         issued.data().as_str().unwrap_or("no token"),
         &tokens::b64(SECRET),
         "INSERT",

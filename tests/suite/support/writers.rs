@@ -15,7 +15,7 @@ const SESSION_LENGTH: usize = 25;
 pub struct Writer {
     pub email: String,
     password: String,
-    /// The refresh token to carry on with.
+    /// The current refresh token.
     token: Option<String>,
     /// The last write, if it failed or got no response: it may have taken effect.
     unknown: Option<Write>,
