@@ -21,6 +21,9 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
+/// The highest nice value.
+const LOWEST_PRIORITY: i32 = 19;
+
 /// The password that is verified if there is no account, to take the same time.
 const DUMMY: &str = "the password of no account";
 
@@ -76,8 +79,6 @@ impl Hasher {
 }
 
 /// Creates a thread pool for blocking work at the lowest priority.
-///
-/// With `SCHED_IDLE` (Linux only), it leaves the cores to the event loops.
 fn low_priority_pool(threads: usize) -> Handle {
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(threads).thread_name("low-priority").on_thread_start(lower_priority);
@@ -89,17 +90,15 @@ fn low_priority_pool(threads: usize) -> Handle {
     handle
 }
 
-/// Lowers the priority of the current thread, where the system lets it.
-#[cfg(target_os = "linux")]
+/// Gives the current thread the lowest priority, so that it leaves the cores to the event loops.
+///
+/// Only Linux has a nice value for each thread. `SCHED_IDLE` is lower still, but starves beside any other process.
 fn lower_priority() {
-    use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    // Work at the usual priority is better than none.
-    let _ = thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), ThreadPriority::Min, idle);
+    if cfg!(target_os = "linux") {
+        // Work at the usual priority is better than none.
+        let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
+    }
 }
-
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
 
 /// Returns a new PHC string with a random salt. Blocks the thread.
 pub(super) fn hash(password: &str) -> Result<String, Error> {
@@ -177,12 +176,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[actix_rt::test]
     async fn low_priority_pool_survives_a_panic() {
-        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let pool = low_priority_pool(1);
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let (pool, before) = (low_priority_pool(1), priority());
         assert!(pool.spawn_blocking(|| panic!("on purpose")).await.is_err());
-        assert_eq!(pool.spawn_blocking(thread_schedule_policy).await.unwrap(), Ok(idle));
-        assert_ne!(thread_schedule_policy(), Ok(idle), "of the caller");
+        assert_eq!(pool.spawn_blocking(priority).await.unwrap(), LOWEST_PRIORITY);
+        assert_eq!(priority(), before, "of the caller");
     }
 
     #[actix_rt::test]
