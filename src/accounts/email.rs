@@ -1,7 +1,8 @@
 //! E-mail addresses of accounts, normalised for storage and comparison.
 
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_normalization::UnicodeNormalization as _;
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 use super::Error;
 
@@ -45,23 +46,12 @@ fn invalid(problem: String) -> Error {
     Error::Invalid { field: "email", problem }
 }
 
-/// Returns whether `c` is a control, a line separator, or `Default_Ignorable_Code_Point` (Unicode 17, `DerivedCoreProperties.txt`).
+/// Returns whether `c` is a control or format character, a line separator, or ignored when text is displayed.
 fn is_invisible(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
-    matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
-        || matches!(
-            c,
-            '\u{34f}'
-                | '\u{115f}'..='\u{1160}'
-                | '\u{17b4}'..='\u{17b5}'
-                | '\u{180b}'..='\u{180f}'
-                | '\u{2065}'
-                | '\u{3164}'
-                | '\u{fe00}'..='\u{fe0f}'
-                | '\u{ffa0}'
-                | '\u{fff0}'..='\u{fff8}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    matches!(category, Control | Format | LineSeparator | ParagraphSeparator)
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
 
 #[cfg(test)]
