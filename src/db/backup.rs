@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::{ConnectConfig, Error, url};
 use crate::files;
@@ -65,12 +65,9 @@ async fn copy(source: &str, target: &str) -> Result<(), BackupError> {
     sqlx::query("VACUUM INTO $1").bind(target).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
     let mut copy = SqliteConnectOptions::new().filename(target).read_only(true).connect().await.map_err(failed)?;
-    let verdict = integrity(&mut copy).await.map_err(failed)?;
+    let check = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut copy);
+    let verdict: String = check.await.map_err(failed)?;
     if verdict == "ok" { Ok(()) } else { Err(BackupError::Damaged(verdict)) }
-}
-
-async fn integrity(copy: &mut SqliteConnection) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar("PRAGMA integrity_check").fetch_one(copy).await
 }
 
 /// Makes the name of a new file survive a power cut.

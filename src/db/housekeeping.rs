@@ -66,13 +66,7 @@ impl Database {
         let tokens = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at < $1)";
         let tokens = sqlx::query(tokens).bind(retention_cutoff);
         let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(retention_cutoff);
-        self.run(|pools| async move {
-            let mut transaction = pools.begin().await?;
-            transaction.execute(tokens).await?;
-            transaction.execute(sessions).await?;
-            transaction.commit().await
-        })
-        .await?;
+        self.execute_all([tokens, sessions]).await?;
         self.execute(sqlx::query("DELETE FROM deleted_sessions WHERE deleted_at < $1").bind(retention_cutoff)).await?;
         let failures = "DELETE FROM login_failures WHERE forgotten_at < $1 AND succeeded_at < $2";
         self.execute(sqlx::query(failures).bind(skew_cutoff).bind(before(KNOWN_ADDRESS_RETENTION))).await?;

@@ -268,6 +268,19 @@ impl Database {
         self.run(|pools| async move { pools.execute(statement).await }).await
     }
 
+    /// Executes statements in one transaction; returns the numbers of affected rows.
+    async fn execute_all<const N: usize>(&self, statements: [Statement; N]) -> Result<[u64; N], Error> {
+        self.run(|pools| async move {
+            let (mut transaction, mut affected) = (pools.begin().await?, [0; N]);
+            for (statement, rows) in statements.into_iter().zip(&mut affected) {
+                *rows = transaction.execute(statement).await?;
+            }
+            transaction.commit().await?;
+            Ok(affected)
+        })
+        .await
+    }
+
     /// Executes a query; returns all rows.
     async fn fetch_all<T>(&self, query: QueryAs<'static, Any, T, AnyArguments>) -> Result<Vec<T>, Error>
     where

@@ -93,30 +93,18 @@ impl Database {
     /// [`Error::Failed`].
     pub async fn delete_user(&self, email: String, scope: String, now: i64) -> Result<(u64, u64), Error> {
         let of_user = |sql: &'static str| sqlx::query(sql).bind(email.clone());
-        let remember = of_user(
-            "INSERT INTO deleted_sessions (id, deleted_at) SELECT s.id, $2 FROM sessions s JOIN users u ON u.id = s.user_id \
-             WHERE u.email = $1",
-        );
-        let remember = remember.bind(now);
+        let record_deletion = "INSERT INTO deleted_sessions (id, deleted_at) \
+             SELECT s.id, $2 FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $1";
+        let record_deletion = of_user(record_deletion).bind(now);
         let tokens = "DELETE FROM refresh_tokens WHERE session_id IN \
              (SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $1)";
-        // The first one waits for rotations in progress; the second one sees their tokens.
-        let tokens = [of_user(tokens), of_user(tokens)];
         let sessions = of_user("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE email = $1)");
         let user = of_user("DELETE FROM users WHERE email = $1");
-        self.run(|pools| async move {
-            let mut transaction = pools.begin().await?;
-            transaction.execute(remember).await?;
-            for tokens in tokens {
-                transaction.execute(tokens).await?;
-            }
-            let sessions = transaction.execute(sessions).await?;
-            transaction.execute(user).await?;
-            let counters = transaction.execute(login_failures::delete(scope)).await?;
-            transaction.commit().await?;
-            Ok((sessions, counters))
-        })
-        .await
+        let counters = login_failures::delete(scope);
+        // The first deletion of tokens waits for rotations in progress; the second one sees their tokens.
+        let statements = [record_deletion, of_user(tokens), of_user(tokens), sessions, user, counters];
+        let [.., sessions, _, counters] = self.execute_all(statements).await?;
+        Ok((sessions, counters))
     }
 
     /// Changes the account's password and revokes its sessions. `false` if there is no such account.
@@ -134,14 +122,8 @@ impl Database {
         let sql = "UPDATE sessions SET revoked_at = $1 \
              WHERE revoked_at IS NULL AND user_id IN (SELECT id FROM users WHERE email = $2)";
         let revoke = sqlx::query(sql).bind(now).bind(email);
-        self.run(|pools| async move {
-            let mut transaction = pools.begin().await?;
-            let updated = transaction.execute(update).await?;
-            transaction.execute(revoke).await?;
-            transaction.commit().await?;
-            Ok(updated > 0)
-        })
-        .await
+        let [updated, _] = self.execute_all([update, revoke]).await?;
+        Ok(updated > 0)
     }
 
     /// Replaces the hash `outdated` by another one of the same password.
