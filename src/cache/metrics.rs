@@ -26,6 +26,6 @@ impl CacheMetrics {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(super) fn register_gauges<E: FetchError>(registry: &mut Registry, name: &'static str, cache: &ResponseCache<E>) {
     let (entries, bytes) = (cache.clone(), cache.clone());
-    registry.gauge_fn(&metrics::CACHE_ENTRIES, &[name], move || entries.usage().entries as f64);
-    registry.gauge_fn(&metrics::CACHE_BYTES, &[name], move || bytes.usage().bytes as f64);
+    registry.gauge_fn(&metrics::CACHE_ENTRIES, &[name], move || entries.usage().0 as f64);
+    registry.gauge_fn(&metrics::CACHE_BYTES, &[name], move || bytes.usage().1 as f64);
 }

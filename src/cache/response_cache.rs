@@ -62,13 +62,6 @@ impl CacheConfig {
     }
 }
 
-/// The size of a response cache.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct CacheUsage {
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
-}
-
 /// A response cache. Clones share the entries.
 pub struct ResponseCache<E>(Arc<CacheInner<E>>);
 
@@ -118,10 +111,10 @@ impl<E: FetchError> ResponseCache<E> {
         cache
     }
 
-    /// Returns the size of the cache.
+    /// Returns the number of entries and their bytes.
     #[must_use]
-    pub(super) fn usage(&self) -> CacheUsage {
-        CacheUsage { entries: self.0.entries.len() as u64, bytes: self.0.entries.weight() }
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.0.entries.len() as u64, self.0.entries.weight())
     }
 
     /// Returns how long an entry is fresh.

@@ -10,7 +10,7 @@ use log::kv::{Key, Value, VisitSource, VisitValue};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use super::escape::is_unsafe;
+use super::escape;
 use crate::clock::Clock;
 use crate::config::LogFormat;
 
@@ -130,19 +130,8 @@ impl Formatter for SafeFormatter {
         if fragment.is_ascii() && !fragment.contains('\u{7f}') {
             return line.write_all(fragment.as_bytes());
         }
-        let mut rest = fragment;
-        while let Some((plain, c, after)) = split_at_unsafe(rest) {
-            // All unsafe characters have at most four hexadecimal digits.
-            write!(line, "{plain}\\u{:04x}", u32::from(c))?;
-            rest = after;
-        }
-        line.write_all(rest.as_bytes())
+        line.write_all(escape::field(fragment).as_bytes())
     }
-}
-
-fn split_at_unsafe(text: &str) -> Option<(&str, char, &str)> {
-    let (at, c) = text.char_indices().find(|(_, c)| is_unsafe(*c))?;
-    Some((text.get(..at)?, c, text.get(at + c.len_utf8()..)?))
 }
 
 #[cfg(test)]
@@ -185,7 +174,7 @@ mod tests {
             let line = line(format, hostile, &[("room", Value::from(hostile)), ("shown", Value::from_display(&hostile))]);
             let (inside, end) = line.split_at(line.len() - 1);
             assert_eq!(end, "\n");
-            assert!(!inside.contains(is_unsafe), "{line}");
+            assert!(!inside.contains(escape::is_unsafe), "{line}");
             if format == LogFormat::Json {
                 let object: serde_json::Value = serde_json::from_str(&line).unwrap();
                 for name in ["message", "room", "shown"] {
