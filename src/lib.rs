@@ -25,7 +25,8 @@
 //! # Modules
 //!
 //! `LAYERS` in `tests/suite/architecture.rs` has the order of the modules, and a test enforces it: each uses only modules
-//! below it. The list below is grouped by purpose; docs/ARCHITECTURE.md describes the modules.
+//! below it. The list below is grouped by purpose; docs/ARCHITECTURE.md describes the modules, and CONTRIBUTING.md says where a new
+//! route, setting, metric or table goes.
 
 pub mod cli;
 pub mod config;

@@ -47,7 +47,7 @@ fn unknown_setting_is_rejected_by_name() {
 }
 
 #[test]
-fn unknown_pooler_mode_is_refused() {
+fn unknown_pooler_mode_is_rejected() {
     let problem = load_with("APP_DATABASE__POOLER", "session").unwrap_err();
     assert!(problem.starts_with("APP_DATABASE__POOLER "), "{problem}");
 }
@@ -337,7 +337,7 @@ fn unusable_value_file_is_named_and_not_quoted() {
 }
 
 #[test]
-fn value_given_twice_is_refused_and_both_places_are_named() {
+fn value_given_twice_is_rejected_and_both_sources_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let secret = value_file(&folder, "secret", SECRET);
     let problem = load(&[("APP_AUTH__JWT_SECRET_FILE", &secret), ("APP_AUTH__JWT_SECRET", SECRET)]).unwrap_err();

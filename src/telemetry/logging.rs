@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn filter_with_an_unknown_level_or_target_is_refused() {
+    fn filter_with_an_unknown_level_or_target_is_rejected() {
         for filter in [
             "",
             "warn",
