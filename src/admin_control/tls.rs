@@ -1,4 +1,4 @@
-//! Root certificates, for TLS connections to Admin Control, the summary store and Redis.
+//! Root certificates, for all TLS connections of this server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl RootCertificates {
     }
 
     /// Configures a TLS client; `None` if the cryptography library supports no default protocol version.
-    pub(super) fn client_config(&self) -> Option<Arc<ClientConfig>> {
+    pub(crate) fn client_config(&self) -> Option<Arc<ClientConfig>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
         Some(Arc::new(config.with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth()))

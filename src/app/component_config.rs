@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::accounts::SessionConfig;
 use crate::admin_control::{self, Endpoint, RootCertificates};
+use crate::auth::http_client::{HttpClient, is_https_or_loopback};
+use crate::auth::identity::IdentityConfig;
 use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
 use crate::cache::redis::{InvalidUrl, RedisAddress};
@@ -19,6 +21,10 @@ use crate::{db, files, summaries};
 const SUMMARY_TEXT_TTL: Duration = Duration::from_hours(1);
 /// The memory limit of that cache, in bytes.
 const SUMMARY_TEXT_CACHE_BYTES: u64 = 32 << 20;
+/// The time limit of one document of the identity provider.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of one document of the identity provider.
+const IDENTITY_MAX_BYTES: usize = 256 << 10;
 
 /// Validates the configuration, including the parts that only a component can check.
 ///
@@ -36,6 +42,7 @@ fn validate_all(config: &Config) -> Result<(), Error> {
     db::validate_url(config.database.url.expose()).map_err(|problem| Error::of("APP_DATABASE__URL", problem))?;
     redis_address(config)?;
     admin_control(config)?;
+    identity(config)?;
     summaries(config).map(drop)
 }
 
@@ -145,6 +152,49 @@ pub(crate) fn tokens(config: &Config) -> token::TokenConfig {
         guest_ttl: config.guests.enabled.then_some(config.guests.token_ttl),
         room_names: config.rooms.names,
     }
+}
+
+/// Returns the configuration of the identity provider, if there is one.
+///
+/// # Errors
+///
+/// If a URL has another form, or the certificate authorities can't be read.
+pub(crate) fn identity(config: &Config) -> Result<Option<IdentityConfig>, Error> {
+    let oidc = &config.oidc;
+    let Some(issuer) = &oidc.issuer else { return Ok(None) };
+    let urls = [("APP_OIDC__ISSUER", Some(issuer)), ("APP_OIDC__JWKS_URL", oidc.jwks_url.as_ref())];
+    if let Some((setting, _)) = urls.into_iter().find(|(_, url)| url.is_some_and(|url| !is_https_or_loopback(url))) {
+        return Err(Error::of(setting, "must be an https:// URL, or http:// to a loopback address"));
+    }
+    root_certificates(config)?;
+    Ok(Some(IdentityConfig {
+        issuer: issuer.as_str().into(),
+        audiences: oidc.audience.to_vec(),
+        jwks_url: oidc.jwks_url.clone(),
+        algorithms: oidc.algorithms.to_vec(),
+        name_claim: oidc.name_claim.clone(),
+        roles_claim: oidc.roles_claim.clone(),
+        roles_map: oidc.roles(),
+        rooms_claim: oidc.rooms_claim.clone(),
+        room_names: config.rooms.names,
+        leeway: oidc.leeway,
+    }))
+}
+
+/// Returns a client for the documents of the identity provider.
+///
+/// # Errors
+///
+/// If the certificate authorities can't be read.
+pub(crate) fn identity_client(config: &Config) -> Result<HttpClient, Error> {
+    http_client(config, IDENTITY_TIMEOUT, IDENTITY_MAX_BYTES)
+}
+
+/// Returns a client that trusts the configured certificate authorities.
+fn http_client(config: &Config, timeout: Duration, max_body_bytes: usize) -> Result<HttpClient, Error> {
+    let roots = root_certificates(config)?;
+    let tls = roots.client_config().ok_or_else(|| Error::of(RootCertificates::FILE, "can't be used for TLS"))?;
+    Ok(HttpClient::new(tls, timeout, max_body_bytes))
 }
 
 /// Returns the configuration of the sessions.

@@ -11,6 +11,7 @@ use super::first_contact::{DatabaseTasks, FirstContact};
 use super::{component_config, metrics};
 use crate::accounts::{AccountMetrics, Accounts};
 use crate::admin_control::{self, AdminControl, EndpointLimits};
+use crate::auth::identity::IdentityProvider;
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::room_access::RoomAccess;
 use crate::auth::token::Tokens;
@@ -24,6 +25,7 @@ use crate::db::{self, Database};
 use crate::extract::client_address::TrustedProxies;
 use crate::extract::in_flight::InFlightLimit;
 use crate::extract::json_body::BodyBudget;
+use crate::middleware::authenticate::PasswordLogin;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
 use crate::response::event_stream;
@@ -111,8 +113,11 @@ impl Components {
             DatabaseTasks { database: database.clone(), revoked_sessions: revoked.clone(), token_ttl, clock: clock.clone() };
         let first_contact = FirstContact::attempt(tasks).await?;
         let redis = open_redis(config, &registry).await?;
-        let tokens = Arc::new(Tokens::new(component_config::tokens(config), clock.clone()));
-        let health = Arc::new(new_health(database.clone(), first_contact.is_complete(), draining.clone()));
+        let identity_provider = start_identity_provider(config, clock, &mut registry).await?;
+        let tokens = Tokens::new(component_config::tokens(config), clock.clone());
+        let tokens = Arc::new(tokens.with_identity_provider(identity_provider.clone()));
+        let health = new_health(database.clone(), first_contact.is_complete(), draining.clone());
+        let health = Arc::new(check_identity_provider(health, identity_provider));
         // The database may have been reached just now, before the first probe.
         health.run_checks().await;
         let limits = EndpointLimits::new(&client_config);
@@ -148,6 +153,7 @@ fn add_limits(data: &mut AppData, config: &Config) {
     data.add(Data::new(TrustedProxies(server.trusted_proxies.to_vec())));
     data.add(Data::new(RequestTimeout(server.request_timeout)));
     data.add(Data::new(component_config::roles(config)));
+    data.add(Data::new(PasswordLogin(config.auth.password_login)));
     data.add(Data::new(config.rooms.names));
     data.add(Data::new(InFlightLimit::new(server.max_in_flight.get() as usize)));
     data.add(Data::new(BodyBudget::default()));
@@ -201,6 +207,25 @@ fn new_health(
             })
         }
     })
+}
+
+/// Creates the identity provider, if there is one, and starts to fetch its keys.
+async fn start_identity_provider(
+    config: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<Option<Arc<IdentityProvider>>, config::Error> {
+    let Some(identity) = component_config::identity(config)? else { return Ok(None) };
+    let provider = Arc::new(IdentityProvider::new(identity, clock.clone()));
+    let on_fetch = metrics::register_identity(registry, &provider);
+    provider.start(component_config::identity_client(config)?, on_fetch).await;
+    Ok(Some(provider))
+}
+
+/// Adds the check of the identity provider. Own tokens are accepted without it.
+fn check_identity_provider(health: Health, provider: Option<Arc<IdentityProvider>>) -> Health {
+    let Some(provider) = provider else { return health };
+    health.with_check("identity provider", move || std::future::ready(provider.check().map_err(Failure::Optional)))
 }
 
 async fn open_redis(config: &Config, registry: &Registry) -> Result<Option<Arc<RedisCache>>, Error> {

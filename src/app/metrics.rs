@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use strum::VariantNames as _;
+
 use crate::admin_control::{CallMetrics, EndpointLimits, Error};
+use crate::auth::identity::{FetchError, IdentityProvider};
 use crate::catch_up::live::LiveCatchUps;
 use crate::db::Database;
 use crate::routes::TABLE;
@@ -85,6 +88,19 @@ pub(super) fn register_callbacks(
     registry.gauge_fn(&metrics::READY, &[], move || f64::from(ready.last_known().is_ready()));
     registry.gauge_fn(&metrics::DRAINING, &[], move || f64::from(draining.last_known() == Readiness::Draining));
     registry.counter_fn(&metrics::LOG_LINES_DROPPED, &[], move || dropped.count());
+}
+
+/// Registers the metrics of the identity provider's keys; returns a function that counts the fetches.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(super) fn register_identity(
+    registry: &mut Registry,
+    provider: &Arc<IdentityProvider>,
+) -> impl Fn(Option<&FetchError>) + use<> {
+    let outcomes = [&["ok"], FetchError::VARIANTS].concat();
+    let fetches = registry.register_all(&metrics::IDENTITY_FETCHES, &[], &outcomes);
+    let provider = Arc::clone(provider);
+    registry.gauge_fn(&metrics::IDENTITY_KEYS_AGE, &[], move || provider.keys_age() as f64);
+    move |error| fetches.increment(error.map_or("ok", Into::into))
 }
 
 /// Registers the gauges of event streams.

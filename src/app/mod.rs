@@ -27,8 +27,8 @@ use listener::ListenerConfig;
 use management::Management;
 
 pub(crate) use component_config::{
-    admin_control as admin_control_config, database as database_config, redis as redis_config, sessions as session_config,
-    summaries as summaries_config, tokens as token_config,
+    admin_control as admin_control_config, database as database_config, identity as identity_config, identity_client,
+    redis as redis_config, sessions as session_config, summaries as summaries_config, tokens as token_config,
 };
 pub use component_config::{validate, warnings};
 

@@ -1,5 +1,7 @@
-//! Authentication and authorisation: tokens, principals, revoked sessions and access to rooms.
+//! Authentication and authorisation: tokens, principals, the identity provider, revoked sessions and access to rooms.
 
+pub(crate) mod http_client;
+pub(crate) mod identity;
 pub mod principal;
 pub(crate) mod revoked_sessions;
 pub(crate) mod room_access;

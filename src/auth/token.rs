@@ -1,4 +1,6 @@
-//! Issues and verifies tokens: HS256 only, each claim checked by type and value.
+//! Issues and verifies own tokens: HS256 only, each claim checked by type and value.
+//!
+//! Tokens of the identity provider are passed on to [`identity`](super::identity).
 //!
 //! jsonwebtoken only computes signatures. Its claim checks allow a leeway of 60 seconds, accept `crit` and an `aud` of a wrong
 //! type, and read the system's clock, so claims are checked here.
@@ -12,6 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::identity::IdentityProvider;
 use super::principal::{Identity, Principal, StreamTicket, TokenScope};
 use super::token_cache::{CachedClaims, TokenCache};
 use crate::clock::Clock;
@@ -56,6 +59,29 @@ pub struct Tokens {
     config: TokenConfig,
     clock: Clock,
     cache: TokenCache,
+    identity_provider: Option<Arc<IdentityProvider>>,
+}
+
+/// The parts of a token, decoded but not verified.
+pub(super) struct TokenParts<'a> {
+    pub(super) header: Object,
+    pub(super) claims: Object,
+    /// What is signed.
+    pub(super) message: &'a str,
+    pub(super) signature: &'a str,
+}
+
+impl<'a> TokenParts<'a> {
+    fn parse(token: &'a str) -> Result<Self, InvalidToken> {
+        if token.len() > MAX_BYTES {
+            return Err(InvalidToken);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken)?;
+        let (header, claims) = message.split_once('.').ok_or(InvalidToken)?;
+        // The engine is strict: no padding, one spelling of the last character.
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken)?;
+        Ok(Self { header: decode(header)?, claims: decode(claims)?, message, signature })
+    }
 }
 
 #[derive(Serialize)]
@@ -81,7 +107,13 @@ impl Tokens {
             .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()))
             .collect();
         let signing_key = EncodingKey::from_secret(config.secret.expose().as_bytes());
-        Self { signing_key, accepted_keys, config, clock, cache: TokenCache::new() }
+        Self { signing_key, accepted_keys, config, clock, cache: TokenCache::new(), identity_provider: None }
+    }
+
+    /// Accepts the tokens of an identity provider, too.
+    #[must_use]
+    pub(crate) fn with_identity_provider(self, identity_provider: Option<Arc<IdentityProvider>>) -> Self {
+        Self { identity_provider, ..self }
     }
 
     /// Returns the lifetime of a user token.
@@ -155,9 +187,23 @@ impl Tokens {
     /// [`InvalidToken`].
     pub fn verify_token(&self, token: &str) -> Result<(Principal, TokenScope), InvalidToken> {
         let now = self.clock.unix_seconds();
-        if let Some(cached) = self.cache.get(token) {
+        let provider = self.identity_provider.as_deref();
+        let is_current = |generation| provider.is_some_and(|provider| provider.generation() == generation);
+        if let Some(cached) = self.cache.get(token)
+            && cached.generation.is_none_or(is_current)
+        {
             return cached.check_dates(now);
         }
+        let parts = TokenParts::parse(token)?;
+        let verified = Arc::new(match provider.filter(|provider| provider.claims_to_issue(&parts)) {
+            Some(provider) => provider.verify(&parts)?,
+            None => self.verify_own_token(parts)?,
+        });
+        self.cache.insert(token, Arc::clone(&verified));
+        verified.check_dates(now)
+    }
+
+    fn verify_own_token(&self, token: TokenParts<'_>) -> Result<CachedClaims, InvalidToken> {
         let claims = self.verify_claims(token)?;
         let id = non_empty(&claims, "sub")?;
         let principal = match claims.text("kind") {
@@ -170,9 +216,7 @@ impl Tokens {
             _ => return Err(InvalidToken),
         };
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
-        let verified = Arc::new(CachedClaims { principal, not_before, expires_at: integer(&claims, "exp")? });
-        self.cache.insert(token, Arc::clone(&verified));
-        verified.check_dates(now)
+        Ok(CachedClaims { principal, not_before, expires_at: integer(&claims, "exp")?, generation: None })
     }
 
     /// Verifies a stream ticket; returns its principal and scope. Redeeming it is the caller's task.
@@ -181,7 +225,7 @@ impl Tokens {
     ///
     /// [`InvalidToken`].
     pub(crate) fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
-        let claims = self.verify_claims(ticket)?;
+        let claims = self.verify_claims(TokenParts::parse(ticket)?)?;
         let (id, room) = (non_empty(&claims, "sub")?, self.room_of(&claims)?);
         let principal = match claims.text("kind") {
             Some("user-ticket") => Principal::User { id, session: Some(non_empty(&claims, "sid")?), identity: None },
@@ -198,24 +242,18 @@ impl Tokens {
     }
 
     /// Verifies signature, dates, issuer and audience; returns all claims.
-    fn verify_claims(&self, token: &str) -> Result<Object, InvalidToken> {
+    fn verify_claims(&self, token: TokenParts<'_>) -> Result<Object, InvalidToken> {
         let claims = self.verify_signature(token)?;
         self.check_dates(&claims)?;
         let is_ours = claims.text("iss") == Some(&self.config.issuer) && is_for(claims.get("aud"), &self.config.audience);
         if is_ours { Ok(claims) } else { Err(InvalidToken) }
     }
 
-    fn verify_signature(&self, token: &str) -> Result<Object, InvalidToken> {
-        if token.len() > MAX_BYTES {
-            return Err(InvalidToken);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken)?;
-        let (header, payload) = message.split_once('.').ok_or(InvalidToken)?;
-        check_header(&decode(header)?)?;
-        // The engine is strict: no padding, one spelling of the last character.
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken)?;
-        let verifies = |key| crypto::verify(signature, message.as_bytes(), key, Algorithm::HS256).unwrap_or(false);
-        if self.accepted_keys.iter().any(verifies) { decode(payload) } else { Err(InvalidToken) }
+    fn verify_signature(&self, token: TokenParts<'_>) -> Result<Object, InvalidToken> {
+        check_header(&token.header)?;
+        let (message, signature) = (token.message.as_bytes(), token.signature);
+        let verifies = |key| crypto::verify(signature, message, key, Algorithm::HS256).unwrap_or(false);
+        if self.accepted_keys.iter().any(verifies) { Ok(token.claims) } else { Err(InvalidToken) }
     }
 
     fn room_of(&self, claims: &Object) -> Result<RoomName, InvalidToken> {
@@ -246,7 +284,7 @@ fn check_header(header: &Object) -> Result<(), InvalidToken> {
 /// Returns whether an `aud` claim names `audience`.
 ///
 /// It is one string, or an array of strings (RFC 7519 section 4.1.3).
-fn is_for(claim: Option<&Value>, audience: &str) -> bool {
+pub(super) fn is_for(claim: Option<&Value>, audience: &str) -> bool {
     match claim {
         Some(Value::String(one)) => one == audience,
         Some(Value::Array(all)) => all.iter().all(Value::is_string) && all.iter().any(|one| one == audience),
@@ -254,7 +292,7 @@ fn is_for(claim: Option<&Value>, audience: &str) -> bool {
     }
 }
 
-fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
+pub(super) fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
     claims.text(name).filter(|text| !text.is_empty()).map(Arc::from).ok_or(InvalidToken)
 }
 

@@ -1,7 +1,7 @@
 //! Caches the claims of verified tokens: participants send the same token with every request.
 //!
-//! The key is the whole text of a valid token, so any other text is verified anew. Keys and configuration never change while
-//! the cache lives; dates are checked on each use.
+//! The key is the whole text of a valid token, so any other text is verified anew. Dates, and the generation of an identity
+//! provider's keys, are checked on each use; own keys never change while the cache lives.
 
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use super::token::InvalidToken;
 const MAX_BYTES: u64 = 4 << 20;
 /// The memory of an entry beside its token, in bytes.
 const ENTRY_OVERHEAD: usize = 300;
+/// The memory of a room in an identity provider's token, in bytes.
+const ROOM_OVERHEAD: usize = 100;
 /// The expected number of tokens, an estimate for the storage.
 const TYPICAL_TOKENS: usize = 6_000;
 
@@ -23,6 +25,8 @@ pub(super) struct CachedClaims {
     pub(super) principal: Principal,
     pub(super) not_before: i64,
     pub(super) expires_at: i64,
+    /// That of the identity provider's keys, for a token of it.
+    pub(super) generation: Option<u64>,
 }
 
 impl CachedClaims {
@@ -40,8 +44,9 @@ impl CachedClaims {
 struct ByteWeighter;
 
 impl Weighter<Box<str>, Arc<CachedClaims>> for ByteWeighter {
-    fn weight(&self, token: &Box<str>, _: &Arc<CachedClaims>) -> u64 {
-        (token.len() + ENTRY_OVERHEAD) as u64
+    fn weight(&self, token: &Box<str>, claims: &Arc<CachedClaims>) -> u64 {
+        let rooms = claims.principal.identity().map_or(0, |identity| identity.rooms.len());
+        (token.len() + ENTRY_OVERHEAD + rooms * ROOM_OVERHEAD) as u64
     }
 }
 
@@ -71,7 +76,7 @@ mod tests {
         let cache = TokenCache::new();
         for n in 0..12_000 {
             let principal = Principal::User { id: "u1".into(), session: Some("s1".into()), identity: None };
-            let claims = CachedClaims { principal, not_before: 0, expires_at: 10 };
+            let claims = CachedClaims { principal, not_before: 0, expires_at: 10, generation: None };
             cache.insert(&format!("{n:0400}"), Arc::new(claims));
         }
         assert!(cache.0.weight() <= MAX_BYTES && cache.0.len() > 5_000);

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Error;
 use crate::admin_control::{self, AdminControl, Endpoint, EndpointLimits, RootCertificates};
 use crate::app;
+use crate::auth::identity;
 use crate::cache::redis;
 use crate::config::{self, Config};
 use crate::db;
@@ -102,6 +103,13 @@ async fn check(config: &Config) -> Vec<Check> {
     if let Ok(Some(config)) = app::redis_config(config) {
         let outcome = redis::check(&config).await.map(|()| "reachable".to_owned());
         checks.push(("shared cache", "APP_CACHE__REDIS_URL", outcome));
+    }
+    if let Ok(Some(provider)) = app::identity_config(config) {
+        let outcome = match app::identity_client(config) {
+            Ok(client) => identity::check(&provider, &client).await,
+            Err(error) => Err(error.to_string()),
+        };
+        checks.push(("identity provider", "APP_OIDC__ISSUER", outcome));
     }
     checks
 }

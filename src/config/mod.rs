@@ -5,6 +5,7 @@
 //! The environment is a parameter, so that tests can set it.
 
 mod error;
+mod oidc;
 mod redact;
 mod secret_strength;
 mod sections;
@@ -16,7 +17,7 @@ mod warnings;
 pub use error::Error;
 pub use sections::{
     AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,
-    LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, SummariesConfig, UsersConfig,
+    LogConfig, ManagementConfig, OidcConfig, RoomsConfig, ServerConfig, SharedCacheConfig, SummariesConfig, UsersConfig,
 };
 pub use sources::{Sources, log_format};
 pub use values::{List, LogFormat, Origin, Pooler, SecretUrl};
@@ -57,6 +58,7 @@ impl Config {
             return Err(Error::of("APP_AUTH__TOKEN_TTL", "must not be longer than APP_AUTH__REFRESH_TTL"));
         }
         self.validate_addresses()?;
+        self.oidc.validate(&self.auth.issuer)?;
         self.summaries.validate()
     }
 

@@ -113,6 +113,33 @@ section! {
         issuer: String = "proconf-app-server".to_owned(),
         /// The `aud` claim.
         audience: String = "proconf-app-server".to_owned(),
+        /// Whether users may log in with e-mail and password.
+        password_login: bool = true,
+    }
+}
+
+section! {
+    /// `[oidc]`: the team's own identity provider, by the standard OIDC.
+    OidcConfig {
+        /// The `iss` of its tokens; none accepts no tokens of a provider.
+        issuer: Option<String>,
+        /// Audiences, one of which must be in `aud`. Required with an issuer.
+        audience: List<String>,
+        /// Where its keys are; none to discover it.
+        jwks_url: Option<String>,
+        /// Accepted algorithms.
+        algorithms: List<String> = List::of(["RS256", "ES256"]),
+        /// Claim of the display name.
+        name_claim: String = "name".to_owned(),
+        /// Claim of the roles.
+        roles_claim: Option<String>,
+        /// Roles of the provider, each with a role in calls: `admin=owner`.
+        roles_map: List<String>,
+        /// Claim of the rooms.
+        rooms_claim: Option<String>,
+        /// Accepted difference of clocks; 60 s at most.
+        #[serde(deserialize_with = "values::up_to_a_minute", serialize_with = "values::format_duration")]
+        leeway: Duration = Duration::from_secs(30),
     }
 }
 
@@ -243,6 +270,8 @@ section! {
         admin_control: AdminControlConfig,
         /// This server's own tokens.
         auth: AuthConfig,
+        /// The team's own identity provider.
+        oidc: OidcConfig,
         /// Guests, which have no account.
         guests: GuestsConfig,
         /// Accounts.

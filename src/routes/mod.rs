@@ -23,7 +23,7 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
+use crate::middleware::authenticate::{authenticate, authenticate_stream, require_password_login, users_only};
 use crate::middleware::request_log::record_route;
 use crate::response::ApiError;
 
@@ -76,7 +76,7 @@ pub static TABLE: &[RouteRow] = &[
     get(&["/meetings"], Access::User, |route| route.to(meetings::list)),
     post(&["/proconfToken"], Access::Token, |route| route.to(proconf_token::create)),
     // Sessions and guests
-    post(&["/auth/login"], Access::Public, |route| route.to(auth::log_in)),
+    post(&["/auth/login"], Access::Public, |route| route.to(auth::log_in).wrap(from_fn(require_password_login))),
     post(&["/auth/refresh"], Access::Public, |route| route.to(auth::refresh)),
     post(&["/auth/logout"], Access::Public, |route| route.to(auth::log_out)),
     get(&["/auth/joinmember"], Access::Public, |route| route.to(join_member::create)),

@@ -46,6 +46,8 @@ pub enum Failure {
     Shared(String),
     /// The check fails on this replica only.
     Local(String),
+    /// The check fails, and most requests succeed without it, even before it has passed once.
+    Optional(String),
 }
 
 /// Starts a check.
@@ -78,6 +80,7 @@ impl Check {
         let result = timeout(CHECK_TIMEOUT, (self.start)()).await.unwrap_or_else(|_| timed_out());
         let state = match &result {
             Ok(()) => CheckState::Passing,
+            Err(Failure::Optional(_)) => CheckState::Degraded,
             Err(_) if self.state() == CheckState::Pending => CheckState::Pending,
             Err(Failure::Shared(_)) => CheckState::Degraded,
             Err(Failure::Local(_)) => CheckState::Failing,
@@ -87,7 +90,9 @@ impl Check {
             _ if before == state => {}
             Ok(()) if before == CheckState::Pending => {}
             Ok(()) => log::info!("the {} check passes", self.name),
-            Err(Failure::Shared(cause)) => log::error!(cause = cause.as_str(); "degraded: the {} fails", self.name),
+            Err(Failure::Shared(cause) | Failure::Optional(cause)) => {
+                log::error!(cause = cause.as_str(); "degraded: the {} fails", self.name);
+            }
             Err(Failure::Local(cause)) => log::error!(cause = cause.as_str(); "not ready: the {} fails", self.name),
         }
     }

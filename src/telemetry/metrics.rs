@@ -57,6 +57,10 @@ declare! {
     LOGINS: Counter = "proconf_logins_total" ["outcome"] "Logins, by outcome.";
     TOKEN_REFRESHES: Counter = "proconf_token_refreshes_total" ["outcome"]
         "Refresh tokens handed in, by outcome (reused: spent before, its session is revoked).";
+    IDENTITY_FETCHES: Counter = "proconf_identity_fetches_total" ["outcome"]
+        "Fetches of the identity provider's keys, by outcome.";
+    IDENTITY_KEYS_AGE: Gauge = "proconf_identity_keys_age_seconds" []
+        "Time since usable keys of the identity provider were fetched, or since the start.";
     DATABASE_CONNECTIONS: Gauge = "proconf_database_connections" ["state"] "Connections to the database, by state.";
     DATABASE_CONNECTIONS_MAX: Gauge = "proconf_database_connections_max" [] "The limit on connections to the database.";
     DATABASE_UP: Gauge = "proconf_database_up" [] "1 while the database passes the health check.";

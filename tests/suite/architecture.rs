@@ -75,8 +75,16 @@ const RESTRICTED_NAMES: &[RestrictedName] = &[
         sentence: "rule 1: only app/listener.rs uses actix-server",
     },
     RestrictedName { name: "sqlx", places: &["db/"], sentence: "rule 2: only db/ uses sqlx" },
-    RestrictedName { name: "awc", places: &["admin_control/"], sentence: "rule 2: only admin_control/ uses awc" },
-    RestrictedName { name: "rustls", places: &["admin_control/"], sentence: "rule 2: only admin_control/ uses rustls" },
+    RestrictedName {
+        name: "awc",
+        places: &["admin_control/", "auth/http_client.rs"],
+        sentence: "rule 2: only admin_control/ and auth/http_client.rs use awc",
+    },
+    RestrictedName {
+        name: "rustls",
+        places: &["admin_control/", "auth/http_client.rs"],
+        sentence: "rule 2: only admin_control/ and auth/http_client.rs use rustls",
+    },
     RestrictedName { name: "jsonwebtoken", places: &["auth/"], sentence: "rule 2: only auth/ uses jsonwebtoken" },
     RestrictedName {
         name: "argon2",
@@ -380,7 +388,7 @@ fn comments_strings_and_unit_tests_are_ignored() {
     let after = "#[cfg(test)]\nmod tests {\n    use awc;\n}\nfn f() { awc::get() }";
     assert_eq!(
         violations(&[Source::new("auth/token.rs", after)]),
-        ["src/auth/token.rs:5: rule 2: only admin_control/ uses awc"]
+        ["src/auth/token.rs:5: rule 2: only admin_control/ and auth/http_client.rs use awc"]
     );
     let found = violations(&[Source::new("auth/token.rs", "let a = \"x\";\nlet b = 1; use sqlx;")]);
     assert_eq!(found, ["src/auth/token.rs:2: rule 2: only db/ uses sqlx"]);

@@ -38,6 +38,7 @@ mod header_injection;
 mod headers;
 mod health;
 mod helm;
+mod identity;
 mod ipv6;
 mod join_member;
 mod limits;

@@ -6,6 +6,7 @@ pub mod client;
 pub mod database;
 pub mod events;
 pub mod fake_upstream;
+pub mod identity_provider;
 pub mod pgbouncer;
 pub mod postgresql_proxy;
 pub mod process;

@@ -1,0 +1,103 @@
+//! A small HTTP client: no redirects, a limited body, and one time limit over head and body.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::error::{PayloadError, SendRequestError};
+use awc::http::header::{CONTENT_TYPE, USER_AGENT};
+use awc::{Client, ClientResponse, Connector};
+use bytes::Bytes;
+use futures_util::Stream;
+use rustls::ClientConfig;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+const PRODUCT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Returns whether `url` is `https`, or `http` to a loopback address.
+#[must_use]
+pub(crate) fn is_https_or_loopback(url: &str) -> bool {
+    let is_loopback = |url: &Url| match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    Url::parse(url).is_ok_and(|url| url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url))
+}
+
+/// Why a request returned no body. The text is for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// Head and body took longer than the time limit.
+    #[error("timed out")]
+    TimedOut,
+    /// No connection, no trusted certificate, or no HTTP.
+    #[error("no response: {0}")]
+    NoResponse(String),
+    /// The status is not 200. Redirects are not followed.
+    #[error("status {0}")]
+    Status(u16),
+    /// The body is too large, or ended early.
+    #[error("no usable body: {0}")]
+    Body(String),
+}
+
+/// An HTTP client. It and its clones belong to the thread that created it.
+///
+/// Each request has a connection of its own: awc does not see surplus bytes on an idle one.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    client: Client,
+    timeout: Duration,
+    max_body_bytes: usize,
+}
+
+impl HttpClient {
+    /// Creates a client that verifies certificates by `tls`.
+    #[must_use]
+    pub(crate) fn new(tls: Arc<ClientConfig>, timeout: Duration, max_body_bytes: usize) -> Self {
+        let connector = Connector::new().rustls_0_23(tls).timeout(timeout).handshake_timeout(timeout);
+        let builder = Client::builder().connector(connector).add_default_header((USER_AGENT, PRODUCT));
+        // awc's own time limit ends with the head.
+        Self { client: builder.disable_timeout().disable_redirects().finish(), timeout, max_body_bytes }
+    }
+
+    /// Gets the body of a 200.
+    ///
+    /// # Errors
+    ///
+    /// See [`HttpError`].
+    pub(crate) async fn get(&self, url: &str) -> Result<Bytes, HttpError> {
+        self.read(self.client.get(url).force_close().send()).await
+    }
+
+    /// Posts JSON with these headers; returns the body of a 200. Never retries.
+    ///
+    /// # Errors
+    ///
+    /// See [`HttpError`].
+    #[expect(dead_code, reason = "for the room webhook")]
+    pub(crate) async fn post(&self, url: &str, headers: &[(&str, &str)], json: Vec<u8>) -> Result<Bytes, HttpError> {
+        let request = self.client.post(url).force_close().insert_header((CONTENT_TYPE, "application/json"));
+        let request = headers.iter().fold(request, |request, header| request.insert_header(*header));
+        self.read(request.send_body(json)).await
+    }
+
+    async fn read<S>(
+        &self,
+        response: impl Future<Output = Result<ClientResponse<S>, SendRequestError>>,
+    ) -> Result<Bytes, HttpError>
+    where
+        S: Stream<Item = Result<Bytes, PayloadError>>,
+    {
+        let exchange = async {
+            let mut response = response.await.map_err(|error| HttpError::NoResponse(error.to_string()))?;
+            match response.status().as_u16() {
+                200 => response.body().limit(self.max_body_bytes).await.map_err(|error| HttpError::Body(error.to_string())),
+                status => Err(HttpError::Status(status)),
+            }
+        };
+        timeout(self.timeout, exchange).await.unwrap_or(Err(HttpError::TimedOut))
+    }
+}
