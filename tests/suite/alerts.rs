@@ -10,7 +10,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 const RULES: &str = "deploy/alerts.yml";
 const CASES: &str = "deploy/alerts_test.yml";
-const HANDBOOK: &str = "docs/OPERATIONS.md";
+const RUNBOOK: &str = "docs/OPERATIONS.md";
 
 fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -104,15 +104,15 @@ tests:
 
 #[test]
 fn every_alert_rule_links_to_its_section_of_the_runbook() {
-    let handbook = text(HANDBOOK);
+    let runbook = text(RUNBOOK);
     let sections: BTreeSet<String> =
-        handbook.lines().filter_map(|line| line.strip_prefix("#### ")).map(str::to_lowercase).collect();
+        runbook.lines().filter_map(|line| line.strip_prefix("#### ")).map(str::to_lowercase).collect();
     let rules = rules(&text(RULES));
     for rule in &rules {
         let url = rule["annotations"]["runbook_url"].as_str().unwrap_or_else(|| panic!("{} has no runbook_url", name(rule)));
         let (page, anchor) = url.split_once('#').unwrap();
-        assert_eq!((page, anchor), (HANDBOOK, name(rule).to_lowercase().as_str()), "{url}");
-        assert!(sections.contains(anchor), "{HANDBOOK} has no section on {}", name(rule));
+        assert_eq!((page, anchor), (RUNBOOK, name(rule).to_lowercase().as_str()), "{url}");
+        assert!(sections.contains(anchor), "{RUNBOOK} has no section on {}", name(rule));
     }
     let alerts: BTreeSet<String> = rules.iter().map(|rule| name(rule).to_lowercase()).collect();
     let unused = sections.iter().filter(|section| section.starts_with("proconf") && !alerts.contains(*section));
@@ -123,11 +123,11 @@ fn every_alert_rule_links_to_its_section_of_the_runbook() {
 fn alert_texts_use_only_labels_that_their_rule_keeps() {
     for rule in rules(&text(RULES)) {
         let expression = rule["expr"].as_str().unwrap();
-        let kept = expression.split(" by (").nth(1).and_then(|rest| rest.split(')').next());
+        let grouped_by = expression.split(" by (").nth(1).and_then(|rest| rest.split(')').next());
         for annotation in ["summary", "description"] {
             let text = rule["annotations"][annotation].as_str().unwrap();
             for label in text.split("$labels.").skip(1).filter_map(|rest| rest.split(' ').next()) {
-                let is_kept = kept.map_or(label == "instance", |kept| kept.split(", ").any(|name| name == label));
+                let is_kept = grouped_by.map_or(label == "instance", |labels| labels.split(", ").any(|name| name == label));
                 let is_absent = expression.starts_with("absent(");
                 assert!(is_kept && !is_absent, "{}: the rule drops the label {label}", name(&rule));
             }
@@ -140,8 +140,8 @@ fn alert_texts_use_only_labels_that_their_rule_keeps() {
 fn dashboard_expressions(value: &Value) -> Vec<&str> {
     match value {
         Value::Object(fields) => {
-            let own = fields.get("expr").and_then(Value::as_str);
-            own.into_iter().chain(fields.values().flat_map(dashboard_expressions)).collect()
+            let expression = fields.get("expr").and_then(Value::as_str);
+            expression.into_iter().chain(fields.values().flat_map(dashboard_expressions)).collect()
         }
         Value::Array(values) => values.iter().flat_map(dashboard_expressions).collect(),
         _ => Vec::new(),

@@ -42,7 +42,7 @@ struct Operator {
     passwords: usize,
     /// The current password, and an unacknowledged one.
     password: String,
-    perhaps: Option<String>,
+    unacknowledged: Option<String>,
 }
 
 impl Operator {
@@ -63,7 +63,7 @@ impl Operator {
                 self.password = next;
                 acknowledged += 1;
             } else {
-                self.perhaps = Some(next);
+                self.unacknowledged = Some(next);
             }
         }
         acknowledged
@@ -88,17 +88,17 @@ impl Operator {
 
     /// Asserts that exactly one of the possible passwords works.
     fn assert_usable(&mut self, client: Client, from: &str) {
-        let opens = |password: &str| {
+        let can_log_in = |password: &str| {
             let body = json!({"email": Self::EMAIL, "password": password});
             client.request(&post("login", &body, from)).status == 200
         };
-        match self.perhaps.take() {
-            None => assert!(opens(&self.password), "the acknowledged password works"),
-            Some(perhaps) => {
-                let (old, new) = (opens(&self.password), opens(&perhaps));
+        match self.unacknowledged.take() {
+            None => assert!(can_log_in(&self.password), "the acknowledged password works"),
+            Some(unacknowledged) => {
+                let (old, new) = (can_log_in(&self.password), can_log_in(&unacknowledged));
                 assert!(old != new, "one password: {old}, {new}");
                 if new {
-                    self.password = perhaps;
+                    self.password = unacknowledged;
                 }
             }
         }
@@ -151,7 +151,7 @@ fn acknowledged_writes_survive_repeated_kills() {
     let sandbox = SandboxServer::start(Script::echo());
     let settings = [("APP_SERVER__TRUSTED_PROXIES", "127.0.0.0/8"), ("RUST_LOG", "info")];
     let mut operator =
-        Operator { url: url.clone(), added: vec![], passwords: 0, password: PASSWORD.to_owned(), perhaps: None };
+        Operator { url: url.clone(), added: vec![], passwords: 0, password: PASSWORD.to_owned(), unacknowledged: None };
     let (mut of_operator, mut done_without_response, mut slowest) = (0, 0, Duration::ZERO);
     for round in 0..=size.rounds {
         let started = Instant::now();

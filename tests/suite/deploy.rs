@@ -87,8 +87,8 @@ fn deployment_settings_exist() {
 #[test]
 fn documented_metrics_exist() {
     let known = text("docs/METRICS.md");
-    let handbook = text("docs/OPERATIONS.md");
-    let named: BTreeSet<&str> = ["proconf_", "process_"].iter().flat_map(|start| words(&handbook, start)).collect();
+    let guide = text("docs/OPERATIONS.md");
+    let named: BTreeSet<&str> = ["proconf_", "process_"].iter().flat_map(|start| words(&guide, start)).collect();
     // Roles and databases of the examples are called so too.
     let metrics = named.iter().filter(|name| !["proconf_a", "proconf_b", "proconf_aside", "proconf_owner"].contains(name));
     let mut count = 0;
@@ -136,8 +136,8 @@ fn documentation_links_resolve() {
 
 #[test]
 fn documented_settings_file_is_valid() {
-    let handbook = text("docs/OPERATIONS.md");
-    let files: Vec<&str> = handbook.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let guide = text("docs/OPERATIONS.md");
+    let files: Vec<&str> = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!files.is_empty());
     for file in files {
         let folder = tempfile::tempdir().unwrap();

@@ -126,8 +126,8 @@ fn modified_migration_is_refused_by_number() {
 
 /// The roles of docs/OPERATIONS.md.
 fn documented_roles() -> Vec<String> {
-    let handbook = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
-    let section = handbook.split("### A role without the right to change the schema").nth(1).unwrap();
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
+    let section = guide.split("### A role without the right to change the schema").nth(1).unwrap();
     let code = section.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     code.split_inclusive(';').map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }

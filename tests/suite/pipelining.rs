@@ -11,7 +11,7 @@ use crate::support::process::ServerProcess;
 use crate::support::{SandboxServer, TestServer, tokens};
 
 /// Bytes sent behind the slow request.
-const MUCH: usize = 128 * 1024;
+const PIPELINED_BYTES: usize = 128 * 1024;
 /// A short request: parsed, it takes many times its bytes.
 const SHORT: &[u8] = b"GET / HTTP/1.1\r\nHost:t\r\n\r\n";
 /// Each request would be a line in the log that the test keeps in memory.
@@ -27,7 +27,7 @@ fn pipelined_requests_behind_a_slow_one_take_no_memory() {
     let settings = [("APP_ADMIN_CONTROL__TIMEOUT", "30s"), ("APP_LIVE__MAX_PER_CALLER", "400"), QUIET];
     let server = ServerProcess::start(&sandbox.base_url, &settings);
     let token = tokens::user();
-    let ahead = SHORT.repeat(MUCH / SHORT.len());
+    let pipelined = SHORT.repeat(PIPELINED_BYTES / SHORT.len());
     for (target, how_many) in [(SLOW, 200), (LIVE, 200)] {
         let mut waiting: Vec<Connection> = (0..how_many)
             .map(|_| {
@@ -44,7 +44,7 @@ fn pipelined_requests_behind_a_slow_one_take_no_memory() {
         assert_served();
         let before = server.memory();
         for connection in &mut waiting {
-            connection.send(&ahead);
+            connection.send(&pipelined);
         }
         assert_served();
         let grown = server.memory().saturating_sub(before);
@@ -60,7 +60,7 @@ fn pipelined_requests_in_the_same_write_take_little_memory() {
     let sandbox = SandboxServer::start(script);
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_ADMIN_CONTROL__TIMEOUT", "30s"), QUIET]);
     let slow = request("GET", SLOW.as_bytes(), Some(&tokens::user()));
-    let all = [slow.clone(), SHORT.repeat(MUCH / SHORT.len())].concat();
+    let all = [slow.clone(), SHORT.repeat(PIPELINED_BYTES / SHORT.len())].concat();
     let wait_behind = |bytes: &[u8]| -> (Vec<Connection>, u64) {
         let before = server.memory();
         let waiting = (0..200)
@@ -78,7 +78,7 @@ fn pipelined_requests_in_the_same_write_take_little_memory() {
     // The first measurement includes one-time allocations, which makes a false success less likely.
     let (_with, with) = wait_behind(&all);
     let (_without, without) = wait_behind(&slow);
-    assert!(with < without + 200 * 700, "{with} KiB and {without} KiB without what was sent ahead");
+    assert!(with < without + 200 * 700, "{with} KiB and {without} KiB without the pipelined requests");
 }
 
 #[test]
@@ -97,16 +97,16 @@ fn pipelined_requests_get_responses_in_order() {
         body.len()
     );
     let room = |number: usize| request("GET", format!("/callCatchUp/r{number}").as_bytes(), Some(&token));
-    let ahead: Vec<u8> = (0..200)
+    let pipelined: Vec<u8> = (0..200)
         .flat_map(|number| [room(number), post.clone().into(), b"\r\n".to_vec(), chunked.clone().into()])
         .flatten()
         .collect();
     let slow = request("GET", SLOW.as_bytes(), Some(&token));
     // In one write with the slow request, in a second write, and split at any byte.
     for pieces in [
-        vec![[slow.clone(), ahead.clone()].concat()],
-        vec![slow.clone(), ahead.clone()],
-        [slow, ahead].concat().chunks(1_777).map(<[u8]>::to_vec).collect(),
+        vec![[slow.clone(), pipelined.clone()].concat()],
+        vec![slow.clone(), pipelined.clone()],
+        [slow, pipelined].concat().chunks(1_777).map(<[u8]>::to_vec).collect(),
     ] {
         let mut connection = server.client().connect();
         let mut writer = connection.clone();
@@ -135,19 +135,19 @@ fn pipelined_requests_get_responses_in_order() {
 fn reset_stream_releases_its_connection() {
     let sandbox = SandboxServer::start(Script::echo());
     let server = ServerProcess::start(&sandbox.base_url, &[("APP_LIVE__POLL_INTERVAL", "100ms")]);
-    for ahead in [false, true] {
+    for pipelined in [false, true] {
         let from = server.logged();
         let mut connection = server.client().connect();
         connection.send(&request("GET", LIVE.as_bytes(), Some(&tokens::user())));
         connection.read_raw(|text| text.contains("data: "));
         let files = server.descriptors();
-        if ahead {
+        if pipelined {
             connection.send(&SHORT.repeat(100));
         }
         connection.reset();
         let started = Instant::now();
         while server.descriptors() >= files {
-            assert!(started.elapsed() < Duration::from_secs(20), "with pipelined requests: {ahead}");
+            assert!(started.elapsed() < Duration::from_secs(20), "with pipelined requests: {pipelined}");
             std::thread::yield_now();
         }
         assert!(server.lines(from, |line| line["message"] == "panicked").is_empty());
