@@ -18,8 +18,8 @@ const IGNORED: &str = "connect_timeout keepalives keepalives_idle keepalives_int
      fallback_application_name";
 /// The modes of TLS, by increasing safety.
 const SSL_MODES: &str = "disable allow prefer require verify-ca verify-full";
-/// libpq's parameters, their supported values, and the alternative to other values.
-const PARTLY_SUPPORTED: &[(&str, &str, &str)] = &[
+/// Parameters of libpq, JDBC and Prisma, the values that are supported, if any, and the alternative to other values.
+const RESTRICTED: &[(&str, &str, &str)] = &[
     ("channel_binding", "disable prefer", "use sslmode=verify-full, which detects other servers too"),
     ("target_session_attrs", "any primary read-write", "the server writes, and leaves a database that is read-only"),
     ("ssl", "true", "use sslmode=disable"),
@@ -30,19 +30,16 @@ const PARTLY_SUPPORTED: &[(&str, &str, &str)] = &[
     ("gssencmode", "disable prefer", "use sslmode"),
     ("load_balance_hosts", "disable", "there is one host"),
     ("client_encoding", "UTF8 utf8 UTF-8 utf-8 auto", "the server speaks UTF-8"),
-];
-/// Parameters of libpq, JDBC and Prisma that are not supported, with the alternative.
-const UNSUPPORTED: &[(&str, &str)] = &[
-    ("requiressl", "use sslmode=require"),
-    ("sslaccept", "use sslmode=verify-full"),
-    ("sslpassword", "use a key without a password, in a private file"),
-    ("passwd", "use password"),
-    ("passfile", "set PGPASSFILE in the environment"),
-    ("service", "write its parameters into the URL"),
-    ("ApplicationName", "use application_name"),
-    ("schema", "use options[search_path]"),
-    ("currentSchema", "use options[search_path]"),
-    ("search_path", "use options[search_path]"),
+    ("requiressl", "", "use sslmode=require"),
+    ("sslaccept", "", "use sslmode=verify-full"),
+    ("sslpassword", "", "use a key without a password, in a private file"),
+    ("passwd", "", "use password"),
+    ("passfile", "", "set PGPASSFILE in the environment"),
+    ("service", "", "write its parameters into the URL"),
+    ("ApplicationName", "", "use application_name"),
+    ("schema", "", "use options[search_path]"),
+    ("currentSchema", "", "use options[search_path]"),
+    ("search_path", "", "use options[search_path]"),
 ];
 
 /// Checks that a text is the URL of a writable database. The error never quotes a value: it may be a password.
@@ -129,8 +126,11 @@ fn with_host(url: &str) -> (String, bool) {
 /// Returns the parameter that sqlx gets for one of libpq's, or none.
 fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> {
     let is_in = |names: &str, name: &str| names.split_whitespace().any(|known| known == name);
-    let partly_supported = PARTLY_SUPPORTED.iter().find(|(known, ..)| *known == name);
-    if let Some((_, values, alternative)) = partly_supported {
+    let restricted = RESTRICTED.iter().find(|(known, ..)| *known == name);
+    if let Some((_, values, alternative)) = restricted {
+        if values.is_empty() {
+            return Err(format!("must not have the parameter {name}: {alternative}"));
+        }
         if !is_in(values, value) {
             let values = values.replace(' ', " or ");
             return Err(format!("must have {values} as {name}, or not name it: {alternative}"));
@@ -148,8 +148,6 @@ fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> 
         return Err(format!("must have one of {} as {name}", SSL_MODES.replace(' ', ", ")));
     } else if is_in(IGNORED, name) {
         return Ok(None);
-    } else if let Some((_, alternative)) = UNSUPPORTED.iter().find(|(known, _)| *known == name) {
-        return Err(format!("must not have the parameter {name}: {alternative}"));
     }
     let is_option = name.starts_with("options[") && name.ends_with(']');
     if !is_option && !["sslmode ssl-mode", FILES, SUPPORTED].iter().any(|names| is_in(names, name)) {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -150,17 +150,11 @@ fn describe_interface() -> Value {
     })
 }
 
-/// A reply as it is listed.
-#[derive(Serialize)]
-struct ListedReply<'a> {
-    endpoint: &'a str,
-    room: Option<&'a str>,
-    #[serde(flatten)]
-    reply: &'a Reply,
-}
-
 fn show_reply(((endpoint, room), reply): (&Key, &Reply)) -> Value {
-    json!(ListedReply { endpoint, room: Some(&**room).filter(|room| !room.is_empty()), reply })
+    let Reply { status, body, delay, hang, truncate, times } = reply;
+    let (room, delay) = (Some(room).filter(|room| !room.is_empty()), humantime::format_duration(*delay).to_string());
+    json!({"endpoint": endpoint, "room": room, "status": status, "body": body, "delay": delay, "hang": hang,
+        "truncate": truncate, "times": times})
 }
 
 impl ReplyRequest<'_> {

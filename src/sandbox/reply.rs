@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
-
 /// A reply. Without status and body it is the default reply.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Reply {
     pub(super) status: Option<u16>,
     pub(super) body: Option<String>,
     /// Time before the reply.
-    #[serde(serialize_with = "serialize_duration")]
     pub(super) delay: Duration,
     /// Whether there is no reply at all, while the connection stays open.
     pub(super) hang: bool,
@@ -56,8 +53,4 @@ impl Reply {
     pub fn truncated(self) -> Self {
         Self { truncate: true, ..self }
     }
-}
-
-fn serialize_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
 }
