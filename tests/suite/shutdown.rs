@@ -32,7 +32,7 @@ fn wait_for_calls(script: &Script, calls: usize) {
 }
 
 /// Sends requests like clients of a load balancer: no new connection once the server is not ready.
-fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready: &AtomicBool, served: &AtomicUsize) {
+fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready: &AtomicBool, responses: &AtomicUsize) {
     let mut connection: Option<Connection> = None;
     loop {
         if connection.is_none() && not_ready.load(Ordering::SeqCst) {
@@ -42,7 +42,7 @@ fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready:
         open.send(&get(room));
         let response = open.read().expect("no request is lost");
         assert_eq!(response.status, 200);
-        served.fetch_add(1, Ordering::SeqCst);
+        responses.fetch_add(1, Ordering::SeqCst);
         let go_on = keep_alive && !not_ready.load(Ordering::SeqCst);
         connection = (go_on && response.header("connection") != Some("close")).then_some(open);
     }
@@ -51,16 +51,16 @@ fn send_until_not_ready(client: Client, room: &str, keep_alive: bool, not_ready:
 #[test]
 fn draining_server_closes_connections_and_loses_no_request() {
     let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "2s")]);
-    let (not_ready, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (not_ready, responses) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut idle = server.client().connect();
     assert_eq!(idle.request(&get("r1")).header("connection"), None);
     std::thread::scope(|scope| {
         for at in 0..8 {
-            let (client, not_ready, served) = (server.client(), &not_ready, &served);
+            let (client, not_ready, responses) = (server.client(), &not_ready, &responses);
             let room = if at % 4 == 0 { "slow" } else { "r1" };
-            scope.spawn(move || send_until_not_ready(client, room, at % 2 == 0, not_ready, served));
+            scope.spawn(move || send_until_not_ready(client, room, at % 2 == 0, not_ready, responses));
         }
-        while served.load(Ordering::SeqCst) < 200 {
+        while responses.load(Ordering::SeqCst) < 200 {
             std::thread::yield_now();
         }
         server.signal("TERM");
@@ -86,20 +86,20 @@ fn draining_server_closes_connections_and_loses_no_request() {
 #[test]
 fn connection_before_the_listener_closes_is_served() {
     let (mut server, _sandbox, _) = server(&[("APP_SERVER__DRAIN_FOR", "1s")]);
-    let served = AtomicUsize::new(0);
+    let responses = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         // So many that some wait for a worker at any time.
         for _ in 0..16 {
-            let (client, served) = (server.client(), &served);
+            let (client, responses) = (server.client(), &responses);
             scope.spawn(move || {
                 // Like a proxy, which must not repeat a POST that it has sent.
                 while let Ok(mut connection) = client.try_connect() {
                     assert_eq!(connection.request(&get("r1")).status, 200);
-                    served.fetch_add(1, Ordering::SeqCst);
+                    responses.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
-        while served.load(Ordering::SeqCst) < 200 {
+        while responses.load(Ordering::SeqCst) < 200 {
             std::thread::yield_now();
         }
         server.signal("TERM");

@@ -60,21 +60,21 @@ fn echo(mut tls: TlsStream) {
 }
 
 /// Asserts a 500 on each route, and one log line with its reason.
-fn assert_fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, case: &str) {
+fn assert_fails(server: &ServerProcess, reason: &str, cause: &str, within: Duration, label: &str) {
     for endpoint in ENDPOINTS {
         let logged = server.logged();
         let started = Instant::now();
-        fetch(&server.client(), endpoint).assert_error(500, "Internal server error", case);
+        fetch(&server.client(), endpoint).assert_error(500, "Internal server error", label);
         let took = started.elapsed();
-        assert!(took < within, "{case}: {endpoint} took {took:?}");
+        assert!(took < within, "{label}: {endpoint} took {took:?}");
         server.line(logged, |line| line["message"] == "request" && line["status"] == 500);
         let failures = server.lines(logged, |line| line["message"] == "Admin Control failed");
-        assert_eq!(failures.len(), 1, "{case}: {failures:#?}");
+        assert_eq!(failures.len(), 1, "{label}: {failures:#?}");
         let (logged_cause, endpoint_of) = (failures[0]["cause"].as_str().unwrap(), &failures[0]["endpoint"]);
-        assert_eq!((&failures[0]["reason"], endpoint_of), (&reason.into(), &endpoint.into()), "{case}: {logged_cause}");
-        assert!(logged_cause.contains(cause), "{case}: {logged_cause}");
+        assert_eq!((&failures[0]["reason"], endpoint_of), (&reason.into(), &endpoint.into()), "{label}: {logged_cause}");
+        assert!(logged_cause.contains(cause), "{label}: {logged_cause}");
     }
-    assert_eq!(server.lines(0, |line| line["level"] == "ERROR").len(), 0, "{case}");
+    assert_eq!(server.lines(0, |line| line["level"] == "ERROR").len(), 0, "{label}");
 }
 
 #[test]
