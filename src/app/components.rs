@@ -28,7 +28,9 @@ use crate::extract::json_body::BodyBudget;
 use crate::middleware::authenticate::PasswordLogin;
 use crate::middleware::cors::Origins;
 use crate::middleware::error_envelope::RequestTimeout;
+use crate::middleware::loopback_host::DevHost;
 use crate::response::event_stream;
+use crate::routes::console::ConsoleSettings;
 use crate::summaries::{Store, Summaries};
 use crate::telemetry::health::{Failure, Health};
 use crate::telemetry::logging::DroppedLines;
@@ -130,6 +132,11 @@ impl Components {
         management_data.add(Data::new(limits.clone()));
         management_data.add(Data::new(draining.clone()));
         let mut data = AppData::default();
+        if let Some(dev) = &config.dev {
+            let host = Data::new(DevHost(dev.host));
+            management_data.add(host.clone());
+            data.add(host);
+        }
         data.add(health);
         data.add(tokens);
         data.add(Data::new(accounts.with_metrics(AccountMetrics::new(&registry))));
@@ -157,7 +164,10 @@ fn add_limits(data: &mut AppData, config: &Config) {
     data.add(Data::new(config.rooms.names));
     data.add(Data::new(InFlightLimit::new(server.max_in_flight.get() as usize)));
     data.add(Data::new(BodyBudget::default()));
-    data.add(Data::new(Origins(server.cors_origins.iter().map(|origin| origin.0.clone()).collect())));
+    let configured = server.cors_origins.iter().map(|origin| origin.0.clone()).collect();
+    data.add(Data::new(Origins { configured, dev_host: config.dev.as_ref().map(|dev| dev.host) }));
+    let sample_rooms = config.dev.iter().flat_map(|dev| dev.sample_rooms.clone()).collect();
+    data.add(Data::new(ConsoleSettings { sample_rooms }));
 }
 
 /// Returns a function that registers the components of one worker.

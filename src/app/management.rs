@@ -42,7 +42,7 @@ impl Management {
     /// If the address is taken, or not this machine's.
     pub(super) fn bind(config: &Config, components: &Components) -> io::Result<Self> {
         let data = components.management_data.clone();
-        let optional = OptionalMiddleware { loopback_host: config.loopback_only, load_shed: false, cors: false };
+        let optional = OptionalMiddleware { loopback_host: config.dev.is_some(), load_shed: false, cors: false };
         let listener_config = ListenerConfig {
             workers: 1,
             max_connections: MAX_CONNECTIONS,

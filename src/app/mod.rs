@@ -89,8 +89,8 @@ impl App {
         let max_connections = connection_limit(config.server.max_connections.get() as usize);
         let components = Components::open(config, clock, dropped_lines, max_connections).await?;
         let listener_config = listener_config(&config.server, max_connections, &components);
-        let cors = !config.server.cors_origins.is_empty();
-        let optional = OptionalMiddleware { loopback_host: config.loopback_only, load_shed: true, cors };
+        let cors = config.dev.is_some() || !config.server.cors_origins.is_empty();
+        let optional = OptionalMiddleware { loopback_host: config.dev.is_some(), load_shed: true, cors };
         let management = Management::bind(config, &components);
         let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
         let failed = |error| Error::Listen(config.server.listen, error);

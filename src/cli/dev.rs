@@ -1,7 +1,7 @@
 //! `dev`: the server with a sandbox and a demo account, without any settings.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,18 +11,22 @@ use crate::app::{self, App};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
 use crate::clock::Clock;
-use crate::config::{self, Config, SecretUrl};
+use crate::config::{self, Config, DevConfig, SecretUrl};
 use crate::db::Database;
 use crate::files;
 use crate::request_context::RequestContext;
+use crate::sandbox::{SAMPLE_ROOMS, Sandbox};
 use crate::secret::{self, Secret};
+use crate::telemetry::logging::DroppedLines;
 
 const EMAIL: &str = "demo@example.com";
 const NAME: &str = "Demo";
-/// Publicly known, so `dev` listens on loopback only and has a database of its own.
+/// Publicly known, so `dev` has a database of its own, and listens on loopback unless `--lan` is given.
 const PASSWORD: &str = "demo of a late joiner";
 const DATABASE: &str = "sqlite://var/dev/app.db";
 const SUMMARIES: &str = "var/dev/summaries";
+/// The file of the secret that signs tokens. It stays, so that tokens survive a restart.
+const JWT_SECRET: &str = "var/dev/jwt-secret";
 const ROOM: &str = "testRoom";
 /// The settings that `dev` sets itself; their values in `.env` are ignored.
 const OVERRIDDEN: [&str; 5] = [
@@ -32,62 +36,131 @@ const OVERRIDDEN: [&str; 5] = [
     "APP_SUMMARIES__URL",
     "APP_AUTH__JWT_SECRET",
 ];
+const SERVER_LISTEN: &str = "APP_SERVER__LISTEN";
+const MANAGEMENT_LISTEN: &str = "APP_MANAGEMENT__LISTEN";
+/// The address of the sandbox, if it is free.
+const SANDBOX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// Number of ports that are tried if no setting names one.
 const PORTS_TRIED: u16 = 20;
 
-pub(super) fn run(config: Option<&Path>) -> Result<(), Error> {
+/// The clients that can reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Those of this machine.
+    Loopback,
+    /// Phones, too.
+    LocalNetwork,
+}
+
+/// The addresses that no setting names. If their port is in use, another one is taken.
+struct DefaultAddresses {
+    server: Option<SocketAddr>,
+    management: Option<SocketAddr>,
+}
+
+pub(super) fn run(config: Option<&Path>, reach: Reach) -> Result<(), Error> {
     let mut environment = super::environment::read()?;
     environment.retain(|name, _| !OVERRIDDEN.contains(&name.trim_end_matches("_FILE")));
-    // Port 9090 may be in use by Prometheus.
-    environment.entry("APP_MANAGEMENT__LISTEN".to_owned()).or_insert("127.0.0.1:0".to_owned());
     super::block_on(async move {
-        let sandbox = super::bind_sandbox(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let free = SocketAddr::new(SANDBOX.ip(), 0);
+        let sandbox = super::bind_sandbox(SANDBOX).or_else(|_| super::bind_sandbox(free))?;
         let mut config = Config::load(&environment, config)?;
-        override_settings(&mut config, sandbox.base_url());
+        override_settings(&mut config, sandbox.base_url())?;
         app::validate(&config)?;
-        let (default, management) = (config.server.listen, config.management.listen);
-        for (setting, address) in [("APP_SERVER__LISTEN", default), ("APP_MANAGEMENT__LISTEN", management)] {
-            if !address.ip().is_loopback() {
-                return Err(config::Error::of(setting, "must be a loopback address with dev").into());
-            }
-        }
-        let is_default = default == Config::default().server.listen;
-        if is_default && !environment.contains_key("APP_SERVER__LISTEN") {
-            config.server.listen = free_address(default, management);
-        }
-        config.loopback_only = true;
+        let is_set = |name: &str| environment.contains_key(name) || config.sources.name_of(name) != name;
+        let defaults = DefaultAddresses {
+            server: (!is_set(SERVER_LISTEN)).then_some(config.server.listen),
+            management: (!is_set(MANAGEMENT_LISTEN)).then_some(config.management.listen),
+        };
+        set_reach(&mut config, reach, &defaults)?;
         let dropped_lines = super::start_log(&config);
         write_sample_summary()?;
         let token = demo_token(&config).await?;
-        let control = sandbox.control_url();
-        let server = App::bind(&config, &Clock::system(), dropped_lines).await?;
+        let server = bind(&mut config, &defaults, &dropped_lines).await?;
+        let notes = notes(&server, &sandbox, &defaults, &config);
+        let greeting = greeting(&server, &sandbox, &notes, &token);
         actix_rt::spawn(sandbox.run());
         // Before the greeting, after which a script may send a signal.
         let shutdowns = super::shutdown_signals()?;
-        let note = if config.server.listen == default {
-            String::new()
-        } else {
-            format!("Port {} is in use; using the next free one.\n", default.port())
-        };
-        print_greeting((server.addr(), server.management_addr()), &note, &token, &control)?;
+        super::print(&greeting)?;
         Ok(server.run(shutdowns).await?)
     })
 }
 
-/// Returns the first of the next addresses that can be bound, or else `default`.
-fn free_address(default: SocketAddr, management: SocketAddr) -> SocketAddr {
-    let ports = default.port()..default.port().saturating_add(PORTS_TRIED);
-    let mut addresses = ports.map(|port| SocketAddr::new(default.ip(), port)).filter(|address| *address != management);
-    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap_or(default)
-}
-
 /// Sets the values that `dev` does not take from settings.
-fn override_settings(config: &mut Config, base_url: String) {
+fn override_settings(config: &mut Config, base_url: String) -> io::Result<()> {
     config.admin_control.base_url = base_url;
     config.admin_control.authorization = None;
     config.database.url = SecretUrl::new(DATABASE);
     config.summaries.url = SecretUrl::new(&format!("file://{SUMMARIES}"));
-    config.auth.jwt_secret = Secret::new(secret::random_secret());
+    config.auth.jwt_secret = jwt_secret(Path::new(JWT_SECRET))?;
+    Ok(())
+}
+
+/// Reads the secret, or creates it.
+fn jwt_secret(path: &Path) -> io::Result<Secret> {
+    if let Some(folder) = path.parent() {
+        files::create_private_folder(folder)?;
+    }
+    files::create_private_file(path)?;
+    let kept = files::read_regular(path)?;
+    if !kept.is_empty() {
+        return Ok(Secret::new(kept));
+    }
+    let created = secret::random_secret();
+    std::fs::write(path, &created)?;
+    Ok(Secret::new(created))
+}
+
+/// Checks the addresses, and sets the one that both listeners accept beside loopback.
+fn set_reach(config: &mut Config, reach: Reach, defaults: &DefaultAddresses) -> Result<(), Error> {
+    if reach == Reach::LocalNetwork && defaults.server.is_some() {
+        config.server.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+    }
+    let (server, management) = (config.server.listen.ip(), config.management.listen.ip());
+    if reach == Reach::Loopback && !server.is_loopback() {
+        return Err(config::Error::of(SERVER_LISTEN, "must be a loopback address with dev, unless --lan is given").into());
+    }
+    if !management.is_loopback() {
+        return Err(config::Error::of(MANAGEMENT_LISTEN, "must be a loopback address with dev").into());
+    }
+    let host = if server.is_unspecified() { local_network_address()? } else { server };
+    config.dev = Some(DevConfig { host, sample_rooms: SAMPLE_ROOMS.map(str::to_owned).into() });
+    Ok(())
+}
+
+/// Returns the address of this machine from which packets go to other networks. Sends none.
+fn local_network_address() -> Result<IpAddr, config::Error> {
+    let address = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9))?;
+        socket.local_addr()
+    });
+    let unknown = "needs an address of this machine that phones can reach, because it was not found";
+    address.map(|address| address.ip()).map_err(|error| config::Error::of(SERVER_LISTEN, format!("{unknown}: {error}")))
+}
+
+/// Binds the server. Replaces a default port that is in use: by the next free one, or that of the metrics by any.
+async fn bind(config: &mut Config, defaults: &DefaultAddresses, dropped_lines: &DroppedLines) -> Result<App, Error> {
+    let last_port = config.server.listen.port().saturating_add(PORTS_TRIED);
+    loop {
+        match App::bind(config, &Clock::system(), dropped_lines.clone()).await {
+            Err(app::Error::Listen(address, error))
+                if defaults.server.is_some() && is_in_use(&error) && address.port() < last_port =>
+            {
+                config.server.listen.set_port(address.port() + 1);
+            }
+            Err(app::Error::Management(address, error))
+                if defaults.management.is_some() && is_in_use(&error) && address.port() != 0 =>
+            {
+                config.management.listen.set_port(0);
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrInUse
 }
 
 /// Creates the demo account, logs in, and returns the token.
@@ -111,16 +184,33 @@ fn write_sample_summary() -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-fn print_greeting(
-    (address, management): (SocketAddr, SocketAddr),
-    note: &str,
-    token: &str,
-    control: &str,
-) -> Result<(), Error> {
-    super::print(&format!(
+/// Says which addresses are not the usual ones, and warns of `--lan`.
+fn notes(server: &App, sandbox: &Sandbox, defaults: &DefaultAddresses, config: &Config) -> String {
+    let ports = [
+        (defaults.server, server.addr(), "using the next free one"),
+        (Some(SANDBOX), sandbox.addr(), "the sandbox uses another one"),
+        (defaults.management, server.management_addr(), "the metrics use another one"),
+    ];
+    let ports = ports
+        .iter()
+        .filter_map(|(default, actual, note)| Some((default.as_ref()?.port(), actual.port(), note)))
+        .filter(|(default, actual, _)| default != actual)
+        .map(|(default, _, note)| format!("Port {default} is in use; {note}.\n"));
+    let host = config.dev.as_ref().map(|dev| dev.host).filter(|host| !host.is_loopback());
+    let warning = "Warning: the demo login is public, so that every device in this network can use this server.";
+    let lan = host.map(|host| format!("On phones: http://{}/\n{warning}\n", SocketAddr::new(host, server.addr().port())));
+    ports.chain(lan).collect()
+}
+
+fn greeting(server: &App, sandbox: &Sandbox, notes: &str, token: &str) -> String {
+    let mut address = server.addr();
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!(
         "\
 The server is on http://{address}, with a sandbox Admin Control behind it.
-{note}
+{notes}
 Console:       http://{address}/
 Demo login:    {EMAIL} / {PASSWORD}
 Sample rooms:  {rooms}
@@ -131,6 +221,8 @@ Try it in another terminal:
 
 curl -H 'Authorization: Bearer {token}' http://{address}/callCatchUp/{ROOM}
 ",
-        rooms = crate::sandbox::SAMPLE_ROOMS.join(", "),
-    ))
+        rooms = SAMPLE_ROOMS.join(", "),
+        management = server.management_addr(),
+        control = sandbox.control_url(),
+    )
 }

@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use self::dev::Reach;
 use crate::accounts;
 use crate::app::{self, App, Shutdown};
 use crate::clock::Clock;
@@ -57,7 +58,11 @@ enum Command {
     /// Runs the server (the default)
     Serve,
     /// Runs the server with a sandbox, a demo account and sample rooms; needs no setting
-    Dev,
+    Dev {
+        /// Listens on all addresses, for phones in the local network
+        #[arg(long)]
+        lan: bool,
+    },
     /// Runs only the sandbox Admin Control
     Sandbox {
         /// Address to listen on
@@ -170,7 +175,7 @@ pub fn run() -> ExitCode {
     let is_server = matches!(cli.command, None | Some(Command::Serve));
     let outcome = match cli.command {
         None | Some(Command::Serve) => serve(config),
-        Some(Command::Dev) => dev::run(config),
+        Some(Command::Dev { lan }) => dev::run(config, if lan { Reach::LocalNetwork } else { Reach::Loopback }),
         Some(Command::Sandbox { listen }) => sandbox(listen),
         Some(Command::User { command }) => user::run(config, command),
         Some(Command::CheckConfig) => check_config::run(config),

@@ -4,6 +4,7 @@
 //!
 //! The environment is a parameter, so that tests can set it.
 
+mod dev;
 mod error;
 mod oidc;
 mod redact;
@@ -14,6 +15,7 @@ mod store;
 mod values;
 mod warnings;
 
+pub use dev::DevConfig;
 pub use error::Error;
 pub use sections::{
     AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Sources;
+use super::dev::DevConfig;
 use super::values::{self, List, LogFormat, Origin, Pooler, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
@@ -299,9 +300,9 @@ section! {
         /// Where the settings were set.
         #[serde(skip)]
         sources: Sources,
-        /// Whether both listeners accept `Host` names of loopback only, as in `dev`.
+        /// Set by `dev` only.
         #[serde(skip)]
-        loopback_only: bool,
+        dev: Option<DevConfig>,
     }
 }
 

@@ -1,5 +1,7 @@
 //! CORS: lets pages of the configured origins read responses, and responds to their preflight requests.
 
+use std::net::IpAddr;
+
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -10,11 +12,25 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
+use super::loopback_host::is_local;
 use super::map_head;
 use crate::response::no_content;
 
-/// The origins whose pages may read responses (`APP_SERVER__CORS_ORIGINS`), compared byte for byte.
-pub(crate) struct Origins(pub Vec<String>);
+/// The origins whose pages may read responses.
+pub(crate) struct Origins {
+    /// `APP_SERVER__CORS_ORIGINS`, compared byte for byte.
+    pub configured: Vec<String>,
+    /// With `dev`: pages of loopback and of this address, on any port.
+    pub dev_host: Option<IpAddr>,
+}
+
+impl Origins {
+    fn allow(&self, origin: &HeaderValue) -> bool {
+        let host = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+        self.configured.iter().any(|configured| configured.as_bytes() == origin.as_bytes())
+            || self.dev_host.zip(host).is_some_and(|(dev_host, host)| is_local(host, dev_host))
+    }
+}
 
 /// The headers that tracing libraries add (W3C Trace Context and Baggage).
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, X-Request-Id, X-Requested-With, \
@@ -36,9 +52,7 @@ pub(crate) async fn cors<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let headers = request.headers();
-    let origin =
-        headers.get(ORIGIN).filter(|origin| origins.0.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
-    let origin = origin.cloned();
+    let origin = headers.get(ORIGIN).filter(|origin| origins.allow(origin)).cloned();
     let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if origin.is_some() && is_preflight {
         let response = Ok(request.into_response(no_content()));

@@ -2,9 +2,10 @@
 
 use actix_web::web;
 use rust_embed::RustEmbed;
+use serde::Serialize;
 
-use crate::response::ApiError;
 use crate::response::static_file::StaticFile;
+use crate::response::{ApiError, Success};
 
 /// The files of the console, embedded in the binary.
 #[derive(RustEmbed)]
@@ -16,6 +17,17 @@ struct Console;
 /// It can't be framed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// What the console shows by the configuration.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConsoleSettings {
+    pub sample_rooms: Vec<String>,
+}
+
+pub(super) async fn settings(settings: web::Data<ConsoleSettings>) -> Success<web::Data<ConsoleSettings>> {
+    Success(settings)
+}
 
 /// Only the page's scripts read the query, as in `/?room=R`.
 pub(super) async fn page() -> Result<StaticFile, ApiError> {

@@ -9,7 +9,7 @@ mod call_catch_up_live;
 mod call_config;
 mod call_status;
 mod call_summary;
-mod console;
+pub(crate) mod console;
 mod docs;
 mod health;
 mod join_member;
@@ -87,6 +87,7 @@ pub static TABLE: &[RouteRow] = &[
     get(&["/docs/"], Access::Public, |route| route.to(docs::redirect)),
     get(&["/docs/{edition}/{file}"], Access::Public, |route| route.to(docs::asset)),
     get(&["/"], Access::Public, |route| route.to(console::page)),
+    get(&["/console/settings"], Access::Public, |route| route.to(console::settings)),
     get(&["/console/{edition}/{file}"], Access::Public, |route| route.to(console::asset)),
     head(&["/openapi.json"], Access::Public, |route| route.to(openapi::show)),
     head(&["/docs"], Access::Public, |route| route.to(docs::page)),

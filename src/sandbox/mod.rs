@@ -56,6 +56,12 @@ impl Sandbox {
         Ok(Self { address, running: http.run() })
     }
 
+    /// Returns the address, with the actual port.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns the value for `APP_ADMIN_CONTROL__BASE_URL`.
     #[must_use]
     pub fn base_url(&self) -> String {

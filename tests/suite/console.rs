@@ -90,6 +90,12 @@ fn current_file_gets_304_and_outdated_one_the_new_file() {
 }
 
 #[test]
+fn settings_of_a_deployment_name_no_sample_rooms() {
+    let server = TestServer::start();
+    server.client().get("/console/settings", None).assert_success(r#"{"sampleRooms":[]}"#);
+}
+
+#[test]
 fn path_traversal_in_any_spelling_gets_404() {
     let server = TestServer::start();
     let steps = [

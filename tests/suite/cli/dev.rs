@@ -1,10 +1,13 @@
-//! The listen addresses of `dev` and the host names that it accepts.
+//! The listen addresses of `dev`, the host names and origins that it accepts, and what it keeps between runs.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use super::files::by;
 use super::{Running, command, run, workspace};
 use crate::support::client::Client;
+use crate::support::response::Response;
 
 #[test]
 fn dev_on_a_public_address_exits_78() {
@@ -18,9 +21,32 @@ fn dev_on_a_public_address_exits_78() {
     }
 }
 
+fn get(address: SocketAddr, target: &str, headers: &str) -> Response {
+    let request = format!("GET {target} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n\r\n");
+    Client::new(address).request(request.as_bytes())
+}
+
 fn status(address: SocketAddr, target: &str, host: &str) -> u16 {
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    Client::new(address).request(request.as_bytes()).status
+    get(address, target, &format!("Host: {host}")).status
+}
+
+/// Occupies a port. Another test's `dev` may have it for a while, and another program for good.
+fn occupy(port: u16) -> Option<TcpListener> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(listener) => return Some(listener),
+            Err(_) if Instant::now() > deadline => return None,
+            Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// The address, and the token of the printed command.
+fn address_and_token(dev: &mut Running) -> (SocketAddr, String) {
+    let line = dev.line_with("curl ");
+    let token = line.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap();
+    (address_in(&line), token.to_owned())
 }
 
 /// The address in a line of the banner.
@@ -48,22 +74,110 @@ fn dev_accepts_loopback_host_names_only() {
     }
     let request = b"GET /callConfig HTTP/1.1\r\nHost: rebind.example\r\nConnection: close\r\n\r\n";
     let rejected = Client::new(server).request(request);
-    rejected.assert_error(400, "Host must be localhost or a loopback address.", "in the envelope");
+    rejected.assert_error(400, "Host must be localhost, or an address that the server printed.", "in the envelope");
     assert!(rejected.header("x-request-id").is_some());
     assert_eq!(dev.stop().0, 0);
 }
 
 #[test]
-fn dev_uses_the_next_free_port() {
-    // Occupied by this test or by another program.
-    let _taken = TcpListener::bind("127.0.0.1:8080");
+fn dev_replaces_default_ports_in_use() {
+    let _taken = [8080, 8081, 9090].map(occupy);
     let workspace = workspace();
-    let mut dev = Running::start(command(&workspace, &["dev"], &[]));
+    let mut command = command(&workspace, &["dev"], &[]);
+    command.env_remove("APP_MANAGEMENT__LISTEN");
+    let mut dev = Running::start(command);
     let address = address_in(&dev.line_with("The server is on"));
-    assert!((8081..8100).contains(&address.port()), "{address}");
+    assert!((8082..8101).contains(&address.port()), "{address}");
     assert_eq!(dev.line_with("Port"), "Port 8080 is in use; using the next free one.\n");
-    assert!(dev.line_with("curl ").contains(&format!(" http://{address}/callCatchUp/")));
-    assert_eq!(status(address, "/health/live", "localhost"), 200);
+    assert_eq!(dev.line_with("Port"), "Port 8081 is in use; the sandbox uses another one.\n");
+    assert_eq!(dev.line_with("Port"), "Port 9090 is in use; the metrics use another one.\n");
+    assert_eq!(status(address_in(&dev.line_with("Metrics:")), "/metrics", "localhost"), 200);
+    assert_eq!(status(address_in(&dev.line_with("Sandbox:")), "/sandbox", "localhost"), 200);
+    let (printed, token) = address_and_token(&mut dev);
+    assert_eq!(printed, address);
+    assert_eq!(Client::new(address).get("/callCatchUp/testRoom", Some(&token)).status, 200);
+    assert_eq!(dev.stop().0, 0);
+}
+
+#[test]
+fn dev_token_survives_a_restart() {
+    let workspace = workspace();
+    let start = || Running::start(command(&workspace, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let mut dev = start();
+    let (_, token) = address_and_token(&mut dev);
+    assert_eq!(dev.stop().0, 0);
+    let secret = workspace.path().join("var/dev/jwt-secret");
+    assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = std::fs::read(&secret).unwrap();
+
+    let mut dev = start();
+    let (address, _) = address_and_token(&mut dev);
+    let client = Client::new(address);
+    assert_eq!(client.get("/callCatchUp/testRoom", Some(&token)).status, 200);
+    client.get("/console/settings", None).assert_success(r#"{"sampleRooms":["testRoom","quietRoom","endedRoom"]}"#);
+    assert_eq!(dev.stop().0, 0);
+    assert!(std::fs::read(&secret).unwrap() == before && before.len() >= 32);
+}
+
+#[test]
+fn dev_allows_origins_of_this_machine_only() {
+    let workspace = workspace();
+    let mut dev = Running::start(command(&workspace, &["dev"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")]));
+    let (address, _) = address_and_token(&mut dev);
+    let allowed = |origin: &str| {
+        let response = get(address, "/callConfig", &format!("Host: localhost\r\nOrigin: {origin}"));
+        response.header("access-control-allow-origin").map(str::to_owned)
+    };
+    for origin in ["http://localhost:5173", "http://localhost", "http://127.0.0.1:3000", "http://[::1]:4200"] {
+        assert_eq!(allowed(origin).as_deref(), Some(origin));
+    }
+    for origin in [
+        "http://evil.example",
+        "http://localhost.evil.example",
+        "http://localhost:5173.evil.example",
+        "https://evil.example",
+        "http://192.0.2.1:5173",
+        "http://localhost:5173/",
+        "file://localhost",
+        "null",
+    ] {
+        assert_eq!(allowed(origin), None, "{origin}");
+    }
+    assert_eq!(dev.stop().0, 0);
+}
+
+#[test]
+fn dev_with_lan_accepts_the_printed_address() {
+    let workspace = workspace();
+    let environment = [("APP_SERVER__LISTEN", "0.0.0.0:0")];
+    // The address of the default route; nothing is sent.
+    let network = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("203.0.113.1:9")?;
+        socket.local_addr()
+    });
+    let Ok(network) = network.map(|address| address.ip()) else {
+        let (code, _, stderr) = run(&workspace, &["dev", "--lan"], &environment, "");
+        assert!(code == 78 && stderr.starts_with("APP_SERVER__LISTEN needs an address"), "{stderr}");
+        return;
+    };
+    let mut dev = Running::start(command(&workspace, &["dev", "--lan"], &environment));
+    let server = address_in(&dev.line_with("The server is on"));
+    assert!(server.ip().is_loopback(), "{server}");
+    assert_eq!(address_in(&dev.line_with("On phones:")), SocketAddr::new(network, server.port()));
+    dev.line_with("Warning: the demo login is public");
+    let management = address_in(&dev.line_with("Metrics:"));
+    let sandbox = address_in(&dev.line_with("Sandbox:"));
+    assert!(management.ip().is_loopback() && sandbox.ip().is_loopback(), "{management} {sandbox}");
+    for host in [&*network.to_string(), &format!("{network}:{}", server.port()), "localhost"] {
+        assert_eq!(status(server, "/", host), 200, "{host}");
+    }
+    for host in ["rebind.example", "198.51.100.7", "0.0.0.0"] {
+        assert_eq!(status(server, "/", host), 400, "{host}");
+    }
+    assert_eq!(status(sandbox, "/sandbox", &network.to_string()), 421);
+    let origin = format!("http://{network}:5173");
+    let response = get(server, "/callConfig", &format!("Host: localhost\r\nOrigin: {origin}"));
+    assert_eq!(response.header("access-control-allow-origin"), Some(&*origin));
     assert_eq!(dev.stop().0, 0);
 }
 
