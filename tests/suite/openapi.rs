@@ -84,14 +84,15 @@ fn docs_page_loads_only_its_own_files() {
     let folder = loaded[0].trim_end_matches("swagger-ui-bundle.js");
     let hash = folder.strip_prefix("docs/").and_then(|rest| rest.strip_suffix('/')).unwrap();
     assert!(hash.len() > 20 && !hash.contains('/'), "{folder}");
-    let files = ["swagger-ui-bundle.js", "page.js", "swagger-ui.css"].map(|file| format!("{folder}{file}"));
-    assert_eq!(loaded, [files[0].as_str(), &files[1], &files[2], "openapi.json"]);
+    let files = ["swagger-ui-bundle.js", "page.js", "swagger-ui.css", "page.css"].map(|file| format!("{folder}{file}"));
+    assert_eq!(loaded, [files[0].as_str(), &files[1], &files[2], &files[3], "openapi.json"]);
     assert!(!html.contains("onload") && html.split("<script").skip(1).all(|script| script.contains("></script>")), "{html}");
     assert_eq!(page.header("cache-control"), Some("no-cache"));
     for (file, media_type, longer_than) in [
         (&files[0], "text/javascript; charset=utf-8", 1_000_000),
         (&files[1], "text/javascript; charset=utf-8", 100),
         (&files[2], "text/css; charset=utf-8", 100_000),
+        (&files[3], "text/css; charset=utf-8", 100),
     ] {
         let url = format!("/{file}");
         let file = server.client().get(&url, None);
