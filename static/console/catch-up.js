@@ -24,8 +24,14 @@ export class CatchUp extends EventTarget {
 
   /** The text; empty if there is none, `null` if unknown. */
   text = null;
-  /** The length of the text that was shown before. */
+  /** How updates arrive: `off`, `connecting`, `stream` or `polling`. */
+  mode = "off";
+  /** The length of the text that was seen before. */
   knownLength = 0;
+  /** Where the latest version differs from the one before. */
+  changedAt = 0;
+  /** The number of versions that have not been seen. */
+  unseen = 0;
   /** The result of the last read: `first`, `same`, `grown` or `rewritten`. */
   outcome = null;
   /** Why there is none: `transcription-off`, `meeting-ended`, `none-yet` or `unknown-room`; `null` if there is one. */
@@ -44,7 +50,7 @@ export class CatchUp extends EventTarget {
     this.#work.addEventListener("change", () => this.dispatchEvent(new Event("change")));
     this.#live = new LiveUpdates(session, room, {
       onVersion: (etag) => this.#readVersion(etag),
-      onOpen: (isOpen) => this.#setPollInterval(isOpen),
+      onOpen: (isOpen) => this.#setMode(isOpen ? "stream" : "polling"),
     });
   }
 
@@ -60,13 +66,20 @@ export class CatchUp extends EventTarget {
   /** Turns automatic updates on or off: by stream, or else by polling. */
   setLive(on) {
     this.#isLive = on;
+    this.#setMode("connecting");
     this.#live.setEnabled(on);
-    this.#setPollInterval(false);
   }
 
   /** Polls less often while the stream is open: then only the status and the age are new. */
-  #setPollInterval(hasStream) {
-    this.#work.interval = this.#isLive ? (hasStream ? STREAM_POLL_INTERVAL : POLL_INTERVAL) : null;
+  #setMode(mode) {
+    this.mode = this.#isLive ? mode : "off";
+    this.#work.interval = this.mode === "off" ? null : this.mode === "stream" ? STREAM_POLL_INTERVAL : POLL_INTERVAL;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** The new text has been seen: the next version marks only its own. */
+  markSeen() {
+    this.unseen = 0;
   }
 
   /** Reads until the version of the stream is shown: a read in progress, or another replica, may be behind it. */
@@ -76,7 +89,8 @@ export class CatchUp extends EventTarget {
     for (const pause of [0, 500, 1_500, 3_500]) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (this.#streamEtag !== etag || !this.#isLive) return;
-      await this.refresh();
+      // A read that was in progress may have got it.
+      if (etag === null || etag !== this.#etag) await this.refresh();
       if (this.#etag === etag) return;
     }
   }
@@ -128,10 +142,16 @@ export class CatchUp extends EventTarget {
     const isEmpty = text.trim() === "";
     this.text = isEmpty ? "" : text;
     this.reason = isEmpty ? this.#absenceReason(response) : null;
-    this.knownLength = before === null ? text.length : commonPrefixLength(before, text);
-    this.outcome = before === null ? "first" : outcomeOf(before, this.text, this.knownLength);
-    // To mark the whole text as new would not help.
-    if (this.outcome === "rewritten") this.knownLength = text.length;
+    this.changedAt = before === null ? text.length : commonPrefixLength(before, text);
+    this.outcome = before === null ? "first" : outcomeOf(before, this.text, this.changedAt);
+    if (this.outcome === "grown") {
+      this.knownLength = this.unseen > 0 ? Math.min(this.knownLength, this.changedAt) : this.changedAt;
+      this.unseen += 1;
+    } else if (this.outcome !== "same") {
+      // To mark the whole text as new would not help.
+      this.knownLength = text.length;
+      this.unseen = 0;
+    }
   }
 
   #absenceReason(response) {
@@ -140,7 +160,7 @@ export class CatchUp extends EventTarget {
   }
 }
 
-function outcomeOf(before, text, knownLength) {
+function outcomeOf(before, text, changedAt) {
   if (before === text) return "same";
-  return knownLength >= before.length / 2 ? "grown" : "rewritten";
+  return changedAt >= before.length / 2 ? "grown" : "rewritten";
 }

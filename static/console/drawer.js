@@ -2,7 +2,7 @@
 
 import { bindCopyButton, element, show } from "./dom.js";
 import { onRequests, requests } from "./requests.js";
-import { formatTime } from "./format.js";
+import { formatExactTime } from "./format.js";
 
 /** Connects the drawer to its button and to the recorded requests. */
 export function bindDrawer(session) {
@@ -25,7 +25,7 @@ export function bindDrawer(session) {
   };
 
   const update = () => {
-    button.textContent = `Requests (${requests().length})`;
+    button.textContent = `API calls (${requests().length})`;
     show(copyToken, session.isActive);
     if (panel.hidden) {
       return;
@@ -57,7 +57,7 @@ export function bindDrawer(session) {
 
 function rowOf(entry) {
   const line = element("code", {}, entry.curl);
-  const copy = element("button", { type: "button", class: "plain", "aria-label": `Copy request ${entry.number}` }, "Copy");
+  const copy = element("button", { type: "button", class: "plain", "aria-label": `Copy call ${entry.number}` }, "Copy");
   bindCopyButton(copy, () => entry.curl, () => line);
   return element(
     "li",
@@ -65,7 +65,7 @@ function rowOf(entry) {
     element(
       "p",
       { class: "request" },
-      element("span", { class: "time" }, formatTime(entry.at)),
+      element("span", { class: "time" }, formatExactTime(entry.at)),
       element("strong", {}, entry.method),
       element("bdi", { class: "path" }, entry.path),
       element("span", { class: "outcome" }),

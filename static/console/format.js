@@ -1,11 +1,17 @@
 // Formats times, durations, counts and names.
 
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const exactTime = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dayAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-/** Formats milliseconds since 1970 as `14:32:05`. */
+/** Formats milliseconds since 1970 as `14:32`. */
 export function formatTime(at) {
   return time.format(at);
+}
+
+/** Formats milliseconds since 1970 as `14:32:05`. */
+export function formatExactTime(at) {
+  return exactTime.format(at);
 }
 
 /** Parses an RFC 3339 text to milliseconds since 1970; `NaN` for any other value. */

@@ -3,9 +3,11 @@
 import { element, fromTemplate, isolated, setText, show } from "./dom.js";
 import { featuresPanel } from "./features.js";
 import { formatCount, formatDateTime, formatDuration, parseTime } from "./format.js";
-import { malformed } from "./http.js";
+import { malformed, roomUrl } from "./http.js";
 import { bindProblem } from "./notice.js";
 import { Poller } from "./poller.js";
+import { recentRooms } from "./recent-rooms.js";
+import { settings } from "./settings.js";
 import { summaryPanel } from "./summary.js";
 
 /** The number of rooms that are added to the list at a time. */
@@ -42,6 +44,8 @@ export function homeView(session, navigation) {
     update();
   });
 
+  listRooms(parts.recent, recentRooms());
+  settings().then(({ sampleRooms }) => listRooms(parts.samples, sampleRooms));
   parts.sidebar.append(features.root);
   parts.refresh.addEventListener("click", () => work.run());
   parts.more.addEventListener("click", () => {
@@ -57,6 +61,13 @@ export function homeView(session, navigation) {
     stopSummaries();
   };
   return { root, title: "Meetings", stop };
+}
+
+/** Lists links to rooms in a part of the view. */
+function listRooms(part, rooms) {
+  show(part, rooms.length > 0);
+  const link = (room) => element("a", { href: roomUrl(room), "data-internal": true }, isolated(room));
+  part.querySelector("ul").replaceChildren(...rooms.map((room) => element("li", {}, link(room))));
 }
 
 /** Makes a form open the room of its field. */

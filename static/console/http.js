@@ -23,6 +23,11 @@ export function malformed() {
   return new Problem("failed", "The server sent an unexpected response.");
 }
 
+/** The URL of a room's view. */
+export function roomUrl(room) {
+  return `/?room=${encodeURIComponent(room)}`;
+}
+
 /** `/route/room`. A browser removes `.` and `..` from a path, so these names travel in the query. */
 export function roomPath(route, room) {
   let name;

@@ -21,7 +21,7 @@ export class LiveUpdates {
   #close = null;
   #timer = null;
   #isOver = false;
-  #onVisibilityChange = () => this.#update();
+  #onChange = () => this.#update();
 
   constructor(session, room, { onVersion, onOpen }) {
     this.#session = session;
@@ -36,7 +36,8 @@ export class LiveUpdates {
     this.#isEnabled = on;
     this.#isOver = false;
     const method = on ? "addEventListener" : "removeEventListener";
-    document[method]("visibilitychange", this.#onVisibilityChange);
+    document[method]("visibilitychange", this.#onChange);
+    window[method]("online", this.#onChange);
     this.#update();
   }
 
@@ -52,12 +53,13 @@ export class LiveUpdates {
   /** Closes the stream. Reopens it later if `willReopen`. */
   #onClosed(willReopen) {
     this.#close?.();
+    this.#onOpen(false);
     this.#isOver = !willReopen;
-    if (willReopen) this.#timer = setTimeout(this.#onVisibilityChange, REOPEN_DELAY * (0.75 + Math.random() / 2));
+    if (willReopen) this.#timer = setTimeout(this.#onChange, REOPEN_DELAY * (0.75 + Math.random() / 2));
   }
 
   async #open() {
-    if (typeof EventSource === "undefined") return;
+    if (typeof EventSource === "undefined") return this.#onOpen(false);
     const closing = new AbortController();
     this.#close = () => {
       this.#close = null;

@@ -3,6 +3,7 @@
 import { announce } from "./dom.js";
 import { bindDrawer } from "./drawer.js";
 import { homeView } from "./home.js";
+import { roomUrl } from "./http.js";
 import { resumingView } from "./notice.js";
 import { roomView } from "./room.js";
 import { Session } from "./session.js";
@@ -28,17 +29,14 @@ function navigate(address) {
   route();
 }
 
-/** Returns the URL of a room, or of the home page for `null`. */
-function urlOf(name) {
-  return name === null ? "/" : `/?room=${encodeURIComponent(name)}`;
-}
-
 const navigation = {
-  room: (name) => navigate(urlOf(name)),
+  room: (name) => navigate(roomUrl(name)),
 };
 
 /** Shows the view for the URL and the session. The first one (`start`) takes no focus. */
 function route(start = false) {
+  // The room of the URL is no invitation to the user who has left it.
+  if (session.hasSignedOut) history.replaceState(null, "", "/");
   const name = roomInUrl();
   if (!session.isActive) {
     showView(signInView(session, name), start);
@@ -47,7 +45,7 @@ function route(start = false) {
   } else if (session.isUser) {
     showView(homeView(session, navigation), start);
   } else {
-    history.replaceState(null, "", urlOf(session.guestRoom));
+    history.replaceState(null, "", roomUrl(session.guestRoom));
     route(start);
     return;
   }
@@ -78,12 +76,18 @@ document.addEventListener("click", (event) => {
 });
 
 addEventListener("popstate", () => route());
-session.addEventListener("change", () => route());
+/** Whether the session is being restored for the first time. */
+let isStarting = true;
+session.addEventListener("change", () => isStarting || route());
 signOut.addEventListener("click", () => session.signOut());
 bindDrawer(session);
 
 showView(resumingView(), true);
-session.resume(roomInUrl()).then(
-  () => route(true),
-  (problem) => (problem.isRetryable ? showView(resumingView(session, roomInUrl, route), true) : route(true)),
-);
+session
+  .resume(roomInUrl())
+  .catch((problem) => problem.isRetryable)
+  .then((isUnreachable) => {
+    isStarting = false;
+    if (isUnreachable) showView(resumingView(session, roomInUrl, route), true);
+    else route(true);
+  });

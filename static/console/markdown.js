@@ -1,9 +1,10 @@
-// Renders a subset of Markdown: paragraphs, headings and lists. Markup stays in the document as hidden text, so that the text
+// Renders a subset of Markdown: paragraphs, headings, lists and bold text. Markup stays in the document as hidden text, so that the text
 // content of the result equals the input, character by character.
 
 import { element } from "./dom.js";
 
 const ITEM = /^([ \t]*)((?:[-*•–]|\d{1,3}[.)])[ \t]+)(?=\S)/;
+const BOLD = /\*\*(?!\s)([^*\r\n]+)(?<!\s)\*\*/g;
 const HEADING = /^(#{1,6}[ \t]+)(?=\S)/;
 /** The maximum indentation of a list. */
 const MAX_DEPTH = 3;
@@ -78,7 +79,7 @@ class Writer {
   paragraph(lines) {
     const { text, end } = splitLineBreak(lines.join(""));
     const paragraph = element("p", { dir: "auto" });
-    this.#text(paragraph, text);
+    this.#inline(paragraph, text);
     this.#fragment.append(paragraph);
     this.#text(this.#fragment, end);
   }
@@ -88,7 +89,7 @@ class Writer {
     const [mark] = HEADING.exec(text);
     const heading = element("h3", { dir: "auto" });
     this.#mark(heading, mark, "markup");
-    this.#text(heading, text.slice(mark.length));
+    this.#inline(heading, text.slice(mark.length));
     this.#fragment.append(heading);
     this.#text(this.#fragment, end);
   }
@@ -105,7 +106,7 @@ class Writer {
         this.#mark(item, indent, "markup");
         this.#mark(item, mark, /\d/.test(mark) ? "number" : "bullet");
       }
-      this.#text(item, line.slice(start?.length ?? 0));
+      this.#inline(item, line.slice(start?.length ?? 0));
     }
     this.#fragment.append(list);
   }
@@ -116,6 +117,20 @@ class Writer {
       parent.append(element("span", { class: `mark ${kind}` }, text));
       this.#written += text.length;
     }
+  }
+
+  #inline(parent, text) {
+    let end = 0;
+    for (const match of text.matchAll(BOLD)) {
+      this.#text(parent, text.slice(end, match.index));
+      const strong = element("strong");
+      this.#mark(strong, "**", "inline");
+      this.#text(strong, match[1]);
+      this.#mark(strong, "**", "inline");
+      parent.append(strong);
+      end = match.index + match[0].length;
+    }
+    this.#text(parent, text.slice(end));
   }
 
   #text(parent, text) {

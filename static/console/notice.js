@@ -6,7 +6,7 @@ import { Poller } from "./poller.js";
 /** Returns the view while the session is restored. With `session`, it retries, because the server is unreachable. */
 export function resumingView(session, roomInUrl, route) {
   const { root, parts } = fromTemplate("view-message");
-  parts.title.textContent = session ? "The server can’t be reached" : "One moment …";
+  parts.title.textContent = session ? "The server can’t be reached" : "One moment…";
   if (!session) {
     return { root, title: "One moment", stop() {} };
   }
@@ -16,7 +16,7 @@ export function resumingView(session, roomInUrl, route) {
   parts.message.append(element("p", {}, "This page continues as soon as the server responds."), wait);
   parts.actions.append(retry);
   work.addEventListener("change", () => {
-    setText(wait, work.isRunning ? "Trying …" : work.retryIn === null ? "" : `Trying again in ${work.retryIn} s.`);
+    setText(wait, work.isRunning ? "Trying…" : work.retryIn === null ? "" : `Trying again in ${work.retryIn} s.`);
     show(retry, !work.isRunning);
     if (!work.isRunning && (work.succeededAt !== null || (work.problem && !work.problem.isRetryable))) {
       work.stop();
@@ -41,7 +41,7 @@ export function bindProblem(part, work, sentence) {
     }
     setText(message, sentence(problem));
     const seconds = work.retryIn;
-    setText(wait, work.isRunning ? "Trying …" : seconds === null ? "" : `Trying again in ${seconds} s.`);
+    setText(wait, work.isRunning ? "Trying…" : seconds === null ? "" : `Trying again in ${seconds} s.`);
     // Not before the time of `Retry-After`.
     show(retry, problem.isRetryable && problem.retryAfter === null && !work.isRunning);
   };

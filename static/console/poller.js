@@ -15,6 +15,7 @@ export class Poller extends EventTarget {
   #nextRunAt = null;
   #failures = 0;
   #timer = setInterval(() => this.#tick(), 500);
+  #onOnline = () => this.problem?.kind === "unreachable" && this.run();
 
   /** The problem of the last run; `null` after a success. */
   problem = null;
@@ -24,6 +25,7 @@ export class Poller extends EventTarget {
   constructor(work) {
     super();
     this.#work = work;
+    addEventListener("online", this.#onOnline);
   }
 
   get isRunning() {
@@ -42,8 +44,13 @@ export class Poller extends EventTarget {
     }
   }
 
-  /** Runs it now, unless it is running. */
+  /** Runs it now, unless it is running, and resets the backoff. */
   run() {
+    this.#failures = 0;
+    return this.#start();
+  }
+
+  #start() {
     this.#running ??= this.#runOnce().finally(() => {
       this.#running = null;
       this.#dispatchChange();
@@ -53,6 +60,7 @@ export class Poller extends EventTarget {
 
   /** Stops it for good. */
   stop() {
+    removeEventListener("online", this.#onOnline);
     clearInterval(this.#timer);
     this.#timer = null;
   }
@@ -88,7 +96,7 @@ export class Poller extends EventTarget {
       return;
     }
     if (this.#nextRunAt !== null && Date.now() >= this.#nextRunAt) {
-      this.run();
+      this.#start();
     } else {
       this.#dispatchChange();
     }

@@ -5,15 +5,21 @@ import { announce, bindCopyButton, element, fromTemplate, setText, show } from "
 import { featuresPanel } from "./features.js";
 import { formatAge, formatTime } from "./format.js";
 import { bindOpenRoom } from "./home.js";
+import { roomUrl } from "./http.js";
 import { render } from "./markdown.js";
+import { NewTextButton } from "./new-text.js";
 import { bindProblem } from "./notice.js";
+import { addRecentRoom } from "./recent-rooms.js";
 import { summaryPanel } from "./summary.js";
 
 /** Messages for the result of the last read. */
 const OUTCOMES = { first: "", same: "No changes.", grown: "New text added.", rewritten: "The text was rewritten." };
 
+/** The name of the badge for each mode of updates. */
+const MODES = { off: "Not live", connecting: "Connecting…", stream: "Live", polling: "Every 15 seconds" };
+
 /** Whether rooms are updated automatically. The choice applies to all rooms until the page is closed. */
-let isLive = false;
+let isLive = true;
 
 /** Returns the view of the room `name`. */
 export function roomView(session, name, navigation) {
@@ -23,13 +29,14 @@ export function roomView(session, name, navigation) {
   const { root, parts } = fromTemplate("view-room");
   const catchUp = new CatchUp(session, name);
   const features = featuresPanel(session);
-  const context = { parts, catchUp, session, name, summary: null, reason: null };
+  const newText = new NewTextButton(parts.newText, parts.text, () => catchUp.markSeen());
+  const context = { parts, catchUp, session, name, newText, summary: null, reason: null };
 
   setText(parts.name, name);
   show(parts.back, session.isUser);
   parts.sidebar.append(features.root);
-  parts.link.value = `${location.origin}/?room=${encodeURIComponent(name)}`;
-  bindCopyButton(parts.copyLink, () => parts.link.value, () => parts.link);
+  setText(parts.link, location.origin + roomUrl(name));
+  bindCopyButton(parts.copyLink, () => parts.link.textContent, () => parts.link);
   bindOpenRoom(parts.open, navigation);
   parts.live.checked = isLive;
   parts.live.addEventListener("change", () => {
@@ -52,7 +59,7 @@ export function roomView(session, name, navigation) {
   catchUp.setLive(isLive);
   catchUp.refresh();
 
-  const stop = () => [catchUp, features, context.summary].forEach((part) => part?.stop());
+  const stop = () => [catchUp, features, newText, context.summary].forEach((part) => part?.stop());
   return { root, title: name, stop };
 }
 
@@ -61,9 +68,11 @@ function updateStatus({ parts, catchUp }) {
   const { work } = catchUp;
   badge(parts.transcription, "Transcription", catchUp.status.transcription, work);
   badge(parts.recording, "Recording", catchUp.status.recording, work);
+  setText(parts.mode, MODES[catchUp.mode]);
+  parts.mode.classList.toggle("on", catchUp.mode === "stream");
   show(parts.loading, catchUp.text === null && !work.problem);
   parts.refresh.setAttribute("aria-disabled", String(work.isRunning));
-  setText(parts.refresh, work.isRunning ? "Loading …" : "Refresh");
+  setText(parts.refresh, work.isRunning ? "Loading…" : "Refresh");
   if (catchUp.text === null) {
     return;
   }
@@ -89,12 +98,14 @@ function renderResult(context) {
     return;
   }
   context.reason = catchUp.reason;
+  if (context.session.isUser && catchUp.reason !== "unknown-room") addRecentRoom(context.name);
   render(parts.text, catchUp.text, catchUp.knownLength);
   show(parts.text, catchUp.text !== "");
   show(parts.empty, catchUp.text === "");
   parts.empty.replaceChildren(...(catchUp.text === "" ? emptyState(context) : []));
+  context.newText.update(catchUp.unseen);
   if (outcome === "grown") {
-    announce(`New: ${catchUp.text.slice(catchUp.knownLength, catchUp.knownLength + 300)}`);
+    announce(`New: ${catchUp.text.slice(catchUp.changedAt, catchUp.changedAt + 300)}`);
   }
 }
 
@@ -110,7 +121,7 @@ function emptyState(context) {
     case "meeting-ended":
       return message(
         "This meeting has ended",
-        "There is no catch-up any more. The summary has the results.",
+        "The catch-up is no longer available. The summary has the results.",
         element("button", { type: "button", class: "primary", onclick: () => readSummary(context) }, "Read the summary"),
       );
     case "unknown-room":
@@ -120,7 +131,7 @@ function emptyState(context) {
         element("button", { type: "button", onclick: () => readSummary(context) }, "Look for a summary"),
       );
     default:
-      return message("Nothing has been said yet", "Check again in a minute.");
+      return message("Nothing has been said yet", "The catch-up appears here once there is something to read.");
   }
 }
 
@@ -133,8 +144,8 @@ function readSummary(context) {
 }
 
 function badge(part, name, value, work) {
-  const known = value === null ? (work.isRunning ? "…" : "unknown") : value ? "on" : "off";
-  setText(part, `${name} ${known}`);
+  const known = value === null ? (work.isRunning ? "…" : " unknown") : value ? " on" : " off";
+  setText(part, `${name}${known}`);
   part.classList.toggle("on", value === true);
   part.classList.toggle("off", value === false);
 }

@@ -1,6 +1,7 @@
 // The session. Tokens are in memory only. For a reload, the tab's storage keeps the refresh token, or the room of a guest.
 
 import { Problem, malformed, send } from "./http.js";
+import { clearRecentRooms } from "./recent-rooms.js";
 import { Tabs, runExclusively } from "./tabs.js";
 
 const REFRESH_TOKEN = "refreshToken";
@@ -17,11 +18,18 @@ export class Session extends EventTarget {
   #tabs = new Tabs({
     login: () => (this.isUser ? this.#login : null),
     onLogin: (login) => this.#adopt(login),
-    onEnded: (sid) => this.isUser && this.#login.sid === sid && this.#end("You signed out in another tab."),
+    onEnded: (sid) => {
+      if (this.isUser && this.#login.sid === sid) {
+        this.hasSignedOut = true;
+        this.#end("You signed out in another tab.");
+      }
+    },
   });
 
   /** Why the session ended, as a message for the user; or empty. */
   notice = "";
+  /** Whether the user has signed out, here or in another tab. */
+  hasSignedOut = false;
 
   get isUser() {
     return Boolean(this.#login?.user);
@@ -74,6 +82,7 @@ export class Session extends EventTarget {
   /** Signs out here at once, and at the server if it can be reached. */
   async signOut() {
     const login = this.#login;
+    this.hasSignedOut = this.isUser;
     this.#end("");
     if (login?.user) {
       this.#tabs.publishEnd(login.sid);
@@ -154,6 +163,7 @@ export class Session extends EventTarget {
     const principal = this.#login && (this.#login.user?.id ?? this.#login.room);
     this.#login = login;
     this.notice = "";
+    this.hasSignedOut = false;
     sessionStorage.removeItem(login.user ? GUEST_ROOM : REFRESH_TOKEN);
     sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_ROOM, login.user ? login.refreshToken : login.room);
     if (principal !== (login.user?.id ?? login.room)) {
@@ -166,6 +176,7 @@ export class Session extends EventTarget {
     this.notice = notice;
     sessionStorage.removeItem(REFRESH_TOKEN);
     sessionStorage.removeItem(GUEST_ROOM);
+    clearRecentRooms();
     this.#dispatchChange();
   }
 

@@ -9,13 +9,15 @@ export function signInView(session, room) {
   setText(parts.notice, session.notice);
   show(parts.notice, session.notice !== "");
 
-  if (room === null) {
+  // After the end of a session, the room is the user's own.
+  const isInvitation = room !== null && session.notice === "";
+  show(parts.guest, room === null);
+  if (!isInvitation) {
     const enter = () => session.enterAsGuest(parts.guest.elements.room.value.trim());
     cleanups.push(bindSubmit(parts.guest, parts.guestError, enter, guestSentence));
   } else {
     setText(parts.room, room);
     show(parts.invitation, true);
-    show(parts.guest, false);
     parts.signIn.querySelector("h2").textContent = "Sign in with an account";
     parts.signInButton.classList.remove("primary");
     const enter = () => session.enterAsGuest(room);
@@ -37,7 +39,7 @@ export function signInView(session, room) {
   };
   cleanups.push(bindSubmit(parts.signIn, parts.signInError, signIn, failed));
 
-  const title = room === null ? "Sign in" : `Invitation to ${room}`;
+  const title = isInvitation ? `Invitation to ${room}` : "Sign in";
   return { root, title, notice: session.notice, stop: () => cleanups.forEach((stop) => stop()) };
 }
 
@@ -69,7 +71,7 @@ function bindSubmit(form, error, action, sentence) {
       return;
     }
     setDisabled(true);
-    button.textContent = "Please wait …";
+    button.textContent = "Please wait…";
     setText(error, "");
     try {
       await action();

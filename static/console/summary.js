@@ -8,7 +8,7 @@ import { Poller } from "./poller.js";
 
 /** Returns the panel with the summary of `room`: `{root, stop}`. */
 export function summaryPanel(session, room) {
-  const loading = element("p", { class: "loading" }, "Loading the summary …");
+  const loading = element("p", { class: "loading" }, "Loading the summary…");
   const notice = element("div", { class: "notice", role: "status", hidden: true });
   const text = element("div", { class: "text" });
   const root = element("div", { class: "summary" }, loading, notice, text);

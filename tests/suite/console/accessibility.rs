@@ -18,7 +18,7 @@ const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "what ann alone would say";
 const ROOM: &str = "weekly";
 
-const TEXT: &str = "Ann opened the call with the release: it goes out on Thursday if the last Android fix is reviewed by tomorrow.\n\n\
+const TEXT: &str = "Ann opened the call with the release: it goes out on **Thursday** if the last Android fix is reviewed by tomorrow.\n\n\
                     ## Decided so far\n\n- Two cosmetic bugs move to the next release.\n\
                     - Old recordings are deleted on Friday; Emil writes to their owners.\n\
                     - Dana covers the first week of the holidays, Chidi the second.\n\n\
@@ -39,7 +39,7 @@ const SCREENSHOTS: [(&str, u32, &str); 20] = [
     ("summary", 1280, "dark"),
     ("room", 1280, "light"),
     ("room", 1280, "dark"),
-    ("room", 1600, "light"),
+    ("new-text", 320, "light"),
     ("room", 320, "dark"),
     ("nothing", 320, "light"),
     ("stale", 1280, "light"),
@@ -73,7 +73,7 @@ impl Inspector {
 
     /// Inspects the current state of the page in all sizes and schemes.
     fn inspect(&mut self, state: &str) {
-        self.browser.run(&format!("if (!window.axe) {{ {} }}", self.axe));
+        self.load_axe();
         for (width, height) in [(1600, 1000), (1280, 800), (320, 720)] {
             for scheme in ["light", "dark"] {
                 self.browser.show_as(width, height, scheme);
@@ -96,6 +96,10 @@ impl Inspector {
             }
         }
         self.browser.show_as(1280, 800, "light");
+    }
+
+    fn load_axe(&self) {
+        self.browser.run(&format!("if (!window.axe) {{ {} }}", self.axe));
     }
 
     fn check(&mut self, case: &str) {
@@ -145,7 +149,11 @@ struct Fixture {
 impl Fixture {
     fn start() -> Self {
         let inspector = Inspector::start();
-        let server = TestServer::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
+        let server = TestServer::with(&[
+            ("APP_CATCH_UP__FRESH_FOR", "1ms"),
+            ("APP_CATCH_UP__STALE_IF_ERROR", "600s"),
+            ("APP_LIVE__POLL_INTERVAL", "1s"),
+        ]);
         server.manage(async |database, clock| admin::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
         server.script.set("meetings", "", Reply::data(&meetings().to_string()));
         server.put_summary("weekly_1718871014/summary.txt", TEXT);
@@ -220,8 +228,11 @@ fn entry_page_is_accessible_and_fits_any_width() {
 #[test]
 fn meetings_are_accessible_and_fit_any_width() {
     let mut fixture = Fixture::start();
-    fixture.open("/");
+    fixture.set_catch_up(ROOM, TEXT);
+    fixture.open(&format!("/?room={ROOM}"));
     fixture.sign_in_with(PASSWORD);
+    fixture.inspector.browser.wait_for("Dana measured");
+    fixture.inspector.browser.click("[data-part=back]");
     fixture.inspect_when_shown("design-review", "meetings");
     fixture.inspector.browser.click(".meetings button");
     fixture.inspect_when_shown("Dana measured", "summary");
@@ -244,8 +255,8 @@ fn room_is_accessible_and_fits_any_width() {
     fixture.open(&format!("/?room={ROOM}"));
     fixture.sign_in_with(PASSWORD);
     fixture.inspector.browser.wait_for("Dana measured");
+    fixture.inspector.browser.wait("document.querySelector('[data-part=mode]').textContent === 'Live'");
     fixture.set_catch_up(ROOM, &format!("{TEXT}{NEW_TEXT}"));
-    fixture.inspector.browser.click("[data-part=refresh]");
     fixture.inspector.browser.wait_for("New text added.");
     fixture.inspect_when_shown("Transcription on", "room");
     fixture.inspector.browser.click("#requests-button");
@@ -253,6 +264,7 @@ fn room_is_accessible_and_fits_any_width() {
     fixture.inspector.inspect("requests");
     fixture.inspector.browser.click("#requests-close");
 
+    fixture.inspector.browser.click("[data-part=live]");
     fixture.server.script.catch_up(ROOM, Reply::body(500, ""));
     fixture.inspector.browser.set_age(Duration::from_secs(40));
     fixture.inspector.browser.click("[data-part=refresh]");
@@ -261,6 +273,69 @@ fn room_is_accessible_and_fits_any_width() {
     fixture.inspector.browser.click("[data-part=refresh]");
     fixture.inspect_when_shown("Showing the version from", "lost");
     fixture.block(&[]);
+
+    let long = format!("{TEXT}\n\n").repeat(6);
+    fixture.set_catch_up("long", &long);
+    fixture.open("/?room=long");
+    fixture.inspector.browser.wait("document.querySelector('[data-part=mode]').textContent === 'Live'");
+    fixture.inspector.browser.wait_for("Dana measured");
+    fixture.set_catch_up("long", &format!("{long}{NEW_TEXT}"));
+    fixture.inspector.browser.wait_shown("[data-part=newText]");
+    fixture.inspector.inspect("new-text");
+    fixture.assert_no_problems();
+}
+
+#[test]
+fn docs_page_is_accessible_and_fills_in_the_room() {
+    let mut fixture = Fixture::start();
+    fixture.open("/docs");
+    let browser = &fixture.inspector.browser;
+    let stream = "/callCatchUp/{roomName}/live";
+    let operation = |path: &str| format!(".opblock:has([data-path='{path}'])");
+    for path in ["/auth/login", "/callStatus/{roomName}", stream] {
+        browser.click(&format!("{} .opblock-summary-control", operation(path)));
+        browser.wait_shown(&format!("{} .responses-table[aria-label]", operation(path)));
+    }
+    let execute_buttons =
+        |path: &str| browser.run(&format!("return document.querySelectorAll(\"{} .execute\").length", operation(path)));
+    assert_eq!(execute_buttons("/callStatus/{roomName}"), json!(1));
+    assert_eq!(execute_buttons(stream), json!(0), "the stream never ends");
+    let room = "return document.querySelector('[data-param-name=roomName] input').value";
+    assert_eq!(browser.run(room), json!("testRoom"));
+    fixture.inspector.load_axe();
+    fixture.inspector.check("docs");
+    fixture.assert_no_problems();
+}
+
+#[test]
+fn more_contrast_and_forced_colours_change_the_page() {
+    let mut fixture = Fixture::start();
+    fixture.set_catch_up(ROOM, TEXT);
+    fixture.open(&format!("/?room={ROOM}"));
+    fixture.sign_in_with(PASSWORD);
+    fixture.inspector.browser.wait_for("Dana measured");
+    fixture.set_catch_up(ROOM, &format!("{TEXT}{NEW_TEXT}"));
+    fixture.inspector.browser.wait_for("New text added.");
+    fixture.inspector.load_axe();
+    let changes = [
+        ("prefers-contrast", "more", [(".card p", "color"), (".card", "borderTopColor"), (".badge", "borderTopWidth")]),
+        (
+            "forced-colors",
+            "active",
+            [(".text ins", "textDecorationLine"), ("button.primary", "borderTopWidth"), (".badge", "borderTopWidth")],
+        ),
+    ];
+    for (feature, value, properties) in changes {
+        for (css, property) in properties {
+            fixture.inspector.browser.command("Emulation.setEmulatedMedia", &json!({"features": []}));
+            let style = format!("return getComputedStyle(document.querySelector('{css}'))['{property}']");
+            let usual = fixture.inspector.browser.run(&style);
+            let media = json!({"features": [{"name": feature, "value": value}]});
+            fixture.inspector.browser.command("Emulation.setEmulatedMedia", &media);
+            assert_ne!(fixture.inspector.browser.run(&style), usual, "{feature}: {css} {property}");
+        }
+        fixture.inspector.check(feature);
+    }
     fixture.assert_no_problems();
 }
 

@@ -49,11 +49,24 @@ impl Console {
         self.browser.wait_shown("#sign-out");
     }
 
-    /// Signs in and opens `room`, and waits until its catch-up is `text`.
+    /// Signs in and opens `room`, and waits until its catch-up is `text`. Turns live updates off.
     #[track_caller]
     pub(super) fn open_room(&self, room: &str, text: &str) {
+        self.open_live_room(room, text);
+        self.browser.click("[data-part=live]");
+    }
+
+    /// The same, with live updates.
+    #[track_caller]
+    pub(super) fn open_live_room(&self, room: &str, text: &str) {
         self.set_catch_up(room, text);
         self.sign_in(&format!("/?room={room}"));
+        self.wait_for_text(text);
+    }
+
+    /// Waits until the catch-up is `text`.
+    #[track_caller]
+    pub(super) fn wait_for_text(&self, text: &str) {
         self.browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
     }
 
@@ -145,8 +158,7 @@ fn catch_up_has_paragraphs_lists_age_and_call_status() {
     assert_eq!(browser.run(items), json!("depth-0 depth-0 depth-1"));
     browser.wait_for("Transcription on");
     browser.wait_for("Recording off");
-    browser.wait("/^As of .*, just now\\.$/.test(document.querySelector('[data-part=age]').textContent)");
-    browser.wait_for("Waiting room");
+    browser.wait("/^As of \\d+:\\d+[^:]*, just now\\.$/.test(document.querySelector('[data-part=age]').textContent)");
 }
 
 #[test]
@@ -169,15 +181,14 @@ fn new_text_of_a_catch_up_is_marked() {
 }
 
 #[test]
-fn automatic_update_receives_versions_by_stream() {
+fn live_updates_are_on_and_arrive_by_stream() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
-    console.open_room("r1", "One.");
+    console.open_live_room("r1", "One.");
     let browser = &console.browser;
-    browser.click("[data-part=live]");
-    browser.wait_for("No changes.");
+    browser.wait("document.querySelector('[data-part=mode].on').textContent === 'Live'");
     for text in ["One. Two.", "One. Two. Three."] {
         console.set_catch_up("r1", text);
-        browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
+        console.wait_for_text(text);
     }
     let requests = console.requests();
     let stream = requests.iter().find(|[_, path, ..]| path == "/callCatchUp/r1/live").expect("it is open");
@@ -185,9 +196,103 @@ fn automatic_update_receives_versions_by_stream() {
     let reads = requests.iter().filter(|[_, path, ..]| path == "/callCatchUp/r1").count();
     assert!(reads <= 6, "the stream reports new versions, so that it polls seldom: {reads}");
     browser.click("[data-part=live]");
+    browser.wait("document.querySelector('[data-part=mode]:not(.on)').textContent === 'Not live'");
     console.set_catch_up("r1", "One. Two. Three. Four.");
     browser.click("[data-part=refresh]");
     browser.wait_for("New text added.");
+}
+
+/// A text that is higher than any window.
+fn long_text(versions: usize) -> String {
+    let paragraphs = (0..60).map(|number| format!("Paragraph {number}.\n\n"));
+    paragraphs.chain((0..versions).map(|number| format!("Version {number}.\n\n"))).collect()
+}
+
+#[test]
+fn new_text_out_of_view_is_counted_and_scrolled_to() {
+    let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
+    console.open_live_room("r1", &long_text(0));
+    let browser = &console.browser;
+    let button = "document.querySelector('[data-part=newText]')";
+    assert_eq!(browser.run(&format!("return {button}.hidden")), json!(true));
+    for versions in [1, 2] {
+        console.set_catch_up("r1", &long_text(versions));
+        browser.wait(&format!("!{button}.hidden && {button}.textContent === '{versions} new ↓'"));
+    }
+    let marked = "return [...document.querySelectorAll('.card .text ins')].map((part) => part.textContent).join()";
+    assert_eq!(browser.run(marked), json!("Version 0.,Version 1."));
+    browser.click("[data-part=newText]");
+    browser.wait(&format!("{button}.hidden"));
+    let is_in_view = "const {top, bottom} = document.querySelector('.card .text ins').getBoundingClientRect();
+                      return top >= 0 && bottom <= innerHeight && document.activeElement.tagName";
+    assert_eq!(browser.run(is_in_view), json!("INS"));
+    console.set_catch_up("r1", &long_text(3));
+    console.wait_for_text(&long_text(3));
+    assert_eq!(browser.run(marked), json!("Version 2."), "what was seen is no longer marked");
+}
+
+#[test]
+fn bold_text_is_rendered() {
+    let console = Console::start();
+    let text = "**Ann** opened; ** not ** and 2 ** 3 ** 4.\n\n- **Due: <b>today</b>** by Bo\n\n# The **last** part\n\n**open\nend** ****";
+    console.open_room("r1", text);
+    let browser = &console.browser;
+    let strong = "return [...document.querySelectorAll('.card .text strong')].map((part) => part.childNodes[1].textContent)";
+    assert_eq!(browser.run(strong), json!(["Ann", "Due: <b>today</b>", "last"]));
+    let marks =
+        "return [...document.querySelectorAll('.card .text strong > .mark')].map((mark) => mark.offsetWidth).join('')";
+    assert_eq!(browser.run(marks), json!("000000"));
+    assert_eq!(browser.text(".card .text"), text, "its marks are hidden, and stay in the text");
+}
+
+#[test]
+fn features_panel_lists_what_is_off() {
+    let console = Console::start();
+    let features = |features: &str| Reply::data(&format!(r#"{{"features": {features}}}"#));
+    let on_and_off = r#"{"audio_call": true, "waiting_room": false, "video_call": true, "max_guests": 20}"#;
+    console.server.script.set("configuration", "", features(on_and_off));
+    console.open_room("r1", "One.");
+    let browser = &console.browser;
+    browser.wait("document.querySelectorAll('.features li').length === 2");
+    let items = "return [...document.querySelectorAll('.features li')].map((item) => item.innerText)";
+    assert_eq!(browser.run(items), json!(["Waiting room\noff", "Max guests\n20"]));
+    console.server.script.set("configuration", "", features(r#"{"audio_call": true}"#));
+    browser.reload();
+    browser.wait_for("All features are on.");
+}
+
+#[test]
+fn home_page_links_to_recent_and_sample_rooms() {
+    let console = Console::start();
+    let browser = &console.browser;
+    let script = r#"const original = window.fetch;
+        window.fetch = (path, ...more) => path === "/console/settings"
+            ? Promise.resolve(new Response('{"error":null,"data":{"sampleRooms":["aRoom",7,"another"]}}'))
+            : original(path, ...more);"#;
+    browser.command("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
+    console.server.script.set("call-catchup", "nowhere", Reply::not_found());
+    console.sign_in("/");
+    for room in ["first", "nowhere", "a & b", "first"] {
+        browser.type_into("#open-room", room);
+        browser.press(&key(Key::Enter));
+        browser.wait_for(if room == "nowhere" { "No call in this room" } else { "just now" });
+        browser.click("[data-part=back]");
+        browser.wait_shown("#open-room");
+    }
+    let links = |part: &str| {
+        browser.wait_shown(&format!("[data-part={part}]"));
+        browser
+            .run(&format!("return [...document.querySelectorAll('[data-part={part}] a')].map((link) => link.textContent)"))
+    };
+    assert_eq!(links("recent"), json!(["first", "a & b"]));
+    assert_eq!(links("samples"), json!(["aRoom", "another"]));
+    browser.run("document.querySelectorAll('[data-part=recent] a')[1].click()");
+    console.wait_for_text("a & b");
+    browser.click("#sign-out");
+    browser.wait_shown("#email");
+    console.sign_in("/");
+    browser.wait_shown("[data-part=samples]");
+    assert_eq!(browser.run("return document.querySelector('[data-part=recent]').hidden"), json!(true));
 }
 
 #[test]
@@ -219,7 +324,7 @@ fn guest_link_opens_its_room_and_no_other() {
     browser.wait_for("You are invited to r1");
     browser.click("[data-part=invitation] button");
     browser.wait_for("Said in the first room.");
-    assert_eq!(browser.run("return document.querySelector('[data-part=link]').value"), json!(console.url("/?room=r1")));
+    assert_eq!(browser.text("[data-part=link]"), console.url("/?room=r1"));
     assert_eq!(browser.text("#user-name"), "Guest");
 
     browser.type_into("[data-part=open] input", "r2");
@@ -336,6 +441,34 @@ fn failed_refresh_keeps_the_text_and_is_retried() {
 }
 
 #[test]
+fn refresh_while_offline_is_retried_soon() {
+    let console = Console::start();
+    console.open_room("r1", "One.");
+    let browser = &console.browser;
+    let set_offline = |offline: bool| {
+        let conditions = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
+        browser.command("Network.emulateNetworkConditions", &conditions);
+    };
+    browser.command("Network.enable", &json!({}));
+    set_offline(true);
+    // The clock stands still, so that no retry is due.
+    browser.run(
+        "const now = Date.now();
+         Date.now = () => now;
+         window.clicks = 0;
+         const refresh = document.querySelector('[data-part=refresh]');
+         const again = () => refresh.getAttribute('aria-disabled') === 'false' && clicks++ < 6 && refresh.click();
+         new MutationObserver(again).observe(refresh, {attributes: true, attributeFilter: ['aria-disabled']});
+         refresh.click();",
+    );
+    let says = "document.querySelector('[data-part=problem]').textContent";
+    browser.wait(&format!("window.clicks >= 6 && /Trying again in [1-3] s/.test({says})"));
+    console.set_catch_up("r1", "One. Two.");
+    set_offline(false);
+    console.wait_for_text("One. Two.");
+}
+
+#[test]
 fn stale_text_is_marked_as_old() {
     let console = Console::with(&[("APP_CATCH_UP__FRESH_FOR", "1ms"), ("APP_CATCH_UP__STALE_IF_ERROR", "600s")]);
     console.open_room("r1", "Ann opened the call.");
@@ -409,6 +542,7 @@ fn revoked_session_returns_to_login_and_then_to_the_room() {
          refresh.click();",
     );
     browser.wait_for("Your session has ended. Please sign in again.");
+    assert_eq!(browser.run("return document.querySelector('[data-part=invitation]').hidden"), json!(true));
     console.server.manage(async |database, _| admin::enable(&database, EMAIL).await);
     browser.type_into("#email", EMAIL);
     browser.type_into("#password", PASSWORD);
@@ -427,12 +561,15 @@ fn session_survives_reload_and_is_shared_between_tabs() {
     console.open("/?room=r1");
     browser.wait_for("One.");
     assert_eq!(console.server.rows("sessions"), 1, "one session for both");
-    let stored = browser.run("return Object.keys(sessionStorage).concat(Object.keys(localStorage)).join()");
-    assert_eq!(stored, json!("refreshToken"), "nothing else is stored");
+    let stored = browser.run("return Object.keys(sessionStorage).concat(Object.keys(localStorage)).sort().join()");
+    assert_eq!(stored, json!("recentRooms,refreshToken"), "nothing else is stored");
     browser.click("#sign-out");
     browser.wait_shown("#email");
     browser.switch_to_tab(0);
     browser.wait_for("You signed out in another tab.");
+    let is_invited = "return [document.querySelector('[data-part=invitation]').hidden, location.search]";
+    assert_eq!(browser.run(is_invited), json!([true, ""]), "a room that was left is no invitation");
+    assert_eq!(browser.run("return sessionStorage.length"), json!(0));
 }
 
 #[test]
@@ -447,7 +584,8 @@ fn hostile_text_is_shown_as_text() {
         format!("[click](javascript:{canary}) and <a href=\"javascript:{canary}\">click</a>"),
         "{{7*7}} ${7*7} <%= 7*7 %>".to_owned(),
         "before \u{202e}txet desrever\u{2066} after\u{2028}next\u{2029}line".to_owned(),
-        "- <b>bold</b>\n- &lt;b&gt; &#60;b&#62;\n\n# <i>head</i>\n".to_owned(),
+        "- <b>bold</b>\n- &lt;b&gt; &#60;b&#62;\n\n# <i>head</i>\n**<i>bold</i>**".to_owned(),
+        "**".repeat(50_000),
         " \t leading, and trailing blanks \r\n\r\nand a \r alone \u{0} \u{7f} \u{feff}".to_owned(),
         "<b>".repeat(10_000),
         "x".repeat(200 * 1024),
@@ -458,9 +596,9 @@ fn hostile_text_is_shown_as_text() {
     for text in &texts {
         console.set_catch_up("r1", text);
         browser.click("[data-part=refresh]");
-        browser.wait(&format!("document.querySelector('.card .text').textContent === {}", json!(text)));
+        console.wait_for_text(text);
         let only_known = "return [...document.querySelectorAll('.card .text *')].every((element) =>
-            ['P', 'UL', 'LI', 'H3', 'SPAN', 'INS'].includes(element.tagName))";
+            ['P', 'UL', 'LI', 'H3', 'SPAN', 'STRONG', 'INS'].includes(element.tagName))";
         assert_eq!(browser.run(only_known), json!(true), "{text:.60}");
         assert_eq!(browser.run("return document.documentElement.scrollWidth <= innerWidth"), json!(true), "{text:.60}");
         assert_eq!(browser.run("return typeof window.canary"), json!("undefined"), "{text:.60}");
@@ -584,7 +722,8 @@ fn request_is_shown_as_its_curl_command() {
     let body: Value = serde_json::from_str(&body).unwrap();
     let token = body["data"]["token"].as_str().expect("the command signs in");
     assert!(requests.len() >= 6, "{requests:?}");
-    for [_, path, outcome, line] in requests.iter().filter(|[_, path, ..]| !path.starts_with("/auth/")) {
+    let ends_by_itself = |path: &str| !path.starts_with("/auth/") && !path.ends_with("/live");
+    for [_, path, outcome, line] in requests.iter().filter(|[_, path, ..]| ends_by_itself(path)) {
         let (_, status) = run(line, token);
         assert!(outcome.starts_with(&format!("{status} ")), "{path}: {outcome} in the page, {status} in a terminal");
     }

@@ -12,18 +12,13 @@ fn streams(console: &Console) -> Vec<String> {
     streams.map(|[_, _, outcome, _]| outcome).collect()
 }
 
-fn shows(text: &str) -> String {
-    format!("document.querySelector('.card .text').textContent === {}", json!(text))
-}
-
 #[test]
 fn hidden_tab_closes_its_stream_and_reopens_it_when_shown() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
-    console.open_room("r1", "One.");
+    console.open_live_room("r1", "One.");
     let browser = &console.browser;
-    browser.click("[data-part=live]");
     console.set_catch_up("r1", "One. Two.");
-    browser.wait(&shows("One. Two."));
+    console.wait_for_text("One. Two.");
     assert_eq!(streams(&console), ["…"], "it is open");
 
     browser.hide();
@@ -36,9 +31,9 @@ fn hidden_tab_closes_its_stream_and_reopens_it_when_shown() {
 
     browser.show();
     browser.wait("!document.hidden");
-    browser.wait(&shows("One. Two. Three."));
+    console.wait_for_text("One. Two. Three.");
     console.set_catch_up("r1", "One. Two. Three. Four.");
-    browser.wait(&shows("One. Two. Three. Four."));
+    console.wait_for_text("One. Two. Three. Four.");
     let again = streams(&console);
     assert!(again.len() == 2 && again[0] == "…", "{again:?}");
     browser.click("[data-part=live]");
@@ -48,17 +43,17 @@ fn hidden_tab_closes_its_stream_and_reopens_it_when_shown() {
 #[test]
 fn streams_of_many_windows_leave_connections_free() {
     let console = Console::with(&[("APP_LIVE__POLL_INTERVAL", "1s")]);
-    console.open_room("r1", "One.");
+    console.open_live_room("r1", "One.");
     let browser = &console.browser;
     for number in 0..8 {
         if number > 0 {
             browser.new_window();
             console.open("/?room=r1");
-            browser.wait(&shows("One."));
+            console.wait_for_text("One.");
         }
         assert_eq!(browser.run("return document.hidden"), json!(false));
-        browser.click("[data-part=live]");
-        browser.wait_for("No changes.");
+        let mode = if number < 4 { "Live" } else { "Every 15 seconds" };
+        browser.wait(&format!("document.querySelector('[data-part=mode]').textContent === '{mode}'"));
     }
     let held = browser.run_async(
         "const done = arguments[0];
@@ -68,5 +63,5 @@ fn streams_of_many_windows_leave_connections_free() {
     assert_eq!(console.server.rows("sessions"), 1, "one session for all of them");
     console.set_catch_up("r1", "One. Two.");
     browser.click("[data-part=refresh]");
-    browser.wait(&shows("One. Two."));
+    console.wait_for_text("One. Two.");
 }

@@ -1,0 +1,12 @@
+// What the page shows by the configuration of the server.
+
+import { send } from "./http.js";
+
+const response = send({ path: "/console/settings" }).catch(() => ({}));
+
+/** Returns `{sampleRooms}`. Without a valid response, there are none. */
+export async function settings() {
+  const { data } = await response;
+  const rooms = Array.isArray(data?.sampleRooms) ? data.sampleRooms : [];
+  return { sampleRooms: rooms.filter((room) => typeof room === "string") };
+}
