@@ -95,7 +95,8 @@ pub fn assert_rooms_served(client: Client, alone: Client, name: &str) {
     let (mut took, mut usual): (Vec<_>, Vec<_>) = rooms.map(|room| (fetch(client, &room), fetch(alone, &room))).unzip();
     took.sort_unstable();
     usual.sort_unstable();
-    assert!(took[10] < usual[10] + TOLERANCE, "the median: {took:?}, usually {usual:?}");
-    // One waits for the timeout, and the machine may be busy.
-    assert!(took[19] < usual[19] + REDIS_TIMEOUT + 4 * TOLERANCE, "the slowest: {took:?}, usually {usual:?}");
+    // Multiples, because on a busy machine both vary by their size.
+    assert!(took[10] < 4 * usual[10] + TOLERANCE, "the median: {took:?}, usually {usual:?}");
+    // One waits for the timeout.
+    assert!(took[19] < 4 * usual[19] + REDIS_TIMEOUT + 4 * TOLERANCE, "the slowest: {took:?}, usually {usual:?}");
 }
