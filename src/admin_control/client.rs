@@ -102,7 +102,8 @@ impl AdminControl {
     ///
     /// See [`Error`]. All are logged except [`Error::NotFound`] and [`Error::BreakerOpen`].
     pub async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> CallResult {
-        self.call(endpoint, async {
+        // Boxed, because each layer around it would hold it twice.
+        let call = Box::pin(async {
             let url = self.url(endpoint, room)?;
             let mut response = self.prepare(self.pooled.get(&url)).send().await;
             if response.as_ref().is_err_and(is_stale_connection) {
@@ -112,8 +113,8 @@ impl AdminControl {
                 response = self.prepare(self.unpooled.get(&url)).send().await;
             }
             self.read(response).await
-        })
-        .await
+        });
+        self.call(endpoint, call).await
     }
 
     /// Issues a token to join a call, on a new connection. Never retries: the first attempt may have issued one.
