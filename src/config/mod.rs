@@ -17,11 +17,13 @@ mod warnings;
 
 pub use dev::DevConfig;
 pub use error::Error;
+pub use oidc::OidcConfig;
 pub use sections::{
     AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,
-    LogConfig, ManagementConfig, OidcConfig, RoomsConfig, ServerConfig, SharedCacheConfig, SummariesConfig, UsersConfig,
+    LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, UsersConfig,
 };
 pub use sources::{Sources, log_format};
+pub use store::SummariesConfig;
 pub use values::{List, LogFormat, Origin, Pooler, SecretUrl};
 pub use warnings::is_remote;
 

@@ -1,9 +1,40 @@
-//! Validation of the section `[oidc]`.
+//! The section `[oidc]`, and its validation.
 
-use super::{Error, OidcConfig};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::sections::section;
+use super::values::{self, List};
 
 /// The algorithms that a provider's tokens may be signed with. Symmetric ones would need its secret.
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
+section! {
+    /// `[oidc]`: the team's own identity provider, by the standard OIDC.
+    OidcConfig {
+        /// The `iss` of its tokens; none accepts no tokens of a provider.
+        issuer: Option<String>,
+        /// Audiences, one of which must be in `aud`. Required with an issuer.
+        audience: List<String>,
+        /// Where its keys are; none to discover it.
+        jwks_url: Option<String>,
+        /// Accepted algorithms.
+        algorithms: List<String> = List::of(["RS256", "ES256"]),
+        /// Claim of the display name.
+        name_claim: String = "name".to_owned(),
+        /// Claim of the roles.
+        roles_claim: Option<String>,
+        /// Roles of the provider, each with a role in calls: `admin=owner`.
+        roles_map: List<String>,
+        /// Claim of the rooms.
+        rooms_claim: Option<String>,
+        /// Accepted difference of clocks; 60 s at most.
+        #[serde(deserialize_with = "values::up_to_a_minute", serialize_with = "values::format_duration")]
+        leeway: Duration = Duration::from_secs(30),
+    }
+}
 
 impl OidcConfig {
     /// Checks that the settings are complete. The URLs are checked by their component.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Sources;
 use super::dev::DevConfig;
+use super::oidc::OidcConfig;
+use super::store::SummariesConfig;
 use super::values::{self, List, LogFormat, Origin, Pooler, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
@@ -32,6 +34,7 @@ macro_rules! section {
         }
     };
 }
+pub(super) use section;
 
 section! {
     /// `[server]`: the main listener.
@@ -116,31 +119,6 @@ section! {
         audience: String = "proconf-app-server".to_owned(),
         /// Whether users may log in with e-mail and password.
         password_login: bool = true,
-    }
-}
-
-section! {
-    /// `[oidc]`: the team's own identity provider, by the standard OIDC.
-    OidcConfig {
-        /// The `iss` of its tokens; none accepts no tokens of a provider.
-        issuer: Option<String>,
-        /// Audiences, one of which must be in `aud`. Required with an issuer.
-        audience: List<String>,
-        /// Where its keys are; none to discover it.
-        jwks_url: Option<String>,
-        /// Accepted algorithms.
-        algorithms: List<String> = List::of(["RS256", "ES256"]),
-        /// Claim of the display name.
-        name_claim: String = "name".to_owned(),
-        /// Claim of the roles.
-        roles_claim: Option<String>,
-        /// Roles of the provider, each with a role in calls: `admin=owner`.
-        roles_map: List<String>,
-        /// Claim of the rooms.
-        rooms_claim: Option<String>,
-        /// Accepted difference of clocks; 60 s at most.
-        #[serde(deserialize_with = "values::up_to_a_minute", serialize_with = "values::format_duration")]
-        leeway: Duration = Duration::from_secs(30),
     }
 }
 
@@ -230,23 +208,6 @@ section! {
         poll_interval: Duration = Duration::from_secs(15),
         /// Maximum number of open streams of one principal on this replica.
         max_per_caller: NonZeroU32 = limit(10),
-    }
-}
-
-section! {
-    /// `[summaries]`: summary files.
-    SummariesConfig {
-        /// `file://` with a folder's path, or `s3://bucket/prefix`; `gs://` and `az://` if they are built in.
-        #[serde(deserialize_with = "values::store_url")]
-        url: SecretUrl = SecretUrl::new("file://var/summaries"),
-        /// Whether the metadata service of the cloud may provide the credentials.
-        instance_credentials: bool,
-        /// The HTTP proxy for requests to the bucket. No other connection uses one.
-        #[serde(deserialize_with = "values::proxy_url")]
-        proxy: Option<SecretUrl>,
-        /// The provider's own variables, such as `AWS_…`.
-        #[serde(skip)]
-        variables: Vec<(String, Secret)>,
     }
 }
 

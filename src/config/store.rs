@@ -1,13 +1,33 @@
-//! Variables of the storage provider, and validation of its credentials.
+//! The section `[summaries]`, the variables of the storage provider, and validation of its credentials.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::values::parse_base_url;
-use super::{Error, SummariesConfig};
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::sections::section;
+use super::values::{self, SecretUrl, parse_base_url};
 use crate::files;
 use crate::secret::Secret;
+
+section! {
+    /// `[summaries]`: summary files.
+    SummariesConfig {
+        /// `file://` with a folder's path, or `s3://bucket/prefix`; `gs://` and `az://` if they are built in.
+        #[serde(deserialize_with = "values::store_url")]
+        url: SecretUrl = SecretUrl::new("file://var/summaries"),
+        /// Whether the metadata service of the cloud may provide the credentials.
+        instance_credentials: bool,
+        /// The HTTP proxy for requests to the bucket. No other connection uses one.
+        #[serde(deserialize_with = "values::proxy_url")]
+        proxy: Option<SecretUrl>,
+        /// The provider's own variables, such as `AWS_…`.
+        #[serde(skip)]
+        variables: Vec<(String, Secret)>,
+    }
+}
 
 /// A provider of object storage.
 struct Provider {

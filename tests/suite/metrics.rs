@@ -304,7 +304,8 @@ fn file(path: &str) -> String {
 #[test]
 fn metric_names_in_alerts_dashboard_and_docs_are_exported() {
     let redis = crate::support::redis::Redis::start();
-    let server = TestServer::with(&[("APP_CACHE__REDIS_URL", &redis.url())]);
+    let provider = crate::support::identity_provider::IdentityProvider::start(&[]);
+    let server = provider.server(&[("APP_CACHE__REDIS_URL", &redis.url())]);
     let page = server.management_client().get("/metrics", None);
     let types = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let exported: BTreeMap<&str, &str> = types.filter_map(|line| line.split_once(' ')).collect();
