@@ -9,7 +9,7 @@ ARG BASE_IMAGE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY docs/openapi.json docs/openapi.json
 COPY src src
 COPY migrations migrations

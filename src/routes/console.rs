@@ -1,16 +1,13 @@
 //! `GET /` and its files: the console, a client of the API in a browser.
 
 use actix_web::web;
-use rust_embed::RustEmbed;
 use serde::Serialize;
 
-use crate::response::static_file::StaticFile;
+use crate::response::static_file::FileResponse;
 use crate::response::{ApiError, Success};
 
-/// The files of the console, embedded in the binary.
-#[derive(RustEmbed)]
-#[folder = "static/console"]
-struct Console;
+/// The files of the console: `static/console`.
+const BUNDLE: &str = "console";
 
 /// The page runs its own scripts and styles, and calls its own server.
 ///
@@ -30,27 +27,10 @@ pub(super) async fn settings(settings: web::Data<ConsoleSettings>) -> Success<we
 }
 
 /// Only the page's scripts read the query, as in `/?room=R`.
-pub(super) async fn page() -> Result<StaticFile, ApiError> {
-    StaticFile::page::<Console>("\"/console/", POLICY)
+pub(super) async fn page() -> Result<FileResponse, ApiError> {
+    FileResponse::page(BUNDLE, POLICY)
 }
 
-pub(super) async fn asset(path: web::Path<(String, String)>) -> Result<StaticFile, ApiError> {
-    StaticFile::asset::<Console>(&path.0, &path.1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::response::static_file::{PAGE, media_type};
-
-    #[test]
-    fn every_embedded_file_has_a_media_type() {
-        let names: Vec<_> = Console::iter().collect();
-        assert!(names.len() > 3, "{names:?}");
-        for name in names.iter().filter(|name| *name != PAGE) {
-            assert!(media_type(name).is_some() && !name.contains('/'), "{name}");
-        }
-        assert!(names.iter().any(|name| name == PAGE));
-        assert_eq!(media_type(PAGE), None, "the page has one address");
-    }
+pub(super) async fn asset(path: web::Path<(String, String)>) -> Result<FileResponse, ApiError> {
+    FileResponse::asset(BUNDLE, &path.0, &path.1)
 }

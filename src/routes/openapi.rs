@@ -1,12 +1,13 @@
 //! `GET /openapi.json`: the API as an OpenAPI document.
 
-use crate::response::static_file::StaticFile;
+use crate::response::ApiError;
+use crate::response::static_file::FileResponse;
 
 /// The OpenAPI document, written by hand: ADR 4. A test in `routes` compares it with the table of routes.
 pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
-pub(super) async fn show() -> StaticFile {
-    StaticFile::new("application/json", DOCUMENT)
+pub(super) async fn show() -> Result<FileResponse, ApiError> {
+    FileResponse::new("openapi.json")
 }
 
 #[cfg(test)]
