@@ -134,6 +134,54 @@ fn node_program(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/clients/node_modules/.bin").join(name).display().to_string()
 }
 
+/// Android's JSON library, which is part of Android.
+const ANDROID_JSON: &str = "/usr/share/java/com.android.json.jar";
+
+/// What Kotlin's usage example expects around it.
+const KOTLIN_USAGE: &str = "import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.flow.catch
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
+
+class TextView(var text: String)
+fun showLogin() = Unit
+fun showFailure(failure: Throwable) = println(failure)
+suspend fun usage(viewModelScope: CoroutineScope, catchUpView: TextView) {
+";
+
+impl Workspace {
+    /// Compiles the client of docs/clients/kotlin.md with its driver, and returns the arguments of `java`.
+    fn compile_kotlin(&self) -> Vec<String> {
+        let blocks = blocks("clients/kotlin.md", "kotlin");
+        let [client, usage] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+        self.write("Proconf.kt", client);
+        self.write("Usage.kt", &[KOTLIN_USAGE, usage, "}\n"].concat());
+        self.write("Driver.kt", include_str!("doc_examples/Driver.kt"));
+        let kotlin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/clients/node_modules/kotlin-compiler");
+        let library = |name: &str| kotlin.join("lib").join(name).display().to_string();
+        let libraries = [ANDROID_JSON.to_owned(), library("kotlinx-coroutines-core-jvm.jar")].join(":");
+        let compiler = kotlin.join("bin/kotlinc").display().to_string();
+        let files = ["Proconf.kt", "Usage.kt", "Driver.kt"];
+        self.run(&compiler, &[&["-J-Xmx512m", "-Werror", "-cp", &libraries, "-d", "classes"], &files[..]].concat());
+        let classes = format!("classes:{libraries}:{}", library("kotlin-stdlib.jar"));
+        vec!["-cp".to_owned(), classes, "DriverKt".to_owned()]
+    }
+}
+
+#[test]
+fn kotlin_client_does_what_its_page_says() {
+    // The JDK closes an unused stream only after its next line.
+    let settings = [("APP_LIVE__POLL_INTERVAL", "1s"), ("APP_LIVE__MAX_PER_CALLER", "100")];
+    let workspace = Workspace::with(&settings);
+    let driver = workspace.compile_kotlin();
+    let driver: Vec<&str> = driver.iter().map(String::as_str).collect();
+    assert_eq!(workspace.run("java", &driver), "all statements are true\n");
+    let proxy = proxy_that_loses_a_refresh(workspace.server.address);
+    let lost_refresh = [&driver[..], &["lost-refresh"]].concat();
+    assert_eq!(workspace.run_against(proxy, "java", &lost_refresh), "renewed\n");
+}
+
 #[test]
 fn lost_refresh_response_does_not_end_the_session() {
     let workspace = Workspace::new();
