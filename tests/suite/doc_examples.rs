@@ -72,7 +72,7 @@ fn docs() -> PathBuf {
 }
 
 /// Returns the code blocks of a page in this language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub(super) fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = std::fs::read_to_string(docs().join(page)).unwrap();
     let fence = format!("```{language}\n");
     let blocks: Vec<String> = text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
@@ -265,7 +265,9 @@ fn javascript_client_does_what_its_page_says() {
     assert!(last.starts_with("403 Forbidden (request ") && !last.contains("null"), "{printed}");
     assert_eq!(workspace.run("node", &["driver.mjs"]), "all statements are true\n");
     let options = "--noEmit --strict --checkJs --allowJs --target es2022 --lib es2022,dom,dom.iterable,dom.asynciterable \
-                   --module esnext --moduleResolution bundler proconf.mjs";
+                   --module esnext --moduleResolution bundler proconf.mjs live.mjs";
+    let [live] = &self::blocks("LIVE.md", "js")[..] else { panic!("one block") };
+    workspace.write("live.mjs", live);
     workspace.run(&node_program("tsc"), &options.split_whitespace().collect::<Vec<_>>());
 }
 

@@ -70,6 +70,7 @@ mod sessions;
 mod shared_cache;
 mod shutdown;
 mod slow_calls;
+mod sse_clients;
 mod static_files;
 mod stream_limit;
 mod stream_tickets;

@@ -17,7 +17,7 @@ const DATABASE_USES: [&str; 9] = [
 ];
 
 /// Modules that use the database only as a means, or only SQLite, with the reason.
-const SQLITE_ONLY: [(&str, &str); 12] = [
+const SQLITE_ONLY: [(&str, &str); 13] = [
     ("console", "tests the pages; the routes behind them are tested elsewhere"),
     ("disks", "tests the file of SQLite"),
     ("doc_examples", "tests the examples of the documentation"),
@@ -28,6 +28,7 @@ const SQLITE_ONLY: [(&str, &str); 12] = [
     ("pooler", "uses PostgreSQL in both runs"),
     ("replicas", "tests the shared cache; no request needs the database"),
     ("room_names", "tests room names"),
+    ("sse_clients", "tests client libraries; tickets are tested elsewhere"),
     ("test_run", "names the fixtures"),
     ("tls", "tests TLS to Admin Control"),
 ];
