@@ -3,6 +3,7 @@
 mod backup;
 mod dev;
 mod files;
+mod identity;
 mod user_delete;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

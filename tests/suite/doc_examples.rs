@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::openid_provider::{AUDIENCE, OpenIdProvider};
 use crate::support::{SandboxServer, TestServer};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::sandbox::{SAMPLE_SUMMARY, Script};
@@ -199,6 +200,20 @@ fn lost_refresh_response_does_not_end_the_session() {
         let printed = workspace.run_against(proxy, program, &[file]);
         assert!(printed.contains("renewed\n"), "{file}: {printed}");
     }
+}
+
+#[test]
+fn clients_use_tokens_of_an_identity_provider() {
+    let provider = OpenIdProvider::start();
+    let issuer = provider.issuer();
+    let workspace = Workspace::with(&[("APP_OIDC__ISSUER", issuer.as_str()), ("APP_OIDC__AUDIENCE", AUDIENCE)]);
+    workspace.write("provider_token", &provider.log_in("ann"));
+    workspace.write("proconf.mjs", &blocks("clients/javascript.md", "js")[0]);
+    workspace.write("provider_tokens.mjs", include_str!("doc_examples/provider_tokens.mjs"));
+    workspace.write("proconf.py", &blocks("clients/python.md", "python")[0]);
+    workspace.write("provider_tokens.py", include_str!("doc_examples/provider_tokens.py"));
+    assert_eq!(workspace.run("node", &["provider_tokens.mjs"]), "accepted\n");
+    assert_eq!(workspace.run(&python(), &["provider_tokens.py"]), "accepted\n");
 }
 
 #[test]

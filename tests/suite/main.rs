@@ -39,6 +39,7 @@ mod headers;
 mod health;
 mod helm;
 mod identity;
+mod identity_guide;
 mod ipv6;
 mod join_member;
 mod limits;
@@ -51,6 +52,7 @@ mod migrations;
 mod mutated_requests;
 mod name_comparison;
 mod openapi;
+mod openid_provider;
 #[cfg(any(feature = "gcs", feature = "azure"))]
 mod other_buckets;
 mod overload;

@@ -17,7 +17,7 @@ const DATABASE_USES: [&str; 9] = [
 ];
 
 /// Modules that use the database only as a means, or only SQLite, with the reason.
-const SQLITE_ONLY: [(&str, &str); 13] = [
+const SQLITE_ONLY: [(&str, &str); 14] = [
     ("console", "tests the pages; the routes behind them are tested elsewhere"),
     ("disks", "tests the file of SQLite"),
     ("doc_examples", "tests the examples of the documentation"),
@@ -25,6 +25,7 @@ const SQLITE_ONLY: [(&str, &str); 13] = [
     ("generated_clients", "tests generated clients; the routes behind them are tested elsewhere"),
     ("ipv6", "uses PostgreSQL in both runs"),
     ("name_comparison", "tests room names"),
+    ("openid_provider", "tests tokens of a provider, which are in no database"),
     ("pooler", "uses PostgreSQL in both runs"),
     ("replicas", "tests the shared cache; no request needs the database"),
     ("room_names", "tests room names"),

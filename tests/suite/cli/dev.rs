@@ -50,7 +50,7 @@ fn address_and_token(dev: &mut Running) -> (SocketAddr, String) {
 }
 
 /// The address in a line of the banner.
-fn address_in(line: &str) -> SocketAddr {
+pub(super) fn address_in(line: &str) -> SocketAddr {
     let address = line.split("http://").nth(1).unwrap();
     address.split(|c: char| c == '/' || c == ',' || c.is_whitespace()).next().unwrap().parse().unwrap()
 }

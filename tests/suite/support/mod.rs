@@ -7,6 +7,7 @@ pub mod database;
 pub mod events;
 pub mod fake_upstream;
 pub mod identity_provider;
+pub mod openid_provider;
 pub mod pgbouncer;
 pub mod postgresql_proxy;
 pub mod process;
