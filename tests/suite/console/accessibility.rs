@@ -156,6 +156,8 @@ impl Fixture {
         ]);
         server.manage(async |database, clock| admin::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
         server.script.set("meetings", "", Reply::data(&meetings().to_string()));
+        let features = r#"{"features": {"audio_call": true, "waiting_room": false, "server_side_recording": false}}"#;
+        server.script.set("configuration", "", Reply::data(features));
         server.put_summary("weekly_1718871014/summary.txt", TEXT);
         inspector.browser.show_as(1280, 800, "light");
         Self { inspector, server }
