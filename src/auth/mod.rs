@@ -8,3 +8,4 @@ pub(crate) mod room_access;
 pub(crate) mod stream_lease;
 pub mod token;
 mod token_cache;
+mod token_parts;

@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,13 +15,11 @@ use serde_json::{Value, json};
 use super::identity::IdentityProvider;
 use super::principal::{Identity, Principal, StreamTicket, TokenScope};
 use super::token_cache::{CachedClaims, TokenCache};
+use super::token_parts::{TokenParts, is_for, non_empty};
 use crate::clock::Clock;
 use crate::room::{NameComparison, RoomName};
 use crate::secret::{self, Secret};
 use crate::strict_json::Object;
-
-/// The longest accepted token, in bytes; issued ones have about 400.
-pub(crate) const MAX_BYTES: usize = 8 * 1024;
 
 /// The lifetime of a stream ticket: long enough to open a connection.
 const TICKET_TTL: Duration = Duration::from_secs(30);
@@ -60,28 +56,6 @@ pub struct Tokens {
     clock: Clock,
     cache: TokenCache,
     identity_provider: Option<Arc<IdentityProvider>>,
-}
-
-/// The parts of a token, decoded but not verified.
-pub(super) struct TokenParts<'a> {
-    pub(super) header: Object,
-    pub(super) claims: Object,
-    /// What is signed.
-    pub(super) message: &'a str,
-    pub(super) signature: &'a str,
-}
-
-impl<'a> TokenParts<'a> {
-    fn parse(token: &'a str) -> Result<Self, InvalidToken> {
-        if token.len() > MAX_BYTES {
-            return Err(InvalidToken);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken)?;
-        let (header, claims) = message.split_once('.').ok_or(InvalidToken)?;
-        // The engine is strict: no padding, one spelling of the last character.
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken)?;
-        Ok(Self { header: decode(header)?, claims: decode(claims)?, message, signature })
-    }
 }
 
 #[derive(Serialize)]
@@ -269,31 +243,10 @@ impl Tokens {
     }
 }
 
-/// Decodes one part of a token: strict base64url around one strict JSON object.
-fn decode(part: &str) -> Result<Object, InvalidToken> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken)?;
-    serde_json::from_slice(&json).map_err(|_| InvalidToken)
-}
-
 /// Requires HS256 and rejects critical extensions. Keys and addresses in a header are never used.
 fn check_header(header: &Object) -> Result<(), InvalidToken> {
     let is_typed = header.get("typ").is_none_or(Value::is_string);
     if header.text("alg") == Some("HS256") && header.get("crit").is_none() && is_typed { Ok(()) } else { Err(InvalidToken) }
-}
-
-/// Returns whether an `aud` claim names `audience`.
-///
-/// It is one string, or an array of strings (RFC 7519 section 4.1.3).
-pub(super) fn is_for(claim: Option<&Value>, audience: &str) -> bool {
-    match claim {
-        Some(Value::String(one)) => one == audience,
-        Some(Value::Array(all)) => all.iter().all(Value::is_string) && all.iter().any(|one| one == audience),
-        _ => false,
-    }
-}
-
-pub(super) fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
-    claims.text(name).filter(|text| !text.is_empty()).map(Arc::from).ok_or(InvalidToken)
 }
 
 /// Reads the identity in a stream ticket. Of the rooms, a ticket has only its own.

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::IdentityConfig;
 use crate::auth::principal::{Identity, Principal};
-use crate::auth::token::{InvalidToken, is_for, non_empty};
+use crate::auth::token::InvalidToken;
 use crate::auth::token_cache::CachedClaims;
+use crate::auth::token_parts::{is_for, non_empty};
 use crate::room::RoomName;
 use crate::strict_json::Object;
 

@@ -15,8 +15,9 @@ use tokio::sync::Notify;
 
 use self::keys::KeySet;
 use super::http_client::HttpClient;
-use super::token::{InvalidToken, TokenParts};
+use super::token::InvalidToken;
 use super::token_cache::CachedClaims;
+use super::token_parts::TokenParts;
 use crate::clock::Clock;
 use crate::room::NameComparison;
 use crate::strict_json::Object;
