@@ -234,7 +234,7 @@ fn random_kids_cause_one_fetch_in_thirty_seconds() {
     provider.wait_for_fetch(1);
     send(200);
     // A fetch that fails counts as an attempt, too.
-    provider.answer(http("500 Internal Server Error", ""));
+    provider.respond_with(http("500 Internal Server Error", ""));
     server.clock.advance(COOLDOWN);
     send(300);
     provider.wait_for_fetch(2);
@@ -366,7 +366,7 @@ fn unusable_documents_leave_the_last_keys_in_place() {
     let token = key.sign(&provider.claims());
     let good = json!({"keys": [key.jwk()], "padding": "x".repeat(300 * 1024)}).to_string();
     let redirect = format!("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n", canary.port);
-    for (case, answer) in [
+    for (case, response) in [
         ("a redirect", redirect),
         ("too large", http("200 OK", &good)),
         ("an error", http("503 Service Unavailable", r#"{"keys":[]}"#)),
@@ -377,10 +377,10 @@ fn unusable_documents_leave_the_last_keys_in_place() {
         ("cut short", http("200 OK", r#"{"keys":[]}"#).replace("Length: 11", "Length: 5")),
         ("no HTTP", "rubbish\r\n\r\n".to_owned()),
     ] {
-        provider.answer(answer);
+        provider.respond_with(response);
         let before = provider.fetches();
         server.clock.advance(COOLDOWN);
-        // Ask for an unknown key, so that a fetch is due.
+        // Use an unknown key, so that a fetch is due.
         let unknown = key.sign_raw(r#"{"alg":"RS256","kid":"unknown"}"#, &provider.claims().to_string());
         assert_eq!(status(&server, &unknown), 401, "{case}");
         provider.wait_for_fetch(before);

@@ -149,7 +149,7 @@ fn rsa_padding(header: &str) -> &'static dyn RsaEncoding {
 enum Behaviour {
     Serving,
     /// These bytes, to every request for keys.
-    Answering(String),
+    Responding(String),
     /// Nothing, to every request.
     Stalling,
     /// An immediate end of the connection.
@@ -227,8 +227,8 @@ impl IdentityProvider {
     }
 
     /// Sends these bytes to every request for keys.
-    pub fn answer(&self, bytes: impl Into<String>) {
-        self.behave(Behaviour::Answering(bytes.into()));
+    pub fn respond_with(&self, bytes: impl Into<String>) {
+        self.behave(Behaviour::Responding(bytes.into()));
     }
 
     /// Sends nothing.
@@ -260,7 +260,7 @@ impl IdentityProvider {
         self.provider.lock().unwrap().requests.iter().filter(|requested| *requested == path).count()
     }
 
-    /// The number of all requests, answered or not.
+    /// The number of all requests, with and without a response.
     pub fn all_requests(&self) -> usize {
         self.provider.lock().unwrap().requests.len()
     }
@@ -281,12 +281,12 @@ fn serve(mut stream: TcpStream, provider: &Mutex<Provider>) {
             provider.requests.push(path.clone());
             let is_discovery = path.ends_with(DISCOVERY);
             match &provider.behaviour {
-                Behaviour::Serving | Behaviour::Answering(_) if is_discovery => {
+                Behaviour::Serving | Behaviour::Responding(_) if is_discovery => {
                     Some(http("200 OK", &provider.discovery.to_string()))
                 }
                 Behaviour::Serving if path == KEYS => Some(http("200 OK", &provider.keys)),
                 Behaviour::Serving => Some(http("404 Not Found", "{}")),
-                Behaviour::Answering(bytes) => Some(bytes.clone()),
+                Behaviour::Responding(bytes) => Some(bytes.clone()),
                 Behaviour::Stalling => None,
                 Behaviour::Down => return,
             }
