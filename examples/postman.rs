@@ -50,6 +50,7 @@ fn collection(document: &Value) -> Value {
             {"key": "token", "value": ""},
             {"key": "guestToken", "value": ""},
             {"key": "refreshToken", "value": ""},
+            {"key": "invitationId", "value": ""},
         ],
         "item": folders,
     })
@@ -71,7 +72,7 @@ fn requests(document: &Value, tag: &Value) -> Vec<Value> {
 
 fn request(document: &Value, path: &str, method: &str, operation: &Value) -> Value {
     let room = if path.starts_with("/callSummary") { "{{endedRoomName}}" } else { "{{roomName}}" };
-    let path = path.replace("{roomName}", room);
+    let path = path.replace("{roomName}", room).replace("{id}", "{{invitationId}}");
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let named = parameters.filter_map(|parameter| document.pointer(parameter["$ref"].as_str()?.trim_start_matches('#')));
@@ -142,6 +143,7 @@ fn stored_tokens(id: &str) -> Vec<String> {
     let variables: &[(&str, &str)] = match id {
         "login" | "refresh" => &[("token", ".token"), ("refreshToken", ".refreshToken")],
         "joinMember" => &[("guestToken", "")],
+        "createInvitation" => &[("invitationId", ".id")],
         _ => &[],
     };
     let store =

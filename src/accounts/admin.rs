@@ -1,13 +1,10 @@
 //! Account administration by the command line. Running servers notice within two seconds.
 
 use super::login_limit::FailureScopes;
-use super::{Error, email, password, password_policy};
+use super::{Error, display_name, email, password, password_policy};
 use crate::clock::Clock;
 use crate::db::{Database, NewUser, User};
 use crate::secret;
-
-/// The longest name, in bytes.
-const MAX_NAME_BYTES: usize = 255;
 
 /// Adds an account, with a password of at least `min_password` characters.
 ///
@@ -21,7 +18,7 @@ pub async fn add(
     min_password: usize,
     clock: &Clock,
 ) -> Result<(), Error> {
-    let (email, name) = (email::validate_new(email)?, display_name(name)?);
+    let (email, name) = (email::validate_new(email)?, display_name::validate(name)?);
     password_policy::check(password, min_password, &[&email, &name])?;
     let password_hash = password::hash(password)?;
     let user = NewUser { id: secret::random_id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
@@ -37,7 +34,7 @@ pub async fn list(database: &Database) -> Result<Vec<User>, Error> {
     Ok(database.users().await?)
 }
 
-/// Disables an account and revokes its sessions.
+/// Disables an account, and revokes its sessions and invitations.
 ///
 /// # Errors
 ///
@@ -65,7 +62,7 @@ pub struct DeletedAccount {
     pub failure_counters: u64,
 }
 
-/// Deletes an account, its sessions and its counts of failed logins.
+/// Deletes an account, its sessions, its invitations and its counts of failed logins.
 ///
 /// # Errors
 ///
@@ -79,7 +76,7 @@ pub async fn delete(database: &Database, email: &str, clock: &Clock) -> Result<D
     Ok(DeletedAccount { sessions, failure_counters })
 }
 
-/// Changes an account's password and revokes its sessions.
+/// Changes an account's password, and revokes its sessions and invitations.
 ///
 /// # Errors
 ///
@@ -97,16 +94,4 @@ pub async fn set_password(
     let hash = password::hash(password)?;
     let is_found = database.set_password(email, hash, clock.unix_milliseconds()).await?;
     is_found.then_some(()).ok_or(Error::NoSuchAccount)
-}
-
-fn display_name(name: &str) -> Result<String, Error> {
-    let name = name.trim();
-    let invalid = |problem: &str| Error::Invalid { field: "name", problem: problem.to_owned() };
-    if name.is_empty() {
-        return Err(invalid("must not be blank."));
-    }
-    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-        return Err(invalid("must be at most 255 bytes, without control characters."));
-    }
-    Ok(name.to_owned())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::login_limit::FailureScopes;
-use super::{Accounts, Error, Session, email, events, password, password_policy, refresh_token, run_detached};
+use super::{Accounts, Error, Session, email, events, password, password_policy, run_detached};
 use crate::clock::milliseconds;
 use crate::db::{NewSession, SessionRecord, User};
 use crate::request_context::RequestContext;
@@ -97,7 +97,7 @@ impl Accounts {
             id: record.id.clone(),
             user_id: record.user_id.clone(),
             password_hash: user.password_hash.clone(),
-            refresh_token_hash: refresh_token::hash(&refresh_token),
+            refresh_token_hash: secret::sha256(&refresh_token),
             created_at: now,
             expires_at: now.saturating_add(milliseconds(self.config.session_ttl)),
         };

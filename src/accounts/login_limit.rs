@@ -5,9 +5,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::{Error, refresh_token};
+use super::Error;
 use crate::clock::milliseconds;
 use crate::db::{Database, KNOWN_ADDRESS_RETENTION, LoginFailures};
+use crate::secret;
 
 /// How far another replica's clock may be ahead.
 const MAX_CLOCK_LEAD: Duration = Duration::from_mins(1);
@@ -43,13 +44,13 @@ impl FailureScopes {
     pub(super) fn new(email: &str, client: IpAddr) -> Self {
         let (network, account) = (network_of(client), Self::account(email));
         // E-mails contain no NUL, so that scopes differ.
-        let pair = refresh_token::hash(&format!("pair\0{network}\0{email}"));
-        Self([refresh_token::hash(&format!("address\0{network}")), format!("{account}/{pair}"), account])
+        let pair = secret::sha256(&format!("pair\0{network}\0{email}"));
+        Self([secret::sha256(&format!("address\0{network}")), format!("{account}/{pair}"), account])
     }
 
     /// Returns the scope of the account, with which all of its others begin.
     pub(super) fn account(email: &str) -> String {
-        refresh_token::hash(&format!("account\0{email}"))
+        secret::sha256(&format!("account\0{email}"))
     }
 
     /// Returns the scope that a success resets.

@@ -1,6 +1,7 @@
 //! Accounts: login and its limit, refresh and logout.
 
 pub mod admin;
+pub(crate) mod display_name;
 mod email;
 mod events;
 mod login;
@@ -23,7 +24,7 @@ use crate::auth::token::Tokens;
 use crate::clock::{Clock, milliseconds};
 use crate::db::{self, Database, RefreshOutcome, SessionRecord};
 use crate::request_context::RequestContext;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// How long an unused refresh token is valid.
 const REFRESH_TOKEN_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
@@ -67,6 +68,9 @@ pub enum Error {
     /// The e-mail has no account. Reported on the command line only.
     #[error("there is no account with this e-mail")]
     NoSuchAccount,
+    /// Neither the account nor the token of the identity provider has a name for a call.
+    #[error("the account, or the token of the identity provider, has no name")]
+    NoDisplayName,
     /// The queue of password checks is too long.
     #[error("too many logins at once")]
     Overloaded,
@@ -139,7 +143,7 @@ impl Accounts {
     async fn rotate(&self, token: &str, context: &RequestContext) -> Result<Session, Error> {
         let now = self.clock.unix_milliseconds();
         let successor = self.rotation_keys.successor_of(token);
-        let (hash, next) = (refresh_token::hash(token), refresh_token::hash(&successor));
+        let (hash, next) = (secret::sha256(token), secret::sha256(&successor));
         match self.database.rotate_refresh_token(hash, next, now, now - milliseconds(REFRESH_TOKEN_IDLE_TIMEOUT)).await? {
             RefreshOutcome::Rotated(session) => Ok(self.session(session, successor)),
             RefreshOutcome::Reused(spent_at, session) if now - spent_at < milliseconds(self.config.refresh_grace) => {
@@ -158,7 +162,7 @@ impl Accounts {
     /// Returns the stored successor of `token`. The secret may have changed since.
     async fn stored_successor(&self, token: &str) -> Result<Option<String>, Error> {
         for successor in self.rotation_keys.all_successors_of(token) {
-            if self.database.session_of_refresh_token(refresh_token::hash(&successor)).await?.is_some() {
+            if self.database.session_of_refresh_token(secret::sha256(&successor)).await?.is_some() {
                 return Ok(Some(successor));
             }
         }
@@ -172,7 +176,7 @@ impl Accounts {
     /// [`Error::Database`].
     pub(crate) async fn log_out(self: &Arc<Self>, token: &str, context: &RequestContext) -> Result<(), Error> {
         // Detached: a page that is being closed logs out and disconnects.
-        let (this, hash, context) = (Arc::clone(self), refresh_token::hash(token), context.clone());
+        let (this, hash, context) = (Arc::clone(self), secret::sha256(token), context.clone());
         run_detached(async move {
             if let Some((session, user)) = this.database.session_of_refresh_token(hash).await?
                 && this.revoke(session).await?

@@ -3,7 +3,6 @@
 //! The first token of a session is random. Each successor is derived from its predecessor, so that it can be returned again
 //! without being stored.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,11 +11,6 @@ use crate::secret::Secret;
 
 /// Separates the rotation keys from the signing key of the same secret.
 const PURPOSE: &[u8] = b"successor of a refresh token";
-
-/// Returns the stored form of a token. Tokens are long and random, so a plain hash resists guessing.
-pub(super) fn hash(token: &str) -> String {
-    digest(&SHA256, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Keys that derive the successors of refresh tokens.
 pub(super) struct RotationKeys {
@@ -53,12 +47,6 @@ fn successor(key: &Key, token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hash_is_sha_256() {
-        // FIPS 180-2, appendix B.1.
-        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
 
     #[test]
     fn successor_is_stable_and_found_after_a_change_of_secret() {

@@ -4,15 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::accounts::SessionConfig;
+use crate::accounts::display_name::DisplayNames;
 use crate::admin_control::{self, Endpoint, RootCertificates};
 use crate::auth::http_client::{HttpClient, is_https_or_loopback};
 use crate::auth::identity::IdentityConfig;
+use crate::auth::invitation::InvitationConfig;
 use crate::auth::principal::AllowedRoles;
 use crate::auth::token;
 use crate::cache::redis::{InvalidUrl, RedisAddress};
 use crate::cache::{CacheConfig, RedisConfig};
 use crate::catch_up::CatchUpConfig;
-use crate::config::{CertificatePaths, Config, DatabaseConfig, Error, Pooler, is_remote};
+use crate::config::{CertificatePaths, Config, DatabaseConfig, Error, InvitationPolicy, NameSource, Pooler, is_remote};
+use crate::db::Database;
 use crate::secret::Secret;
 use crate::telemetry::logging;
 use crate::{db, files, summaries};
@@ -206,6 +209,20 @@ pub(crate) fn sessions(config: &Config) -> SessionConfig {
 
 pub(super) fn roles(config: &Config) -> AllowedRoles {
     AllowedRoles { users: config.users.roles.to_vec(), guests: config.guests.roles.to_vec() }
+}
+
+pub(super) fn invitations(config: &Config) -> InvitationConfig {
+    InvitationConfig {
+        is_required: config.guests.invitations == InvitationPolicy::Required,
+        public_url: config.server.public_url.as_ref().map(|origin| origin.0.clone()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn display_names(config: &Config, database: &Database) -> DisplayNames {
+    match config.users.display_name {
+        NameSource::Client => DisplayNames::Client,
+        NameSource::Account => DisplayNames::Account(database.clone()),
+    }
 }
 
 pub(super) fn catch_up(config: &Config) -> CatchUpConfig {

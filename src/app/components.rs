@@ -11,7 +11,9 @@ use super::first_contact::{DatabaseTasks, FirstContact};
 use super::{component_config, metrics};
 use crate::accounts::{AccountMetrics, Accounts};
 use crate::admin_control::{self, AdminControl, EndpointLimits};
+use crate::auth::api_key::ApiKeys;
 use crate::auth::identity::IdentityProvider;
+use crate::auth::invitation::Invitations;
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::room_access::RoomAccess;
 use crate::auth::token::Tokens;
@@ -124,6 +126,8 @@ impl Components {
         health.run_checks().await;
         let limits = EndpointLimits::new(&client_config);
         metrics::register_callbacks(&mut registry, &limits, &database, &health, dropped_lines);
+        let mut data = AppData::default();
+        add_guests(&mut data, config, (&database, &tokens), clock);
         let accounts =
             Accounts::new(database, Arc::clone(&tokens), revoked.clone(), component_config::sessions(config), clock.clone());
 
@@ -131,7 +135,6 @@ impl Components {
         management_data.add(Arc::clone(&health));
         management_data.add(Data::new(limits.clone()));
         management_data.add(Data::new(draining.clone()));
-        let mut data = AppData::default();
         if let Some(dev) = &config.dev {
             let host = Data::new(DevHost(dev.host));
             management_data.add(host.clone());
@@ -151,6 +154,14 @@ impl Components {
         management_data.add(Data::new(metrics.clone()));
         Ok(Self { data, management_data, draining, open_connections, metrics, first_contact })
     }
+}
+
+/// Adds the components of invitations and of names in calls.
+fn add_guests(data: &mut AppData, config: &Config, (database, tokens): (&Database, &Arc<Tokens>), clock: &Clock) {
+    let invitations = component_config::invitations(config);
+    data.add(Data::new(Invitations::new(database.clone(), Arc::clone(tokens), invitations)));
+    data.add(Data::new(ApiKeys::new(database.clone(), clock.clone())));
+    data.add(Data::new(component_config::display_names(config, database)));
 }
 
 /// Adds the configured limits and allow-lists.

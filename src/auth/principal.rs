@@ -1,10 +1,10 @@
-//! Principals: the users and guests that valid tokens identify.
+//! Principals: the users, guests and backends that valid tokens and keys identify.
 
 use std::sync::Arc;
 
 use crate::room::RoomName;
 
-/// The user or guest that a valid token identifies.
+/// The user, guest or backend that a valid token or key identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// A user with an account, or of the identity provider.
@@ -22,6 +22,13 @@ pub enum Principal {
         id: Arc<str>,
         /// The only permitted room.
         room: RoomName,
+    },
+    /// The team's own backend. It enters no room.
+    ApiKey {
+        /// The key's name.
+        name: Arc<str>,
+        /// The routes that the key opens.
+        scope: Arc<str>,
     },
 }
 
@@ -44,7 +51,7 @@ impl Principal {
     pub(crate) fn session(&self) -> Option<&str> {
         match self {
             Self::User { session, .. } => session.as_deref(),
-            Self::Guest { .. } => None,
+            Self::Guest { .. } | Self::ApiKey { .. } => None,
         }
     }
 
@@ -53,7 +60,7 @@ impl Principal {
     pub(crate) fn identity(&self) -> Option<&Identity> {
         match self {
             Self::User { identity, .. } => identity.as_deref(),
-            Self::Guest { .. } => None,
+            Self::Guest { .. } | Self::ApiKey { .. } => None,
         }
     }
 
@@ -63,12 +70,28 @@ impl Principal {
         self.identity().map(|identity| &*identity.issuer)
     }
 
-    /// Returns the ids of the user and of the guest, of which it is one.
+    /// Returns the ids of the user and of the guest, of which it is one at most.
     #[must_use]
     pub(crate) fn ids(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::User { id, .. } => (Some(id), None),
             Self::Guest { id, .. } => (None, Some(id)),
+            Self::ApiKey { .. } => (None, None),
+        }
+    }
+
+    /// Returns whether it is an API key for the routes of `scope`.
+    #[must_use]
+    pub(crate) fn has_scope(&self, scope: &str) -> bool {
+        matches!(self, Self::ApiKey { scope: own, .. } if **own == *scope)
+    }
+
+    /// Returns the name of an API key.
+    #[must_use]
+    pub(crate) fn api_key(&self) -> Option<&str> {
+        match self {
+            Self::ApiKey { name, .. } => Some(name),
+            Self::User { .. } | Self::Guest { .. } => None,
         }
     }
 }
@@ -112,6 +135,7 @@ impl AllowedRoles {
         let roles = match principal {
             Principal::User { .. } => &self.users,
             Principal::Guest { .. } => &self.guests,
+            Principal::ApiKey { .. } => return false,
         };
         let given = principal.identity().and_then(|identity| identity.roles.as_ref());
         let is_given = given.is_none_or(|roles| role == DEFAULT_ROLE || roles.iter().any(|given| given == role));

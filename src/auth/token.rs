@@ -13,16 +13,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::identity::IdentityProvider;
-use super::principal::{Identity, Principal, StreamTicket, TokenScope};
+use super::principal::{Principal, TokenScope};
 use super::token_cache::{CachedClaims, TokenCache};
 use super::token_parts::{TokenParts, is_for, non_empty};
 use crate::clock::Clock;
 use crate::room::{NameComparison, RoomName};
 use crate::secret::{self, Secret};
 use crate::strict_json::Object;
-
-/// The lifetime of a stream ticket: long enough to open a connection.
-const TICKET_TTL: Duration = Duration::from_secs(30);
 
 /// Configures what [`Tokens`] issues and accepts.
 #[derive(Debug, Clone)]
@@ -102,45 +99,28 @@ impl Tokens {
         self.sign("user", id, self.expiry_after(self.config.user_ttl), json!({ "sid": session }))
     }
 
-    /// Issues a token for a new guest of `room`; `None` if guests are disabled.
+    /// Returns whether guests are enabled.
     #[must_use]
-    pub fn issue_guest_token(&self, room: &RoomName) -> Option<String> {
-        let expires_at = self.expiry_after(self.config.guest_ttl?);
+    pub(super) fn are_guests_enabled(&self) -> bool {
+        self.config.guest_ttl.is_some()
+    }
+
+    /// Issues a token for a new guest of `room`; `None` if guests are disabled.
+    ///
+    /// It expires at `not_after` at the latest, in seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn issue_guest_token(&self, room: &RoomName, not_after: i64) -> Option<String> {
+        let expires_at = self.expiry_after(self.config.guest_ttl?).min(not_after);
         let id = secret::random_id();
         Some(self.sign("guest", &id, expires_at, json!({ "roomName": room.as_str(), "userId": id })))
     }
 
-    /// Issues a ticket for one stream of `room`.
-    ///
-    /// The stream ends at `stream_end`, in seconds since 1970-01-01 UTC.
-    #[must_use]
-    pub(crate) fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, stream_end: i64) -> String {
-        let expires_at = self.expiry_after(TICKET_TTL).min(stream_end);
-        let room = room.as_str();
-        match principal {
-            Principal::User { id, identity: Some(identity), .. } => {
-                let Identity { issuer, name, roles, rooms: _ } = &**identity;
-                let specific = json!({
-                    "issuer": **issuer, "name": name.as_deref(), "roles": roles, "roomName": room, "until": stream_end,
-                });
-                self.sign("identity-ticket", id, expires_at, specific)
-            }
-            Principal::User { id, session, identity: None } => {
-                let specific = json!({ "sid": session.as_deref(), "roomName": room, "until": stream_end });
-                self.sign("user-ticket", id, expires_at, specific)
-            }
-            Principal::Guest { id, .. } => {
-                self.sign("guest-ticket", id, expires_at, json!({ "roomName": room, "until": stream_end }))
-            }
-        }
-    }
-
-    fn expiry_after(&self, ttl: Duration) -> i64 {
+    pub(super) fn expiry_after(&self, ttl: Duration) -> i64 {
         self.clock.unix_seconds().saturating_add(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX))
     }
 
     #[expect(clippy::expect_used, reason = "an HMAC over our own claims, which are strings and integers, can't fail")]
-    fn sign(&self, kind: &str, subject: &str, expires_at: i64, specific: Value) -> String {
+    pub(super) fn sign(&self, kind: &str, subject: &str, expires_at: i64, specific: Value) -> String {
         let claims = Claims {
             iss: &self.config.issuer,
             aud: &self.config.audience,
@@ -178,7 +158,7 @@ impl Tokens {
     }
 
     fn verify_own_token(&self, token: TokenParts<'_>) -> Result<CachedClaims, InvalidToken> {
-        let claims = self.verify_claims(token)?;
+        let claims = self.verify_parts(token)?;
         let id = non_empty(&claims, "sub")?;
         let principal = match claims.text("kind") {
             Some("user") => Principal::User { id, session: Some(non_empty(&claims, "sid")?), identity: None },
@@ -193,30 +173,12 @@ impl Tokens {
         Ok(CachedClaims { principal, not_before, expires_at: integer(&claims, "exp")?, generation: None })
     }
 
-    /// Verifies a stream ticket; returns its principal and scope. Redeeming it is the caller's task.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidToken`].
-    pub(crate) fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
-        let claims = self.verify_claims(TokenParts::parse(ticket)?)?;
-        let (id, room) = (non_empty(&claims, "sub")?, self.room_of(&claims)?);
-        let principal = match claims.text("kind") {
-            Some("user-ticket") => Principal::User { id, session: Some(non_empty(&claims, "sid")?), identity: None },
-            Some("identity-ticket") => {
-                let identity = identity_of(&claims, room.clone()).ok_or(InvalidToken)?;
-                Principal::User { id, session: None, identity: Some(identity.into()) }
-            }
-            Some("guest-ticket") if self.config.guest_ttl.is_some() => Principal::Guest { id, room: room.clone() },
-            _ => return Err(InvalidToken),
-        };
-        let id = non_empty(&claims, "jti")?.to_string();
-        let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };
-        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket) }))
+    /// Verifies an own token of any kind: signature, dates, issuer and audience. Returns all claims.
+    pub(super) fn verify_claims(&self, token: &str) -> Result<Object, InvalidToken> {
+        self.verify_parts(TokenParts::parse(token)?)
     }
 
-    /// Verifies signature, dates, issuer and audience; returns all claims.
-    fn verify_claims(&self, token: TokenParts<'_>) -> Result<Object, InvalidToken> {
+    fn verify_parts(&self, token: TokenParts<'_>) -> Result<Object, InvalidToken> {
         let claims = self.verify_signature(token)?;
         self.check_dates(&claims)?;
         let is_ours = claims.text("iss") == Some(&self.config.issuer) && is_for(claims.get("aud"), &self.config.audience);
@@ -230,7 +192,7 @@ impl Tokens {
         if self.accepted_keys.iter().any(verifies) { Ok(token.claims) } else { Err(InvalidToken) }
     }
 
-    fn room_of(&self, claims: &Object) -> Result<RoomName, InvalidToken> {
+    pub(super) fn room_of(&self, claims: &Object) -> Result<RoomName, InvalidToken> {
         self.config.room_names.parse(claims.text("roomName").ok_or(InvalidToken)?).map_err(|_| InvalidToken)
     }
 
@@ -249,24 +211,14 @@ fn check_header(header: &Object) -> Result<(), InvalidToken> {
     if header.text("alg") == Some("HS256") && header.get("crit").is_none() && is_typed { Ok(()) } else { Err(InvalidToken) }
 }
 
-/// Reads the identity in a stream ticket. Of the rooms, a ticket has only its own.
-fn identity_of(claims: &Object, room: RoomName) -> Option<Identity> {
-    let roles = claims.get("roles").and_then(Value::as_array);
-    Some(Identity {
-        issuer: claims.text("issuer")?.into(),
-        name: claims.text("name").map(Arc::from),
-        roles: roles.map(|roles| roles.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
-        rooms: vec![room],
-    })
-}
-
-fn integer(claims: &Object, name: &str) -> Result<i64, InvalidToken> {
+pub(super) fn integer(claims: &Object, name: &str) -> Result<i64, InvalidToken> {
     claims.integer(name).ok_or(InvalidToken)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::principal::Identity;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::UNIX_EPOCH;
 
@@ -311,7 +263,8 @@ mod tests {
     fn guest_token_names_its_room_and_a_new_guest() {
         let tokens = tokens("first secret", &[], &Arc::default());
         let room = NameComparison::Exact.parse("комната 1").unwrap();
-        let (one, two) = (tokens.issue_guest_token(&room).unwrap(), tokens.issue_guest_token(&room).unwrap());
+        let (one, two) =
+            (tokens.issue_guest_token(&room, i64::MAX).unwrap(), tokens.issue_guest_token(&room, i64::MAX).unwrap());
         let (Ok(Principal::Guest { id: one, room: of_one }), Ok(Principal::Guest { id: two, .. })) =
             (tokens.verify(&one), tokens.verify(&two))
         else {
@@ -338,7 +291,7 @@ mod tests {
         let of_provider =
             |identity: Identity| Principal::User { id: "u1".into(), session: None, identity: Some(identity.into()) };
         for principal in [user, guest, of_provider(identity), of_provider(anonymous)] {
-            let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100);
+            let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100).unwrap();
             let verify = |ticket: &str| {
                 let (verified, scope) = tokens.verify_stream_ticket(ticket).unwrap();
                 assert_eq!((&verified, scope.expires_at), (&principal, 1_000_100));
@@ -346,14 +299,14 @@ mod tests {
             };
             let first = verify(&ticket);
             assert_eq!((&first.room, first.expires_at), (&room, 1_000_030));
-            assert_ne!(verify(&tokens.issue_stream_ticket(&principal, &room, 1_000_100)).id, first.id);
+            assert_ne!(verify(&tokens.issue_stream_ticket(&principal, &room, 1_000_100).unwrap()).id, first.id);
             assert_eq!(tokens.verify(&ticket), Err(InvalidToken));
             seconds.store(1_000_030, Ordering::SeqCst);
             assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken));
             seconds.store(1_000_000, Ordering::SeqCst);
         }
         assert_eq!(tokens.verify_stream_ticket(&tokens.issue_user_token("u1", "s1")), Err(InvalidToken));
-        assert_eq!(tokens.verify_stream_ticket(&tokens.issue_guest_token(&room).unwrap()), Err(InvalidToken));
+        assert_eq!(tokens.verify_stream_ticket(&tokens.issue_guest_token(&room, i64::MAX).unwrap()), Err(InvalidToken));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl StreamLimit {
     /// Counts one more stream of `principal`; `None` if it has as many as it may.
     #[must_use]
     pub fn acquire(&self, principal: &Principal) -> Option<StreamPermit> {
-        let (Principal::User { id, .. } | Principal::Guest { id, .. }) = principal;
+        let (Principal::User { id, .. } | Principal::Guest { id, .. } | Principal::ApiKey { name: id, .. }) = principal;
         let issuer = principal.identity().map(|identity| Arc::clone(&identity.issuer));
         let key = (discriminant(principal), issuer, Arc::clone(id));
         let mut open = lock(&self.open);

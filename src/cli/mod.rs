@@ -1,5 +1,6 @@
 //! The command line: one file per command. Scripts rely on the names of commands and options.
 
+mod api_key;
 mod backup;
 mod check_config;
 mod dev;
@@ -72,7 +73,12 @@ enum Command {
     /// Manages accounts, also while the server runs
     User {
         #[command(subcommand)]
-        command: UserCommand,
+        command: user::Command,
+    },
+    /// Manages the API keys of the team's own backend, also while the server runs
+    ApiKey {
+        #[command(subcommand)]
+        command: api_key::Command,
     },
     /// Validates and prints the settings, and checks all external systems; changes nothing
     CheckConfig,
@@ -90,51 +96,6 @@ enum Command {
     Openapi,
 }
 
-#[derive(Subcommand)]
-enum UserCommand {
-    /// Adds an account
-    Add {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-        /// The display name
-        #[arg(long)]
-        name: String,
-        /// Reads the password from standard input, without a line break at its end
-        #[arg(long, required = true)]
-        password_stdin: bool,
-    },
-    /// Lists the accounts: e-mail, name, state and id, separated by tabs
-    List,
-    /// Disables an account and ends all its sessions
-    Disable {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-    },
-    /// Enables a disabled account
-    Enable {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-    },
-    /// Deletes an account, its sessions and its counts of failed logins, without asking
-    Delete {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-    },
-    /// Sets an account's password and ends all its sessions
-    SetPassword {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-        /// Reads the password from standard input, without a line break at its end
-        #[arg(long, required = true)]
-        password_stdin: bool,
-    },
-}
-
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -148,6 +109,8 @@ enum Error {
     Backup(#[from] db::BackupError),
     #[error("{0}")]
     Account(#[from] accounts::Error),
+    #[error("there is no API key in force with this name and id")]
+    NoSuchApiKey,
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
     #[error("can't be reached: {0}")]
@@ -178,6 +141,7 @@ pub fn run() -> ExitCode {
         Some(Command::Dev { lan }) => dev::run(config, if lan { Reach::LocalNetwork } else { Reach::Loopback }),
         Some(Command::Sandbox { listen }) => sandbox(listen),
         Some(Command::User { command }) => user::run(config, command),
+        Some(Command::ApiKey { command }) => api_key::run(config, command),
         Some(Command::CheckConfig) => check_config::run(config),
         Some(Command::Healthcheck) => healthcheck::run(config),
         Some(Command::Migrate) => migrate::run(config),

@@ -3,7 +3,9 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::{Error, UserCommand};
+use clap::Subcommand;
+
+use super::Error;
 use crate::accounts::admin;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,36 +16,82 @@ use crate::telemetry::escape;
 /// Maximum number of bytes that are read of a password. Longer than any valid one, so that none is cut.
 const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
 
-pub(super) fn run(config: Option<&Path>, command: UserCommand) -> Result<(), Error> {
+/// The subcommands of `user`.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Adds an account
+    Add {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+        /// The display name
+        #[arg(long)]
+        name: String,
+        /// Reads the password from standard input, without a line break at its end
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+    /// Lists the accounts: e-mail, name, state and id, separated by tabs
+    List,
+    /// Disables an account and ends all its sessions
+    Disable {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+    },
+    /// Enables a disabled account
+    Enable {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+    },
+    /// Deletes an account, its sessions and its counts of failed logins, without asking
+    Delete {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+    },
+    /// Sets an account's password and ends all its sessions
+    SetPassword {
+        /// The account's e-mail
+        #[arg(long)]
+        email: String,
+        /// Reads the password from standard input, without a line break at its end
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+pub(super) fn run(config: Option<&Path>, command: Command) -> Result<(), Error> {
     let config = Config::load(&super::environment::read()?, config)?;
     let (min_password, clock) = (config.users.min_password.get(), Clock::system());
     let password = match command {
-        UserCommand::Add { .. } | UserCommand::SetPassword { .. } => password_from_stdin()?,
+        Command::Add { .. } | Command::SetPassword { .. } => password_from_stdin()?,
         _ => String::new(),
     };
     super::warn_if_root(&config);
     super::block_on(async {
         let database = Database::open(crate::app::database_config(&config)).await?;
         let output = match command {
-            UserCommand::Add { email, name, .. } => {
+            Command::Add { email, name, .. } => {
                 admin::add(&database, (&email, &name), &password, min_password, &clock).await?;
                 "added\n".to_owned()
             }
-            UserCommand::List => admin::list(&database).await?.iter().map(line).collect(),
-            UserCommand::Disable { email } => {
+            Command::List => admin::list(&database).await?.iter().map(line).collect(),
+            Command::Disable { email } => {
                 admin::disable(&database, &email, &clock).await?;
                 "disabled; all its sessions have ended\n".to_owned()
             }
-            UserCommand::Enable { email } => {
+            Command::Enable { email } => {
                 admin::enable(&database, &email).await?;
                 "enabled\n".to_owned()
             }
-            UserCommand::Delete { email } => {
+            Command::Delete { email } => {
                 let deleted = admin::delete(&database, &email, &clock).await?;
                 let (sessions, counters) = (deleted.sessions, deleted.failure_counters);
                 format!("deleted: the account, its sessions ({sessions}) and its counters of failed logins ({counters})\n")
             }
-            UserCommand::SetPassword { email, .. } => {
+            Command::SetPassword { email, .. } => {
                 admin::set_password(&database, &email, &password, min_password, &clock).await?;
                 "the password is set; all sessions have ended\n".to_owned()
             }

@@ -24,7 +24,7 @@ pub use sections::{
 };
 pub use sources::{Sources, log_format};
 pub use store::SummariesConfig;
-pub use values::{List, LogFormat, Origin, Pooler, SecretUrl};
+pub use values::{InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, SecretUrl};
 pub use warnings::is_remote;
 
 /// Maximum number of workers of actix-server.

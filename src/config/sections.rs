@@ -13,7 +13,7 @@ use super::Sources;
 use super::dev::DevConfig;
 use super::oidc::OidcConfig;
 use super::store::SummariesConfig;
-use super::values::{self, List, LogFormat, Origin, Pooler, SecretUrl};
+use super::values::{self, InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
 
@@ -63,6 +63,9 @@ section! {
         trusted_proxies: List<IpNet>,
         /// Origins whose pages may read responses.
         cors_origins: List<Origin>,
+        /// The origin at which clients reach this server, for URLs of invitations.
+        #[serde(deserialize_with = "values::origin")]
+        public_url: Option<Origin>,
     }
 }
 
@@ -132,6 +135,8 @@ section! {
         token_ttl: Duration = Duration::from_hours(4),
         /// Roles that a guest may join a call with.
         roles: List<String> = List::of(["member"]),
+        /// Whether a guest needs an invitation.
+        invitations: InvitationPolicy = InvitationPolicy::Optional,
     }
 }
 
@@ -143,6 +148,8 @@ section! {
         min_password: NonZeroUsize = size(15),
         /// Roles that a user may join a call with.
         roles: List<String> = List::of(["owner", "moderator", "member"]),
+        /// The source of users' names in calls.
+        display_name: NameSource = NameSource::Client,
     }
 }
 

@@ -126,6 +126,26 @@ impl FromStr for Origin {
     }
 }
 
+/// Whether a guest needs an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvitationPolicy {
+    /// The name of a room is enough.
+    Optional,
+    /// A guest without one is rejected.
+    Required,
+}
+
+/// Source of users' names in calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameSource {
+    /// The client's choice.
+    Client,
+    /// The account, or the identity provider.
+    Account,
+}
+
 /// Mode of a connection pooler in front of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -181,6 +201,7 @@ parsed_by! {
             .ok_or("must be sqlite:// with a file's path, or postgres://")
     };
     redis_url: Option<SecretUrl> = |text| text.parse().map(Some);
+    origin: Option<Origin> = |text| text.parse().map(Some);
     // PostgreSQL would cut a longer name, and replace other characters.
     application_name: String = |text| {
         let is_valid = text.len() <= 63 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));

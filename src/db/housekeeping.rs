@@ -15,6 +15,8 @@ const TICKS_PER_PASS: u64 = 20;
 ///
 /// That lifetime may have been up to a day before a restart.
 const SESSION_RETENTION: Duration = Duration::from_hours(25);
+/// How long an expired or revoked API key is listed.
+const API_KEY_RETENTION: Duration = Duration::from_hours(90 * 24);
 /// The maximum number of tickets per statement, so that other writers do not wait long.
 const TICKETS_PER_STATEMENT: u32 = 2_000;
 
@@ -70,6 +72,9 @@ impl Database {
         self.execute(sqlx::query("DELETE FROM deleted_sessions WHERE deleted_at < $1").bind(retention_cutoff)).await?;
         let failures = "DELETE FROM login_failures WHERE forgotten_at < $1 AND succeeded_at < $2";
         self.execute(sqlx::query(failures).bind(skew_cutoff).bind(before(KNOWN_ADDRESS_RETENTION))).await?;
+        self.execute(sqlx::query("DELETE FROM invitations WHERE expires_at < $1").bind(skew_cutoff)).await?;
+        let keys = "DELETE FROM api_keys WHERE expires_at < $1 OR revoked_at < $1";
+        self.execute(sqlx::query(keys).bind(before(API_KEY_RETENTION))).await?;
         self.delete_used_tickets(now).await
     }
 
@@ -104,6 +109,10 @@ mod tests {
              VALUES ('old', 0, {old}, 0), ('leaking', 0, {now}, 0), ('known', 0, {old}, {old}); \
              INSERT INTO deleted_sessions (id, deleted_at) VALUES ('old', {old}), ('deleted', {old} + 3600000); \
              INSERT INTO stream_tickets (id, expires_at) VALUES ('new', {now} - 60000); \
+             INSERT INTO invitations (id, maker, expires_at) VALUES ('old', '', {now} - 600000), ('invitation', '', {now} - 60000); \
+             INSERT INTO api_keys (hash, name, scope, created_at, expires_at, revoked_at) VALUES \
+             ('expired', 'n', 's', 0, 0, NULL), ('revoked', 'n', 's', 0, NULL, 0), ('key', 'n', 's', 0, NULL, NULL), \
+             ('listed', 'n', 's', 0, {old}, {old}); \
              WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4001) \
              INSERT INTO stream_tickets (id, expires_at) SELECT 'old-' || n, n FROM numbers;"
         );
@@ -112,10 +121,13 @@ mod tests {
         database.delete_expired_rows(now, Duration::from_hours(1)).await.unwrap();
         let sql = "SELECT id FROM sessions UNION ALL SELECT hash FROM refresh_tokens UNION ALL \
                    SELECT scope FROM login_failures UNION ALL SELECT id FROM deleted_sessions UNION ALL \
-                   SELECT id FROM stream_tickets";
+                   SELECT id FROM stream_tickets UNION ALL SELECT id FROM invitations UNION ALL SELECT hash FROM api_keys";
         let mut left: Vec<(String,)> = database.fetch_all(sqlx::query_as(sql)).await.unwrap();
         left.sort();
-        assert_eq!(left, ["deleted", "known", "leaking", "new", "new", "new"].map(|id| (id.to_owned(),)));
+        assert_eq!(
+            left,
+            ["deleted", "invitation", "key", "known", "leaking", "listed", "new", "new", "new"].map(|id| (id.to_owned(),))
+        );
     }
 
     #[actix_rt::test]

@@ -1,8 +1,10 @@
 //! The database: SQLite or PostgreSQL behind one portable dialect of SQL.
 
+mod api_keys;
 mod backup;
 mod file;
 mod housekeeping;
+mod invitations;
 mod login_failures;
 mod pooler;
 mod pools;
@@ -25,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 pub use self::url::{host_without_verified_tls, validate_url};
+pub use api_keys::ApiKeyRecord;
 pub use backup::{BackupError, backup};
 pub use file::{is_accessible_to_others, is_created_by_root};
 pub use housekeeping::Housekeeping;

@@ -14,7 +14,8 @@ use crate::files;
 const APPLIED: &str = "_sqlx_migrations";
 /// Deletes nothing, but fails without the privilege to delete.
 const TRY_WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WHERE FALSE; DELETE FROM refresh_tokens WHERE FALSE; \
-     DELETE FROM login_failures WHERE FALSE; DELETE FROM stream_tickets WHERE FALSE; DELETE FROM deleted_sessions WHERE FALSE";
+     DELETE FROM login_failures WHERE FALSE; DELETE FROM stream_tickets WHERE FALSE; DELETE FROM deleted_sessions WHERE FALSE; \
+     DELETE FROM api_keys WHERE FALSE; DELETE FROM invitations WHERE FALSE";
 
 /// Checks that this version can use the database of `config`. Creates no file and migrates nothing.
 ///

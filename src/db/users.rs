@@ -2,6 +2,9 @@
 
 use super::{Database, Error, Statement, login_failures};
 
+/// Deletes the invitations that an account made.
+const DELETE_INVITATIONS: &str = "DELETE FROM invitations WHERE maker IN (SELECT ' ' || id FROM users WHERE email = $1)";
+
 /// A new account.
 pub struct NewUser {
     /// The account's id.
@@ -54,6 +57,16 @@ impl Database {
         Ok(self.fetch_all(sqlx::query_as(sql).bind(email)).await?.pop())
     }
 
+    /// Returns the name of the account with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`].
+    pub async fn name_of_user(&self, id: String) -> Result<Option<String>, Error> {
+        let rows: Vec<(String,)> = self.fetch_all(sqlx::query_as("SELECT name FROM users WHERE id = $1").bind(id)).await?;
+        Ok(rows.into_iter().next().map(|(name,)| name))
+    }
+
     /// Returns all accounts, by e-mail.
     ///
     /// # Errors
@@ -64,7 +77,7 @@ impl Database {
         self.fetch_all(sqlx::query_as(sql)).await
     }
 
-    /// Disables the account and revokes its sessions. `false` if there is no such account.
+    /// Disables the account and revokes its sessions and invitations. `false` if there is no such account.
     ///
     /// # Errors
     ///
@@ -84,7 +97,7 @@ impl Database {
         Ok(self.execute(enable.bind(email)).await? > 0)
     }
 
-    /// Deletes a disabled account with its sessions and the failed logins counted in `scope`, all or nothing.
+    /// Deletes a disabled account with its sessions, invitations and the failed logins counted in `scope`, all or nothing.
     ///
     /// Returns the numbers of deleted sessions and counters. The tokens of its sessions are rejected from now on.
     ///
@@ -98,16 +111,17 @@ impl Database {
         let record_deletion = of_user(record_deletion).bind(now);
         let tokens = "DELETE FROM refresh_tokens WHERE session_id IN \
              (SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $1)";
+        let invitations = of_user(DELETE_INVITATIONS);
         let sessions = of_user("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE email = $1)");
         let user = of_user("DELETE FROM users WHERE email = $1");
         let counters = login_failures::delete(scope);
         // The first deletion of tokens waits for rotations in progress; the second one sees their tokens.
-        let statements = [record_deletion, of_user(tokens), of_user(tokens), sessions, user, counters];
+        let statements = [record_deletion, of_user(tokens), of_user(tokens), invitations, sessions, user, counters];
         let [.., sessions, _, counters] = self.execute_all(statements).await?;
         Ok((sessions, counters))
     }
 
-    /// Changes the account's password and revokes its sessions. `false` if there is no such account.
+    /// Changes the account's password and revokes its sessions and invitations. `false` if there is no such account.
     ///
     /// # Errors
     ///
@@ -117,12 +131,13 @@ impl Database {
         self.update_and_revoke_sessions(set.bind(password_hash).bind(email.clone()), email, now).await
     }
 
-    /// Updates an account and revokes its sessions, both or neither.
+    /// Updates an account, and revokes its sessions and invitations, all or nothing.
     async fn update_and_revoke_sessions(&self, update: Statement, email: String, now: i64) -> Result<bool, Error> {
         let sql = "UPDATE sessions SET revoked_at = $1 \
              WHERE revoked_at IS NULL AND user_id IN (SELECT id FROM users WHERE email = $2)";
+        let invitations = sqlx::query(DELETE_INVITATIONS).bind(email.clone());
         let revoke = sqlx::query(sql).bind(now).bind(email);
-        let [updated, _] = self.execute_all([update, revoke]).await?;
+        let [updated, ..] = self.execute_all([update, revoke, invitations]).await?;
         Ok(updated > 0)
     }
 

@@ -1,6 +1,7 @@
 //! Request bodies: one JSON object of at most 64 KiB.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::time::timeout_at;
 
 use super::app_data;
 use super::in_flight::{Deadline, InFlightLimit};
+use crate::accounts::display_name;
 use crate::request_context::connection_state::ConnectionState;
 use crate::response::ApiError;
 use crate::room::{self, NameComparison, RoomName};
@@ -94,10 +96,21 @@ impl JsonBody {
         if text.trim().is_empty() {
             return Err(ApiError::bad_request(format!("{name} must not be blank.")));
         }
-        if text.len() > limit || text.contains(char::is_control) {
+        if text.len() > limit || text.contains(display_name::is_forbidden) {
             return Err(ApiError::bad_request(format!("{name} must be at most {limit} bytes, without control characters.")));
         }
         Ok(text)
+    }
+
+    /// Returns the whole number `name`; `None` if it is absent or `null`.
+    pub(crate) fn integer(&self, name: &'static str, bounds: RangeInclusive<u32>) -> Result<Option<u32>, ApiError> {
+        if matches!(self.members.get(name), None | Some(Value::Null)) {
+            return Ok(None);
+        }
+        let number = self.members.integer(name).and_then(|number| u32::try_from(number).ok());
+        let (min, max) = (bounds.start(), bounds.end());
+        let problem = || ApiError::bad_request(format!("{name} must be a whole number from {min} to {max}."));
+        number.filter(|number| bounds.contains(number)).map(Some).ok_or_else(problem)
     }
 
     /// Returns the room `name`. JSON has no percent-encoding: the string is the room's name.

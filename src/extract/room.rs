@@ -1,4 +1,4 @@
-//! The room of a request, from the path or the query, strictly decoded once.
+//! The room and the invitation of a request, from the path or the query, strictly decoded once.
 //!
 //! actix's own path and query extractors decode `%2F`, turn bad UTF-8 into U+FFFD and accept malformed escapes, so that
 //! several spellings become one room. Here a spelling is exactly one name or a 400.
@@ -34,7 +34,8 @@ fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
     let parse = |raw: &str| parse(raw, names);
     // An empty segment (`/callCatchUp/`) is a missing room.
     let in_path = raw_segment(request).filter(|segment| !segment.is_empty()).map(parse).transpose()?;
-    let in_query = raw_query_value(request.query_string())?.map(|value| parse(&value.replace('+', " "))).transpose()?;
+    let in_query =
+        raw_query_value(request.query_string(), NAME)?.map(|value| parse(&value.replace('+', " "))).transpose()?;
     match (in_path, in_query) {
         (Some(path), Some(query)) if path != query => {
             Err(ApiError::bad_request("The room in the path and roomName in the query differ."))
@@ -44,26 +45,33 @@ fn room_of(request: &HttpRequest) -> Result<RoomName, ApiError> {
     }
 }
 
+/// Returns the invitation in a query, not verified; none if it is empty.
+pub(crate) fn invitation_of(query: &str) -> Result<Option<Cow<'_, str>>, ApiError> {
+    let raw = raw_query_value(query, "invitation")?.filter(|raw| !raw.is_empty());
+    // A malformed escape is no part of a valid invitation either.
+    Ok(raw.map(|raw| decode(raw).unwrap_or(raw.into())))
+}
+
 /// Returns the raw path segment of the room, the second one in every pattern (`/callStatus/{roomName}`).
 fn raw_segment(request: &HttpRequest) -> Option<&str> {
     request.match_info().get(NAME)?;
     request.uri().path().split('/').nth(2)
 }
 
-/// Returns the raw value of `roomName`. Two values are an error, because another reader might take the other one.
-fn raw_query_value(query: &str) -> Result<Option<&str>, ApiError> {
+/// Returns the raw value of `name`. Two values are an error, because another reader might take the other one.
+fn raw_query_value<'a>(query: &'a str, name: &str) -> Result<Option<&'a str>, ApiError> {
     if query.is_empty() {
         return Ok(None);
     }
     let mut values = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .filter(|(key, _)| decode(&key.replace('+', " ")).is_some_and(|key| key == NAME))
+        .filter(|(key, _)| decode(&key.replace('+', " ")).is_some_and(|key| key == name))
         .map(|(_, value)| value);
     let value = values.next();
     match values.next() {
         None => Ok(value),
-        Some(_) => Err(ApiError::bad_request("roomName must be given once.")),
+        Some(_) => Err(ApiError::bad_request(format!("{name} must be given once."))),
     }
 }
 
@@ -113,13 +121,13 @@ mod tests {
 
     #[test]
     fn query_with_two_rooms_is_rejected() {
-        assert_eq!(raw_query_value("a=1&roomName=r1&b"), Ok(Some("r1")));
-        assert_eq!(raw_query_value("roomName"), Ok(Some("")));
-        assert_eq!(raw_query_value("room%4eame=r2"), Ok(Some("r2")));
-        assert_eq!(raw_query_value("roomName[]=r2&RoomName=r3&roomname=r4"), Ok(None));
-        assert_eq!(raw_query_value(""), Ok(None));
-        assert!(raw_query_value("roomName=r1&roomName=r1").is_err());
-        assert!(raw_query_value("roomName=r1&room%4Eame=r2").is_err());
+        assert_eq!(raw_query_value("a=1&roomName=r1&b", NAME), Ok(Some("r1")));
+        assert_eq!(raw_query_value("roomName", NAME), Ok(Some("")));
+        assert_eq!(raw_query_value("room%4eame=r2", NAME), Ok(Some("r2")));
+        assert_eq!(raw_query_value("roomName[]=r2&RoomName=r3&roomname=r4", NAME), Ok(None));
+        assert_eq!(raw_query_value("", NAME), Ok(None));
+        assert!(raw_query_value("roomName=r1&roomName=r1", NAME).is_err());
+        assert!(raw_query_value("roomName=r1&room%4Eame=r2", NAME).is_err());
     }
 
     proptest! {

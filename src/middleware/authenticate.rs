@@ -1,4 +1,4 @@
-//! Authenticates requests by token or stream ticket, on the routes whose row requires it.
+//! Authenticates requests by token, stream ticket or API key, on the routes whose row requires it.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -6,6 +6,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
+use crate::auth::api_key::{self, ApiKeys};
 use crate::auth::principal::{Principal, TokenScope};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
@@ -13,9 +14,12 @@ use crate::middleware::request_log::RequestLog;
 use crate::response::ApiError;
 
 /// Rejects with 401, or calls the inner services with [`Principal`] and [`TokenScope`] as request data.
+///
+/// A valid API key is 403: it opens the routes of its scope only.
 pub(crate) async fn authenticate<B: MessageBody>(
     tokens: web::Data<Tokens>,
     revoked_sessions: web::Data<RevokedSessions>,
+    api_keys: web::Data<ApiKeys>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
@@ -24,8 +28,30 @@ pub(crate) async fn authenticate<B: MessageBody>(
         let is_malformed = request.headers().get_all(AUTHORIZATION).any(is_bearer);
         return Err(if is_malformed { ApiError::InvalidToken } else { ApiError::Unauthorized }.into());
     };
+    if token.starts_with(api_key::PREFIX) {
+        admit(&request, &revoked_sessions, api_keys.verify(token).await.map_err(ApiError::from)?)?;
+        return Err(ApiError::Forbidden.into());
+    }
     admit(&request, &revoked_sessions, tokens.verify_token(token).ok())?;
     next.call(request).await
+}
+
+/// Authenticates by a token, or by an API key with the scope of invitations.
+pub(crate) async fn authenticate_inviter<B: MessageBody>(
+    tokens: web::Data<Tokens>,
+    revoked_sessions: web::Data<RevokedSessions>,
+    api_keys: web::Data<ApiKeys>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    if let Some(key) = bearer_token(request.headers()).filter(|token| token.starts_with(api_key::PREFIX)) {
+        let verified = api_keys.verify(key).await.map_err(ApiError::from)?;
+        if verified.as_ref().is_none_or(|(principal, _)| principal.has_scope(api_key::INVITATIONS)) {
+            admit(&request, &revoked_sessions, verified)?;
+            return next.call(request).await;
+        }
+    }
+    authenticate(tokens, revoked_sessions, api_keys, request, next).await
 }
 
 /// Authenticates by a token or by a ticket in the query. Both at once are rejected.
@@ -34,11 +60,12 @@ pub(crate) async fn authenticate<B: MessageBody>(
 pub(crate) async fn authenticate_stream<B: MessageBody>(
     tokens: web::Data<Tokens>,
     revoked_sessions: web::Data<RevokedSessions>,
+    api_keys: web::Data<ApiKeys>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let Some(ticket) = ticket(request.query_string()) else {
-        return authenticate(tokens, revoked_sessions, request, next).await;
+        return authenticate(tokens, revoked_sessions, api_keys, request, next).await;
     };
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(reject(request.request(), "token and ticket").into());
@@ -68,8 +95,8 @@ fn admit(
     Ok(())
 }
 
-/// Logs why a token is rejected, and returns the 401.
-fn reject(request: &HttpRequest, reason: &'static str) -> ApiError {
+/// Logs why a token or an invitation is rejected, and returns the 401.
+pub(crate) fn reject(request: &HttpRequest, reason: &'static str) -> ApiError {
     if let Some(log) = RequestLog::of(request) {
         log.rejection.set(Some(reason));
     }
@@ -102,7 +129,7 @@ pub(crate) async fn users_only<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     match *principal {
         Principal::User { .. } => next.call(request).await,
-        Principal::Guest { .. } => Err(ApiError::Forbidden.into()),
+        Principal::Guest { .. } | Principal::ApiKey { .. } => Err(ApiError::Forbidden.into()),
     }
 }
 

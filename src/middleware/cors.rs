@@ -40,7 +40,7 @@ const RESPONSE: &[(HeaderName, &str)] = &[(
     "ETag, Age, Retry-After, WWW-Authenticate, X-Request-Id, X-Catch-Up-Reason, X-Not-Found",
 )];
 const PREFLIGHT: &[(HeaderName, &str)] = &[
-    (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+    (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
     (ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];

@@ -113,6 +113,7 @@ impl Drop for ActiveRequest {
         let principal = self.log.principal.borrow();
         let (user, guest) = principal.as_ref().map(Principal::ids).unwrap_or_default();
         let issuer = principal.as_ref().and_then(Principal::issuer);
+        let api_key = principal.as_ref().and_then(Principal::api_key);
         let context = &self.log.context;
         let (client, request_id) = (context.client(), context.request_id());
         let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH_PATH) && status < 400);
@@ -127,16 +128,17 @@ impl Drop for ActiveRequest {
             user,
             issuer,
             guest,
+            api_key,
             request_id,
             trace_id = context.trace().id().as_str();
             "request"
         );
         let reason = self.log.rejection.get();
         if status == 401 && reason.is_some() {
-            log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, issuer, guest, request_id; "token rejected");
+            log::info!(target: AUDIT, event = "token-rejected", reason, client:%, user, issuer, guest, api_key, request_id; "token rejected");
         }
         if status == 403 {
-            log::info!(target: AUDIT, event = "access-denied", reason, client:%, user, issuer, guest, request_id; "access denied");
+            log::info!(target: AUDIT, event = "access-denied", reason, client:%, user, issuer, guest, api_key, request_id; "access denied");
         }
     }
 }

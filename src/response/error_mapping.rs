@@ -1,8 +1,9 @@
 //! Maps the errors of each module to the client's. Causes are logged by the module, or here.
 
 use super::ApiError;
+use crate::auth::invitation;
 use crate::auth::room_access::AccessError;
-use crate::{accounts, admin_control, catch_up, room, summaries};
+use crate::{accounts, admin_control, catch_up, db, room, summaries};
 
 impl From<room::Error> for ApiError {
     fn from(error: room::Error) -> Self {
@@ -17,6 +18,23 @@ impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> Self {
         match error {
             AccessError::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
+impl From<db::Error> for ApiError {
+    fn from(error: db::Error) -> Self {
+        log::error!(cause:% = error; "database request failed");
+        Self::Internal
+    }
+}
+
+impl From<invitation::Error> for ApiError {
+    fn from(error: invitation::Error) -> Self {
+        match error {
+            invitation::Error::Forbidden => Self::Forbidden,
+            invitation::Error::NotInForce(_) => Self::InvalidToken,
+            invitation::Error::Database(error) => error.into(),
         }
     }
 }
@@ -57,6 +75,10 @@ impl From<accounts::Error> for ApiError {
         match error {
             accounts::Error::WrongCredentials => Self::Unauthorized,
             accounts::Error::TicketReused => Self::InvalidToken,
+            accounts::Error::NoDisplayName => {
+                log::warn!(cause:% = error; "access denied: APP_USERS__DISPLAY_NAME is account");
+                Self::Forbidden
+            }
             accounts::Error::Invalid { .. } => Self::BadRequest(error.to_string().into()),
             accounts::Error::Overloaded => Self::Overloaded,
             accounts::Error::Throttled(wait) => Self::Throttled(wait),

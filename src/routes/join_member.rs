@@ -1,11 +1,21 @@
 //! `GET /auth/joinmember`: issues a guest token for one room.
 
+use actix_web::HttpRequest;
 use actix_web::web::Data;
 
-use crate::auth::token::Tokens;
-use crate::extract::room::RoomParam;
+use crate::auth::invitation::{Error, Invitations};
+use crate::extract::room::{RoomParam, invitation_of};
+use crate::middleware::authenticate::reject;
 use crate::response::{ApiError, Success};
 
-pub(super) async fn create(RoomParam(room): RoomParam, tokens: Data<Tokens>) -> Result<Success<String>, ApiError> {
-    tokens.issue_guest_token(&room).map(Success).ok_or(ApiError::Forbidden)
+pub(super) async fn create(
+    RoomParam(room): RoomParam,
+    request: HttpRequest,
+    invitations: Data<Invitations>,
+) -> Result<Success<String>, ApiError> {
+    let invitation = invitation_of(request.query_string())?;
+    invitations.admit_guest(&room, invitation.as_deref()).await.map(Success).map_err(|error| match error {
+        Error::NotInForce(_) => reject(&request, "invitation not in force"),
+        error => error.into(),
+    })
 }

@@ -12,6 +12,7 @@ mod call_summary;
 pub(crate) mod console;
 mod docs;
 mod health;
+mod invitations;
 mod join_member;
 mod meetings;
 mod metrics;
@@ -23,7 +24,9 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::authenticate::{authenticate, authenticate_stream, require_password_login, users_only};
+use crate::middleware::authenticate::{
+    authenticate, authenticate_inviter, authenticate_stream, require_password_login, users_only,
+};
 use crate::middleware::request_log::record_route;
 use crate::response::ApiError;
 
@@ -38,6 +41,8 @@ pub enum Access {
     TokenOrTicket,
     /// A user's token; a guest's is 403.
     User,
+    /// A valid token, or an API key with the scope of invitations.
+    TokenOrApiKey,
 }
 
 /// One row of the table.
@@ -65,6 +70,10 @@ const fn post(paths: Paths, access: Access, handler: fn(Route) -> Route) -> Rout
     RouteRow { method: Method::POST, paths, access, handler }
 }
 
+const fn delete(paths: Paths, access: Access, handler: fn(Route) -> Route) -> RouteRow {
+    RouteRow { method: Method::DELETE, paths, access, handler }
+}
+
 /// Every route of the main listener.
 pub static TABLE: &[RouteRow] = &[
     // Calls
@@ -80,6 +89,8 @@ pub static TABLE: &[RouteRow] = &[
     post(&["/auth/refresh"], Access::Public, |route| route.to(auth::refresh)),
     post(&["/auth/logout"], Access::Public, |route| route.to(auth::log_out)),
     get(&["/auth/joinmember"], Access::Public, |route| route.to(join_member::create)),
+    post(&["/auth/invitations"], Access::TokenOrApiKey, |route| route.to(invitations::create)),
+    delete(&["/auth/invitations/{id}"], Access::TokenOrApiKey, |route| route.to(invitations::revoke)),
     post(&["/auth/streamticket"], Access::Token, |route| route.to(stream_ticket::create)),
     // The API's document, and the pages for browsers
     get(&["/openapi.json"], Access::Public, |route| route.to(openapi::show)),
@@ -141,6 +152,7 @@ fn route(index: usize, row: &RouteRow) -> Route {
         Access::Public => route,
         Access::Token => route.wrap(from_fn(authenticate)),
         Access::TokenOrTicket => route.wrap(from_fn(authenticate_stream)),
+        Access::TokenOrApiKey => route.wrap(from_fn(authenticate_inviter)),
         // The last one is outermost.
         Access::User => route.wrap(from_fn(users_only)).wrap(from_fn(authenticate)),
     }
@@ -189,6 +201,7 @@ mod tests {
                     Access::Public => json!([]),
                     Access::Token | Access::User => json!([{"token": []}]),
                     Access::TokenOrTicket => json!([{"token": []}, {"ticket": []}]),
+                    Access::TokenOrApiKey => json!([{"token": []}, {"apiKey": []}]),
                 };
                 assert_eq!(operation["security"], security, "{name}");
                 let statuses = &operation["responses"];

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, ReqData};
 use serde_json::value::RawValue;
 
+use crate::accounts::display_name::DisplayNames;
 use crate::admin_control::{AdminControl, TokenRequest};
 use crate::auth::principal::{AllowedRoles, Principal};
 use crate::auth::room_access::RoomAction;
@@ -14,7 +15,7 @@ use crate::response::{ApiError, Success};
 pub(super) async fn create(
     (principal, authorizer): (ReqData<Principal>, Authorizer),
     body: JsonBody,
-    roles: Data<AllowedRoles>,
+    (roles, names): (Data<AllowedRoles>, Data<DisplayNames>),
     context: ReqData<RequestContext>,
     admin_control: Data<AdminControl>,
 ) -> Result<Success<Box<RawValue>>, ApiError> {
@@ -24,6 +25,7 @@ pub(super) async fn create(
     if !roles.contains(&principal, role) {
         return Err(ApiError::Forbidden);
     }
-    let request = TokenRequest { role, room: room.as_str(), participant_name };
+    let participant_name = names.resolve(&principal, participant_name).await?;
+    let request = TokenRequest { role, room: room.as_str(), participant_name: &participant_name };
     Ok(Success(admin_control.with_context(&context).proconf_token(&request).await?))
 }

@@ -17,5 +17,5 @@ pub(super) async fn create(
     tokens: Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {
     let room = authorizer.permit(body.room("room")?, RoomAction::CatchUp).await?;
-    Ok(Success(tokens.issue_stream_ticket(&principal, &room, scope.expires_at)))
+    tokens.issue_stream_ticket(&principal, &room, scope.expires_at).map(Success).ok_or(ApiError::Forbidden)
 }

@@ -4,13 +4,16 @@
 const MAX_RECORDED = 60;
 /** The secret members of a body, and their shell variables. */
 const SECRETS = { password: "$PASSWORD", refreshToken: "$REFRESH_TOKEN" };
+/** The secret in a query. */
+const INVITATION = /(?<=[?&]invitation=)[^&]+/;
 
 const recorded = [];
 const listeners = new Set();
 let number = 0;
 
 /** Records a request, and returns a function that takes its outcome. */
-export function record({ method, path, body, etag, withToken, streams = false }) {
+export function record({ method, path: sentPath, body, etag, withToken, streams = false }) {
+  const path = sentPath.replace(INVITATION, "$INVITATION");
   const started = performance.now();
   const entry = {
     number: (number += 1),
@@ -53,7 +56,7 @@ function curl({ method, path, body, etag, withToken, streams }) {
   if (etag) parts.push(`-H ${shellQuote(`If-None-Match: ${etag}`)}`);
   if (body) parts.push("-H 'Content-Type: application/json'", `-d ${quoteBody(body)}`);
   else if (method !== "GET") parts.push(`-X ${method}`);
-  parts.push(shellQuote(`${location.origin}${path}`));
+  parts.push(shellQuote(`${location.origin}${path}`).replace("=$INVITATION", `='"$INVITATION"'`));
   return parts.join(" ");
 }
 

@@ -6,6 +6,7 @@ import { featuresPanel } from "./features.js";
 import { formatAge, formatTime } from "./format.js";
 import { bindOpenRoom } from "./home.js";
 import { roomUrl } from "./http.js";
+import { bindInvite } from "./invitation.js";
 import { render } from "./markdown.js";
 import { NewTextButton } from "./new-text.js";
 import { bindProblem } from "./notice.js";
@@ -37,6 +38,7 @@ export function roomView(session, name, navigation) {
   parts.sidebar.append(features.root);
   setText(parts.link, location.origin + roomUrl(name));
   bindCopyButton(parts.copyLink, () => parts.link.textContent, () => parts.link);
+  const stopInvite = bindInvite(session, name, parts);
   bindOpenRoom(parts.open, navigation);
   parts.live.checked = isLive;
   parts.live.addEventListener("change", () => {
@@ -59,7 +61,10 @@ export function roomView(session, name, navigation) {
   catchUp.setLive(isLive);
   catchUp.refresh();
 
-  const stop = () => [catchUp, features, newText, context.summary].forEach((part) => part?.stop());
+  const stop = () => {
+    stopInvite();
+    [catchUp, features, newText, context.summary].forEach((part) => part?.stop());
+  };
   return { root, title: name, stop };
 }
 

@@ -1,4 +1,5 @@
-// The session. Tokens are in memory only. For a reload, the tab's storage keeps the refresh token, or the room of a guest.
+// The session. Tokens are in memory only. For a reload, the tab's storage keeps the refresh token, or the room of a guest and
+// the token of an invited one: its invitation may be used up.
 
 import { Problem, malformed, send } from "./http.js";
 import { clearRecentRooms } from "./recent-rooms.js";
@@ -6,13 +7,14 @@ import { Tabs, runExclusively } from "./tabs.js";
 
 const REFRESH_TOKEN = "refreshToken";
 const GUEST_ROOM = "guestRoom";
+const GUEST_TOKEN = "guestToken";
 
 /** A token is renewed this many milliseconds before it expires, or when a quarter of its lifetime is left. */
 const MARGIN = 60_000;
 
 /** The session. Fires `change` on login and logout. */
 export class Session extends EventTarget {
-  /** `{token, renewAt, expiresAt, sid, issuedAt, refreshToken, user}` of a user, `{token, …, room}` of a guest, or `null`. */
+  /** `{token, renewAt, expiresAt, sid, issuedAt, refreshToken, user}` of a user, `{token, …, room, isInvited}` of a guest, or `null`. */
   #login = null;
   #renewing = null;
   #tabs = new Tabs({
@@ -64,7 +66,8 @@ export class Session extends EventTarget {
     if (refreshToken) {
       await this.#refresh(refreshToken);
     } else if (room !== null && sessionStorage.getItem(GUEST_ROOM) === room) {
-      await this.enterAsGuest(room);
+      const token = sessionStorage.getItem(GUEST_TOKEN);
+      await (token ? this.#start(guestLogin(token, room, true)) : this.#join(room, null));
     }
   }
 
@@ -74,9 +77,18 @@ export class Session extends EventTarget {
     this.#tabs.publishLogin(this.#login);
   }
 
+  /** Enters a room, with the invitation in the URL if there is one. */
   async enterAsGuest(room) {
-    const { data } = await send({ path: `/auth/joinmember?roomName=${encodeURIComponent(room)}` });
-    this.#start(guestLogin(data, room));
+    const invitation = invitationInUrl();
+    await this.#join(room, invitation);
+    // It must not stay in the history, or be copied with the URL.
+    if (invitation) history.replaceState(null, "", location.pathname + location.search);
+  }
+
+  async #join(room, invitation) {
+    const query = invitation ? `&invitation=${encodeURIComponent(invitation)}` : "";
+    const { data } = await send({ path: `/auth/joinmember?roomName=${encodeURIComponent(room)}${query}` });
+    this.#start(guestLogin(data, room, Boolean(invitation)));
   }
 
   /** Signs out here at once, and at the server if it can be reached. */
@@ -101,7 +113,7 @@ export class Session extends EventTarget {
     if (Date.now() >= this.#login.renewAt) {
       await this.#renew(this.#login.token).catch((problem) => {
         // A failed renewal does not matter while the old token is valid.
-        if (!this.#login || Date.now() >= this.#login.expiresAt) throw problem;
+        if (!this.#login || Date.now() >= this.#login.expiresAt) this.#failRenewal(problem);
       });
     }
     const token = this.#login?.token;
@@ -112,8 +124,16 @@ export class Session extends EventTarget {
         throw problem;
       }
     }
-    await this.#renew(token);
+    await this.#renew(token).catch((problem) => this.#failRenewal(problem));
     return send({ ...call, token: this.#login?.token });
+  }
+
+  /** Ends the session of a guest that may not enter again without an invitation. */
+  #failRenewal(problem) {
+    if (this.guestRoom !== null && problem.kind === "forbidden") {
+      this.#end("Your time as a guest has ended. Open your invitation again, or sign in.");
+    }
+    throw problem;
   }
 
   /** Replaces the token `spent`, once for all concurrent requests. */
@@ -127,7 +147,8 @@ export class Session extends EventTarget {
 
   async #renewToken(spent) {
     if (this.guestRoom !== null) {
-      return this.enterAsGuest(this.guestRoom);
+      // Without the invitation: each of its uses may be for another guest.
+      return this.#join(this.guestRoom, null);
     }
     return runExclusively(async () => {
       // Another tab may have renewed it meanwhile.
@@ -165,6 +186,8 @@ export class Session extends EventTarget {
     this.notice = "";
     this.hasSignedOut = false;
     sessionStorage.removeItem(login.user ? GUEST_ROOM : REFRESH_TOKEN);
+    sessionStorage.removeItem(GUEST_TOKEN);
+    if (login.isInvited) sessionStorage.setItem(GUEST_TOKEN, login.token);
     sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_ROOM, login.user ? login.refreshToken : login.room);
     if (principal !== (login.user?.id ?? login.room)) {
       this.#dispatchChange();
@@ -177,6 +200,7 @@ export class Session extends EventTarget {
     sessionStorage.removeItem(REFRESH_TOKEN);
     sessionStorage.removeItem(GUEST_ROOM);
     clearRecentRooms();
+    sessionStorage.removeItem(GUEST_TOKEN);
     this.#dispatchChange();
   }
 
@@ -192,9 +216,14 @@ function userLogin(data) {
   return { token, refreshToken, user: { id, name: stringOf(name), email: stringOf(email) }, ...lifetimeOf(token) };
 }
 
-function guestLogin(token, room) {
+function guestLogin(token, room, isInvited) {
   if (!isNonEmptyString(token)) throw malformed();
-  return { token, room, ...lifetimeOf(token) };
+  return { token, room, isInvited, ...lifetimeOf(token) };
+}
+
+/** Returns the invitation in the URL, as in `/?room=R#invitation=T`; `null` if there is none. */
+function invitationInUrl() {
+  return new URLSearchParams(location.hash.slice(1)).get("invitation");
 }
 
 function isNonEmptyString(value) {

@@ -44,7 +44,7 @@ export function signInView(session, room) {
 }
 
 /** Runs `action` when the form is submitted. Shows a failure, and disables the button for `Retry-After`. */
-function bindSubmit(form, error, action, sentence) {
+export function bindSubmit(form, error, action, sentence) {
   const button = form.querySelector("button[type=submit]");
   const label = button.textContent;
   let timer = 0;
@@ -75,6 +75,7 @@ function bindSubmit(form, error, action, sentence) {
     setText(error, "");
     try {
       await action();
+      enable();
     } catch (problem) {
       enable();
       setText(error, sentence(problem));
@@ -101,5 +102,12 @@ function signInSentence(problem) {
 }
 
 function guestSentence(problem) {
-  return problem.kind === "forbidden" ? "Guests are not allowed on this server. Sign in with an account." : signInSentence(problem);
+  switch (problem.kind) {
+    case "forbidden":
+      return "Guests are not allowed on this server, or need an invitation. Sign in with an account.";
+    case "unauthorized":
+      return "This invitation is not valid any more. Ask for a new one, or sign in with an account.";
+    default:
+      return signInSentence(problem);
+  }
 }

@@ -36,7 +36,7 @@ def is_room(name):
 
 
 def is_line(text):
-    return 1 <= len(text.encode()) <= 255 and text.strip() != ""
+    return 1 <= len(text.encode()) <= 255 and text.strip() != "" and not re.search("[\u202a-\u202e\u2066-\u2069]", text)
 
 
 names = st.text(CHARACTERS, min_size=1, max_size=255)

@@ -1,5 +1,6 @@
 //! The commands of the built binary, each run in its own workspace.
 
+mod api_keys;
 mod backup;
 mod dev;
 mod files;
@@ -417,12 +418,13 @@ fn terminal_output_escapes_control_and_bidirectional_characters() {
     let workspace = workspace();
     let hostile = "a\u{202e}b\u{2028}c\u{61c}d\u{2066}e";
     let escaped = "a\\u202eb\\u2028c\\u061cd\\u2066e";
-    assert_eq!(
-        run(&workspace, &["user", "add", "--email", EMAIL, "--name", hostile, "--password-stdin"], &[], PASSWORD).0,
-        0
-    );
+    let add =
+        |name: &str| run(&workspace, &["user", "add", "--email", EMAIL, "--name", name, "--password-stdin"], &[], PASSWORD);
+    let (code, _, stderr) = add(hostile);
+    assert_eq!((code, stderr.trim()), (1, "name must be at most 255 bytes, without control characters."));
+    assert_eq!(add("a\u{2028}b\u{61c}c").0, 0);
     let list = run(&workspace, &["user", "list"], &[], "").1;
-    assert!(list.starts_with(&format!("{EMAIL}\t{escaped}\tenabled\t")), "{list}");
+    assert!(list.starts_with(&format!("{EMAIL}\ta\\u2028b\\u061cc\tenabled\t")), "{list}");
     let hostile_line = format!("{hostile}\u{1b}[2J\r");
     let escaped_line = format!("{escaped}\\u001b[2J\\u000d");
     let unknown = run(&workspace, &[&hostile_line], &[], "");

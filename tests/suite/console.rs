@@ -3,6 +3,7 @@
 mod accessibility;
 mod browser;
 mod hostile;
+mod invitations;
 mod tabs;
 
 use std::fs;

@@ -13,7 +13,7 @@ fn paths() -> Vec<(String, Vec<&'static str>)> {
     all.into_iter()
         .map(|path| {
             let methods = TABLE.iter().filter(|row| row.paths.contains(&path)).map(|row| row.method.as_str());
-            (path.replace("{roomName}", "r1"), methods.collect())
+            (path.replace("{roomName}", "r1").replace("{id}", "i1"), methods.collect())
         })
         .collect()
 }
@@ -51,7 +51,9 @@ fn protected_route_without_a_permitted_token_is_rejected() {
                 |token: Option<&str>| server.client().request(&request(row.method.as_str(), target.as_bytes(), token));
             match row.access {
                 Access::Public => assert_ne!(fetch(None).status, 401, "{target}"),
-                Access::Token | Access::TokenOrTicket | Access::User => fetch(None).assert_unauthorized(&target),
+                Access::Token | Access::TokenOrTicket | Access::TokenOrApiKey | Access::User => {
+                    fetch(None).assert_unauthorized(&target);
+                }
             }
             if row.access == Access::User {
                 fetch(Some(&tokens::guest("r1"))).assert_error(403, "Forbidden", &target);

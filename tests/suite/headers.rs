@@ -63,7 +63,7 @@ fn listed_origin_may_read_every_response_without_cookies() {
         let response = fetch(&server, "OPTIONS /callCatchUp/r1", &headers);
         assert_eq!((response.status, response.body.as_slice()), (204, b"".as_slice()));
         assert_eq!(response.header("access-control-allow-origin"), Some(origin));
-        assert_eq!(response.header("access-control-allow-methods"), Some("GET, POST"));
+        assert_eq!(response.header("access-control-allow-methods"), Some("GET, POST, DELETE"));
         assert_eq!(
             response.header("cache-control"),
             Some("no-store"),

@@ -15,6 +15,7 @@
 
 mod admin_control_calls;
 mod alerts;
+mod api_keys;
 mod architecture;
 mod breaker;
 mod call_catch_up;
@@ -40,6 +41,7 @@ mod health;
 mod helm;
 mod identity;
 mod identity_guide;
+mod invitations;
 mod ipv6;
 mod join_member;
 mod limits;

@@ -86,6 +86,10 @@ fn malformed_input_is_400_and_names_the_field() {
             "participantName must be at most 255 bytes, without control characters.",
         ),
         (
+            json!({"role": "member", "room": "r1", "participantName": "a\u{202e}b"}),
+            "participantName must be at most 255 bytes, without control characters.",
+        ),
+        (
             json!({"role": "member", "room": "r1", "participantName": too_long}),
             "participantName must be at most 255 bytes, without control characters.",
         ),
@@ -130,4 +134,48 @@ fn broken_post_is_not_retried() {
     let response = server.client().post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
     response.assert_error(500, "Internal server error", "a token may have been issued");
     assert_eq!(broken.connections(), 1);
+}
+
+#[test]
+fn name_that_reorders_text_is_400_and_other_marks_are_not() {
+    let server = TestServer::start();
+    let status = |name: String| {
+        let sent = json!({"role": "member", "room": "r1", "participantName": name});
+        server.client().post_with("/proconfToken", &tokens::guest("r1"), &sent.to_string()).status
+    };
+    for forbidden in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}').chain(['\0', '\t', '\u{7f}', '\u{85}']) {
+        assert_eq!(status(format!("Ann{forbidden}")), 400, "{:04x}", u32::from(forbidden));
+    }
+    // Right-to-left text has marks, and family emoji have joiners.
+    for name in ["\u{2065}Ann", "\u{206a}Ann", "\u{2029}Ann", "\u{202f}Ann", "\u{200f}דנה", "👩\u{200d}👧"] {
+        assert_eq!(status(name.to_owned()), 200, "{name:?}");
+    }
+}
+
+#[test]
+fn account_name_replaces_what_a_user_sends() {
+    let server = TestServer::with_account(&[("APP_USERS__DISPLAY_NAME", "account")]);
+    let token = server.log_in().data()["token"].as_str().unwrap().to_owned();
+    let client = server.client();
+    client.post_with("/proconfToken", &token, &body("member", "r1")).data();
+    client.post_with("/proconfToken", &tokens::guest("r1"), &body("member", "r1")).data();
+    let names: Vec<Value> = server
+        .script
+        .requests()
+        .iter()
+        .map(|call| serde_json::from_slice::<Value>(&call.body).unwrap()["participantName"].take())
+        .collect();
+    assert_eq!(names, ["A User", "Ann 🎥"], "guests choose their own");
+    // The field is required and checked as ever.
+    let sent = json!({"role": "member", "room": "r1"}).to_string();
+    client.post_with("/proconfToken", &token, &sent).assert_error(400, "participantName is required.", "no name");
+    let unknown = client.post_with("/proconfToken", &tokens::user(), &body("member", "r1"));
+    unknown.assert_error(403, "Forbidden", "a token whose account is gone");
+    // Names of before that rule, and those of identity providers, are cleaned.
+    server.execute_sql("UPDATE users SET name = ' \u{202e}B\u{7}o\t '");
+    client.post_with("/proconfToken", &token, &body("member", "r1")).data();
+    let last: Value = serde_json::from_slice(&server.script.requests().last().unwrap().body).unwrap();
+    assert_eq!(last["participantName"], "Bo");
+    server.execute_sql("UPDATE users SET name = ' \u{202e} '");
+    client.post_with("/proconfToken", &token, &body("member", "r1")).assert_error(403, "Forbidden", "no name is left");
 }

@@ -365,7 +365,7 @@ fn invitation_reports_that_guests_are_disabled() {
     let console = Console::with(&[("APP_GUESTS__ENABLED", "false")]);
     console.open("/?room=r1");
     console.browser.click("[data-part=invitation] button");
-    console.browser.wait_for("Guests are not allowed on this server. Sign in with an account.");
+    console.browser.wait_for("Guests are not allowed on this server, or need an invitation. Sign in with an account.");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::browser::Browser;
 /// A route, the page that requests it, the item in the tab's storage, and a script that triggers the request.
 ///
 /// The script runs until the request is sent, the first time with `first`.
-const ROUTES: [(&str, &str, &str, &str); 8] = [
+const ROUTES: [(&str, &str, &str, &str); 9] = [
     (
         "/auth/login",
         "/",
@@ -31,6 +31,12 @@ const ROUTES: [(&str, &str, &str, &str); 8] = [
     ("/callStatus", "/?room=r1", "refreshToken", "if (first) rebuild();"),
     ("/callCatchUp", "/?room=r1", "refreshToken", "if (first) rebuild();"),
     ("/callSummary", "/", "refreshToken", "if (first) rebuild(); else document.querySelector('.meetings button')?.click();"),
+    (
+        "/auth/invitations",
+        "/?room=r1",
+        "refreshToken",
+        "if (first) rebuild(); else document.querySelector('[data-part=invite]')?.requestSubmit();",
+    ),
     ("/auth/streamticket", "/?room=r1", "refreshToken", "if (first) rebuild();"),
 ];
 
@@ -132,6 +138,7 @@ fn responses_of(route: &str) -> Vec<(u16, String)> {
                 r#"{"token":"CLAIMS","refreshToken":"r","user":{"id":"u","name":"Ann"}}"#,
             ],
             "/auth/joinmember" => &[r#""TOKEN""#, r#""CLAIMS""#],
+            "/auth/invitations" => &[r#"{"url":VALUE,"expiresAt":VALUE}"#, r#"{"url":"/?room=r1","expiresAt":VALUE}"#],
             _ => &[],
         };
         let token = |claims: &str| format!("a.{}.c", URL_SAFE_NO_PAD.encode(claims));
@@ -158,6 +165,10 @@ fn valid_responses() -> Value {
         ("/auth/refresh", login),
         ("/auth/logout", "null"),
         ("/auth/joinmember", r#""t""#),
+        (
+            "/auth/invitations",
+            r#"{"id":"i","invitation":"t","url":"/?room=r1#invitation=t","expiresAt":"2024-06-20T08:10:14.000Z"}"#,
+        ),
         ("/auth/streamticket", r#""ticket""#),
         ("/meetings", r#"[{"room_name":"r1"}]"#),
         ("/callConfig", r#"{"features":{"audio_call":true}}"#),

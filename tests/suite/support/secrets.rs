@@ -78,8 +78,10 @@ pub fn register_request(bytes: &[u8]) {
     for after in text.split("Bearer ").skip(1) {
         register_token(after.split("\r\n").next().unwrap_or_default());
     }
-    for after in text.split("ticket=").skip(1) {
-        register_token(after.split([' ', '&']).next().unwrap_or_default());
+    for name in ["ticket=", "invitation="] {
+        for after in text.split(name).skip(1) {
+            register_token(after.split([' ', '&']).next().unwrap_or_default());
+        }
     }
     if let Some(Ok(Json::Object(body))) = text.split("\r\n\r\n").nth(1).map(serde_json::from_str) {
         body.get("password").and_then(Json::as_str).map(register_phrase);
@@ -94,7 +96,7 @@ pub fn register_response(body: &[u8]) {
     }
     let Ok(Json::Object(mut body)) = serde_json::from_slice(body) else { return };
     let data = body.get_mut("data").map(Json::take);
-    for name in ["token", "refreshToken"] {
+    for name in ["token", "refreshToken", "invitation"] {
         data.as_ref().and_then(|data| data[name].as_str()).map(register_token);
     }
     match data.as_ref().or(body.get("catchUp")).and_then(Json::as_str) {

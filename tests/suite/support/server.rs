@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use proconf_app_server::accounts::{self, admin};
 use proconf_app_server::app::{App, Shutdown};
+use proconf_app_server::auth::api_key;
 use proconf_app_server::clock::Clock;
 use proconf_app_server::config::Config;
 use proconf_app_server::db::Database;
@@ -158,6 +159,17 @@ impl TestServer {
     pub fn add_user(&self, email: &str, password: &str) {
         secrets::register_phrase(password);
         self.manage(async |database, clock| admin::add(&database, (email, "A User"), password, 1, &clock).await);
+    }
+
+    /// Adds an API key for invitations, as `api-key add` does.
+    pub fn add_api_key(&self, name: &str, lifetime: Option<Duration>) -> String {
+        let mut key = String::new();
+        self.manage(async |database, clock| {
+            key = api_key::add(&database, (name.to_owned(), api_key::INVITATIONS.to_owned()), lifetime, &clock).await?;
+            Ok(())
+        });
+        secrets::register_token(&key);
+        key
     }
 
     /// Manages accounts on the database of the running server, as the command line does.
