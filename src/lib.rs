@@ -49,7 +49,6 @@ pub mod telemetry;
 
 // Leaf types, which every module may use.
 pub mod clock;
-pub mod files;
 mod request_context;
 pub mod room;
 pub mod secret;
@@ -57,3 +56,6 @@ pub mod strict_json;
 
 // A fake Admin Control for development and tests. It shares no code with `admin_control`.
 pub mod sandbox;
+
+// The contract as a black-box test suite. It shares no code with the server.
+pub mod conformance;

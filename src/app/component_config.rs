@@ -16,9 +16,9 @@ use crate::cache::{CacheConfig, RedisConfig};
 use crate::catch_up::CatchUpConfig;
 use crate::config::{CertificatePaths, Config, DatabaseConfig, Error, InvitationPolicy, NameSource, Pooler, is_remote};
 use crate::db::Database;
-use crate::secret::Secret;
+use crate::secret::{Secret, files};
 use crate::telemetry::logging;
-use crate::{db, files, summaries};
+use crate::{db, summaries};
 
 /// How long a summary text is cached. Texts never change.
 const SUMMARY_TEXT_TTL: Duration = Duration::from_hours(1);

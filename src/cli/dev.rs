@@ -13,10 +13,9 @@ use crate::auth::token::Tokens;
 use crate::clock::Clock;
 use crate::config::{self, Config, DevConfig, SecretUrl};
 use crate::db::Database;
-use crate::files;
 use crate::request_context::RequestContext;
 use crate::sandbox::{SAMPLE_ROOMS, Sandbox};
-use crate::secret::{self, Secret};
+use crate::secret::{self, Secret, files};
 use crate::telemetry::logging::DroppedLines;
 
 const EMAIL: &str = "demo@example.com";

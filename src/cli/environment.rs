@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::config::Error;
-use crate::files;
+use crate::secret::files;
 
 const FILE: &str = ".env";
 

@@ -24,6 +24,7 @@ use crate::accounts;
 use crate::app::{self, App, Shutdown};
 use crate::clock::Clock;
 use crate::config::{self, Config, LogConfig, LogFormat};
+use crate::conformance;
 use crate::db;
 use crate::routes::openapi;
 use crate::sandbox::{Sandbox, Script};
@@ -94,6 +95,8 @@ enum Command {
     },
     /// Prints the OpenAPI document
     Openapi,
+    /// Tests any deployment against the contract. Exit codes: 0 all held, 1 failures, 2 could not run
+    Conformance(Box<conformance::Options>),
 }
 
 /// Why a command failed.
@@ -147,6 +150,7 @@ pub fn run() -> ExitCode {
         Some(Command::Migrate) => migrate::run(config),
         Some(Command::Backup { to }) => backup::run(config, &to),
         Some(Command::Openapi) => print(openapi::DOCUMENT),
+        Some(Command::Conformance(options)) => return conformance::run(&options),
     };
     logging::flush();
     let Err(error) = outcome else { return ExitCode::SUCCESS };

@@ -10,7 +10,7 @@ use crate::accounts::admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Database, User};
-use crate::files;
+use crate::secret::files;
 use crate::telemetry::escape;
 
 /// Maximum number of bytes that are read of a password. Longer than any valid one, so that none is cut.

@@ -6,7 +6,7 @@ use std::path::Path;
 use ::config::{ConfigError, Environment, File, FileFormat, FileSourceString, Source as _, Value, ValueKind};
 
 use super::{CertificatePaths, Config, Error, LogFormat, variable_of};
-use crate::files;
+use crate::secret::files;
 
 /// Variables with secrets of the summary store, which can be read from a file as settings can.
 const STORE_SECRETS: [&str; 7] = [

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::sections::section;
 use super::values::{self, SecretUrl, parse_base_url};
-use crate::files;
 use crate::secret::Secret;
+use crate::secret::files;
 
 section! {
     /// `[summaries]`: summary files.

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::{ConnectConfig, Error, url};
-use crate::files;
+use crate::secret::files;
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::url::{creates_file, path_of};
-use crate::files;
+use crate::secret::files;
 
 /// The opened file.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Executor as _};
 
 use super::url::{connectable_url, creates_file, path_of};
 use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema, pooler};
-use crate::files;
+use crate::secret::files;
 
 /// sqlx's table of applied migrations.
 const APPLIED: &str = "_sqlx_migrations";

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use url::{Host, Url};
 
-use crate::files;
+use crate::secret::files;
 
 /// The parameters of PostgreSQL URLs that sqlx understands. It ignores all others, and logs them with their values.
 const SUPPORTED: &str = "host hostaddr port dbname user password application_name options statement-cache-capacity";

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A working directory and a database.
-struct Workspace {
+pub struct Workspace {
     folder: TempDir,
     database: Option<TestDatabase>,
 }
@@ -32,7 +32,7 @@ impl Workspace {
 }
 
 /// The binary in `workspace`, with no environment but what is given, and the database's URL where it is not the default one.
-fn command(workspace: &Workspace, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub fn command(workspace: &Workspace, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proconf-app-server"));
     command.args(arguments).current_dir(workspace.path()).env_clear().env("APP_MANAGEMENT__LISTEN", "127.0.0.1:0");
     if let Some(database) = &workspace.database {
@@ -67,7 +67,7 @@ fn user_add(workspace: &Workspace, email: &str, password: &str) -> (i32, String,
 }
 
 /// A process that is killed when dropped.
-struct Running {
+pub struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     /// What was read of its log.
@@ -75,13 +75,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout, log: String::new() }
     }
 
-    fn line_with(&mut self, start: &str) -> String {
+    pub fn line_with(&mut self, start: &str) -> String {
         loop {
             let mut line = String::new();
             assert!(self.stdout.read_line(&mut line).unwrap() > 0, "no line starts with {start}");
@@ -129,7 +129,7 @@ impl Drop for Running {
     }
 }
 
-fn workspace() -> Workspace {
+pub fn workspace() -> Workspace {
     Workspace { folder: tempfile::tempdir().unwrap(), database: on_postgres().then(TestDatabase::new) }
 }
 

@@ -21,6 +21,7 @@ mod breaker;
 mod call_catch_up;
 mod call_summary;
 mod cli;
+mod conformance;
 mod connection_pool;
 mod console;
 mod contract;

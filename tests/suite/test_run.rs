@@ -17,7 +17,8 @@ const DATABASE_USES: [&str; 9] = [
 ];
 
 /// Modules that use the database only as a means, or only SQLite, with the reason.
-const SQLITE_ONLY: [(&str, &str); 14] = [
+const SQLITE_ONLY: [(&str, &str); 15] = [
+    ("conformance", "tests the conformance suite; the routes are tested elsewhere"),
     ("console", "tests the pages; the routes behind them are tested elsewhere"),
     ("disks", "tests the file of SQLite"),
     ("doc_examples", "tests the examples of the documentation"),

@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Error;
-use crate::files;
 use crate::secret::Secret;
+use crate::secret::files;
 use crate::telemetry::metrics::OperationMetrics;
 
 /// The longest summary, in bytes.

@@ -136,6 +136,11 @@ impl TestServer {
         self.sandbox.base_url.clone()
     }
 
+    /// The control URL of its sandbox.
+    pub fn sandbox_control(&self) -> String {
+        format!("http://{}/sandbox", self.sandbox.address)
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.address)
     }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::secret;
+use super::random_id;
 
 /// Maximum size of a file with one value, in bytes.
 const MAX_VALUE: u64 = 64 << 10;
@@ -81,7 +81,7 @@ pub fn without_line_break(text: &str) -> &str {
 pub fn can_be_written(folder: &Path) -> io::Result<()> {
     let current = Path::new(".");
     let nearest = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(current);
-    let probe = nearest.join(format!(".{}", secret::random_id()));
+    let probe = nearest.join(format!(".{}", random_id()));
     create_private_file(&probe)?;
     fs::remove_file(probe)
 }

@@ -1,4 +1,6 @@
-//! Secrets that redact themselves, and random identifiers and secrets.
+//! Secrets that redact themselves, random identifiers and secrets, and private files.
+
+pub mod files;
 
 use std::fmt;
 

@@ -1,0 +1,105 @@
+//! A response, and assertions about it.
+
+use serde_json::{Value, json};
+use ureq::http::HeaderMap;
+
+use super::case::{Failure, Outcome, check};
+
+/// A response and the request that it belongs to.
+pub(super) struct Response {
+    /// Method and target.
+    pub(super) request: String,
+    pub(super) status: u16,
+    headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Response {
+    pub(super) fn new(request: String, status: u16, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Self { request, status, headers, body }
+    }
+
+    /// Returns the first value of a header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Returns the value of a required header.
+    pub(super) fn required_header(&self, name: &str) -> Result<&str, Failure> {
+        self.header(name).ok_or_else(|| format!("{}: status {} without {name}", self.request, self.status).into())
+    }
+
+    /// Asserts that a header has this value.
+    pub(super) fn assert_header(&self, name: &str, expected: &str) -> Outcome {
+        let value = self.required_header(name)?;
+        check(value == expected, || format!("{}: {name}: {value} and not {expected}", self.request))
+    }
+
+    pub(super) fn assert_status(&self, status: u16) -> Outcome {
+        check(self.status == status, || {
+            format!("{}: status {} and not {status}: {}", self.request, self.status, self.text())
+        })
+    }
+
+    /// Asserts this status and no body.
+    pub(super) fn assert_empty(&self, status: u16) -> Outcome {
+        self.assert_status(status)?;
+        check(self.body.is_empty(), || format!("{}: {} bytes of body, and not none", self.request, self.body.len()))
+    }
+
+    /// Asserts a 200 and returns the `data` of its envelope.
+    pub(super) fn success(&self) -> Result<Value, Failure> {
+        let mut envelope = self.envelope(200)?;
+        let members = envelope.as_object().map_or(0, serde_json::Map::len);
+        let is_success = members == 2 && envelope.get("error") == Some(&Value::Null) && envelope.get("data").is_some();
+        check(is_success, || format!("{}: not {{\"error\":null,\"data\":…}}: {envelope}", self.request))?;
+        Ok(envelope.get_mut("data").map(Value::take).unwrap_or_default())
+    }
+
+    /// Asserts exactly this error envelope.
+    pub(super) fn assert_error(&self, status: u16, message: &str) -> Outcome {
+        let envelope = self.envelope(status)?;
+        let expected = json!({"data": null, "error": {"code": status, "message": message}});
+        check(envelope == expected, || format!("{}: {envelope} and not {expected}", self.request))
+    }
+
+    /// Asserts a 400 in the error envelope and returns its message.
+    pub(super) fn assert_bad_request(&self) -> Result<String, Failure> {
+        let envelope = self.envelope(400)?;
+        let error = envelope.get("error");
+        let message = error.and_then(|error| error.get("message")).and_then(Value::as_str).unwrap_or_default();
+        let code = error.and_then(|error| error.get("code"));
+        let is_error = envelope.get("data") == Some(&Value::Null) && code == Some(&json!(400)) && !message.is_empty();
+        check(is_error, || format!("{}: not an error envelope: {envelope}", self.request))?;
+        Ok(message.to_owned())
+    }
+
+    /// Returns the envelope, if status and type are as expected.
+    fn envelope(&self, status: u16) -> Result<Value, Failure> {
+        self.assert_status(status)?;
+        let media_type = self.header("content-type").and_then(|value| value.split(';').next()).unwrap_or_default();
+        check(media_type.trim() == "application/json", || {
+            format!("{}: Content-Type {media_type:?} and not application/json: {}", self.request, self.text())
+        })?;
+        serde_json::from_slice(&self.body).map_err(|_| format!("{}: not JSON: {}", self.request, self.text()).into())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Returns the string in `value`.
+pub(super) fn string(value: &Value) -> Result<&str, Failure> {
+    value.as_str().ok_or_else(|| format!("{value} is not a string").into())
+}
+
+/// Returns the member `name` of an object.
+pub(super) fn member<'a>(value: &'a Value, name: &str) -> Result<&'a Value, Failure> {
+    value.get(name).ok_or_else(|| format!("no {name} in {value}").into())
+}
+
+/// Percent-encodes a room name for a path segment or a query.
+pub(super) fn encode(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,64 @@
+//! Runs cases on several threads, and applies waivers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::case::{Case, Failure};
+use super::report::{CaseResult, Report, State};
+use super::target::Target;
+use super::waiver::Waivers;
+
+/// Runs `cases` on `jobs` threads, and then ends the sessions that they have opened.
+#[must_use]
+pub fn run_cases(target: &Target, cases: &[&'static Case], jobs: usize) -> Report {
+    run_waived(target, cases, jobs, &Waivers::default())
+}
+
+pub(super) fn run_waived(target: &Target, cases: &[&'static Case], jobs: usize, waivers: &Waivers) -> Report {
+    let (started, next, results) = (Instant::now(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((index, case)) = take(cases, &next) {
+                    let result = run_case(target, case, waivers);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                }
+            });
+        }
+    });
+    target.end_sessions();
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    Report {
+        url: target.client.base_url().to_owned(),
+        results: results.into_iter().map(|(_, result)| result).collect(),
+        requests: target.client.requests(),
+        elapsed: started.elapsed(),
+    }
+}
+
+fn take(cases: &[&'static Case], next: &AtomicUsize) -> Option<(usize, &'static Case)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    cases.get(index).map(|case| (index, *case))
+}
+
+fn run_case(target: &Target, case: &'static Case, waivers: &Waivers) -> CaseResult {
+    let started = Instant::now();
+    let outcome = (case.run)(target);
+    let waiver = waivers.of(case.name);
+    let redact = |message: String| target.client.secrets.redact(&message);
+    let state = match (outcome, waiver) {
+        (Ok(()), None) => State::Held,
+        (Ok(()), Some(_)) => State::HeldAlthoughWaived,
+        (Err(Failure::NotTried(missing)), _) => State::NotTried(missing),
+        (Err(Failure::Violation(failure)), Some(waiver)) if waiver.is_in_force => {
+            State::Waived { failure: redact(failure), waiver: waiver.describe() }
+        }
+        (Err(Failure::Violation(failure)), Some(waiver)) => {
+            State::Failed(format!("{} (its waiver ended on {})", redact(failure), waiver.until))
+        }
+        (Err(Failure::Violation(failure)), None) => State::Failed(redact(failure)),
+    };
+    CaseResult { case, state, elapsed: started.elapsed() }
+}

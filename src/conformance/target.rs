@@ -1,0 +1,173 @@
+//! The deployment under test, and what the suite may use of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::case::{Failure, Outcome, check, not_tried};
+use super::client::{Client, Request};
+use super::response::{encode, member, string};
+
+/// A room that nobody has entered.
+pub(super) const UNKNOWN_ROOM: &str = "conformance unknown room";
+/// The interval between tries of something that takes effect later.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What the suite may use of a deployment.
+#[derive(Clone)]
+pub struct TargetConfig {
+    /// `http://host:port/prefix` or `https://…`.
+    pub url: String,
+    /// E-mail and password of a user.
+    pub login: Option<(String, String)>,
+    /// A user token, in place of a login.
+    pub token: Option<String>,
+    /// A user token that has expired.
+    pub expired_token: Option<String>,
+    /// A room that Admin Control knows, with a catch-up and a status.
+    pub room: Option<String>,
+    /// A room with a summary.
+    pub summary_room: Option<String>,
+    /// The control URL of the sandbox behind the deployment.
+    pub sandbox: Option<String>,
+    /// An origin whose pages may read responses.
+    pub origin: Option<String>,
+    /// The time after which a spent refresh token is used again; longer than the deployment's grace.
+    pub reuse_after: Option<Duration>,
+    /// Waits for that time. Tests advance a clock instead.
+    pub wait: Arc<dyn Fn(Duration) + Send + Sync>,
+}
+
+/// A deployment under test.
+pub struct Target {
+    pub(super) config: TargetConfig,
+    pub(super) client: Client,
+    user_token: Option<String>,
+    /// The refresh tokens of the sessions that the suite has opened.
+    sessions: Mutex<Vec<String>>,
+}
+
+impl Target {
+    /// Checks that the deployment responds and accepts the credentials.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why no case can be run.
+    pub fn connect(config: TargetConfig) -> Result<Self, String> {
+        let client = Client::new(&config.url).map_err(|reason| format!("the URL {reason}"))?;
+        let given = [&config.token, &config.expired_token].into_iter().flatten();
+        given.chain(config.login.as_ref().map(|(_, password)| password)).for_each(|secret| client.secrets.add(secret));
+        let mut target = Self { user_token: config.token.clone(), config, client, sessions: Mutex::default() };
+        target.sign_in().map_err(|failure| match failure {
+            Failure::Violation(message) | Failure::NotTried(message) => target.client.secrets.redact(&message),
+        })?;
+        Ok(target)
+    }
+
+    fn sign_in(&mut self) -> Result<(), Failure> {
+        // Any response will do: a deployment may lack every route.
+        self.get("/callConfig").send()?;
+        if let Some((_, password)) = &self.config.login {
+            check(!password.is_empty(), || "the password is empty".to_owned())?;
+            let session = self.log_in()?;
+            self.user_token = Some(string(member(&session, "token")?)?.to_owned());
+        } else if let Some(token) = &self.user_token {
+            let response = self.get("/callConfig").token(token).send()?;
+            check(response.status != 401, || "the deployment rejects the token with 401".to_owned())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn get(&self, target: &str) -> Request<'_> {
+        self.client.request("GET", target)
+    }
+
+    /// Begins a `GET` with the user's token.
+    pub(super) fn get_as_user(&self, target: &str) -> Result<Request<'_>, Failure> {
+        Ok(self.get(target).token(&self.user_token()?))
+    }
+
+    /// Begins a `POST` with a JSON body.
+    pub(super) fn post(&self, target: &str, body: &Value) -> Request<'_> {
+        self.client.request("POST", target).json(body)
+    }
+
+    /// Returns a user token.
+    pub(super) fn user_token(&self) -> Result<String, Failure> {
+        self.user_token.clone().ok_or_else(|| not_tried("no user is given (--email or --token)"))
+    }
+
+    /// Returns a token for a guest of `room`.
+    pub(super) fn guest_token(&self, room: &str) -> Result<String, Failure> {
+        let response = self.get(&format!("/auth/joinmember?roomName={}", encode(room))).send()?;
+        if response.assert_error(403, "Forbidden").is_ok() {
+            return Err(not_tried("the deployment issues no guest tokens"));
+        }
+        Ok(string(&response.success()?)?.to_owned())
+    }
+
+    /// Returns the name of the room that exists.
+    pub(super) fn room_name(&self) -> Result<&str, Failure> {
+        self.config.room.as_deref().ok_or_else(|| not_tried("no room is given (--room)"))
+    }
+
+    /// Returns it percent-encoded.
+    pub(super) fn room(&self) -> Result<String, Failure> {
+        self.room_name().map(encode)
+    }
+
+    /// Returns the percent-encoded room that exists, or any other one.
+    pub(super) fn any_room(&self) -> String {
+        self.room().unwrap_or_else(|_| encode(UNKNOWN_ROOM))
+    }
+
+    /// Opens a session of its own with the login.
+    pub(super) fn log_in(&self) -> Result<Value, Failure> {
+        let (email, password) = self.config.login.as_ref().ok_or_else(|| not_tried("no login is given (--email)"))?;
+        let session = self.post("/auth/login", &json!({"email": email, "password": password})).success()?;
+        if let Some(refresh_token) = session.get("refreshToken").and_then(Value::as_str) {
+            self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(refresh_token.to_owned());
+        }
+        Ok(session)
+    }
+
+    /// Begins the exchange of a refresh token.
+    pub(super) fn refresh(&self, refresh_token: &Value) -> Request<'_> {
+        self.post("/auth/refresh", &json!({"refreshToken": refresh_token}))
+    }
+
+    /// Logs out of all sessions that the suite has opened.
+    pub(super) fn end_sessions(&self) {
+        for refresh_token in self.sessions.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // A session that can't be ended expires.
+            let _ = self.post("/auth/logout", &json!({"refreshToken": refresh_token})).send();
+        }
+    }
+
+    /// Tests with a reply of the sandbox for one room, and restores the sandbox's own one.
+    pub(super) fn with_reply(&self, endpoint: &str, room: &str, reply: &str, test: impl FnOnce() -> Outcome) -> Outcome {
+        self.user_token()?;
+        self.change_sandbox("PUT", endpoint, room, reply)?;
+        let outcome = test();
+        self.change_sandbox("DELETE", endpoint, room, "")?;
+        outcome
+    }
+
+    fn change_sandbox(&self, method: &'static str, endpoint: &str, room: &str, body: &str) -> Outcome {
+        let sandbox = self.config.sandbox.as_deref().ok_or_else(|| not_tried("no sandbox is given (--sandbox)"))?;
+        let url = format!("{}/replies/{endpoint}/{}", sandbox.trim_end_matches('/'), encode(room));
+        self.client.request_url(method, url).body("application/json", body).send()?.assert_status(200)
+    }
+
+    /// Repeats `attempt` until it succeeds, for at most `limit`.
+    pub(super) fn retry_for<T>(limit: Duration, attempt: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+        let started = Instant::now();
+        loop {
+            match attempt() {
+                Err(Failure::Violation(_)) if started.elapsed() < limit => std::thread::sleep(POLL_INTERVAL),
+                outcome => return outcome,
+            }
+        }
+    }
+}
