@@ -178,7 +178,7 @@ fn add_limits(data: &mut AppData, config: &Config) {
     let configured = server.cors_origins.iter().map(|origin| origin.0.clone()).collect();
     data.add(Data::new(Origins { configured, dev_host: config.dev.as_ref().map(|dev| dev.host) }));
     let sample_rooms = config.dev.iter().flat_map(|dev| dev.sample_rooms.clone()).collect();
-    data.add(Data::new(ConsoleSettings { sample_rooms }));
+    data.add(Data::new(ConsoleSettings { password_login: config.auth.password_login, sample_rooms }));
 }
 
 /// Returns a function that registers the components of one worker.

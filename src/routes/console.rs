@@ -19,6 +19,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConsoleSettings {
+    pub password_login: bool,
     pub sample_rooms: Vec<String>,
 }
 

@@ -14,11 +14,14 @@ const MARGIN = 60_000;
 
 /** The session. Fires `change` on login and logout. */
 export class Session extends EventTarget {
-  /** `{token, renewAt, expiresAt, sid, issuedAt, refreshToken, user}` of a user, `{token, …, room, isInvited}` of a guest, or `null`. */
+  /**
+   * `{token, renewAt, expiresAt, sid, issuedAt, refreshToken, user}` of a user, `{token, …, room, isInvited}` of a guest, or
+   * `null`. With a token of an identity provider there is no refresh token, and other tabs do not get the session.
+   */
   #login = null;
   #renewing = null;
   #tabs = new Tabs({
-    login: () => (this.isUser ? this.#login : null),
+    login: () => (this.#login?.refreshToken ? this.#login : null),
     onLogin: (login) => this.#adopt(login),
     onEnded: (sid) => {
       if (this.isUser && this.#login.sid === sid) {
@@ -91,12 +94,20 @@ export class Session extends EventTarget {
     this.#start(guestLogin(data, room, Boolean(invitation)));
   }
 
+  /** Starts a session with an access token of an identity provider, if the server accepts it. */
+  async enterWithToken(token) {
+    // `fetch` does not send other characters.
+    if (!/^[\w.-]+$/.test(token)) throw new Problem("unauthorized", "This is not a token.");
+    await send({ path: "/callConfig", token });
+    this.#start(providerLogin(token));
+  }
+
   /** Signs out here at once, and at the server if it can be reached. */
   async signOut() {
     const login = this.#login;
     this.hasSignedOut = this.isUser;
     this.#end("");
-    if (login?.user) {
+    if (login?.refreshToken) {
       this.#tabs.publishEnd(login.sid);
       await send({ method: "POST", path: "/auth/logout", body: { refreshToken: login.refreshToken } }).catch(() => {
         this.notice = "You are signed out. The server can’t be reached, so the session there ends when it expires.";
@@ -150,6 +161,10 @@ export class Session extends EventTarget {
       // Without the invitation: each of its uses may be for another guest.
       return this.#join(this.guestRoom, null);
     }
+    if (this.#login && !this.#login.refreshToken) {
+      this.#end("Your token has expired. Please sign in again.");
+      throw new Problem("unauthorized", "You are not signed in.");
+    }
     return runExclusively(async () => {
       // Another tab may have renewed it meanwhile.
       await this.#tabs.requestLogin();
@@ -185,10 +200,12 @@ export class Session extends EventTarget {
     this.#login = login;
     this.notice = "";
     this.hasSignedOut = false;
-    sessionStorage.removeItem(login.user ? GUEST_ROOM : REFRESH_TOKEN);
+    sessionStorage.removeItem(REFRESH_TOKEN);
+    sessionStorage.removeItem(GUEST_ROOM);
     sessionStorage.removeItem(GUEST_TOKEN);
     if (login.isInvited) sessionStorage.setItem(GUEST_TOKEN, login.token);
-    sessionStorage.setItem(login.user ? REFRESH_TOKEN : GUEST_ROOM, login.user ? login.refreshToken : login.room);
+    if (login.refreshToken) sessionStorage.setItem(REFRESH_TOKEN, login.refreshToken);
+    if (login.room !== undefined) sessionStorage.setItem(GUEST_ROOM, login.room);
     if (principal !== (login.user?.id ?? login.room)) {
       this.#dispatchChange();
     }
@@ -214,6 +231,13 @@ function userLogin(data) {
   if (![token, refreshToken, user?.id].every(isNonEmptyString)) throw malformed();
   const { id, name, email } = user;
   return { token, refreshToken, user: { id, name: stringOf(name), email: stringOf(email) }, ...lifetimeOf(token) };
+}
+
+/** The session of a provider's token, which cannot be renewed here: a 401 ends it. */
+function providerLogin(token) {
+  const { sub, name, email } = claims(token);
+  const user = { id: stringOf(sub), name: stringOf(name), email: stringOf(email) || stringOf(sub) };
+  return { token, user, ...lifetimeOf(token), renewAt: Infinity };
 }
 
 function guestLogin(token, room, isInvited) {
@@ -245,8 +269,9 @@ function lifetimeOf(token) {
 
 function claims(token) {
   try {
-    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    return JSON.parse(atob(payload)) ?? {};
+    const payload = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    const bytes = Uint8Array.from(payload, (character) => character.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
   } catch {
     return {};
   }

@@ -4,9 +4,9 @@ import { send } from "./http.js";
 
 const response = send({ path: "/console/settings" }).catch(() => ({}));
 
-/** Returns `{sampleRooms}`. Without a valid response, there are none. */
+/** Returns `{passwordLogin, sampleRooms}`. Without a valid response, there are no sample rooms. */
 export async function settings() {
   const { data } = await response;
   const rooms = Array.isArray(data?.sampleRooms) ? data.sampleRooms : [];
-  return { sampleRooms: rooms.filter((room) => typeof room === "string") };
+  return { passwordLogin: data?.passwordLogin !== false, sampleRooms: rooms.filter((room) => typeof room === "string") };
 }

@@ -1,6 +1,7 @@
 // The page without a session: sign in, or join as a guest.
 
 import { announce, fromTemplate, setText, show } from "./dom.js";
+import { settings } from "./settings.js";
 
 /** Returns the view without a session. `room` is the room in the URL, or `null`. */
 export function signInView(session, room) {
@@ -18,11 +19,19 @@ export function signInView(session, room) {
   } else {
     setText(parts.room, room);
     show(parts.invitation, true);
-    parts.signIn.querySelector("h2").textContent = "Sign in with an account";
+    parts.signIn.querySelector("h2").textContent = parts.tokenForm.querySelector("h2").textContent = "Sign in with an account";
     parts.signInButton.classList.remove("primary");
+    parts.tokenButton.classList.remove("primary");
     const enter = () => session.enterAsGuest(room);
     cleanups.push(bindSubmit(parts.invitation, parts.invitationError, enter, guestSentence));
   }
+
+  settings().then(({ passwordLogin }) => {
+    show(parts.signIn, passwordLogin);
+    show(parts.tokenForm, !passwordLogin);
+  });
+  const enterWithToken = () => session.enterWithToken(parts.tokenForm.elements.token.value.trim());
+  cleanups.push(bindSubmit(parts.tokenForm, parts.tokenError, enterWithToken, tokenSentence));
 
   const { email, password } = parts.signIn.elements;
   const signIn = () => session.signIn(email.value, password.value);
@@ -99,6 +108,11 @@ function signInSentence(problem) {
     default:
       return problem.message;
   }
+}
+
+function tokenSentence(problem) {
+  const isRejected = problem.kind === "unauthorized";
+  return isRejected ? "The server does not accept this token. It may have expired." : signInSentence(problem);
 }
 
 function guestSentence(problem) {

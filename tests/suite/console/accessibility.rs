@@ -148,12 +148,17 @@ struct Fixture {
 
 impl Fixture {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Self {
         let inspector = Inspector::start();
-        let server = TestServer::with(&[
+        let defaults = [
             ("APP_CATCH_UP__FRESH_FOR", "1ms"),
             ("APP_CATCH_UP__STALE_IF_ERROR", "600s"),
             ("APP_LIVE__POLL_INTERVAL", "1s"),
-        ]);
+        ];
+        let server = TestServer::with(&[&defaults, settings].concat());
         server.manage(async |database, clock| admin::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
         server.script.set("meetings", "", Reply::data(&meetings().to_string()));
         let features = r#"{"features": {"audio_call": true, "waiting_room": false, "server_side_recording": false}}"#;
@@ -224,6 +229,17 @@ fn entry_page_is_accessible_and_fits_any_width() {
     fixture.inspector.browser.type_into("[data-part=open] input", "another");
     fixture.inspector.browser.click("[data-part=open] button");
     fixture.inspect_when_shown("You are a guest in", "forbidden");
+    fixture.assert_no_problems();
+}
+
+#[test]
+fn token_field_is_accessible_and_fits_any_width() {
+    let mut fixture = Fixture::with(&[("APP_AUTH__PASSWORD_LOGIN", "false")]);
+    fixture.open("/");
+    fixture.inspect_when_shown("Access token", "token");
+    fixture.inspector.browser.type_into("#token", "not.a.token");
+    fixture.inspector.browser.click("[data-part=tokenButton]");
+    fixture.inspect_when_shown("does not accept this token", "wrong-token");
     fixture.assert_no_problems();
 }
 
