@@ -14,7 +14,7 @@
 //!   → middleware/error_envelope    panics, timeouts and framework errors become the envelope
 //!   → routes (TABLE)               path and method → row; else 404
 //!   → middleware/authenticate      token → Principal, or 401
-//!   → routes/<endpoint>            parses the input (extract), calls one service
+//!   → routes/<endpoint>            parses the input (extract), asks for the room, calls one service
 //!   → catch_up | summaries | accounts         business logic; no HTTP, no SQL
 //!   → cache                        single-flight, fresh or stale, bounded; shared through Redis
 //!   → admin_control | db | summaries/store    external systems

@@ -21,6 +21,12 @@ impl<V> Object<V> {
         self.0.get(name)
     }
 
+    /// Returns whether there is no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Removes and returns the member of that name.
     pub fn remove(&mut self, name: &str) -> Option<V> {
         self.0.remove(name)

@@ -17,8 +17,8 @@ use std::time::Duration;
 pub(crate) use events::AccountMetrics;
 pub(crate) use session::Session;
 
-use crate::auth::principal::{Principal, TokenScope};
 use crate::auth::revoked_sessions::RevokedSessions;
+use crate::auth::room_access::{PermittedRoom, Requester};
 use crate::auth::stream_lease::StreamLease;
 use crate::auth::token::Tokens;
 use crate::clock::{Clock, milliseconds};
@@ -188,23 +188,18 @@ impl Accounts {
         .await
     }
 
-    /// Grants `principal` a stream, and redeems the ticket of `scope`, if it has one.
+    /// Grants a stream of `room`, and redeems the ticket, if there is one.
     ///
     /// # Errors
     ///
     /// [`Error::TicketReused`] if the ticket was redeemed before, here or on another replica; [`Error::Database`].
-    pub(crate) async fn lease_stream(
-        &self,
-        principal: &Principal,
-        scope: &TokenScope,
-        context: &RequestContext,
-    ) -> Result<StreamLease, Error> {
-        if let Some(ticket) = &scope.ticket
+    pub(crate) async fn lease_stream(&self, requester: Requester, room: &PermittedRoom) -> Result<StreamLease, Error> {
+        if let Some(ticket) = &requester.scope.ticket
             && !self.database.redeem_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?
         {
-            return Err(events::ticket_rejected(principal, context));
+            return Err(events::ticket_rejected(&requester.principal, &requester.context));
         }
-        Ok(StreamLease::new(principal, scope.expires_at, self.revoked_sessions.clone(), self.clock.clone()))
+        Ok(StreamLease::new(requester, room, self.revoked_sessions.clone(), self.clock.clone()))
     }
 
     /// Revokes a session. `false` if it was revoked before.

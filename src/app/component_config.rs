@@ -1,8 +1,10 @@
 //! Maps the configuration to the configurations of components, and validates both.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::room_access;
 use crate::accounts::SessionConfig;
 use crate::accounts::display_name::DisplayNames;
 use crate::admin_control::{self, Endpoint, RootCertificates};
@@ -46,6 +48,7 @@ fn validate_all(config: &Config) -> Result<(), Error> {
     redis_address(config)?;
     admin_control(config)?;
     identity(config)?;
+    room_access::webhook(config)?;
     summaries(config).map(drop)
 }
 
@@ -190,14 +193,22 @@ pub(crate) fn identity(config: &Config) -> Result<Option<IdentityConfig>, Error>
 ///
 /// If the certificate authorities can't be read.
 pub(crate) fn identity_client(config: &Config) -> Result<HttpClient, Error> {
-    http_client(config, IDENTITY_TIMEOUT, IDENTITY_MAX_BYTES)
+    new_http_client(config, IDENTITY_TIMEOUT, IDENTITY_MAX_BYTES).map(|new| new())
 }
 
-/// Returns a client that trusts the configured certificate authorities.
-fn http_client(config: &Config, timeout: Duration, max_body_bytes: usize) -> Result<HttpClient, Error> {
+/// Returns what creates clients that trust the configured certificate authorities.
+///
+/// # Errors
+///
+/// If these can't be read.
+pub(super) fn new_http_client(
+    config: &Config,
+    timeout: Duration,
+    max_body_bytes: usize,
+) -> Result<impl Fn() -> HttpClient + Send + Sync + use<>, Error> {
     let roots = root_certificates(config)?;
     let tls = roots.client_config().ok_or_else(|| Error::of(RootCertificates::FILE, "can't be used for TLS"))?;
-    Ok(HttpClient::new(tls, timeout, max_body_bytes))
+    Ok(move || HttpClient::new(Arc::clone(&tls), timeout, max_body_bytes))
 }
 
 /// Returns the configuration of the sessions.

@@ -8,14 +8,13 @@ use actix_web::web::{Data, ServiceConfig};
 use tokio_util::sync::CancellationToken;
 
 use super::first_contact::{DatabaseTasks, FirstContact};
-use super::{component_config, metrics};
+use super::{component_config, metrics, room_access};
 use crate::accounts::{AccountMetrics, Accounts};
 use crate::admin_control::{self, AdminControl, EndpointLimits};
 use crate::auth::api_key::ApiKeys;
 use crate::auth::identity::IdentityProvider;
 use crate::auth::invitation::Invitations;
 use crate::auth::revoked_sessions::RevokedSessions;
-use crate::auth::room_access::RoomAccess;
 use crate::auth::token::Tokens;
 use crate::cache::{self, Caches, RedisCache, ResponseCache, Responses};
 use crate::catch_up::CatchUp;
@@ -56,7 +55,7 @@ pub enum Error {
 }
 
 /// Adds data to an application.
-type Register = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+pub(super) type Register = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
 /// The `web::Data` that the handlers of a listener take.
 #[derive(Clone, Default)]
@@ -144,11 +143,11 @@ impl Components {
         data.add(tokens);
         data.add(Data::new(accounts.with_metrics(AccountMetrics::new(&registry))));
         data.add(Data::new(revoked));
-        data.add(Data::new(RoomAccess {}));
         data.add(Data::new(draining.clone()));
         data.add(Data::new(metrics::http(&registry)));
         add_limits(&mut data, config);
         data.0.push(per_worker(config, (client_config, limits), store, redis, &mut registry));
+        data.0.push(room_access::register(config, clock, &registry)?);
         let open_connections = metrics::register_connections(&registry, max_connections);
         let metrics = registry.finish();
         management_data.add(Data::new(metrics.clone()));

@@ -6,7 +6,9 @@ use std::time::Duration;
 use strum::VariantNames as _;
 
 use crate::admin_control::{CallMetrics, EndpointLimits, Error};
+use crate::auth::access_webhook::OnCall;
 use crate::auth::identity::{FetchError, IdentityProvider};
+use crate::auth::room_access::AccessError;
 use crate::catch_up::live::LiveCatchUps;
 use crate::db::Database;
 use crate::routes::TABLE;
@@ -101,6 +103,20 @@ pub(super) fn register_identity(
     let provider = Arc::clone(provider);
     registry.gauge_fn(&metrics::IDENTITY_KEYS_AGE, &[], move || provider.keys_age() as f64);
     move |error| fetches.increment(error.map_or("ok", Into::into))
+}
+
+/// Registers the metrics of the room access webhook; returns what counts its calls.
+pub(super) fn register_room_webhook(registry: &Registry) -> OnCall {
+    let calls = registry.register_all(&metrics::ROOM_WEBHOOK_CALLS, &[], &["allowed", "refused", "failed"]);
+    let duration = registry.register(&metrics::ROOM_WEBHOOK_DURATION, &[]);
+    Box::new(move |result, elapsed| {
+        duration.record(elapsed);
+        calls.increment(match result {
+            Ok(()) => "allowed",
+            Err(AccessError::Forbidden) => "refused",
+            Err(AccessError::Failed) => "failed",
+        });
+    })
 }
 
 /// Registers the gauges of event streams.

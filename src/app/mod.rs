@@ -8,6 +8,7 @@ mod http_app;
 mod listener;
 mod management;
 mod metrics;
+mod room_access;
 mod service_manager;
 
 use std::io;

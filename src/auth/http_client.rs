@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use awc::error::{PayloadError, SendRequestError};
-use awc::http::header::{CONTENT_TYPE, USER_AGENT};
+use awc::http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use awc::{Client, ClientResponse, Connector};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -77,7 +77,6 @@ impl HttpClient {
     /// # Errors
     ///
     /// See [`HttpError`].
-    #[expect(dead_code, reason = "for the room webhook")]
     pub(crate) async fn post(&self, url: &str, headers: &[(&str, &str)], json: Vec<u8>) -> Result<Bytes, HttpError> {
         let request = self.client.post(url).force_close().insert_header((CONTENT_TYPE, "application/json"));
         let request = headers.iter().fold(request, |request, header| request.insert_header(*header));
@@ -93,10 +92,17 @@ impl HttpClient {
     {
         let exchange = async {
             let mut response = response.await.map_err(|error| HttpError::NoResponse(error.to_string()))?;
-            match response.status().as_u16() {
-                200 => response.body().limit(self.max_body_bytes).await.map_err(|error| HttpError::Body(error.to_string())),
-                status => Err(HttpError::Status(status)),
+            if response.status().as_u16() != 200 {
+                return Err(HttpError::Status(response.status().as_u16()));
             }
+            let body = response.body().limit(self.max_body_bytes).await;
+            let body = body.map_err(|error| HttpError::Body(error.to_string()))?;
+            // awc accepts a body that ends early.
+            let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            if length.is_some_and(|length: usize| length != body.len()) {
+                return Err(HttpError::Body("it ended early".to_owned()));
+            }
+            Ok(body)
         };
         timeout(self.timeout, exchange).await.unwrap_or(Err(HttpError::TimedOut))
     }

@@ -1,5 +1,6 @@
 //! Authentication and authorisation: tokens, API keys, the identity provider, invitations, revoked sessions, access to rooms.
 
+pub(crate) mod access_webhook;
 pub mod api_key;
 pub(crate) mod http_client;
 pub(crate) mod identity;

@@ -1,29 +1,54 @@
-//! The lease of an open stream: it ends with its token or session.
+//! The lease of an open stream: it ends with its token, session or permission.
 
-use super::principal::Principal;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::revoked_sessions::RevokedSessions;
+use super::room_access::{AccessError, PermittedRoom, Requester, RoomAction};
 use crate::clock::Clock;
+use crate::room::RoomName;
 
-/// Permits a stream until its token expires or its session is revoked.
+/// The shortest time after which a stream asks again, also if a permission is shorter.
+const MIN_PERMISSION: Duration = Duration::from_secs(1);
+
+/// Permits a stream until its token expires, its session is revoked, or it may not enter its room.
 pub(crate) struct StreamLease {
-    session: Option<String>,
-    /// Seconds since 1970-01-01 UTC.
-    expires_at: i64,
+    /// Whose stream it is.
+    pub(crate) requester: Requester,
+    room: RoomName,
+    /// When the permission runs out.
+    renew_at: Option<Instant>,
     revoked_sessions: RevokedSessions,
     clock: Clock,
 }
 
 impl StreamLease {
-    /// Grants a stream until `expires_at` (seconds since 1970-01-01 UTC).
+    /// Grants a stream of `room`.
     #[must_use]
-    pub(crate) fn new(principal: &Principal, expires_at: i64, revoked_sessions: RevokedSessions, clock: Clock) -> Self {
-        Self { session: principal.session().map(str::to_owned), expires_at, revoked_sessions, clock }
+    pub(crate) fn new(requester: Requester, room: &PermittedRoom, revoked_sessions: RevokedSessions, clock: Clock) -> Self {
+        Self { requester, room: RoomName::clone(room), renew_at: renewal_of(room), revoked_sessions, clock }
     }
 
-    /// Returns whether the principal may still receive the stream.
-    #[must_use]
-    pub(crate) fn is_valid(&self) -> bool {
-        self.clock.unix_seconds() < self.expires_at
-            && self.session.as_ref().is_none_or(|session| self.revoked_sessions.contains(session) == Some(false))
+    /// Returns whether the principal may still receive the stream. A permission that has run out is asked for again.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError`] if the permission is not renewed.
+    pub(crate) async fn check(&mut self) -> Result<bool, AccessError> {
+        let Requester { principal, scope, .. } = &self.requester;
+        let is_revoked = |session| self.revoked_sessions.contains(session) != Some(false);
+        if self.clock.unix_seconds() >= scope.expires_at || principal.session().is_some_and(is_revoked) {
+            return Ok(false);
+        }
+        if self.renew_at.is_some_and(|renew_at| renew_at <= Instant::now()) {
+            let room = self.requester.permit(self.room.clone(), RoomAction::CatchUp).await?;
+            self.renew_at = renewal_of(&room);
+        }
+        Ok(true)
     }
+}
+
+fn renewal_of(room: &PermittedRoom) -> Option<Instant> {
+    room.valid_until().map(|valid_until| valid_until.max(Instant::now() + MIN_PERMISSION))
 }

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, DevConfig, SecretUrl};
 use crate::db::Database;
 use crate::request_context::RequestContext;
-use crate::sandbox::{SAMPLE_ROOMS, Sandbox};
+use crate::sandbox::{SAMPLE_ROOMS, Sandbox, WEBHOOK_SECRET};
 use crate::secret::{self, Secret, files};
 use crate::telemetry::logging::DroppedLines;
 
@@ -64,7 +64,7 @@ pub(super) fn run(config: Option<&Path>, reach: Reach) -> Result<(), Error> {
         let free = SocketAddr::new(SANDBOX.ip(), 0);
         let sandbox = super::bind_sandbox(SANDBOX).or_else(|_| super::bind_sandbox(free))?;
         let mut config = Config::load(&environment, config)?;
-        override_settings(&mut config, sandbox.base_url())?;
+        override_settings(&mut config, &sandbox)?;
         app::validate(&config)?;
         let is_set = |name: &str| environment.contains_key(name) || config.sources.name_of(name) != name;
         let defaults = DefaultAddresses {
@@ -87,12 +87,16 @@ pub(super) fn run(config: Option<&Path>, reach: Reach) -> Result<(), Error> {
 }
 
 /// Sets the values that `dev` does not take from settings.
-fn override_settings(config: &mut Config, base_url: String) -> io::Result<()> {
-    config.admin_control.base_url = base_url;
+fn override_settings(config: &mut Config, sandbox: &Sandbox) -> io::Result<()> {
+    config.admin_control.base_url = sandbox.base_url();
     config.admin_control.authorization = None;
     config.database.url = SecretUrl::new(DATABASE);
     config.summaries.url = SecretUrl::new(&format!("file://{SUMMARIES}"));
     config.auth.jwt_secret = jwt_secret(Path::new(JWT_SECRET))?;
+    if config.rooms.webhook_url.is_none() {
+        config.rooms.webhook_url = Some(SecretUrl::new(&sandbox.webhook_url()));
+        config.rooms.webhook_secret = Some(Secret::new(WEBHOOK_SECRET));
+    }
     Ok(())
 }
 

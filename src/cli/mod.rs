@@ -27,7 +27,7 @@ use crate::config::{self, Config, LogConfig, LogFormat};
 use crate::conformance;
 use crate::db;
 use crate::routes::openapi;
-use crate::sandbox::{Sandbox, Script};
+use crate::sandbox::{Sandbox, Script, WEBHOOK_SECRET};
 use crate::telemetry::escape;
 use crate::telemetry::logging::{self, DroppedLines};
 
@@ -205,9 +205,10 @@ fn sandbox(listen: SocketAddr) -> Result<(), Error> {
     block_on(async {
         let sandbox = bind_sandbox(listen)?;
         let mut shutdowns = shutdown_signals()?;
-        let (base_url, control) = (sandbox.base_url(), sandbox.control_url());
+        let (base_url, control, webhook) = (sandbox.base_url(), sandbox.control_url(), sandbox.webhook_url());
         print(&format!(
             "Sandbox Admin Control: APP_ADMIN_CONTROL__BASE_URL={base_url}\n\
+             Webhook for access to rooms: APP_ROOMS__WEBHOOK_URL={webhook} APP_ROOMS__WEBHOOK_SECRET={WEBHOOK_SECRET}\n\
              To change its responses: {control} (docs/QA.md)\n"
         ))?;
         tokio::select! {

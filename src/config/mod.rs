@@ -24,7 +24,7 @@ pub use sections::{
 };
 pub use sources::{Sources, log_format};
 pub use store::SummariesConfig;
-pub use values::{InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, SecretUrl};
+pub use values::{InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, RoomAccessMode, SecretUrl};
 pub use warnings::is_remote;
 
 /// Maximum number of workers of actix-server.
@@ -62,8 +62,24 @@ impl Config {
             return Err(Error::of("APP_AUTH__TOKEN_TTL", "must not be longer than APP_AUTH__REFRESH_TTL"));
         }
         self.validate_addresses()?;
+        self.validate_room_access()?;
         self.oidc.validate(&self.auth.issuer)?;
         self.summaries.validate()
+    }
+
+    /// Checks that the mode of access to rooms has what it needs.
+    fn validate_room_access(&self) -> Result<(), Error> {
+        let rooms = &self.rooms;
+        let (mode, required) = match rooms.access {
+            RoomAccessMode::All => return Ok(()),
+            RoomAccessMode::Claim => ("claim", [(self.oidc.rooms_claim.is_some(), "APP_OIDC__ROOMS_CLAIM")].to_vec()),
+            RoomAccessMode::Webhook => {
+                let url = (rooms.webhook_url.is_some(), "APP_ROOMS__WEBHOOK_URL");
+                ("webhook", [url, (rooms.webhook_secret.is_some(), "APP_ROOMS__WEBHOOK_SECRET")].to_vec())
+            }
+        };
+        let missing = required.into_iter().find(|(is_set, _)| !is_set);
+        missing.map_or(Ok(()), |(_, name)| Err(Error::of(name, format!("is required with APP_ROOMS__ACCESS={mode}"))))
     }
 
     /// Checks that the two listeners have different addresses.

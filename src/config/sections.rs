@@ -13,7 +13,7 @@ use super::Sources;
 use super::dev::DevConfig;
 use super::oidc::OidcConfig;
 use super::store::SummariesConfig;
-use super::values::{self, InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, SecretUrl};
+use super::values::{self, InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, RoomAccessMode, SecretUrl};
 use crate::room::NameComparison;
 use crate::secret::Secret;
 
@@ -154,10 +154,18 @@ section! {
 }
 
 section! {
-    /// `[rooms]`: names of rooms.
+    /// `[rooms]`: names of rooms, and access to them.
     RoomsConfig {
         /// How names are compared.
         names: NameComparison = NameComparison::Exact,
+        /// Which rooms users may enter.
+        access: RoomAccessMode = RoomAccessMode::All,
+        /// URL of the webhook that decides.
+        #[serde(deserialize_with = "values::webhook_url")]
+        webhook_url: Option<SecretUrl>,
+        /// Secret that signs its requests.
+        #[serde(deserialize_with = "values::webhook_secret")]
+        webhook_secret: Option<Secret>,
     }
 }
 
@@ -245,7 +253,7 @@ section! {
         guests: GuestsConfig,
         /// Accounts.
         users: UsersConfig,
-        /// Names of rooms.
+        /// Names of rooms, and access to them.
         rooms: RoomsConfig,
         /// Accounts and sessions.
         database: DatabaseConfig,

@@ -10,8 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::redact::redact_url;
-use super::secret_strength;
-use crate::secret::Secret;
+use super::{is_remote, secret_strength};
+use crate::secret::{self, Secret};
 
 /// Maximum duration, so that adding it to the current time does not overflow.
 const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
@@ -156,6 +156,18 @@ pub enum Pooler {
     Transaction,
 }
 
+/// Which rooms users may enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomAccessMode {
+    /// Every room.
+    All,
+    /// The rooms in a claim of the identity provider's token.
+    Claim,
+    /// What a webhook allows.
+    Webhook,
+}
+
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,6 +218,20 @@ parsed_by! {
     application_name: String = |text| {
         let is_valid = text.len() <= 63 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if is_valid { Ok(text.to_owned()) } else { Err("must be at most 63 characters of printable ASCII") }
+    };
+    webhook_url: Option<SecretUrl> = |text| {
+        let is_safe = |url: &url::Url| match (url.scheme(), url.host_str()) {
+            ("https", Some(_)) => true,
+            ("http", Some(host)) => !is_remote(host),
+            _ => false,
+        };
+        let url = url::Url::parse(text).ok().filter(|url| is_safe(url) && url.username().is_empty() && url.password().is_none());
+        let problem = "must be an https:// URL, or http:// to a loopback address, without user name and password";
+        url.map(|url| Some(SecretUrl::new(url.as_str()))).ok_or(problem)
+    };
+    webhook_secret: Option<Secret> = |text| {
+        let is_valid = secret::decode_webhook_secret(text).is_some();
+        if is_valid { Ok(Some(Secret::new(text))) } else { Err("must be whsec_ and 24 to 64 random bytes in base64") }
     };
     store_url: SecretUrl = |text| {
         parse_url(text, &["file://", "s3://", "gs://", "az://"])

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, SecretUrl};
+use super::{Config, RoomAccessMode, SecretUrl};
 
 /// The roles that ProCONF has today. Admin Control may add others.
 const KNOWN_ROLES: [&str; 3] = ["owner", "moderator", "member"];
@@ -61,8 +61,19 @@ impl Config {
             ),
         ]
         .into_iter()
+        .chain(self.access_warnings())
         .filter_map(|(applies, sentence)| applies.then_some(sentence))
         .collect()
+    }
+}
+
+impl Config {
+    fn access_warnings(&self) -> [(bool, &'static str); 1] {
+        let access = self.rooms.access;
+        [(
+            access == RoomAccessMode::Claim && self.auth.password_login,
+            "APP_ROOMS__ACCESS is claim with APP_AUTH__PASSWORD_LOGIN: accounts of this server can enter no room",
+        )]
     }
 }
 

@@ -8,30 +8,31 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use super::request_log::RequestLog;
 use crate::auth::principal::{Principal, TokenScope};
-use crate::auth::room_access::{AccessError, PermittedRoom, RoomAccess, RoomAction};
+use crate::auth::room_access::{AccessError, PermittedRoom, Requester, RoomAccess, RoomAction};
 use crate::request_context::RequestContext;
 use crate::response::ApiError;
 use crate::room::RoomName;
 
-/// Asks for access to rooms on behalf of the principal of a request.
+/// Asks for access to rooms on behalf of the principal of a request. The log says what is refused.
 pub(crate) struct Authorizer {
-    access: web::Data<RoomAccess>,
-    principal: Principal,
-    scope: TokenScope,
-    context: RequestContext,
+    requester: Requester,
     log: Rc<RequestLog>,
 }
 
 impl Authorizer {
     /// Checks that the principal may enter `room` for `action`.
     pub(crate) async fn permit(&self, room: RoomName, action: RoomAction) -> Result<PermittedRoom, ApiError> {
-        let permission = self.access.permit(&self.principal, &self.scope, room, action, &self.context).await;
-        permission.map_err(|error| self.reject(error))
+        self.requester.permit(room, action).await.map_err(|error| self.reject(error))
     }
 
     /// Checks that the principal may list the meetings of all rooms.
     pub(crate) async fn permit_meetings(&self) -> Result<(), ApiError> {
-        self.access.permit_meetings(&self.principal, &self.context).await.map_err(|error| self.reject(error))
+        self.requester.permit_meetings().await.map_err(|error| self.reject(error))
+    }
+
+    /// Returns what asks again while a stream is open.
+    pub(crate) fn into_requester(self) -> Requester {
+        self.requester
     }
 
     fn reject(&self, error: AccessError) -> ApiError {
@@ -40,14 +41,14 @@ impl Authorizer {
     }
 
     fn of(request: &HttpRequest) -> Option<Self> {
-        let (access, extensions) = (request.app_data::<web::Data<RoomAccess>>()?.clone(), request.extensions());
-        Some(Self {
-            access,
+        let (access, extensions) = (request.app_data::<web::Data<RoomAccess>>()?, request.extensions());
+        let requester = Requester {
+            access: RoomAccess::clone(access),
             principal: extensions.get::<Principal>()?.clone(),
             scope: extensions.get::<TokenScope>()?.clone(),
             context: extensions.get::<RequestContext>()?.clone(),
-            log: extensions.get::<Rc<RequestLog>>()?.clone(),
-        })
+        };
+        Some(Self { requester, log: extensions.get::<Rc<RequestLog>>()?.clone() })
     }
 }
 

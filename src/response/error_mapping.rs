@@ -18,6 +18,8 @@ impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> Self {
         match error {
             AccessError::Forbidden => Self::Forbidden,
+            // Logged by the webhook.
+            AccessError::Failed => Self::Internal,
         }
     }
 }

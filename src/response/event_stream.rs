@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
 use super::chunked_body::split_chunk;
+use crate::auth::room_access::{AccessError, Requester};
 use crate::auth::stream_lease::StreamLease;
 use crate::catch_up::live::{Event, Subscription, Update};
 use crate::catch_up::stream_limit::StreamPermit;
 use crate::request_context::connection_state::ConnectionState;
+use crate::telemetry::logging::AUDIT;
 
 /// The time after which a comment is sent, so that proxies keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -78,12 +80,12 @@ impl EventStream {
 
     fn into_chunks(self) -> impl Stream<Item = Result<Bytes, Error>> {
         stream::unfold(self, |mut stream| async move {
-            // Also within an event, which takes a slow reader long.
-            if stream.end_of_input.is_cancelled() || !stream.lease.is_valid() {
-                return None;
-            }
             if stream.unsent.is_empty() {
                 stream.unsent = stream.next_event().await?;
+            }
+            // Also within an event, which takes a slow reader long.
+            if stream.end_of_input.is_cancelled() || !stream.is_permitted().await {
+                return None;
             }
             Some((Ok(split_chunk(&mut stream.unsent)), stream))
         })
@@ -91,7 +93,7 @@ impl EventStream {
 
     async fn next_event(&mut self) -> Option<Bytes> {
         let mut heartbeat = pin!(sleep(HEARTBEAT));
-        while !self.is_last_event && self.lease.is_valid() {
+        while !self.is_last_event && self.is_permitted().await {
             tokio::select! {
                 biased;
                 () = self.end_of_input.cancelled() => break,
@@ -108,6 +110,18 @@ impl EventStream {
             }
         }
         None
+    }
+
+    /// Returns whether the lease is valid. The log says if the room is refused.
+    async fn is_permitted(&mut self) -> bool {
+        let result = self.lease.check().await;
+        if result == Err(AccessError::Forbidden) {
+            let Requester { principal, context, .. } = &self.lease.requester;
+            let ((user, guest), issuer, reason) = (principal.ids(), principal.issuer(), "room not permitted");
+            let (client, request_id) = (context.client(), context.request_id());
+            log::info!(target: AUDIT, event = "access-denied", reason, client:%, user, issuer, guest, request_id; "access denied");
+        }
+        result == Ok(true)
     }
 
     /// Returns what to send of an event; `None` if the client has that version.

@@ -5,19 +5,18 @@ use actix_web::web::{Data, ReqData};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::principal::Principal;
 use crate::auth::room_access::RoomAction;
 use crate::catch_up::CatchUp;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::extract::room::RoomParam;
 use crate::middleware::authorize::Authorizer;
-use crate::request_context::RequestContext;
 use crate::response::ApiError;
 use crate::response::event_stream::{EventStream, last_event_id};
 
 pub(super) async fn follow(
     request: HttpRequest,
-    (context, principal, scope): (ReqData<RequestContext>, ReqData<Principal>, ReqData<TokenScope>),
+    principal: ReqData<Principal>,
     (room, authorizer): (RoomParam, Authorizer),
     (catch_up, limit): (Data<CatchUp>, Data<StreamLimit>),
     (accounts, draining): (Data<Accounts>, Data<CancellationToken>),
@@ -25,6 +24,6 @@ pub(super) async fn follow(
     let room = authorizer.permit(room.0, RoomAction::CatchUp).await?;
     let permit = limit.acquire(&principal).ok_or(ApiError::TooManyStreams)?;
     // Last, because it redeems the ticket.
-    let lease = accounts.lease_stream(&principal, &scope, &context).await?;
+    let lease = accounts.lease_stream(authorizer.into_requester(), &room).await?;
     Ok(EventStream::new(catch_up.subscribe(&room), lease, permit, draining.get_ref().clone(), last_event_id(&request)))
 }

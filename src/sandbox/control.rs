@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::record::RecordedRequest;
 use super::reply::Reply;
-use super::script::{Key, MAX_REPLIES, OTHER_ENDPOINTS, ROOM_ENDPOINTS, Script};
+use super::room_access::AllowList;
+use super::script::{Key, MAX_REPLIES, OTHER_ENDPOINTS, ROOM_ACCESS, ROOM_ENDPOINTS, Script};
 use crate::middleware::loopback_host::{is_local, is_same_origin};
 
 /// The path of the interface, beside Admin Control's own `/api`.
@@ -63,6 +64,12 @@ fn run(script: &Script, method: &str, path: &[&str], body: &[u8]) -> Result<Valu
             let record = &script.lock().record;
             let requests: Vec<Value> = record.requests.iter().map(show_request).collect();
             return Ok(json!({"total": record.total, "requests": requests}));
+        }
+        ("GET", ["", ROOM_ACCESS]) => return Ok(json!(script.lock().allow_list)),
+        ("DELETE", ["", ROOM_ACCESS]) => script.lock().allow_list = AllowList::default(),
+        ("PUT", ["", ROOM_ACCESS]) => {
+            let list = serde_json::from_slice(body).map_err(|error| bad_request(format!("Not an allow list: {error}.")))?;
+            script.lock().allow_list = list;
         }
         ("DELETE", ["", "replies"]) => script.lock().replies.clear(),
         ("DELETE", ["", "requests"]) => script.lock().record.clear(),
@@ -133,7 +140,7 @@ fn bad_request(message: impl Into<String>) -> Failure {
 }
 
 fn endpoints() -> Vec<&'static str> {
-    [ROOM_ENDPOINTS, OTHER_ENDPOINTS].concat()
+    [&ROOM_ENDPOINTS, OTHER_ENDPOINTS.as_slice(), &[ROOM_ACCESS]].concat()
 }
 
 /// Describes the interface briefly.
@@ -144,6 +151,7 @@ fn describe_interface() -> Value {
             "GET /sandbox/replies: lists the replies that are set",
             "PUT /sandbox/replies/{endpoint}/{room}, or /sandbox/replies/{endpoint} for all rooms: sets a reply",
             "DELETE of one of these, or of /sandbox/replies: restores the default",
+            "PUT /sandbox/room-access: sets the allow list of the webhook; GET shows it, DELETE restores the default",
             "GET /sandbox/requests: lists the requests; DELETE clears the list",
         ],
         "reply": "an object of data, status, body, delay, hang, truncate, times",

@@ -7,6 +7,7 @@ mod control;
 mod meeting;
 mod record;
 mod reply;
+mod room_access;
 mod script;
 
 use std::io;
@@ -25,6 +26,7 @@ use futures_util::stream;
 pub use meeting::{SAMPLE_ROOMS, SAMPLE_SUMMARY};
 pub use record::RecordedRequest;
 pub use reply::Reply;
+pub use room_access::WEBHOOK_SECRET;
 pub use script::Script;
 
 /// A sandbox that listens.
@@ -66,6 +68,12 @@ impl Sandbox {
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/api", self.address)
+    }
+
+    /// Returns the value for `APP_ROOMS__WEBHOOK_URL`. The secret is [`WEBHOOK_SECRET`].
+    #[must_use]
+    pub fn webhook_url(&self) -> String {
+        format!("http://{}{}", self.address, room_access::PATH)
     }
 
     /// Returns the URL of the control interface.
@@ -110,7 +118,7 @@ fn target(request: &HttpRequest) -> &str {
     request.uri().path_and_query().map_or("", |target| target.as_str())
 }
 
-/// Handles requests to Admin Control.
+/// Handles requests to Admin Control and to the webhook.
 async fn response(request: HttpRequest, body: web::Bytes, script: web::Data<Script>) -> HttpResponse {
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));

@@ -8,12 +8,15 @@ use percent_encoding::percent_decode_str;
 use super::meeting;
 use super::record::{Record, RecordedRequest};
 use super::reply::Reply;
+use super::room_access::{self, AllowList};
 use crate::clock::Clock;
 
 /// The endpoints of the contract that have a room.
 pub(super) const ROOM_ENDPOINTS: [&str; 3] = ["call-catchup", "call-summary", "sessions-status"];
 /// The endpoints of the contract that have no room.
 pub(super) const OTHER_ENDPOINTS: [&str; 3] = ["configuration", "meetings", PROCONF_TOKEN];
+/// The webhook for access to rooms, as an endpoint whose replies can be set.
+pub(super) const ROOM_ACCESS: &str = "room-access";
 const PROCONF_TOKEN: &str = "proconf-token";
 
 /// Maximum size of all replies that are set over HTTP, in bytes.
@@ -30,6 +33,7 @@ pub(super) struct ScriptState {
     pub replies: BTreeMap<Key, Reply>,
     defaults: Defaults,
     pub record: Record,
+    pub allow_list: AllowList,
 }
 
 /// An endpoint and a room. An empty room stands for all rooms, or for none.
@@ -58,7 +62,12 @@ impl Script {
     }
 
     fn new(defaults: Defaults, record: Record) -> Self {
-        Self(Arc::new(Mutex::new(ScriptState { replies: BTreeMap::new(), defaults, record })))
+        Self(Arc::new(Mutex::new(ScriptState {
+            replies: BTreeMap::new(),
+            defaults,
+            record,
+            allow_list: AllowList::default(),
+        })))
     }
 
     /// Sets the reply to `GET call-catchup/{room}`.
@@ -103,6 +112,10 @@ impl ScriptState {
 
     fn find_reply(&mut self, request: &RecordedRequest) -> Option<Reply> {
         let path = request.target.split('?').next().unwrap_or_default();
+        if request.method == "POST" && path == room_access::PATH {
+            let room = room_access::room_of(request);
+            return self.merge_replies(ROOM_ACCESS, &room, |script| Some(script.allow_list.reply_to(request)));
+        }
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let (endpoint, room) = match (request.method.as_str(), segments.as_slice()) {
             ("POST", ["api", PROCONF_TOKEN]) => (PROCONF_TOKEN, ""),
@@ -117,17 +130,21 @@ impl ScriptState {
             return None;
         }
         let room = percent_decode_str(room).decode_utf8().ok()?;
-        let set = self.use_reply(endpoint, &room).or_else(|| self.use_reply(endpoint, "")).unwrap_or_default();
+        self.merge_replies(endpoint, &room, |script| match &script.defaults {
+            _ if endpoint == PROCONF_TOKEN => Some(meeting::proconf_token(&request.body)),
+            Defaults::Echo => Some(Reply::data(&meeting::echo(endpoint, &room).to_string())),
+            Defaults::Samples { clock, started_at } => meeting::sample(endpoint, &room, clock.unix_seconds() - started_at)
+                .map(|data| Reply::data(&data.to_string())),
+        })
+    }
+
+    /// Returns the reply that is set; what it leaves out is from `default`.
+    fn merge_replies(&mut self, endpoint: &str, room: &str, default: impl FnOnce(&Self) -> Option<Reply>) -> Option<Reply> {
+        let set = self.use_reply(endpoint, room).or_else(|| self.use_reply(endpoint, "")).unwrap_or_default();
         if set.hang || set.body.is_some() {
             return Some(set);
         }
-        let default = match &self.defaults {
-            _ if endpoint == PROCONF_TOKEN => meeting::proconf_token(&request.body),
-            Defaults::Echo => Reply::data(&meeting::echo(endpoint, &room).to_string()),
-            Defaults::Samples { clock, started_at } => {
-                Reply::data(&meeting::sample(endpoint, &room, clock.unix_seconds() - started_at)?.to_string())
-            }
-        };
+        let default = default(self)?;
         Some(Reply { status: default.status, body: default.body, ..set })
     }
 

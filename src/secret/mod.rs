@@ -6,7 +6,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
 
 /// A secret that is printed as `[redacted]`.
@@ -39,6 +39,11 @@ impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.0.is_empty() { "" } else { Self::REDACTED })
     }
+}
+
+/// Decodes a secret of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. `None` if it is anything else.
+pub(crate) fn decode_webhook_secret(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.strip_prefix("whsec_")?).ok().filter(|bytes| (24..=64).contains(&bytes.len()))
 }
 
 /// Returns an identifier: 128 random bits, as 22 characters of `A-Z a-z 0-9 - _`.

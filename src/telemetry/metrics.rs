@@ -54,6 +54,10 @@ declare! {
         "1 while the replicas share the cache, 0 while this one uses its local cache only.";
     CACHE_ENTRIES: Gauge = "proconf_cache_entries" ["cache"] "Entries of a cache.";
     CACHE_BYTES: Gauge = "proconf_cache_bytes" ["cache"] "Memory of a cache's entries, in bytes.";
+    ROOM_WEBHOOK_CALLS: Counter = "proconf_room_webhook_calls_total" ["outcome"]
+        "Calls to the room access webhook, by outcome.";
+    ROOM_WEBHOOK_DURATION: Histogram = "proconf_room_webhook_call_duration_seconds" []
+        "Time of a whole call to the room access webhook.";
     LOGINS: Counter = "proconf_logins_total" ["outcome"] "Logins, by outcome.";
     TOKEN_REFRESHES: Counter = "proconf_token_refreshes_total" ["outcome"]
         "Refresh tokens handed in, by outcome (reused: spent before, its session is revoked).";

@@ -3,14 +3,18 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::client::Client;
 use crate::support::openid_provider::{AUDIENCE, OpenIdProvider};
-use crate::support::{SandboxServer, TestServer};
+use crate::support::{SandboxServer, TestServer, tokens, wait_until};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proconf_app_server::clock::Clock;
-use proconf_app_server::sandbox::{SAMPLE_SUMMARY, Script};
+use proconf_app_server::sandbox::{SAMPLE_SUMMARY, Script, WEBHOOK_SECRET};
 use tempfile::TempDir;
 
 #[path = "../../examples/postman.rs"]
@@ -326,5 +330,91 @@ fn status_table_has_every_documented_status() {
         document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap().values());
     for status in operations.flat_map(|operation| operation["responses"].as_object().unwrap().keys()) {
         assert!(page.contains(&format!("\n| {status} | ")), "{status} is not in docs/clients/README.md");
+    }
+}
+
+/// A receiver of `docs/ACCESS.md`; ends when dropped.
+struct Receiver {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Receiver {
+    fn start(language: &str, program: &str, folder: &Path) -> Self {
+        let [code] = &blocks("ACCESS.md", language)[..] else { panic!("one block") };
+        // Python does not care about the name.
+        std::fs::write(folder.join("receiver.mjs"), code).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new(program)
+            .arg("receiver.mjs")
+            .current_dir(folder)
+            .envs([("APP_ROOMS__WEBHOOK_SECRET", WEBHOOK_SECRET), ("PORT", &address.port().to_string())])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let receiver = Self { process, address };
+        wait_until("the receiver listens", || TcpStream::connect(address).is_ok());
+        receiver
+    }
+
+    /// Posts a call that was signed `age` seconds ago with this secret; returns the status.
+    fn post(&self, secret: &str, age: i64, earlier_signature: &str) -> u16 {
+        let (body, sent_at) = (br#"{"subject":"ann","room":"r1"}"#, tokens::now() - age);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(&secret["whsec_".len()..]).unwrap());
+        let tag = hmac::sign(&key, &[format!("msg_1.{sent_at}.").as_bytes(), body].concat());
+        let headers = format!(
+            "Webhook-Id: msg_1\r\nWebhook-Timestamp: {sent_at}\r\nWebhook-Signature: {earlier_signature}v1,{}\r\n",
+            STANDARD.encode(tag)
+        );
+        Client::new(self.address).post_as("/", &headers, body).status
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn webhook_receivers_decide_as_their_page_says() {
+    let other_secret = format!("whsec_{}", STANDARD.encode([7; 32]));
+    for (language, program) in [("js", "node"), ("python", "python3")] {
+        let folder = tempfile::tempdir().unwrap();
+        let receiver = Receiver::start(language, program, folder.path());
+        let url = format!("http://{}/room-access", receiver.address);
+        let server = |secret: &str| {
+            TestServer::with(&[
+                ("APP_ROOMS__ACCESS", "webhook"),
+                ("APP_ROOMS__WEBHOOK_URL", &url),
+                ("APP_ROOMS__WEBHOOK_SECRET", secret),
+            ])
+        };
+        let (right, wrong) = (server(WEBHOOK_SECRET), server(&other_secret));
+        let get = |server: &TestServer, id: &str, target: &str| {
+            server.client().get(target, Some(&tokens::user_with_id(id))).status
+        };
+        for (id, target, status) in [
+            ("ann", "/callCatchUp/r1", 200),
+            ("ann", "/callCatchUp/r2", 403),
+            ("ann", "/callCatchUp/constructor", 403),
+            ("bob", "/callStatus/r1", 403),
+            ("ann", "/meetings", 403),
+        ] {
+            assert_eq!(get(&right, id, target), status, "{language}: {id} {target}");
+        }
+        assert_eq!(get(&wrong, "ann", "/callCatchUp/r1"), 500, "{language}");
+        assert_eq!(receiver.post(WEBHOOK_SECRET, 0, ""), 200, "{language}");
+        assert_eq!(receiver.post(WEBHOOK_SECRET, 0, "v1,AAAA "), 200, "{language}: one of two signatures");
+        assert_eq!(receiver.post(WEBHOOK_SECRET, 0, "v1,\u{e9} "), 200, "{language}: one of two signatures");
+        assert_eq!(receiver.post(&other_secret, 0, ""), 401, "{language}: another secret");
+        for age in [3600, -3600] {
+            assert_eq!(receiver.post(WEBHOOK_SECRET, age, ""), 401, "{language}: {age}");
+        }
+        let unsigned = Client::new(receiver.address).post("/", r#"{"subject":"ann","room":"r1"}"#);
+        assert_eq!(unsigned.status, 401, "{language}");
+        assert_eq!(get(&right, "ann", "/callSummary/r1"), 404, "{language}: it still responds");
     }
 }

@@ -69,6 +69,7 @@ mod redis_failures;
 mod release;
 mod replicas;
 mod response_cache;
+mod room_access;
 mod room_names;
 mod sandbox;
 mod sessions;

@@ -202,3 +202,35 @@ fn dev_on_an_occupied_explicit_address_fails() {
         assert!(stderr.contains(&format!("can't listen on {address} (APP_SERVER__LISTEN)")), "{stderr}");
     }
 }
+
+#[test]
+fn dev_with_a_webhook_follows_the_allow_list_of_the_sandbox() {
+    let place = workspace();
+    let settings = [("APP_SERVER__LISTEN", "127.0.0.1:0"), ("APP_ROOMS__ACCESS", "webhook")];
+    let mut dev = Running::start(command(&place, &["dev"], &settings));
+    let server = Client::new(address_in(&dev.line_with("The server is on")));
+    let sandbox = Client::new(address_in(&dev.line_with("Sandbox:")));
+    let curl = dev.line_with("curl ");
+    let token = curl.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    let get = |target: &str| server.get(target, Some(&token)).status;
+    let put = |list: &str| {
+        let head = "PUT /sandbox/room-access HTTP/1.1\r\nHost: localhost\r\n";
+        sandbox.request(format!("{head}Content-Length: {}\r\n\r\n{list}", list.len()).as_bytes())
+    };
+    assert_eq!((get("/callCatchUp/testRoom"), get("/meetings")), (200, 200));
+    let list = r#"{"allow":[{"subject":null,"room":"testRoom"}],"ttl":0}"#;
+    assert_eq!(put(list).status, 200);
+    assert_eq!((get("/callStatus/quietRoom"), get("/callStatus/testRoom")), (403, 200));
+    let shown = sandbox.get("/sandbox/room-access", None);
+    let shown: serde_json::Value = serde_json::from_str(shown.text()).unwrap();
+    assert_eq!(shown["data"], serde_json::from_str::<serde_json::Value>(list).unwrap());
+    assert_eq!(put(r#"{"allow":[{"subject":"another"}]}"#).status, 200);
+    assert_eq!(get("/callSummary/testRoom"), 403);
+    for wrong in ["", "[]", r#"{"allow":true}"#, r#"{"allow":[{"user":"u1"}]}"#, r#"{"allow":[],"ttl":"1"}"#] {
+        assert_eq!(put(wrong).status, 400, "{wrong}");
+    }
+    let delete = b"DELETE /sandbox/room-access HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(sandbox.request(delete).status, 200);
+    assert_eq!(get("/callSummary/endedRoom"), 200);
+    assert_eq!(dev.stop().0, 0);
+}
