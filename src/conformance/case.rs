@@ -52,11 +52,11 @@ pub(super) fn not_tried(missing: &str) -> Failure {
 
 /// Defines the table of a module's cases: function, tags, and the sentence of the contract.
 macro_rules! cases {
-    ($module:ident { $($case:ident [$tags:literal] $sentence:literal;)* }) => {
+    ($module:ident { $($case:ident [$($tags:literal)?] $sentence:literal;)* }) => {
         /// The cases of this module.
         pub(super) const CASES: &[$crate::conformance::Case] = &[$($crate::conformance::Case {
             name: concat!(stringify!($module), "::", stringify!($case)),
-            tags: concat!(stringify!($module), " ", $tags),
+            tags: concat!(stringify!($module) $(, " ", $tags)?),
             sentence: $sentence,
             run: $case,
         },)*];

@@ -3,7 +3,7 @@
 use super::prelude::*;
 
 cases! { call_config {
-    sample_response [""] "The configuration is an object with the object features.";
+    sample_response [] "The configuration is an object with the object features.";
     guest_gets_it_too ["guests"] "Users and guests get the configuration.";
 } }
 

@@ -9,12 +9,12 @@ const ALLOWED: &str = "authorization content-type if-none-match last-event-id x-
 const EXPOSED: &str = "etag age retry-after www-authenticate x-request-id x-catch-up-reason x-not-found";
 
 cases! { cors {
-    preflight_allows_methods_and_headers [""]
+    preflight_allows_methods_and_headers []
         "A preflight allows GET, POST, the API's headers, and those of tracing libraries.";
-    response_exposes_its_headers [""]
+    response_exposes_its_headers []
         "Pages of an allowed origin can read the API's headers, such as ETag and WWW-Authenticate.";
     error_is_readable ["errors"] "Pages of an allowed origin can read failures, too.";
-    foreign_origin_is_not_allowed [""] "Pages of other origins can't read responses.";
+    foreign_origin_is_not_allowed [] "Pages of other origins can't read responses.";
 } }
 
 fn origin(target: &Target) -> Result<&str, Failure> {

@@ -8,17 +8,17 @@ const BODY_SIZE: usize = 200 * 1024;
 const MAX_TRIES: usize = 3;
 
 cases! { errors {
-    unknown_url_is_404 [""] "An unknown URL is 404 `Not found`, with or without a token.";
-    wrong_method_is_404 [""] "A known URL with the wrong HTTP method is 404 `Not found`, never 405.";
+    unknown_url_is_404 [] "An unknown URL is 404 `Not found`, with or without a token.";
+    wrong_method_is_404 [] "A known URL with the wrong HTTP method is 404 `Not found`, never 405.";
     options_is_404 ["cors"] "An OPTIONS request that is no preflight is one with the wrong method: 404.";
-    unknown_url_has_its_reason [""] "`X-Not-Found: unknown-route` says that there is no such URL.";
-    wrong_method_has_its_reason [""] "`X-Not-Found: method` says that the URL has other methods.";
+    unknown_url_has_its_reason [] "`X-Not-Found: unknown-route` says that there is no such URL.";
+    wrong_method_has_its_reason [] "`X-Not-Found: method` says that the URL has other methods.";
     unknown_room_has_its_reason ["rooms"] "`X-Not-Found: unknown-room` says that Admin Control does not know the room.";
     method_is_checked_before_the_token ["auth"] "URL and method (404) are checked before the token (401).";
     token_is_checked_before_the_input ["auth"] "The token (401) is checked before the input (400).";
     input_is_checked_before_the_permission ["guests"] "The input (400) is checked before the permission (403).";
-    body_over_the_limit_is_413 [""] "A body over the limit is 413 `Payload too large`.";
-    chunked_body_over_the_limit_is_413 [""]
+    body_over_the_limit_is_413 [] "A body over the limit is 413 `Payload too large`.";
+    chunked_body_over_the_limit_is_413 []
         "A body over the limit is 413 `Payload too large`, also without a Content-Length.";
 } }
 
