@@ -55,8 +55,11 @@ impl ApiKeys {
         let (hash, now) = (secret::sha256(key), self.clock.unix_milliseconds());
         let Some(record) = self.database.active_api_key(hash, now).await? else { return Ok(None) };
         let today = now - now % DAY;
-        if record.last_used_at.is_none_or(|day| day < today) {
-            self.database.record_api_key_use(record.hash, today).await?;
+        // Only reading may be possible for a while. The next use is recorded.
+        if record.last_used_at.is_none_or(|day| day < today)
+            && let Err(error) = self.database.record_api_key_use(record.hash, today).await
+        {
+            log::warn!(cause:% = error; "the use of an API key is not recorded");
         }
         let principal = Principal::ApiKey { name: record.name.into(), scope: record.scope.into() };
         let expires_at = record.expires_at.map_or(i64::MAX, |at| at / 1000);

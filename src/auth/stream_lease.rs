@@ -36,16 +36,18 @@ impl StreamLease {
     ///
     /// [`AccessError`] if the permission is not renewed.
     pub(crate) async fn check(&mut self) -> Result<bool, AccessError> {
-        let Requester { principal, scope, .. } = &self.requester;
-        let is_revoked = |session| self.revoked_sessions.contains(session) != Some(false);
-        if self.clock.unix_seconds() >= scope.expires_at || principal.session().is_some_and(is_revoked) {
-            return Ok(false);
-        }
-        if self.renew_at.is_some_and(|renew_at| renew_at <= Instant::now()) {
+        if self.is_valid() && self.renew_at.is_some_and(|renew_at| renew_at <= Instant::now()) {
             let room = self.requester.permit(self.room.clone(), RoomAction::CatchUp).await?;
             self.renew_at = renewal_of(&room);
         }
-        Ok(true)
+        // Last, because a session may be revoked while the permission is asked for.
+        Ok(self.is_valid())
+    }
+
+    fn is_valid(&self) -> bool {
+        let Requester { principal, scope, .. } = &self.requester;
+        let is_revoked = |session| self.revoked_sessions.contains(session) != Some(false);
+        self.clock.unix_seconds() < scope.expires_at && !principal.session().is_some_and(is_revoked)
     }
 }
 

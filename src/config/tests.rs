@@ -106,9 +106,13 @@ fn invalid_value_is_named_and_not_quoted() {
 }
 
 #[test]
-fn unwise_combinations_are_warned_of_and_defaults_are_not() {
-    assert_eq!(load_with("APP_SERVER__LISTEN", "").unwrap().warnings(), [""; 0]);
-    let needed = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET)];
+fn unwise_combinations_are_warned_of() {
+    let invitations = ("APP_GUESTS__INVITATIONS", "required");
+    let needed = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), invitations];
+    let load_with = |name, value| load(&[&needed[..], &[(name, value)]].concat());
+    assert_eq!(load(&needed).unwrap().warnings(), [""; 0]);
+    let warnings = load(&needed[..2]).unwrap().warnings();
+    assert!(matches!(warnings[..], [text] if text.starts_with("APP_GUESTS__INVITATIONS is optional")), "{warnings:?}");
     for (name, value) in [
         ("APP_USERS__MIN_PASSWORD", "8"),
         ("APP_USERS__MIN_PASSWORD", "64"),
@@ -143,7 +147,7 @@ fn unwise_combinations_are_warned_of_and_defaults_are_not() {
         ("http://127.0.0.2/api", false),
         ("https://admin.example.com/api", false),
     ] {
-        let mut settings = vec![needed[1], ("APP_ADMIN_CONTROL__BASE_URL", url)];
+        let mut settings = vec![needed[1], invitations, ("APP_ADMIN_CONTROL__BASE_URL", url)];
         assert_eq!(load(&settings).unwrap().warnings(), [""; 0], "nothing secret is sent to {url}");
         settings.push(("APP_ADMIN_CONTROL__AUTHORIZATION", "Bearer x"));
         let warnings = load(&settings).unwrap().warnings();

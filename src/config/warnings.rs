@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, RoomAccessMode, SecretUrl};
+use super::{Config, InvitationPolicy, RoomAccessMode, SecretUrl};
 
 /// The roles that ProCONF has today. Admin Control may add others.
 const KNOWN_ROLES: [&str; 3] = ["owner", "moderator", "member"];
@@ -68,12 +68,17 @@ impl Config {
 }
 
 impl Config {
-    fn access_warnings(&self) -> [(bool, &'static str); 1] {
-        let access = self.rooms.access;
-        [(
-            access == RoomAccessMode::Claim && self.auth.password_login,
-            "APP_ROOMS__ACCESS is claim with APP_AUTH__PASSWORD_LOGIN: accounts of this server can enter no room",
-        )]
+    fn access_warnings(&self) -> [(bool, &'static str); 2] {
+        [
+            (
+                self.rooms.access == RoomAccessMode::Claim && self.auth.password_login,
+                "APP_ROOMS__ACCESS is claim with APP_AUTH__PASSWORD_LOGIN: accounts of this server can enter no room",
+            ),
+            (
+                self.guests.enabled && self.guests.invitations == InvitationPolicy::Optional,
+                "APP_GUESTS__INVITATIONS is optional: knowing the name of a room is enough to enter it as a guest",
+            ),
+        ]
     }
 }
 

@@ -76,7 +76,7 @@ fn provider_token_with_a_wrong_claim_is_rejected() {
         changed("exp", vec![json!(now - 60), json!(float(now) - 60.5), json!("never"), json!(null), json!([now + 600])]),
         changed("nbf", vec![json!(now + 600), json!(float(now) + 600.5), json!("x"), json!(null)]),
         changed("iat", vec![json!(now + 600), json!("x"), json!(null)]),
-        changed("sub", vec![json!(""), json!(1), json!(null)]),
+        changed("sub", vec![json!(""), json!(1), json!(null), json!("x".repeat(256)), json!("a\u{0}b")]),
         changed("nonce", vec![json!("n-0S6_WzA2Mj"), json!(null)]),
         changed("iss", vec![json!(format!("{}/", provider.issuer)), json!("https://evil.example.com"), json!(null)]),
         ["aud", "exp", "sub", "iss"].map(|name| without(&provider, name)).into(),

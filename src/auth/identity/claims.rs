@@ -16,6 +16,8 @@ use crate::strict_json::Object;
 const MAX_ROOMS: usize = 256;
 /// The longest display name, in bytes; a longer one is ignored.
 const MAX_NAME: usize = 255;
+/// The longest `sub`, in bytes (OIDC Core section 2).
+const MAX_SUBJECT: usize = 255;
 
 /// Checks the claims of a token whose issuer and signature are verified.
 pub(super) fn read(config: &IdentityConfig, claims: &Object, generation: u64) -> Result<CachedClaims, InvalidToken> {
@@ -24,14 +26,14 @@ pub(super) fn read(config: &IdentityConfig, claims: &Object, generation: u64) ->
     if !is_for_us || claims.get("nonce").is_some() {
         return Err(InvalidToken);
     }
+    let subject = non_empty(claims, "sub")?;
+    if subject.len() > MAX_SUBJECT || subject.contains(char::is_control) {
+        return Err(InvalidToken);
+    }
     let leeway = i64::try_from(config.leeway.as_secs()).unwrap_or(i64::MAX);
     let not_before = date(claims, "nbf")?.max(date(claims, "iat")?).unwrap_or(i64::MIN);
     Ok(CachedClaims {
-        principal: Principal::User {
-            id: non_empty(claims, "sub")?,
-            session: None,
-            identity: Some(Arc::new(identity(config, claims))),
-        },
+        principal: Principal::User { id: subject, session: None, identity: Some(Arc::new(identity(config, claims))) },
         not_before: not_before.saturating_sub(leeway),
         expires_at: date(claims, "exp")?.ok_or(InvalidToken)?.saturating_add(leeway),
         generation: Some(generation),
