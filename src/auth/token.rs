@@ -1,6 +1,6 @@
 //! Issues and verifies own tokens: HS256 only, each claim checked by type and value.
 //!
-//! Tokens of the identity provider are passed on to [`identity`](super::identity).
+//! Tokens of the identity provider are passed on to `auth::identity`.
 //!
 //! jsonwebtoken only computes signatures. Its claim checks allow a leeway of 60 seconds, accept `crit` and an `aud` of a wrong
 //! type, and read the system's clock, so claims are checked here.
