@@ -176,7 +176,7 @@ mod tests {
 
     /// Routes for browsers, and the second method of a documented path.
     fn is_undocumented(row: &RouteRow, path: &str) -> bool {
-        row.method == Method::HEAD || path.ends_with('/') || path.ends_with("/{file}")
+        row.method == Method::HEAD || path.ends_with('/') || path.ends_with("/{file}") || path.starts_with("/console/")
     }
 
     /// Every operation of the document, by method and path.
