@@ -51,7 +51,7 @@ pub(super) enum Reach {
     LocalNetwork,
 }
 
-/// The addresses that no setting names. If their port is in use, another one is taken.
+/// The default addresses, as far as they are used. If their port is in use, another one is taken.
 struct DefaultAddresses {
     server: Option<SocketAddr>,
     management: Option<SocketAddr>,
@@ -66,10 +66,10 @@ pub(super) fn run(config: Option<&Path>, reach: Reach) -> Result<(), Error> {
         let mut config = Config::load(&environment, config)?;
         override_settings(&mut config, &sandbox)?;
         app::validate(&config)?;
-        let is_set = |name: &str| environment.contains_key(name) || config.sources.name_of(name) != name;
+        let default = Config::default();
         let defaults = DefaultAddresses {
-            server: (!is_set(SERVER_LISTEN)).then_some(config.server.listen),
-            management: (!is_set(MANAGEMENT_LISTEN)).then_some(config.management.listen),
+            server: Some(config.server.listen).filter(|address| *address == default.server.listen),
+            management: Some(config.management.listen).filter(|address| *address == default.management.listen),
         };
         set_reach(&mut config, reach, &defaults)?;
         let dropped_lines = super::start_log(&config);
@@ -121,6 +121,11 @@ fn set_reach(config: &mut Config, reach: Reach, defaults: &DefaultAddresses) -> 
         config.server.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
     }
     let (server, management) = (config.server.listen.ip(), config.management.listen.ip());
+    if reach == Reach::LocalNetwork && server.is_loopback() {
+        return Err(
+            config::Error::of(SERVER_LISTEN, "must be an address that phones can reach with --lan, or not set").into()
+        );
+    }
     if reach == Reach::Loopback && !server.is_loopback() {
         return Err(config::Error::of(SERVER_LISTEN, "must be a loopback address with dev, unless --lan is given").into());
     }

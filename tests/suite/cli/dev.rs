@@ -83,6 +83,9 @@ fn dev_accepts_loopback_host_names_only() {
 fn dev_replaces_default_ports_in_use() {
     let _taken = [8080, 8081, 9090].map(occupy);
     let workspace = workspace();
+    // As in a copy of `.env.example`.
+    let addresses = "APP_SERVER__LISTEN=127.0.0.1:8080\nAPP_MANAGEMENT__LISTEN=127.0.0.1:9090\n";
+    std::fs::write(workspace.path().join(".env"), addresses).unwrap();
     let mut command = command(&workspace, &["dev"], &[]);
     command.env_remove("APP_MANAGEMENT__LISTEN");
     let mut dev = Running::start(command);
@@ -150,6 +153,8 @@ fn dev_allows_origins_of_this_machine_only() {
 #[test]
 fn dev_with_lan_accepts_the_printed_address() {
     let workspace = workspace();
+    let (code, _, stderr) = run(&workspace, &["dev", "--lan"], &[("APP_SERVER__LISTEN", "127.0.0.1:0")], "");
+    assert!(code == 78 && stderr.contains("APP_SERVER__LISTEN must be an address that phones can reach"), "{stderr}");
     let environment = [("APP_SERVER__LISTEN", "0.0.0.0:0")];
     // The address of the default route; nothing is sent.
     let network = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
