@@ -199,7 +199,8 @@ impl Accounts {
         {
             return Err(events::ticket_rejected(&requester.principal, &requester.context));
         }
-        Ok(StreamLease::new(requester, room, self.revoked_sessions.clone(), self.clock.clone()))
+        let checks = (self.revoked_sessions.clone(), Arc::clone(&self.tokens));
+        Ok(StreamLease::new(requester, room, checks, self.clock.clone()))
     }
 
     /// Revokes a session. `false` if it was revoked before.

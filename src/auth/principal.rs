@@ -103,6 +103,8 @@ pub struct TokenScope {
     pub expires_at: i64,
     /// The ticket presented in place of a token. Tokens cover all that their principal may enter.
     pub ticket: Option<StreamTicket>,
+    /// The generation of the identity provider's keys at its verification, for a token or ticket of one of its users.
+    pub keys_generation: Option<u64>,
 }
 
 /// A ticket for one stream of one room. The database records whether it was redeemed.

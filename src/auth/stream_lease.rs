@@ -1,11 +1,13 @@
 //! The lease of an open stream: it ends with its token, session or permission.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::revoked_sessions::RevokedSessions;
 use super::room_access::{AccessError, PermittedRoom, Requester, RoomAction};
+use super::token::Tokens;
 use crate::clock::Clock;
 use crate::room::RoomName;
 
@@ -13,6 +15,8 @@ use crate::room::RoomName;
 const MIN_PERMISSION: Duration = Duration::from_secs(1);
 
 /// Permits a stream until its token expires, its session is revoked, or it may not enter its room.
+///
+/// That of an identity provider's user ends when the provider's keys change; the client's next request verifies its token.
 pub(crate) struct StreamLease {
     /// Whose stream it is.
     pub(crate) requester: Requester,
@@ -20,14 +24,20 @@ pub(crate) struct StreamLease {
     /// When the permission runs out.
     renew_at: Option<Instant>,
     revoked_sessions: RevokedSessions,
+    tokens: Arc<Tokens>,
     clock: Clock,
 }
 
 impl StreamLease {
     /// Grants a stream of `room`.
     #[must_use]
-    pub(crate) fn new(requester: Requester, room: &PermittedRoom, revoked_sessions: RevokedSessions, clock: Clock) -> Self {
-        Self { requester, room: RoomName::clone(room), renew_at: renewal_of(room), revoked_sessions, clock }
+    pub(crate) fn new(
+        requester: Requester,
+        room: &PermittedRoom,
+        (revoked_sessions, tokens): (RevokedSessions, Arc<Tokens>),
+        clock: Clock,
+    ) -> Self {
+        Self { requester, room: RoomName::clone(room), renew_at: renewal_of(room), revoked_sessions, tokens, clock }
     }
 
     /// Returns whether the principal may still receive the stream. A permission that has run out is asked for again.
@@ -47,7 +57,9 @@ impl StreamLease {
     fn is_valid(&self) -> bool {
         let Requester { principal, scope, .. } = &self.requester;
         let is_revoked = |session| self.revoked_sessions.contains(session) != Some(false);
-        self.clock.unix_seconds() < scope.expires_at && !principal.session().is_some_and(is_revoked)
+        self.clock.unix_seconds() < scope.expires_at
+            && !principal.session().is_some_and(is_revoked)
+            && self.tokens.has_current_keys(scope.keys_generation)
     }
 }
 

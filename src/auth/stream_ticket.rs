@@ -61,7 +61,8 @@ impl Tokens {
         };
         let id = non_empty(&claims, "jti")?.to_string();
         let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };
-        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket) }))
+        let keys_generation = principal.identity().and_then(|_| self.keys_generation());
+        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket), keys_generation }))
     }
 }
 

@@ -134,6 +134,16 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).expect("claims are signed")
     }
 
+    /// Returns the generation of the identity provider's keys, if there is a provider.
+    pub(super) fn keys_generation(&self) -> Option<u64> {
+        self.identity_provider.as_deref().map(IdentityProvider::generation)
+    }
+
+    /// Returns whether the identity provider's keys are still of this generation. Own keys have none, and never change.
+    pub(super) fn has_current_keys(&self, generation: Option<u64>) -> bool {
+        generation.is_none() || generation == self.keys_generation()
+    }
+
     /// Verifies a bearer token; returns its principal and scope.
     ///
     /// # Errors
@@ -142,9 +152,8 @@ impl Tokens {
     pub fn verify_token(&self, token: &str) -> Result<(Principal, TokenScope), InvalidToken> {
         let now = self.clock.unix_seconds();
         let provider = self.identity_provider.as_deref();
-        let is_current = |generation| provider.is_some_and(|provider| provider.generation() == generation);
         if let Some(cached) = self.cache.get(token)
-            && cached.generation.is_none_or(is_current)
+            && self.has_current_keys(cached.generation)
         {
             return cached.check_dates(now);
         }

@@ -481,6 +481,26 @@ fn stream_of_a_provider_user_ends_with_its_token() {
 }
 
 #[test]
+fn streams_end_when_the_key_of_their_token_is_removed() {
+    let (old, new) = (SigningKey::rsa("old"), SigningKey::p256("new"));
+    let provider = IdentityProvider::start(&[&old]);
+    let server = provider.server(&[("APP_LIVE__POLL_INTERVAL", "100ms")]);
+    let token = old.sign(&provider.claims());
+    let ticket = server.client().post_with("/auth/streamticket", &token, r#"{"room":"r1"}"#).data();
+    let target = format!("/callCatchUp/r1/live?ticket={}", ticket.as_str().unwrap());
+    let mut streams = [Events::subscribe(server.address, "r1", &token), Events::open(server.address, &target, "")];
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap().data.as_deref(), Some(r#"{"error":null,"data":"r1"}"#));
+    }
+    provider.set_keys(&[&new]);
+    server.clock.advance(REFRESH);
+    for stream in &mut streams {
+        assert_eq!(stream.next(), None);
+    }
+    assert_eq!(status(&server, &token), 401);
+}
+
+#[test]
 fn roles_claim_gives_mapped_roles_and_member() {
     let key = SigningKey::rsa("rsa");
     let provider = IdentityProvider::start(&[&key]);
