@@ -2,7 +2,7 @@
 
 import { record } from "./requests.js";
 
-/** The time-out in milliseconds. The server's own is 30 seconds. */
+/** The default time-out in milliseconds. The server's own is 30 seconds. */
 const TIMEOUT = 40_000;
 
 /** A failed request: its `kind`, and a message for the user. */
@@ -42,9 +42,9 @@ export function roomPath(route, room) {
 
 /**
  * Sends a request and returns `{status, data, raw, etag, age, reason}`. `raw` is `data` as JSON text, for values that are not
- * strings. A 304 has no data. Throws a [Problem].
+ * strings. A 304 has no data. `timeout` is in milliseconds. Throws a [Problem].
  */
-export async function send({ method = "GET", path, body, token, etag }) {
+export async function send({ method = "GET", path, body, token, etag, timeout = TIMEOUT }) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (etag) headers["If-None-Match"] = etag;
@@ -61,7 +61,7 @@ export async function send({ method = "GET", path, body, token, etag }) {
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT),
+      signal: AbortSignal.timeout(timeout),
     });
     text = await response.text();
   } catch {

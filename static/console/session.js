@@ -12,6 +12,11 @@ const GUEST_TOKEN = "guestToken";
 /** A token is renewed this many milliseconds before it expires, or when a quarter of its lifetime is left. */
 const MARGIN = 60_000;
 
+/** The time-out of a refresh in milliseconds. All repeats end before the 30 seconds in which a spent refresh token works. */
+const REFRESH_TIMEOUT = 4_000;
+/** The maximum number of repeats of a refresh without a response. */
+const MAX_REFRESH_REPEATS = 2;
+
 /** The session. Fires `change` on login and logout. */
 export class Session extends EventTarget {
   /**
@@ -176,7 +181,7 @@ export class Session extends EventTarget {
 
   async #refresh(refreshToken) {
     try {
-      const { data } = await send({ method: "POST", path: "/auth/refresh", body: { refreshToken } });
+      const { data } = await sendRefresh(refreshToken);
       this.#start(userLogin(data));
       this.#tabs.publishLogin(this.#login);
     } catch (problem) {
@@ -223,6 +228,16 @@ export class Session extends EventTarget {
 
   #dispatchChange() {
     this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** Sends a refresh token. Without a response, sends it again: the server may have spent it already. */
+async function sendRefresh(refreshToken, repeats = MAX_REFRESH_REPEATS) {
+  try {
+    return await send({ method: "POST", path: "/auth/refresh", body: { refreshToken }, timeout: REFRESH_TIMEOUT });
+  } catch (problem) {
+    if (problem.kind !== "unreachable" || repeats === 0) throw problem;
+    return sendRefresh(refreshToken, repeats - 1);
   }
 }
 

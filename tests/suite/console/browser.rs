@@ -518,6 +518,31 @@ fn token_is_renewed_before_expiry_and_once_after_401() {
 }
 
 #[test]
+fn lost_response_to_a_refresh_does_not_end_the_session() {
+    let console = Console::with(&[("APP_AUTH__TOKEN_TTL", "10m")]);
+    console.open_room("r1", "One.");
+    let browser = &console.browser;
+    browser.run(
+        "const original = window.fetch;
+         let isLost = false;
+         window.fetch = async (path, options) => {
+             const response = await original(path, options);
+             if (path !== '/auth/refresh' || isLost) return response;
+             isLost = true;
+             return new Promise((_, reject) => options.signal.addEventListener('abort', () => reject(options.signal.reason)));
+         };",
+    );
+    console.server.clock.advance(Duration::from_mins(11));
+    console.set_catch_up("r1", "Two.");
+    browser.click("[data-part=refresh]");
+    console.wait_for_text("Two.");
+    let requests = console.requests();
+    let refreshes = requests.iter().filter(|[_, path, ..]| path == "/auth/refresh");
+    let outcomes: Vec<&str> = refreshes.map(|[_, _, outcome, _]| outcome.split(" · ").next().unwrap()).collect();
+    assert_eq!(outcomes, ["200", "no response"], "newest first");
+}
+
+#[test]
 fn expired_guest_token_is_replaced_silently() {
     let console = Console::with(&[("APP_GUESTS__TOKEN_TTL", "10m")]);
     let browser = &console.browser;
