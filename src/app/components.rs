@@ -21,7 +21,7 @@ use crate::catch_up::CatchUp;
 use crate::catch_up::live::LiveCatchUps;
 use crate::catch_up::stream_limit::StreamLimit;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, InvitationPolicy};
 use crate::db::{self, Database};
 use crate::extract::client_address::TrustedProxies;
 use crate::extract::in_flight::InFlightLimit;
@@ -177,7 +177,8 @@ fn add_limits(data: &mut AppData, config: &Config) {
     let configured = server.cors_origins.iter().map(|origin| origin.0.clone()).collect();
     data.add(Data::new(Origins { configured, dev_host: config.dev.as_ref().map(|dev| dev.host) }));
     let sample_rooms = config.dev.iter().flat_map(|dev| dev.sample_rooms.clone()).collect();
-    data.add(Data::new(ConsoleSettings { password_login: config.auth.password_login, sample_rooms }));
+    let guest_links = config.guests.enabled && config.guests.invitations == InvitationPolicy::Optional;
+    data.add(Data::new(ConsoleSettings { password_login: config.auth.password_login, guest_links, sample_rooms }));
 }
 
 /// Returns a function that registers the components of one worker.

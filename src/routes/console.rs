@@ -20,6 +20,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConsoleSettings {
     pub password_login: bool,
+    /// Whether a guest may enter a room without an invitation.
+    pub guest_links: bool,
     pub sample_rooms: Vec<String>,
 }
 

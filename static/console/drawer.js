@@ -27,15 +27,15 @@ export function bindDrawer(session) {
   const update = () => {
     button.textContent = `API calls (${requests().length})`;
     show(copyToken, session.isActive);
-    if (panel.hidden) {
-      return;
-    }
     const recorded = new Set(requests().map((entry) => entry.number));
     for (const [number, row] of rows) {
       if (!recorded.has(number)) {
         row.remove();
         rows.delete(number);
       }
+    }
+    if (panel.hidden) {
+      return;
     }
     for (const entry of requests()) {
       if (!rows.has(entry.number)) {

@@ -34,6 +34,12 @@ export function record({ method, path: sentPath, body, etag, withToken, streams 
   };
 }
 
+/** Removes all requests. */
+export function clearRequests() {
+  recorded.length = 0;
+  notifyListeners();
+}
+
 /** Returns the requests, oldest first. */
 export function requests() {
   return recorded;

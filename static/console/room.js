@@ -11,6 +11,7 @@ import { render } from "./markdown.js";
 import { NewTextButton } from "./new-text.js";
 import { bindProblem } from "./notice.js";
 import { addRecentRoom } from "./recent-rooms.js";
+import { settings } from "./settings.js";
 import { summaryPanel } from "./summary.js";
 
 /** Messages for the result of the last read. */
@@ -38,6 +39,11 @@ export function roomView(session, name, navigation) {
   parts.sidebar.append(features.root);
   setText(parts.link, location.origin + roomUrl(name));
   bindCopyButton(parts.copyLink, () => parts.link.textContent, () => parts.link);
+  settings().then(({ guestLinks }) => {
+    if (guestLinks) return;
+    setText(parts.linkTitle, "Link");
+    setText(parts.linkHint, "Users can read this room with this link.");
+  });
   const stopInvite = bindInvite(session, name, parts);
   bindOpenRoom(parts.open, navigation);
   parts.live.checked = isLive;

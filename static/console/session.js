@@ -3,6 +3,7 @@
 
 import { Problem, malformed, send } from "./http.js";
 import { clearRecentRooms } from "./recent-rooms.js";
+import { clearRequests } from "./requests.js";
 import { Tabs, runExclusively } from "./tabs.js";
 
 const REFRESH_TOKEN = "refreshToken";
@@ -66,6 +67,8 @@ export class Session extends EventTarget {
 
   /** Restores the session after a reload, or from another tab. `room` is the room in the URL. */
   async resume(room) {
+    // Without a refresh token, the session in which they were read cannot be restored.
+    if (!sessionStorage.getItem(REFRESH_TOKEN)) clearRecentRooms();
     await this.#tabs.requestLogin();
     const refreshToken = sessionStorage.getItem(REFRESH_TOKEN);
     if (this.isActive) {
@@ -87,10 +90,8 @@ export class Session extends EventTarget {
 
   /** Enters a room, with the invitation in the URL if there is one. */
   async enterAsGuest(room) {
-    const invitation = invitationInUrl();
-    await this.#join(room, invitation);
-    // It must not stay in the history, or be copied with the URL.
-    if (invitation) history.replaceState(null, "", location.pathname + location.search);
+    await this.#join(room, invitationInUrl());
+    removeInvitationFromUrl();
   }
 
   async #join(room, invitation) {
@@ -205,6 +206,8 @@ export class Session extends EventTarget {
     this.#login = login;
     this.notice = "";
     this.hasSignedOut = false;
+    // A user does not need it. A guest takes it in `enterAsGuest`.
+    if (login.user) removeInvitationFromUrl();
     sessionStorage.removeItem(REFRESH_TOKEN);
     sessionStorage.removeItem(GUEST_ROOM);
     sessionStorage.removeItem(GUEST_TOKEN);
@@ -221,8 +224,10 @@ export class Session extends EventTarget {
     this.notice = notice;
     sessionStorage.removeItem(REFRESH_TOKEN);
     sessionStorage.removeItem(GUEST_ROOM);
-    clearRecentRooms();
     sessionStorage.removeItem(GUEST_TOKEN);
+    // The next user of this tab may be another person.
+    clearRecentRooms();
+    clearRequests();
     this.#dispatchChange();
   }
 
@@ -263,6 +268,11 @@ function guestLogin(token, room, isInvited) {
 /** Returns the invitation in the URL, as in `/?room=R#invitation=T`; `null` if there is none. */
 function invitationInUrl() {
   return new URLSearchParams(location.hash.slice(1)).get("invitation");
+}
+
+/** Removes the invitation from the URL. It must not stay in the history, or be copied with the URL. */
+function removeInvitationFromUrl() {
+  if (invitationInUrl()) history.replaceState(null, "", location.pathname + location.search);
 }
 
 function isNonEmptyString(value) {

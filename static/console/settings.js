@@ -4,9 +4,13 @@ import { send } from "./http.js";
 
 const response = send({ path: "/console/settings" }).catch(() => ({}));
 
-/** Returns `{passwordLogin, sampleRooms}`. Without a valid response, there are no sample rooms. */
+/** Returns `{passwordLogin, guestLinks, sampleRooms}`. Without a valid response, there are no sample rooms. */
 export async function settings() {
   const { data } = await response;
   const rooms = Array.isArray(data?.sampleRooms) ? data.sampleRooms : [];
-  return { passwordLogin: data?.passwordLogin !== false, sampleRooms: rooms.filter((room) => typeof room === "string") };
+  return {
+    passwordLogin: data?.passwordLogin !== false,
+    guestLinks: data?.guestLinks !== false,
+    sampleRooms: rooms.filter((room) => typeof room === "string"),
+  };
 }

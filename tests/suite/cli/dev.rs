@@ -117,7 +117,7 @@ fn dev_token_survives_a_restart() {
     let (address, _) = address_and_token(&mut dev);
     let client = Client::new(address);
     assert_eq!(client.get("/callCatchUp/testRoom", Some(&token)).status, 200);
-    let settings = r#"{"passwordLogin":true,"sampleRooms":["testRoom","quietRoom","endedRoom"]}"#;
+    let settings = r#"{"passwordLogin":true,"guestLinks":true,"sampleRooms":["testRoom","quietRoom","endedRoom"]}"#;
     client.get("/console/settings", None).assert_success(settings);
     assert_eq!(dev.stop().0, 0);
     assert!(std::fs::read(&secret).unwrap() == before && before.len() >= 32);

@@ -107,6 +107,8 @@ fn user_signs_in_sees_the_meetings_and_signs_out() {
     browser.click("#sign-out");
     browser.wait_shown("#email");
     assert_eq!(browser.run("return sessionStorage.length"), json!(0));
+    let requests = console.requests();
+    assert!(requests.len() == 1 && requests[0][1] == "/auth/logout", "those of the session are removed: {requests:?}");
     browser.reload();
     browser.wait_shown("#email");
 }

@@ -40,6 +40,12 @@ fn user_enters_with_a_token_of_the_provider_until_it_expires() {
     browser.type_into("[data-part=open] input", "r1");
     browser.click("[data-part=open] button");
     browser.wait_for("One.");
+    browser.reload();
+    browser.wait_shown("#token");
+    assert_eq!(browser.run("return sessionStorage.length"), json!(0), "the recent rooms are removed");
+    console.open("/");
+    browser.wait_shown("#token");
+    enter();
     browser.click("#sign-out");
     browser.wait_shown("#token");
     enter();
@@ -47,8 +53,10 @@ fn user_enters_with_a_token_of_the_provider_until_it_expires() {
     browser.click("[data-part=refresh]");
     browser.wait_for("Your token has expired.");
     browser.wait_shown("#token");
-    let is_of_a_session = |path: &str| ["/auth/refresh", "/auth/logout"].contains(&path);
-    assert!(!console.requests().iter().any(|[_, path, ..]| is_of_a_session(path)));
+    let requested = browser.requested();
+    assert!(requested.iter().any(|url| url.ends_with("/callConfig")), "the requests are seen: {requested:#?}");
+    let is_of_a_session = |url: &String| url.ends_with("/auth/refresh") || url.ends_with("/auth/logout");
+    assert!(!requested.iter().any(is_of_a_session), "{requested:#?}");
 }
 
 #[test]

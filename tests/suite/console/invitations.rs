@@ -65,6 +65,15 @@ fn invitation_of_a_user_admits_one_guest_over_a_reload() {
 }
 
 #[test]
+fn invitation_is_removed_from_the_url_of_a_user() {
+    let console = Console::start();
+    console.set_catch_up("r1", "One.");
+    console.sign_in("/?room=r1#invitation=t");
+    console.wait_for_text("One.");
+    assert_eq!(console.browser.run("return location.href"), json!(console.url("/?room=r1")));
+}
+
+#[test]
 fn guest_whose_token_has_expired_sees_what_to_do() {
     let console = Console::with(&[("APP_GUESTS__INVITATIONS", "required"), ("APP_GUESTS__TOKEN_TTL", "10m")]);
     let url = create_invitation(&console);
@@ -80,6 +89,7 @@ fn guest_whose_token_has_expired_sees_what_to_do() {
 fn rejected_creation_of_an_invitation_is_explained() {
     let console = Console::with(&[("APP_GUESTS__ENABLED", "false")]);
     console.open_room("r1", "One.");
+    console.browser.wait_for("Users can read this room with this link.");
     console.browser.click("[data-part=invite] button");
     console.browser.wait_for("You may not invite guests to this room, or guests are not allowed.");
 }
