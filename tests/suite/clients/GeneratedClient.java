@@ -52,7 +52,7 @@ class GeneratedClient {
         check(calls.callStatus("r1", null).getData().getTranscriptStatus(), "status");
         check(calls.callConfig(null).getData().getFeatures().getAudioCall(), "config");
         check(calls.meetings(null).getData().isEmpty(), "meetings");
-        check(!new GuestsApi(client).joinMember("r1").getData().isEmpty(), "guest");
+        check(!new GuestsApi(client).joinMember("r1", null).getData().isEmpty(), "guest");
         fails(400, () -> calls.callCatchUp("*", null));
         fails(404, () -> calls.callCatchUp(System.getenv("UNKNOWN_ROOM"), null));
         System.out.println("the generated client works");
