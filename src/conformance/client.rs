@@ -148,7 +148,7 @@ impl Request<'_> {
         if issues_tokens && response.status().is_success() {
             client.secrets.add_response(&body);
         }
-        Ok(Response::new(request, response.status().as_u16(), response.headers().clone(), body))
+        Ok(Response::new(request, response.status().as_u16(), response.headers(), body))
     }
 
     /// Sends the request, asserts a 200, and returns the `data` of its envelope.

@@ -33,7 +33,7 @@ impl EventStream {
     pub(super) fn new(request: String, response: http::Response<Body>) -> Result<Self, Failure> {
         let (head, body) = response.into_parts();
         if head.status != 200 {
-            let response = Response::new(request, head.status.as_u16(), head.headers, Vec::new());
+            let response = Response::new(request, head.status.as_u16(), &head.headers, Vec::new());
             return Err(response.assert_status(200).err().unwrap_or_else(|| "unreachable".to_owned().into()));
         }
         Ok(Self { request, headers: head.headers, lines: BufReader::new(body.into_reader()) })

@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-/// Shorter strings are no secrets.
+/// Shorter strings are no secrets, unless the operator gave them.
 const SHORTEST: usize = 6;
+/// The members of a response whose strings are secrets.
+const SECRET_MEMBERS: [&str; 3] = ["data", "token", "refreshToken"];
 /// The maximum length of a reported message, in characters.
 const MAX_MESSAGE: usize = 600;
 const REDACTED: &str = "[redacted]";
@@ -16,30 +18,32 @@ const REDACTED: &str = "[redacted]";
 pub(super) struct Secrets(Mutex<BTreeSet<String>>);
 
 impl Secrets {
-    /// Adds a secret, also as it is written in JSON.
-    pub(super) fn add(&self, secret: &str) {
-        if secret.len() < SHORTEST {
-            return;
-        }
+    /// Adds a secret that the operator gave, whatever its length, also as it is written in JSON.
+    pub(super) fn add_given(&self, secret: &str) {
         let json = Value::from(secret).to_string();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(json.trim_matches('"').to_owned());
-        all.insert(secret.to_owned());
+        all.extend([json.trim_matches('"').to_owned(), secret.to_owned()]);
+        all.remove("");
     }
 
-    /// Adds every string in a response that issues tokens; the whole body if it is not JSON.
-    pub(super) fn add_response(&self, body: &[u8]) {
-        match serde_json::from_slice(body) {
-            Ok(value) => self.add_strings(&value),
-            Err(_) => self.add(&String::from_utf8_lossy(body)),
+    /// Adds a secret that the suite sent or received, unless it is too short to be one.
+    pub(super) fn add(&self, secret: &str) {
+        if secret.len() >= SHORTEST {
+            self.add_given(secret);
         }
     }
 
-    fn add_strings(&self, value: &Value) {
+    /// Adds the secrets in a response that issues tokens; the whole body if it is not JSON.
+    pub(super) fn add_response(&self, body: &[u8]) {
+        let value: Value = serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into());
+        self.add_member("data", &value);
+    }
+
+    fn add_member(&self, name: &str, value: &Value) {
         match value {
-            Value::String(text) => self.add(text),
-            Value::Array(items) => items.iter().for_each(|item| self.add_strings(item)),
-            Value::Object(members) => members.values().for_each(|member| self.add_strings(member)),
+            Value::String(text) if SECRET_MEMBERS.contains(&name) => self.add(text),
+            Value::Array(items) => items.iter().for_each(|item| self.add_member(name, item)),
+            Value::Object(members) => members.iter().for_each(|(name, member)| self.add_member(name, member)),
             _ => {}
         }
     }
@@ -74,12 +78,31 @@ mod tests {
         let secrets = Secrets::default();
         secrets.add("pass\"word");
         secrets.add("eyJh.eyJz.c2ln");
-        secrets.add_response(br#"{"data":{"token":"a-new-token","n":1,"list":["another-one"]}}"#);
+        secrets.add_response(br#"{"data":{"token":"a-new-token","tokenType":"Bearer","refreshToken":"another-one"}}"#);
+        secrets.add_response(br#"{"error":null,"data":"a-ticket"}"#);
         secrets.add_response(b"an-opaque-body");
-        let message = "pass\"word pass\\\"word eyJh.eyJz.c2ln a-new-token another-one an-opaque-body \u{1b}[31m\n\u{202e}";
-        let expected = format!("{} \u{fffd}[31m\u{fffd}\u{fffd}", [REDACTED; 6].join(" "));
+        let message =
+            "pass\"word pass\\\"word eyJh.eyJz.c2ln a-new-token another-one a-ticket an-opaque-body \u{1b}[31m\n\u{202e}";
+        let expected = format!("{} \u{fffd}[31m\u{fffd}\u{fffd}", [REDACTED; 7].join(" "));
         assert_eq!(secrets.redact(message), expected);
         assert_eq!(secrets.redact(&"é".repeat(1000)).chars().count(), MAX_MESSAGE + 1);
+    }
+
+    #[test]
+    fn name_and_token_type_are_reported() {
+        let secrets = Secrets::default();
+        secrets.add_response(br#"{"data":{"token":"a-new-token","tokenType":"Bearer","user":{"name":"Ann Example"}}}"#);
+        assert_eq!(secrets.redact("Bearer a-new-token, Ann Example"), "Bearer [redacted], Ann Example");
+    }
+
+    #[test]
+    fn given_secret_is_removed_whatever_its_length() {
+        let secrets = Secrets::default();
+        for given in ["", "pw1"] {
+            secrets.add_given(given);
+        }
+        secrets.add("null");
+        assert_eq!(secrets.redact("pw1 and null"), "[redacted] and null");
     }
 
     #[test]

@@ -1,27 +1,34 @@
 //! A response, and assertions about it.
 
-use serde_json::{Value, json};
-use ureq::http::HeaderMap;
+use std::collections::BTreeMap;
 
-use super::case::{Failure, Outcome, check};
+use serde_json::{Value, json};
+use ureq::http::{HeaderMap, HeaderName};
+
+use super::case::{Failure, Outcome, check, not_tried};
 
 /// A response and the request that it belongs to.
 pub(super) struct Response {
     /// Method and target.
     pub(super) request: String,
     pub(super) status: u16,
-    headers: HeaderMap,
+    /// Names in lower case; the values of a repeated header are joined (RFC 9110).
+    headers: BTreeMap<String, String>,
     pub(super) body: Vec<u8>,
 }
 
 impl Response {
-    pub(super) fn new(request: String, status: u16, headers: HeaderMap, body: Vec<u8>) -> Self {
-        Self { request, status, headers, body }
+    pub(super) fn new(request: String, status: u16, headers: &HeaderMap, body: Vec<u8>) -> Self {
+        let join = |name: &HeaderName| {
+            let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            (name.as_str().to_owned(), values.collect::<Vec<_>>().join(", "))
+        };
+        Self { request, status, headers: headers.keys().map(join).collect(), body }
     }
 
-    /// Returns the first value of a header.
+    /// Returns the value of a header; the values of a repeated one are joined.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers.get(&name.to_ascii_lowercase()).map(String::as_str)
     }
 
     /// Returns the value of a required header.
@@ -33,6 +40,11 @@ impl Response {
     pub(super) fn assert_header(&self, name: &str, expected: &str) -> Outcome {
         let value = self.required_header(name)?;
         check(value == expected, || format!("{}: {name}: {value} and not {expected}", self.request))
+    }
+
+    /// Returns the response; a 403 means that the case can't be tried, because of what is `missing`.
+    pub(super) fn permitted(self, missing: &str) -> Result<Self, Failure> {
+        if self.assert_error(403, "Forbidden").is_ok() { Err(not_tried(missing)) } else { Ok(self) }
     }
 
     pub(super) fn assert_status(&self, status: u16) -> Outcome {
@@ -102,4 +114,22 @@ pub(super) fn member<'a>(value: &'a Value, name: &str) -> Result<&'a Value, Fail
 /// Percent-encodes a room name for a path segment or a query.
 pub(super) fn encode(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ureq::http::HeaderValue;
+
+    #[test]
+    fn values_of_a_repeated_header_are_joined() {
+        let mut headers = HeaderMap::new();
+        headers.append("vary", HeaderValue::from_static("Accept-Encoding"));
+        headers.append("vary", HeaderValue::from_static("Origin"));
+        headers.append("etag", HeaderValue::from_static("\"1\""));
+        let response = Response::new("GET /callConfig".to_owned(), 200, &headers, Vec::new());
+        assert_eq!(response.header("VARY"), Some("Accept-Encoding, Origin"));
+        assert_eq!(response.header("etag"), Some("\"1\""));
+        assert_eq!(response.header("Age"), None);
+    }
 }

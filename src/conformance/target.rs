@@ -11,6 +11,8 @@ use super::response::{encode, member, string};
 
 /// A room that nobody has entered.
 pub(super) const UNKNOWN_ROOM: &str = "conformance unknown room";
+/// Why a case is not tried where claims or a webhook decide which rooms a user may enter.
+pub(super) const FORBIDDEN_ROOM: &str = "the user may not enter the rooms of the suite";
 /// The interval between tries of something that takes effect later.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -44,6 +46,7 @@ pub struct Target {
     pub(super) config: TargetConfig,
     pub(super) client: Client,
     user_token: Option<String>,
+    has_password_login: bool,
     /// The refresh tokens of the sessions that the suite has opened.
     sessions: Mutex<Vec<String>>,
 }
@@ -57,8 +60,9 @@ impl Target {
     pub fn connect(config: TargetConfig) -> Result<Self, String> {
         let client = Client::new(&config.url).map_err(|reason| format!("the URL {reason}"))?;
         let given = [&config.token, &config.expired_token].into_iter().flatten();
-        given.chain(config.login.as_ref().map(|(_, password)| password)).for_each(|secret| client.secrets.add(secret));
-        let mut target = Self { user_token: config.token.clone(), config, client, sessions: Mutex::default() };
+        given.chain(config.login.as_ref().map(|(_, password)| password)).for_each(|secret| client.secrets.add_given(secret));
+        let (user_token, sessions) = (config.token.clone(), Mutex::default());
+        let mut target = Self { config, client, user_token, has_password_login: true, sessions };
         target.sign_in().map_err(|failure| match failure {
             Failure::Violation(message) | Failure::NotTried(message) => target.client.secrets.redact(&message),
         })?;
@@ -68,6 +72,8 @@ impl Target {
     fn sign_in(&mut self) -> Result<(), Failure> {
         // Any response will do: a deployment may lack every route.
         self.get("/callConfig").send()?;
+        let response = self.post("/auth/login", &json!({})).send()?;
+        self.has_password_login = response.header("X-Not-Found") != Some("unknown-route");
         if let Some((_, password)) = &self.config.login {
             check(!password.is_empty(), || "the password is empty".to_owned())?;
             let session = self.log_in()?;
@@ -101,9 +107,7 @@ impl Target {
     /// Returns a token for a guest of `room`.
     pub(super) fn guest_token(&self, room: &str) -> Result<String, Failure> {
         let response = self.get(&format!("/auth/joinmember?roomName={}", encode(room))).send()?;
-        if response.assert_error(403, "Forbidden").is_ok() {
-            return Err(not_tried("the deployment issues no guest tokens"));
-        }
+        let response = response.permitted("the deployment issues no guest tokens")?;
         Ok(string(&response.success()?)?.to_owned())
     }
 
@@ -122,10 +126,16 @@ impl Target {
         self.room().unwrap_or_else(|_| encode(UNKNOWN_ROOM))
     }
 
+    /// Begins a login, where there are logins with a password.
+    pub(super) fn login_request(&self) -> Result<Request<'_>, Failure> {
+        let request = self.client.request("POST", "/auth/login");
+        if self.has_password_login { Ok(request) } else { Err(not_tried("the deployment has no password login")) }
+    }
+
     /// Opens a session of its own with the login.
     pub(super) fn log_in(&self) -> Result<Value, Failure> {
         let (email, password) = self.config.login.as_ref().ok_or_else(|| not_tried("no login is given (--email)"))?;
-        let session = self.post("/auth/login", &json!({"email": email, "password": password})).success()?;
+        let session = self.login_request()?.json(&json!({"email": email, "password": password})).success()?;
         if let Some(refresh_token) = session.get("refreshToken").and_then(Value::as_str) {
             self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(refresh_token.to_owned());
         }
@@ -149,7 +159,8 @@ impl Target {
     pub(super) fn with_reply(&self, endpoint: &str, room: &str, reply: &str, test: impl FnOnce() -> Outcome) -> Outcome {
         self.user_token()?;
         self.change_sandbox("PUT", endpoint, room, reply)?;
-        let outcome = test();
+        let status = self.get_as_user(&format!("/callStatus/{}", encode(room)))?.send();
+        let outcome = status.and_then(|status| status.permitted(FORBIDDEN_ROOM)).and_then(|_| test());
         self.change_sandbox("DELETE", endpoint, room, "")?;
         outcome
     }

@@ -23,6 +23,7 @@ pub(super) struct Waiver {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WaiverFile {
+    #[serde(default)]
     waiver: Vec<WaiverEntry>,
 }
 
@@ -93,6 +94,13 @@ mod tests {
             let waiver = waivers.of("login::sample_response").unwrap();
             assert_eq!((waiver.is_in_force, waiver.until.as_str()), (is_in_force, until));
             assert!(waivers.of("login::sample").is_none());
+        }
+    }
+
+    #[test]
+    fn empty_file_has_no_waivers() {
+        for text in ["", "# none at present\n"] {
+            assert!(Waivers::parse(text, "2026-06-15").is_ok_and(|waivers| waivers.0.is_empty()), "{text:?}");
         }
     }
 

@@ -6,9 +6,9 @@ mod faulty;
 
 use std::sync::Arc;
 
-use crate::support::{EMAIL, PASSWORD, TestServer, tokens};
+use crate::support::{EMAIL, PASSWORD, SandboxServer, TestServer, tokens};
 use proconf_app_server::conformance::{Case, Report, Target, TargetConfig, all_cases, run_cases};
-use proconf_app_server::sandbox::Reply;
+use proconf_app_server::sandbox::{Reply, Script, WEBHOOK_SECRET};
 use serde_json::json;
 
 /// An origin that the server under test allows.
@@ -18,9 +18,13 @@ const UNKNOWN_ROOM: &str = "conformance unknown room";
 
 /// Starts a server with everything that a case needs.
 fn start_server() -> TestServer {
+    start_server_with(&[])
+}
+
+fn start_server_with(settings: &[(&str, &str)]) -> TestServer {
     // The proxies of these tests notice late that a client has closed its stream.
-    let settings = [("APP_SERVER__CORS_ORIGINS", ORIGIN), ("APP_LIVE__MAX_PER_CALLER", "100")];
-    let server = TestServer::with_account(&settings);
+    let usual = [("APP_SERVER__CORS_ORIGINS", ORIGIN), ("APP_LIVE__MAX_PER_CALLER", "100")];
+    let server = TestServer::with_account(&[&usual[..], settings].concat());
     server.put_summary("r1_1718871014/summary.txt", "What was decided.");
     server.script.set("call-catchup", UNKNOWN_ROOM, Reply::not_found());
     server
@@ -112,4 +116,58 @@ fn deployment_without_guests_is_not_tried_as_a_guest() {
     let report = run_all(TargetConfig { sandbox: None, ..config(&server, base_url(&server)) }, 4);
     let failed = report.failed_cases();
     assert!(failed.iter().all(|name| !name.contains("guest")), "{failed:?}");
+}
+
+/// Returns the names of the cases that could not be tried.
+fn untried_cases(report: &Report) -> Vec<&'static str> {
+    let untried = report.results.iter().filter(|result| result.state.name() == "not tried");
+    untried.map(|result| result.case.name).collect()
+}
+
+#[test]
+fn deployment_without_password_login_conforms() {
+    let server = start_server_with(&[("APP_AUTH__PASSWORD_LOGIN", "false")]);
+    let with_login = config(&server, base_url(&server));
+    let with_token = TargetConfig { login: None, token: Some(tokens::user()), ..with_login.clone() };
+    let error = Target::connect(with_login).err();
+    assert_eq!(error.as_deref(), Some("the deployment has no password login"));
+    let report = run_all(with_token, 4);
+    assert_eq!(report.failed_cases(), [""; 0], "{}", report.to_text());
+    let untried = untried_cases(&report);
+    assert_eq!(untried.iter().filter(|name| name.starts_with("login::")).count(), 6, "{untried:?}");
+    for name in ["errors::body_over_the_limit_is_413", "errors::chunked_body_over_the_limit_is_413"] {
+        assert!(untried.contains(&name), "{untried:?}");
+    }
+}
+
+#[test]
+fn deployment_whose_webhook_forbids_other_rooms_conforms() {
+    let webhook = Script::echo();
+    webhook.set("room-access", "", Reply::body(200, r#"{"allow":false}"#));
+    webhook.set("room-access", "r1", Reply::body(200, r#"{"allow":true}"#));
+    let sandbox = SandboxServer::start(webhook);
+    let url = format!("http://{}/room-access", sandbox.address);
+    let server = start_server_with(&[
+        ("APP_ROOMS__ACCESS", "webhook"),
+        ("APP_ROOMS__WEBHOOK_URL", &url),
+        ("APP_ROOMS__WEBHOOK_SECRET", WEBHOOK_SECRET),
+    ]);
+    let report = run_all(config(&server, base_url(&server)), 4);
+    assert_eq!(report.failed_cases(), [""; 0], "{}", report.to_text());
+    let expected = [
+        "refresh::reused_refresh_token_revokes_the_session",
+        "call_catch_up::unknown_room_is_404",
+        "call_catch_up::reason_for_a_missing_catch_up",
+        "call_catch_up::failure_of_admin_control_is_500",
+        "call_catch_up::data_is_passed_on_unchanged",
+        "call_catch_up::unusual_room_name_is_one_segment",
+        "caching::current_version_is_304_on_the_other_routes",
+        "live::room_without_a_catch_up_is_none",
+        "live::failure_of_admin_control_is_failed",
+        "stream_ticket::ticket_of_another_room_is_403",
+        "stream_ticket::ticket_is_no_bearer_token",
+        "meetings::sample_response",
+        "errors::unknown_room_has_its_reason",
+    ];
+    assert_eq!(untried_cases(&report), expected, "{}", report.to_text());
 }

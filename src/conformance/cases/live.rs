@@ -80,6 +80,7 @@ fn assert_error_event(target: &Target, room: &str, name: &str, error: &Value) ->
 }
 
 fn room_without_a_catch_up_is_none(target: &Target) -> Outcome {
+    target.get_as_user(&format!("/callCatchUp/{}", encode(UNKNOWN_ROOM)))?.send()?.permitted(FORBIDDEN_ROOM)?;
     assert_error_event(target, UNKNOWN_ROOM, "none", &json!({"code": 404, "message": "Not found"}))
 }
 

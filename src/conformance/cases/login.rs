@@ -44,7 +44,7 @@ fn user_token_has_its_claims(target: &Target) -> Outcome {
 fn wrong_credentials_are_401(target: &Target) -> Outcome {
     let credentials =
         json!({"email": format!("conformance-{}@example.com", std::process::id()), "password": "a wrong password"});
-    let response = target.post("/auth/login", &credentials).send()?;
+    let response = target.login_request()?.json(&credentials).send()?;
     response.assert_error(401, "Unauthorized")?;
     response.assert_header("WWW-Authenticate", "Bearer")
 }
@@ -56,7 +56,7 @@ fn malformed_input_is_400(target: &Target) -> Outcome {
         (json!({"email": 1, "password": "x"}), "email"),
         (json!({"email": "a@b.c", "password": null}), "password"),
     ] {
-        let message = target.post("/auth/login", &body).assert_bad_request()?;
+        let message = target.login_request()?.json(&body).assert_bad_request()?;
         check(message.contains(field), || format!("POST /auth/login: {message:?} does not name {field}"))?;
     }
     Ok(())
@@ -64,7 +64,7 @@ fn malformed_input_is_400(target: &Target) -> Outcome {
 
 fn body_that_is_no_json_object_is_400(target: &Target) -> Outcome {
     for body in ["{", "", "[]", "\"text\"", "null", "{} {}"] {
-        target.client.request("POST", "/auth/login").body("application/json", body).assert_bad_request()?;
+        target.login_request()?.body("application/json", body).assert_bad_request()?;
     }
     Ok(())
 }
@@ -72,7 +72,7 @@ fn body_that_is_no_json_object_is_400(target: &Target) -> Outcome {
 fn wrong_content_type_is_400(target: &Target) -> Outcome {
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
         let body = r#"{"email":"a@b.c","password":"x"}"#;
-        target.client.request("POST", "/auth/login").body(content_type, body).assert_bad_request()?;
+        target.login_request()?.body(content_type, body).assert_bad_request()?;
     }
     Ok(())
 }

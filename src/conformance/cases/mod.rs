@@ -29,7 +29,7 @@ mod prelude {
     pub(super) use crate::conformance::case::{Failure, Outcome, cases, check, not_tried};
     pub(super) use crate::conformance::claims;
     pub(super) use crate::conformance::response::{Response, encode, member, string};
-    pub(super) use crate::conformance::target::{Target, UNKNOWN_ROOM};
+    pub(super) use crate::conformance::target::{FORBIDDEN_ROOM, Target, UNKNOWN_ROOM};
 }
 
 /// Returns every case in the order of the suite.

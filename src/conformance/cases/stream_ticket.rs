@@ -15,7 +15,7 @@ cases! { stream_ticket {
 
 fn ticket(target: &Target, room: &str) -> Result<String, Failure> {
     let request = target.post("/auth/streamticket", &json!({"room": room})).token(&target.user_token()?);
-    Ok(string(&request.success()?)?.to_owned())
+    Ok(string(&request.send()?.permitted(FORBIDDEN_ROOM)?.success()?)?.to_owned())
 }
 
 fn live(room: &str, ticket: &str) -> String {
