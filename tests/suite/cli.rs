@@ -178,6 +178,7 @@ fn serve_reports_a_bad_address_or_database() {
         ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
         ("APP_AUTH__JWT_SECRET", SECRET),
         ("APP_SERVER__LISTEN", &address),
+        ("APP_GUESTS__INVITATIONS", "required"),
     ];
     let (code, _, stderr) = run(&workspace, &["serve"], &environment, "");
     assert_eq!(code, 1);
