@@ -9,7 +9,7 @@ use super::case::{Failure, Outcome, check, not_tried};
 use super::client::{Client, Request};
 use super::response::{encode, member, string};
 
-/// A room that nobody has entered.
+/// A room in which no call took place.
 pub(super) const UNKNOWN_ROOM: &str = "conformance unknown room";
 /// Why a case is not tried where claims or a webhook decide which rooms a user may enter.
 pub(super) const FORBIDDEN_ROOM: &str = "the user may not enter the rooms of the suite";
