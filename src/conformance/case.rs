@@ -1,4 +1,4 @@
-//! A case: a name, tags, the sentence of the contract that it holds, and a function.
+//! A case: a name, tags, the sentence of the contract that it checks, and a function.
 
 use super::target::Target;
 

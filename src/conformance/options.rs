@@ -22,7 +22,7 @@ pub struct Options {
     /// A user token in place of a login; cases about sessions are not tried. Other users of this machine can see it
     #[arg(long, value_name = "TOKEN")]
     pub(super) token: Option<String>,
-    /// A user token of the deployment that has expired
+    /// An expired user token, issued by the deployment
     #[arg(long, value_name = "TOKEN")]
     pub(super) expired_token: Option<String>,
     /// A room that Admin Control knows, with a catch-up and a status

@@ -94,7 +94,10 @@ fn current_file_gets_304_and_outdated_one_the_new_file() {
 #[test]
 fn settings_of_a_deployment_name_no_sample_rooms() {
     let server = TestServer::start();
-    server.client().get("/console/settings", None).assert_success(r#"{"passwordLogin":true,"guestLinks":true,"sampleRooms":[]}"#);
+    server
+        .client()
+        .get("/console/settings", None)
+        .assert_success(r#"{"passwordLogin":true,"guestLinks":true,"sampleRooms":[]}"#);
 }
 
 #[test]

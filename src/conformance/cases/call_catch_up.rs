@@ -61,7 +61,8 @@ fn unknown_room_is_404(target: &Target) -> Outcome {
 }
 
 fn reason_for_a_missing_catch_up(target: &Target) -> Outcome {
-    let response = target.get_as_user(&format!("/callCatchUp/{}", encode(UNKNOWN_ROOM)))?.send()?.permitted(FORBIDDEN_ROOM)?;
+    let response =
+        target.get_as_user(&format!("/callCatchUp/{}", encode(UNKNOWN_ROOM)))?.send()?.permitted(FORBIDDEN_ROOM)?;
     response.assert_status(404)?;
     let reason = response.required_header("X-Catch-Up-Reason")?;
     let is_known = ["transcription-off", "meeting-ended", "none-yet"].contains(&reason);
