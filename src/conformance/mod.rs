@@ -21,6 +21,6 @@ pub use case::{Case, Failure, Outcome};
 pub use cases::all_cases;
 pub use command::run;
 pub use options::Options;
-pub use report::{CaseResult, Report, State};
+pub use report::{CaseResult, Report, Verdict};
 pub use runner::run_cases;
 pub use target::{Target, TargetConfig};

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::case::{Case, Failure};
-use super::report::{CaseResult, Report, State};
+use super::report::{CaseResult, Report, Verdict};
 use super::target::Target;
 use super::waiver::Waivers;
 
@@ -49,16 +49,16 @@ fn run_case(target: &Target, case: &'static Case, waivers: &Waivers) -> CaseResu
     let waiver = waivers.of(case.name);
     let redact = |message: String| target.client.secrets.redact(&message);
     let state = match (outcome, waiver) {
-        (Ok(()), None) => State::Held,
-        (Ok(()), Some(_)) => State::HeldAlthoughWaived,
-        (Err(Failure::NotTried(missing)), _) => State::NotTried(missing),
+        (Ok(()), None) => Verdict::Held,
+        (Ok(()), Some(_)) => Verdict::HeldAlthoughWaived,
+        (Err(Failure::NotTried(missing)), _) => Verdict::NotTried(missing),
         (Err(Failure::Violation(failure)), Some(waiver)) if waiver.is_in_force => {
-            State::Waived { failure: redact(failure), waiver: waiver.describe() }
+            Verdict::Waived { failure: redact(failure), waiver: waiver.describe() }
         }
         (Err(Failure::Violation(failure)), Some(waiver)) => {
-            State::Failed(format!("{} (its waiver ended on {})", redact(failure), waiver.until))
+            Verdict::Failed(format!("{} (its waiver ended on {})", redact(failure), waiver.until))
         }
-        (Err(Failure::Violation(failure)), None) => State::Failed(redact(failure)),
+        (Err(Failure::Violation(failure)), None) => Verdict::Failed(redact(failure)),
     };
     CaseResult { case, state, elapsed: started.elapsed() }
 }

@@ -4,7 +4,7 @@ use super::prelude::*;
 
 cases! { join_member {
     guest_sees_its_own_room ["guests rooms"] "A guest token is for its room.";
-    guest_sees_no_other_room ["guests rooms"] "A guest who asks for another room gets 403 `Forbidden`.";
+    guest_sees_no_other_room ["guests rooms"] "A request of a guest for another room gets 403 `Forbidden`.";
     guest_token_has_its_claims ["guests"] "A guest token has the claims kind guest, roomName and userId.";
     missing_room_is_400 ["guests rooms errors"] "A missing or blank room is 400 `Room name required in query param.`.";
     wildcard_room_is_400 ["guests rooms"]

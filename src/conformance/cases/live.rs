@@ -21,7 +21,7 @@ cases! { live {
     failure_of_admin_control_is_failed ["sse upstream"]
         "The event `failed` says with the 500 envelope that Admin Control failed before there was anything.";
     missing_token_is_401 ["sse auth"] "A stream without a token or a ticket is 401 `Unauthorized`.";
-    other_room_is_403 ["sse auth guests"] "A guest who asks for another room's stream gets 403 `Forbidden`.";
+    other_room_is_403 ["sse auth guests"] "A request of a guest for another room's stream gets 403 `Forbidden`.";
     hostile_room_name_is_400 ["sse rooms"] "An impossible room name is 400, also for a stream.";
 } }
 

@@ -4,7 +4,7 @@ use super::prelude::*;
 
 cases! { meetings {
     sample_response [] "The meetings are an array of objects with room_name, unique_id, created_at and destroyed_at.";
-    guest_is_403 ["guests"] "A guest who asks for the meetings gets 403 `Forbidden`.";
+    guest_is_403 ["guests"] "A request of a guest for the meetings gets 403 `Forbidden`.";
 } }
 
 fn sample_response(target: &Target) -> Outcome {

@@ -5,9 +5,9 @@ use super::prelude::*;
 cases! { proconf_token {
     sample_response [] "The ProCONF token is the string that Admin Control issued.";
     guest_enters_its_room_as_member ["guests"] "A guest may ask for a token of its own room as member.";
-    guest_is_no_owner ["guests"] "A guest who asks for the role owner gets 403 `Forbidden`.";
-    guest_enters_no_other_room ["guests rooms"] "A guest who asks for a token of another room gets 403 `Forbidden`.";
-    unknown_role_is_403 [] "A user who asks for a role that is not allowed gets 403 `Forbidden`.";
+    guest_is_no_owner ["guests"] "A request of a guest for the role owner gets 403 `Forbidden`.";
+    guest_enters_no_other_room ["guests rooms"] "A request of a guest for a token of another room gets 403 `Forbidden`.";
+    unknown_role_is_403 [] "A request of a user for a role that is not allowed gets 403 `Forbidden`.";
     malformed_input_is_400 ["errors"] "A missing or mistyped field is 400.";
     hostile_room_name_is_400 ["rooms errors"] "Impossible room names are 400, also in a body.";
 } }

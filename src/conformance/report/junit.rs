@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, State, escape};
+use super::{Report, Verdict, escape};
 
 pub(in crate::conformance) fn render(report: &Report) -> String {
     let (tests, failures) = (report.results.len(), report.count("failed"));
@@ -22,12 +22,12 @@ pub(in crate::conformance) fn render(report: &Report) -> String {
         let _ = write!(xml, r#"    <testcase classname="conformance.{module}" name="{name}" time="{time:.3}""#);
         let detail = escape(&result.state.detail().unwrap_or_default());
         let _ = match result.state {
-            State::Held | State::HeldAlthoughWaived => writeln!(xml, "/>"),
-            State::Failed(_) => {
+            Verdict::Held | Verdict::HeldAlthoughWaived => writeln!(xml, "/>"),
+            Verdict::Failed(_) => {
                 let contract = escape(result.case.sentence);
                 writeln!(xml, r#"><failure message="{detail}">contract: {contract}</failure></testcase>"#)
             }
-            State::Waived { .. } | State::NotTried(_) => writeln!(xml, r#"><skipped message="{detail}"/></testcase>"#),
+            _ => writeln!(xml, r#"><skipped message="{detail}"/></testcase>"#),
         };
     }
     xml + "  </testsuite>\n</testsuites>\n"

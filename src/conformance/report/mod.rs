@@ -26,14 +26,14 @@ pub struct CaseResult {
     /// The case.
     pub case: &'static Case,
     /// Whether it held.
-    pub state: State,
+    pub state: Verdict,
     /// Its duration.
     pub elapsed: Duration,
 }
 
 /// Whether a case held.
 #[derive(Debug)]
-pub enum State {
+pub enum Verdict {
     /// The deployment conforms.
     Held,
     /// The deployment conforms, and a waiver is not needed.
@@ -51,7 +51,7 @@ pub enum State {
     NotTried(String),
 }
 
-impl State {
+impl Verdict {
     /// Returns the state's name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -85,7 +85,7 @@ impl Report {
     /// Returns the names of the failed cases.
     #[must_use]
     pub fn failed_cases(&self) -> Vec<&'static str> {
-        let failed = self.results.iter().filter(|result| matches!(result.state, State::Failed(_)));
+        let failed = self.results.iter().filter(|result| matches!(result.state, Verdict::Failed(_)));
         failed.map(|result| result.case.name).collect()
     }
 
@@ -97,7 +97,7 @@ impl Report {
             let Some(detail) = result.state.detail() else { continue };
             // Writing to a string can't fail.
             let _ = writeln!(text, "{:9}  {}\n           {detail}", result.state.name(), result.case.name);
-            if matches!(result.state, State::Failed(_)) {
+            if matches!(result.state, Verdict::Failed(_)) {
                 let _ = writeln!(text, "           contract: {}", result.case.sentence);
             }
         }
