@@ -1,5 +1,9 @@
 //! Micro-benchmarks of the parts of a request: `cargo bench --bench micro`. In CI each runs once; no time is asserted.
 
+#[expect(dead_code, reason = "each benchmark uses a part of it")]
+#[path = "operations/fixture.rs"]
+mod fixture;
+
 use std::error::Error;
 use std::future::ready;
 use std::hint::black_box;
@@ -8,11 +12,9 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput};
 use futures_util::FutureExt as _;
 use proconf_app_server::admin_control;
-use proconf_app_server::auth::token::{TokenConfig, Tokens};
 use proconf_app_server::cache::{CacheConfig, Envelope, FetchError as _, ResponseCache};
 use proconf_app_server::clock::Clock;
 use proconf_app_server::room::NameComparison;
-use proconf_app_server::secret::Secret;
 use proconf_app_server::strict_json::Object;
 use proconf_app_server::telemetry::metrics::Registry;
 use serde_json::value::RawValue;
@@ -28,16 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn token_check(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
-    let config = TokenConfig {
-        secret: Secret::new("Z8qkW2vR7mXcT4nYbL9sHd3gJfP6uE1oA5iKxQwV"),
-        previous_secrets: Vec::new(),
-        issuer: "proconf-app-server".into(),
-        audience: "proconf-app-server".into(),
-        user_ttl: Duration::from_hours(1),
-        guest_ttl: Some(Duration::from_hours(4)),
-        room_names: NameComparison::Exact,
-    };
-    let tokens = Tokens::new(config, Clock::system());
+    let tokens = fixture::tokens();
     let user = tokens.issue_user_token("YHl0oAPyQm3nJ8zKq1eYlA", "4cX2pM0uS9aVbR7tWd5hEg");
     let guest =
         tokens.issue_guest_token(&NameComparison::Exact.parse("testRoom")?, i64::MAX).ok_or("guests are disabled")?;

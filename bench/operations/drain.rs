@@ -7,15 +7,15 @@
 #![expect(clippy::print_stdout, reason = "prints its results")]
 
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
-mod rig;
+mod fixture;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rig::{Client, Server, heading, smoke, stub};
+use fixture::{CACHE_OFF, Client, Count, Server, Stub, heading, print, send_requests, smoke};
 
 struct Size {
     clients: usize,
@@ -30,45 +30,6 @@ struct Size {
 const FULL: Size =
     Size { clients: 64, slow_heads: 4_000, slow_readers: 500, idle: 2_000, requests: 50_000, drain_for: "5s" };
 const SMOKE: Size = Size { clients: 16, slow_heads: 50, slow_readers: 10, idle: 20, requests: 2_000, drain_for: "1s" };
-
-#[derive(Default)]
-struct Count {
-    responses: AtomicUsize,
-    lost: AtomicUsize,
-    not_200: AtomicUsize,
-    /// Responses without `Connection: close` after the server was not ready.
-    without_close: AtomicUsize,
-    not_ready: AtomicBool,
-}
-
-async fn send_requests(address: SocketAddr, request: Vec<u8>, keep_alive: bool, count: Arc<Count>) {
-    let mut idle: Option<Client> = None;
-    loop {
-        let not_ready = count.not_ready.load(Ordering::SeqCst);
-        if idle.is_none() && not_ready {
-            return;
-        }
-        let open = match idle.take() {
-            Some(open) => Ok(open),
-            None => Client::open(address).await,
-        };
-        let outcome = match open {
-            Ok(mut open) => open.request(&request).await.map(|response| (response, open)),
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Err(_) => drop(count.lost.fetch_add(1, Ordering::SeqCst)),
-            Ok((response, open)) => {
-                count.responses.fetch_add(1, Ordering::SeqCst);
-                count.not_200.fetch_add(usize::from(response.status != 200), Ordering::SeqCst);
-                count.without_close.fetch_add(usize::from(not_ready && !response.close), Ordering::SeqCst);
-                if keep_alive && !response.close {
-                    idle = Some(open);
-                }
-            }
-        }
-    }
-}
 
 /// Requests readiness every 100 ms; returns when it was lost.
 async fn wait_until_not_ready(address: SocketAddr, count: Arc<Count>) -> Instant {
@@ -127,8 +88,9 @@ async fn slow_heads(address: SocketAddr, number: usize) {
 async fn main() -> io::Result<()> {
     let size = if smoke() { SMOKE } else { FULL };
     println!("{}", heading("Drain: SIGTERM under load"));
-    let base_url = stub(10_000, Duration::from_millis(1), 1 << 20).await?;
-    let mut server = Server::start(&base_url, &[("APP_SERVER__DRAIN_FOR", size.drain_for)]).await?;
+    let stub = Stub::start(10_000, Duration::from_millis(1), 1 << 20).await?;
+    let settings = [&CACHE_OFF[..], &[("APP_SERVER__DRAIN_FOR", size.drain_for)]].concat();
+    let mut server = Server::start(&stub.base_url, &settings).await?;
     let count = Arc::new(Count::default());
     let slow_clients = open_slow_clients(&server, &size).await;
     let slow = tokio::spawn(slow_heads(server.address, size.slow_heads));
@@ -155,14 +117,10 @@ async fn main() -> io::Result<()> {
     let ended = server.wait().await?;
     let took = signalled.elapsed();
     slow.abort();
-    let load = |number: &AtomicUsize| number.load(Ordering::SeqCst);
-    println!("{:<52}{:>12}", "responses", load(&count.responses));
-    println!("{:<52}{:>12}", "lost (reset, refused, cut off)", load(&count.lost));
-    println!("{:<52}{:>12}", "responses other than 200", load(&count.not_200));
-    println!("{:<52}{:>12}", "responses without Connection: close when not ready", load(&count.without_close));
-    println!("{:<52}{:>9} ms", "not ready after", (not_ready - signalled).as_millis());
-    println!("{:<52}{:>10.1} s", "process ended after", took.as_secs_f64());
-    println!("{:<52}{:>12}", "exit code", ended);
-    println!("{:<52}{:>12}", "slow readers and idle connections", slow_clients.len());
+    count.print();
+    print("not ready after", format!("{} ms", (not_ready - signalled).as_millis()));
+    print("process ended after", format!("{:.1} s", took.as_secs_f64()));
+    print("exit code", ended);
+    print("slow readers and idle connections", slow_clients.len());
     Ok(())
 }

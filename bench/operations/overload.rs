@@ -7,14 +7,14 @@
 #![expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
 
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
-mod rig;
+mod fixture;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rig::{Client, Server, heading, percentile, probe, smoke, stub};
+use fixture::{CACHE_OFF, Client, Server, Stub, heading, percentile, probe, smoke};
 
 /// The calls that the stub processes at a time, and the duration of each.
 const CONCURRENCY: usize = 32;
@@ -108,7 +108,8 @@ async fn main() -> io::Result<()> {
         if smoke() { (Duration::from_secs(2), 200, &[1, 3]) } else { (Duration::from_secs(30), 2_000, &[1, 2, 3, 5, 10]) };
     println!("{}", heading("Overload: a stub with a capacity of 1,600 calls a second, each request a call"));
     println!("offered, 1/s     sent/s  200 in 1s worst 5s  p99, ms  503, 1/s  p99, ms  other health p99  RSS MiB  added");
-    let server = Arc::new(Server::start(&stub(CONCURRENCY, CALL, 0).await?, &[]).await?);
+    let stub = Stub::start(CONCURRENCY, CALL, 0).await?;
+    let server = Arc::new(Server::start(&stub.base_url, &CACHE_OFF).await?);
     let rooms = Arc::new(AtomicUsize::new(0));
     // A warm-up, so that memory that stays allocated does not count.
     offer(&server, connections, capacity / 2.0, Duration::from_secs(2), &rooms).await;

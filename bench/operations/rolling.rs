@@ -12,6 +12,8 @@
 #[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/database.rs"]
 mod database;
+#[expect(dead_code, reason = "each benchmark uses a part of it")]
+mod fixture;
 #[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark cannot continue without it")]
 #[expect(clippy::indexing_slicing, dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/proxy/program.rs"]
@@ -20,17 +22,15 @@ mod proxy;
 #[expect(dead_code, unreachable_pub, reason = "shared with the suite, which uses all of it")]
 #[path = "../../tests/suite/support/redis.rs"]
 mod redis;
-#[expect(dead_code, reason = "each benchmark uses a part of it")]
-mod rig;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rig::{Client, Server, heading, smoke, stub};
+use fixture::{CACHE_OFF, Count, Server, Stub, heading, print, send_requests, smoke};
 
 struct Size {
     clients: usize,
@@ -44,56 +44,6 @@ const FULL: Size = Size { clients: 64, rounds: 10, requests: 200_000, drain_for:
 const SMOKE: Size = Size { clients: 32, rounds: 1, requests: 1_000, drain_for: "1s" };
 
 const LOGIN: &str = r#"{"email":"ann@example.com","password":"correct horse battery staple"}"#;
-
-#[derive(Default)]
-struct Count {
-    responses: AtomicUsize,
-    lost: AtomicUsize,
-    not_200: AtomicUsize,
-    is_over: AtomicBool,
-}
-
-impl Count {
-    fn load(number: &AtomicUsize) -> usize {
-        number.load(Ordering::SeqCst)
-    }
-
-    /// Prints the counts; returns whether nothing was lost.
-    fn print(&self, restarts: usize) -> bool {
-        let (lost, not_200) = (Self::load(&self.lost), Self::load(&self.not_200));
-        println!("{:<52}{:>12}", "restarts", restarts);
-        println!("{:<52}{:>12}", "responses", Self::load(&self.responses));
-        println!("{:<52}{:>12}", "lost (reset, refused, cut off)", lost);
-        println!("{:<52}{:>12}", "responses other than 200", not_200);
-        lost + not_200 == 0
-    }
-}
-
-/// Sends requests without pause, over a persistent connection or one for each request.
-async fn send_requests(address: SocketAddr, request: Vec<u8>, keep_alive: bool, count: Arc<Count>) {
-    let mut idle: Option<Client> = None;
-    while !count.is_over.load(Ordering::SeqCst) {
-        let exchange = async {
-            let mut client = match idle.take() {
-                Some(client) => client,
-                None => Client::open(address).await?,
-            };
-            let response = client.request(&request).await?;
-            Ok::<_, io::Error>((client, response))
-        };
-        match exchange.await {
-            Err(error) => {
-                println!("lost: {error}");
-                count.lost.fetch_add(1, Ordering::SeqCst);
-            }
-            Ok((client, response)) => {
-                count.responses.fetch_add(1, Ordering::SeqCst);
-                count.not_200.fetch_add(usize::from(response.status != 200), Ordering::SeqCst);
-                idle = Some(client).filter(|_| keep_alive && !response.close);
-            }
-        }
-    }
-}
 
 /// Returns the request of client `number`; with replicas, two of 64 log in.
 fn request_of(number: usize, server: &Server, replicated: bool) -> Vec<u8> {
@@ -138,18 +88,18 @@ async fn main() -> io::Result<ExitCode> {
     let replicated = std::env::args().any(|argument| argument == "--replicas");
     let what = if replicated { "three servers on one PostgreSQL and one Redis" } else { "two servers" };
     println!("{}", heading(&format!("Rolling restart: {what} behind nginx, under load")));
-    let base_url = stub(10_000, Duration::from_millis(1), 0).await?;
+    let stub = Stub::start(10_000, Duration::from_millis(1), 0).await?;
     // Both end with this program.
     let shared = replicated.then(|| (database::Cluster::start(), redis::Redis::start()));
     let urls = shared.as_ref().map(|(cluster, redis)| (cluster.new_database(), redis.url()));
-    let mut settings = vec![("APP_SERVER__DRAIN_FOR", size.drain_for)];
+    let mut settings = [&CACHE_OFF[..], &[("APP_SERVER__DRAIN_FOR", size.drain_for)]].concat();
     if let Some((database, redis)) = &urls {
         settings.extend([("APP_DATABASE__URL", database.as_str()), ("APP_CACHE__REDIS_URL", redis)]);
         add_account(database)?;
     }
     let mut servers = Vec::new();
     for _ in 0..if replicated { 3 } else { 2 } {
-        servers.push(Server::start(&base_url, &settings).await?);
+        servers.push(Server::start(&stub.base_url, &settings).await?);
     }
     let behind: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
     let proxy = proxy::Program::start(proxy::ProxyKind::ComposeNginx, &behind, ("", ""));
@@ -163,15 +113,15 @@ async fn main() -> io::Result<ExitCode> {
     let mut longest = Duration::ZERO;
     for number in 0..restarts {
         // Spreads the restarts over the whole run.
-        while Count::load(&count.responses) < size.requests * number / restarts {
+        while count.responses.load(Ordering::SeqCst) < size.requests * number / restarts {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let next = number % servers.len();
         if let Some(server) = servers.get_mut(next) {
-            longest = longest.max(restart(server, &base_url, &settings).await?);
+            longest = longest.max(restart(server, &stub.base_url, &settings).await?);
         }
     }
-    while Count::load(&count.responses) < size.requests {
+    while count.responses.load(Ordering::SeqCst) < size.requests {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     count.is_over.store(true, Ordering::SeqCst);
@@ -179,8 +129,9 @@ async fn main() -> io::Result<ExitCode> {
         client.await.map_err(io::Error::other)?;
     }
     drop(proxy);
-    let is_lossless = count.print(restarts);
-    println!("{:<52}{:>9} ms", "from the end of a server to its start, at most", longest.as_millis());
-    println!("{:<52}{:>10.1} s", "total", started.elapsed().as_secs_f64());
+    print("restarts", restarts);
+    let is_lossless = count.print();
+    print("from the end of a server to its start, at most", format!("{} ms", longest.as_millis()));
+    print("total", format!("{:.1} s", started.elapsed().as_secs_f64()));
     Ok(if is_lossless { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

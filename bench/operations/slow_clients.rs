@@ -8,14 +8,14 @@
 #![expect(clippy::cast_precision_loss, reason = "printed with one decimal")]
 
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
-mod rig;
+mod fixture;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rig::{Client, Server, heading, probe, smoke, stub};
+use fixture::{CACHE_OFF, Client, Server, Stub, heading, probe, smoke};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -108,8 +108,8 @@ async fn discard_input(client: &mut Client) -> bool {
 
 async fn measure(case: &Case, base_url: &str) -> io::Result<String> {
     let (request_timeout, keep_alive) = if smoke() { ("1s", "1s") } else { ("10s", "75s") };
-    let settings = [("APP_SERVER__REQUEST_TIMEOUT", request_timeout), ("APP_SERVER__KEEP_ALIVE", keep_alive)];
-    let server = Server::start(base_url, &settings).await?;
+    let timeouts = [("APP_SERVER__REQUEST_TIMEOUT", request_timeout), ("APP_SERVER__KEEP_ALIVE", keep_alive)];
+    let server = Server::start(base_url, &[CACHE_OFF, timeouts].concat()).await?;
     // The first connections of a process allocate more than others.
     for _ in 0..50 {
         drop(open(&server, Kind::Idle).await?);
@@ -165,12 +165,12 @@ async fn main() -> io::Result<()> {
         "{:<38}{:>8}{:>10}{:>11}{:>12}{:>10}{:>8}{:>11}",
         "", "clients", "MiB", "KiB each", "closed", "target", "CPU %", "health p99"
     );
-    let base_url = stub(10_000, Duration::from_millis(1), 1 << 20).await?;
-    let larger = stub(10_000, Duration::from_millis(1), 4_000_000).await?;
+    let large = Stub::start(10_000, Duration::from_millis(1), 1 << 20).await?;
+    let larger = Stub::start(10_000, Duration::from_millis(1), 4_000_000).await?;
     let cases: &[Case] = if smoke() { &SMOKE } else { &FULL };
     for case in cases {
-        let base_url = if case.kind == Kind::Pipelines { &larger } else { &base_url };
-        println!("{}", measure(case, base_url).await?);
+        let stub = if case.kind == Kind::Pipelines { &larger } else { &large };
+        println!("{}", measure(case, &stub.base_url).await?);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 #![expect(clippy::cast_precision_loss, reason = "printed with one or two decimals")]
 
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
-mod rig;
+mod fixture;
 
 use std::io;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rig::{Client, Server, heading, probe, smoke, stub};
+use fixture::{Client, Server, Stub, heading, probe, smoke};
 
 const CLIENTS_PER_SECOND: u32 = 200;
 /// Enough rooms for evictions, and few enough to fill the cache soon.
@@ -198,10 +198,14 @@ async fn main() -> io::Result<ExitCode> {
         (Duration::from_mins(minutes()), Duration::from_mins(minutes()) / 60)
     };
     println!("{}", heading("Soak: good and bad clients, 200 per second"));
-    let base_url = stub(10_000, Duration::from_millis(1), 1 << 20).await?;
-    let settings =
-        [("APP_CATCH_UP__FRESH_FOR", "2s"), ("APP_SERVER__REQUEST_TIMEOUT", "10s"), ("APP_ADMIN_CONTROL__TIMEOUT", "5s")];
-    let server = Arc::new(Server::start(&base_url, &settings).await?);
+    let stub = Stub::start(10_000, Duration::from_millis(1), 1 << 20).await?;
+    let settings = [
+        ("APP_CATCH_UP__FRESH_FOR", "2s"),
+        ("APP_CATCH_UP__STALE_IF_ERROR", "0s"),
+        ("APP_SERVER__REQUEST_TIMEOUT", "10s"),
+        ("APP_ADMIN_CONTROL__TIMEOUT", "5s"),
+    ];
+    let server = Arc::new(Server::start(&stub.base_url, &settings).await?);
     let (count, stop) = (Arc::new(Count::default()), Arc::new(AtomicUsize::new(0)));
     let health = tokio::spawn(probe(server.address, Arc::clone(&stop)));
     let mixing = tokio::spawn(start_clients(Arc::clone(&server), Arc::clone(&count), time));
