@@ -1,5 +1,6 @@
 """The machine: its cores, the processor time of processes, and its current speed."""
 
+import contextlib
 import json
 import os
 import platform
@@ -22,12 +23,17 @@ def pinned(cores, command):
     return ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)]
 
 
-def tree(pid):
+def parents():
+    """The parent of each process."""
+    found = ((int(entry), stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit())
+    return {pid: int(fields[1]) for pid, fields in found if fields}
+
+
+def tree(pid, parent_of=None):
     """The process and its descendants."""
     children = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := stat(int(entry))):
-            children.setdefault(int(fields[1]), []).append(int(entry))
+    for child, parent in (parent_of or parents()).items():
+        children.setdefault(parent, []).append(child)
     found, todo = [], [pid]
     while todo:
         found.append(todo.pop())
@@ -57,16 +63,20 @@ def busy_seconds():
     return (user + nice + system + irq + softirq) / TICK, steal / TICK
 
 
+def other_work():
+    """Processor seconds so far of each process but the benchmark's and the kernel's."""
+    parent_of = parents()
+    known = {*tree(os.getpid(), parent_of), *tree(2, parent_of)}
+    found = ((pid, stat(pid)) for pid in parent_of if pid not in known)
+    return {pid: sum(map(int, fields[11:13])) / TICK for pid, fields in found if fields}
+
+
 def memory_kib(pid):
     """Resident memory of the process and its children."""
     total = 0
     for one in tree(pid):
-        try:
-            with open(f"/proc/{one}/status") as file:
-                lines = [line for line in file if line.startswith("VmRSS:")]
-            total += int(lines[0].split()[1]) if lines else 0
-        except OSError:
-            pass
+        with contextlib.suppress(OSError), open(f"/proc/{one}/status") as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
     return total
 
 
@@ -90,20 +100,17 @@ def install(binary, package):
 
 
 def describe():
-    """The machine in one line, without its name."""
+    """The machine in one line, without its name, and the versions of the compilers and programs."""
     with open("/proc/cpuinfo") as file:
-        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine())
+        cpuinfo = file.read()
+    model = next((line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    virtual = " (virtual)" if "hypervisor" in open("/proc/cpuinfo").read() else ""
-    return f"{model}{virtual}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release().split('-')[0]}"
-
-
-def versions():
-    """The versions of the compilers and programs."""
+    virtual = " (virtual)" if "hypervisor" in cpuinfo else ""
     lines = []
     for command in (["rustc", "-V"], ["node", "-v"], ["nginx", "-v"], ["go", "version"], ["wrk", "-v"]):
         if shutil.which(command[0]):
             run = subprocess.run(command, capture_output=True, text=True)
             line = (run.stdout + run.stderr).strip().splitlines()[0]
             lines.append(f"node {line}" if command[0] == "node" else line.split("[")[0].split("(")[0].strip())
-    return ", ".join(lines)
+    return (f"{model}{virtual}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release().split('-')[0]}."
+            f" {', '.join(lines)}.")

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import resource
 import shutil
 import socket
 import subprocess
@@ -92,104 +93,103 @@ class Server:
 class Farm:
     """Builds the servers and starts them."""
 
-    def __init__(self, folder, smoke):
-        self.folder, self.smoke = pathlib.Path(folder), smoke
+    def __init__(self, folder, smoke, binary=None):
+        self.folder, self.smoke, self.binary = pathlib.Path(folder), smoke, binary
         self.server_core, self.load_core = machine.two_cores()
-        self.skipped = []
-        self.fake_admin_control, self.calibrated = None, None
-        self.running = []
+        self.skipped, self.running = [], []
+        self.fake_admin_control, self.calibrated, self.has_nginx = None, None, False
+        # For ten thousand connections; the servers inherit it.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def build(self, peers=True):
-        profile = [] if self.smoke else ["--release"]
-        kind = "debug" if self.smoke else "release"
+        profile, kind = ([], "debug") if self.smoke else (["--release"], "release")
         run = lambda command, where: subprocess.run(command, cwd=where, check=True)
-        run(["cargo", "build", "--locked", "--quiet", "--bin", "proconf-app-server", *profile], ROOT)
-        axum = [] if self.smoke else ["--features", "axum"]
-        if self.smoke:
-            self.skipped.append("axum + reqwest: its dependencies take minutes to build")
-        run(["cargo", "build", "--locked", "--quiet", "--bins", *profile, *axum], PEERS / "rust")
-        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        rust_target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", PEERS / "rust" / "target"))
-        self.binary, self.tools = target / kind / "proconf-app-server", rust_target / kind
+        target = lambda folder: pathlib.Path(os.environ.get("CARGO_TARGET_DIR", folder / "target")) / kind
+        if not self.binary:
+            run(["cargo", "build", "--locked", "--quiet", "--bin", "proconf-app-server", *profile], ROOT)
+            self.binary = target(ROOT) / "proconf-app-server"
+        lock = PEERS / "rust" / "Cargo.lock"
+        if not lock.exists() or lock.stat().st_mtime < (ROOT / "Cargo.lock").stat().st_mtime:
+            shutil.copyfile(ROOT / "Cargo.lock", lock)
+        run(["cargo", "build", "--quiet", "--bins", *profile, *([] if self.smoke else ["--features", "axum"])], PEERS / "rust")
+        self.tools = target(PEERS / "rust")
         if not peers:
             return
-        if shutil.which("node") and shutil.which("npm"):
-            for peer in ("express", "fastify"):
-                if not (PEERS / peer / "node_modules").exists():
-                    run(["npm", "ci", "--silent"], PEERS / peer)
-        else:
-            self.skipped.append("Express and Fastify: Node is not installed")
-        if shutil.which("go"):
-            run(["go", "build", "-o", self.folder / "go-net-http", "."], PEERS / "go")
-        else:
-            self.skipped.append("Go's net/http: Go is not installed")
-        if not machine.install("nginx", "nginx-light"):
-            self.skipped.append("nginx: it is not installed")
         if not machine.install("wrk", "wrk"):
             raise SystemExit("please install wrk")
+        self.has_nginx = machine.install("nginx", "nginx-light")
+        if has_node := bool(shutil.which("node") and shutil.which("npm")):
+            # It removes what package.json no longer names, and does nothing if all is there.
+            run(["npm", "install", "--silent"], PEERS / "node")
+        if has_go := bool(shutil.which("go")):
+            run(["go", "build", "-o", self.folder / "go-net-http", "."], PEERS / "go")
+        for there, name in ((not self.smoke, "axum + reqwest: its dependencies take minutes to build"), (self.has_nginx, "nginx"),
+                            (has_node, "Express and Fastify: no Node"), (has_go, "Go's net/http: no Go")):
+            if not there:
+                self.skipped.append(name)
 
     def calibrate(self):
-        if self.smoke and self.calibrated:
-            return self.calibrated
-        self.calibrated = machine.calibrate(self.tools / "calibrate", (self.server_core, self.load_core))
+        if not self.smoke or not self.calibrated:
+            self.calibrated = machine.calibrate(self.tools / "calibrate", (self.server_core, self.load_core))
         return self.calibrated
 
     def start_fake_admin_control(self):
-        port = free_port()
-        self.fake_admin_control = self._start(Server("fake-admin-control", self.folder, port, [self.tools / "fake_admin_control"], {"PORT": str(port)},
-                                           [self.load_core]))
-        self.admin_control = f"http://127.0.0.1:{port}/api"
+        port, tls_port, self.authority = free_port(), free_port(), self.folder / "authority.pem"
+        env = {"PORT": str(port), "TLS_PORT": str(tls_port), "CA_FILE": str(self.authority)}
+        command = [self.tools / "fake_admin_control"]
+        self.fake_admin_control = self._start(Server("fake-admin-control", self.folder, port, command, env, [self.load_core]))
+        self.issuer, self.admin_control = f"http://127.0.0.1:{port}/openid", f"http://127.0.0.1:{port}/api"
+        self.admin_control_tls = f"https://127.0.0.1:{tls_port}/api"
+
+    def https(self, variable):
+        """The environment of a server that calls Admin Control over TLS."""
+        return {variable: self.admin_control_tls, "SSL_CERT_FILE": str(self.authority)}
 
     def calls(self):
         """The number of catch-up calls to the fake Admin Control so far."""
         return json.loads(self.fake_admin_control.get("/calls")[1])["calls"]
 
-    def ours(self, name, cores=None, start=True, **settings):
+    def ours(self, name, start=True, **settings):
         """Ours, with default settings and these, with its log in a file."""
         port = free_port()
         env = {"APP_SERVER__LISTEN": f"127.0.0.1:{port}", "APP_MANAGEMENT__LISTEN": f"127.0.0.1:{free_port()}",
                "APP_ADMIN_CONTROL__BASE_URL": self.admin_control, "APP_AUTH__JWT_SECRET": SECRET, **settings}
-        server = Server(name, self.folder, port, [self.binary, "serve"], env, cores or [self.server_core])
+        server = Server(name, self.folder, port, [self.binary, "serve"], env, [self.server_core])
         return self._start(server) if start else server
 
     def peers(self, wanted=None):
         """Starts the installed peers, or the wanted ones of them."""
-        for name, start in self._known_peers():
+        rust, node = (lambda program: [self.tools / program]), (lambda program: ["node", PEERS / "node" / f"{program}.js"])
+        known = [("actix-fixed", rust("actix_fixed"), {}), ("actix-fixed-jwt", rust("actix_fixed"), {"JWT": "1"}),
+                 ("actix-naive", rust("actix_naive"), {}), ("axum-reqwest", rust("axum_reqwest"), {}),
+                 ("axum-reqwest, https", rust("axum_reqwest"), self.https("ADMIN_CONTROL_URL")),
+                 ("express-string", node("express"), {"KEY": "string"}), ("express-object", node("express"), {"KEY": "object"}),
+                 ("fastify", node("fastify"), {"CACHE": "0"}), ("fastify-cache", node("fastify"), {"CACHE": "1"}),
+                 ("go", [self.folder / "go-net-http"], {})]
+        for name, command, env in known:
+            is_missing = self.smoke and name.startswith("axum") or command[0] == "node" and not (PEERS / "node" / "node_modules").exists()
+            if (wanted is None or name in wanted) and not is_missing and shutil.which(command[0]):
+                yield self.peer(name, command, **env)
+        for name, cache in (("nginx", None), ("nginx-cache", "5s")) if self.has_nginx else ():
             if wanted is None or name in wanted:
-                yield start(name)
+                yield self.nginx(name, cache)
 
-    def _known_peers(self):
-        yield "actix-fixed", lambda name: self.rust(name, "actix_fixed")
-        yield "actix-fixed-jwt", lambda name: self.rust(name, "actix_fixed", JWT="1")
-        yield "actix-naive", lambda name: self.rust(name, "actix_naive")
-        if (self.tools / "axum_reqwest").exists() and not self.smoke:
-            yield "axum-reqwest", lambda name: self.rust(name, "axum_reqwest")
-        if (PEERS / "express" / "node_modules").exists():
-            express = lambda key: lambda name: self._peer(name, ["node", PEERS / "express" / "server.js"], KEY=key)
-            yield "express-string", express("string")
-            yield "express-object", express("object")
-            fastify = lambda cache: lambda name: self._peer(name, ["node", PEERS / "fastify" / "server.js"], CACHE=cache)
-            yield "fastify", fastify("0")
-            yield "fastify-cache", fastify("1")
-        if (self.folder / "go-net-http").exists():
-            yield "go", lambda name: self._peer(name, [self.folder / "go-net-http"])
-        if shutil.which("nginx"):
-            yield "nginx", self.nginx
-            yield "nginx-cache", lambda name: self.nginx(
-                name, "proxy_cache responses; proxy_cache_valid 200 5s; proxy_cache_lock on;"
-                      " proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;")
+    def peer(self, name, command, start=True, **env):
+        port = free_port()
+        env = {"PORT": str(port), "SECRET": SECRET, "ADMIN_CONTROL_URL": self.admin_control, **env}
+        server = Server(name, self.folder, port, command, env, [self.server_core])
+        return self._start(server) if start else server
 
-    def rust(self, name, program, start=True, cores=None, **env):
-        """A peer from the Rust crate."""
-        return self._peer(name, [self.tools / program], start, cores, **env)
-
-    def nginx(self, name, cache=""):
+    def nginx(self, name, cache=None):
+        """nginx as a plain proxy, or with a cache for that time."""
         port, folder = free_port(), self.folder / name
         folder.mkdir()
-        words = {"WORKERS": 1, "FILES": 16384, "DIR": folder, "PORT": port, "CACHE": cache,
-                 "ADMIN_CONTROL": f"127.0.0.1:{self.fake_admin_control.port}"}
+        lines = ("proxy_cache responses; proxy_cache_lock on; proxy_cache_lock_timeout 30s; proxy_cache_lock_age 30s;"
+                 f" proxy_cache_valid 200 {cache};") if cache else ""
         text = (PEERS / "nginx" / "nginx.conf").read_text()
-        for word, value in words.items():
+        for word, value in {"DIR": folder, "PORT": port, "CACHE": lines,
+                            "ADMIN_CONTROL": f"127.0.0.1:{self.fake_admin_control.port}"}.items():
             text = text.replace(f"@{word}@", str(value))
         (folder / "nginx.conf").write_text(text)
         command = ["nginx", "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"]
@@ -200,12 +200,6 @@ class Farm:
             server.stop()
             if server in self.running:
                 self.running.remove(server)
-
-    def _peer(self, name, command, start=True, cores=None, **env):
-        port = free_port()
-        env = {"PORT": str(port), "SECRET": SECRET, "ADMIN_CONTROL_URL": self.admin_control, **env}
-        server = Server(name, self.folder, port, command, env, cores or [self.server_core])
-        return self._start(server) if start else server
 
     def _start(self, server):
         self.running.append(server)

@@ -33,9 +33,9 @@ impl Tokens {
         Self { key: DecodingKey::from_secret(from_env("SECRET").as_bytes()), validation }
     }
 
-    /// Returns the claims of `Bearer <token>`, if the token is valid.
-    pub fn claims(&self, authorization: Option<&str>) -> Option<Claims> {
-        let token = authorization?.strip_prefix("Bearer ")?;
+    /// Returns the claims of the value of `Authorization`, if it is `Bearer` with a valid token.
+    pub fn claims(&self, authorization: Option<impl AsRef<[u8]>>) -> Option<Claims> {
+        let token = authorization.as_ref()?.as_ref().strip_prefix(b"Bearer ")?;
         Some(decode::<Claims>(token, &self.key, &self.validation).ok()?.claims)
     }
 }

@@ -17,8 +17,7 @@ async fn call_catch_up(
     tokens: web::Data<Tokens>,
     context: web::Data<Context>,
 ) -> HttpResponse {
-    let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if tokens.claims(authorization).is_none() {
+    if tokens.claims(request.headers().get(AUTHORIZATION)).is_none() {
         return failure(HttpResponse::Unauthorized(), 401, "Unauthorized");
     }
     match fetch(&context, &room).await {
@@ -38,18 +37,15 @@ fn failure(mut response: actix_web::HttpResponseBuilder, code: u16, message: &st
     response.json(json!({ "data": null, "error": { "code": code, "message": message } }))
 }
 
-#[actix_web::main]
-async fn main() -> std::io::Result<()> {
+fn main() -> std::io::Result<()> {
     let tokens = web::Data::new(Tokens::from_env());
-    HttpServer::new(move || {
+    let app = move || {
         // awc's client belongs to one worker.
         let context = Context { client: Client::default(), admin_control: from_env("ADMIN_CONTROL_URL") };
         App::new()
             .app_data(tokens.clone())
             .app_data(web::Data::new(context))
             .route("/callCatchUp/{roomName}", web::get().to(call_catch_up))
-    })
-    .bind(address())?
-    .run()
-    .await
+    };
+    actix_web::rt::System::new().block_on(async { HttpServer::new(app).bind(address())?.run().await })
 }

@@ -1,11 +1,12 @@
-//! Many concurrent clients: connects all of them, prints `ready`, waits for a line, sends all requests, and waits for the responses.
+//! Many concurrent clients: connects all of them and prints `ready`. The first line of input sends all requests.
 //!
 //!     concurrent_clients PORT TARGET COUNT      with TOKEN in the environment
 //!
-//! Prints one line of JSON: milliseconds from the first byte sent to the last byte of the first, middle and last response.
+//! `go` waits for all responses; another line waits until it has arrived on all connections, which are event streams. Prints
+//! one line of JSON each time: milliseconds to the last byte of the first, 99th of 100 and last response, and the time of the last.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -19,17 +20,19 @@ struct Client {
 }
 
 impl Client {
-    /// Reads available bytes; returns whether the response is complete.
-    fn read(&mut self) -> io::Result<bool> {
+    /// Reads available bytes; returns whether all that is wanted has arrived.
+    fn read(&mut self, wanted: &str) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.response.extend_from_slice(&buffer[..n]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(self.is_complete()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
+        let mut windows = self.response.windows(wanted.len());
+        Ok(if wanted == "go" { self.is_complete() } else { windows.any(|bytes| bytes == wanted.as_bytes()) })
     }
 
     fn is_complete(&self) -> bool {
@@ -57,54 +60,59 @@ fn connect(port: u16, count: usize, poll: &Poll) -> io::Result<Vec<Client>> {
         .collect()
 }
 
-fn main() -> io::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, target, count] = &arguments[..] else { panic!("usage: concurrent_clients PORT TARGET COUNT") };
-    let port: u16 = port.parse().expect("a port");
-    let count: usize = count.parse().expect("a count");
-    let token = proconf_bench_peers::from_env("TOKEN");
-    let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n");
-
-    let mut poll = Poll::new()?;
-    let mut clients = connect(port, count, &poll)?;
-    println!("ready");
-    io::stdin().read_line(&mut String::new())?;
-
-    let started = Instant::now();
-    for client in &mut clients {
-        client.stream.write_all(request.as_bytes())?;
-    }
-    let sent = started.elapsed();
-    let (mut arrived, mut failed) = (Vec::with_capacity(count), 0);
+/// Waits until `wanted` has arrived at all clients; prints the times.
+fn wait(clients: &mut [Client], poll: &mut Poll, wanted: &str, started: Instant, sent: Duration) -> io::Result<()> {
+    let (mut arrived, mut failed) = (Vec::with_capacity(clients.len()), 0);
     let mut events = Events::with_capacity(4096);
-    while arrived.len() + failed < count && started.elapsed() < TIMEOUT {
+    while arrived.len() + failed < clients.len() && started.elapsed() < TIMEOUT {
         poll.poll(&mut events, Some(Duration::from_secs(1)))?;
-        for event in &events {
-            let client = &mut clients[event.token().0];
+        for client in events.iter().map(|event| event.token().0).collect::<Vec<_>>() {
+            let client = &mut clients[client];
             if client.done {
                 continue;
             }
-            match client.read() {
-                Ok(false) => {}
-                Ok(true) => {
-                    client.done = true;
-                    arrived.push(started.elapsed());
-                }
-                Err(_) => {
-                    client.done = true;
-                    failed += 1;
-                }
+            match client.read(wanted) {
+                Ok(false) => continue,
+                Ok(true) => arrived.push(started.elapsed()),
+                Err(_) => failed += 1,
             }
+            client.done = true;
         }
     }
-    let good = clients.iter().filter(|client| client.response.starts_with(b"HTTP/1.1 200")).count();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+    let is_good = |client: &&Client| client.done && (wanted != "go" || client.response.starts_with(b"HTTP/1.1 200"));
+    let good = clients.iter().filter(is_good).count() - if wanted == "go" { 0 } else { failed };
     let milliseconds = |time: Option<&Duration>| time.map_or(-1.0, |time| time.as_secs_f64() * 1000.0);
     println!(
-        r#"{{"good": {good}, "sent_ms": {:.1}, "first_ms": {:.1}, "middle_ms": {:.1}, "last_ms": {:.1}}}"#,
+        r#"{{"good": {good}, "sent_ms": {:.1}, "first_ms": {:.1}, "p99_ms": {:.1}, "last_ms": {:.1}, "last_at_ms": {:.1}}}"#,
         milliseconds(Some(&sent)),
         milliseconds(arrived.first()),
-        milliseconds(arrived.get(arrived.len() / 2)),
+        milliseconds(arrived.get(arrived.len() * 99 / 100)),
         milliseconds(arrived.last()),
+        now.as_secs_f64() * 1000.0,
     );
+    Ok(())
+}
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [port, target, count] = &arguments[..] else { panic!("usage: concurrent_clients PORT TARGET COUNT") };
+    let token = proconf_bench_peers::from_env("TOKEN");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let mut poll = Poll::new()?;
+    let mut clients = connect(port.parse().expect("a port"), count.parse().expect("a count"), &poll)?;
+    println!("ready");
+    for (number, wanted) in io::stdin().lines().enumerate() {
+        let started = Instant::now();
+        for client in &mut clients {
+            client.response.clear();
+            client.done = false;
+            if number == 0 {
+                client.stream.write_all(request.as_bytes())?;
+            }
+        }
+        let sent = started.elapsed();
+        wait(&mut clients, &mut poll, &wanted?, started, sent)?;
+    }
     Ok(())
 }
