@@ -13,7 +13,7 @@ FROM_MEMORY = {"ours", "ours, no log", "actix-fixed", "actix-fixed-jwt", "nginx-
 CHECKS_NO_TOKEN = {"actix-fixed", "nginx", "nginx-cache"}
 # The order of a round: each peer that is compared is next to ours, most of them between two runs of ours.
 CIRCUIT = ("ours", "actix-fixed-jwt", "ours", "nginx", "ours, cache off", "actix-naive", "ours, cache off", "axum-reqwest",
-           "ours, https", "axum-reqwest, https", "ours, https",
+           "ours, cache off", "hyper-proxy", "ours, cache off", "actix-naive-log", "ours, https", "axum-reqwest, https", "ours, https",
            "express-object", "ours", "express-string")
 HIT, PASSED = "a catch-up from the cache", "passed through"
 # Row, measurement, the two labels, the figure, and the targets for 64 and 256 connections; None is a comparison.
@@ -23,15 +23,17 @@ COMPARED = (
     ("P1", f"{HIT}: requests/s", "ours", "express-object", rate, None, "Express with its key made once"),
     ("P1", f"{HIT}: requests/s", "ours", "express-string", rate, None, "Express with its secret as a string"),
     ("P2", f"{PASSED}: CPU", "ours, cache off", "actix-naive", cpu, (1.0, 1.0), "the naive actix server"),
+    ("P2", f"{PASSED}: CPU", "ours, cache off", "actix-naive-log", cpu, None, "the naive actix server with an access log"),
     ("P2", f"{PASSED}: CPU", "ours, cache off", "axum-reqwest", cpu, (0.8, 0.8), "axum + reqwest"),
+    ("P2", f"{PASSED}: CPU", "ours, cache off", "hyper-proxy", cpu, None, "hyper by hand, the limit of the stack"),
     ("P2", f"{PASSED}: CPU", "ours, cache off", "nginx", cpu, None, "nginx as a plain proxy"),
     ("P2", f"{PASSED}: requests/s", "ours, cache off", "express-object", rate, None, "Express with its key made once"),
     ("P2", f"{PASSED} over https: CPU", "ours, https", "axum-reqwest, https", cpu, (0.9, 0.9), "axum + reqwest over https"),
     ("P3", f"{HIT}: p99", "ours", "actix-fixed-jwt", p99, (1.0, 1.0), "actix with a fixed body behind a JWT check"),
     ("P3", f"{PASSED}: p99", "ours, cache off", "actix-naive", p99, (1.0, 1.0), "the naive actix server"),
 )
-# The peers of a judged run: those with a target.
-JUDGED = {row[3] for row in COMPARED if row[5]}
+# The peers of a judged run: those with a target, the limit, and the one with a log.
+JUDGED = {row[3] for row in COMPARED if row[5]} | {"hyper-proxy", "actix-naive-log"}
 # By then connections to Admin Control are reused, and everything that is created once exists.
 WARM_SECONDS = 2
 # At most this share of the runs is repeated because the machine was too noisy.

@@ -95,8 +95,8 @@ def page(targets, runs, others, skipped, commit):
         f"# Benchmark of {datetime.date.today()}, commit {commit}",
         machine.describe(),
         machine_lines(runs),
-        "The server had one core, the load generator and the fake Admin Control the other. Ours wrote its log to a file; the"
-        " peers write none.",
+        "The server had one core, the load generator and the fake Admin Control the other. Ours wrote its log to a file, as"
+        " actix-naive-log did; the other peers write none.",
         f"## Targets\n\n{verdicts.count('pass')} pass, {verdicts.count('**fail**')} fail, {verdicts.count('no verdict')} without"
         " a verdict.",
         "\n".join(["| row | measurement | result | target | | |", "|---|---|---|---|---|---|"]

@@ -162,7 +162,8 @@ class Farm:
         """Starts the installed peers, or the wanted ones of them."""
         rust, node = (lambda program: [self.tools / program]), (lambda program: ["node", PEERS / "node" / f"{program}.js"])
         known = [("actix-fixed", rust("actix_fixed"), {}), ("actix-fixed-jwt", rust("actix_fixed"), {"JWT": "1"}),
-                 ("actix-naive", rust("actix_naive"), {}), ("axum-reqwest", rust("axum_reqwest"), {}),
+                 ("actix-naive", rust("actix_naive"), {}), ("actix-naive-log", rust("actix_naive"), {"LOG": "1"}),
+                 ("hyper-proxy", rust("hyper_proxy"), {}), ("axum-reqwest", rust("axum_reqwest"), {}),
                  ("axum-reqwest, https", rust("axum_reqwest"), self.https("ADMIN_CONTROL_URL")),
                  ("express-string", node("express"), {"KEY": "string"}), ("express-object", node("express"), {"KEY": "object"}),
                  ("fastify", node("fastify"), {"CACHE": "0"}), ("fastify-cache", node("fastify"), {"CACHE": "1"}),

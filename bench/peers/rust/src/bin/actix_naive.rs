@@ -1,6 +1,8 @@
-//! The documented sample in Rust: actix-web, awc and jsonwebtoken, with the checks of the sample only.
+//! The documented sample in Rust: actix-web, awc and jsonwebtoken, with the checks of the sample only; with `LOG=1` actix's
+//! access log on standard error, which the driver writes to a file.
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::middleware::Logger;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use awc::Client;
 use proconf_bench_peers::{Tokens, address, from_env};
@@ -47,5 +49,11 @@ fn main() -> std::io::Result<()> {
             .app_data(web::Data::new(context))
             .route("/callCatchUp/{roomName}", web::get().to(call_catch_up))
     };
-    actix_web::rt::System::new().block_on(async { HttpServer::new(app).bind(address())?.run().await })
+    actix_web::rt::System::new().block_on(async {
+        if std::env::var_os("LOG").is_none() {
+            return HttpServer::new(app).bind(address())?.run().await;
+        }
+        env_logger::Builder::new().parse_filters("actix_web=info").init();
+        HttpServer::new(move || app().wrap(Logger::default())).bind(address())?.run().await
+    })
 }
