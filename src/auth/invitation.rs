@@ -97,10 +97,6 @@ impl Invitations {
     /// [`Error::Forbidden`], [`Error::Database`].
     pub(crate) async fn revoke(&self, principal: &Principal, id: &str) -> Result<bool, Error> {
         let maker = maker_of(principal).ok_or(Error::Forbidden)?;
-        // PostgreSQL takes a NUL in a text for an error.
-        if id.contains('\0') {
-            return Ok(false);
-        }
         let is_revoked = self.database.delete_invitation(id.to_owned(), maker).await?;
         if !is_revoked && self.database.has_invitation(id.to_owned()).await? {
             return Err(Error::Forbidden);

@@ -2,6 +2,7 @@
 //!
 //! At its begin, the request gets an id and a trace, and its client's address is determined.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use crate::auth::principal::Principal;
 use crate::extract::client_address::TrustedProxies;
 use crate::request_context::RequestContext;
 use crate::request_context::trace_context::TraceContext;
+use crate::secret::Secret;
 use crate::telemetry::logging::{ACCESS, AUDIT};
 use crate::telemetry::metrics::HttpMetrics;
 
@@ -116,12 +118,13 @@ impl Drop for ActiveRequest {
         let api_key = principal.as_ref().and_then(Principal::api_key);
         let context = &self.log.context;
         let (client, request_id) = (context.client(), context.request_id());
+        let path = redact_token(self.uri.path());
         let is_info = self.metrics.is_some() && !(self.uri.path().starts_with(HEALTH_PATH) && status < 400);
         log::log!(
             target: ACCESS,
             if is_info { log::Level::Info } else { log::Level::Debug },
             method = self.method.as_str(),
-            path = self.uri.path(),
+            path = &*path,
             status,
             ms = milliseconds(duration),
             client:%,
@@ -141,6 +144,13 @@ impl Drop for ActiveRequest {
             log::info!(target: AUDIT, event = "access-denied", reason, client:%, user, issuer, guest, api_key, request_id; "access denied");
         }
     }
+}
+
+/// Cuts a path where a token begins: a client may send one in place of an id or a room.
+fn redact_token(path: &str) -> Cow<'_, str> {
+    // A shorter path has no token. Each token begins with `{"` in base64url.
+    let start = if path.len() > 100 { path.find("eyJ") } else { None };
+    start.and_then(|start| path.get(..start)).map_or(path.into(), |before| format!("{before}{}", Secret::REDACTED).into())
 }
 
 /// Converts to milliseconds, with microseconds as decimals.

@@ -12,6 +12,7 @@ use crate::extract::json_body::JsonBody;
 use crate::middleware::authorize::Authorizer;
 use crate::request_context::RequestContext;
 use crate::response::{ApiError, Success};
+use crate::secret;
 use crate::telemetry::logging::AUDIT;
 
 /// The bounds of `expiresIn`, in seconds: 30 days at most.
@@ -42,6 +43,9 @@ pub(super) async fn revoke(
     (principal, context): (ReqData<Principal>, ReqData<RequestContext>),
     invitations: Data<Invitations>,
 ) -> Result<Success<()>, ApiError> {
+    if !secret::is_random_id(&id) {
+        return Err(ApiError::bad_request("The id of the invitation is not valid."));
+    }
     // Expired or revoked before, it is not in force either: a client may repeat its request.
     if invitations.revoke(&principal, &id).await? {
         log_event("invitation-revoked", &id, &principal, &context);

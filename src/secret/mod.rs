@@ -52,6 +52,12 @@ pub fn random_id() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
 }
 
+/// Returns whether `text` has the form of an identifier.
+#[must_use]
+pub(crate) fn is_random_id(text: &str) -> bool {
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 16)
+}
+
 /// Returns a secret: 256 random bits, as 43 characters of `A-Z a-z 0-9 - _`.
 #[must_use]
 pub fn random_secret() -> String {
@@ -81,6 +87,6 @@ mod tests {
     fn ids_of_ten_thousand_calls_differ() {
         let ids: HashSet<String> = (0..10_000).map(|_| random_id()).collect();
         assert_eq!(ids.len(), 10_000);
-        assert!(ids.iter().all(|id| id.len() == 22));
+        assert!(ids.iter().all(|id| id.len() == 22 && is_random_id(id)));
     }
 }

@@ -16,6 +16,8 @@ use crate::support::response::Response;
 use crate::support::{EMAIL, PASSWORD, SECRET, SandboxServer, TestServer, tokens};
 
 const INVITATIONS: &str = "/auth/invitations";
+/// An id of no invitation.
+const UNKNOWN_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 fn invite(client: Client, token: &str, body: &Value) -> Value {
     client.post_with(INVITATIONS, token, &body.to_string()).data()
@@ -86,7 +88,7 @@ fn guest_or_anonymous_client_cannot_invite_or_revoke() {
     client.post_with(INVITATIONS, &guest, r#"{"room": "r1"}"#).assert_error(403, "Forbidden", "a guest");
     client.request(&request("DELETE", format!("{INVITATIONS}/{id}").as_bytes(), None)).assert_unauthorized("no token");
     revoke(client, &guest, &id).assert_error(403, "Forbidden", "a guest");
-    revoke(client, &guest, "unknown").assert_error(403, "Forbidden", "a guest, and no such invitation");
+    revoke(client, &guest, UNKNOWN_ID).assert_error(403, "Forbidden", "a guest, and no such invitation");
     join(client, "r1", &made).data();
     assert_eq!(server.rows("invitations"), 1);
 }
@@ -251,8 +253,11 @@ fn only_the_maker_revokes_an_invitation_on_all_replicas() {
     }
     client.get("/callCatchUp/r1", guest.as_str()).assert_success(r#""r1""#);
     // A client that lost the response repeats the request.
-    for id in [id.as_str(), "unknown", "%ff", "%00", "a%2fb", &"a".repeat(1000)] {
+    for id in [id.as_str(), UNKNOWN_ID] {
         revoke(client, &user, id).assert_success("null");
+    }
+    for id in ["unknown", "%ff", "%00", "a%2fb", "AAAAAAAAAAAAAAAAAAAAAB", &"A".repeat(1000), made.as_str()] {
+        revoke(client, &user, id).assert_error(400, "The id of the invitation is not valid.", id);
     }
     revoke(client, &user, "").assert_error(404, "Not found", "no id");
 }
@@ -341,6 +346,8 @@ fn log_names_the_maker_and_the_invitation_but_never_the_secrets() {
     let (id, made) = invitation(process.client(), &json!({"uses": 1}));
     join(process.client(), "r1", &made).data();
     join(process.client(), "r1", &made).assert_unauthorized("used up");
+    revoke(process.client(), &key, &made).assert_error(400, "The id of the invitation is not valid.", "no id");
+    process.line(0, |line| line["path"] == "/auth/invitations/[redacted]");
     revoke(process.client(), &key, &id).assert_success("null");
     process.client().get("/callConfig", Some(&key)).assert_error(403, "Forbidden", "another scope");
     let event =
