@@ -9,6 +9,7 @@ use awc::{Client, ClientResponse, Connector};
 use bytes::Bytes;
 use futures_util::Stream;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::{Host, Url};
 
@@ -57,7 +58,12 @@ impl HttpClient {
     /// Creates a client that verifies certificates by `tls`.
     #[must_use]
     pub(crate) fn new(tls: Arc<ClientConfig>, timeout: Duration, max_body_bytes: usize) -> Self {
-        let connector = Connector::new().rustls_0_23(tls).timeout(timeout).handshake_timeout(timeout);
+        let connector = Connector::new()
+            .rustls_0_23(tls)
+            .timeout(timeout)
+            .handshake_timeout(timeout)
+            // `APP_SERVER__MAX_IN_FLIGHT` bounds the calls; in awc they would wait, with their time limit running.
+            .limit(Semaphore::MAX_PERMITS);
         let builder = Client::builder().connector(connector).add_default_header((USER_AGENT, PRODUCT));
         // awc's own time limit ends with the head.
         Self { client: builder.disable_timeout().disable_redirects().finish(), timeout, max_body_bytes }
@@ -105,5 +111,42 @@ impl HttpClient {
             Ok(body)
         };
         timeout(self.timeout, exchange).await.unwrap_or(Err(HttpError::TimedOut))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+    use rustls::RootCertStore;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    /// awc's default limit is 100.
+    const REQUESTS: usize = 150;
+
+    #[tokio::test]
+    async fn requests_do_not_wait_for_one_another() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let client = HttpClient::new(tls.into(), Duration::from_secs(20), 10);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        // Responds to no request before all have come.
+        let serve = async {
+            let mut streams = Vec::new();
+            while streams.len() < REQUESTS {
+                streams.push(listener.accept().await.unwrap().0);
+            }
+            for stream in &mut streams {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+            streams
+        };
+        let requests = join_all((0..REQUESTS).map(|_| client.get(&url)));
+        let (bodies, _streams) = LocalSet::new().run_until(async { tokio::join!(requests, serve) }).await;
+        assert!(bodies.iter().all(|body| body.as_deref() == Ok(b"ok")), "{:?}", bodies.first());
     }
 }
