@@ -1,23 +1,29 @@
 //! The property: without a positive decision no route responds 200 or 304, for any mode, principal and room.
+//!
+//! The routes are those of `TABLE`. The OpenAPI document, which a unit test compares with it, tells where each takes a room.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use proconf_app_server::routes::{Access, TABLE};
 use proconf_app_server::sandbox::WEBHOOK_SECRET;
 use serde_json::{Value, json};
 
 use super::read_body;
-use crate::support::TestServer;
-use crate::support::client::request;
 use crate::support::fake_upstream::{FakeUpstream, http, read_head};
 use crate::support::identity_provider::{IdentityProvider, SigningKey};
-use crate::support::{secrets, tokens};
+use crate::support::{TestServer, secrets, tokens, wait_until};
 
-const MODES: [&str; 3] = ["all", "claim", "webhook"];
+const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 const ROOMS: [&str; 2] = ["r1", "r2"];
 const OWN_ISSUER: &str = "proconf-app-server";
+const INVITATIONS: &str = "/auth/invitations";
+
+static NEXT_TICKET: AtomicUsize = AtomicUsize::new(1);
 
 /// A credential, and what it may enter beside what the webhook allows.
 struct Credential {
@@ -35,48 +41,109 @@ struct Credential {
 enum Kind {
     User,
     Guest(&'static str),
+    ApiKey,
     UserTicket(&'static str),
     GuestTicket(&'static str),
+}
+
+/// A decision on a room; a failure is one of the webhook.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Decision {
+    Allowed,
+    Refused,
+    Failed,
+}
+
+/// How the webhook decides: arbitrarily, and the same for the same arguments.
+#[derive(Clone, Copy)]
+enum Policy {
+    /// Allows, refuses or fails.
+    Mixed(u64),
+    /// Allows everything, for a second.
+    ShortTtl,
+    /// Refuses or fails, after everything was allowed.
+    Expired,
+    /// Fails.
+    Down,
+}
+
+impl Policy {
+    fn decide(self, subject: &str, issuer: &str, room: Option<&str>, action: &str) -> Decision {
+        let mut hasher = DefaultHasher::new();
+        (subject, issuer == OWN_ISSUER, room, action).hash(&mut hasher);
+        if let Self::Mixed(seed) = self {
+            seed.hash(&mut hasher);
+        }
+        match (self, hasher.finish() % 4) {
+            (Self::ShortTtl, _) | (Self::Mixed(_), 0 | 1) => Decision::Allowed,
+            (Self::Mixed(_), 2) | (Self::Expired, 0 | 1) => Decision::Refused,
+            _ => Decision::Failed,
+        }
+    }
+}
+
+/// A request to a route.
+struct Case {
+    method: &'static str,
+    target: String,
+    body: String,
+    /// The action that the webhook gets; `None` for a route whose response depends on no room.
+    action: Option<&'static str>,
+    /// The room; `None` for all of them.
+    room: Option<&'static str>,
+    access: Access,
 }
 
 impl Credential {
     fn room_of_ticket(&self) -> Option<&'static str> {
         match self.kind {
             Kind::UserTicket(room) | Kind::GuestTicket(room) => Some(room),
-            Kind::User | Kind::Guest(_) => None,
+            Kind::User | Kind::Guest(_) | Kind::ApiKey => None,
         }
     }
 
-    /// Returns whether the contract permits `action` in `room`; `None` is for all rooms.
-    fn is_permitted(&self, mode: &str, seed: u64, room: Option<&str>, action: &str) -> bool {
+    /// Returns the decision of the contract on `action` in `room`; `None` is for all rooms.
+    fn decide(&self, mode: &str, policy: Policy, room: Option<&str>, action: &str) -> Decision {
+        let refuse_unless = |is_allowed| if is_allowed { Decision::Allowed } else { Decision::Refused };
         if self.room_of_ticket().is_some_and(|own| room != Some(own)) {
-            return false;
+            return Decision::Refused;
         }
         match (self.kind, &self.identity) {
-            (Kind::Guest(own) | Kind::GuestTicket(own), _) => room == Some(own),
+            (Kind::ApiKey, _) => refuse_unless(action == "invite"),
+            (Kind::Guest(own) | Kind::GuestTicket(own), _) => refuse_unless(room == Some(own) && action != "invite"),
             (_, Some((subject, issuer))) => match mode {
-                "all" => true,
-                "claim" => room.is_some_and(|room| self.claim.contains(&room)),
-                _ => decide(seed, subject, issuer, room, action),
+                "all" => Decision::Allowed,
+                "claim" => refuse_unless(room.is_some_and(|room| self.claim.contains(&room))),
+                _ => policy.decide(subject, issuer, room, action),
             },
-            (_, None) => false,
+            (_, None) => Decision::Refused,
         }
+    }
+
+    /// Returns the decision on a request, and the status without a permission.
+    fn expect(&self, mode: &str, policy: Policy, case: &Case) -> (Decision, u16) {
+        if self.room_of_ticket().is_some() && case.access != Access::TokenOrTicket {
+            return (Decision::Refused, 401);
+        }
+        let decision = match case.action {
+            Some(action) => self.decide(mode, policy, case.room, action),
+            None if self.kind == Kind::ApiKey => Decision::Refused,
+            None => Decision::Allowed,
+        };
+        (decision, if decision == Decision::Failed { 500 } else { 403 })
     }
 }
 
-/// The decision of the webhook: arbitrary, and the same for the same arguments.
-fn decide(seed: u64, subject: &str, issuer: &str, room: Option<&str>, action: &str) -> bool {
-    let mut hasher = DefaultHasher::new();
-    (seed, subject, issuer == OWN_ISSUER, room, action).hash(&mut hasher);
-    hasher.finish().is_multiple_of(2)
-}
-
-fn serve_decisions(mut stream: TcpStream, seed: u64) {
+fn serve_decisions(mut stream: TcpStream, policy: &Mutex<Policy>) {
     while let Some(head) = read_head(&mut stream) {
         let call = read_body(&mut stream, &head);
         let text = |name: &str| call[name].as_str().unwrap();
-        let allow = decide(seed, text("subject"), text("issuer"), call["room"].as_str(), text("action"));
-        if stream.write_all(http("200 OK", &json!({"allow": allow, "ttl": 300}).to_string()).as_bytes()).is_err() {
+        let policy = *policy.lock().unwrap();
+        let decision = policy.decide(text("subject"), text("issuer"), call["room"].as_str(), text("action"));
+        let ttl = if matches!(policy, Policy::ShortTtl) { 1 } else { 300 };
+        let body = json!({"allow": decision == Decision::Allowed, "ttl": ttl}).to_string();
+        // A webhook that is down closes the connection.
+        if decision == Decision::Failed || stream.write_all(http("200 OK", &body).as_bytes()).is_err() {
             return;
         }
     }
@@ -85,13 +152,22 @@ fn serve_decisions(mut stream: TcpStream, seed: u64) {
 fn ticket(kind: &str, subject: &str, room: &str, specific: &Value) -> String {
     let mut claims = json!({
         "iss": OWN_ISSUER, "aud": OWN_ISSUER, "sub": subject, "kind": kind, "roomName": room, "iat": tokens::now(),
-        "exp": tokens::now() + 600, "until": tokens::now() + 600, "jti": format!("{subject}-{kind}-{room}"),
+        "exp": tokens::now() + 600, "until": tokens::now() + 600, "jti": NEXT_TICKET.fetch_add(1, Ordering::SeqCst).to_string(),
     });
     claims.as_object_mut().unwrap().extend(specific.as_object().unwrap().clone());
     tokens::signed(tokens::HEADER, &claims.to_string())
 }
 
-fn credentials(provider: &IdentityProvider, key: &SigningKey) -> Vec<Credential> {
+/// Joins as a guest of `room`, by an invitation that the API key makes.
+fn join_by_invitation(server: &TestServer, key: &str, room: &str) -> String {
+    let made = server.client().post_with(INVITATIONS, key, &json!({"room": room}).to_string()).data();
+    let invitation = made["invitation"].as_str().unwrap();
+    let guest = server.client().get(&format!("/auth/joinmember?roomName={room}&invitation={invitation}"), None).data();
+    guest.as_str().unwrap().to_owned()
+}
+
+fn credentials(fixture: &Fixture<'_>) -> Vec<Credential> {
+    let Fixture { server, provider, key, api_key, .. } = fixture;
     let of_provider = |subject: &str, rooms: Value| {
         let mut claims = provider.claims();
         (claims["sub"], claims["rooms"]) = (subject.into(), rooms);
@@ -100,6 +176,7 @@ fn credentials(provider: &IdentityProvider, key: &SigningKey) -> Vec<Credential>
     let own = |subject| Some((subject, OWN_ISSUER.to_owned()));
     let foreign = |subject| Some((subject, provider.issuer.clone()));
     let new = |name, token, kind, identity, claim| Credential { name, token, kind, identity, claim };
+    let invited = join_by_invitation(server, api_key, "r1");
     let mut all = vec![
         new("own user", tokens::user(), Kind::User, own("u1"), &[]),
         new("user with a claim", of_provider("ann", json!(["r1", "R2"])), Kind::User, foreign("ann"), &["r1"]),
@@ -109,6 +186,8 @@ fn credentials(provider: &IdentityProvider, key: &SigningKey) -> Vec<Credential>
         new("user with a claim of another type", of_provider("eve", json!("r1")), Kind::User, foreign("eve"), &[]),
         new("guest of r1", tokens::guest("r1"), Kind::Guest("r1"), None, &[]),
         new("guest of another room", tokens::guest("r3"), Kind::Guest("r3"), None, &[]),
+        new("invited guest of r1", invited, Kind::Guest("r1"), None, &[]),
+        new("API key", api_key.clone(), Kind::ApiKey, None, &[]),
     ];
     for room in ROOMS {
         let identity = json!({"issuer": provider.issuer, "name": null, "roles": null});
@@ -127,8 +206,9 @@ fn credentials(provider: &IdentityProvider, key: &SigningKey) -> Vec<Credential>
     all
 }
 
-/// Sends a request with the credential and these further header lines.
-fn status(server: &TestServer, method: &str, target: &str, credential: &Credential, headers: &str, body: &str) -> u16 {
+/// Sends a request with the credential and these further header lines; returns the status and what arrived of the response.
+fn send(server: &TestServer, case: &Case, credential: &Credential, headers: &str) -> (u16, String) {
+    let Case { method, target, body, .. } = case;
     let (target, authorization) = match credential.room_of_ticket() {
         Some(_) => {
             (format!("{target}{}ticket={}", if target.contains('?') { '&' } else { '?' }, credential.token), String::new())
@@ -141,62 +221,175 @@ fn status(server: &TestServer, method: &str, target: &str, credential: &Credenti
         body.len()
     );
     let mut connection = server.client().connect();
+    if case.access != Access::TokenOrTicket {
+        let response = connection.request(head.as_bytes());
+        return (response.status, response.text().to_owned());
+    }
     connection.send(head.as_bytes());
     // A stream has no end: its status is enough.
     let text = connection.read_raw(|text| text.contains("\r\n\r\n"));
-    text.split(' ').nth(1).unwrap().parse().unwrap()
+    (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
 }
 
-/// The routes of a room: method, target, body and action.
-fn routes(room: &str) -> Vec<(&'static str, String, String, &'static str)> {
-    let get = |target: String, action| ("GET", target, String::new(), action);
-    let post = |target: &str, body: Value, action| ("POST", target.to_owned(), body.to_string(), action);
-    vec![
-        get(format!("/callCatchUp/{room}"), "catch-up"),
-        get(format!("/callCatchUp?roomName={room}"), "catch-up"),
-        get(format!("/callStatus/{room}"), "status"),
-        get(format!("/callSummary/{room}"), "summary"),
-        post("/auth/streamticket", json!({"room": room}), "catch-up"),
-        post("/proconfToken", json!({"role": "member", "room": room, "participantName": "Ann"}), "join"),
-    ]
+/// The action that a webhook is asked about for a route with a room.
+fn action_of(method: &str, path: &str) -> &'static str {
+    match path.trim_end_matches("/{roomName}") {
+        "/callCatchUp" | "/callCatchUp/{roomName}/live" | "/auth/streamticket" => "catch-up",
+        "/callStatus" => "status",
+        "/callSummary" => "summary",
+        "/proconfToken" => "join",
+        INVITATIONS => "invite",
+        _ => panic!("{method} {path} takes a room: for which action?"),
+    }
 }
 
-fn check_server(server: &TestServer, mode: &str, seed: u64, credentials: &[Credential]) -> BTreeMap<bool, usize> {
-    let mut counts = BTreeMap::new();
-    for room in ROOMS {
-        server.put_summary(&format!("{room}_1718871014/summary.txt"), "A summary.");
-        for credential in credentials {
-            let is_ticket = credential.room_of_ticket().is_some();
-            let mut check = |method, target: &str, headers: &str, body: &str, room, action| {
-                let expected =
-                    credential.is_permitted(mode, seed, room, action) && (!is_ticket || target.ends_with("/live"));
-                let status = status(server, method, target, credential, headers, body);
-                let rejection = if is_ticket && !target.ends_with("/live") { 401 } else { 403 };
-                let case = format!("{mode} {seed}: {} {method} {target} {headers}", credential.name);
-                if expected {
-                    assert!(matches!(status, 200 | 304), "{case}: {status}");
-                } else {
-                    assert_eq!(status, rejection, "{case}");
-                }
-                *counts.entry(expected).or_default() += 1;
-            };
-            for (method, target, body, action) in routes(room) {
-                check(method, &target, "", &body, Some(room), action);
-                if method == "GET" {
-                    // A guest of the room fills the cache, and gets the tag.
-                    let etag = server.client().get(&target, Some(&tokens::guest(room))).header("etag").unwrap().to_owned();
-                    for tag in [&etag, "*"] {
-                        check(method, &target, &format!("If-None-Match: {tag}\r\n"), "", Some(room), action);
-                    }
-                }
+/// The requests to all routes that need credentials, for a room.
+fn cases(room: &'static str) -> Vec<Case> {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    let mut cases = Vec::new();
+    for row in TABLE {
+        for path in row.paths {
+            let method = row.method.as_str();
+            let operation = &document["paths"][path][method.to_lowercase()];
+            let (text, mut body) =
+                (operation.to_string(), operation["requestBody"]["content"]["application/json"]["example"].clone());
+            let is_in_query = text.contains("/RoomInQuery");
+            let takes_room = path.contains("{roomName}") || is_in_query || body.get("room").is_some();
+            if row.access == Access::Public {
+                assert!(!takes_room || *path == "/auth/joinmember", "{method} {path} is public and takes a room");
+                continue;
             }
-            check("GET", "/meetings", "", "", None, "meetings");
-            check("GET", "/meetings", "If-None-Match: *\r\n", "", None, "meetings");
-            // Last: it redeems the ticket.
-            check("GET", &format!("/callCatchUp/{room}/live"), "", "", Some(room), "catch-up");
+            let (action, room) = match (method, *path) {
+                _ if takes_room => (Some(action_of(method, path)), Some(room)),
+                ("GET", "/meetings") => (Some("meetings"), None),
+                ("GET", "/callConfig") => (None, None),
+                // By its maker only: see below.
+                ("DELETE", "/auth/invitations/{id}") => continue,
+                _ => panic!("{method} {path}: which decision does it need?"),
+            };
+            let mut target = path.replace("{roomName}", room.unwrap_or_default());
+            if is_in_query {
+                target = format!("{target}?roomName={}", room.unwrap());
+            }
+            if body.get("room").is_some() {
+                body["room"] = room.into();
+            }
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            cases.push(Case { method, target, body, action, room, access: row.access });
         }
     }
-    counts
+    // Streams are last: they redeem the tickets.
+    cases.sort_by_key(|case| case.access == Access::TokenOrTicket);
+    cases
+}
+
+fn revocation(id: &str) -> Case {
+    let target = format!("{INVITATIONS}/{id}");
+    Case { method: "DELETE", target, body: String::new(), action: None, room: None, access: Access::TokenOrApiKey }
+}
+
+/// Checks that a credential revokes what it made, and nothing else unless it is an API key.
+fn check_revocations(fixture: &Fixture<'_>, made: Option<&str>, credential: &Credential, case: &str) {
+    let server = &fixture.server;
+    let of_key = server.client().post_with(INVITATIONS, &fixture.api_key, r#"{"room": "r1"}"#).data();
+    let expected = match credential.kind {
+        Kind::ApiKey => 200,
+        Kind::User | Kind::Guest(_) => 403,
+        Kind::UserTicket(_) | Kind::GuestTicket(_) => 401,
+    };
+    let (status, _) = send(server, &revocation(of_key["id"].as_str().unwrap()), credential, "");
+    assert_eq!(status, expected, "{case}: the invitation of a backend");
+    if let Some(id) = made {
+        assert_eq!(send(server, &revocation(id), credential, "").0, 200, "{case}: its own invitation");
+    }
+}
+
+/// Checks all requests of a credential for a room, and counts their decisions.
+fn check_credential(
+    fixture: &Fixture<'_>,
+    credential: &Credential,
+    (room, cases): (&str, &[Case]),
+    counts: &mut BTreeMap<Decision, usize>,
+) {
+    let (server, mode, policy) = (&fixture.server, fixture.mode, *fixture.policy.lock().unwrap());
+    let mut invitation = None;
+    for case in cases {
+        let (decision, rejection) = credential.expect(mode, policy, case);
+        let mut headers = vec![String::new()];
+        if case.method == "GET" && case.access != Access::TokenOrTicket {
+            headers.push("If-None-Match: *\r\n".to_owned());
+            // A guest of the room fills the cache, and gets the tag.
+            let guest = tokens::guest(case.room.unwrap_or(room));
+            let etag = server.client().get(&case.target, Some(&guest)).header("etag").map(str::to_owned);
+            headers.extend(etag.map(|etag| format!("If-None-Match: {etag}\r\n")));
+        }
+        for headers in headers {
+            let (status, text) = send(server, case, credential, &headers);
+            let name = format!("{mode}: {} {} {} {headers}", credential.name, case.method, case.target);
+            if decision == Decision::Allowed {
+                assert!(matches!(status, 200 | 304), "{name}: {status}");
+            } else {
+                assert_eq!(status, rejection, "{name}");
+            }
+            if decision == Decision::Allowed && case.target == INVITATIONS {
+                let response: Value = serde_json::from_str(&text).unwrap();
+                invitation = Some(response["data"]["id"].as_str().unwrap().to_owned());
+            }
+            *counts.entry(decision).or_default() += 1;
+        }
+    }
+    check_revocations(fixture, invitation.as_deref(), credential, &format!("{mode}: {} in {room}", credential.name));
+}
+
+/// A server in a mode, the policy of its webhook, and what its credentials are made with.
+struct Fixture<'a> {
+    server: TestServer,
+    mode: &'static str,
+    policy: Arc<Mutex<Policy>>,
+    provider: &'a IdentityProvider,
+    key: &'a SigningKey,
+    api_key: String,
+}
+
+impl<'a> Fixture<'a> {
+    fn start(mode: &'static str, policy: Policy, provider: &'a IdentityProvider, key: &'a SigningKey) -> Self {
+        let policy = Arc::new(Mutex::new(policy));
+        let current = Arc::clone(&policy);
+        let webhook = FakeUpstream::serving(move |stream, _| serve_decisions(stream, &current));
+        let url = format!("http://127.0.0.1:{}/", webhook.port);
+        let server = provider.server(&[
+            ("APP_ROOMS__ACCESS", mode),
+            ("APP_ROOMS__WEBHOOK_URL", &url),
+            ("APP_ROOMS__WEBHOOK_SECRET", WEBHOOK_SECRET),
+            ("APP_OIDC__ROOMS_CLAIM", "rooms"),
+            ("APP_GUESTS__INVITATIONS", "required"),
+            ("APP_CATCH_UP__FRESH_FOR", "60s"),
+            ("APP_LIVE__MAX_PER_CALLER", "1000"),
+        ]);
+        wait_until("the keys are there", || {
+            server.client().get("/callConfig", Some(&key.sign(&provider.claims()))).status == 200
+        });
+        for room in ROOMS {
+            server.put_summary(&format!("{room}_1718871014/summary.txt"), "A summary.");
+        }
+        let api_key = server.add_api_key("backend", None);
+        Self { server, mode, policy, provider, key, api_key }
+    }
+
+    /// Checks all requests of all credentials; returns how many of them had each decision.
+    fn check(&self) -> BTreeMap<Decision, usize> {
+        let mut counts = BTreeMap::from([(Decision::Allowed, 0), (Decision::Refused, 0), (Decision::Failed, 0)]);
+        let credentials = credentials(self);
+        for room in ROOMS {
+            let target = format!("/auth/joinmember?roomName={room}");
+            self.server.client().get(&target, None).assert_error(403, "Forbidden", "no invitation");
+            let cases = cases(room);
+            for credential in &credentials {
+                check_credential(self, credential, (room, &cases), &mut counts);
+            }
+        }
+        counts
+    }
 }
 
 #[test]
@@ -204,26 +397,32 @@ fn no_room_is_entered_without_a_positive_decision() {
     let key = SigningKey::p256("k1");
     let provider = IdentityProvider::start(&[&key]);
     std::thread::scope(|scope| {
-        for (mode, seed) in MODES.into_iter().zip(0..).chain([("webhook", 3), ("webhook", 4)]) {
+        let webhook = [Policy::Mixed(1), Policy::Mixed(2), Policy::Down].map(|policy| ("webhook", policy));
+        for (mode, policy) in [("all", Policy::Down), ("claim", Policy::Down)].into_iter().chain(webhook) {
             let (provider, key) = (&provider, &key);
             scope.spawn(move || {
-                let webhook = FakeUpstream::serving(move |stream, _| serve_decisions(stream, seed));
-                let url = format!("http://127.0.0.1:{}/", webhook.port);
-                let server = provider.server(&[
-                    ("APP_ROOMS__ACCESS", mode),
-                    ("APP_ROOMS__WEBHOOK_URL", &url),
-                    ("APP_ROOMS__WEBHOOK_SECRET", WEBHOOK_SECRET),
-                    ("APP_OIDC__ROOMS_CLAIM", "rooms"),
-                    ("APP_CATCH_UP__FRESH_FOR", "60s"),
-                    ("APP_LIVE__MAX_PER_CALLER", "1000"),
-                ]);
-                crate::support::wait_until("the keys are there", || {
-                    let token = key.sign(&provider.claims());
-                    server.client().request(&request("GET", b"/callConfig", Some(&token))).status == 200
-                });
-                let counts = check_server(&server, mode, seed, &credentials(provider, key));
-                assert!(counts[&true] > 30 && counts[&false] > 30, "{mode}: {counts:?}");
+                let counts = Fixture::start(mode, policy, provider, key).check();
+                assert!(counts[&Decision::Allowed] > 50 && counts[&Decision::Refused] > 50, "{mode}: {counts:?}");
+                assert_eq!(counts[&Decision::Failed] > 20, mode == "webhook", "{mode}: {counts:?}");
             });
         }
     });
+}
+
+#[test]
+fn no_room_is_entered_after_the_permissions_have_expired() {
+    let key = SigningKey::p256("k1");
+    let provider = IdentityProvider::start(&[&key]);
+    let fixture = Fixture::start("webhook", Policy::ShortTtl, &provider, &key);
+    let before = fixture.check();
+    // The last permission: when it has expired, all others have.
+    let ask = || fixture.server.client().get("/callStatus/last", Some(&tokens::user())).status;
+    assert_eq!(ask(), 200);
+    *fixture.policy.lock().unwrap() = Policy::Expired;
+    wait_until("it has expired", || ask() != 200);
+    let after = fixture.check();
+    assert_eq!(before[&Decision::Failed], 0, "{before:?}");
+    assert!(after[&Decision::Allowed] * 2 < before[&Decision::Allowed], "only guests and the API key: {before:?} {after:?}");
+    assert!(after[&Decision::Refused] > before[&Decision::Refused], "{before:?} {after:?}");
+    assert!(after[&Decision::Failed] > 50, "{after:?}");
 }
