@@ -30,13 +30,14 @@ export function homeView(session, navigation) {
   };
   const stopSummaries = () => summaries.splice(0).forEach((one) => one.stop());
   const work = new Poller(async () => {
-    const { data } = await session.request({ path: "/meetings" });
+    const meetings = await readMeetings(session);
     stopSummaries();
-    rooms = groupByRoom(data);
+    rooms = groupByRoom(meetings ?? []);
     shown = 0;
     parts.list.replaceChildren();
     showMore();
-    show(parts.empty, rooms.length === 0);
+    show(parts.empty, meetings !== null && rooms.length === 0);
+    show(parts.unlisted, meetings === null);
   });
   const update = bindProblem(parts.problem, work, (problem) => `The meetings could not be loaded. ${problem.message}`);
   work.addEventListener("change", () => {
@@ -63,6 +64,17 @@ export function homeView(session, navigation) {
   return { root, title: "Meetings", stop };
 }
 
+/** Reads the past meetings; `null` if the server lists none to this user, who may enter certain rooms only. */
+async function readMeetings(session) {
+  try {
+    const { data } = await session.request({ path: "/meetings" });
+    return data ?? [];
+  } catch (problem) {
+    if (problem.kind === "forbidden") return null;
+    throw problem;
+  }
+}
+
 /** Lists links to rooms in a part of the view. */
 function listRooms(part, rooms) {
   show(part, rooms.length > 0);
@@ -84,8 +96,8 @@ export function bindOpenRoom(form, navigation) {
  * without a readable room name are one entry, whose `room` is `null`.
  */
 function groupByRoom(data) {
-  if (data !== null && !Array.isArray(data)) throw malformed();
-  const meetings = (data ?? []).filter((meeting) => typeof meeting === "object" && meeting !== null);
+  if (!Array.isArray(data)) throw malformed();
+  const meetings = data.filter((meeting) => typeof meeting === "object" && meeting !== null);
   const ended = (meeting) => parseTime(meeting.destroyed_at) || 0;
   const groups = new Map();
   for (const meeting of meetings.sort((one, other) => ended(other) - ended(one))) {

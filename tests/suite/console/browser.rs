@@ -395,6 +395,24 @@ fn past_meetings_are_listed_by_room_with_summaries() {
 }
 
 #[test]
+fn list_of_meetings_that_is_forbidden_is_explained() {
+    let oidc = [("APP_OIDC__ISSUER", "http://127.0.0.1:1"), ("APP_OIDC__AUDIENCE", "proconf")];
+    let claim = [("APP_ROOMS__ACCESS", "claim"), ("APP_OIDC__ROOMS_CLAIM", "rooms")];
+    let console = Console::with(&[oidc, claim].concat());
+    console.sign_in("/");
+    let browser = &console.browser;
+    browser.wait_for("Past meetings are not listed");
+    browser.wait("!document.querySelector('[data-part=loading]').checkVisibility()");
+    let is_shown =
+        |part: &str| browser.run(&format!("return document.querySelector('[data-part={part}]').checkVisibility()"));
+    assert_eq!(["problem", "empty", "unlisted"].map(is_shown), [false, false, true]);
+    // Another failure is still one.
+    browser.run("window.fetch = async () => new Response('', {status: 500})");
+    browser.click("[data-part=refresh]");
+    browser.wait_for("The meetings could not be loaded.");
+}
+
+#[test]
 fn absent_catch_up_is_explained() {
     let console = Console::start();
     let status = |on: bool| Reply::data(&json!({"transcript_status": on, "recording_status": false}).to_string());
