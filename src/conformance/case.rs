@@ -50,15 +50,19 @@ pub(super) fn not_tried(missing: &str) -> Failure {
     Failure::NotTried(missing.to_owned())
 }
 
-/// Defines the table of a module's cases: function, tags, and the sentence of the contract.
+/// Defines the table of a module's cases: name, tags, and the sentence of the contract.
+///
+/// A case of one expression has it behind `=`; any other is the function of that name.
 macro_rules! cases {
-    ($module:ident { $($case:ident [$($tags:literal)?] $sentence:literal;)* }) => {
+    (@run $case:ident) => { $case };
+    (@run $case:ident $run:expr) => { $run };
+    ($module:ident { $($case:ident [$($tags:literal)?] $sentence:literal $(= $run:expr)?;)* }) => {
         /// The cases of this module.
         pub(super) const CASES: &[$crate::conformance::Case] = &[$($crate::conformance::Case {
             name: concat!(stringify!($module), "::", stringify!($case)),
             tags: concat!(stringify!($module) $(, " ", $tags)?),
             sentence: $sentence,
-            run: $case,
+            run: cases!(@run $case $($run)?),
         },)*];
     };
 }

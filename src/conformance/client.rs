@@ -26,9 +26,10 @@ const ISSUERS: [&str; 2] = ["/auth/", "/proconfToken"];
 /// Sends requests to one deployment, and knows the secrets in them.
 pub(super) struct Client {
     agent: Agent,
-    base_url: String,
+    pub(super) base_url: String,
     pub(super) secrets: Secrets,
-    requests: AtomicU64,
+    /// The number of requests so far.
+    pub(super) requests: AtomicU64,
 }
 
 impl Client {
@@ -48,15 +49,6 @@ impl Client {
         }
         let base_url = url.trim_end_matches('/').to_owned();
         Ok(Self { agent: agent(), base_url, secrets: Secrets::default(), requests: AtomicU64::new(0) })
-    }
-
-    pub(super) fn base_url(&self) -> &str {
-        &self.base_url
-    }
-
-    /// Returns the number of requests so far.
-    pub(super) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
     }
 
     /// Begins a request for exactly this target.

@@ -3,17 +3,16 @@
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::case::{Case, Failure, check};
 use super::cases::all_cases;
 use super::client::Client;
 use super::comparison;
-use super::options::Options;
+use super::options::{Options, TargetConfig};
 use super::report::{Report, html, json, junit};
-use super::runner::run_waived;
-use super::target::{Target, TargetConfig};
+use super::runner::run_cases;
+use super::target::Target;
 use super::waiver::Waivers;
 use crate::clock::Clock;
 use crate::secret::files;
@@ -91,16 +90,9 @@ fn run_against(
     let target = Target::connect(TargetConfig {
         url: url.to_owned(),
         login: options.email.clone().zip(password.map(str::to_owned)),
-        token: options.token.clone(),
-        expired_token: options.expired_token.clone(),
-        room: options.room.clone(),
-        summary_room: options.summary_room.clone(),
-        sandbox: options.sandbox.clone(),
-        origin: options.origin.clone(),
-        reuse_after: options.reuse_after,
-        wait: Arc::new(std::thread::sleep),
+        ..options.target.clone()
     })?;
-    Ok(run_waived(&target, cases, options.jobs.get(), waivers))
+    Ok(run_cases(&target, cases, options.jobs.get(), waivers))
 }
 
 /// Waits until the deployment is ready. One without health routes is ready when it responds.

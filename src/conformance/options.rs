@@ -1,7 +1,8 @@
-//! The arguments of the command.
+//! The arguments of the command, and what they say about a deployment.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The arguments of `conformance`.
@@ -19,27 +20,8 @@ pub struct Options {
     /// Reads the password from standard input, without a line break at its end
     #[arg(long, requires = "email")]
     pub(super) password_stdin: bool,
-    /// A user token in place of a login; cases about sessions are not tried. Other users of this machine can see it
-    #[arg(long, value_name = "TOKEN")]
-    pub(super) token: Option<String>,
-    /// An expired user token, issued by the deployment
-    #[arg(long, value_name = "TOKEN")]
-    pub(super) expired_token: Option<String>,
-    /// A room that Admin Control knows, with a catch-up and a status
-    #[arg(long)]
-    pub(super) room: Option<String>,
-    /// A room with a summary
-    #[arg(long, value_name = "ROOM")]
-    pub(super) summary_room: Option<String>,
-    /// The control URL of the sandbox behind the deployment, to try failures of Admin Control
-    #[arg(long, value_name = "URL")]
-    pub(super) sandbox: Option<String>,
-    /// An origin that the deployment allows (CORS)
-    #[arg(long)]
-    pub(super) origin: Option<String>,
-    /// Waits so long before a spent refresh token is reused; must be longer than the deployment's grace
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub(super) reuse_after: Option<Duration>,
+    #[command(flatten)]
+    pub(super) target: TargetConfig,
     /// Runs only cases with this tag; may be repeated
     #[arg(long)]
     pub(super) tag: Vec<String>,
@@ -64,4 +46,39 @@ pub struct Options {
     /// Runs the cases against a second deployment, too, and prints the differences
     #[arg(long, value_name = "URL")]
     pub(super) against: Option<String>,
+}
+
+/// What the suite may use of a deployment.
+#[derive(clap::Args, Clone)]
+pub struct TargetConfig {
+    /// `http://host:port/prefix` or `https://…`.
+    #[arg(skip)]
+    pub url: String,
+    /// E-mail and password of a user.
+    #[arg(skip)]
+    pub login: Option<(String, String)>,
+    /// A user token in place of a login; cases about sessions are not tried. Other users of this machine can see it
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// An expired user token, issued by the deployment
+    #[arg(long, value_name = "TOKEN")]
+    pub expired_token: Option<String>,
+    /// A room that Admin Control knows, with a catch-up and a status
+    #[arg(long)]
+    pub room: Option<String>,
+    /// A room with a summary
+    #[arg(long, value_name = "ROOM")]
+    pub summary_room: Option<String>,
+    /// The control URL of the sandbox behind the deployment, to try failures of Admin Control
+    #[arg(long, value_name = "URL")]
+    pub sandbox: Option<String>,
+    /// An origin that the deployment allows (CORS)
+    #[arg(long)]
+    pub origin: Option<String>,
+    /// Waits so long before a spent refresh token is reused; must be longer than the deployment's grace
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub reuse_after: Option<Duration>,
+    /// Waits for that time. Tests advance a clock instead.
+    #[arg(skip = Arc::new(std::thread::sleep) as Arc<dyn Fn(Duration) + Send + Sync>)]
+    pub wait: Arc<dyn Fn(Duration) + Send + Sync>,
 }

@@ -1,12 +1,13 @@
 //! The deployment under test, and what the suite may use of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::case::{Failure, Outcome, check, not_tried};
 use super::client::{Client, Request};
+use super::options::TargetConfig;
 use super::response::{encode, member, string};
 
 /// A room in which no call took place.
@@ -15,31 +16,6 @@ pub(super) const UNKNOWN_ROOM: &str = "conformance unknown room";
 pub(super) const FORBIDDEN_ROOM: &str = "the user may not enter the rooms of the suite";
 /// The interval between tries of something that takes effect later.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-
-/// What the suite may use of a deployment.
-#[derive(Clone)]
-pub struct TargetConfig {
-    /// `http://host:port/prefix` or `https://…`.
-    pub url: String,
-    /// E-mail and password of a user.
-    pub login: Option<(String, String)>,
-    /// A user token, in place of a login.
-    pub token: Option<String>,
-    /// A user token that has expired.
-    pub expired_token: Option<String>,
-    /// A room that Admin Control knows, with a catch-up and a status.
-    pub room: Option<String>,
-    /// A room with a summary.
-    pub summary_room: Option<String>,
-    /// The control URL of the sandbox behind the deployment.
-    pub sandbox: Option<String>,
-    /// An origin whose pages may read responses.
-    pub origin: Option<String>,
-    /// The time after which a spent refresh token is used again; longer than the deployment's grace.
-    pub reuse_after: Option<Duration>,
-    /// Waits for that time. Tests advance a clock instead.
-    pub wait: Arc<dyn Fn(Duration) + Send + Sync>,
-}
 
 /// A deployment under test.
 pub struct Target {

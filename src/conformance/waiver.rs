@@ -3,36 +3,28 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use toml::value::Datetime;
+use toml::value::{Date, Datetime};
 
 use super::cases::all_cases;
 
 /// The waivers of a file.
-#[derive(Default)]
-pub(super) struct Waivers(Vec<Waiver>);
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waivers {
+    #[serde(default)]
+    waiver: Vec<Waiver>,
+    #[serde(skip)]
+    today: Option<Date>,
+}
 
 /// One waiver.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Waiver {
     case: String,
     reason: String,
     /// The last day, as `2026-12-31`.
-    pub(super) until: String,
-    pub(super) is_in_force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaiverFile {
-    #[serde(default)]
-    waiver: Vec<WaiverEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaiverEntry {
-    case: String,
-    reason: String,
-    until: Datetime,
+    pub(super) until: Date,
 }
 
 impl Waivers {
@@ -42,30 +34,26 @@ impl Waivers {
     ///
     /// A sentence about an entry.
     pub(super) fn parse(text: &str, today: &str) -> Result<Self, String> {
-        let file: WaiverFile = toml::from_str(text).map_err(|error| error.to_string())?;
+        let waivers: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         let mut seen = BTreeSet::new();
-        let waivers = file.waiver.into_iter().map(|entry| {
-            if !all_cases().any(|case| case.name == entry.case) {
-                return Err(format!("{:?} is not a case; --list prints the names", entry.case));
+        for Waiver { case, reason, .. } in &waivers.waiver {
+            if !all_cases().any(|known| known.name == case) {
+                return Err(format!("{case:?} is not a case; --list prints the names"));
             }
-            if !seen.insert(entry.case.clone()) {
-                return Err(format!("{} is waived twice", entry.case));
+            if !seen.insert(case) {
+                return Err(format!("{case} is waived twice"));
             }
-            if entry.reason.trim().is_empty() {
-                return Err(format!("the reason to waive {} is empty", entry.case));
+            if reason.trim().is_empty() {
+                return Err(format!("the reason to waive {case} is empty"));
             }
-            if entry.until.date.is_none() || entry.until.time.is_some() {
-                return Err(format!("until of {} must be a date such as 2026-12-31", entry.case));
-            }
-            let until = entry.until.to_string();
-            Ok(Waiver { is_in_force: *today <= *until, case: entry.case, reason: entry.reason, until })
-        });
-        Ok(Self(waivers.collect::<Result<_, _>>()?))
+        }
+        Ok(Self { today: today.parse::<Datetime>().ok().and_then(|today| today.date), ..waivers })
     }
 
-    /// Returns the waiver of a case.
-    pub(super) fn of(&self, case: &str) -> Option<&Waiver> {
-        self.0.iter().find(|waiver| waiver.case == case)
+    /// Returns the waiver of a case, and whether it is in force.
+    pub(super) fn of(&self, case: &str) -> Option<(&Waiver, bool)> {
+        let waiver = self.waiver.iter().find(|waiver| waiver.case == case)?;
+        Some((waiver, self.today.is_some_and(|today| today <= waiver.until)))
     }
 }
 
@@ -91,8 +79,8 @@ mod tests {
     fn waiver_is_in_force_until_the_end_of_its_last_day() {
         for (until, is_in_force) in [("2026-06-14", false), ("2026-06-15", true), ("2027-01-01", true)] {
             let waivers = parse(until).unwrap();
-            let waiver = waivers.of("login::sample_response").unwrap();
-            assert_eq!((waiver.is_in_force, waiver.until.as_str()), (is_in_force, until));
+            let (waiver, in_force) = waivers.of("login::sample_response").unwrap();
+            assert_eq!((in_force, waiver.until.to_string().as_str()), (is_in_force, until));
             assert!(waivers.of("login::sample").is_none());
         }
     }
@@ -100,7 +88,7 @@ mod tests {
     #[test]
     fn empty_file_has_no_waivers() {
         for text in ["", "# none at present\n"] {
-            assert!(Waivers::parse(text, "2026-06-15").is_ok_and(|waivers| waivers.0.is_empty()), "{text:?}");
+            assert!(Waivers::parse(text, "2026-06-15").is_ok_and(|waivers| waivers.waiver.is_empty()), "{text:?}");
         }
     }
 

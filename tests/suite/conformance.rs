@@ -7,7 +7,7 @@ mod faulty;
 use std::sync::Arc;
 
 use crate::support::{EMAIL, PASSWORD, SandboxServer, TestServer, tokens};
-use proconf_app_server::conformance::{Case, Report, Target, TargetConfig, all_cases, run_cases};
+use proconf_app_server::conformance::{Case, Report, Target, TargetConfig, Waivers, all_cases, run_cases};
 use proconf_app_server::sandbox::{Reply, Script, WEBHOOK_SECRET};
 use serde_json::json;
 
@@ -61,7 +61,7 @@ fn expired_token() -> String {
 /// Runs all cases.
 fn run_all(config: TargetConfig, jobs: usize) -> Report {
     let cases: Vec<&'static Case> = all_cases().collect();
-    run_cases(&Target::connect(config).unwrap(), &cases, jobs)
+    run_cases(&Target::connect(config).unwrap(), &cases, jobs, &Waivers::default())
 }
 
 #[test]

@@ -7,7 +7,8 @@ const MAX_TRIES: usize = 5;
 
 cases! { caching {
     catch_up_has_an_entity_tag ["rooms"] "A catch-up has a strong `ETag` and `Cache-Control: private, no-cache`.";
-    current_version_is_304 ["rooms"] "`If-None-Match` with the current entity tag is 304, without a body.";
+    current_version_is_304 ["rooms"] "`If-None-Match` with the current entity tag is 304, without a body."
+        = |target| assert_not_modified(target, &format!("/callCatchUp/{}", target.room()?), str::to_owned);
     current_version_is_304_on_the_other_routes ["rooms"] "Configuration, status and meetings have entity tags, too.";
     tag_changed_by_a_proxy_is_304 ["rooms"]
         "A weak entity tag, and one with the suffix -gzip that a proxy appended, are the current version.";
@@ -44,10 +45,6 @@ fn catch_up_has_an_entity_tag(target: &Target) -> Outcome {
     response.assert_header("Cache-Control", "private, no-cache")
 }
 
-fn current_version_is_304(target: &Target) -> Outcome {
-    assert_not_modified(target, &format!("/callCatchUp/{}", target.room()?), str::to_owned)
-}
-
 fn current_version_is_304_on_the_other_routes(target: &Target) -> Outcome {
     for path in ["/callConfig", &format!("/callStatus/{}", target.room()?)] {
         assert_not_modified(target, path, str::to_owned)?;
@@ -70,8 +67,7 @@ fn tag_in_a_list_is_304(target: &Target) -> Outcome {
 
 fn other_version_is_200(target: &Target) -> Outcome {
     let path = format!("/callCatchUp/{}", target.room()?);
-    target.get_as_user(&path)?.header("If-None-Match", "\"conformance\"").success()?;
-    Ok(())
+    target.get_as_user(&path)?.header("If-None-Match", "\"conformance\"").success().map(drop)
 }
 
 fn missing_token_is_401_before_304(target: &Target) -> Outcome {

@@ -4,8 +4,10 @@ use super::prelude::*;
 
 cases! { call_summary {
     sample_response ["rooms"] "A summary is the text of the summary file, not the record.";
-    missing_room_is_400 ["rooms errors"] "A missing or blank room is 400 `Room name required in query param.`.";
-    conflicting_rooms_are_400 ["rooms errors"] "Two different rooms in one request are 400.";
+    missing_room_is_400 ["rooms errors"] "A missing or blank room is 400 `Room name required in query param.`."
+        = |target| assert_room_required(target, "/callSummary");
+    conflicting_rooms_are_400 ["rooms errors"] "Two different rooms in one request are 400."
+        = |target| assert_one_room(target, "/callSummary");
 } }
 
 fn sample_response(target: &Target) -> Outcome {
@@ -15,12 +17,4 @@ fn sample_response(target: &Target) -> Outcome {
         check(!string(&data)?.contains("\"file_url\""), || format!("GET {path}: the record, and not the text: {data}"))?;
     }
     Ok(())
-}
-
-fn missing_room_is_400(target: &Target) -> Outcome {
-    assert_room_required(target, "/callSummary")
-}
-
-fn conflicting_rooms_are_400(target: &Target) -> Outcome {
-    assert_one_room(target, "/callSummary")
 }

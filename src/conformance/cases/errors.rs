@@ -10,16 +10,21 @@ const MAX_TRIES: usize = 3;
 cases! { errors {
     unknown_url_is_404 [] "An unknown URL is 404 `Not found`, with or without a token.";
     wrong_method_is_404 [] "A known URL with the wrong HTTP method is 404 `Not found`, never 405.";
-    options_is_404 ["cors"] "An OPTIONS request that is no preflight is one with the wrong method: 404.";
-    unknown_url_has_its_reason [] "`X-Not-Found: unknown-route` says that there is no such URL.";
-    wrong_method_has_its_reason [] "`X-Not-Found: method` says that the URL has other methods.";
+    options_is_404 ["cors"] "An OPTIONS request that is no preflight is one with the wrong method: 404."
+        = |target| target.client.request("OPTIONS", "/callConfig").assert_error(404, "Not found");
+    unknown_url_has_its_reason [] "`X-Not-Found: unknown-route` says that there is no such URL."
+        = |target| target.get("/conformance").send()?.assert_header("X-Not-Found", "unknown-route");
+    wrong_method_has_its_reason [] "`X-Not-Found: method` says that the URL has other methods."
+        = |target| target.client.request("DELETE", "/callConfig").send()?.assert_header("X-Not-Found", "method");
     unknown_room_has_its_reason ["rooms"] "`X-Not-Found: unknown-room` says that Admin Control does not know the room.";
     method_is_checked_before_the_token ["auth"] "URL and method (404) are checked before the token (401).";
     token_is_checked_before_the_input ["auth"] "The token (401) is checked before the input (400).";
     input_is_checked_before_the_permission ["guests"] "The input (400) is checked before the permission (403).";
-    body_over_the_limit_is_413 [] "A body over the limit is 413 `Payload too large`.";
+    body_over_the_limit_is_413 [] "A body over the limit is 413 `Payload too large`."
+        = |target| assert_too_large(target, Request::json);
     chunked_body_over_the_limit_is_413 []
-        "A body over the limit is 413 `Payload too large`, also without a Content-Length.";
+        "A body over the limit is 413 `Payload too large`, also without a Content-Length."
+        = |target| assert_too_large(target, Request::chunked_json);
 } }
 
 fn unknown_url_is_404(target: &Target) -> Outcome {
@@ -36,18 +41,6 @@ fn wrong_method_is_404(target: &Target) -> Outcome {
         target.client.request(method, &path).token(&target.user_token()?).assert_error(404, "Not found")?;
     }
     Ok(())
-}
-
-fn options_is_404(target: &Target) -> Outcome {
-    target.client.request("OPTIONS", "/callConfig").assert_error(404, "Not found")
-}
-
-fn unknown_url_has_its_reason(target: &Target) -> Outcome {
-    target.get("/conformance").send()?.assert_header("X-Not-Found", "unknown-route")
-}
-
-fn wrong_method_has_its_reason(target: &Target) -> Outcome {
-    target.client.request("DELETE", "/callConfig").send()?.assert_header("X-Not-Found", "method")
 }
 
 fn unknown_room_has_its_reason(target: &Target) -> Outcome {
@@ -84,12 +77,4 @@ fn assert_too_large<'a>(target: &'a Target, add_body: fn(Request<'a>, &Value) ->
     let send = || target.login_request().and_then(|request| add_body(request, &body).send());
     let mut tries = (1..MAX_TRIES).map(|_| send());
     tries.find_map(Result::ok).map_or_else(send, Ok)?.assert_error(413, "Payload too large")
-}
-
-fn body_over_the_limit_is_413(target: &Target) -> Outcome {
-    assert_too_large(target, Request::json)
-}
-
-fn chunked_body_over_the_limit_is_413(target: &Target) -> Outcome {
-    assert_too_large(target, Request::chunked_json)
 }

@@ -4,8 +4,10 @@ use super::prelude::*;
 
 cases! { head {
     head_of_an_api_route_is_404 ["errors"] "HEAD is 404 on the routes of the API, without a body.";
-    head_of_a_health_route ["health"] "HEAD is answered on the health routes, without a body.";
-    head_of_a_page ["pages"] "HEAD is answered on pages and static files, without a body.";
+    head_of_a_health_route ["health"] "HEAD is answered on the health routes, without a body."
+        = |target| assert_head_like_get(target, &["/health/live", "/health/ready"]);
+    head_of_a_page ["pages"] "HEAD is answered on pages and static files, without a body."
+        = |target| assert_head_like_get(target, &["/", "/docs", "/openapi.json"]);
 } }
 
 fn head_of_an_api_route_is_404(target: &Target) -> Outcome {
@@ -30,12 +32,4 @@ fn assert_head_like_get(target: &Target, paths: &[&str]) -> Outcome {
         }
     }
     if tried { Ok(()) } else { Err(not_tried("the deployment has no such routes")) }
-}
-
-fn head_of_a_health_route(target: &Target) -> Outcome {
-    assert_head_like_get(target, &["/health/live", "/health/ready"])
-}
-
-fn head_of_a_page(target: &Target) -> Outcome {
-    assert_head_like_get(target, &["/", "/docs", "/openapi.json"])
 }

@@ -13,14 +13,16 @@ cases! { live {
     first_event_is_the_catch_up ["sse rooms"]
         "The first event is unnamed, has the catch-up's envelope as data, and comes at once.";
     stream_has_its_headers ["sse"] "A stream is `text/event-stream; charset=utf-8`, and no cache may store it.";
-    event_id_is_the_entity_tag ["sse caching rooms"] "The `id` of an event is the ETag of that version.";
+    event_id_is_the_entity_tag ["sse caching rooms"] "The `id` of an event is the ETag of that version."
+        = |target| current_event(target, &target.room()?).map(drop);
     known_version_is_not_repeated ["sse rooms"]
         "A client whose `Last-Event-ID` or `?lastEventId=` is the current version gets the next one only.";
     room_without_a_catch_up_is_none ["sse rooms"]
         "The event `none` says with the 404 envelope that there is no catch-up yet.";
     failure_of_admin_control_is_failed ["sse upstream"]
         "The event `failed` says with the 500 envelope that Admin Control failed before there was anything.";
-    missing_token_is_401 ["sse auth"] "A stream without a token or a ticket is 401 `Unauthorized`.";
+    missing_token_is_401 ["sse auth"] "A stream without a token or a ticket is 401 `Unauthorized`."
+        = |target| target.get(&format!("/callCatchUp/{}/live", target.any_room())).assert_error(401, "Unauthorized");
     other_room_is_403 ["sse auth guests"] "A request of a guest for another room's stream gets 403 `Forbidden`.";
     hostile_room_name_is_400 ["sse rooms"] "An impossible room name is 400, also for a stream.";
 } }
@@ -55,10 +57,6 @@ fn current_event(target: &Target, room: &str) -> Result<Event, Failure> {
     Err(format!("the id of an event differed from the ETag {MAX_TRIES} times").into())
 }
 
-fn event_id_is_the_entity_tag(target: &Target) -> Outcome {
-    current_event(target, &target.room()?).map(drop)
-}
-
 fn known_version_is_not_repeated(target: &Target) -> Outcome {
     let room = target.room()?;
     let known = current_event(target, &room)?.id;
@@ -89,10 +87,6 @@ fn failure_of_admin_control_is_failed(target: &Target) -> Outcome {
     target.with_reply("call-catchup", &room, r#"{"status": 500}"#, || {
         assert_error_event(target, &room, "failed", &json!({"code": 500, "message": "Internal server error"}))
     })
-}
-
-fn missing_token_is_401(target: &Target) -> Outcome {
-    target.get(&format!("/callCatchUp/{}/live", target.any_room())).assert_error(401, "Unauthorized")
 }
 
 fn other_room_is_403(target: &Target) -> Outcome {

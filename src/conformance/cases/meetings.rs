@@ -4,7 +4,8 @@ use super::prelude::*;
 
 cases! { meetings {
     sample_response [] "The meetings are an array of objects with room_name, unique_id, created_at and destroyed_at.";
-    guest_is_403 ["guests"] "A request of a guest for the meetings gets 403 `Forbidden`.";
+    guest_is_403 ["guests"] "A request of a guest for the meetings gets 403 `Forbidden`."
+        = |target| target.get("/meetings").token(&target.guest_token(OTHER_ROOM)?).assert_error(403, "Forbidden");
 } }
 
 fn sample_response(target: &Target) -> Outcome {
@@ -20,8 +21,4 @@ fn sample_response(target: &Target) -> Outcome {
         }
     }
     Ok(())
-}
-
-fn guest_is_403(target: &Target) -> Outcome {
-    target.get("/meetings").token(&target.guest_token(OTHER_ROOM)?).assert_error(403, "Forbidden")
 }
