@@ -3,7 +3,7 @@
 use super::login_limit::FailureScopes;
 use super::{Error, display_name, email, password, password_policy};
 use crate::clock::Clock;
-use crate::db::{Database, NewUser, User};
+use crate::db::{Database, NewUser};
 use crate::secret;
 
 /// Adds an account, with a password of at least `min_password` characters.
@@ -23,15 +23,6 @@ pub async fn add(
     let password_hash = password::hash(password)?;
     let user = NewUser { id: secret::random_id(), email, name, password_hash, created_at: clock.unix_milliseconds() };
     Ok(database.insert_user(user).await?)
-}
-
-/// Returns all accounts, by e-mail.
-///
-/// # Errors
-///
-/// [`Error::Database`].
-pub async fn list(database: &Database) -> Result<Vec<User>, Error> {
-    Ok(database.users().await?)
 }
 
 /// Disables an account, and revokes its sessions and invitations.
@@ -54,26 +45,19 @@ pub async fn enable(database: &Database, email: &str) -> Result<(), Error> {
     is_found.then_some(()).ok_or(Error::NoSuchAccount)
 }
 
-/// What was deleted with an account.
-pub struct DeletedAccount {
-    /// The number of sessions.
-    pub sessions: u64,
-    /// The number of counters of failed logins.
-    pub failure_counters: u64,
-}
-
 /// Deletes an account, its sessions, its invitations and its counts of failed logins.
+///
+/// Returns the numbers of deleted sessions and counters.
 ///
 /// # Errors
 ///
 /// [`Error::NoSuchAccount`], [`Error::Invalid`], [`Error::Database`].
-pub async fn delete(database: &Database, email: &str, clock: &Clock) -> Result<DeletedAccount, Error> {
+pub async fn delete(database: &Database, email: &str, clock: &Clock) -> Result<(u64, u64), Error> {
     let email = email::normalise(email)?;
     // Committed first, so that no login or refresh in progress adds a session or a token to it.
     disable(database, &email, clock).await?;
     let scope = FailureScopes::account(&email);
-    let (sessions, failure_counters) = database.delete_user(email, scope, clock.unix_milliseconds()).await?;
-    Ok(DeletedAccount { sessions, failure_counters })
+    Ok(database.delete_user(email, scope, clock.unix_milliseconds()).await?)
 }
 
 /// Changes an account's password, and revokes its sessions and invitations.

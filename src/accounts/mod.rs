@@ -216,9 +216,7 @@ impl Accounts {
             token: self.tokens.issue_user_token(&record.user_id, &record.id),
             expires_in: self.tokens.user_ttl(),
             refresh_token,
-            id: record.user_id,
-            email: record.email,
-            name: record.name,
+            record,
         }
     }
 }

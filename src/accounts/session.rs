@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::db::SessionRecord;
+
 /// The tokens of a session, and its account. Not `Debug`, so that they can't be logged.
 pub(crate) struct Session {
     /// The user token.
@@ -10,10 +12,6 @@ pub(crate) struct Session {
     pub(crate) expires_in: Duration,
     /// The refresh token.
     pub(crate) refresh_token: String,
-    /// The account's id.
-    pub(crate) id: String,
-    /// The account's e-mail.
-    pub(crate) email: String,
-    /// The account's name.
-    pub(crate) name: String,
+    /// The session's id, and its account.
+    pub(crate) record: SessionRecord,
 }

@@ -9,8 +9,7 @@ use super::Error;
 use crate::accounts::display_name;
 use crate::auth::api_key;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::db::{ApiKeyRecord, Database};
+use crate::db::ApiKeyRecord;
 use crate::telemetry::escape;
 
 /// The bounds of a key's lifetime.
@@ -47,12 +46,10 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(config: Option<&Path>, command: Command) -> Result<(), Error> {
-    let (config, clock) = (Config::load(&super::environment::read()?, config)?, Clock::system());
-    super::warn_if_root(&config);
-    super::block_on(async {
-        let database = Database::open(crate::app::database_config(&config)).await?;
+    super::with_database(config, async |database, _| {
+        let clock = Clock::system();
         let now = clock.unix_milliseconds();
-        let output = match command {
+        Ok(match command {
             Command::Add { name, scope, expires } => {
                 let key = api_key::add(&database, (display_name::validate(&name)?, scope), expires, &clock).await?;
                 format!("{key}\n")
@@ -62,8 +59,7 @@ pub(super) fn run(config: Option<&Path>, command: Command) -> Result<(), Error> 
                 0 => return Err(Error::NoSuchApiKey),
                 revoked => format!("revoked: {revoked}\n"),
             },
-        };
-        super::print(&output)
+        })
     })
 }
 

@@ -1,7 +1,7 @@
 //! `dev`: the server with a sandbox and a demo account, without any settings.
 
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use crate::db::Database;
 use crate::request_context::RequestContext;
 use crate::sandbox::{SAMPLE_ROOMS, Sandbox, WEBHOOK_SECRET};
 use crate::secret::{self, Secret, files};
-use crate::telemetry::logging::DroppedLines;
 
 const EMAIL: &str = "demo@example.com";
 const NAME: &str = "Demo";
@@ -75,7 +74,8 @@ pub(super) fn run(config: Option<&Path>, reach: Reach) -> Result<(), Error> {
         let dropped_lines = super::start_log(&config);
         write_sample_summary()?;
         let token = demo_token(&config).await?;
-        let server = bind(&mut config, &defaults, &dropped_lines).await?;
+        replace_used_ports(&mut config, &defaults);
+        let server = App::bind(&config, &Clock::system(), dropped_lines).await?;
         let notes = notes(&server, &sandbox, &defaults, &config);
         let greeting = greeting(&server, &sandbox, &notes, &token);
         actix_rt::spawn(sandbox.run());
@@ -147,28 +147,16 @@ fn local_network_address() -> Result<IpAddr, config::Error> {
     address.map(|address| address.ip()).map_err(|error| config::Error::of(SERVER_LISTEN, format!("{unknown}: {error}")))
 }
 
-/// Binds the server. Replaces a default port that is in use: by the next free one, or that of the metrics by any.
-async fn bind(config: &mut Config, defaults: &DefaultAddresses, dropped_lines: &DroppedLines) -> Result<App, Error> {
-    let last_port = config.server.listen.port().saturating_add(PORTS_TRIED);
-    loop {
-        match App::bind(config, &Clock::system(), dropped_lines.clone()).await {
-            Err(app::Error::Listen(address, error))
-                if defaults.server.is_some() && is_in_use(&error) && address.port() < last_port =>
-            {
-                config.server.listen.set_port(address.port() + 1);
-            }
-            Err(app::Error::Management(address, error))
-                if defaults.management.is_some() && is_in_use(&error) && address.port() != 0 =>
-            {
-                config.management.listen.set_port(0);
-            }
-            outcome => return Ok(outcome?),
-        }
+/// Replaces a default port that is in use: by the next free one, or that of the metrics by any.
+fn replace_used_ports(config: &mut Config, defaults: &DefaultAddresses) {
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    if let Some(first) = defaults.server.map(|_| config.server.listen) {
+        let mut addresses = (first.port()..=first.port() + PORTS_TRIED).map(|port| SocketAddr::new(first.ip(), port));
+        config.server.listen = addresses.find(is_free).unwrap_or(first);
     }
-}
-
-fn is_in_use(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::AddrInUse
+    if defaults.management.is_some_and(|address| !is_free(&address)) {
+        config.management.listen.set_port(0);
+    }
 }
 
 /// Creates the demo account, logs in, and returns the token.

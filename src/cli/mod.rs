@@ -25,7 +25,7 @@ use crate::app::{self, App, Shutdown};
 use crate::clock::Clock;
 use crate::config::{self, Config, LogConfig, LogFormat};
 use crate::conformance;
-use crate::db;
+use crate::db::{self, Database};
 use crate::routes::openapi;
 use crate::sandbox::{Sandbox, Script, WEBHOOK_SECRET};
 use crate::telemetry::escape;
@@ -222,12 +222,20 @@ fn bind_sandbox(listen: SocketAddr) -> Result<Sandbox, Error> {
     Sandbox::bind(listen, Script::samples(Clock::system())).map_err(|error| Error::Listen(listen, error))
 }
 
-/// Warns on standard error if this command will create the database's file as root.
-fn warn_if_root(config: &Config) {
+/// Opens the database of the settings, does `work` on it, and prints the result.
+fn with_database(
+    config: Option<&Path>,
+    work: impl AsyncFnOnce(Database, Config) -> Result<String, Error>,
+) -> Result<(), Error> {
+    let config = Config::load(&environment::read()?, config)?;
     if db::is_created_by_root(config.database.url.expose()) {
         // Standard error may be closed.
         let _ = writeln!(io::stderr(), "warning: {CREATED_BY_ROOT}");
     }
+    block_on(async {
+        let database = Database::open(app::database_config(&config)).await?;
+        print(&work(database, config).await?)
+    })
 }
 
 /// Starts the log, with the warnings on the configuration first.

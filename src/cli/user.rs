@@ -3,13 +3,12 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::Error;
 use crate::accounts::admin;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::db::{Database, User};
+use crate::db::User;
 use crate::secret::files;
 use crate::telemetry::escape;
 
@@ -21,9 +20,8 @@ const MAX_PASSWORD_INPUT: u64 = 8 * 1024;
 pub(super) enum Command {
     /// Adds an account
     Add {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
+        #[command(flatten)]
+        account: Account,
         /// The display name
         #[arg(long)]
         name: String,
@@ -34,69 +32,55 @@ pub(super) enum Command {
     /// Lists the accounts: e-mail, name, state and id, separated by tabs
     List,
     /// Disables an account and ends all its sessions
-    Disable {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-    },
+    Disable(Account),
     /// Enables a disabled account
-    Enable {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-    },
+    Enable(Account),
     /// Deletes an account, its sessions and its counts of failed logins, without asking
-    Delete {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
-    },
+    Delete(Account),
     /// Sets an account's password and ends all its sessions
     SetPassword {
-        /// The account's e-mail
-        #[arg(long)]
-        email: String,
+        #[command(flatten)]
+        account: Account,
         /// Reads the password from standard input, without a line break at its end
         #[arg(long, required = true)]
         password_stdin: bool,
     },
 }
 
+/// The account that a subcommand is about.
+#[derive(Args)]
+pub(super) struct Account {
+    /// The account's e-mail
+    #[arg(long)]
+    email: String,
+}
+
 pub(super) fn run(config: Option<&Path>, command: Command) -> Result<(), Error> {
-    let config = Config::load(&super::environment::read()?, config)?;
-    let (min_password, clock) = (config.users.min_password.get(), Clock::system());
-    let password = match command {
-        Command::Add { .. } | Command::SetPassword { .. } => password_from_stdin()?,
-        _ => String::new(),
-    };
-    super::warn_if_root(&config);
-    super::block_on(async {
-        let database = Database::open(crate::app::database_config(&config)).await?;
-        let output = match command {
-            Command::Add { email, name, .. } => {
-                admin::add(&database, (&email, &name), &password, min_password, &clock).await?;
+    super::with_database(config, async |database, config| {
+        let (min_password, clock) = (config.users.min_password.get(), Clock::system());
+        Ok(match command {
+            Command::Add { account, name, .. } => {
+                admin::add(&database, (&account.email, &name), &password_from_stdin()?, min_password, &clock).await?;
                 "added\n".to_owned()
             }
-            Command::List => admin::list(&database).await?.iter().map(line).collect(),
-            Command::Disable { email } => {
+            Command::List => database.users().await?.iter().map(line).collect(),
+            Command::Disable(Account { email }) => {
                 admin::disable(&database, &email, &clock).await?;
                 "disabled; all its sessions have ended\n".to_owned()
             }
-            Command::Enable { email } => {
+            Command::Enable(Account { email }) => {
                 admin::enable(&database, &email).await?;
                 "enabled\n".to_owned()
             }
-            Command::Delete { email } => {
-                let deleted = admin::delete(&database, &email, &clock).await?;
-                let (sessions, counters) = (deleted.sessions, deleted.failure_counters);
+            Command::Delete(Account { email }) => {
+                let (sessions, counters) = admin::delete(&database, &email, &clock).await?;
                 format!("deleted: the account, its sessions ({sessions}) and its counters of failed logins ({counters})\n")
             }
-            Command::SetPassword { email, .. } => {
-                admin::set_password(&database, &email, &password, min_password, &clock).await?;
+            Command::SetPassword { account, .. } => {
+                admin::set_password(&database, &account.email, &password_from_stdin()?, min_password, &clock).await?;
                 "the password is set; all sessions have ended\n".to_owned()
             }
-        };
-        super::print(&output)
+        })
     })
 }
 

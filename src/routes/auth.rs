@@ -33,11 +33,12 @@ pub(super) async fn log_out(
 }
 
 fn session(session: &Session) -> Success<Value> {
+    let record = &session.record;
     Success(json!({
         "token": session.token,
         "tokenType": "Bearer",
         "expiresIn": session.expires_in.as_secs(),
         "refreshToken": session.refresh_token,
-        "user": {"id": session.id, "email": session.email, "name": session.name},
+        "user": {"id": record.user_id, "email": record.email, "name": record.name},
     }))
 }
