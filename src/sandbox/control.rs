@@ -1,7 +1,5 @@
 //! The HTTP interface under `/sandbox`: sets replies and lists requests. `docs/QA.md` documents it.
 
-use std::net::IpAddr;
-
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +9,6 @@ use super::record::RecordedRequest;
 use super::reply::Reply;
 use super::room_access::AllowList;
 use super::script::{Key, MAX_REPLIES, OTHER_ENDPOINTS, ROOM_ACCESS, ROOM_ENDPOINTS, Script};
-use crate::middleware::loopback_host::{is_local, is_same_origin};
 
 /// The path of the interface, beside Admin Control's own `/api`.
 pub(super) const PATH: &str = "/sandbox";
@@ -107,27 +104,7 @@ fn parse_key(path: &[&str]) -> Result<Key, Failure> {
     Ok((endpoint.to_owned(), room.into_owned()))
 }
 
-/// Rejects a request that a web page may have sent.
-///
-/// Such a request has a `Host` that is not local, or another origin.
-pub(super) fn reject_foreign_request<'a>(
-    hosts: impl Iterator<Item = &'a str>,
-    mut origins: impl Iterator<Item = &'a str>,
-    listen: IpAddr,
-) -> Option<(u16, String)> {
-    let hosts: Vec<&str> = hosts.collect();
-    let host = hosts.first().filter(|_| hosts.iter().all(|host| is_local(host, listen)));
-    let Some(host) = host else {
-        return Some(error_envelope((
-            421,
-            "Host must be localhost, a loopback address, or the address that the sandbox listens on.".into(),
-        )));
-    };
-    let foreign = origins.any(|origin| !is_same_origin(origin, host, listen));
-    foreign.then(|| error_envelope((403, "A page of another origin may not change or read the sandbox.".into())))
-}
-
-fn error_envelope((code, message): Failure) -> (u16, String) {
+pub(super) fn error_envelope((code, message): Failure) -> (u16, String) {
     (code, json!({"data": null, "error": {"code": code, "message": message}}).to_string())
 }
 

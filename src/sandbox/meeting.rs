@@ -1,7 +1,5 @@
 //! The sample rooms of a sandbox, and its default responses.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -22,10 +20,6 @@ pub const SAMPLE_SUMMARY: (&str, &str) = (
 const SENTENCE_INTERVAL: i64 = 20;
 /// Number of sentences when the sandbox starts.
 const INITIAL_SENTENCES: usize = 3;
-/// Start of the ended meeting in seconds since the Unix epoch, and its length.
-const ENDED_ROOM_AT: i64 = 1_718_871_014;
-const ENDED_ROOM_DURATION: i64 = 1800;
-
 const SENTENCES: [&str; 12] = [
     "Ann opened the call and went through the agenda: the release, the open bugs, the holiday rota.",
     "Bo reported that the Android build passes on all devices but one; the fix is in review.",
@@ -92,9 +86,9 @@ fn summary_record(room: &str, file_url: &str) -> Value {
 fn ended() -> Value {
     json!([{
         "room_name": "endedRoom",
-        "unique_id": format!("endedRoom_{ENDED_ROOM_AT}"),
-        "created_at": rfc3339(ENDED_ROOM_AT),
-        "destroyed_at": rfc3339(ENDED_ROOM_AT + ENDED_ROOM_DURATION),
+        "unique_id": "endedRoom_1718871014",
+        "created_at": "2024-06-20T08:10:14.000Z",
+        "destroyed_at": "2024-06-20T08:40:14.000Z",
     }])
 }
 
@@ -119,9 +113,4 @@ pub(super) fn proconf_token(body: &[u8]) -> Reply {
     let claims = part(&json!({"role": role, "room": room, "participantName": participant}));
     let token = format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode("not a signature"));
     Reply::data(&Value::from(token).to_string())
-}
-
-fn rfc3339(seconds: i64) -> String {
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }

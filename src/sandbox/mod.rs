@@ -29,6 +29,8 @@ pub use reply::Reply;
 pub use room_access::WEBHOOK_SECRET;
 pub use script::Script;
 
+use crate::middleware::loopback_host::{is_local, is_same_origin};
+
 /// A sandbox that listens.
 pub struct Sandbox {
     address: SocketAddr,
@@ -92,19 +94,25 @@ impl Sandbox {
     }
 }
 
-/// Rejects requests of foreign web pages before their body is read.
+/// Rejects requests that a foreign web page may have sent, before their body is read.
+///
+/// Such a request has a `Host` that is not local, or another origin.
 async fn reject_foreign_pages<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let listen = request.app_config().local_addr().ip();
     let all = |name: HeaderName| request.headers().get_all(name).map(|value| value.to_str().unwrap_or_default());
-    let named = request.uri().authority().map(Authority::as_str);
-    let rejection = control::reject_foreign_request(all(HOST).chain(named), all(ORIGIN), listen);
-    match rejection {
-        Some((status, body)) => Ok(request.into_response(json(status, body))),
-        None => Ok(next.call(request).await?.map_into_boxed_body()),
-    }
+    let hosts: Vec<&str> = all(HOST).chain(request.uri().authority().map(Authority::as_str)).collect();
+    let rejection = match hosts.first().filter(|_| hosts.iter().all(|host| is_local(host, listen))) {
+        None => (421, "Host must be localhost, a loopback address, or the address that the sandbox listens on."),
+        Some(host) if !all(ORIGIN).all(|origin| is_same_origin(origin, host, listen)) => {
+            (403, "A page of another origin may not change or read the sandbox.")
+        }
+        Some(_) => return Ok(next.call(request).await?.map_into_boxed_body()),
+    };
+    let (status, body) = control::error_envelope((rejection.0, rejection.1.to_owned()));
+    Ok(request.into_response(json(status, body)))
 }
 
 /// Handles requests to the control interface.
