@@ -70,16 +70,15 @@ impl Config {
     /// Checks that the mode of access to rooms has what it needs.
     fn validate_room_access(&self) -> Result<(), Error> {
         let rooms = &self.rooms;
-        let (mode, required) = match rooms.access {
-            RoomAccessMode::All => return Ok(()),
-            RoomAccessMode::Claim => ("claim", [(self.oidc.rooms_claim.is_some(), "APP_OIDC__ROOMS_CLAIM")].to_vec()),
-            RoomAccessMode::Webhook => {
-                let url = (rooms.webhook_url.is_some(), "APP_ROOMS__WEBHOOK_URL");
-                ("webhook", [url, (rooms.webhook_secret.is_some(), "APP_ROOMS__WEBHOOK_SECRET")].to_vec())
-            }
-        };
-        let missing = required.into_iter().find(|(is_set, _)| !is_set);
-        missing.map_or(Ok(()), |(_, name)| Err(Error::of(name, format!("is required with APP_ROOMS__ACCESS={mode}"))))
+        let required = [
+            (RoomAccessMode::Claim, "claim", self.oidc.rooms_claim.is_some(), "APP_OIDC__ROOMS_CLAIM"),
+            (RoomAccessMode::Webhook, "webhook", rooms.webhook_url.is_some(), "APP_ROOMS__WEBHOOK_URL"),
+            (RoomAccessMode::Webhook, "webhook", rooms.webhook_secret.is_some(), "APP_ROOMS__WEBHOOK_SECRET"),
+        ];
+        match required.into_iter().find(|(mode, _, is_set, _)| *mode == rooms.access && !is_set) {
+            Some((_, mode, _, name)) => Err(Error::of(name, format!("is required with APP_ROOMS__ACCESS={mode}"))),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the two listeners have different addresses.

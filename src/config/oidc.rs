@@ -54,42 +54,37 @@ impl OidcConfig {
         if let Some((setting, _)) = paths.into_iter().find(|(_, path)| path.is_some_and(|path| !is_path(path))) {
             return Err(Error::of(setting, "must be the name of a claim, or a path of names such as realm_access.roles"));
         }
-        let problems = [
-            (
-                self.issuer.is_some() && self.audience.is_empty(),
+        if self.issuer.is_some() && self.audience.is_empty() {
+            return Err(Error::of(
                 "APP_OIDC__AUDIENCE",
                 "is required with APP_OIDC__ISSUER: the aud that the provider writes into tokens for this server",
-            ),
-            (
-                self.issuer.as_deref() == Some(own_issuer),
+            ));
+        }
+        if self.issuer.as_deref() == Some(own_issuer) {
+            return Err(Error::of(
                 "APP_OIDC__ISSUER",
                 "must differ from APP_AUTH__ISSUER, the issuer of this server's own tokens",
-            ),
-            (
-                self.audience.iter().any(|audience| audience == "account"),
+            ));
+        }
+        if self.audience.iter().any(|audience| audience == "account") {
+            return Err(Error::of(
                 "APP_OIDC__AUDIENCE",
                 "must not be account: Keycloak writes it into the tokens of every client",
-            ),
-            (
-                self.algorithms.is_empty() || self.algorithms.iter().any(|name| !ALGORITHMS.contains(&name.as_str())),
+            ));
+        }
+        if self.algorithms.is_empty() || self.algorithms.iter().any(|name| !ALGORITHMS.contains(&name.as_str())) {
+            return Err(Error::of(
                 "APP_OIDC__ALGORITHMS",
                 "must be of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA",
-            ),
-            (
-                !self.roles_map.iter().all(is_mapping),
-                "APP_OIDC__ROLES_MAP",
-                "must be pairs such as admin=owner,host=moderator",
-            ),
-            (
-                self.roles_claim.is_none() != self.roles_map.is_empty(),
-                "APP_OIDC__ROLES_MAP",
-                "and APP_OIDC__ROLES_CLAIM must be set together",
-            ),
-        ];
-        match problems.into_iter().find(|(applies, ..)| *applies) {
-            Some((_, setting, problem)) => Err(Error::of(setting, problem)),
-            None => Ok(()),
+            ));
         }
+        if !self.roles_map.iter().all(is_mapping) {
+            return Err(Error::of("APP_OIDC__ROLES_MAP", "must be pairs such as admin=owner,host=moderator"));
+        }
+        if self.roles_claim.is_none() != self.roles_map.is_empty() {
+            return Err(Error::of("APP_OIDC__ROLES_MAP", "and APP_OIDC__ROLES_CLAIM must be set together"));
+        }
+        Ok(())
     }
 
     /// Returns the provider's roles, each with a role in calls.

@@ -18,67 +18,50 @@ impl Config {
         let has_unknown_role = |roles: &[String]| roles.iter().any(|role| !KNOWN_ROLES.contains(&role.as_str()));
         let is_unencrypted = |url: &str, scheme| url.starts_with(scheme) && has_remote_host(url);
         let redis_url = self.cache.redis_url.as_ref().map_or("", SecretUrl::expose);
-        [
-            (
-                calls.timeout >= server.request_timeout,
+        let mut warnings = Vec::new();
+        if calls.timeout >= server.request_timeout {
+            warnings.push(
                 "APP_ADMIN_CONTROL__TIMEOUT is not below APP_SERVER__REQUEST_TIMEOUT: a request ends before its call does",
-            ),
-            (
-                calls.connect_timeout >= calls.timeout,
-                "APP_ADMIN_CONTROL__CONNECT_TIMEOUT is not below APP_ADMIN_CONTROL__TIMEOUT: it has no effect",
-            ),
-            (
-                server.shutdown_timeout < server.request_timeout,
-                "APP_SERVER__SHUTDOWN_TIMEOUT is below APP_SERVER__REQUEST_TIMEOUT: a shutdown may cut off a request",
-            ),
-            (
-                server.trusted_proxies.iter().any(|network| network.prefix_len() == 0),
-                "APP_SERVER__TRUSTED_PROXIES contains every address: clients can claim any address, and no login limit holds",
-            ),
-            (
-                self.guests.enabled && self.guests.roles.iter().any(|role| role == "owner"),
-                "APP_GUESTS__ROLES contains owner: knowing the name of a room is enough to own its call",
-            ),
-            (
-                has_unknown_role(&self.guests.roles),
-                "APP_GUESTS__ROLES contains a role other than owner, moderator and member",
-            ),
-            (
-                has_unknown_role(&self.users.roles),
-                "APP_USERS__ROLES contains a role other than owner, moderator and member",
-            ),
-            (
-                server.keep_alive <= PROXY_IDLE_TIMEOUT,
-                "APP_SERVER__KEEP_ALIVE is not above 60s, the usual idle timeout of a proxy: it may use a connection that is being closed",
-            ),
-            (
-                calls.authorization.is_some() && is_unencrypted(&calls.base_url, "http://"),
-                "APP_ADMIN_CONTROL__BASE_URL is http:// to another host: APP_ADMIN_CONTROL__AUTHORIZATION is sent unencrypted",
-            ),
-            (
-                is_unencrypted(redis_url, "redis://"),
-                "APP_CACHE__REDIS_URL is redis:// to another host: its password and catch-ups are sent unencrypted",
-            ),
-        ]
-        .into_iter()
-        .chain(self.access_warnings())
-        .filter_map(|(applies, sentence)| applies.then_some(sentence))
-        .collect()
-    }
-}
-
-impl Config {
-    fn access_warnings(&self) -> [(bool, &'static str); 2] {
-        [
-            (
-                self.rooms.access == RoomAccessMode::Claim && self.auth.password_login,
-                "APP_ROOMS__ACCESS is claim with APP_AUTH__PASSWORD_LOGIN: accounts of this server can enter no room",
-            ),
-            (
-                self.guests.enabled && self.guests.invitations == InvitationPolicy::Optional,
-                "APP_GUESTS__INVITATIONS is optional: knowing the name of a room is enough to enter it as a guest",
-            ),
-        ]
+            );
+        }
+        if calls.connect_timeout >= calls.timeout {
+            warnings.push("APP_ADMIN_CONTROL__CONNECT_TIMEOUT is not below APP_ADMIN_CONTROL__TIMEOUT: it has no effect");
+        }
+        if server.shutdown_timeout < server.request_timeout {
+            warnings
+                .push("APP_SERVER__SHUTDOWN_TIMEOUT is below APP_SERVER__REQUEST_TIMEOUT: a shutdown may cut off a request");
+        }
+        if server.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            warnings.push("APP_SERVER__TRUSTED_PROXIES contains every address: clients can claim any address, and no login limit holds");
+        }
+        if self.guests.enabled && self.guests.roles.iter().any(|role| role == "owner") {
+            warnings.push("APP_GUESTS__ROLES contains owner: knowing the name of a room is enough to own its call");
+        }
+        if has_unknown_role(&self.guests.roles) {
+            warnings.push("APP_GUESTS__ROLES contains a role other than owner, moderator and member");
+        }
+        if has_unknown_role(&self.users.roles) {
+            warnings.push("APP_USERS__ROLES contains a role other than owner, moderator and member");
+        }
+        if server.keep_alive <= PROXY_IDLE_TIMEOUT {
+            warnings.push("APP_SERVER__KEEP_ALIVE is not above 60s, the usual idle timeout of a proxy: it may use a connection that is being closed");
+        }
+        if calls.authorization.is_some() && is_unencrypted(&calls.base_url, "http://") {
+            warnings.push("APP_ADMIN_CONTROL__BASE_URL is http:// to another host: APP_ADMIN_CONTROL__AUTHORIZATION is sent unencrypted");
+        }
+        if is_unencrypted(redis_url, "redis://") {
+            warnings
+                .push("APP_CACHE__REDIS_URL is redis:// to another host: its password and catch-ups are sent unencrypted");
+        }
+        if self.rooms.access == RoomAccessMode::Claim && self.auth.password_login {
+            warnings
+                .push("APP_ROOMS__ACCESS is claim with APP_AUTH__PASSWORD_LOGIN: accounts of this server can enter no room");
+        }
+        if self.guests.enabled && self.guests.invitations == InvitationPolicy::Optional {
+            warnings
+                .push("APP_GUESTS__INVITATIONS is optional: knowing the name of a room is enough to enter it as a guest");
+        }
+        warnings
     }
 }
 
