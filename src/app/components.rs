@@ -109,7 +109,7 @@ impl Components {
         let (revoked, mut registry) = (RevokedSessions::default(), Registry::new(clock.now()));
         let store = Store::open(&component_config::summaries(config)?).map_err(Error::Summaries)?;
         let store = store.with_metrics(OperationMetrics::new(&registry, "summary-store"));
-        let database = Database::new(&component_config::database(config))?;
+        let database = Database::new(component_config::database(config))?;
         let database = database.with_metrics(OperationMetrics::new(&registry, "database"));
         let (token_ttl, draining) = (config.auth.token_ttl, CancellationToken::new());
         let tasks =

@@ -29,7 +29,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn insert_api_key(&self, key: ApiKeyRecord) -> Result<(), Error> {
+    pub(crate) async fn insert_api_key(&self, key: ApiKeyRecord) -> Result<(), Error> {
         let sql = "INSERT INTO api_keys (hash, name, scope, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
         let insert = sqlx::query(sql).bind(key.hash).bind(key.name).bind(key.scope);
         self.execute(insert.bind(key.created_at).bind(key.expires_at)).await?;
@@ -52,7 +52,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn active_api_key(&self, hash: String, now: i64) -> Result<Option<ApiKeyRecord>, Error> {
+    pub(crate) async fn active_api_key(&self, hash: String, now: i64) -> Result<Option<ApiKeyRecord>, Error> {
         let sql = "SELECT hash, name, scope, created_at, expires_at, revoked_at, last_used_at FROM api_keys \
              WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
         Ok(self.fetch_all(sqlx::query_as(sql).bind(hash).bind(now)).await?.pop())
@@ -63,7 +63,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn record_api_key_use(&self, hash: String, day: i64) -> Result<(), Error> {
+    pub(crate) async fn record_api_key_use(&self, hash: String, day: i64) -> Result<(), Error> {
         let sql = "UPDATE api_keys SET last_used_at = $1 WHERE hash = $2 AND (last_used_at IS NULL OR last_used_at < $1)";
         self.execute(sqlx::query(sql).bind(day).bind(hash)).await?;
         Ok(())

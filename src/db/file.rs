@@ -44,8 +44,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 /// Returns whether other users can read or write the SQLite file of `url`.
 ///
 /// Its write-ahead log counts, too.
-#[must_use]
-pub fn is_accessible_to_others(url: &str) -> bool {
+pub(crate) fn is_accessible_to_others(url: &str) -> bool {
     let path = path_of(url);
     let is_accessible = |suffix: &str| {
         let mut name = path.clone().into_os_string();
@@ -56,8 +55,7 @@ pub fn is_accessible_to_others(url: &str) -> bool {
 }
 
 /// Returns whether opening the SQLite `url` would create its file as root.
-#[must_use]
-pub fn is_created_by_root(url: &str) -> bool {
+pub(crate) fn is_created_by_root(url: &str) -> bool {
     url.starts_with("sqlite:") && rustix::process::geteuid().is_root() && creates_file(url) && !path_of(url).exists()
 }
 

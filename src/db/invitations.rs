@@ -8,7 +8,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn insert_invitation(
+    pub(crate) async fn insert_invitation(
         &self,
         id: String,
         maker: String,
@@ -25,7 +25,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn use_invitation(&self, id: String) -> Result<bool, Error> {
+    pub(crate) async fn use_invitation(&self, id: String) -> Result<bool, Error> {
         let select = "SELECT uses_left FROM invitations WHERE id = $1";
         match self.fetch_all::<(Option<i64>,)>(sqlx::query_as(select).bind(id.clone())).await?.first() {
             None => Ok(false),
@@ -44,7 +44,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn has_invitation(&self, id: String) -> Result<bool, Error> {
+    pub(crate) async fn has_invitation(&self, id: String) -> Result<bool, Error> {
         let select = sqlx::query_as("SELECT id FROM invitations WHERE id = $1").bind(id);
         Ok(!self.fetch_all::<(String,)>(select).await?.is_empty())
     }
@@ -54,7 +54,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn delete_invitation(&self, id: String, maker: String) -> Result<bool, Error> {
+    pub(crate) async fn delete_invitation(&self, id: String, maker: String) -> Result<bool, Error> {
         let delete = "DELETE FROM invitations WHERE id = $1 AND ($2 = '' OR maker = $2)";
         Ok(self.execute(sqlx::query(delete).bind(id).bind(maker)).await? > 0)
     }

@@ -42,7 +42,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn count_login_failure(&self, scopes: [(String, i64); 3], now: i64) -> Result<(), Error> {
+    pub(crate) async fn count_login_failure(&self, scopes: [(String, i64); 3], now: i64) -> Result<(), Error> {
         let sql = "INSERT INTO login_failures AS known (scope, failed_at, forgotten_at, succeeded_at) \
              VALUES ($2, $1, $1 + $3, 0), ($4, $1, $1 + $5, 0), ($6, $1, $1 + $7, 0) \
              ON CONFLICT (scope) DO UPDATE SET failed_at = excluded.failed_at, forgotten_at = excluded.forgotten_at + \

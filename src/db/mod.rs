@@ -26,10 +26,10 @@ use sqlx::{Any, AnyPool, FromRow};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-pub use self::url::{host_without_verified_tls, validate_url};
+pub(crate) use self::url::{host_without_verified_tls, validate_url};
 pub use api_keys::ApiKeyRecord;
 pub use backup::{BackupError, backup};
-pub use file::{is_accessible_to_others, is_created_by_root};
+pub(crate) use file::{is_accessible_to_others, is_created_by_root};
 pub use housekeeping::Housekeeping;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
 pub use preflight::preflight;
@@ -135,10 +135,8 @@ impl<U: AsRef<str> + ?Sized> From<&U> for ConnectConfig {
 /// A handle to the database. Clones share its connections.
 #[derive(Clone)]
 pub struct Database {
-    /// The URL as sqlx takes it.
-    url: Secret,
-    max_connections: u32,
-    behind_pooler: bool,
+    /// With the URL as sqlx takes it.
+    config: ConnectConfig,
     /// Empty before the first contact.
     pools: Arc<OnceCell<Pools>>,
     /// A pool's sockets belong to the runtime that opened them.
@@ -157,18 +155,11 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Url`].
-    pub fn new(config: &ConnectConfig) -> Result<Self, Error> {
+    pub fn new(config: ConnectConfig) -> Result<Self, Error> {
         install_default_drivers();
         let url = connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;
-        let (url, runtime) = (Secret::new(url), Handle::current());
-        Ok(Self {
-            url,
-            max_connections: config.max_connections,
-            behind_pooler: config.behind_pooler,
-            pools: Arc::default(),
-            runtime,
-            metrics: OperationMetrics::default(),
-        })
+        let config = ConnectConfig { url: Secret::new(url), ..config };
+        Ok(Self { config, pools: Arc::default(), runtime: Handle::current(), metrics: OperationMetrics::default() })
     }
 
     /// Opens the database and brings its schema up to date.
@@ -177,7 +168,7 @@ impl Database {
     ///
     /// [`Error::Url`], and as [`Self::connect`].
     pub async fn open(config: impl Into<ConnectConfig>) -> Result<Self, Error> {
-        let database = Self::new(&config.into())?;
+        let database = Self::new(config.into())?;
         database.connect().await?;
         Ok(database)
     }
@@ -189,23 +180,20 @@ impl Database {
     /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if the database can't be reached. [`Error::Migration`] and
     /// the other errors of migrations and poolers if it can't be used.
     pub async fn connect(&self) -> Result<(), Error> {
-        let open = || Pools::open(self.url.expose(), self.max_connections, self.behind_pooler);
-        self.pools.get_or_try_init(open).await.map(drop)
+        self.pools.get_or_try_init(|| Pools::open(&self.config)).await.map(drop)
     }
 
     /// Times operations, and counts those that fail.
-    #[must_use]
-    pub fn with_metrics(self, metrics: OperationMetrics) -> Self {
+    pub(crate) fn with_metrics(self, metrics: OperationMetrics) -> Self {
         Self { metrics, ..self }
     }
 
     fn is_sqlite(&self) -> bool {
-        is_sqlite(self.url.expose())
+        is_sqlite(self.config.url.expose())
     }
 
     /// Returns whether a later attempt to connect may succeed with the same settings and schema.
-    #[must_use]
-    pub fn may_recover_from(&self, error: &Error) -> bool {
+    pub(crate) fn may_recover_from(&self, error: &Error) -> bool {
         let is_temporary = match error {
             Error::Failed(cause) => !matches!(cause, sqlx::Error::Configuration(_)),
             Error::Migration(error) => matches!(error, MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)),
@@ -221,7 +209,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`], [`Error::ReadOnly`], [`Error::FileReplaced`].
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
         if let Some(file) = self.pools.get().and_then(|pools| pools.file.clone())
             && !self.runtime.spawn_blocking(move || file.is_in_place()).await?
         {
@@ -247,7 +235,7 @@ impl Database {
     /// Returns the maximum number of connections.
     #[must_use]
     pub fn max_connections(&self) -> u32 {
-        self.max_connections
+        self.config.max_connections
     }
 
     /// Runs `operation` to its end, even if the caller is cancelled.
@@ -268,7 +256,11 @@ impl Database {
 
     /// Executes a statement that writes; returns the number of affected rows.
     async fn execute(&self, statement: Statement) -> Result<u64, Error> {
-        self.run(|pools| async move { pools.execute(statement).await }).await
+        if self.config.behind_pooler {
+            let [rows] = self.execute_all([statement]).await?;
+            return Ok(rows);
+        }
+        self.run(|pools| async move { Ok(statement.execute(&pools.writers).await?.rows_affected()) }).await
     }
 
     /// Executes statements in one transaction; returns the numbers of affected rows.

@@ -37,28 +37,6 @@ impl Pools {
         Ok(Transaction { inner: self.writers.begin_with(self.begin).await?, named: !self.behind_pooler })
     }
 
-    /// Executes one statement that writes; returns the number of affected rows.
-    pub(super) async fn execute(&self, statement: Statement) -> Result<u64, sqlx::Error> {
-        if !self.behind_pooler {
-            return Ok(statement.execute(&self.writers).await?.rows_affected());
-        }
-        let mut transaction = self.begin().await?;
-        let affected = transaction.execute(statement).await?;
-        transaction.commit().await?;
-        Ok(affected)
-    }
-
-    /// Executes one query; returns its first row.
-    pub(super) async fn fetch_optional(&self, query: Statement) -> Result<Option<AnyRow>, sqlx::Error> {
-        if !self.behind_pooler {
-            return query.fetch_optional(&self.readers).await;
-        }
-        let mut transaction = self.begin().await?;
-        let row = transaction.fetch_optional(query).await?;
-        transaction.commit().await?;
-        Ok(row)
-    }
-
     /// Executes one query; returns all rows.
     pub(super) async fn fetch_all<T>(&self, query: QueryAs<'static, Any, T, AnyArguments>) -> Result<Vec<T>, sqlx::Error>
     where

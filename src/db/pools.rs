@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 
 use super::file::File;
 use super::url::is_sqlite;
-use super::{Error, OPERATION_TIMEOUT, Schema, pooler};
+use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema, pooler};
 
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,11 +46,12 @@ impl Pools {
     /// # Errors
     ///
     /// As [`super::Database::connect`].
-    pub(super) async fn open(url: &str, max_connections: u32, behind_pooler: bool) -> Result<Self, Error> {
+    pub(super) async fn open(config: &ConnectConfig) -> Result<Self, Error> {
+        let (url, max_connections) = (config.url.expose(), config.max_connections);
         if is_sqlite(url) {
             Self::open_sqlite(url, max_connections).await
         } else {
-            Self::open_postgresql(url, max_connections, behind_pooler).await
+            Self::open_postgresql(url, max_connections, config.behind_pooler).await
         }
     }
 

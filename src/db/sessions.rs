@@ -51,7 +51,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn insert_session(&self, session: NewSession, scope: String) -> Result<bool, Error> {
+    pub(crate) async fn insert_session(&self, session: NewSession, scope: String) -> Result<bool, Error> {
         // Changes nothing, but locks the account's row.
         let lock_user = sqlx::query(
             "UPDATE users SET disabled_at = disabled_at WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL",
@@ -84,14 +84,14 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn rotate_refresh_token(
+    pub(crate) async fn rotate_refresh_token(
         &self,
         hash: String,
         successor: String,
         now: i64,
         not_before: i64,
     ) -> Result<RefreshOutcome, Error> {
-        let exists = sqlx::query("SELECT hash FROM refresh_tokens WHERE hash = $1").bind(&hash);
+        let exists = sqlx::query_as("SELECT hash FROM refresh_tokens WHERE hash = $1").bind(hash.clone());
         // First in the transaction, so that of several at once one spends the token and the others wait for it.
         let mark_spent = "UPDATE refresh_tokens SET spent_at = $1 WHERE hash = $2 AND spent_at IS NULL AND created_at > $3";
         let mark_spent = sqlx::query(mark_spent).bind(now).bind(&hash).bind(not_before);
@@ -102,7 +102,7 @@ impl Database {
         let insert = sqlx::query("INSERT INTO refresh_tokens (hash, session_id, created_at) VALUES ($1, $2, $3)");
         self.run(move |pools| async move {
             // Made-up tokens must not keep writers waiting.
-            if pools.fetch_optional(exists).await?.is_none() {
+            if pools.fetch_all::<(String,)>(exists).await?.is_empty() {
                 return Ok(RefreshOutcome::Rejected);
             }
             let mut transaction = pools.begin().await?;
@@ -126,7 +126,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn session_of_refresh_token(&self, hash: String) -> Result<Option<(String, String)>, Error> {
+    pub(crate) async fn session_of_refresh_token(&self, hash: String) -> Result<Option<(String, String)>, Error> {
         let sql = "SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = $1";
         Ok(self.fetch_all(sqlx::query_as(sql).bind(hash)).await?.pop())
     }
@@ -136,7 +136,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn revoke_session(&self, id: String, now: i64) -> Result<bool, Error> {
+    pub(crate) async fn revoke_session(&self, id: String, now: i64) -> Result<bool, Error> {
         let revoke = sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL");
         Ok(self.execute(revoke.bind(now).bind(id)).await? > 0)
     }
@@ -146,7 +146,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn sessions_revoked_since(&self, since: i64) -> Result<Vec<(String, i64)>, Error> {
+    pub(crate) async fn sessions_revoked_since(&self, since: i64) -> Result<Vec<(String, i64)>, Error> {
         let sql = "SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1 \
              UNION ALL SELECT id, deleted_at FROM deleted_sessions WHERE deleted_at >= $1";
         self.fetch_all(sqlx::query_as(sql).bind(since)).await

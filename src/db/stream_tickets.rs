@@ -8,7 +8,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn redeem_stream_ticket(&self, id: String, expires_at: i64) -> Result<bool, Error> {
+    pub(crate) async fn redeem_stream_ticket(&self, id: String, expires_at: i64) -> Result<bool, Error> {
         let sql = "INSERT INTO stream_tickets (id, expires_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
         Ok(self.execute(sqlx::query(sql).bind(id).bind(expires_at)).await? > 0)
     }

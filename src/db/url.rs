@@ -47,7 +47,7 @@ const RESTRICTED: &[(&str, &str, &str)] = &[
 /// # Errors
 ///
 /// A sentence on what it must be.
-pub fn validate_url(url: &str) -> Result<(), String> {
+pub(crate) fn validate_url(url: &str) -> Result<(), String> {
     connectable_url(url, "").map(drop)
 }
 
@@ -157,8 +157,7 @@ fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> 
 }
 
 /// Returns the host of a PostgreSQL URL, unless its certificate is verified or it is a socket.
-#[must_use]
-pub fn host_without_verified_tls(url: &str) -> Option<String> {
+pub(crate) fn host_without_verified_tls(url: &str) -> Option<String> {
     let url = connectable_url(url, "").ok().filter(|url| !url.starts_with("sqlite:"))?;
     let options = PgConnectOptions::from_str(&url).ok()?;
     let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');

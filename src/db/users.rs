@@ -40,7 +40,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Duplicate`] if the e-mail has one, [`Error::Failed`].
-    pub async fn insert_user(&self, user: NewUser) -> Result<(), Error> {
+    pub(crate) async fn insert_user(&self, user: NewUser) -> Result<(), Error> {
         let sql = "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5)";
         let insert = sqlx::query(sql).bind(user.id).bind(user.email).bind(user.name);
         self.execute(insert.bind(user.password_hash).bind(user.created_at)).await?;
@@ -52,7 +52,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn user_by_email(&self, email: String) -> Result<Option<User>, Error> {
+    pub(crate) async fn user_by_email(&self, email: String) -> Result<Option<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users WHERE email = $1";
         Ok(self.fetch_all(sqlx::query_as(sql).bind(email)).await?.pop())
     }
@@ -62,7 +62,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn name_of_user(&self, id: String) -> Result<Option<String>, Error> {
+    pub(crate) async fn name_of_user(&self, id: String) -> Result<Option<String>, Error> {
         let rows: Vec<(String,)> = self.fetch_all(sqlx::query_as("SELECT name FROM users WHERE id = $1").bind(id)).await?;
         Ok(rows.into_iter().next().map(|(name,)| name))
     }
@@ -82,7 +82,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn disable_user(&self, email: String, now: i64) -> Result<bool, Error> {
+    pub(crate) async fn disable_user(&self, email: String, now: i64) -> Result<bool, Error> {
         let disable = sqlx::query("UPDATE users SET disabled_at = COALESCE(disabled_at, $1) WHERE email = $2");
         self.update_and_revoke_sessions(disable.bind(now).bind(email.clone()), email, now).await
     }
@@ -92,7 +92,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn enable_user(&self, email: String) -> Result<bool, Error> {
+    pub(crate) async fn enable_user(&self, email: String) -> Result<bool, Error> {
         let enable = sqlx::query("UPDATE users SET disabled_at = NULL WHERE email = $1");
         Ok(self.execute(enable.bind(email)).await? > 0)
     }
@@ -104,7 +104,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn delete_user(&self, email: String, scope: String, now: i64) -> Result<(u64, u64), Error> {
+    pub(crate) async fn delete_user(&self, email: String, scope: String, now: i64) -> Result<(u64, u64), Error> {
         let of_user = |sql: &'static str| sqlx::query(sql).bind(email.clone());
         let record_deletion = "INSERT INTO deleted_sessions (id, deleted_at) \
              SELECT s.id, $2 FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $1";
@@ -148,7 +148,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn renew_password_hash(&self, id: String, outdated: String, hash: String) -> Result<(), Error> {
+    pub(crate) async fn renew_password_hash(&self, id: String, outdated: String, hash: String) -> Result<(), Error> {
         let renew = sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3");
         self.execute(renew.bind(hash).bind(id).bind(outdated)).await?;
         Ok(())
