@@ -29,8 +29,7 @@ impl Clock {
     }
 
     /// Returns whole seconds since the Unix epoch, rounded down; 0 before it. Used in tokens.
-    #[must_use]
-    pub fn unix_seconds(&self) -> i64 {
+    pub(crate) fn unix_seconds(&self) -> i64 {
         self.unix_milliseconds() / 1000
     }
 

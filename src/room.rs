@@ -93,16 +93,14 @@ impl RoomName {
     }
 
     /// Returns whether `name` is this one after folding, also where names are compared exactly.
-    #[must_use]
-    pub fn matches_folded(&self, name: &str) -> bool {
+    pub(crate) fn matches_folded(&self, name: &str) -> bool {
         *self.name == *name || folded(&self.name) == folded(name)
     }
 
     /// Returns the name as one segment of a URL's path.
     ///
     /// It has only `A-Z a-z 0-9 - _ . ~ %XX`.
-    #[must_use]
-    pub fn path_segment(&self) -> impl fmt::Display + '_ {
+    pub(crate) fn path_segment(&self) -> impl fmt::Display + '_ {
         utf8_percent_encode(&self.name, RESERVED)
     }
 }

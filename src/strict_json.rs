@@ -43,8 +43,7 @@ impl Object {
     /// Returns the member of that name if it is an integer.
     ///
     /// It must be written as one: `5`, not `5.0` or `"5"`.
-    #[must_use]
-    pub fn integer(&self, name: &str) -> Option<i64> {
+    pub(crate) fn integer(&self, name: &str) -> Option<i64> {
         let number = self.get(name)?;
         // An expiry beyond i64 is "never", too.
         number.as_i64().or_else(|| number.as_u64().map(|_| i64::MAX))

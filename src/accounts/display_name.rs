@@ -8,7 +8,6 @@ use crate::db::Database;
 use crate::room::MAX_BYTES;
 
 /// Returns whether a name may not contain `c`: it is a control character, or reorders the text around it.
-#[must_use]
 pub(crate) fn is_forbidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -16,7 +16,6 @@ pub(crate) struct AccountMetrics {
 
 impl AccountMetrics {
     /// Registers the counters in `registry`.
-    #[must_use]
     pub(crate) fn new(registry: &Registry) -> Self {
         Self {
             logins: registry.register_all(&LOGINS, &[], &["ok", "failed", "throttled", "overloaded", "error"]),

@@ -105,7 +105,6 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     /// Creates the service. Ended sessions are added to `revoked_sessions` at once.
-    #[must_use]
     pub(crate) fn new(
         database: Database,
         tokens: Arc<Tokens>,
@@ -119,7 +118,6 @@ impl Accounts {
     }
 
     /// Counts logins and refreshes in `metrics`.
-    #[must_use]
     pub(crate) fn with_metrics(self, metrics: AccountMetrics) -> Self {
         Self { metrics, ..self }
     }

@@ -83,8 +83,7 @@ impl AdminControl {
     }
 
     /// Returns a client whose calls carry the request id and trace of `context`.
-    #[must_use]
-    pub fn with_context(&self, context: &RequestContext) -> Self {
+    pub(crate) fn with_context(&self, context: &RequestContext) -> Self {
         Self { context: Some(context.clone()), ..self.clone() }
     }
 

@@ -28,7 +28,7 @@ impl EndpointLimits {
     }
 
     /// Returns the name of each endpoint, and whether its circuit breaker is open.
-    pub fn breakers(&self) -> impl Iterator<Item = (&'static str, bool)> {
+    pub(crate) fn breakers(&self) -> impl Iterator<Item = (&'static str, bool)> {
         Endpoint::ALL.iter().zip(&*self.endpoints).map(|(endpoint, (_, breaker))| (endpoint.name(), breaker.is_open()))
     }
 

@@ -37,7 +37,6 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Wraps an accepted stream, and counts it until it is dropped.
-    #[must_use]
     pub(super) fn new(stream: TcpStream, keep_alive: Duration, open_connections: Gauge) -> Self {
         open_connections.increment(1.0);
         Self {
@@ -54,7 +53,6 @@ impl Connection {
     }
 
     /// Returns the state that its requests share.
-    #[must_use]
     pub(super) fn state(&self) -> Rc<ConnectionState> {
         Rc::clone(&self.state)
     }

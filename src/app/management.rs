@@ -58,13 +58,11 @@ impl Management {
     }
 
     /// Returns its address, with the actual port.
-    #[must_use]
     pub(super) fn addr(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves until the guard is dropped.
-    #[must_use]
     pub(super) fn serve(self) -> ManagementGuard {
         let handle = self.running.handle();
         actix_rt::spawn(async move {

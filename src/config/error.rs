@@ -25,8 +25,7 @@ impl Error {
     }
 
     /// Names each setting by where it was set.
-    #[must_use]
-    pub fn located(self, sources: &Sources) -> Self {
+    pub(crate) fn located(self, sources: &Sources) -> Self {
         Self(self.0.into_iter().map(|(setting, problem)| (sources.name_of(&setting), problem)).collect())
     }
 

@@ -22,10 +22,11 @@ pub use sections::{
     AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,
     LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, UsersConfig,
 };
-pub use sources::{Sources, log_format};
+pub use sources::Sources;
+pub(crate) use sources::log_format;
 pub use store::SummariesConfig;
 pub use values::{InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, RoomAccessMode, SecretUrl};
-pub use warnings::is_remote;
+pub(crate) use warnings::is_remote;
 
 /// Maximum number of workers of actix-server.
 const MAX_WORKERS: u16 = 512;

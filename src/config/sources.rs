@@ -53,8 +53,7 @@ impl Config {
 
 impl Sources {
     /// Returns where `variable` was set, for messages.
-    #[must_use]
-    pub fn name_of(&self, variable: &str) -> String {
+    pub(crate) fn name_of(&self, variable: &str) -> String {
         let key = |variable: &str| self.toml_keys.get(variable).map_or(variable, String::as_str).to_owned();
         match self.value_files.get(variable) {
             Some(path) => format!("{} ({path})", key(&file_variable(variable))),
@@ -63,8 +62,7 @@ impl Sources {
     }
 
     /// Returns the file that the value of `variable` was read from, if any.
-    #[must_use]
-    pub fn value_file(&self, variable: &str) -> Option<&str> {
+    pub(crate) fn value_file(&self, variable: &str) -> Option<&str> {
         self.value_files.get(variable).map(String::as_str)
     }
 
@@ -129,8 +127,7 @@ impl Sources {
 }
 
 /// Returns the format of the log, even if the settings are invalid otherwise. The default is text.
-#[must_use]
-pub fn log_format(environment: &BTreeMap<String, String>, file: Option<&Path>) -> LogFormat {
+pub(crate) fn log_format(environment: &BTreeMap<String, String>, file: Option<&Path>) -> LogFormat {
     let file = file.and_then(|path| files::read_regular(path).ok()).map(|text| File::from_str(&text, FileFormat::Toml));
     let format = |file| merge(environment, file).ok()?.get("log.format").ok();
     // A file that is no TOML has no format.

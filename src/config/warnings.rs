@@ -70,8 +70,7 @@ fn has_remote_host(url: &str) -> bool {
 }
 
 /// Returns whether a host of a URL is neither `localhost` nor a loopback address.
-#[must_use]
-pub fn is_remote(host: &str) -> bool {
+pub(crate) fn is_remote(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
 }

@@ -16,8 +16,7 @@ pub struct Case {
 
 impl Case {
     /// Returns whether the case has one of `tags`. Without any, every case is selected.
-    #[must_use]
-    pub fn is_selected(&self, tags: &[String]) -> bool {
+    pub(crate) fn is_selected(&self, tags: &[String]) -> bool {
         tags.is_empty() || self.tags.split(' ').any(|own| tags.iter().any(|tag| tag == own))
     }
 }

@@ -28,7 +28,7 @@ impl TraceContext {
     }
 
     /// Continues the trace of `traceparent`, or starts one if that is absent or invalid.
-    pub fn from_headers(traceparent: Option<&str>, tracestate: String) -> Self {
+    pub(crate) fn from_headers(traceparent: Option<&str>, tracestate: String) -> Self {
         let new = Self::new();
         let Some((id, is_sampled)) = traceparent.and_then(parse) else { return new };
         let state = Some(tracestate).filter(|state| is_valid_state(state));
@@ -41,7 +41,7 @@ impl TraceContext {
     }
 
     /// Returns an id of this request alone: the trace id, unless the trace is continued.
-    pub fn own_id(&self) -> String {
+    pub(crate) fn own_id(&self) -> String {
         format!("{:032x}", self.own_id)
     }
 

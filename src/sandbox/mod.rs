@@ -73,8 +73,7 @@ impl Sandbox {
     }
 
     /// Returns the value for `APP_ROOMS__WEBHOOK_URL`. The secret is [`WEBHOOK_SECRET`].
-    #[must_use]
-    pub fn webhook_url(&self) -> String {
+    pub(crate) fn webhook_url(&self) -> String {
         format!("http://{}{}", self.address, room_access::PATH)
     }
 

@@ -15,7 +15,7 @@ const MAX_VALUE: u64 = 64 << 10;
 /// # Errors
 ///
 /// If it can't be created.
-pub fn create_private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -24,7 +24,7 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// If it can't be created.
-pub fn create_private_file(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
@@ -36,7 +36,7 @@ pub fn create_private_file(path: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// If it is something else, or its type is unknown.
-pub fn require_regular(path: &Path) -> io::Result<()> {
+pub(crate) fn require_regular(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.is_file() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")) }
 }
 
@@ -45,7 +45,7 @@ pub fn require_regular(path: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`require_regular`], and if the file can't be read or is not UTF-8.
-pub fn read_regular(path: &Path) -> io::Result<String> {
+pub(crate) fn read_regular(path: &Path) -> io::Result<String> {
     require_regular(path)?;
     fs::read_to_string(path)
 }
@@ -55,7 +55,7 @@ pub fn read_regular(path: &Path) -> io::Result<String> {
 /// # Errors
 ///
 /// A sentence on the file. It never quotes the content.
-pub fn read_value(path: &Path) -> Result<String, String> {
+pub(crate) fn read_value(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = require_regular(path).and_then(|()| File::open(path)?.take(MAX_VALUE + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("can't be read: {error}"))?;
@@ -68,8 +68,7 @@ pub fn read_value(path: &Path) -> Result<String, String> {
 }
 
 /// Returns `text` without one line break at its end.
-#[must_use]
-pub fn without_line_break(text: &str) -> &str {
+pub(crate) fn without_line_break(text: &str) -> &str {
     text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
 }
 
@@ -78,7 +77,7 @@ pub fn without_line_break(text: &str) -> &str {
 /// # Errors
 ///
 /// If they cannot.
-pub fn can_be_written(folder: &Path) -> io::Result<()> {
+pub(crate) fn can_be_written(folder: &Path) -> io::Result<()> {
     let current = Path::new(".");
     let nearest = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(current);
     let probe = nearest.join(format!(".{}", random_id()));

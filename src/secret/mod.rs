@@ -47,8 +47,7 @@ pub(crate) fn decode_webhook_secret(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Returns an identifier: 128 random bits, as 22 characters of `A-Z a-z 0-9 - _`.
-#[must_use]
-pub fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
 }
 
@@ -59,15 +58,13 @@ pub(crate) fn is_random_id(text: &str) -> bool {
 }
 
 /// Returns a secret: 256 random bits, as 43 characters of `A-Z a-z 0-9 - _`.
-#[must_use]
-pub fn random_secret() -> String {
+pub(crate) fn random_secret() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
 /// Returns the SHA-256 of a text, in hexadecimal digits.
 ///
 /// It is the stored form of tokens and keys: they are long and random, so a plain hash resists guessing.
-#[must_use]
 pub(crate) fn sha256(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -67,8 +67,7 @@ impl Store {
     }
 
     /// Times reads, and counts those that fail.
-    #[must_use]
-    pub fn with_metrics(self, metrics: OperationMetrics) -> Self {
+    pub(crate) fn with_metrics(self, metrics: OperationMetrics) -> Self {
         Self { metrics, ..self }
     }
 
