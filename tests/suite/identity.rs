@@ -7,6 +7,7 @@ use proconf_app_server::accounts::admin;
 use serde_json::{Value, json};
 
 use crate::support::check_config::{check_config, check_line};
+use crate::support::client::request;
 use crate::support::events::Events;
 use crate::support::fake_upstream::{FakeUpstream, http};
 use crate::support::identity_provider::{AUDIENCE, IdentityProvider, SigningKey};
@@ -355,7 +356,7 @@ fn known_keys_never_wait_for_a_provider_that_stalls() {
         page.lines().find(|line| line.contains("identity_fetches_total{outcome=\"unreachable\"}")).unwrap().to_owned()
     };
     // On a slow machine the fetch may fail before the responses: then the next one hangs.
-    let is_served_meanwhile = (0..5).any(|attempt| {
+    let is_served_meanwhile = (0..3).any(|attempt| {
         let (before, failures_before) = (provider.all_requests(), failures());
         server.clock.advance(REFRESH);
         wait_until("a fetch hangs", || provider.all_requests() > before);
@@ -566,13 +567,40 @@ fn user_of_the_provider_is_no_account() {
     let provider = IdentityProvider::start(&[&key]);
     let server = provider.server(&[]);
     server.add_user(EMAIL, PASSWORD);
-    let user = server.log_in().data()["user"].clone();
+    let session = server.log_in().data();
     let mut claims = provider.claims();
-    (claims["sub"], claims["email"]) = (user["id"].clone(), EMAIL.into());
+    (claims["sub"], claims["email"], claims["email_verified"]) = (session["user"]["id"].clone(), EMAIL.into(), true.into());
     let token = key.sign(&claims);
+    let own = session["token"].as_str().unwrap();
+    let invitation = server.client().post_with("/auth/invitations", own, r#"{"room": "r1"}"#).data();
+    let target = format!("/auth/invitations/{}", invitation["id"].as_str().unwrap());
+    let revoke = |token: &str| server.client().request(&request("DELETE", target.as_bytes(), Some(token))).status;
+    assert_eq!([&token, own].map(revoke), [403, 200], "the account's invitation is not the provider's user's");
     server.manage(async |database, clock| admin::disable(&database, EMAIL, &clock).await);
     assert_eq!(status(&server, &token), 200, "a disabled account is nothing to the provider");
     assert_eq!(server.log_in().status, 401);
+}
+
+#[test]
+fn provider_token_is_no_ticket_and_no_invitation() {
+    let key = SigningKey::rsa("rsa");
+    let provider = IdentityProvider::start(&[&key]);
+    let server = provider.server(&[]);
+    let until = provider.claims()["exp"].clone();
+    for kind in ["user-ticket", "identity-ticket", "guest-ticket", "invitation"] {
+        for issuer in [provider.issuer.as_str(), "proconf-app-server"] {
+            let mut claims = with(&provider, "kind", json!(kind));
+            let specific = json!({
+                "iss": issuer, "aud": ["proconf-app-server", AUDIENCE], "roomName": "r1", "sid": "s1", "jti": "j1",
+                "until": until, "issuer": provider.issuer,
+            });
+            claims.as_object_mut().unwrap().extend(specific.as_object().unwrap().clone());
+            let token = key.sign(&claims);
+            for target in ["/callCatchUp/r1/live?ticket=", "/auth/joinmember?roomName=r1&invitation="] {
+                server.client().get(&format!("{target}{token}"), None).assert_unauthorized(&format!("{kind} of {issuer}"));
+            }
+        }
+    }
 }
 
 #[test]

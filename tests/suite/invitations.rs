@@ -137,6 +137,11 @@ fn token_of_another_kind_is_no_invitation_and_the_reverse() {
     for other in [tokens::user(), tokens::guest("r1"), ticket.as_str().unwrap().to_owned()] {
         join(client, "r1", &other).assert_unauthorized("another kind");
     }
+    for kind in [json!("guest"), json!("guest-ticket"), json!("Invitation"), Value::Null] {
+        let mut claims = claims(&made);
+        claims["kind"] = kind;
+        join(client, "r1", &tokens::signed(tokens::HEADER, &claims.to_string())).assert_unauthorized("with its id");
+    }
     for target in ["/callCatchUp/r1", "/callConfig", "/meetings", "/callCatchUp/r1/live"] {
         client.get(target, Some(&made)).assert_unauthorized(target);
     }
