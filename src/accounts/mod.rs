@@ -9,13 +9,11 @@ mod login_limit;
 mod password;
 mod password_policy;
 mod refresh_token;
-mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use events::AccountMetrics;
-pub(crate) use session::Session;
 
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::room_access::{PermittedRoom, Requester};
@@ -40,6 +38,18 @@ pub(crate) struct SessionConfig {
     pub(crate) refresh_grace: Duration,
     /// The secrets that derive the successors of refresh tokens, the current one first.
     pub(crate) secrets: Vec<Secret>,
+}
+
+/// The tokens of a session, and its account. Not `Debug`, so that they can't be logged.
+pub(crate) struct Session {
+    /// The user token.
+    pub(crate) token: String,
+    /// The lifetime of the user token.
+    pub(crate) expires_in: Duration,
+    /// The refresh token.
+    pub(crate) refresh_token: String,
+    /// The session's id, and its account.
+    pub(crate) record: SessionRecord,
 }
 
 /// A failed operation on accounts.

@@ -4,7 +4,6 @@
 //!
 //! The environment is a parameter, so that tests can set it.
 
-mod dev;
 mod error;
 mod oidc;
 mod redact;
@@ -15,7 +14,8 @@ mod store;
 mod values;
 mod warnings;
 
-pub use dev::DevConfig;
+use std::net::IpAddr;
+
 pub use error::Error;
 pub use oidc::OidcConfig;
 pub use sections::{
@@ -27,6 +27,15 @@ pub(crate) use sources::log_format;
 pub use store::SummariesConfig;
 pub use values::{InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, RoomAccessMode, SecretUrl};
 pub(crate) use warnings::is_remote;
+
+/// What `dev` sets, and no setting can change.
+#[derive(Debug, Clone)]
+pub struct DevConfig {
+    /// The IP address beside loopback that both listeners accept as `Host`, and CORS as an origin.
+    pub host: IpAddr,
+    /// The rooms of the sandbox, for the console.
+    pub sample_rooms: Vec<String>,
+}
 
 /// Maximum number of workers of actix-server.
 const MAX_WORKERS: u16 = 512;

@@ -9,11 +9,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Sources;
-use super::dev::DevConfig;
 use super::oidc::OidcConfig;
 use super::store::SummariesConfig;
 use super::values::{self, InvitationPolicy, List, LogFormat, NameSource, Origin, Pooler, RoomAccessMode, SecretUrl};
+use super::{DevConfig, Sources};
 use crate::room::NameComparison;
 use crate::secret::Secret;
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::case::{Case, Failure, check};
 use super::cases::all_cases;
 use super::client::Client;
-use super::comparison;
 use super::options::{Options, TargetConfig};
 use super::report::{Report, html, json, junit};
 use super::runner::run_cases;
@@ -50,7 +49,7 @@ fn try_run(options: &Options) -> Result<bool, String> {
     write_reports(options, &report)?;
     let Some(other_url) = &options.against else { return has_held(&report) };
     let other = run_against(other_url, options, password.as_deref(), &cases, &waivers)?;
-    let differences = comparison::differences(&report, &other);
+    let differences = report.differences(&other);
     print(&format!("{}\nDifferences:\n{differences}", other.to_text()))?;
     Ok(has_held(&report)? && has_held(&other)? && differences.is_empty())
 }

@@ -7,7 +7,6 @@ mod cases;
 mod claims;
 mod client;
 mod command;
-mod comparison;
 mod event_stream;
 mod options;
 mod redaction;

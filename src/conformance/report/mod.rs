@@ -105,6 +105,22 @@ impl Report {
         text
     }
 
+    /// Describes each case whose state differs in `other`; empty if none does.
+    pub(super) fn differences(&self, other: &Self) -> String {
+        let mut text = String::new();
+        for (mine, theirs) in self.results.iter().zip(&other.results) {
+            if mine.state.name() != theirs.state.name() {
+                // Writing to a string can't fail.
+                let _ = writeln!(text, "{}", mine.case.name);
+                for (url, state) in [(&self.url, &mine.state), (&other.url, &theirs.state)] {
+                    let detail = state.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+                    let _ = writeln!(text, "    {url}: {}{detail}", state.name());
+                }
+            }
+        }
+        text
+    }
+
     /// Counts the cases by state.
     pub(super) fn summary(&self) -> String {
         let counts = ["held", "failed", "waived", "not tried"].map(|state| format!("{} {state}", self.count(state)));
