@@ -63,6 +63,6 @@ impl ApiKeys {
         }
         let principal = Principal::ApiKey { name: record.name.into(), scope: record.scope.into() };
         let expires_at = record.expires_at.map_or(i64::MAX, |at| at / 1000);
-        Ok(Some((principal, TokenScope { expires_at, ticket: None, keys_generation: None })))
+        Ok(Some((principal, TokenScope { expires_at, ticket: None })))
     }
 }

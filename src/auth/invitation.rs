@@ -152,7 +152,13 @@ mod tests {
     #[test]
     fn user_of_another_provider_with_the_same_id_is_another_maker() {
         let of = |issuer: Option<&str>| {
-            let identity = issuer.map(|issuer| Identity { issuer: issuer.into(), name: None, roles: None, rooms: vec![] });
+            let identity = issuer.map(|issuer| Identity {
+                issuer: issuer.into(),
+                key: "k".into(),
+                name: None,
+                roles: None,
+                rooms: vec![],
+            });
             maker_of(&Principal::User { id: "u1".into(), session: None, identity: identity.map(Arc::new) })
         };
         let makers = [of(None), of(Some("https://a.example.com")), of(Some("https://b.example.com"))];

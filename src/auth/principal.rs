@@ -37,6 +37,8 @@ pub enum Principal {
 pub struct Identity {
     /// The provider. The user is identified by it and the user's id.
     pub issuer: Arc<str>,
+    /// The thumbprint of the provider's key that verified the token.
+    pub key: Arc<str>,
     /// The display name.
     pub name: Option<Arc<str>>,
     /// The roles that the token gives; `None` without `APP_OIDC__ROLES_CLAIM`.
@@ -103,8 +105,6 @@ pub struct TokenScope {
     pub expires_at: i64,
     /// The ticket presented in place of a token. Tokens cover all that their principal may enter.
     pub ticket: Option<StreamTicket>,
-    /// The generation of the identity provider's keys at its verification, for a token or ticket of one of its users.
-    pub keys_generation: Option<u64>,
 }
 
 /// A ticket for one stream of one room. The database records whether it was redeemed.

@@ -16,7 +16,7 @@ const MIN_PERMISSION: Duration = Duration::from_secs(1);
 
 /// Permits a stream until its token expires, its session is revoked, or it may not enter its room.
 ///
-/// That of an identity provider's user ends when the provider's keys change; the client's next request verifies its token.
+/// That of an identity provider's user ends when the provider removes the key of its token, too.
 pub(crate) struct StreamLease {
     /// Whose stream it is.
     pub(crate) requester: Requester,
@@ -59,7 +59,7 @@ impl StreamLease {
         let is_revoked = |session| self.revoked_sessions.contains(session) != Some(false);
         self.clock.unix_seconds() < scope.expires_at
             && !principal.session().is_some_and(is_revoked)
-            && self.tokens.has_current_keys(scope.keys_generation)
+            && self.tokens.check_key_of(principal).is_ok()
     }
 }
 

@@ -24,9 +24,9 @@ impl Tokens {
         let room = room.as_str();
         let ticket = match principal {
             Principal::User { id, identity: Some(identity), .. } => {
-                let Identity { issuer, name, roles, rooms: _ } = &**identity;
+                let Identity { issuer, key, name, roles, rooms: _ } = &**identity;
                 let specific = json!({
-                    "issuer": **issuer, "name": name.as_deref(), "roles": roles, "roomName": room, "until": stream_end,
+                    "issuer": **issuer, "key": **key, "name": name.as_deref(), "roles": roles, "roomName": room, "until": stream_end,
                 });
                 self.sign("identity-ticket", id, expires_at, specific)
             }
@@ -61,8 +61,8 @@ impl Tokens {
         };
         let id = non_empty(&claims, "jti")?.to_string();
         let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };
-        let keys_generation = principal.identity().and_then(|_| self.keys_generation());
-        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket), keys_generation }))
+        self.check_key_of(&principal)?;
+        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket) }))
     }
 }
 
@@ -71,6 +71,7 @@ fn identity_of(claims: &Object, room: RoomName) -> Option<Identity> {
     let roles = claims.get("roles").and_then(Value::as_array);
     Some(Identity {
         issuer: claims.text("issuer")?.into(),
+        key: claims.text("key")?.into(),
         name: claims.text("name").map(Arc::from),
         roles: roles.map(|roles| roles.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
         rooms: vec![room],

@@ -134,14 +134,10 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).expect("claims are signed")
     }
 
-    /// Returns the generation of the identity provider's keys, if there is a provider.
-    pub(super) fn keys_generation(&self) -> Option<u64> {
-        self.identity_provider.as_deref().map(IdentityProvider::generation)
-    }
-
-    /// Returns whether the identity provider's keys are still of this generation. Own keys have none, and never change.
-    pub(super) fn has_current_keys(&self, generation: Option<u64>) -> bool {
-        generation.is_none() || generation == self.keys_generation()
+    /// Checks that the identity provider still has the key behind its user. Own keys never change.
+    pub(super) fn check_key_of(&self, principal: &Principal) -> Result<(), InvalidToken> {
+        let Some(identity) = principal.identity() else { return Ok(()) };
+        self.identity_provider.as_deref().ok_or(InvalidToken)?.check_key_of(identity)
     }
 
     /// Verifies a bearer token; returns its principal and scope.
@@ -153,7 +149,7 @@ impl Tokens {
         let now = self.clock.unix_seconds();
         let provider = self.identity_provider.as_deref();
         if let Some(cached) = self.cache.get(token)
-            && self.has_current_keys(cached.generation)
+            && cached.generation.is_none_or(|generation| provider.is_some_and(|keys| keys.generation() == generation))
         {
             return cached.check_dates(now);
         }
@@ -292,14 +288,15 @@ mod tests {
         let guest = Principal::Guest { id: "g1".into(), room: room.clone() };
         let identity = Identity {
             issuer: "https://id.example.com".into(),
+            key: "k1".into(),
             name: Some("Ann".into()),
             roles: Some(vec!["owner".into()]),
             rooms: vec![room.clone()],
         };
-        let anonymous = Identity { name: None, roles: None, ..identity.clone() };
-        let of_provider =
-            |identity: Identity| Principal::User { id: "u1".into(), session: None, identity: Some(identity.into()) };
-        for principal in [user, guest, of_provider(identity), of_provider(anonymous)] {
+        let of_provider = Principal::User { id: "u1".into(), session: None, identity: Some(identity.into()) };
+        let ticket = tokens.issue_stream_ticket(&of_provider, &room, 1_000_100).unwrap();
+        assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken), "there is no provider");
+        for principal in [user, guest] {
             let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100).unwrap();
             let verify = |ticket: &str| {
                 let (verified, scope) = tokens.verify_stream_ticket(ticket).unwrap();

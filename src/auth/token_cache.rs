@@ -33,8 +33,7 @@ impl CachedClaims {
     /// Returns the principal and scope if the token is valid at `now`.
     pub(super) fn check_dates(&self, now: i64) -> Result<(Principal, TokenScope), InvalidToken> {
         if self.not_before <= now && now < self.expires_at {
-            let scope = TokenScope { expires_at: self.expires_at, ticket: None, keys_generation: self.generation };
-            Ok((self.principal.clone(), scope))
+            Ok((self.principal.clone(), TokenScope { expires_at: self.expires_at, ticket: None }))
         } else {
             Err(InvalidToken)
         }

@@ -89,7 +89,13 @@ mod tests {
     fn other_principal_has_its_own_count() {
         let limit = StreamLimit::new(1);
         let guest = Principal::Guest { id: "a".into(), room: NameComparison::Exact.parse("r1").unwrap() };
-        let identity = Identity { issuer: "https://id.example.com".into(), name: None, roles: None, rooms: Vec::new() };
+        let identity = Identity {
+            issuer: "https://id.example.com".into(),
+            key: "k1".into(),
+            name: None,
+            roles: None,
+            rooms: Vec::new(),
+        };
         let of_provider = Principal::User { id: "a".into(), session: None, identity: Some(identity.into()) };
         let permits = [user("a", "s"), user("b", "s"), guest.clone(), of_provider].map(|one| limit.acquire(&one));
         assert!(permits.iter().all(Option::is_some), "a guest or a provider's user is no account, whatever its id");

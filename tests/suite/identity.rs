@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac::HMAC_SHA256;
 use proconf_app_server::accounts::admin;
+use proconf_app_server::sandbox::Reply;
 use serde_json::{Value, json};
 
 use crate::support::check_config::{check_config, check_line};
@@ -506,12 +507,52 @@ fn streams_end_when_the_key_of_their_token_is_removed() {
     for stream in &mut streams {
         assert_eq!(stream.next().unwrap().data.as_deref(), Some(r#"{"error":null,"data":"r1"}"#));
     }
+    // Another order, and a new key: the key of the token is still there.
+    provider.set_keys(&[&new, &old]);
+    server.clock.advance(REFRESH);
+    wait_until_accepted(&server, &new.sign(&provider.claims()));
+    server.script.catch_up("r1", Reply::data("\"more\""));
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap().data.as_deref(), Some(r#"{"error":null,"data":"more"}"#), "it goes on");
+    }
     provider.set_keys(&[&new]);
     server.clock.advance(REFRESH);
     for stream in &mut streams {
         assert_eq!(stream.next(), None);
     }
     assert_eq!(status(&server, &token), 401);
+}
+
+#[test]
+fn ticket_needs_the_provider_and_the_key_of_its_token() {
+    let (key, new) = (SigningKey::rsa("rsa"), SigningKey::p256("new"));
+    let (provider, other) = (IdentityProvider::start(&[&key]), IdentityProvider::start(&[&key]));
+    let server = provider.server(&[]);
+    let token = key.sign(&provider.claims());
+    let oidc = |issuer| [("APP_OIDC__ISSUER", issuer), ("APP_OIDC__AUDIENCE", AUDIENCE)];
+    let with_key = server.replica(&oidc(&provider.issuer));
+    provider.set_keys(&[&new]);
+    let without_key = server.replica(&oidc(&provider.issuer));
+    let (of_another, of_none) = (server.replica(&oidc(&other.issuer)), server.replica(&[]));
+    let open = |server: &TestServer, ticket: &Value| {
+        let target = format!("/callCatchUp/r1/live?ticket={}", ticket.as_str().unwrap());
+        let mut connection = server.client().connect();
+        connection.send(&request("GET", target.as_bytes(), None));
+        connection.read().unwrap().status
+    };
+    let ticket = || server.client().post_with("/auth/streamticket", &token, r#"{"room":"r1"}"#).data();
+    let first = ticket();
+    for (replica, case) in [(&without_key, "without the key"), (&of_another, "another provider"), (&of_none, "no provider")]
+    {
+        assert_eq!(open(replica, &first), 401, "{case}");
+    }
+    assert_eq!(open(&with_key, &first), 200);
+    // A ticket is valid for 30 s, and the pause between fetches is as long.
+    server.clock.advance(COOLDOWN / 2);
+    let second = ticket();
+    server.clock.advance(COOLDOWN / 2);
+    wait_until_accepted(&server, &new.sign(&provider.claims()));
+    assert_eq!(open(&server, &second), 401, "the key is removed");
 }
 
 #[test]

@@ -20,7 +20,11 @@ const MAX_NAME: usize = 255;
 const MAX_SUBJECT: usize = 255;
 
 /// Checks the claims of a token whose issuer and signature are verified.
-pub(super) fn read(config: &IdentityConfig, claims: &Object, generation: u64) -> Result<CachedClaims, InvalidToken> {
+pub(super) fn read(
+    config: &IdentityConfig,
+    claims: &Object,
+    (key, generation): (&Arc<str>, u64),
+) -> Result<CachedClaims, InvalidToken> {
     let is_for_us = config.audiences.iter().any(|audience| is_for(claims.get("aud"), audience));
     // A token with a nonce is an ID token, made for a login.
     if !is_for_us || claims.get("nonce").is_some() {
@@ -33,7 +37,7 @@ pub(super) fn read(config: &IdentityConfig, claims: &Object, generation: u64) ->
     let leeway = i64::try_from(config.leeway.as_secs()).unwrap_or(i64::MAX);
     let not_before = date(claims, "nbf")?.max(date(claims, "iat")?).unwrap_or(i64::MIN);
     Ok(CachedClaims {
-        principal: Principal::User { id: subject, session: None, identity: Some(Arc::new(identity(config, claims))) },
+        principal: Principal::User { id: subject, session: None, identity: Some(Arc::new(identity(config, claims, key))) },
         not_before: not_before.saturating_sub(leeway),
         expires_at: date(claims, "exp")?.ok_or(InvalidToken)?.saturating_add(leeway),
         generation: Some(generation),
@@ -48,10 +52,11 @@ fn date(claims: &Object, name: &str) -> Result<Option<i64>, InvalidToken> {
     claims.integer(name).or_else(|| claim.as_f64().map(whole)).map(Some).ok_or(InvalidToken)
 }
 
-fn identity(config: &IdentityConfig, claims: &Object) -> Identity {
+fn identity(config: &IdentityConfig, claims: &Object, key: &Arc<str>) -> Identity {
     let name = claim(claims, &config.name_claim).and_then(Value::as_str);
     Identity {
         issuer: Arc::clone(&config.issuer),
+        key: Arc::clone(key),
         name: name.filter(|name| (1..=MAX_NAME).contains(&name.len())).map(Arc::from),
         roles: config.roles_claim.as_ref().map(|path| roles(claim(claims, path), &config.roles_map)),
         rooms: config.rooms_claim.as_ref().map_or(Vec::new(), |path| rooms(config, claim(claims, path))),
@@ -125,7 +130,7 @@ mod tests {
             leeway: std::time::Duration::ZERO,
         };
         let rooms = |claims: &str| -> Vec<String> {
-            let identity = identity(&config, &serde_json::from_str(claims).unwrap());
+            let identity = identity(&config, &serde_json::from_str(claims).unwrap(), &"k1".into());
             identity.rooms.iter().map(|room| room.as_str().to_owned()).collect()
         };
         assert_eq!(rooms(r#"{"rooms": ["r1", "*", "a/b", "", "r 2"]}"#), ["r1", "r 2"]);

@@ -1,9 +1,11 @@
 //! Key sets of an identity provider (RFC 7517), parsed key by key.
 
-use super::{Algorithm, BTreeSet, Bytes, FetchError, Object, TokenParts};
+use super::{Algorithm, Arc, BTreeSet, Bytes, FetchError, Object, TokenParts};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse, ThumbprintHash,
+};
 use jsonwebtoken::{DecodingKey, crypto};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -24,6 +26,8 @@ pub(super) struct KeySet {
 
 struct PublicKey {
     id: Option<String>,
+    /// Of its material alone (RFC 7638).
+    thumbprint: Arc<str>,
     /// The accepted algorithms that it fits.
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
@@ -57,19 +61,25 @@ impl KeySet {
         if self.skipped.is_empty() { usable } else { format!("{usable}; skipped: {}", self.skipped.join(", ")) }
     }
 
+    /// Returns whether the key with this thumbprint is in the set.
+    pub(super) fn contains(&self, thumbprint: &str) -> bool {
+        self.keys.iter().any(|key| *key.thumbprint == *thumbprint)
+    }
+
     /// Verifies a signature by the keys of its `kid`; without one, by the only key that fits the algorithm.
-    pub(super) fn verify(&self, token: &TokenParts<'_>, algorithm: Algorithm) -> bool {
+    ///
+    /// Returns the thumbprint of the key.
+    pub(super) fn verify(&self, token: &TokenParts<'_>, algorithm: Algorithm) -> Option<&Arc<str>> {
         let id = token.header.text("kid");
         let fits = |key: &&PublicKey| key.algorithms.contains(&algorithm) && (id.is_none() || key.id.as_deref() == id);
-        let verifies = |key: &PublicKey| {
+        let verifies = |key: &&PublicKey| {
             crypto::verify(token.signature, token.message.as_bytes(), &key.key, algorithm).unwrap_or(false)
         };
         let mut fitting = self.keys.iter().filter(fits);
-        match (id, fitting.next(), fitting.next()) {
-            (None, Some(key), None) => verifies(key),
-            (Some(_), first, second) => first.into_iter().chain(second).chain(fitting).any(verifies),
-            _ => false,
+        if id.is_none() && fitting.clone().nth(1).is_some() {
+            return None;
         }
+        fitting.find(verifies).map(|key| &key.thumbprint)
     }
 }
 
@@ -91,7 +101,8 @@ impl PublicKey {
             return Err("no algorithm of APP_OIDC__ALGORITHMS");
         }
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| "not valid")?;
-        Ok(Self { id: jwk.common.key_id, algorithms, key })
+        let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| "not valid")?.into();
+        Ok(Self { id: jwk.common.key_id, thumbprint, algorithms, key })
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use self::keys::KeySet;
 use super::http_client::HttpClient;
+use super::principal::Identity;
 use super::token::InvalidToken;
 use super::token_cache::CachedClaims;
 use super::token_parts::TokenParts;
@@ -103,12 +104,20 @@ impl IdentityProvider {
     pub(super) fn verify(&self, token: &TokenParts<'_>) -> Result<CachedClaims, InvalidToken> {
         let algorithm = self.check_header(&token.header)?;
         let keys = self.keys();
-        if !keys.verify(token, algorithm) {
-            // There may be new keys.
-            self.refresh_requested.notify_one();
-            return Err(InvalidToken);
+        let key = keys.verify(token, algorithm);
+        // There may be new keys.
+        let key = key.ok_or_else(|| self.refresh_requested.notify_one()).map_err(|()| InvalidToken)?;
+        claims::read(&self.config, &token.claims, (key, keys.generation))
+    }
+
+    /// Checks that the key that verified the identity's token is still among the keys of this provider.
+    pub(super) fn check_key_of(&self, identity: &Identity) -> Result<(), InvalidToken> {
+        if identity.issuer == self.config.issuer && self.keys().contains(&identity.key) {
+            return Ok(());
         }
-        claims::read(&self.config, &token.claims, keys.generation)
+        // Another replica may have newer keys.
+        self.refresh_requested.notify_one();
+        Err(InvalidToken)
     }
 
     /// Returns the token's algorithm, if it is accepted.

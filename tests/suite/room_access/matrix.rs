@@ -190,7 +190,7 @@ fn credentials(fixture: &Fixture<'_>) -> Vec<Credential> {
         new("API key", api_key.clone(), Kind::ApiKey, None, &[]),
     ];
     for room in ROOMS {
-        let identity = json!({"issuer": provider.issuer, "name": null, "roles": null});
+        let identity = json!({"issuer": provider.issuer, "key": key.thumbprint(), "name": null, "roles": null});
         // A ticket is issued for a room that was permitted: it is the claim.
         let claim: &'static [&'static str] = if room == "r1" { &["r1"] } else { &["r2"] };
         let kind = Kind::UserTicket(room);

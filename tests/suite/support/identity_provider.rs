@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -89,6 +90,16 @@ impl SigningKey {
             jwk["kid"] = id.into();
         }
         jwk
+    }
+
+    /// The thumbprint of the public key (RFC 7638).
+    pub fn thumbprint(&self) -> String {
+        let mut jwk = self.jwk();
+        for optional in ["kid", "use"] {
+            jwk.as_object_mut().unwrap().remove(optional);
+        }
+        // The members are sorted by name, without blanks.
+        b64(digest(&SHA256, jwk.to_string().as_bytes()))
     }
 
     /// The usual algorithm of the key.
