@@ -187,7 +187,7 @@ fn token_without_kid_is_accepted_if_one_key_fits() {
 
 #[test]
 fn unusable_keys_are_skipped_one_by_one() {
-    let (rsa, secret) = (SigningKey::rsa("good"), tokens::b64(SECRET));
+    let (rsa, ec, secret) = (SigningKey::rsa("good"), SigningKey::p256("ec"), tokens::b64(SECRET));
     let small = tokens::b64([&[0x80_u8][..], &[1; 127]].concat());
     let jwk = |name: &str, value: Value| {
         let mut jwk = rsa.jwk();
@@ -202,13 +202,17 @@ fn unusable_keys_are_skipped_one_by_one() {
         {"kty": "EC", "crv": "P-256", "kid": "torn", "x": "!", "y": "!"},
         {"kty": "EC", "crv": "P-521", "kid": "curve", "x": "AA", "y": "AA"},
         {"kty": "OKP", "crv": "Ed25519", "kid": "okp", "x": "AA"},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}, ec.jwk(),
         jwk("use", json!("enc")), jwk("key_ops", json!(["encrypt"])), jwk("alg", json!("RSA-OAEP")), jwk("alg", json!("RS384")),
-        jwk("n", json!(small)), jwk("n", json!("!")), jwk("e", json!(7)), jwk("kid", json!(7)),
+        jwk("n", json!(small)), jwk("n", json!("!")), jwk("e", json!(7)), jwk("e", json!("Ag")), jwk("kid", json!(7)),
         rsa.jwk(),
     ]});
     provider.set_key_set(&keys.to_string());
     let server = provider.server(&[]);
     assert_eq!(status(&server, &rsa.sign(&provider.claims())), 200);
+    for key in [SigningKey::rsa("").without_id(), ec.without_id()] {
+        assert_eq!(status(&server, &key.sign(&provider.claims())), 200, "another key fits no token without kid");
+    }
     for id in ["not use", "not key_ops", "not alg", "not n", "not e", "7"] {
         let header = json!({"alg": "RS256", "kid": id}).to_string();
         assert_eq!(status(&server, &rsa.sign_raw(&header, &provider.claims().to_string())), 401, "{id}");
