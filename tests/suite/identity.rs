@@ -607,6 +607,19 @@ fn roles_claim_gives_mapped_roles_and_member() {
 }
 
 #[test]
+fn overlong_name_of_the_provider_is_cut() {
+    let key = SigningKey::rsa("rsa");
+    let provider = IdentityProvider::start(&[&key]);
+    let server = provider.server(&[("APP_USERS__DISPLAY_NAME", "account")]);
+    let body = r#"{"role":"member","room":"r1","participantName":"Eve"}"#;
+    let join =
+        |name: Value| server.client().post_with("/proconfToken", &key.sign(&with(&provider, "name", name)), body).status;
+    assert_eq!((join(json!("é".repeat(200))), join(json!(""))), (200, 403));
+    let sent: Value = serde_json::from_slice(&server.script.requests().last().unwrap().body).unwrap();
+    assert_eq!(sent["participantName"], "é".repeat(127));
+}
+
+#[test]
 fn user_of_the_provider_is_no_account() {
     let key = SigningKey::rsa("rsa");
     let provider = IdentityProvider::start(&[&key]);

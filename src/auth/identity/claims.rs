@@ -14,7 +14,7 @@ use crate::strict_json::Object;
 
 /// The most rooms that a token may name; with more, it names none.
 const MAX_ROOMS: usize = 256;
-/// The longest display name, in bytes; a longer one is ignored.
+/// The longest display name, in bytes; the end of a longer one is removed.
 const MAX_NAME: usize = 255;
 /// The longest `sub`, in bytes (OIDC Core section 2).
 const MAX_SUBJECT: usize = 255;
@@ -57,7 +57,7 @@ fn identity(config: &IdentityConfig, claims: &Object, key: &Arc<str>) -> Identit
     Identity {
         issuer: Arc::clone(&config.issuer),
         key: Arc::clone(key),
-        name: name.filter(|name| (1..=MAX_NAME).contains(&name.len())).map(Arc::from),
+        name: name.and_then(|name| name.get(..name.floor_char_boundary(MAX_NAME))).map(Arc::from),
         roles: config.roles_claim.as_ref().map(|path| roles(claim(claims, path), &config.roles_map)),
         rooms: config.rooms_claim.as_ref().map_or(Vec::new(), |path| rooms(config, claim(claims, path))),
     }
