@@ -8,7 +8,7 @@ use super::room_access;
 use crate::accounts::SessionConfig;
 use crate::accounts::display_name::DisplayNames;
 use crate::admin_control::{self, Endpoint, RootCertificates};
-use crate::auth::http_client::{HttpClient, is_https_or_loopback};
+use crate::auth::http_client::HttpClient;
 use crate::auth::identity::IdentityConfig;
 use crate::auth::invitation::InvitationConfig;
 use crate::auth::principal::AllowedRoles;
@@ -164,19 +164,15 @@ pub(crate) fn tokens(config: &Config) -> token::TokenConfig {
 ///
 /// # Errors
 ///
-/// If a URL has another form, or the certificate authorities can't be read.
+/// If the certificate authorities can't be read.
 pub(crate) fn identity(config: &Config) -> Result<Option<IdentityConfig>, Error> {
     let oidc = &config.oidc;
     let Some(issuer) = &oidc.issuer else { return Ok(None) };
-    let urls = [("APP_OIDC__ISSUER", Some(issuer)), ("APP_OIDC__JWKS_URL", oidc.jwks_url.as_ref())];
-    if let Some((setting, _)) = urls.into_iter().find(|(_, url)| url.is_some_and(|url| !is_https_or_loopback(url))) {
-        return Err(Error::of(setting, "must be an https:// URL, or http:// to a loopback address"));
-    }
     root_certificates(config)?;
     Ok(Some(IdentityConfig {
         issuer: issuer.as_str().into(),
         audiences: oidc.audience.to_vec(),
-        jwks_url: oidc.jwks_url.clone(),
+        jwks_url: oidc.jwks_url.as_ref().map(|url| url.expose().to_owned()),
         algorithms: oidc.algorithms.to_vec(),
         name_claim: oidc.name_claim.clone(),
         roles_claim: oidc.roles_claim.clone(),

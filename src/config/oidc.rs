@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::sections::section;
-use super::values::{self, List};
+use super::values::{self, List, SecretUrl};
 
 /// The algorithms that a provider's tokens may be signed with. Symmetric ones would need its secret.
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
@@ -15,11 +15,13 @@ section! {
     /// `[oidc]`: the team's own identity provider, by the standard OIDC.
     OidcConfig {
         /// The `iss` of its tokens; none accepts no tokens of a provider.
+        #[serde(deserialize_with = "values::issuer")]
         issuer: Option<String>,
         /// Audiences, one of which must be in `aud`. Required with an issuer.
         audience: List<String>,
         /// Where its keys are; none to discover it.
-        jwks_url: Option<String>,
+        #[serde(deserialize_with = "values::https_url")]
+        jwks_url: Option<SecretUrl>,
         /// Accepted algorithms.
         algorithms: List<String> = List::of(["RS256", "ES256"]),
         /// Claim of the display name.
@@ -37,7 +39,7 @@ section! {
 }
 
 impl OidcConfig {
-    /// Checks that the settings are complete. The URLs are checked by their component.
+    /// Checks that the settings are complete.
     ///
     /// # Errors
     ///

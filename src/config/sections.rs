@@ -160,7 +160,7 @@ section! {
         /// Which rooms users may enter.
         access: RoomAccessMode = RoomAccessMode::All,
         /// URL of the webhook that decides.
-        #[serde(deserialize_with = "values::webhook_url")]
+        #[serde(deserialize_with = "values::https_url")]
         webhook_url: Option<SecretUrl>,
         /// Secret that signs its requests.
         #[serde(deserialize_with = "values::webhook_secret")]

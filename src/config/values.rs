@@ -219,15 +219,12 @@ parsed_by! {
         let is_valid = text.len() <= 63 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if is_valid { Ok(text.to_owned()) } else { Err("must be at most 63 characters of printable ASCII") }
     };
-    webhook_url: Option<SecretUrl> = |text| {
-        let is_safe = |url: &url::Url| match (url.scheme(), url.host_str()) {
-            ("https", Some(_)) => true,
-            ("http", Some(host)) => !is_remote(host),
-            _ => false,
-        };
-        let url = url::Url::parse(text).ok().filter(|url| is_safe(url) && url.username().is_empty() && url.password().is_none());
-        let problem = "must be an https:// URL, or http:// to a loopback address, without user name and password";
-        url.map(|url| Some(SecretUrl::new(url.as_str()))).ok_or(problem)
+    https_url: Option<SecretUrl> = |text| parse_https_url(text).map(|url| Some(SecretUrl::new(url.as_str())));
+    issuer: Option<String> = |text| {
+        let url = parse_https_url(text)?;
+        // The parser skips blanks and control characters.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && url.query().is_none() && url.fragment().is_none();
+        if is_plain { Ok(Some(text.to_owned())) } else { Err("must have no blank, no query and no fragment") }
     };
     webhook_secret: Option<Secret> = |text| {
         let is_valid = secret::decode_webhook_secret(text).is_some();
@@ -257,6 +254,18 @@ impl FromStr for Secret {
 fn parse_url(text: &str, schemes: &[&str]) -> Option<SecretUrl> {
     let known = schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
     known.then(|| SecretUrl::new(text))
+}
+
+/// Parses an `https` URL, or an `http` one to this machine.
+fn parse_https_url(text: &str) -> Result<url::Url, &'static str> {
+    let is_safe = |url: &url::Url| match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) => true,
+        ("http", Some(host)) => !is_remote(host),
+        _ => false,
+    };
+    let has_credentials = |url: &url::Url| !url.username().is_empty() || url.password().is_some();
+    let url = url::Url::parse(text).ok().filter(|url| is_safe(url) && !has_credentials(url));
+    url.ok_or("must be an https:// URL, or http:// to a loopback address, without user name and password")
 }
 
 fn parse_duration(text: &str, min: Duration) -> Result<Duration, &'static str> {

@@ -728,6 +728,12 @@ fn invalid_setting_of_the_provider_is_named() {
         ("APP_OIDC__ISSUER", "http://id.example.com", "must be an https:// URL, or http:// to a loopback address"),
         ("APP_OIDC__ISSUER", "id.example.com", "must be an https:// URL, or http:// to a loopback address"),
         ("APP_OIDC__JWKS_URL", "http://203.0.113.7/keys", "must be an https:// URL, or http:// to a loopback address"),
+        ("APP_OIDC__ISSUER", "https://ann:canary@id.example.com", "without user name and password"),
+        ("APP_OIDC__JWKS_URL", "https://ann:canary@id.example.com/keys", "without user name and password"),
+        ("APP_OIDC__ISSUER", " https://id.example.com", "must have no blank, no query and no fragment"),
+        ("APP_OIDC__ISSUER", "https://id.example.com/a\tb", "must have no blank, no query and no fragment"),
+        ("APP_OIDC__ISSUER", "https://id.example.com/?a=b", "must have no blank, no query and no fragment"),
+        ("APP_OIDC__ISSUER", "https://id.example.com/#a", "must have no blank, no query and no fragment"),
         ("APP_OIDC__AUDIENCE", "", "is required with APP_OIDC__ISSUER"),
         ("APP_OIDC__AUDIENCE", "proconf,account", "must not be account"),
         ("APP_OIDC__ALGORITHMS", "RS256,HS256", "must be of RS256, RS384"),
@@ -742,8 +748,10 @@ fn invalid_setting_of_the_provider_is_named() {
     ] {
         let (code, text) = check_config(&[&base[..], &[(setting, value)]].concat());
         assert_eq!(code, 78, "{setting}={value}: {text}");
-        assert!(text.contains(problem) && text.contains(setting), "{setting}={value}: {text}");
+        assert!(text.contains(problem) && text.contains(setting) && !text.contains("canary"), "{setting}={value}: {text}");
     }
-    let (code, text) = check_config(&[("APP_OIDC__ISSUER", "proconf-app-server"), ("APP_OIDC__AUDIENCE", AUDIENCE)]);
+    let (code, text) = check_config(&[&base[..], &[("APP_AUTH__ISSUER", "https://id.example.com")]].concat());
     assert!(code == 78 && text.contains("must differ from APP_AUTH__ISSUER"), "{text}");
+    let (_, text) = check_config(&[&base[..], &[("APP_OIDC__JWKS_URL", "https://127.0.0.1:1/keys?key=canary")]].concat());
+    assert!(text.contains("APP_OIDC__JWKS_URL=https://127.0.0.1:1/keys?[redacted]") && !text.contains("canary"), "{text}");
 }
