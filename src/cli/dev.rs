@@ -11,7 +11,7 @@ use crate::app::{self, App};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
 use crate::clock::Clock;
-use crate::config::{self, Config, DevConfig, SecretUrl};
+use crate::config::{self, Config, DevConfig, RoomAccessMode, SecretUrl};
 use crate::db::Database;
 use crate::request_context::RequestContext;
 use crate::sandbox::{SAMPLE_ROOMS, Sandbox, WEBHOOK_SECRET};
@@ -93,7 +93,7 @@ fn override_settings(config: &mut Config, sandbox: &Sandbox) -> io::Result<()> {
     config.database.url = SecretUrl::new(DATABASE);
     config.summaries.url = SecretUrl::new(&format!("file://{SUMMARIES}"));
     config.auth.jwt_secret = jwt_secret(Path::new(JWT_SECRET))?;
-    if config.rooms.webhook_url.is_none() {
+    if config.rooms.access == RoomAccessMode::Webhook && config.rooms.webhook_url.is_none() {
         config.rooms.webhook_url = Some(SecretUrl::new(&sandbox.webhook_url()));
         config.rooms.webhook_secret = Some(Secret::new(WEBHOOK_SECRET));
     }

@@ -82,6 +82,7 @@ impl Config {
         let rooms = &self.rooms;
         let required = [
             (RoomAccessMode::Claim, "claim", self.oidc.rooms_claim.is_some(), "APP_OIDC__ROOMS_CLAIM"),
+            (RoomAccessMode::Claim, "claim", self.oidc.issuer.is_some(), "APP_OIDC__ISSUER"),
             (RoomAccessMode::Webhook, "webhook", rooms.webhook_url.is_some(), "APP_ROOMS__WEBHOOK_URL"),
             (RoomAccessMode::Webhook, "webhook", rooms.webhook_secret.is_some(), "APP_ROOMS__WEBHOOK_SECRET"),
         ];

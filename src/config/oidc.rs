@@ -45,16 +45,15 @@ impl OidcConfig {
     ///
     /// The first invalid setting.
     pub(super) fn validate(&self, own_issuer: &str) -> Result<(), Error> {
-        let is_path = |path: &str| path.split('.').all(|name| !name.is_empty());
         let is_mapping =
             |entry: &String| matches!(self::mapping(entry), Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty());
-        let paths = [
-            ("APP_OIDC__NAME_CLAIM", Some(&self.name_claim)),
-            ("APP_OIDC__ROLES_CLAIM", self.roles_claim.as_ref()),
-            ("APP_OIDC__ROOMS_CLAIM", self.rooms_claim.as_ref()),
-        ];
-        if let Some((setting, _)) = paths.into_iter().find(|(_, path)| path.is_some_and(|path| !is_path(path))) {
-            return Err(Error::of(setting, "must be the name of a claim, or a path of names such as realm_access.roles"));
+        self.validate_paths()?;
+        let needs_issuer = self.jwks_url.is_some() || self.roles_claim.is_some() || self.rooms_claim.is_some();
+        if self.issuer.is_none() && (needs_issuer || !self.audience.is_empty()) {
+            return Err(Error::of(
+                "APP_OIDC__ISSUER",
+                "is required with APP_OIDC__AUDIENCE, APP_OIDC__JWKS_URL, APP_OIDC__ROLES_CLAIM and APP_OIDC__ROOMS_CLAIM",
+            ));
         }
         if self.issuer.is_some() && self.audience.is_empty() {
             return Err(Error::of(
@@ -87,6 +86,19 @@ impl OidcConfig {
             return Err(Error::of("APP_OIDC__ROLES_MAP", "and APP_OIDC__ROLES_CLAIM must be set together"));
         }
         Ok(())
+    }
+
+    /// Checks the names of claims.
+    fn validate_paths(&self) -> Result<(), Error> {
+        let is_path = |path: &str| path.split('.').all(|name| !name.is_empty());
+        let paths = [
+            ("APP_OIDC__NAME_CLAIM", Some(&self.name_claim)),
+            ("APP_OIDC__ROLES_CLAIM", self.roles_claim.as_ref()),
+            ("APP_OIDC__ROOMS_CLAIM", self.rooms_claim.as_ref()),
+        ];
+        let problem = "must be the name of a claim, or a path of names such as realm_access.roles";
+        let invalid = paths.into_iter().find(|(_, path)| path.is_some_and(|path| !is_path(path)));
+        invalid.map_or(Ok(()), |(setting, _)| Err(Error::of(setting, problem)))
     }
 
     /// Returns the provider's roles, each with a role in calls.

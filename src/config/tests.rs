@@ -136,6 +136,9 @@ fn unwise_combinations_are_warned_of() {
         ("APP_USERS__ROLES", "ownr,member", "APP_USERS__ROLES contains a role other than"),
         ("APP_SERVER__KEEP_ALIVE", "60s", "APP_SERVER__KEEP_ALIVE is not above 60s"),
         ("APP_CACHE__REDIS_URL", "redis://127.example.com", "APP_CACHE__REDIS_URL is redis:// to another host"),
+        ("APP_ROOMS__WEBHOOK_URL", "https://app.example.com/access", "APP_ROOMS__ACCESS is not webhook"),
+        ("APP_ROOMS__WEBHOOK_SECRET", "whsec_c2FuZGJveCB3ZWJob29rLCBub3Qgc2VjcmV0IQ==", "APP_ROOMS__ACCESS is not webhook"),
+        ("APP_AUTH__PASSWORD_LOGIN", "false", "APP_AUTH__PASSWORD_LOGIN is false without APP_OIDC__ISSUER"),
     ] {
         let warnings = load_with(name, value).unwrap().warnings();
         assert!(matches!(warnings[..], [text] if text.starts_with(warning)), "{name}: {warnings:?}");
@@ -153,6 +156,24 @@ fn unwise_combinations_are_warned_of() {
         let warnings = load(&settings).unwrap().warnings();
         assert_eq!(warnings.len(), usize::from(is_unwise), "{url}: {warnings:?}");
         assert!(warnings.iter().all(|warning| warning.starts_with("APP_ADMIN_CONTROL__BASE_URL is http:// ")));
+    }
+}
+
+#[test]
+fn unknown_role_in_the_map_is_warned_of() {
+    let needed = [
+        ("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"),
+        ("APP_AUTH__JWT_SECRET", SECRET),
+        ("APP_GUESTS__INVITATIONS", "required"),
+        ("APP_OIDC__ISSUER", "https://id.example.com"),
+        ("APP_OIDC__AUDIENCE", "proconf"),
+        ("APP_OIDC__ROLES_CLAIM", "roles"),
+        ("APP_AUTH__PASSWORD_LOGIN", "false"),
+    ];
+    for (map, expected) in [("admin=owner,host=member", 0), ("admin=owner,host=moderatr", 1)] {
+        let warnings = load(&[&needed[..], &[("APP_OIDC__ROLES_MAP", map)]].concat()).unwrap().warnings();
+        assert_eq!(warnings.len(), expected, "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.starts_with("APP_OIDC__ROLES_MAP contains a role")));
     }
 }
 

@@ -53,7 +53,25 @@ impl Config {
             warnings
                 .push("APP_CACHE__REDIS_URL is redis:// to another host: its password and catch-ups are sent unencrypted");
         }
-        if self.rooms.access == RoomAccessMode::Claim && self.auth.password_login {
+        self.add_access_warnings(&mut warnings);
+        warnings
+    }
+
+    fn add_access_warnings(&self, warnings: &mut Vec<&'static str>) {
+        let rooms = &self.rooms;
+        let has_webhook = rooms.webhook_url.is_some() || rooms.webhook_secret.is_some();
+        if has_webhook && rooms.access != RoomAccessMode::Webhook {
+            warnings.push(
+                "APP_ROOMS__ACCESS is not webhook: APP_ROOMS__WEBHOOK_URL and APP_ROOMS__WEBHOOK_SECRET have no effect",
+            );
+        }
+        if self.oidc.issuer.is_none() && !self.auth.password_login {
+            warnings.push("APP_AUTH__PASSWORD_LOGIN is false without APP_OIDC__ISSUER: no user can log in");
+        }
+        if self.oidc.roles().iter().any(|(_, role)| !KNOWN_ROLES.contains(&role.as_str())) {
+            warnings.push("APP_OIDC__ROLES_MAP contains a role other than owner, moderator and member");
+        }
+        if rooms.access == RoomAccessMode::Claim && self.auth.password_login {
             warnings
                 .push("APP_ROOMS__ACCESS is claim with APP_AUTH__PASSWORD_LOGIN: accounts of this server can enter no room");
         }
@@ -61,7 +79,6 @@ impl Config {
             warnings
                 .push("APP_GUESTS__INVITATIONS is optional: knowing the name of a room is enough to enter it as a guest");
         }
-        warnings
     }
 }
 

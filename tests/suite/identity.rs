@@ -750,6 +750,15 @@ fn invalid_setting_of_the_provider_is_named() {
         assert_eq!(code, 78, "{setting}={value}: {text}");
         assert!(text.contains(problem) && text.contains(setting) && !text.contains("canary"), "{setting}={value}: {text}");
     }
+    for (setting, value) in [
+        ("APP_OIDC__AUDIENCE", AUDIENCE),
+        ("APP_OIDC__JWKS_URL", "https://id.example.com/keys"),
+        ("APP_OIDC__ROOMS_CLAIM", "rooms"),
+        ("APP_OIDC__ROLES_CLAIM", "roles"),
+    ] {
+        let (code, text) = check_config(&[(setting, value)]);
+        assert!(code == 78 && text.contains("APP_OIDC__ISSUER is required with"), "{setting}: {text}");
+    }
     let (code, text) = check_config(&[&base[..], &[("APP_AUTH__ISSUER", "https://id.example.com")]].concat());
     assert!(code == 78 && text.contains("must differ from APP_AUTH__ISSUER"), "{text}");
     let (_, text) = check_config(&[&base[..], &[("APP_OIDC__JWKS_URL", "https://127.0.0.1:1/keys?key=canary")]].concat());

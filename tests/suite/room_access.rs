@@ -483,6 +483,10 @@ fn check_config_requires_what_the_mode_needs() {
         (vec![webhook, secret], "APP_ROOMS__WEBHOOK_URL is required with APP_ROOMS__ACCESS=webhook"),
         (vec![webhook, url], "APP_ROOMS__WEBHOOK_SECRET is required with APP_ROOMS__ACCESS=webhook"),
         (vec![("APP_ROOMS__ACCESS", "claim")], "APP_OIDC__ROOMS_CLAIM is required with APP_ROOMS__ACCESS=claim"),
+        (
+            vec![("APP_ROOMS__ACCESS", "claim"), ("APP_OIDC__ROOMS_CLAIM", "rooms")],
+            "APP_OIDC__ISSUER is required with APP_ROOMS__ACCESS=claim",
+        ),
         (vec![("APP_ROOMS__ACCESS", "some")], "APP_ROOMS__ACCESS "),
         (vec![webhook, secret, (url.0, "http://app.example.com/access")], must_be_a_url),
         (vec![webhook, secret, (url.0, "http://127.0.0.1.example.com/")], must_be_a_url),
