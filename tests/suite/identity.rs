@@ -707,15 +707,29 @@ fn check_config_reports_the_provider_and_its_keys() {
     assert_eq!(line, format!("# identity provider: ok, {}: 2 usable keys (ES256, RS256)", provider.issuer));
     provider.set_key_set(&json!({"keys": [rsa.jwk(), {"kty": "oct", "kid": "third", "k": "AAAA"}]}).to_string());
     let line = check_line("identity provider", &settings);
-    assert!(line.ends_with(": 1 usable keys (RS256); skipped: third (a symmetric key)"), "{line}");
-    for (case, expected) in [("none", "0 usable keys"), ("issuer", "names the issuer https://x"), ("down", "no response")] {
+    assert!(line.ends_with(": 1 usable key (RS256); skipped: third (a symmetric key)"), "{line}");
+    let (discovery, keys) =
+        (format!("{}/.well-known/openid-configuration", provider.issuer), format!("{}/keys", provider.issuer));
+    for (case, expected) in [
+        ("none", format!("{}: no usable key", provider.issuer)),
+        ("keys", format!("the key set at {keys}: status 503")),
+        ("issuer", "the discovery document names the issuer https://x".to_owned()),
+        ("down", format!("the discovery document at {discovery}: no response")),
+    ] {
         match case {
             "none" => provider.set_keys(&[]),
+            "keys" => {
+                provider.set_discovery("jwks_uri", json!(format!("{keys}?key=canary")));
+                provider.respond_with(http("503 Service Unavailable", ""));
+            }
             "issuer" => provider.set_discovery("issuer", json!("https://x")),
             _ => provider.go_down(),
         }
         let line = check_line("identity provider", &settings);
-        assert!(line.starts_with("# identity provider: FAILED, ") && line.contains(expected), "{line}");
+        assert!(
+            line.starts_with("# identity provider: FAILED, ") && line.contains(&expected) && !line.contains("canary"),
+            "{line}"
+        );
     }
     assert_eq!(check_config(&settings).0, 69);
 }

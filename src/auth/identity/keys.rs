@@ -64,7 +64,11 @@ impl KeySet {
     pub(super) fn summary(&self) -> String {
         let algorithms = self.keys.iter().flat_map(|key| &key.algorithms).map(|algorithm| format!("{algorithm:?}"));
         let algorithms = algorithms.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
-        let usable = format!("{} usable keys ({algorithms})", self.keys.len());
+        let usable = match self.keys.len() {
+            0 => "no usable key".to_owned(),
+            1 => format!("1 usable key ({algorithms})"),
+            number => format!("{number} usable keys ({algorithms})"),
+        };
         if self.skipped.is_empty() { usable } else { format!("{usable}; skipped: {}", self.skipped.join(", ")) }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::keys::KeySet;
 use super::{IdentityConfig, IdentityProvider};
-use crate::auth::http_client::{HttpClient, HttpError, is_https_or_loopback};
+use crate::auth::http_client::{HttpClient, is_https_or_loopback};
 use crate::strict_json::Object;
 
 /// The pause between fetches, in seconds.
@@ -26,8 +26,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum FetchError {
     /// The provider did not respond as it should.
-    #[error(transparent)]
-    Unreachable(#[from] HttpError),
+    #[error("{0}")]
+    Unreachable(String),
     /// A document can't be used.
     #[error("{0}")]
     Invalid(String),
@@ -77,14 +77,20 @@ pub(super) async fn fetch(client: &HttpClient, config: &IdentityConfig) -> Resul
         Some(url) => url.clone(),
         None => discover(client, &config.issuer).await?,
     };
-    Ok(client.get(&url).await?)
+    get(client, "key set", &url).await
+}
+
+/// Gets a document. The error names it and its address, without the query.
+async fn get(client: &HttpClient, document: &str, url: &str) -> Result<Bytes, FetchError> {
+    let address = url.split('?').next().unwrap_or_default();
+    client.get(url).await.map_err(|error| FetchError::Unreachable(format!("the {document} at {address}: {error}")))
 }
 
 /// Returns the address of the keys in the discovery document (OIDC Discovery 1.0 section 4).
 async fn discover(client: &HttpClient, issuer: &str) -> Result<String, FetchError> {
     let url = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
     let invalid = |problem: &str| FetchError::Invalid(format!("the discovery document {problem}"));
-    let body = client.get(&url).await?;
+    let body = get(client, "discovery document", &url).await?;
     let document: Object = serde_json::from_slice(&body).map_err(|_| invalid("is not valid"))?;
     match document.text("issuer") {
         Some(found) if found == issuer => {}
