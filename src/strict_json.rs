@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// An object with members of type `V`: [`serde_json::Value`], or `Box<RawValue>` for unchanged bytes.
 #[derive(Debug)]
@@ -77,6 +78,23 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
     }
 }
 
+/// Returns whether each member name occurs once in each object of a value, nested ones included.
+///
+/// The value is valid JSON, and not deeper than serde's limit.
+#[must_use]
+pub fn has_unique_names(json: &RawValue) -> bool {
+    fn parse<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Option<T> {
+        serde_json::from_str(json.get()).ok()
+    }
+    match json.get().as_bytes().first() {
+        Some(b'{') => {
+            parse::<Object<&RawValue>>(json).is_some_and(|object| object.0.values().all(|member| has_unique_names(member)))
+        }
+        Some(b'[') => parse::<Vec<&RawValue>>(json).is_some_and(|all| all.into_iter().all(has_unique_names)),
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +108,22 @@ mod tests {
         assert!(is_valid(r#"{"a":1,"b":{"c":1}}"#));
         for invalid in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, "[]", r#"["a"]"#, "null", "1", "", "{}{}", "{\"a\":"] {
             assert!(!is_valid(invalid), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn repeated_name_is_found_at_any_depth() {
+        let is_unique = |json: &str| has_unique_names(serde_json::from_str(json).unwrap());
+        for unique in ["1", "null", r#""{""#, "[]", "{}", r#"[{"a":1},{"a":1}]"#, r#"{"a":{"a":[{"a":{}}]},"b":" {"}"#] {
+            assert!(is_unique(unique), "{unique}");
+        }
+        for repeated in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"{"a":[0,[{"b":1,"\u0062":2}]]}"#,
+            r#"[ {"a":{"b":{"c":1}, "b":1}}]"#,
+        ] {
+            assert!(!is_unique(repeated), "{repeated}");
         }
     }
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::token::InvalidToken;
-use crate::strict_json::Object;
+use crate::strict_json::{Object, has_unique_names};
 
 /// The longest accepted token, in bytes; issued ones have about 400.
 const MAX_BYTES: usize = 8 * 1024;
@@ -37,7 +37,9 @@ impl<'a> TokenParts<'a> {
 /// Decodes one part of a token: strict base64url around one strict JSON object.
 fn decode(part: &str) -> Result<Object, InvalidToken> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken)?;
-    serde_json::from_slice(&json).map_err(|_| InvalidToken)
+    let object = serde_json::from_slice(&json).map_err(|_| InvalidToken)?;
+    let raw = serde_json::from_slice(&json).map_err(|_| InvalidToken)?;
+    if has_unique_names(raw) { Ok(object) } else { Err(InvalidToken) }
 }
 
 /// Returns whether an `aud` claim names `audience`.

@@ -113,6 +113,7 @@ fn provider_token_with_a_wrong_header_or_signature_is_rejected() {
     let raw = |header: &str| rsa.sign_raw(header, &claims);
     let hmac = |header: &str, key: &[u8]| tokens::signed_with(HMAC_SHA256, key, header.as_bytes(), claims.as_bytes());
     let repeated = claims.replacen('{', r#"{"sub":"eve","#, 1);
+    let nested = claims.replacen('{', r#"{"realm_access":{"roles":["x"],"roles":["admin"]},"#, 1);
     let own_issuer = with(&provider, "iss", json!("proconf-app-server"));
     let mut own_claims = tokens::user_claims();
     own_claims["iss"] = provider.issuer.as_str().into();
@@ -131,6 +132,7 @@ fn provider_token_with_a_wrong_header_or_signature_is_rejected() {
         raw(r#"{"alg":"ES256","kid":"rsa"}"#),
         raw(r#"{"kid":"rsa"}"#),
         rsa.sign_raw(r#"{"alg":"RS256","kid":"rsa"}"#, &repeated),
+        rsa.sign_raw(r#"{"alg":"RS256","kid":"rsa"}"#, &nested),
         format!("{}.", raw(r#"{"alg":"none"}"#).rsplit_once('.').unwrap().0),
         other.sign(&provider.claims()),
         // The other verifier is never tried, although the signature and the other claims are good.
