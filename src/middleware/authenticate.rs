@@ -109,18 +109,6 @@ fn ticket(query: &str) -> Option<&str> {
     if query.contains("&ticket=") { Some("") } else { query.split('&').next() }
 }
 
-/// Whether users may log in with e-mail and password (`APP_AUTH__PASSWORD_LOGIN`).
-pub(crate) struct PasswordLogin(pub bool);
-
-/// Responds with 404, as to an unknown URL, where password login is turned off.
-pub(crate) async fn require_password_login<B: MessageBody>(
-    password_login: web::Data<PasswordLogin>,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    if password_login.0 { next.call(request).await } else { Err(ApiError::UnknownRoute.into()) }
-}
-
 /// Rejects guests with 403, inside [`authenticate`].
 pub(crate) async fn users_only<B: MessageBody>(
     principal: web::ReqData<Principal>,

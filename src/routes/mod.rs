@@ -20,13 +20,12 @@ pub mod openapi;
 mod proconf_token;
 mod stream_ticket;
 
+use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::authenticate::{
-    authenticate, authenticate_inviter, authenticate_stream, require_password_login, users_only,
-};
+use crate::middleware::authenticate::{authenticate, authenticate_inviter, authenticate_stream, users_only};
 use crate::middleware::request_log::record_route;
 use crate::response::ApiError;
 
@@ -74,6 +73,12 @@ const fn delete(paths: Paths, access: Access, handler: fn(Route) -> Route) -> Ro
     RouteRow { method: Method::DELETE, paths, access, handler }
 }
 
+/// The login with a password. Without it, the path is unknown.
+const LOGIN: &str = "/auth/login";
+
+/// Whether users may log in with e-mail and password (`APP_AUTH__PASSWORD_LOGIN`).
+pub(crate) struct PasswordLogin(pub bool);
+
 /// Every route of the main listener.
 pub static TABLE: &[RouteRow] = &[
     // Calls
@@ -85,7 +90,7 @@ pub static TABLE: &[RouteRow] = &[
     get(&["/meetings"], Access::User, |route| route.to(meetings::list)),
     post(&["/proconfToken"], Access::Token, |route| route.to(proconf_token::create)),
     // Sessions and guests
-    post(&["/auth/login"], Access::Public, |route| route.to(auth::log_in).wrap(from_fn(require_password_login))),
+    post(&[LOGIN], Access::Public, |route| route.to(auth::log_in)),
     post(&["/auth/refresh"], Access::Public, |route| route.to(auth::refresh)),
     post(&["/auth/logout"], Access::Public, |route| route.to(auth::log_out)),
     get(&["/auth/joinmember"], Access::Public, |route| route.to(join_member::create)),
@@ -141,7 +146,12 @@ fn resource(table: &'static [RouteRow], path: &str) -> Resource {
     let rows = table.iter().enumerate().filter(|(_, row)| row.paths.contains(&path));
     // Without a default of its own, a resource responds to a wrong method with 405.
     let resource = web::resource(pattern).default_service(web::to(unknown_method));
+    let resource = if path == LOGIN { resource.guard(fn_guard(has_password_login)) } else { resource };
     rows.fold(resource, |resource, (index, row)| resource.route(route(index, row)))
+}
+
+fn has_password_login(context: &GuardContext<'_>) -> bool {
+    context.app_data::<web::Data<PasswordLogin>>().is_none_or(|password_login| password_login.0)
 }
 
 fn route(index: usize, row: &RouteRow) -> Route {

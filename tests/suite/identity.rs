@@ -690,7 +690,8 @@ fn password_login_can_be_turned_off_while_sessions_go_on() {
     let server = TestServer::with_account(&[]);
     let session = server.log_in().data();
     let off = server.replica(&[("APP_AUTH__PASSWORD_LOGIN", "false")]);
-    for response in [off.log_in(), off.client().post("/auth/login", "{"), off.client().post("/auth/login", "")] {
+    let (client, other_method) = (off.client(), off.client().get("/auth/login", None));
+    for response in [off.log_in(), client.post("/auth/login", "{"), client.post("/auth/login", ""), other_method] {
         response.assert_error(404, "Not found", "login");
         assert_eq!(response.header("x-not-found"), Some("unknown-route"));
     }
