@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::client::Client;
+use crate::support::identity_provider::{IdentityProvider, SigningKey};
 use crate::support::openid_provider::{AUDIENCE, OpenIdProvider};
 use crate::support::{SandboxServer, TestServer, tokens, wait_until};
 use aws_lc_rs::hmac;
@@ -372,7 +373,8 @@ impl Receiver {
 
     /// Posts a call that was signed `age` seconds ago with this secret; returns the status.
     fn post(&self, secret: &str, age: i64, earlier_signature: &str) -> u16 {
-        let (body, sent_at) = (br#"{"subject":"ann","room":"r1"}"#, tokens::now() - age);
+        let body = br#"{"subject":"ann","issuer":"proconf-app-server","room":"r1"}"#;
+        let sent_at = tokens::now() - age;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(&secret["whsec_".len()..]).unwrap());
         let tag = hmac::sign(&key, &[format!("msg_1.{sent_at}.").as_bytes(), body].concat());
         let headers = format!(
@@ -393,21 +395,27 @@ impl Drop for Receiver {
 #[test]
 fn webhook_receivers_decide_as_their_page_says() {
     let other_secret = format!("whsec_{}", STANDARD.encode([7; 32]));
+    // The provider's user has the id of the account.
+    let key = SigningKey::p256("k1");
+    let provider = IdentityProvider::start(&[&key]);
     for (language, program) in [("js", "node"), ("python", "python3")] {
         let folder = tempfile::tempdir().unwrap();
         let receiver = Receiver::start(language, program, folder.path());
         let url = format!("http://{}/room-access", receiver.address);
-        let server = |secret: &str| {
-            TestServer::with(&[
+        let settings = |secret| {
+            [
                 ("APP_ROOMS__ACCESS", "webhook"),
-                ("APP_ROOMS__WEBHOOK_URL", &url),
+                ("APP_ROOMS__WEBHOOK_URL", url.as_str()),
                 ("APP_ROOMS__WEBHOOK_SECRET", secret),
-            ])
+            ]
         };
-        let (right, wrong) = (server(WEBHOOK_SECRET), server(&other_secret));
+        let right = provider.server(&settings(WEBHOOK_SECRET));
+        let wrong = TestServer::with(&settings(other_secret.as_str()));
         let get = |server: &TestServer, id: &str, target: &str| {
             server.client().get(target, Some(&tokens::user_with_id(id))).status
         };
+        let of_provider = key.sign(&provider.claims());
+        assert_eq!(right.client().get("/callCatchUp/r1", Some(&of_provider)).status, 403, "{language}: another issuer");
         for (id, target, status) in [
             ("ann", "/callCatchUp/r1", 200),
             ("ann", "/callCatchUp/r2", 403),
@@ -418,6 +426,10 @@ fn webhook_receivers_decide_as_their_page_says() {
             assert_eq!(get(&right, id, target), status, "{language}: {id} {target}");
         }
         assert_eq!(get(&wrong, "ann", "/callCatchUp/r1"), 500, "{language}");
+        // The other end closes the connection before the body is complete.
+        let mut aborted = TcpStream::connect(receiver.address).unwrap();
+        aborted.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{").unwrap();
+        drop(aborted);
         assert_eq!(receiver.post(WEBHOOK_SECRET, 0, ""), 200, "{language}");
         assert_eq!(receiver.post(WEBHOOK_SECRET, 0, "v1,AAAA "), 200, "{language}: one of two signatures");
         assert_eq!(receiver.post(WEBHOOK_SECRET, 0, "v1,\u{e9} "), 200, "{language}: one of two signatures");
