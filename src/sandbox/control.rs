@@ -31,9 +31,13 @@ struct ReplyRequest<'a> {
     times: Option<u64>,
 }
 
-/// `null` is data too.
-fn deserialize_present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+/// Takes `null` for a value of the type, not for an absent one.
+pub(super) fn deserialize_present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A status and a message.

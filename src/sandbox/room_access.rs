@@ -3,9 +3,11 @@
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::control::deserialize_present;
 use super::record::RecordedRequest;
 use super::reply::Reply;
 use crate::clock::Clock;
@@ -16,21 +18,25 @@ pub(super) const PATH: &str = "/room-access";
 pub const WEBHOOK_SECRET: &str = "whsec_c2FuZGJveCB3ZWJob29rLCBub3Qgc2VjcmV0IQ==";
 /// Maximum age of a request, in seconds.
 const MAX_AGE: u64 = 300;
+/// The longest time that a response may say, in seconds.
+const MAX_TTL: u64 = 300;
 
 /// The users and rooms that the webhook allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AllowList {
     allow: Vec<Rule>,
-    #[serde(default = "default_ttl")]
+    #[serde(default = "default_ttl", deserialize_with = "deserialize_ttl")]
     ttl: u64,
 }
 
-/// A user and a room; an absent one stands for all.
+/// A user and a room; an absent one stands for all. The room is never `null`, which stands for the meetings in a request.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
+    #[serde(default, deserialize_with = "deserialize_present", skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
+    #[serde(default, deserialize_with = "deserialize_present", skip_serializing_if = "Option::is_none")]
     room: Option<String>,
 }
 
@@ -42,6 +48,11 @@ impl Default for AllowList {
 
 fn default_ttl() -> u64 {
     30
+}
+
+fn deserialize_ttl<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let ttl = u64::deserialize(deserializer)?;
+    if ttl <= MAX_TTL { Ok(ttl) } else { Err(D::Error::custom(format!("ttl is at most {MAX_TTL}"))) }
 }
 
 impl AllowList {

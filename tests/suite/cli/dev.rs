@@ -223,7 +223,7 @@ fn dev_with_a_webhook_follows_the_allow_list_of_the_sandbox() {
         sandbox.request(format!("{head}Content-Length: {}\r\n\r\n{list}", list.len()).as_bytes())
     };
     assert_eq!((get("/callCatchUp/testRoom"), get("/meetings")), (200, 200));
-    let list = r#"{"allow":[{"subject":null,"room":"testRoom"}],"ttl":0}"#;
+    let list = r#"{"allow":[{"room":"testRoom"}],"ttl":0}"#;
     assert_eq!(put(list).status, 200);
     assert_eq!((get("/callStatus/quietRoom"), get("/callStatus/testRoom")), (403, 200));
     let shown = sandbox.get("/sandbox/room-access", None);
@@ -231,7 +231,16 @@ fn dev_with_a_webhook_follows_the_allow_list_of_the_sandbox() {
     assert_eq!(shown["data"], serde_json::from_str::<serde_json::Value>(list).unwrap());
     assert_eq!(put(r#"{"allow":[{"subject":"another"}]}"#).status, 200);
     assert_eq!(get("/callSummary/testRoom"), 403);
-    for wrong in ["", "[]", r#"{"allow":true}"#, r#"{"allow":[{"user":"u1"}]}"#, r#"{"allow":[],"ttl":"1"}"#] {
+    for wrong in [
+        "",
+        "[]",
+        r#"{"allow":true}"#,
+        r#"{"allow":[{"user":"u1"}]}"#,
+        r#"{"allow":[{"room":null}]}"#,
+        r#"{"allow":[{"subject":null}]}"#,
+        r#"{"allow":[],"ttl":"1"}"#,
+        r#"{"allow":[],"ttl":301}"#,
+    ] {
         assert_eq!(put(wrong).status, 400, "{wrong}");
     }
     let delete = b"DELETE /sandbox/room-access HTTP/1.1\r\nHost: localhost\r\n\r\n";
