@@ -17,9 +17,9 @@ IDLE_FILES = 200
 STREAMS_MS, STREAMS_MB = 300, 120
 
 
-def connect(farm, server, path, count, token):
+def connect(farm, server, path, count, token, *streams):
     """Starts the client program, and waits until all clients are connected."""
-    command = machine.pinned([farm.load_core], [farm.tools / "concurrent_clients", server.port, path, count])
+    command = machine.pinned([farm.load_core], [farm.tools / "concurrent_clients", server.port, path, count, *streams])
     clients = subprocess.Popen(command, env={"TOKEN": token}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     if clients.stdout.readline() != "ready\n":
         raise RuntimeError(f"{count} clients could not connect to {server.name}")
@@ -107,8 +107,8 @@ def just_stale(farm, token, count, rounds):
 def streams(farm, token, scale):
     """P9: from the first byte of Admin Control's new text to its last byte at the last subscriber; and memory."""
     server = farm.ours("ours-streams", APP_LIVE__POLL_INTERVAL="1s", APP_CATCH_UP__FRESH_FOR="100ms",
-                       APP_LIVE__MAX_PER_CALLER=str(scale.streams))
-    clients = connect(farm, server, "/callCatchUp/live/live", scale.streams, token)
+                       APP_SERVER__MAX_IN_FLIGHT="12000", APP_LIVE__MAX_PER_CALLER=str(scale.streams))
+    clients = connect(farm, server, "/callCatchUp/live/live", scale.streams, token, "streams")
 
     def wait_for(version):
         clients.stdin.write(f"version {version}.\n")

@@ -37,6 +37,10 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def is_outdated(file, *sources):
+    return not file.exists() or file.stat().st_mtime < max(source.stat().st_mtime for source in sources)
+
+
 class Server:
     """A process that listens on a port of 127.0.0.1."""
 
@@ -109,9 +113,8 @@ class Farm:
         if not self.binary:
             run(["cargo", "build", "--locked", "--quiet", "--bin", "proconf-app-server", *profile], ROOT)
             self.binary = target(ROOT) / "proconf-app-server"
-        lock = PEERS / "rust" / "Cargo.lock"
-        if not lock.exists() or lock.stat().st_mtime < (ROOT / "Cargo.lock").stat().st_mtime:
-            shutil.copyfile(ROOT / "Cargo.lock", lock)
+        if is_outdated(PEERS / "rust" / "Cargo.lock", ROOT / "Cargo.lock", PEERS / "rust" / "Cargo.toml"):
+            shutil.copyfile(ROOT / "Cargo.lock", PEERS / "rust" / "Cargo.lock")
         run(["cargo", "build", "--quiet", "--bins", *profile, *([] if self.smoke else ["--features", "axum"])], PEERS / "rust")
         self.tools = target(PEERS / "rust")
         if not peers:
@@ -120,8 +123,10 @@ class Farm:
             raise SystemExit("please install wrk")
         self.has_nginx = machine.install("nginx", "nginx-light")
         if has_node := bool(shutil.which("node") and shutil.which("npm")):
-            # It removes what package.json no longer names, and does nothing if all is there.
-            run(["npm", "install", "--silent"], PEERS / "node")
+            installed = PEERS / "node" / "node_modules" / ".package-lock.json"
+            if is_outdated(installed, PEERS / "node" / "package.json", PEERS / "node" / ".npmrc"):
+                shutil.rmtree(installed.parent, ignore_errors=True)
+                run(["npm", "install", "--silent"], PEERS / "node")
         if has_go := bool(shutil.which("go")):
             run(["go", "build", "-o", self.folder / "go-net-http", "."], PEERS / "go")
         for there, name in ((not self.smoke, "axum + reqwest: its dependencies take minutes to build"), (self.has_nginx, "nginx"),

@@ -1,8 +1,9 @@
-//! Many concurrent clients: connects all of them and prints `ready`. The first line of input sends all requests.
+//! Many concurrent clients: connects all of them and prints `ready`.
 //!
-//!     concurrent_clients PORT TARGET COUNT      with TOKEN in the environment
+//!     concurrent_clients PORT TARGET COUNT [streams]      with TOKEN in the environment
 //!
-//! `go` waits for all responses; another line waits until it has arrived on all connections, which are event streams. Prints
+//! The line `go` sends all requests and waits for the responses. Event streams send theirs when they connect, in turn, because
+//! a connection without a request is closed soon; a line waits until it has arrived on all of them. Prints
 //! one line of JSON each time: milliseconds to the last byte of the first, 99th of 100 and last response, and the time of the last.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Client {
     stream: TcpStream,
@@ -47,10 +48,11 @@ impl Client {
     }
 }
 
-fn connect(port: u16, count: usize, poll: &Poll) -> io::Result<Vec<Client>> {
+fn connect(port: u16, count: usize, poll: &Poll, first: &str) -> io::Result<Vec<Client>> {
     (0..count)
         .map(|number| {
-            let stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+            stream.write_all(first.as_bytes())?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
@@ -96,23 +98,26 @@ fn wait(clients: &mut [Client], poll: &mut Poll, wanted: &str, started: Instant,
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, target, count] = &arguments[..] else { panic!("usage: concurrent_clients PORT TARGET COUNT") };
+    let [port, target, count, streams @ ..] = &arguments[..] else {
+        panic!("usage: concurrent_clients PORT TARGET COUNT [streams]");
+    };
     let token = proconf_bench_peers::from_env("TOKEN");
     let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n");
     let mut poll = Poll::new()?;
-    let mut clients = connect(port.parse().expect("a port"), count.parse().expect("a count"), &poll)?;
+    let first = if streams.is_empty() { "" } else { request.as_str() };
+    let mut clients = connect(port.parse().expect("a port"), count.parse().expect("a count"), &poll, first)?;
     println!("ready");
-    for (number, wanted) in io::stdin().lines().enumerate() {
-        let started = Instant::now();
+    for wanted in io::stdin().lines() {
+        let (wanted, started) = (wanted?, Instant::now());
         for client in &mut clients {
             client.response.clear();
             client.done = false;
-            if number == 0 {
+            if wanted == "go" {
                 client.stream.write_all(request.as_bytes())?;
             }
         }
         let sent = started.elapsed();
-        wait(&mut clients, &mut poll, &wanted?, started, sent)?;
+        wait(&mut clients, &mut poll, &wanted, started, sent)?;
     }
     Ok(())
 }
