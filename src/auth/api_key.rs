@@ -57,11 +57,11 @@ impl ApiKeys {
         let today = now - now % DAY;
         // Only reading may be possible for a while. The next use is recorded.
         if record.last_used_at.is_none_or(|day| day < today)
-            && let Err(error) = self.database.record_api_key_use(record.hash, today).await
+            && let Err(error) = self.database.record_api_key_use(record.hash.clone(), today).await
         {
             log::warn!(cause:% = error; "the use of an API key is not recorded");
         }
-        let principal = Principal::ApiKey { name: record.name.into(), scope: record.scope.into() };
+        let principal = Principal::ApiKey { name: record.name.into(), scope: record.scope.into(), hash: record.hash.into() };
         let expires_at = record.expires_at.map_or(i64::MAX, |at| at / 1000);
         Ok(Some((principal, TokenScope { expires_at, ticket: None })))
     }

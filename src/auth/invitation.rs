@@ -10,7 +10,7 @@ use super::principal::Principal;
 use super::room_access::PermittedRoom;
 use super::token::{InvalidToken, Tokens, integer};
 use super::token_parts::non_empty;
-use crate::db::{self, Database};
+use crate::db::{self, Credential, Database};
 use crate::room::RoomName;
 use crate::secret;
 
@@ -23,6 +23,9 @@ pub(crate) enum Error {
     /// Guests are disabled, the invitation is missing or for another room, or another principal made it.
     #[error("not permitted")]
     Forbidden,
+    /// The session or API key of its maker was revoked a moment ago.
+    #[error("the session or API key is revoked")]
+    MakerRevoked,
     /// Tampered, expired, revoked or used up. The client is not told which.
     #[error("the invitation is not in force")]
     NotInForce(#[from] InvalidToken),
@@ -73,7 +76,7 @@ impl Invitations {
     ///
     /// # Errors
     ///
-    /// [`Error::Forbidden`], [`Error::Database`].
+    /// [`Error::Forbidden`], [`Error::MakerRevoked`], [`Error::Database`].
     pub(crate) async fn create(
         &self,
         principal: &Principal,
@@ -82,7 +85,11 @@ impl Invitations {
     ) -> Result<Invitation, Error> {
         let maker = maker_of(principal).filter(|_| self.tokens.are_guests_enabled()).ok_or(Error::Forbidden)?;
         let (id, expires_at) = (secret::random_id(), self.tokens.expiry_after(ttl));
-        self.database.insert_invitation(id.clone(), maker, uses.map(i64::from), expires_at.saturating_mul(1000)).await?;
+        let (uses, expires_at_ms) = (uses.map(i64::from), expires_at.saturating_mul(1000));
+        // Another replica may have revoked the credential since it was verified.
+        if !self.database.insert_invitation(id.clone(), maker, uses, expires_at_ms, credential_of(principal)).await? {
+            return Err(Error::MakerRevoked);
+        }
         let token = self.tokens.sign(KIND, &id, expires_at, json!({ "roomName": room.as_str() }));
         // Browsers send no fragment, so that no log of a server or proxy has the invitation.
         let url = format!("{}/?room={}#invitation={token}", self.config.public_url, room.path_segment());
@@ -141,6 +148,14 @@ fn maker_of(principal: &Principal) -> Option<String> {
         Principal::User { id, .. } => Some(format!("{} {id}", principal.issuer().unwrap_or_default())),
         Principal::ApiKey { .. } => Some(String::new()),
         Principal::Guest { .. } => None,
+    }
+}
+
+/// Returns what revokes the maker; none for a user of an identity provider.
+fn credential_of(principal: &Principal) -> Option<Credential> {
+    match principal {
+        Principal::ApiKey { hash, .. } => Some(Credential::ApiKey(hash.to_string())),
+        _ => principal.session().map(|session| Credential::Session(session.to_owned())),
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Principal {
         name: Arc<str>,
         /// The routes that the key opens.
         scope: Arc<str>,
+        /// The key's SHA-256, which identifies it.
+        hash: Arc<str>,
     },
 }
 

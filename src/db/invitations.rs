@@ -1,23 +1,57 @@
 //! The `invitations` table: which invitations are in force, and their remaining uses.
 
-use super::{Database, Error};
+use super::{Database, Error, Statement};
+
+/// The credential with which an invitation is made.
+pub enum Credential {
+    /// A user token, by the id of its session.
+    Session(String),
+    /// An API key, by its hash.
+    ApiKey(String),
+}
+
+impl Credential {
+    /// Returns a statement that changes nothing, but locks the row. It affects none if the credential is revoked.
+    fn lock(self) -> Statement {
+        let (sql, id) = match self {
+            Self::Session(id) => ("UPDATE sessions SET revoked_at = NULL WHERE id = $1 AND revoked_at IS NULL", id),
+            Self::ApiKey(hash) => ("UPDATE api_keys SET revoked_at = NULL WHERE hash = $1 AND revoked_at IS NULL", hash),
+        };
+        sqlx::query(sql).bind(id)
+    }
+}
 
 impl Database {
-    /// Adds an invitation for `uses` guests, or for any number of them.
+    /// Adds an invitation for `uses` guests, or for any number of them. `false` if `credential` is revoked.
+    ///
+    /// A revocation either precedes it, or waits and then deletes the new invitation with the others of its account.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub(crate) async fn insert_invitation(
+    pub async fn insert_invitation(
         &self,
         id: String,
         maker: String,
         uses: Option<i64>,
         expires_at: i64,
-    ) -> Result<(), Error> {
+        credential: Option<Credential>,
+    ) -> Result<bool, Error> {
         let insert = "INSERT INTO invitations (id, maker, uses_left, expires_at) VALUES ($1, $2, $3, $4)";
-        self.execute(sqlx::query(insert).bind(id).bind(maker).bind(uses).bind(expires_at)).await?;
-        Ok(())
+        let insert = sqlx::query(insert).bind(id).bind(maker).bind(uses).bind(expires_at);
+        let lock = credential.map(Credential::lock);
+        self.run(|pools| async move {
+            let mut transaction = pools.begin().await?;
+            if let Some(lock) = lock
+                && transaction.execute(lock).await? == 0
+            {
+                return Ok(false);
+            }
+            transaction.execute(insert).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Uses an invitation once. `false` if it was revoked or is used up.

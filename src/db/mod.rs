@@ -31,6 +31,7 @@ pub use api_keys::ApiKeyRecord;
 pub use backup::{BackupError, backup};
 pub(crate) use file::{is_accessible_to_others, is_created_by_root};
 pub use housekeeping::Housekeeping;
+pub use invitations::Credential;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
 pub use preflight::preflight;
 pub use sessions::{NewSession, RefreshOutcome, SessionRecord};

@@ -3,12 +3,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, ReqData};
 
-use crate::auth::invitation::{Invitation, Invitations};
+use crate::auth::invitation::{Error, Invitation, Invitations};
 use crate::auth::principal::Principal;
 use crate::auth::room_access::RoomAction;
 use crate::extract::json_body::JsonBody;
+use crate::middleware::authenticate::reject;
 use crate::middleware::authorize::Authorizer;
 use crate::request_context::RequestContext;
 use crate::response::{ApiError, Success};
@@ -25,7 +27,7 @@ const USES: RangeInclusive<u32> = 1..=1_000_000;
 pub(super) async fn create(
     body: JsonBody,
     (principal, context): (ReqData<Principal>, ReqData<RequestContext>),
-    authorizer: Authorizer,
+    (request, authorizer): (HttpRequest, Authorizer),
     invitations: Data<Invitations>,
 ) -> Result<Success<Invitation>, ApiError> {
     let room = body.room("room")?;
@@ -33,7 +35,11 @@ pub(super) async fn create(
     let uses = body.integer("uses", USES)?;
     let room = authorizer.permit(room, RoomAction::Invite).await?;
     let lifetime = Duration::from_secs(lifetime.into());
-    let invitation = invitations.create(&principal, &room, (lifetime, uses)).await?;
+    let invitation = invitations.create(&principal, &room, (lifetime, uses)).await;
+    let invitation = invitation.map_err(|error| match error {
+        Error::MakerRevoked => reject(&request, "revoked"),
+        error => error.into(),
+    })?;
     log_event("invitation-created", &invitation.id, &principal, &context);
     Ok(Success(invitation))
 }

@@ -76,7 +76,7 @@ fn key_is_403_on_every_route_outside_its_scope() {
 
 #[test]
 fn key_invites_to_any_room_and_revokes_any_invitation() {
-    let server = TestServer::start();
+    let server = TestServer::with_session(&[]);
     let (key, other) = (server.add_api_key("backend", Some(DAY)), server.add_api_key("other", None));
     let by_user = server.client().post_with(INVITATIONS, &crate::support::tokens::user(), r#"{"room": "r1"}"#).data();
     for invitation in [invite(&server, &key).data(), by_user] {

@@ -372,6 +372,8 @@ impl<'a> Fixture<'a> {
         for room in ROOMS {
             server.put_summary(&format!("{room}_1718871014/summary.txt"), "A summary.");
         }
+        // Of the own user.
+        server.add_session();
         let api_key = server.add_api_key("backend", None);
         Self { server, mode, policy, provider, key, api_key }
     }

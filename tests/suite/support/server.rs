@@ -94,6 +94,13 @@ impl TestServer {
         server
     }
 
+    /// Starts a server that has the account and session of [`tokens::user`].
+    pub fn with_session(settings: &[(&str, &str)]) -> Self {
+        let server = Self::with(settings);
+        server.add_session();
+        server
+    }
+
     /// Starts a replica: a second server on the same database and clock.
     pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         Self::on(Arc::clone(&self.database), self.clock.clone(), settings)
@@ -164,6 +171,14 @@ impl TestServer {
     pub fn add_user(&self, email: &str, password: &str) {
         secrets::register_phrase(password);
         self.manage(async |database, clock| admin::add(&database, (email, "A User"), password, 1, &clock).await);
+    }
+
+    /// Adds the account and session of [`tokens::user`].
+    pub fn add_session(&self) {
+        self.execute_sql(
+            "INSERT INTO users (id, email, name, password_hash, created_at) VALUES ('u1', 'u1@example.com', 'A User', '', 0); \
+             INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ('s1', 'u1', 0, 9000000000000000)",
+        );
     }
 
     /// Adds an API key for invitations, as `api-key add` does.
