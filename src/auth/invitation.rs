@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::json;
 
+use super::api_key::INVITATIONS;
 use super::principal::Principal;
 use super::room_access::PermittedRoom;
 use super::token::{InvalidToken, Tokens, integer};
@@ -141,13 +142,13 @@ impl Invitations {
     }
 }
 
-/// Returns the maker that `principal` is: empty for an API key, none for a guest.
+/// Returns the maker that `principal` is: empty for an API key, none if it may not invite.
 fn maker_of(principal: &Principal) -> Option<String> {
     match principal {
         // A space separates them: no URL of a provider has one.
         Principal::User { id, .. } => Some(format!("{} {id}", principal.issuer().unwrap_or_default())),
-        Principal::ApiKey { .. } => Some(String::new()),
-        Principal::Guest { .. } => None,
+        Principal::ApiKey { .. } if principal.has_scope(INVITATIONS) => Some(String::new()),
+        Principal::ApiKey { .. } | Principal::Guest { .. } => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::access_webhook::{AccessRequest, AccessWebhook};
+use super::api_key::INVITATIONS;
 use super::http_client::HttpClient;
 use super::principal::{Principal, TokenScope};
 use crate::request_context::RequestContext;
@@ -71,10 +72,19 @@ impl Requester {
             _ if !is_covered => return Err(AccessError::Forbidden),
             Principal::Guest { room, .. } if *room == name && action != RoomAction::Invite => None,
             // The team's own backend invites to all rooms, and enters none.
-            Principal::ApiKey { .. } if action == RoomAction::Invite => None,
+            Principal::ApiKey { .. } if action == RoomAction::Invite && self.principal.has_scope(INVITATIONS) => None,
             _ => self.permit_user(Some(&name), action).await?,
         };
         Ok(PermittedRoom { name, valid_until })
+    }
+
+    /// Checks that the principal may read the configuration of calls: each user and guest may.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::Forbidden`].
+    pub(crate) fn permit_configuration(&self) -> Result<(), AccessError> {
+        if matches!(self.principal, Principal::ApiKey { .. }) { Err(AccessError::Forbidden) } else { Ok(()) }
     }
 
     /// Checks that the principal may list the meetings of all rooms.

@@ -15,7 +15,7 @@ use crate::response::ApiError;
 
 /// Rejects with 401, or calls the inner services with [`Principal`] and [`TokenScope`] as request data.
 ///
-/// A valid API key is 403: it opens the routes of its scope only.
+/// API keys are authenticated on every route. The check of the permission, after that of the input, keeps each to its scope.
 pub(crate) async fn authenticate<B: MessageBody>(
     tokens: web::Data<Tokens>,
     revoked_sessions: web::Data<RevokedSessions>,
@@ -28,30 +28,13 @@ pub(crate) async fn authenticate<B: MessageBody>(
         let is_malformed = request.headers().get_all(AUTHORIZATION).any(is_bearer);
         return Err(if is_malformed { ApiError::InvalidToken } else { ApiError::Unauthorized }.into());
     };
-    if token.starts_with(api_key::PREFIX) {
-        admit(&request, &revoked_sessions, api_keys.verify(token).await.map_err(ApiError::from)?)?;
-        return Err(ApiError::Forbidden.into());
-    }
-    admit(&request, &revoked_sessions, tokens.verify_token(token).ok())?;
+    let verified = if token.starts_with(api_key::PREFIX) {
+        api_keys.verify(token).await.map_err(ApiError::from)?
+    } else {
+        tokens.verify_token(token).ok()
+    };
+    admit(&request, &revoked_sessions, verified)?;
     next.call(request).await
-}
-
-/// Authenticates by a token, or by an API key with the scope of invitations.
-pub(crate) async fn authenticate_inviter<B: MessageBody>(
-    tokens: web::Data<Tokens>,
-    revoked_sessions: web::Data<RevokedSessions>,
-    api_keys: web::Data<ApiKeys>,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    if let Some(key) = bearer_token(request.headers()).filter(|token| token.starts_with(api_key::PREFIX)) {
-        let verified = api_keys.verify(key).await.map_err(ApiError::from)?;
-        if verified.as_ref().is_none_or(|(principal, _)| principal.has_scope(api_key::INVITATIONS)) {
-            admit(&request, &revoked_sessions, verified)?;
-            return next.call(request).await;
-        }
-    }
-    authenticate(tokens, revoked_sessions, api_keys, request, next).await
 }
 
 /// Authenticates by a token or by a ticket in the query. Both at once are rejected.

@@ -25,6 +25,11 @@ impl Authorizer {
         self.requester.permit(room, action).await.map_err(|error| self.reject(error))
     }
 
+    /// Checks that the principal may read the configuration of calls.
+    pub(crate) fn permit_configuration(&self) -> Result<(), ApiError> {
+        self.requester.permit_configuration().map_err(|error| self.reject(error))
+    }
+
     /// Checks that the principal may list the meetings of all rooms.
     pub(crate) async fn permit_meetings(&self) -> Result<(), ApiError> {
         self.requester.permit_meetings().await.map_err(|error| self.reject(error))

@@ -25,7 +25,7 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::middleware::authenticate::{authenticate, authenticate_inviter, authenticate_stream, users_only};
+use crate::middleware::authenticate::{authenticate, authenticate_stream, users_only};
 use crate::middleware::request_log::record_route;
 use crate::response::ApiError;
 
@@ -160,9 +160,8 @@ fn route(index: usize, row: &RouteRow) -> Route {
     let route = (row.handler)(route);
     match row.access {
         Access::Public => route,
-        Access::Token => route.wrap(from_fn(authenticate)),
+        Access::Token | Access::TokenOrApiKey => route.wrap(from_fn(authenticate)),
         Access::TokenOrTicket => route.wrap(from_fn(authenticate_stream)),
-        Access::TokenOrApiKey => route.wrap(from_fn(authenticate_inviter)),
         // The last one is outermost.
         Access::User => route.wrap(from_fn(users_only)).wrap(from_fn(authenticate)),
     }
