@@ -62,6 +62,12 @@ pub(crate) fn random_secret() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
+/// Returns whether `text` has the form of a [`random_secret`].
+pub(crate) fn is_random_secret(text: &str) -> bool {
+    // The engine is strict: no padding, one spelling of the last character.
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
+
 /// Returns the SHA-256 of a text, in hexadecimal digits.
 ///
 /// It is the stored form of tokens and keys: they are long and random, so a plain hash resists guessing.

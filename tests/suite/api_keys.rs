@@ -148,6 +148,19 @@ fn key_is_stored_as_its_hash_with_the_day_of_its_last_use() {
 }
 
 #[test]
+fn malformed_key_is_401_without_a_database_lookup() {
+    let server = TestServer::start();
+    server.execute_sql("ALTER TABLE api_keys RENAME TO elsewhere");
+    let (short, long, padded) = ("A".repeat(42), "A".repeat(44), format!("{}=", "A".repeat(43)));
+    // Not in the alphabet; and the other spelling of a last character.
+    let (other, noncanonical) = (format!("{}+", "A".repeat(42)), format!("{}B", "A".repeat(42)));
+    for secret in ["", &short, &long, &padded, &other, &noncanonical, &"A".repeat(8000)] {
+        invite(&server, &format!("pas_{secret}")).assert_unauthorized(secret);
+    }
+    invite(&server, &format!("pas_{}", "A".repeat(43))).assert_error(500, "Internal server error", "looked up");
+}
+
+#[test]
 fn unreachable_database_is_500_for_keys() {
     let server = TestServer::start();
     let key = server.add_api_key("backend", None);
