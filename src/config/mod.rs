@@ -5,6 +5,7 @@
 //! The environment is a parameter, so that tests can set it.
 
 mod error;
+mod listeners;
 mod oidc;
 mod redact;
 mod secret_strength;
@@ -17,10 +18,11 @@ mod warnings;
 use std::net::IpAddr;
 
 pub use error::Error;
+pub use listeners::{ManagementConfig, ServerConfig};
 pub use oidc::OidcConfig;
 pub use sections::{
     AdminControlConfig, AuthConfig, CatchUpConfig, CertificatePaths, Config, DatabaseConfig, GuestsConfig, LiveConfig,
-    LogConfig, ManagementConfig, RoomsConfig, ServerConfig, SharedCacheConfig, UsersConfig,
+    LogConfig, RoomsConfig, SharedCacheConfig, UsersConfig,
 };
 pub use sources::Sources;
 pub(crate) use sources::log_format;
