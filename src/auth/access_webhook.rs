@@ -11,9 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-use super::http_client::HttpClient;
+use super::http_client::{HttpClient, HttpError};
 use super::room_access::AccessError;
 use crate::clock::Clock;
 use crate::request_context::RequestContext;
@@ -32,6 +33,12 @@ const MAX_TTL: u64 = 300;
 const REFUSAL_TTL: Duration = Duration::from_secs(5);
 /// The maximum number of cached decisions.
 const MAX_DECISIONS: usize = 20_000;
+/// The maximum number of calls in flight for a user on this replica, so that none delays those of others.
+///
+/// More than the default of `APP_LIVE__MAX_PER_CALLER`, whose streams may ask again at the same time.
+const MAX_CALLS_PER_USER: usize = 16;
+/// The maximum number of users whose calls are counted. That of the least recent one starts again.
+const MAX_USERS: usize = 20_000;
 
 /// Configures an [`AccessWebhook`].
 pub(crate) struct WebhookConfig {
@@ -62,6 +69,8 @@ pub(crate) struct AccessWebhook {
     config: WebhookConfig,
     /// By the hash of the request.
     decisions: Cache<[u8; 32], Decision>,
+    /// By the issuer, and the id of the user.
+    calls_by_user: Cache<(String, String), Arc<Semaphore>>,
     clock: Clock,
     on_call: OnCall,
 }
@@ -78,7 +87,8 @@ impl AccessWebhook {
     /// Creates a webhook without decisions.
     #[must_use]
     pub(crate) fn new(config: WebhookConfig, clock: Clock, on_call: OnCall) -> Self {
-        Self { config, decisions: Cache::new(MAX_DECISIONS), clock, on_call }
+        let (decisions, calls_by_user) = (Cache::new(MAX_DECISIONS), Cache::new(MAX_USERS));
+        Self { config, decisions, calls_by_user, clock, on_call }
     }
 
     /// Returns the issuer of this server's own accounts.
@@ -106,45 +116,58 @@ impl AccessWebhook {
         if let Some(decision) = self.decisions.get(&key).filter(|decision| decision.valid_until > asked_at) {
             return decision.permission();
         }
+        let user = (request.issuer.to_owned(), request.subject.to_owned());
+        let new_semaphore = || Ok::<_, AccessError>(Arc::new(Semaphore::new(MAX_CALLS_PER_USER)));
+        let calls_of_user = self.calls_by_user.get_or_insert_with(&user, new_semaphore)?;
         let (this, client, context) = (Arc::clone(self), client.clone(), context.clone());
-        let decision = tokio::task::spawn_local(async move { this.decide(&client, key, body, asked_at, &context).await });
+        let decision = tokio::task::spawn_local(async move {
+            let call = this.call(&client, &calls_of_user, body, &context);
+            this.decide(key, asked_at, call).await
+        });
         decision.await.map_err(|_| AccessError::Failed)?.permission()
     }
 
-    /// Takes the decision of a call in flight, or makes one.
-    async fn decide(
-        &self,
-        client: &HttpClient,
-        key: [u8; 32],
-        body: Vec<u8>,
-        asked_at: Instant,
-        context: &RequestContext,
-    ) -> Decision {
+    /// Takes the decision of a call in flight, or makes `call`.
+    async fn decide(&self, key: [u8; 32], asked_at: Instant, call: impl Future<Output = Decision>) -> Decision {
         let take_valid = |_: &_, decision: &mut Decision| {
             if decision.valid_until > asked_at { EntryAction::Retain(*decision) } else { EntryAction::ReplaceWithGuard }
         };
         match self.decisions.entry_async(&key, take_valid).await {
             EntryResult::Retained(decision) => decision,
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
-                let decision = self.call(client, body, context).await;
+                let decision = call.await;
                 // Fails if the entry was removed meanwhile.
                 let _ = guard.insert(decision);
                 decision
             }
-            EntryResult::Removed(..) | EntryResult::Timeout => Decision::new(Err(AccessError::Failed), Duration::ZERO),
+            EntryResult::Removed(..) | EntryResult::Timeout => Decision::failure(),
         }
     }
 
-    async fn call(&self, client: &HttpClient, body: Vec<u8>, context: &RequestContext) -> Decision {
+    /// Waits until the user has few enough calls in flight, and makes one, within one time limit.
+    async fn call(
+        &self,
+        client: &HttpClient,
+        calls_of_user: &Semaphore,
+        body: Vec<u8>,
+        context: &RequestContext,
+    ) -> Decision {
+        let deadline = Instant::now() + TIMEOUT;
+        let log_failure = |cause: &str| log::warn!(cause, request_id = context.request_id(); "room access webhook failed");
+        let Ok(_permit) = timeout_at(deadline, calls_of_user.acquire()).await else {
+            log_failure("too many calls of one user are in flight");
+            return Decision::failure();
+        };
         let started = Instant::now();
         let (id, timestamp) = (format!("msg_{}", secret::random_id()), self.clock.unix_seconds().to_string());
         let signature = self.sign(&id, &timestamp, &body);
         let headers = [("webhook-id", &*id), ("webhook-timestamp", &*timestamp), ("webhook-signature", &*signature)];
-        let response = client.post(&self.config.url, &headers, body).await.map_err(|error| error.to_string());
+        let response = timeout_at(deadline, client.post(&self.config.url, &headers, body)).await;
+        let response = response.unwrap_or(Err(HttpError::TimedOut)).map_err(|error| error.to_string());
         let decision = response.and_then(|body| Decision::parse(&body).ok_or_else(|| "the body is no decision".to_owned()));
         let decision = decision.unwrap_or_else(|cause| {
-            log::warn!(cause, request_id = context.request_id(); "room access webhook failed");
-            Decision::new(Err(AccessError::Failed), Duration::ZERO)
+            log_failure(&cause);
+            Decision::failure()
         });
         (self.on_call)(decision.result, started.elapsed());
         decision
@@ -161,6 +184,10 @@ impl AccessWebhook {
 impl Decision {
     fn new(result: Result<(), AccessError>, ttl: Duration) -> Self {
         Self { result, valid_until: Instant::now() + ttl }
+    }
+
+    fn failure() -> Self {
+        Self::new(Err(AccessError::Failed), Duration::ZERO)
     }
 
     /// Parses the body of a response: `{"allow": bool, "ttl": seconds}`. `None` if it is anything else.

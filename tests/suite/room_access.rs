@@ -4,8 +4,8 @@ mod matrix;
 
 use std::io::{Read, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -336,6 +336,46 @@ fn requests_that_wait_share_a_failure() {
     });
     // Requests that a slow machine begins after the first failure make calls of their own.
     assert!(fixture.calls().len() < 15, "{}", fixture.calls().len());
+}
+
+#[test]
+fn user_has_sixteen_calls_in_flight_and_delays_no_other_user() {
+    // By attempt: the number of calls that wait, and whether they are released.
+    let attempts: Arc<[(AtomicUsize, AtomicBool); 10]> = Arc::default();
+    let of_upstream = Arc::clone(&attempts);
+    let webhook = FakeUpstream::serving(move |mut stream, _| {
+        let Some(head) = read_head(&mut stream) else { return };
+        let call = read_body(&mut stream, &head);
+        if call["subject"] == "u1" {
+            let attempt: usize = call["room"].as_str().unwrap().split('-').nth(1).unwrap().parse().unwrap();
+            let (waiting, is_released) = &of_upstream[attempt];
+            waiting.fetch_add(1, Ordering::SeqCst);
+            wait_until("the calls are released", || is_released.load(Ordering::SeqCst));
+        }
+        let _ = stream.write_all(http("200 OK", r#"{"allow":true}"#).as_bytes());
+    });
+    let server = server_with_webhook(&format!("http://127.0.0.1:{}/", webhook.port), &[]);
+    let get = |room: &str, user: &str| {
+        server.client().get(&format!("/callCatchUp/{room}"), Some(&tokens::user_with_id(user))).status
+    };
+    for (attempt, (waiting, is_released)) in attempts.iter().enumerate() {
+        let started = Instant::now();
+        let (other, in_flight, statuses) = std::thread::scope(|scope| {
+            let ask = |number| scope.spawn(move || get(&format!("room-{attempt}-{number}"), "u1"));
+            let requests: Vec<_> = (0..30).map(ask).collect();
+            wait_until("calls wait", || waiting.load(Ordering::SeqCst) >= 16);
+            let (other, in_flight) = (get(&format!("room-{attempt}"), "u2"), waiting.load(Ordering::SeqCst));
+            is_released.store(true, Ordering::SeqCst);
+            (other, in_flight, requests.into_iter().map(|request| request.join().unwrap()).collect::<Vec<_>>())
+        });
+        // On a slow machine, calls time out after a second: try again.
+        if started.elapsed() < Duration::from_secs(1) {
+            assert_eq!((other, in_flight), (200, 16));
+            assert_eq!(statuses, [200; 30], "the others wait for their turn");
+            return;
+        }
+    }
+    panic!("no attempt took less than a second");
 }
 
 #[test]
