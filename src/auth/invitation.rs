@@ -133,12 +133,12 @@ impl Invitations {
         let claims = self.tokens.verify_claims(invitation)?;
         let (id, expires_at) = (non_empty(&claims, "sub")?, integer(&claims, "exp")?);
         if claims.text("kind") != Some(KIND) {
-            return Err(InvalidToken.into());
+            return Err(InvalidToken::Kind.into());
         }
         if self.tokens.room_of(&claims)? != *room {
             return Err(Error::Forbidden);
         }
-        if self.database.use_invitation(id.to_string()).await? { Ok(expires_at) } else { Err(InvalidToken.into()) }
+        if self.database.use_invitation(id.to_string()).await? { Ok(expires_at) } else { Err(InvalidToken::Spent.into()) }
     }
 }
 

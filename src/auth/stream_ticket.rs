@@ -53,11 +53,11 @@ impl Tokens {
         let principal = match claims.text("kind") {
             Some("user-ticket") => Principal::User { id, session: Some(non_empty(&claims, "sid")?), identity: None },
             Some("identity-ticket") => {
-                let identity = identity_of(&claims, room.clone()).ok_or(InvalidToken)?;
+                let identity = identity_of(&claims, room.clone()).ok_or(InvalidToken::Claim)?;
                 Principal::User { id, session: None, identity: Some(identity.into()) }
             }
             Some("guest-ticket") if self.are_guests_enabled() => Principal::Guest { id, room: room.clone() },
-            _ => return Err(InvalidToken),
+            _ => return Err(InvalidToken::Kind),
         };
         let id = non_empty(&claims, "jti")?.to_string();
         let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };

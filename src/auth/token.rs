@@ -40,10 +40,42 @@ pub struct TokenConfig {
     pub room_names: NameComparison,
 }
 
-/// The token is not valid. The reason is not given, so that an attacker learns nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a token is not valid. The log has the reason in kebab case; clients are not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[error("the token is not valid")]
-pub struct InvalidToken;
+#[strum(serialize_all = "kebab-case")]
+pub enum InvalidToken {
+    /// It is too long, or not three parts in base64url, the first two of them strict JSON objects.
+    Malformed,
+    /// `iss` is neither this server nor the identity provider.
+    Issuer,
+    /// `alg` is not accepted.
+    Algorithm,
+    /// `typ` is not that of an access token.
+    Type,
+    /// The header has `crit`, or a `kid` that is no string.
+    Header,
+    /// No key has this `kid` and algorithm; or there is no `kid`, and several keys or none.
+    UnknownKey,
+    /// The signature is another one.
+    Signature,
+    /// It has a `nonce`: it is an ID token.
+    IdToken,
+    /// `aud` names another service.
+    Audience,
+    /// `sub` is missing or not usable.
+    Subject,
+    /// `exp` has passed.
+    Expired,
+    /// `nbf`, or the provider's `iat`, is in the future.
+    NotYetValid,
+    /// `kind` is another one, or guests are disabled.
+    Kind,
+    /// Another claim is missing or has a wrong type.
+    Claim,
+    /// It was revoked or used up.
+    Spent,
+}
 
 /// Issues and verifies tokens.
 pub struct Tokens {
@@ -137,7 +169,7 @@ impl Tokens {
     /// Checks that the identity provider still has the key behind its user. Own keys never change.
     pub(super) fn check_key_of(&self, principal: &Principal) -> Result<(), InvalidToken> {
         let Some(identity) = principal.identity() else { return Ok(()) };
-        self.identity_provider.as_deref().ok_or(InvalidToken)?.check_key_of(identity)
+        self.identity_provider.as_deref().ok_or(InvalidToken::Issuer)?.check_key_of(identity)
     }
 
     /// Verifies a bearer token; returns its principal and scope.
@@ -172,7 +204,7 @@ impl Tokens {
                 non_empty(&claims, "userId")?;
                 Principal::Guest { id, room: self.room_of(&claims)? }
             }
-            _ => return Err(InvalidToken),
+            _ => return Err(InvalidToken::Kind),
         };
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
         Ok(CachedClaims { principal, not_before, expires_at: integer(&claims, "exp")?, generation: None })
@@ -184,21 +216,25 @@ impl Tokens {
     }
 
     fn verify_parts(&self, token: TokenParts<'_>) -> Result<Object, InvalidToken> {
+        // First, so that the log tells when a provider's token has another issuer than the configured one.
+        if token.claims.text("iss") != Some(&self.config.issuer) {
+            return Err(InvalidToken::Issuer);
+        }
         let claims = self.verify_signature(token)?;
         self.check_dates(&claims)?;
-        let is_ours = claims.text("iss") == Some(&self.config.issuer) && is_for(claims.get("aud"), &self.config.audience);
-        if is_ours { Ok(claims) } else { Err(InvalidToken) }
+        if is_for(claims.get("aud"), &self.config.audience) { Ok(claims) } else { Err(InvalidToken::Audience) }
     }
 
     fn verify_signature(&self, token: TokenParts<'_>) -> Result<Object, InvalidToken> {
         check_header(&token.header)?;
         let (message, signature) = (token.message.as_bytes(), token.signature);
         let verifies = |key| crypto::verify(signature, message, key, Algorithm::HS256).unwrap_or(false);
-        if self.accepted_keys.iter().any(verifies) { Ok(token.claims) } else { Err(InvalidToken) }
+        if self.accepted_keys.iter().any(verifies) { Ok(token.claims) } else { Err(InvalidToken::Signature) }
     }
 
     pub(super) fn room_of(&self, claims: &Object) -> Result<RoomName, InvalidToken> {
-        self.config.room_names.parse(claims.text("roomName").ok_or(InvalidToken)?).map_err(|_| InvalidToken)
+        let name = claims.text("roomName").and_then(|name| self.config.room_names.parse(name).ok());
+        name.ok_or(InvalidToken::Claim)
     }
 
     fn check_dates(&self, claims: &Object) -> Result<(), InvalidToken> {
@@ -206,18 +242,32 @@ impl Tokens {
         // Required but not compared: setting the clock back must not invalidate tokens.
         integer(claims, "iat")?;
         let not_before = if claims.get("nbf").is_some() { integer(claims, "nbf")? } else { now };
-        if now < integer(claims, "exp")? && not_before <= now { Ok(()) } else { Err(InvalidToken) }
+        check_dates(now, not_before, integer(claims, "exp")?)
     }
 }
 
 /// Requires HS256 and rejects critical extensions. Keys and addresses in a header are never used.
 fn check_header(header: &Object) -> Result<(), InvalidToken> {
     let is_typed = header.get("typ").is_none_or(Value::is_string);
-    if header.text("alg") == Some("HS256") && header.get("crit").is_none() && is_typed { Ok(()) } else { Err(InvalidToken) }
+    match header.text("alg") {
+        Some("HS256") if !is_typed => Err(InvalidToken::Type),
+        Some("HS256") if header.get("crit").is_some() => Err(InvalidToken::Header),
+        Some("HS256") => Ok(()),
+        _ => Err(InvalidToken::Algorithm),
+    }
+}
+
+/// Checks the dates of a token at `now`, in seconds since 1970-01-01 UTC.
+pub(super) fn check_dates(now: i64, not_before: i64, expires_at: i64) -> Result<(), InvalidToken> {
+    match () {
+        () if now >= expires_at => Err(InvalidToken::Expired),
+        () if now < not_before => Err(InvalidToken::NotYetValid),
+        () => Ok(()),
+    }
 }
 
 pub(super) fn integer(claims: &Object, name: &str) -> Result<i64, InvalidToken> {
-    claims.integer(name).ok_or(InvalidToken)
+    claims.integer(name).ok_or(InvalidToken::Claim)
 }
 
 #[cfg(test)]
@@ -259,7 +309,7 @@ mod tests {
         seconds.store(1_000_001, Ordering::SeqCst);
         assert!(tokens.verify(&token).is_ok());
         seconds.store(1_000_002, Ordering::SeqCst);
-        assert_eq!(tokens.verify(&token), Err(InvalidToken));
+        assert_eq!(tokens.verify(&token), Err(InvalidToken::Expired));
         seconds.store(900_000, Ordering::SeqCst);
         assert!(tokens.verify(&token).is_ok(), "a clock set back invalidates no token");
     }
@@ -295,7 +345,7 @@ mod tests {
         };
         let of_provider = Principal::User { id: "u1".into(), session: None, identity: Some(identity.into()) };
         let ticket = tokens.issue_stream_ticket(&of_provider, &room, 1_000_100).unwrap();
-        assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken), "there is no provider");
+        assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken::Issuer), "there is no provider");
         for principal in [user, guest] {
             let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100).unwrap();
             let verify = |ticket: &str| {
@@ -306,13 +356,13 @@ mod tests {
             let first = verify(&ticket);
             assert_eq!((&first.room, first.expires_at), (&room, 1_000_030));
             assert_ne!(verify(&tokens.issue_stream_ticket(&principal, &room, 1_000_100).unwrap()).id, first.id);
-            assert_eq!(tokens.verify(&ticket), Err(InvalidToken));
+            assert_eq!(tokens.verify(&ticket), Err(InvalidToken::Kind));
             seconds.store(1_000_030, Ordering::SeqCst);
-            assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken));
+            assert_eq!(tokens.verify_stream_ticket(&ticket), Err(InvalidToken::Expired));
             seconds.store(1_000_000, Ordering::SeqCst);
         }
-        assert_eq!(tokens.verify_stream_ticket(&tokens.issue_user_token("u1", "s1")), Err(InvalidToken));
-        assert_eq!(tokens.verify_stream_ticket(&tokens.issue_guest_token(&room, i64::MAX).unwrap()), Err(InvalidToken));
+        assert!(tokens.verify_stream_ticket(&tokens.issue_user_token("u1", "s1")).is_err());
+        assert!(tokens.verify_stream_ticket(&tokens.issue_guest_token(&room, i64::MAX).unwrap()).is_err());
     }
 
     #[test]
@@ -350,11 +400,11 @@ mod tests {
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(tokens.verify(std::str::from_utf8(&bytes).unwrap()), Err(InvalidToken), "byte {at}");
+            assert!(tokens.verify(std::str::from_utf8(&bytes).unwrap()).is_err(), "byte {at}");
         }
         for changed in [format!("{token} "), format!("{token}A"), token[1..].to_owned(), token[..token.len() - 1].to_owned()]
         {
-            assert_eq!(tokens.verify(&changed), Err(InvalidToken));
+            assert!(tokens.verify(&changed).is_err());
         }
     }
 }

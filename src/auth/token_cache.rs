@@ -9,7 +9,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::principal::{Principal, TokenScope};
-use super::token::InvalidToken;
+use super::token::{InvalidToken, check_dates};
 
 /// The bound on memory, in bytes; about 6,000 issued tokens.
 const MAX_BYTES: u64 = 4 << 20;
@@ -32,11 +32,8 @@ pub(super) struct CachedClaims {
 impl CachedClaims {
     /// Returns the principal and scope if the token is valid at `now`.
     pub(super) fn check_dates(&self, now: i64) -> Result<(Principal, TokenScope), InvalidToken> {
-        if self.not_before <= now && now < self.expires_at {
-            Ok((self.principal.clone(), TokenScope { expires_at: self.expires_at, ticket: None }))
-        } else {
-            Err(InvalidToken)
-        }
+        check_dates(now, self.not_before, self.expires_at)?;
+        Ok((self.principal.clone(), TokenScope { expires_at: self.expires_at, ticket: None }))
     }
 }
 

@@ -24,22 +24,22 @@ pub(super) struct TokenParts<'a> {
 impl<'a> TokenParts<'a> {
     pub(super) fn parse(token: &'a str) -> Result<Self, InvalidToken> {
         if token.len() > MAX_BYTES {
-            return Err(InvalidToken);
+            return Err(InvalidToken::Malformed);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken)?;
-        let (header, claims) = message.split_once('.').ok_or(InvalidToken)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
+        let (header, claims) = message.split_once('.').ok_or(InvalidToken::Malformed)?;
         // The engine is strict: no padding, one spelling of the last character.
-        URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken)?;
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidToken::Malformed)?;
         Ok(Self { header: decode(header)?, claims: decode(claims)?, message, signature })
     }
 }
 
 /// Decodes one part of a token: strict base64url around one strict JSON object.
 fn decode(part: &str) -> Result<Object, InvalidToken> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken)?;
-    let object = serde_json::from_slice(&json).map_err(|_| InvalidToken)?;
-    let raw = serde_json::from_slice(&json).map_err(|_| InvalidToken)?;
-    if has_unique_names(raw) { Ok(object) } else { Err(InvalidToken) }
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken::Malformed)?;
+    let object = serde_json::from_slice(&json).map_err(|_| InvalidToken::Malformed)?;
+    let raw = serde_json::from_slice(&json).map_err(|_| InvalidToken::Malformed)?;
+    if has_unique_names(raw) { Ok(object) } else { Err(InvalidToken::Malformed) }
 }
 
 /// Returns whether an `aud` claim names `audience`.
@@ -54,5 +54,5 @@ pub(super) fn is_for(claim: Option<&Value>, audience: &str) -> bool {
 }
 
 pub(super) fn non_empty(claims: &Object, name: &str) -> Result<Arc<str>, InvalidToken> {
-    claims.text(name).filter(|text| !text.is_empty()).map(Arc::from).ok_or(InvalidToken)
+    claims.text(name).filter(|text| !text.is_empty()).map(Arc::from).ok_or(InvalidToken::Claim)
 }

@@ -29,9 +29,9 @@ pub(crate) async fn authenticate<B: MessageBody>(
         return Err(if is_malformed { ApiError::InvalidToken } else { ApiError::Unauthorized }.into());
     };
     let verified = if token.starts_with(api_key::PREFIX) {
-        api_keys.verify(token).await.map_err(ApiError::from)?
+        api_keys.verify(token).await.map_err(ApiError::from)?.ok_or("api-key")
     } else {
-        tokens.verify_token(token).ok()
+        tokens.verify_token(token).map_err(<&str>::from)
     };
     admit(&request, &revoked_sessions, verified)?;
     next.call(request).await
@@ -53,17 +53,17 @@ pub(crate) async fn authenticate_stream<B: MessageBody>(
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(reject(request.request(), "token and ticket").into());
     }
-    admit(&request, &revoked_sessions, tokens.verify_stream_ticket(ticket).ok())?;
+    admit(&request, &revoked_sessions, tokens.verify_stream_ticket(ticket).map_err(<&str>::from))?;
     next.call(request).await
 }
 
-/// Adds the principal to the request, if its token is valid and not revoked.
+/// Adds the principal to the request, if its token is valid and not revoked. Otherwise, logs why it is not.
 fn admit(
     request: &ServiceRequest,
     revoked_sessions: &RevokedSessions,
-    verified: Option<(Principal, TokenScope)>,
+    verified: Result<(Principal, TokenScope), &'static str>,
 ) -> Result<(), ApiError> {
-    let (principal, scope) = verified.ok_or_else(|| reject(request.request(), "not valid"))?;
+    let (principal, scope) = verified.map_err(|reason| reject(request.request(), reason))?;
     if let Some(log) = RequestLog::of(request.request()) {
         log.principal.replace(Some(principal.clone()));
     }

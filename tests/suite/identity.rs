@@ -686,6 +686,42 @@ fn log_names_the_issuer_and_subject_and_no_other_claim() {
 }
 
 #[test]
+fn log_says_which_check_of_a_token_failed() {
+    let key = SigningKey::rsa("rsa");
+    let provider = IdentityProvider::start(&[&key]);
+    let settings = [("APP_OIDC__ISSUER", provider.issuer.as_str()), ("APP_OIDC__AUDIENCE", AUDIENCE)];
+    let server = ServerProcess::start("http://127.0.0.1:1/api", &settings);
+    let sign = |name: &str, value: Value| key.sign(&with(&provider, name, value));
+    let sign_header = |header: &str| key.sign_raw(header, &provider.claims().to_string());
+    let mut invitation = tokens::user_claims();
+    invitation["kind"] = "invitation".into();
+    let (valid, other) = (key.sign(&provider.claims()), sign("sub", json!("bob")));
+    let altered = valid.replace(valid.rsplit('.').next().unwrap(), other.rsplit('.').next().unwrap());
+    for (reason, token) in [
+        ("malformed", "opaque".to_owned()),
+        ("issuer", sign("iss", json!(format!("{}/", provider.issuer)))),
+        ("algorithm", sign_header(r#"{"alg":"RS512","kid":"rsa"}"#)),
+        ("type", sign_header(r#"{"alg":"RS256","kid":"rsa","typ":"id+jwt"}"#)),
+        ("header", sign_header(r#"{"alg":"RS256","kid":"rsa","crit":["exp"]}"#)),
+        ("unknown-key", sign_header(r#"{"alg":"RS256","kid":"another"}"#)),
+        ("signature", altered),
+        ("id-token", sign("nonce", json!("n"))),
+        ("audience", sign("aud", json!("https://other.example.com"))),
+        ("subject", key.sign(&without(&provider, "sub"))),
+        ("expired", sign("exp", json!(tokens::now() - 600))),
+        ("not-yet-valid", sign("nbf", json!(tokens::now() + 600))),
+        ("claim", key.sign(&without(&provider, "exp"))),
+        ("kind", tokens::signed(tokens::HEADER, &invitation.to_string())),
+        ("api-key", "pas_unknown".to_owned()),
+    ] {
+        let before = server.lines(0, |_| true).len();
+        server.client().get("/callConfig", Some(&token)).assert_unauthorized(reason);
+        let line = server.line(before, |line| line["event"] == "token-rejected");
+        assert_eq!(line["reason"], reason, "{line}");
+    }
+}
+
+#[test]
 fn password_login_can_be_turned_off_while_sessions_go_on() {
     let server = TestServer::with_account(&[]);
     let session = server.log_in().data();

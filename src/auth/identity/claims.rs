@@ -8,7 +8,7 @@ use super::IdentityConfig;
 use crate::auth::principal::{Identity, Principal};
 use crate::auth::token::InvalidToken;
 use crate::auth::token_cache::CachedClaims;
-use crate::auth::token_parts::{is_for, non_empty};
+use crate::auth::token_parts::is_for;
 use crate::room::RoomName;
 use crate::strict_json::Object;
 
@@ -26,20 +26,21 @@ pub(super) fn read(
     (key, generation): (&Arc<str>, u64),
 ) -> Result<CachedClaims, InvalidToken> {
     let is_for_us = config.audiences.iter().any(|audience| is_for(claims.get("aud"), audience));
-    // A token with a nonce is an ID token, made for a login.
-    if !is_for_us || claims.get("nonce").is_some() {
-        return Err(InvalidToken);
+    // A token with a nonce is an ID token, made for a login. Its audience is another one, too.
+    if claims.get("nonce").is_some() {
+        return Err(InvalidToken::IdToken);
     }
-    let subject = non_empty(claims, "sub")?;
-    if subject.len() > MAX_SUBJECT || subject.contains(char::is_control) {
-        return Err(InvalidToken);
+    if !is_for_us {
+        return Err(InvalidToken::Audience);
     }
+    let is_usable = |subject: &&str| (1..=MAX_SUBJECT).contains(&subject.len()) && !subject.contains(char::is_control);
+    let subject = claims.text("sub").filter(is_usable).ok_or(InvalidToken::Subject)?.into();
     let leeway = i64::try_from(config.leeway.as_secs()).unwrap_or(i64::MAX);
     let not_before = date(claims, "nbf")?.max(date(claims, "iat")?).unwrap_or(i64::MIN);
     Ok(CachedClaims {
         principal: Principal::User { id: subject, session: None, identity: Some(Arc::new(identity(config, claims, key))) },
         not_before: not_before.saturating_sub(leeway),
-        expires_at: date(claims, "exp")?.ok_or(InvalidToken)?.saturating_add(leeway),
+        expires_at: date(claims, "exp")?.ok_or(InvalidToken::Claim)?.saturating_add(leeway),
         generation: Some(generation),
     })
 }
@@ -49,7 +50,7 @@ fn date(claims: &Object, name: &str) -> Result<Option<i64>, InvalidToken> {
     #[expect(clippy::cast_possible_truncation, reason = "a date beyond i64 is its end")]
     let whole = |number: f64| number.floor() as i64;
     let Some(claim) = claims.get(name) else { return Ok(None) };
-    claims.integer(name).or_else(|| claim.as_f64().map(whole)).map(Some).ok_or(InvalidToken)
+    claims.integer(name).or_else(|| claim.as_f64().map(whole)).map(Some).ok_or(InvalidToken::Claim)
 }
 
 fn identity(config: &IdentityConfig, claims: &Object, key: &Arc<str>) -> Identity {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Algorithm, Arc, BTreeSet, Bytes, FetchError, Object, TokenParts};
+use super::{Algorithm, Arc, BTreeSet, Bytes, FetchError, InvalidToken, Object, TokenParts};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm,
 };
@@ -80,17 +80,18 @@ impl KeySet {
     /// Verifies a signature by the keys of its `kid`; without one, by the only key that fits the algorithm.
     ///
     /// Returns the thumbprint of the key.
-    pub(super) fn verify(&self, token: &TokenParts<'_>, algorithm: Algorithm) -> Option<&Arc<str>> {
+    pub(super) fn verify(&self, token: &TokenParts<'_>, algorithm: Algorithm) -> Result<&Arc<str>, InvalidToken> {
         let id = token.header.text("kid");
         let fits = |key: &&PublicKey| key.algorithms.contains(&algorithm) && (id.is_none() || key.id.as_deref() == id);
         let verifies = |key: &&PublicKey| {
             crypto::verify(token.signature, token.message.as_bytes(), &key.key, algorithm).unwrap_or(false)
         };
         let mut fitting = self.keys.iter().filter(fits);
-        if id.is_none() && fitting.clone().nth(1).is_some() {
-            return None;
+        let number = fitting.clone().count();
+        if number == 0 || id.is_none() && number > 1 {
+            return Err(InvalidToken::UnknownKey);
         }
-        fitting.find(verifies).map(|key| &key.thumbprint)
+        fitting.find(verifies).map(|key| &key.thumbprint).ok_or(InvalidToken::Signature)
     }
 }
 

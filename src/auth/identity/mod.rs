@@ -104,9 +104,8 @@ impl IdentityProvider {
     pub(super) fn verify(&self, token: &TokenParts<'_>) -> Result<CachedClaims, InvalidToken> {
         let algorithm = self.check_header(&token.header)?;
         let keys = self.keys();
-        let key = keys.verify(token, algorithm);
         // There may be new keys.
-        let key = key.ok_or_else(|| self.refresh_requested.notify_one()).map_err(|()| InvalidToken)?;
+        let key = keys.verify(token, algorithm).inspect_err(|_| self.refresh_requested.notify_one())?;
         claims::read(&self.config, &token.claims, (key, keys.generation))
     }
 
@@ -117,16 +116,20 @@ impl IdentityProvider {
         }
         // Another replica may have newer keys.
         self.refresh_requested.notify_one();
-        Err(InvalidToken)
+        Err(InvalidToken::UnknownKey)
     }
 
     /// Returns the token's algorithm, if it is accepted.
     fn check_header(&self, header: &Object) -> Result<Algorithm, InvalidToken> {
         let is_access_token = |typ: &str| ["JWT", "at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known));
-        let is_typed = header.get("typ").is_none_or(|typ| typ.as_str().is_some_and(is_access_token));
-        let has_id = header.get("kid").is_none_or(serde_json::Value::is_string);
+        if !header.get("typ").is_none_or(|typ| typ.as_str().is_some_and(is_access_token)) {
+            return Err(InvalidToken::Type);
+        }
+        if header.get("crit").is_some() || !header.get("kid").is_none_or(serde_json::Value::is_string) {
+            return Err(InvalidToken::Header);
+        }
         let algorithm = header.text("alg").and_then(|name| name.parse().ok()).filter(|one| self.algorithms.contains(one));
-        algorithm.filter(|_| is_typed && has_id && header.get("crit").is_none()).ok_or(InvalidToken)
+        algorithm.ok_or(InvalidToken::Algorithm)
     }
 
     /// Returns the generation of the current keys.
