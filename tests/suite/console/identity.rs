@@ -49,6 +49,8 @@ fn user_enters_with_a_token_of_the_provider_until_it_expires() {
     browser.click("#sign-out");
     browser.wait_shown("#token");
     enter();
+    // A click while the meetings are loading does nothing.
+    browser.wait_for("No past meetings");
     console.server.clock.advance(Duration::from_mins(11));
     // The end of an event stream or a poll may have shown it before.
     browser.run("document.querySelector('[data-part=refresh]')?.click()");
