@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -25,6 +25,7 @@ pub(super) struct Connection {
     state: Rc<ConnectionState>,
     /// One timer for all deadlines. It may be early, never late.
     timer: Pin<Box<Sleep>>,
+    is_timer_armed: bool,
     /// Bytes read since the parser last ran.
     read_since_parse: usize,
     /// A read was skipped without registering for its readiness.
@@ -43,6 +44,7 @@ impl Connection {
             stream,
             state: ConnectionState::new(keep_alive),
             timer: Box::pin(sleep_until(Instant::now())),
+            is_timer_armed: false,
             read_since_parse: 0,
             is_read_paused: false,
             stalled_since: None,
@@ -57,10 +59,16 @@ impl Connection {
         Rc::clone(&self.state)
     }
 
+    /// Returns whether the task will be woken at `deadline` or before; without one, whether it will be woken.
+    fn is_armed_for(&self, deadline: Option<Instant>) -> bool {
+        let is_early = deadline.is_none_or(|deadline| self.timer.deadline() <= deadline);
+        self.is_timer_armed && !self.timer.is_elapsed() && is_early
+    }
+
     /// Makes sure that the task is woken at `deadline`. Moving a timer costs more than being woken early now and then.
-    fn wake_at(&mut self, deadline: Instant, now: Instant, context: &mut Context<'_>) {
-        let armed_for = self.timer.deadline();
-        if armed_for <= now || deadline < armed_for {
+    fn wake_at(&mut self, deadline: Instant, context: &mut Context<'_>) {
+        if !self.is_armed_for(Some(deadline)) {
+            self.is_timer_armed = true;
             self.timer.as_mut().reset(deadline);
             if self.timer.as_mut().poll(context).is_ready() {
                 context.waker().wake_by_ref();
@@ -70,12 +78,16 @@ impl Connection {
 
     /// Waits for input; end of input if the client is too late.
     fn poll_input_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let now = Instant::now();
         let deadline = self.state.deadline();
+        // Then it has not passed, and the time need not be read.
+        if self.is_armed_for(deadline) {
+            return Poll::Pending;
+        }
+        let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Poll::Ready(Ok(()));
         }
-        self.wake_at(deadline.unwrap_or(now + IDLE_CHECK_INTERVAL), now, context);
+        self.wake_at(deadline.unwrap_or(now + IDLE_CHECK_INTERVAL), context);
         Poll::Pending
     }
 
@@ -104,7 +116,7 @@ impl Connection {
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
-        self.wake_at(deadline, now, context);
+        self.wake_at(deadline, context);
         Poll::Pending
     }
 
@@ -163,14 +175,13 @@ impl AsyncRead for Connection {
             context.waker().wake_by_ref();
             return this.poll_input_deadline(context);
         }
-        let most = buffer.remaining().min(limit - this.read_since_parse);
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(context, &mut part) else {
+        let filled = buffer.filled().len();
+        let mut limited = (&mut this.stream).take((limit - this.read_since_parse) as u64);
+        let Poll::Ready(outcome) = Pin::new(&mut limited).poll_read(context, buffer) else {
             this.read_since_parse = 0;
             return this.poll_input_deadline(context);
         };
-        let read = part.filled().len();
-        buffer.advance(read);
+        let read = buffer.filled().len() - filled;
         if read == 0 {
             this.state.record_end_of_input();
         } else {
