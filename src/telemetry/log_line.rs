@@ -22,26 +22,25 @@ const ELLIPSIS: &str = "…";
 const TYPICAL_LINE: usize = 512;
 
 /// Formats one line, with its line break.
-pub(super) fn format(record: &Record<'_>, format: LogFormat, clock: &Clock) -> Vec<u8> {
-    let mut line = Vec::with_capacity(TYPICAL_LINE);
+///
+/// # Errors
+///
+/// Those of `out`.
+pub(super) fn write(out: &mut impl Write, record: &Record<'_>, format: LogFormat, clock: &Clock) -> io::Result<()> {
     let (time, level) = (humantime::format_rfc3339_millis(clock.now()), record.level());
     let message = record.args().as_str().map_or_else(|| Cow::Owned(record.args().to_string()), Cow::Borrowed);
-    // Writing to a vector can't fail, here and below.
-    let _ = match format {
-        LogFormat::Text => write!(line, "{time} {level:5} "),
-        LogFormat::Json => write!(line, r#"{{"time":"{time}","level":"{level}","message":"#),
-    };
-    let start = line.len();
-    push_json(&mut line, &truncate(&message));
-    if format == LogFormat::Text {
-        // The message has no quotes.
-        line.pop();
-        line.remove(start);
+    // One write to `out`: each one costs more than appending to a vector.
+    let mut line = Vec::with_capacity(TYPICAL_LINE);
+    match format {
+        LogFormat::Text => write!(line, "{time} {level:5} {}", escape::field(&truncate(&message)))?,
+        LogFormat::Json => {
+            write!(line, r#"{{"time":"{time}","level":"{level}","message":"#)?;
+            push_json(&mut line, &truncate(&message));
+        }
     }
-    // Our visitor never fails.
-    let _ = record.key_values().visit(&mut Fields { line: &mut line, format });
+    record.key_values().visit(&mut Fields { line: &mut line, format }).map_err(io::Error::other)?;
     line.extend_from_slice(if format == LogFormat::Json { b"}\n" } else { b"\n" });
-    line
+    out.write_all(&line)
 }
 
 struct Fields<'a> {
@@ -51,34 +50,34 @@ struct Fields<'a> {
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        let start = self.line.len();
-        // Keys are ours, without special characters.
-        let _ = match self.format {
-            LogFormat::Text => write!(self.line, " {key}="),
-            LogFormat::Json => write!(self.line, r#","{key}":"#),
-        };
-        let end_of_key = self.line.len();
-        value.visit(FieldValue(self.line))?;
-        // An absent value has no field.
-        if self.line.len() == end_of_key {
-            self.line.truncate(start);
-        }
-        Ok(())
+        value.visit(Field { key: key.as_str(), line: self.line, format: self.format })
     }
 }
 
-/// Writes a value as JSON, in both formats.
-struct FieldValue<'a>(&'a mut Vec<u8>);
+/// Appends one field, unless its value is absent. In both formats, the value is JSON.
+struct Field<'a> {
+    /// Keys are ours, without special characters.
+    key: &'a str,
+    line: &'a mut Vec<u8>,
+    format: LogFormat,
+}
 
-impl FieldValue<'_> {
+impl Field<'_> {
     #[expect(clippy::unnecessary_wraps, reason = "the visitor's methods return it")]
     fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), log::kv::Error> {
-        push_json(self.0, value);
+        let (start, end) = match self.format {
+            LogFormat::Text => (" ", "="),
+            LogFormat::Json => (",\"", "\":"),
+        };
+        for part in [start, self.key, end] {
+            self.line.extend_from_slice(part.as_bytes());
+        }
+        push_json(self.line, value);
         Ok(())
     }
 }
 
-impl VisitValue<'_> for FieldValue<'_> {
+impl VisitValue<'_> for Field<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
         self.push(&truncate(&value.to_string()))
     }
@@ -127,7 +126,7 @@ struct SafeFormatter;
 impl Formatter for SafeFormatter {
     fn write_string_fragment<W: Write + ?Sized>(&mut self, line: &mut W, fragment: &str) -> io::Result<()> {
         // Most fragments are plain, and JSON has escaped the other control characters.
-        if fragment.is_ascii() && !fragment.contains('\u{7f}') {
+        if fragment.bytes().all(|byte| byte < 0x7f) {
             return line.write_all(fragment.as_bytes());
         }
         line.write_all(escape::field(fragment).as_bytes())
@@ -145,7 +144,9 @@ mod tests {
         let mut record = Record::builder();
         record.level(log::Level::Info).key_values(&fields);
         // One expression, because arguments live no longer.
-        String::from_utf8(super::format(&record.args(format_args!("{args}")).build(), format, &clock)).unwrap()
+        let mut out = Vec::new();
+        super::write(&mut out, &record.args(format_args!("{args}")).build(), format, &clock).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub fn start(config: &LogConfig, filter: Option<&str>, clock: Clock) -> DroppedL
     }
     let logger = builder
         .write_style(WriteStyle::Never)
-        .format(move |out, record| out.write_all(&log_line::format(record, format, &clock)))
+        .format(move |out, record| log_line::write(out, record, format, &clock))
         .target(Target::Pipe(Box::new(queue)))
         .build();
     let level = logger.filter();
@@ -138,13 +138,15 @@ pub fn start(config: &LogConfig, filter: Option<&str>, clock: Clock) -> DroppedL
 /// Formats the error that ends the process as lines of the log.
 #[must_use]
 pub fn format_fatal_error(error: &str, format: LogFormat) -> Vec<u8> {
-    let line = |cause| {
+    let mut out = Vec::new();
+    for cause in error.lines() {
         let fields = [("cause", cause)];
         let mut record = Record::builder();
-        let record = record.level(Level::Error).key_values(&fields);
-        log_line::format(&record.args(format_args!("the server failed")).build(), format, &Clock::system())
-    };
-    error.lines().flat_map(line).collect()
+        let record = record.level(Level::Error).key_values(&fields).args(format_args!("the server failed")).build();
+        // Writing to a vector can't fail.
+        let _ = log_line::write(&mut out, &record, format, &Clock::system());
+    }
+    out
 }
 
 /// Writes all queued lines, for a second at most, and stops the log. Call it last.
