@@ -24,10 +24,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config, InvitationPolicy};
 use crate::db::{self, Database};
 use crate::extract::client_address::TrustedProxies;
-use crate::extract::in_flight::InFlightLimit;
+use crate::extract::in_flight::{InFlightLimit, RequestTimeout};
 use crate::extract::json_body::BodyBudget;
 use crate::middleware::cors::Origins;
-use crate::middleware::error_envelope::RequestTimeout;
 use crate::middleware::loopback_host::DevHost;
 use crate::response::event_stream;
 use crate::routes::PasswordLogin;
@@ -134,6 +133,7 @@ impl Components {
         management_data.add(Arc::clone(&health));
         management_data.add(Data::new(limits.clone()));
         management_data.add(Data::new(draining.clone()));
+        management_data.add(Data::new(RequestTimeout(config.server.request_timeout)));
         if let Some(dev) = &config.dev {
             let host = Data::new(DevHost(dev.host));
             management_data.add(host.clone());
@@ -174,8 +174,10 @@ fn add_limits(data: &mut AppData, config: &Config) {
     data.add(Data::new(config.rooms.names));
     data.add(Data::new(InFlightLimit::new(server.max_in_flight.get() as usize)));
     data.add(Data::new(BodyBudget::default()));
-    let configured = server.cors_origins.iter().map(|origin| origin.0.clone()).collect();
-    data.add(Data::new(Origins { configured, dev_host: config.dev.as_ref().map(|dev| dev.host) }));
+    if config.dev.is_some() || !server.cors_origins.is_empty() {
+        let configured = server.cors_origins.iter().map(|origin| origin.0.clone()).collect();
+        data.add(Data::new(Origins { configured, dev_host: config.dev.as_ref().map(|dev| dev.host) }));
+    }
     let sample_rooms = config.dev.iter().flat_map(|dev| dev.sample_rooms.clone()).collect();
     let guest_links = config.guests.enabled && config.guests.invitations == InvitationPolicy::Optional;
     data.add(Data::new(ConsoleSettings { password_login: config.auth.password_login, guest_links, sample_rooms }));

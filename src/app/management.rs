@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 
 use super::components::Components;
-use super::http_app::{self, OptionalMiddleware};
+use super::http_app;
 use super::listener::{self, ListenerConfig};
 use crate::config::Config;
 use crate::routes;
@@ -42,7 +42,6 @@ impl Management {
     /// If the address is taken, or not this machine's.
     pub(super) fn bind(config: &Config, components: &Components) -> io::Result<Self> {
         let data = components.management_data.clone();
-        let optional = OptionalMiddleware { loopback_host: config.dev.is_some(), load_shed: false, cors: false };
         let listener_config = ListenerConfig {
             workers: 1,
             max_connections: MAX_CONNECTIONS,
@@ -52,7 +51,7 @@ impl Management {
         };
         let listener = listener::listen(config.management.listen)?;
         let address = listener.local_addr()?;
-        let build = move || http_app::build(&data, routes::MANAGEMENT, optional);
+        let build = move || http_app::build(&data, routes::MANAGEMENT);
         let running = listener::serve(listener, &listener_config, build)?;
         Ok(Self { address, running, metrics: components.metrics.clone() })
     }

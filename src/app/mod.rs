@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use components::Components;
 use first_contact::FirstContact;
-use http_app::OptionalMiddleware;
 use listener::ListenerConfig;
 use management::Management;
 
@@ -90,15 +89,13 @@ impl App {
         let max_connections = connection_limit(config.server.max_connections.get() as usize);
         let components = Components::open(config, clock, dropped_lines, max_connections).await?;
         let listener_config = listener_config(&config.server, max_connections, &components);
-        let cors = config.dev.is_some() || !config.server.cors_origins.is_empty();
-        let optional = OptionalMiddleware { loopback_host: config.dev.is_some(), load_shed: true, cors };
         let management = Management::bind(config, &components);
         let management = management.map_err(|error| Error::Management(config.management.listen, error))?;
         let failed = |error| Error::Listen(config.server.listen, error);
         let listener = listener::listen(config.server.listen).map_err(failed)?;
         let (address, data) = (listener.local_addr().map_err(failed)?, components.data);
         let duplicate = listener.try_clone().map_err(failed)?;
-        let build = move || http_app::build(&data, routes::TABLE, optional);
+        let build = move || http_app::build(&data, routes::TABLE);
         let running = listener::serve(listener, &listener_config, build);
         Ok(Self {
             first_contact: components.first_contact,

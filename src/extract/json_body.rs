@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use super::app_data;
-use super::in_flight::{Deadline, InFlightLimit};
+use super::in_flight::{self, InFlightLimit};
 use crate::accounts::display_name;
 use crate::request_context::connection_state::ConnectionState;
 use crate::response::ApiError;
@@ -59,7 +59,7 @@ impl JsonBody {
     async fn read(request: &HttpRequest, payload: Payload) -> Result<Self, ApiError> {
         let (length, room_names) = (check_head(request)?, *app_data::<NameComparison>(request)?);
         let connection = request.conn_data::<Rc<ConnectionState>>().ok_or(ApiError::Internal)?;
-        let Deadline(deadline) = request.extensions().get().copied().ok_or(ApiError::Internal)?;
+        let deadline = in_flight::deadline(request)?;
         connection.begin_body();
         let reading = read_bytes(payload, length, app_data(request)?);
         let (bytes, memory) = timeout_at(deadline.into(), reading).await.unwrap_or(Err(ApiError::RequestTimeout))?;

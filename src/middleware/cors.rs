@@ -45,12 +45,14 @@ const PREFLIGHT: &[(HeaderName, &str)] = &[
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];
 
-/// Adds CORS headers, and responds to preflight requests of configured origins.
+/// Adds CORS headers, and responds to preflight requests of configured origins. Does nothing without [`Origins`].
 pub(crate) async fn cors<B: MessageBody + 'static>(
-    origins: web::Data<Origins>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(origins) = request.app_data::<web::Data<Origins>>() else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
     let headers = request.headers();
     let origin = headers.get(ORIGIN).filter(|origin| origins.allow(origin)).cloned();
     let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);

@@ -1,20 +1,17 @@
 //! Turns panics, timeouts and framework errors into the envelope.
 
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
+use actix_web::{Error, ResponseError as _};
 use futures_util::FutureExt as _;
 use tokio::time::timeout_at;
 
-use crate::extract::in_flight::Deadline;
+use crate::extract::in_flight::deadline;
 use crate::response::{ApiError, Enveloped};
-
-/// The time limit of a request, its body included (`APP_SERVER__REQUEST_TIMEOUT`).
-pub(crate) struct RequestTimeout(pub Duration);
 
 /// The delay of this timeout behind that of the body, which has its own error.
 const GRACE: Duration = Duration::from_millis(100);
@@ -24,15 +21,13 @@ pub(crate) async fn error_envelope<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let limit = request.app_data::<web::Data<RequestTimeout>>().map_or(Duration::from_secs(30), |limit| limit.0);
-    let deadline = Instant::now() + limit;
-    request.extensions_mut().insert(Deadline(deadline));
+    let deadline = deadline(request.request())?;
     let response = timeout_at((deadline + GRACE).into(), next.call(request));
     match AssertUnwindSafe(response).catch_unwind().await {
         Ok(Ok(Ok(response))) => Ok(enveloped(response)),
         Ok(Ok(Err(error))) => Err(to_api_error(&error)),
         Ok(Err(_elapsed)) => {
-            log::error!(limit:? = limit; "request timed out");
+            log::error!("request timed out");
             Err(ApiError::Internal.into())
         }
         Err(_panic) => {
@@ -65,9 +60,10 @@ fn to_api_error(error: &Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extract::in_flight::RequestTimeout;
     use crate::middleware::request_log::request_log;
     use actix_web::middleware::from_fn;
-    use actix_web::{App, HttpResponse, HttpServer};
+    use actix_web::{App, HttpResponse, HttpServer, web};
 
     async fn panics() -> HttpResponse {
         panic!("an internal detail")

@@ -4,14 +4,15 @@
 //!
 //! A proxy in front may route by `Host`, and must not read another one than the server.
 
-use actix_web::Error;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
+use actix_web::{Error, web};
 
+use super::loopback_host::DevHost;
 use crate::response::ApiError;
 
 /// Responds to a bad `Host` with 400, and closes the connection.
@@ -19,10 +20,14 @@ pub(crate) async fn host<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    if names_one_host(&request) {
-        return next.call(request).await.map(ServiceResponse::map_into_left_body);
-    }
-    let mut response = request.error_response(ApiError::bad_request("Host must name one host."));
+    let problem = match request.app_data::<web::Data<DevHost>>() {
+        _ if !names_one_host(&request) => "Host must name one host.",
+        Some(dev_host) if !dev_host.is_named_by(request.headers()) => {
+            "Host must be localhost, or an address that the server printed."
+        }
+        _ => return next.call(request).await.map(ServiceResponse::map_into_left_body),
+    };
+    let mut response = request.error_response(ApiError::bad_request(problem));
     response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     Ok(response.map_into_right_body())
 }

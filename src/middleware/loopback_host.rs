@@ -1,33 +1,22 @@
-//! Rejects requests whose `Host` is not local, for `dev`, against DNS rebinding.
+//! Local names and addresses, to which `dev` limits `Host` against DNS rebinding.
 //!
 //! An attacker's name can resolve to 127.0.0.1, but the browser still sends that name as `Host`.
 
 use std::net::IpAddr;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::HOST;
+use actix_web::http::header::{HOST, HeaderMap};
 use actix_web::http::uri::Authority;
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
 
 use super::host::parse_host;
-use crate::response::ApiError;
 
 /// The address beside loopback that requests may name.
 pub(crate) struct DevHost(pub IpAddr);
 
-/// Responds to any other `Host` with 400. Goes inside [`host`](super::host), which admits one at most.
-pub(crate) async fn loopback_host<B: MessageBody>(
-    dev_host: web::Data<DevHost>,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !is_local(host, dev_host.0) {
-        return Err(ApiError::bad_request("Host must be localhost, or an address that the server printed.").into());
+impl DevHost {
+    /// Returns whether `Host` is local. [`host`](super::host) admits one at most.
+    pub(super) fn is_named_by(&self, headers: &HeaderMap) -> bool {
+        is_local(headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(), self.0)
     }
-    next.call(request).await
 }
 
 /// Returns whether `authority` (a `Host`, with or without a port) names loopback, or the address `listen`.

@@ -1,7 +1,7 @@
 //! Middleware, each in a file of its own.
 //!
 //! From the outside in, [`crate::app`] applies [`request_log`], [`security_headers`], [`keep_alive`], [`cors`], [`host`],
-//! [`load_shed`], [`error_envelope`], and in `dev` [`loopback_host`]. [`crate::app`] applies them in this order.
+//! [`load_shed`] and [`error_envelope`].
 //!
 //! [`authenticate`] wraps single routes: an unknown URL or a wrong method is 404 before any token is verified.
 //! Their handlers call [`authorize`], once the input is valid.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -75,7 +75,6 @@ pub(crate) fn record_route(index: usize) -> impl Guard {
 
 /// A request in flight. Logs and counts on drop; without a response, the client has left, and its status is 499.
 struct ActiveRequest {
-    started: Instant,
     // Copied, because a clone of the request held across the call would panic the router.
     method: Method,
     uri: Uri,
@@ -101,13 +100,13 @@ impl ActiveRequest {
             metrics.begin();
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { started: Instant::now(), method, uri, log, metrics, status: None }
+        Self { method, uri, log, metrics, status: None }
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let duration = self.started.elapsed();
+        let duration = self.log.context.started().elapsed();
         let (status, text) = self.status.as_ref().map_or((499, "499"), |status| (status.as_u16(), status.as_str()));
         if let Some(metrics) = &self.metrics {
             metrics.end(self.log.route.get(), text, duration);
@@ -133,7 +132,7 @@ impl Drop for ActiveRequest {
             guest,
             api_key,
             request_id,
-            trace_id = context.trace().id().as_str();
+            trace_id = context.trace().id();
             "request"
         );
         let reason = self.log.rejection.get();

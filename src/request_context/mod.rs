@@ -5,21 +5,27 @@ pub(crate) mod trace_context;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use self::trace_context::TraceContext;
 
-/// The id, client and trace of a request. Clones share them.
+/// The id, client, trace and start of a request. Clones share them.
 #[derive(Debug, Clone)]
-pub struct RequestContext {
+pub struct RequestContext(Arc<Fields>);
+
+#[derive(Debug)]
+struct Fields {
     request_id: Arc<str>,
     client: IpAddr,
-    trace: Arc<TraceContext>,
+    trace: TraceContext,
+    started: Instant,
 }
 
 impl RequestContext {
     /// Creates the context of a request. Without an `id`, the request gets its trace's own one.
     pub fn new(client: IpAddr, id: Option<String>, trace: TraceContext) -> Self {
-        Self { request_id: id.unwrap_or_else(|| trace.own_id()).into(), client, trace: trace.into() }
+        let request_id = id.map_or_else(|| trace.own_id(), Arc::from);
+        Self(Arc::new(Fields { request_id, client, trace, started: Instant::now() }))
     }
 
     /// Creates the context of work that no client has requested.
@@ -29,17 +35,22 @@ impl RequestContext {
 
     /// Returns the id that the response carries.
     pub fn request_id(&self) -> &str {
-        &self.request_id
+        &self.0.request_id
     }
 
     /// Returns the client's address.
     pub fn client(&self) -> IpAddr {
-        self.client
+        self.0.client
+    }
+
+    /// Returns when the request began.
+    pub fn started(&self) -> Instant {
+        self.0.started
     }
 
     /// Returns the trace.
     pub fn trace(&self) -> &TraceContext {
-        &self.trace
+        &self.0.trace
     }
 }
 

@@ -1,5 +1,7 @@
 //! W3C Trace Context: continues the client's trace, or starts one.
 
+use std::sync::Arc;
+
 /// The maximum length in bytes of a `tracestate` and of its members.
 ///
 /// Source: W3C Trace Context section 3.3.
@@ -9,9 +11,10 @@ const MAX_MEMBERS: usize = 32;
 /// The trace of a request, and this server's span in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
-    id: u128,
+    /// 32 hexadecimal digits.
+    id: Arc<str>,
     /// Random, also in a continued trace.
-    own_id: u128,
+    own_id: Arc<str>,
     span: u64,
     is_sampled: bool,
     /// The data of other systems, forwarded as it came.
@@ -23,8 +26,8 @@ impl TraceContext {
     pub fn new() -> Self {
         let (id, span): (u128, u64) = rand::random();
         // Zero is invalid.
-        let id = id.max(1);
-        Self { id, own_id: id, span: span.max(1), is_sampled: true, state: None }
+        let id = hexadecimal(id.max(1));
+        Self { id: Arc::clone(&id), own_id: id, span: span.max(1), is_sampled: true, state: None }
     }
 
     /// Continues the trace of `traceparent`, or starts one if that is absent or invalid.
@@ -32,28 +35,33 @@ impl TraceContext {
         let new = Self::new();
         let Some((id, is_sampled)) = traceparent.and_then(parse) else { return new };
         let state = Some(tracestate).filter(|state| is_valid_state(state));
-        Self { id, is_sampled, state, ..new }
+        Self { id: hexadecimal(id), is_sampled, state, ..new }
     }
 
     /// Returns the trace id, as 32 hexadecimal digits.
-    pub fn id(&self) -> String {
-        format!("{:032x}", self.id)
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Returns an id of this request alone: the trace id, unless the trace is continued.
-    pub(crate) fn own_id(&self) -> String {
-        format!("{:032x}", self.own_id)
+    pub(crate) fn own_id(&self) -> Arc<str> {
+        Arc::clone(&self.own_id)
     }
 
     /// Returns the `traceparent` of outgoing requests.
     pub fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.id, self.span, u8::from(self.is_sampled))
+        format!("00-{}-{:016x}-{:02x}", self.id, self.span, u8::from(self.is_sampled))
     }
 
     /// Returns the `tracestate` of outgoing requests, if there is one.
     pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
+}
+
+/// Formats an id as 32 digits.
+fn hexadecimal(id: u128) -> Arc<str> {
+    format!("{id:032x}").into()
 }
 
 /// Parses the trace id and the sampled flag of a `traceparent`. Later versions may append fields.
@@ -109,7 +117,7 @@ mod tests {
         let not_recorded = from_headers(Some(&PARENT.replace("-01", "-00")), None);
         assert!(not_recorded.traceparent().ends_with("-00"));
         let later = from_headers(Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), None);
-        assert_eq!((later.id().as_str(), &later.traceparent()[..3]), ("4bf92f3577b34da6a3ce929d0e0e4736", "00-"));
+        assert_eq!((later.id(), &later.traceparent()[..3]), ("4bf92f3577b34da6a3ce929d0e0e4736", "00-"));
     }
 
     #[test]
