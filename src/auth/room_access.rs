@@ -114,7 +114,8 @@ impl Requester {
                     action: action.into(),
                     roles: identity.and_then(|identity| identity.roles.as_deref()).unwrap_or_default(),
                 };
-                webhook.ask(client, &request, &self.context).await.map(Some)
+                // Boxed, because the other modes would copy its large future.
+                Box::pin(webhook.ask(client, &request, &self.context)).await.map(Some)
             }
         }
     }

@@ -76,7 +76,7 @@ impl Responses {
         let fetch = || self.fetch(endpoint, room, context);
         match self.cache(endpoint) {
             Some(cache) => cache.get(cache_key(room), fetch).await,
-            None => fetch().await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
+            None => Box::pin(fetch()).await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
         }
     }
 
@@ -95,7 +95,7 @@ impl Responses {
         let fetch = || self.fetch(endpoint, room, context);
         match self.cache(endpoint) {
             Some(cache) => cache.get_within(max_age, cache_key(room), fetch).await,
-            None => fetch().await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
+            None => Box::pin(fetch()).await.map(|envelope| CachedResponse::with_age(envelope, Duration::ZERO)),
         }
     }
 

@@ -142,7 +142,7 @@ impl<E: FetchError> ResponseCache<E> {
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {
-        self.0.read(self.0.config.fresh_for, WaitFor::ResultOrStale, key, fetch).await
+        self.read(self.0.config.fresh_for, WaitFor::ResultOrStale, key, fetch).await
     }
 
     /// Like [`ResponseCache::get`], with entries fresh for `max_age`, and waiting for a slow fetch.
@@ -154,7 +154,24 @@ impl<E: FetchError> ResponseCache<E> {
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {
-        self.0.read(max_age, WaitFor::Result, key, fetch).await
+        self.read(max_age, WaitFor::Result, key, fetch).await
+    }
+
+    async fn read<F>(
+        &self,
+        max_age: Duration,
+        wait_for: WaitFor,
+        key: &str,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<CachedResponse, E>
+    where
+        F: Future<Output = Result<Envelope, E>> + 'static,
+    {
+        match self.0.find_fresh(key, max_age) {
+            Some(entry) => Ok(entry),
+            // Boxed, because a hit would copy its large future.
+            None => Box::pin(self.0.wait_for_flight(max_age, wait_for, key, fetch)).await,
+        }
     }
 }
 
@@ -170,7 +187,8 @@ fn storage(max_bytes: u64) -> Cache<Box<str>, CachedResponse, ByBytes> {
 }
 
 impl<E: FetchError> CacheInner<E> {
-    async fn read<F>(
+    /// Returns the result of the flight of `key`, or a stale entry.
+    async fn wait_for_flight<F>(
         self: &Arc<Self>,
         max_age: Duration,
         wait_for: WaitFor,
@@ -180,9 +198,6 @@ impl<E: FetchError> CacheInner<E> {
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {
-        if let Some(entry) = self.find_fresh(key, max_age) {
-            return Ok(entry);
-        }
         let mut flight = self.join_flight(key, max_age, fetch);
         let mut result = None;
         let decide = |state: &FlightState<E>| {

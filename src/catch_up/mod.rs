@@ -83,7 +83,8 @@ impl CatchUp {
     }
 
     async fn reason(&self, room: &RoomName, context: &RequestContext) -> Option<Reason> {
-        if self.config.explain_absence { Some(self.status.reason(room, context).await) } else { None }
+        // Boxed, because most reads need no reason, and would copy its large future.
+        if self.config.explain_absence { Some(Box::pin(self.status.reason(room, context)).await) } else { None }
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn authenticate<B: MessageBody>(
         return Err(if is_malformed { ApiError::InvalidToken } else { ApiError::Unauthorized }.into());
     };
     let verified = if token.starts_with(api_key::PREFIX) {
-        api_keys.verify(token).await.map_err(ApiError::from)?.ok_or("api-key")
+        Box::pin(api_keys.verify(token)).await.map_err(ApiError::from)?.ok_or("api-key")
     } else {
         tokens.verify_token(token).map_err(<&str>::from)
     };
