@@ -24,8 +24,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     state: Rc<ConnectionState>,
     /// One timer for all deadlines. It may be early, never late.
-    timer: Pin<Box<Sleep>>,
-    is_timer_armed: bool,
+    timer: Option<Pin<Box<Sleep>>>,
     /// Bytes read since the parser last ran.
     read_since_parse: usize,
     /// A read was skipped without registering for its readiness.
@@ -43,8 +42,7 @@ impl Connection {
         Self {
             stream,
             state: ConnectionState::new(keep_alive),
-            timer: Box::pin(sleep_until(Instant::now())),
-            is_timer_armed: false,
+            timer: None,
             read_since_parse: 0,
             is_read_paused: false,
             stalled_since: None,
@@ -61,16 +59,16 @@ impl Connection {
 
     /// Returns whether the task will be woken at `deadline` or before; without one, whether it will be woken.
     fn is_armed_for(&self, deadline: Option<Instant>) -> bool {
-        let is_early = deadline.is_none_or(|deadline| self.timer.deadline() <= deadline);
-        self.is_timer_armed && !self.timer.is_elapsed() && is_early
+        let is_early = |timer: &Pin<Box<Sleep>>| deadline.is_none_or(|deadline| timer.deadline() <= deadline);
+        self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed() && is_early(timer))
     }
 
     /// Makes sure that the task is woken at `deadline`. Moving a timer costs more than being woken early now and then.
     fn wake_at(&mut self, deadline: Instant, context: &mut Context<'_>) {
         if !self.is_armed_for(Some(deadline)) {
-            self.is_timer_armed = true;
-            self.timer.as_mut().reset(deadline);
-            if self.timer.as_mut().poll(context).is_ready() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            timer.as_mut().reset(deadline);
+            if timer.as_mut().poll(context).is_ready() {
                 context.waker().wake_by_ref();
             }
         }
