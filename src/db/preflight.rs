@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::any::install_default_drivers;
 use sqlx::migrate::Migrate as _;
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::url::{connectable_url, creates_file, path_of};
 use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema, pooler};
@@ -12,10 +12,17 @@ use crate::secret::files;
 
 /// sqlx's table of applied migrations.
 const APPLIED: &str = "_sqlx_migrations";
-/// Deletes nothing, but fails without the privilege to delete.
-const TRY_WRITES: &str = "DELETE FROM users WHERE FALSE; DELETE FROM sessions WHERE FALSE; DELETE FROM refresh_tokens WHERE FALSE; \
-     DELETE FROM login_failures WHERE FALSE; DELETE FROM stream_tickets WHERE FALSE; DELETE FROM deleted_sessions WHERE FALSE; \
-     DELETE FROM api_keys WHERE FALSE; DELETE FROM invitations WHERE FALSE";
+/// This server's tables, each with its key.
+const TABLES: [(&str, &str); 8] = [
+    ("users", "id"),
+    ("sessions", "id"),
+    ("refresh_tokens", "hash"),
+    ("login_failures", "scope"),
+    ("stream_tickets", "id"),
+    ("deleted_sessions", "id"),
+    ("api_keys", "hash"),
+    ("invitations", "id"),
+];
 
 /// Checks that this version can use the database of `config`. Creates no file and migrates nothing.
 ///
@@ -47,7 +54,14 @@ async fn check(url: &str, behind_pooler: bool) -> Result<&'static str, Error> {
     }
     let mut transaction = connection.begin().await?;
     if schema.is_usable() {
-        transaction.execute(TRY_WRITES).await?;
+        for (table, key) in TABLES {
+            // They change nothing, but fail without the privilege to select, insert, update or delete.
+            let statements = format!(
+                "INSERT INTO {table} SELECT * FROM {table} WHERE FALSE; UPDATE {table} SET {key} = {key} WHERE FALSE; \
+                 DELETE FROM {table} WHERE FALSE"
+            );
+            transaction.execute(AssertSqlSafe(statements)).await?;
+        }
     } else {
         transaction.ensure_migrations_table(APPLIED).await?;
         transaction.execute("DELETE FROM _sqlx_migrations WHERE FALSE").await?;
@@ -78,7 +92,7 @@ mod tests {
         let mut connection = AnyConnection::connect(&url).await.unwrap();
         let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
         let mut tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
-        tables.retain(|table| !TRY_WRITES.contains(&format!("DELETE FROM {table} WHERE FALSE")));
+        tables.retain(|table| !TABLES.iter().any(|(tried, _)| tried == table));
         assert_eq!(tables, ["_sqlx_migrations"], "each other table is tried");
         connection.execute("INSERT INTO _sqlx_migrations VALUES (99, 'later', 0, TRUE, X'00', 0)").await.unwrap();
         assert_eq!(preflight(&url).await.unwrap(), "reachable; warning: the schema is of a later version");

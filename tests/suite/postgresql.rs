@@ -244,7 +244,13 @@ fn check_config_reports_missing_privileges_and_changed_migrations() {
     // Another role owns the tables, as after a restore.
     assert_eq!(run("migrate", &url, &sandbox.base_url).0, 0);
     check(69, "permission denied for table");
-    cluster.sql(&url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app");
+    let grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app";
+    for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
+        cluster.sql(&url, grant);
+        cluster.sql(&url, &format!("REVOKE {privilege} ON stream_tickets FROM app"));
+        check(69, "permission denied for table stream_tickets");
+    }
+    cluster.sql(&url, grant);
     check(0, "ok, reachable");
     assert_eq!(run("migrate", &app_url, &sandbox.base_url).0, 0, "as predicted");
     cluster.sql(&url, "ALTER ROLE app SET default_transaction_read_only = on");
