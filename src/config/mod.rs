@@ -73,6 +73,9 @@ impl Config {
         if self.auth.token_ttl > self.auth.refresh_ttl {
             return Err(Error::of("APP_AUTH__TOKEN_TTL", "must not be longer than APP_AUTH__REFRESH_TTL"));
         }
+        if self.database.pooler == Pooler::Transaction && self.database.url.expose().starts_with("sqlite:") {
+            return Err(Error::of("APP_DATABASE__POOLER", "must be none with SQLite"));
+        }
         self.validate_addresses()?;
         self.validate_room_access()?;
         self.oidc.validate(&self.auth.issuer)?;

@@ -97,6 +97,8 @@ fn invalid_value_is_named_and_not_quoted() {
         ("APP_SUMMARIES__URL", "https://canary"),
         ("APP_LOG__FORMAT", "canary"),
         ("APP_DATABASE__POOLER", "canary"),
+        // With the default database, SQLite.
+        ("APP_DATABASE__POOLER", "transaction"),
         ("APP_ROOMS__NAMES", "canary"),
     ] {
         let problem = load_with(name, value).unwrap_err();
