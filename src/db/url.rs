@@ -75,15 +75,20 @@ fn validate_sqlite_url(url: &str) -> Result<(), &'static str> {
 
 fn connectable_postgresql_url(url: &str, application_name: &str) -> Result<String, String> {
     let (named, has_host) = with_host(url);
-    let mut parsed = Url::parse(&named)
-        .map_err(|_| "must be a URL, with a port up to 65535 and special characters of the password percent-encoded")?;
-    // A piece of a password that is not encoded may look like a name.
-    let may_be_quoted = !parsed.query().unwrap_or_default().contains('@');
+    // A piece of a password that is not encoded may look like a fragment, a path or a parameter.
+    let parsed = Url::parse(&named).ok().filter(|url| url.fragment().is_none() && !url.path().contains('@'));
+    let mut parsed =
+        parsed.ok_or("must be a URL, with a port up to 65535 and special characters of the password percent-encoded")?;
+    let mut may_be_quoted = !parsed.query().unwrap_or_default().contains('@');
     let mut pairs = Vec::new();
     for (name, value) in parsed.query_pairs() {
-        pairs.extend(convert(&name, &value).map_err(|problem| {
-            if may_be_quoted { problem } else { "must have special characters percent-encoded".to_owned() }
-        })?);
+        if !is_supported(&name) {
+            let quoted = format!("must not have the parameter {name}, which is not supported");
+            let unquoted = "must have supported parameters only, and special characters percent-encoded";
+            return Err(if may_be_quoted { quoted } else { unquoted.to_owned() });
+        }
+        may_be_quoted &= name != "password";
+        pairs.extend(convert(&name, &value)?);
     }
     let names_host = pairs.iter().any(|(name, _)| name == "host" || name == "hostaddr");
     if !has_host && !names_host {
@@ -123,9 +128,20 @@ fn with_host(url: &str) -> (String, bool) {
     }
 }
 
+fn is_in(names: &str, name: &str) -> bool {
+    names.split_whitespace().any(|known| known == name)
+}
+
+/// Returns whether there is a supported value of a parameter, or an alternative.
+fn is_supported(name: &str) -> bool {
+    let is_option = name.starts_with("options[") && name.ends_with(']');
+    let is_restricted = || RESTRICTED.iter().any(|(known, ..)| *known == name);
+    let is_listed = || ["sslmode ssl-mode", FILES, SUPPORTED, IGNORED].iter().any(|names| is_in(names, name));
+    is_option || is_restricted() || is_listed()
+}
+
 /// Returns the parameter that sqlx gets for one of libpq's, or none.
 fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> {
-    let is_in = |names: &str, name: &str| names.split_whitespace().any(|known| known == name);
     let restricted = RESTRICTED.iter().find(|(known, ..)| *known == name);
     if let Some((_, values, alternative)) = restricted {
         if values.is_empty() {
@@ -148,10 +164,6 @@ fn convert(name: &str, value: &str) -> Result<Option<(String, String)>, String> 
         return Err(format!("must have one of {} as {name}", SSL_MODES.replace(' ', ", ")));
     } else if is_in(IGNORED, name) {
         return Ok(None);
-    }
-    let is_option = name.starts_with("options[") && name.ends_with(']');
-    if !is_option && !["sslmode ssl-mode", FILES, SUPPORTED].iter().any(|names| is_in(names, name)) {
-        return Err(format!("must not have the parameter {name}, which is not supported"));
     }
     Ok(Some((name.to_owned(), value.to_owned())))
 }
@@ -207,6 +219,10 @@ mod tests {
             "postgres://host:99999/db",
             "postgres://ann:ca/nary@host/db",
             "postgres://ann:12?canary=x@host/db",
+            "postgres://ann:12#canary@host/db",
+            "postgres://ann:12/canary@host/db",
+            "postgres://host/db?password=x&canary=y",
+            "postgres://host/db?password=x&canary",
             "postgres://ann:canary@/db",
             "postgres://ann:canary@[::1/db",
             "postgres://ann:canary@one,two/db",
@@ -255,6 +271,7 @@ mod tests {
             ("passfile=/x", "must not have the parameter passfile: set PGPASSFILE in the environment"),
             ("schema=x", "must not have the parameter schema: use options[search_path]"),
             ("sslcrl=x", "must not have the parameter sslcrl, which is not supported"),
+            ("password=x&ssl=false", "must have true as ssl, or not name it"),
         ] {
             let message = validate_url(&with(query)).unwrap_err();
             assert!(message.starts_with(expected), "{query}: {message}");
