@@ -70,13 +70,13 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     match filter.split(',').map(str::trim).find(|directive| !is_valid(directive)) {
         None => Ok(()),
         Some(wrong) => Err(format!(
-            "must be a level (off, error, warn, info, debug or trace), and target=level for a crate or module of this program, \
-             separated by commas; {wrong:?} is not"
+            "must be a level (off, error, warn, info, debug or trace), and target=level for a crate or top-level module of this \
+             program, separated by commas; {wrong:?} is not"
         )),
     }
 }
 
-/// Returns whether a target begins with a dependency's name, or with this crate's and that of a module.
+/// Returns whether a target begins with a dependency's name, or is this crate or a top-level module of it.
 fn is_known_target(target: &str) -> bool {
     let mut parts = target.split("::");
     let (package, module) = (parts.next().unwrap_or_default(), parts.next());
@@ -86,7 +86,7 @@ fn is_known_target(target: &str) -> bool {
     match module {
         _ if target == ACCESS || target == AUDIT => true,
         Some(module) if package == OWN_TARGET => {
-            modules.any(|own| own.trim_end_matches(';') == module) && parts.all(is_name)
+            modules.any(|own| own.trim_end_matches(';') == module) && parts.next().is_none()
         }
         _ => {
             dependencies.map(|name| name.trim_matches('"').replace('-', "_")).any(|name| name == package)
@@ -253,7 +253,7 @@ mod tests {
             "info, sqlx=error",
             "sqlx::query=debug,warn",
             "proconf_app_server=trace",
-            "proconf_app_server::admin_control::pool=debug",
+            "proconf_app_server::admin_control=debug",
             "proconf_app_server::access=warn",
             "tracing_appender",
         ] {
@@ -272,7 +272,7 @@ mod tests {
             ("sqlx =warn", "sqlx =warn"),
             ("info/login", "info/login"),
             ("proconf_app_server::acces=off", "proconf_app_server::acces=off"),
-            ("proconf_app_server::middleware::a b=off", "proconf_app_server::middleware::a b=off"),
+            ("proconf_app_server::middleware::access_log=off", "proconf_app_server::middleware::access_log=off"),
         ] {
             let problem = check_filter(filter).unwrap_err();
             assert!(problem.starts_with("must be a level") && problem.contains(&format!("{wrong:?} is not")), "{problem}");
