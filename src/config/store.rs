@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::sections::section;
-use super::values::{self, SecretUrl, parse_base_url};
+use super::values::{self, SecretUrl, is_printable, parse_base_url};
 use crate::secret::Secret;
 use crate::secret::files;
 
@@ -119,6 +119,15 @@ impl SummariesConfig {
         for (name, value) in &self.variables {
             if provider.endpoints.contains(&name.as_str()) && parse_base_url(value.expose()).is_err() {
                 return Err(Error::of(name, "must be a URL, such as https://storage.example.com"));
+            }
+            // The client of S3 panics if it can't make a header of it.
+            if provider.prefix == "AWS_" && !is_printable(value.expose()) {
+                return Err(Error::of(name, "must be printable ASCII, without a line break"));
+            }
+            if name == "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+                && files::read_regular(Path::new(value.expose())).is_ok_and(|token| !is_printable(&token))
+            {
+                return Err(Error::of(name, "must have a token of printable ASCII, without a line break"));
             }
             if name.ends_with("_TOKEN_FILE")
                 && let Err(error) = files::require_regular(Path::new(value.expose()))

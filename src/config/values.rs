@@ -199,10 +199,7 @@ parsed_by! {
         duration => Ok(duration),
     };
     base_url: String = parse_base_url;
-    header_value: Option<Secret> = |text| {
-        let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if printable { Ok(Some(Secret::new(text))) } else { Err("must be printable ASCII") }
-    };
+    header_value: Option<Secret> = |text| is_printable(text).then(|| Some(Secret::new(text))).ok_or("must be printable ASCII");
     min_password: NonZeroUsize = |text| {
         let number = text.parse().ok().filter(|number: &NonZeroUsize| MIN_PASSWORDS.contains(&number.get()));
         number.ok_or("must be a number from 8 to 64")
@@ -216,7 +213,7 @@ parsed_by! {
     origin: Option<Origin> = |text| text.parse().map(Some);
     // PostgreSQL would cut a longer name, and replace other characters.
     application_name: String = |text| {
-        let is_valid = text.len() <= 63 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let is_valid = text.len() <= 63 && is_printable(text);
         if is_valid { Ok(text.to_owned()) } else { Err("must be at most 63 characters of printable ASCII") }
     };
     https_url: Option<SecretUrl> = |text| parse_https_url(text).map(|url| Some(SecretUrl::new(url.as_str())));
@@ -226,10 +223,8 @@ parsed_by! {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && url.query().is_none() && url.fragment().is_none();
         if is_plain { Ok(Some(text.to_owned())) } else { Err("must have no blank, no query and no fragment") }
     };
-    webhook_secret: Option<Secret> = |text| {
-        let is_valid = secret::decode_webhook_secret(text).is_some();
-        if is_valid { Ok(Some(Secret::new(text))) } else { Err("must be whsec_ and 24 to 64 random bytes in base64") }
-    };
+    webhook_secret: Option<Secret> = |text| secret::decode_webhook_secret(text).map(|_| Some(Secret::new(text)))
+        .ok_or("must be whsec_ and 24 to 64 random bytes in base64");
     store_url: SecretUrl = |text| {
         parse_url(text, &["file://", "s3://", "gs://", "az://"])
             .ok_or("must be file:// with a folder's path, or s3://bucket/prefix")
@@ -276,6 +271,11 @@ fn parse_duration(text: &str, min: Duration) -> Result<Duration, &'static str> {
         short if short < min => Err("must be longer than zero"),
         duration => Ok(duration),
     }
+}
+
+/// Returns whether a text is printable ASCII, and so a header's value.
+pub(super) fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// Normalises Admin Control's base URL and removes the slash at its end.

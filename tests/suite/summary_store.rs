@@ -142,6 +142,23 @@ fn web_identity_reads_the_bucket() {
 }
 
 #[test]
+fn credential_with_a_line_break_is_rejected_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token").display().to_string();
+    std::fs::write(&token, "canary\n").unwrap();
+    for (name, value, problem) in [
+        ("AWS_ACCESS_KEY_ID", "canary\n", "must be printable ASCII"),
+        ("AWS_SESSION_TOKEN", "canary\r", "must be printable ASCII"),
+        ("AWS_REGION", "canar\u{fd}", "must be printable ASCII"),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.as_str(), "must have a token of printable ASCII"),
+    ] {
+        let (code, text) = check_config(&[URL, ("AWS_SECRET_ACCESS_KEY", "x"), (name, value)]);
+        assert!(code == 78 && text.starts_with(&format!("{name} {problem}")), "{code}: {text}");
+        assert!(!text.contains("canar"), "{text}");
+    }
+}
+
+#[test]
 fn profile_of_aws_is_rejected_by_name() {
     for more in [&[][..], &[INSTANCE]] {
         let (code, text) = check_config(&[&[URL, ("AWS_PROFILE", "canary")], more].concat());
