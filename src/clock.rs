@@ -48,8 +48,7 @@ impl fmt::Debug for Clock {
 }
 
 /// Returns a duration in milliseconds, at most [`i64::MAX`].
-#[must_use]
-pub fn milliseconds(duration: Duration) -> i64 {
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -39,8 +39,8 @@ pub mod routes;
 
 pub mod accounts;
 pub mod auth;
-pub mod catch_up;
-pub mod summaries;
+mod catch_up;
+mod summaries;
 
 pub mod admin_control;
 pub mod cache;

@@ -28,7 +28,7 @@ pub enum NameComparison {
     Jitsi,
 }
 
-/// A room name, forwarded as it came. Equality and hash are those of its [`key`](Self::key).
+/// A room name, forwarded as it came. Equality and hash are those of its `key`.
 #[derive(Debug, Clone)]
 pub struct RoomName {
     name: Arc<str>,
@@ -70,8 +70,7 @@ impl NameComparison {
     }
 
     /// Returns the key of `name`: two names with equal keys are one room.
-    #[must_use]
-    pub fn key(self, name: &str) -> Cow<'_, str> {
+    pub(crate) fn key(self, name: &str) -> Cow<'_, str> {
         match self {
             Self::Exact => Cow::Borrowed(name),
             Self::Jitsi => Cow::Owned(folded(name)),
@@ -80,15 +79,13 @@ impl NameComparison {
 }
 
 impl RoomName {
-    /// Returns the name itself, for Admin Control and the log. Compare by [`key`](Self::key).
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    /// Returns the name itself, for Admin Control and the log. Compare by `key`.
+    pub(crate) fn as_str(&self) -> &str {
         &self.name
     }
 
     /// Returns what the name is compared by, also in caches.
-    #[must_use]
-    pub fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.key
     }
 

@@ -17,14 +17,12 @@ pub struct Object<V = serde_json::Value>(BTreeMap<String, V>);
 
 impl<V> Object<V> {
     /// Returns the member of that name; `null` is a member too.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&V> {
+    pub(crate) fn get(&self, name: &str) -> Option<&V> {
         self.0.get(name)
     }
 
     /// Returns whether there is no member.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -36,8 +34,7 @@ impl<V> Object<V> {
 
 impl Object {
     /// Returns the member of that name if it is a string.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }
 
@@ -81,8 +78,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
 /// Returns whether each member name occurs once in each object of a value, nested ones included.
 ///
 /// The value is valid JSON, and not deeper than serde's limit.
-#[must_use]
-pub fn has_unique_names(json: &RawValue) -> bool {
+pub(crate) fn has_unique_names(json: &RawValue) -> bool {
     fn parse<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Option<T> {
         serde_json::from_str(json.get()).ok()
     }

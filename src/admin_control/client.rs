@@ -29,7 +29,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const UNENCODED: HeaderValue = HeaderValue::from_static("identity");
 
 /// Receives the outcome of each call.
-pub trait CallMetrics {
+pub(crate) trait CallMetrics {
     /// A call to the endpoint of this name ended after `duration`.
     fn on_call(&self, endpoint: &'static str, error: Option<&Error>, duration: Duration);
 
@@ -40,7 +40,7 @@ pub trait CallMetrics {
 /// The body of `POST proconf-token`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TokenRequest<'a> {
+pub(crate) struct TokenRequest<'a> {
     /// The participant's role, one of Admin Control's.
     pub role: &'a str,
     /// The room.
@@ -88,8 +88,7 @@ impl AdminControl {
     }
 
     /// Reports each call to `metrics`.
-    #[must_use]
-    pub fn with_metrics(self, metrics: Arc<dyn CallMetrics>) -> Self {
+    pub(crate) fn with_metrics(self, metrics: Arc<dyn CallMetrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
     }
 
@@ -121,7 +120,7 @@ impl AdminControl {
     /// # Errors
     ///
     /// As [`AdminControl::get`].
-    pub async fn proconf_token(&self, body: &TokenRequest<'_>) -> CallResult {
+    pub(crate) async fn proconf_token(&self, body: &TokenRequest<'_>) -> CallResult {
         let endpoint = Endpoint::ProconfToken;
         self.call(endpoint, async {
             let request = self.prepare(self.unpooled.post(self.url(endpoint, None)?)).force_close();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long a response of an endpoint is fresh in the response cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caching {
+pub(crate) enum Caching {
     /// As configured (`APP_CATCH_UP__FRESH_FOR`).
     Configured,
     /// This long.
@@ -22,17 +22,15 @@ macro_rules! endpoints {
 
         impl Endpoint {
             /// Every endpoint, in the order of their discriminants.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// Returns its first path segment, which is its name in logs and metrics.
-            #[must_use]
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
             }
 
             /// Returns how long its responses are fresh.
-            #[must_use]
-            pub fn caching(self) -> Caching {
+            pub(crate) fn caching(self) -> Caching {
                 match self { $(Self::$variant => $caching),+ }
             }
         }

@@ -61,7 +61,7 @@ pub enum Error {
 
 impl Error {
     /// Every value of [`Error::reason`].
-    pub const REASONS: &'static [&'static str] = Self::VARIANTS;
+    pub(crate) const REASONS: &'static [&'static str] = Self::VARIANTS;
 
     /// Returns whether the circuit breaker counts it as a failure. An unusable response is still a response.
     pub(super) fn is_unreachable(&self) -> bool {
@@ -77,8 +77,7 @@ impl Error {
     }
 
     /// Returns the variant's name in kebab case, for logs and metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         self.into()
     }
 }

@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-pub use client::{AdminControl, CallMetrics, TokenRequest};
-pub use endpoint::{Caching, Endpoint};
+pub use client::AdminControl;
+pub(crate) use client::{CallMetrics, TokenRequest};
+pub(crate) use endpoint::Caching;
+pub use endpoint::Endpoint;
 pub use error::Error;
 pub use limits::EndpointLimits;
 pub use tls::RootCertificates;

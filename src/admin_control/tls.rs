@@ -20,9 +20,9 @@ pub struct RootCertificates {
 
 impl RootCertificates {
     /// The variable that names a file of certificates.
-    pub const FILE: &'static str = "SSL_CERT_FILE";
+    pub(crate) const FILE: &'static str = "SSL_CERT_FILE";
     /// The variable that names directories of such files, separated by colons.
-    pub const DIRECTORIES: &'static str = "SSL_CERT_DIR";
+    pub(crate) const DIRECTORIES: &'static str = "SSL_CERT_DIR";
 
     /// Loads the operating system's list, or Mozilla's, which is compiled in, if there is none.
     #[must_use]
@@ -55,7 +55,7 @@ impl RootCertificates {
     /// # Errors
     ///
     /// If there is no certificate at all, or if `file` is set and any certificate is unreadable.
-    pub fn load(file: Option<&str>, directories: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn load(file: Option<&str>, directories: Option<&str>) -> Result<Self, String> {
         let mut loaded = load_certs_from_paths(file.map(Path::new), None);
         for directory in directories.iter().flat_map(std::env::split_paths) {
             let more = load_certs_from_paths(None, Some(&directory));
@@ -71,14 +71,12 @@ impl RootCertificates {
     }
 
     /// Returns the origin of the list, for the operator.
-    #[must_use]
-    pub fn source(&self) -> &'static str {
+    pub(crate) fn source(&self) -> &'static str {
         self.source
     }
 
     /// Returns the certificates in PEM; nothing if they are the list in the binary.
-    #[must_use]
-    pub fn pem(&self) -> &str {
+    pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 

@@ -85,7 +85,6 @@ struct Decision {
 
 impl AccessWebhook {
     /// Creates a webhook without decisions.
-    #[must_use]
     pub(crate) fn new(config: WebhookConfig, clock: Clock, on_call: OnCall) -> Self {
         let (decisions, calls_by_user) = (Cache::new(MAX_DECISIONS), Cache::new(MAX_USERS));
         Self { config, decisions, calls_by_user, clock, on_call }

@@ -8,7 +8,7 @@ use crate::db::{ApiKeyRecord, Database, Error};
 use crate::secret;
 
 /// The beginning of every key, by which scanners for secrets and `authenticate` recognise it.
-pub const PREFIX: &str = "pas_";
+pub(crate) const PREFIX: &str = "pas_";
 /// The scope that opens the routes of invitations.
 pub const INVITATIONS: &str = "invitations";
 
@@ -41,7 +41,6 @@ pub(crate) struct ApiKeys {
 
 impl ApiKeys {
     /// Creates the service.
-    #[must_use]
     pub(crate) fn new(database: Database, clock: Clock) -> Self {
         Self { database, clock }
     }

@@ -16,7 +16,6 @@ use url::{Host, Url};
 const PRODUCT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Returns whether `url` is `https`, or `http` to a loopback address.
-#[must_use]
 pub(crate) fn is_https_or_loopback(url: &str) -> bool {
     let is_loopback = |url: &Url| match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -56,7 +55,6 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     /// Creates a client that verifies certificates by `tls`.
-    #[must_use]
     pub(crate) fn new(tls: Arc<ClientConfig>, timeout: Duration, max_body_bytes: usize) -> Self {
         let connector = Connector::new()
             .rustls_0_23(tls)

@@ -68,7 +68,6 @@ pub(crate) struct Invitations {
 
 impl Invitations {
     /// Creates the service.
-    #[must_use]
     pub(crate) fn new(database: Database, tokens: Arc<Tokens>, config: InvitationConfig) -> Self {
         Self { database, tokens, config }
     }

@@ -51,7 +51,6 @@ pub struct Identity {
 
 impl Principal {
     /// Returns the session of a user's token.
-    #[must_use]
     pub(crate) fn session(&self) -> Option<&str> {
         match self {
             Self::User { session, .. } => session.as_deref(),
@@ -60,7 +59,6 @@ impl Principal {
     }
 
     /// Returns what the identity provider's token says of its user.
-    #[must_use]
     pub(crate) fn identity(&self) -> Option<&Identity> {
         match self {
             Self::User { identity, .. } => identity.as_deref(),
@@ -69,13 +67,11 @@ impl Principal {
     }
 
     /// Returns the identity provider of a user of it.
-    #[must_use]
     pub(crate) fn issuer(&self) -> Option<&str> {
         self.identity().map(|identity| &*identity.issuer)
     }
 
     /// Returns the ids of the user and of the guest, of which it is one at most.
-    #[must_use]
     pub(crate) fn ids(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::User { id, .. } => (Some(id), None),
@@ -85,13 +81,11 @@ impl Principal {
     }
 
     /// Returns whether it is an API key for the routes of `scope`.
-    #[must_use]
     pub(crate) fn has_scope(&self, scope: &str) -> bool {
         matches!(self, Self::ApiKey { scope: own, .. } if **own == *scope)
     }
 
     /// Returns the name of an API key.
-    #[must_use]
     pub(crate) fn api_key(&self) -> Option<&str> {
         match self {
             Self::ApiKey { name, .. } => Some(name),
@@ -134,7 +128,6 @@ pub(crate) struct AllowedRoles {
 
 impl AllowedRoles {
     /// Returns whether `principal` may join as `role`, compared byte for byte.
-    #[must_use]
     pub(crate) fn contains(&self, principal: &Principal, role: &str) -> bool {
         let roles = match principal {
             Principal::User { .. } => &self.users,

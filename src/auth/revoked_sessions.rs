@@ -33,7 +33,6 @@ struct Sessions {
 
 impl RevokedSessions {
     /// Returns whether `session` is revoked; `None` until the first contact with the database.
-    #[must_use]
     pub(crate) fn contains(&self, session: &str) -> Option<bool> {
         let are_known = self.0.are_known.load(Ordering::Acquire);
         are_known.then(|| self.0.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(session))

@@ -30,7 +30,6 @@ pub(crate) struct StreamLease {
 
 impl StreamLease {
     /// Grants a stream of `room`.
-    #[must_use]
     pub(crate) fn new(
         requester: Requester,
         room: &PermittedRoom,

@@ -18,7 +18,6 @@ impl Tokens {
     /// Issues a ticket for one stream of `room`; `None` for an API key.
     ///
     /// The stream ends at `stream_end`, in seconds since 1970-01-01 UTC.
-    #[must_use]
     pub(crate) fn issue_stream_ticket(&self, principal: &Principal, room: &RoomName, stream_end: i64) -> Option<String> {
         let expires_at = self.expiry_after(TICKET_TTL).min(stream_end);
         let room = room.as_str();

@@ -114,13 +114,11 @@ impl Tokens {
     }
 
     /// Accepts the tokens of an identity provider, too.
-    #[must_use]
     pub(crate) fn with_identity_provider(self, identity_provider: Option<Arc<IdentityProvider>>) -> Self {
         Self { identity_provider, ..self }
     }
 
     /// Returns the lifetime of a user token.
-    #[must_use]
     pub(crate) fn user_ttl(&self) -> Duration {
         self.config.user_ttl
     }
@@ -132,7 +130,6 @@ impl Tokens {
     }
 
     /// Returns whether guests are enabled.
-    #[must_use]
     pub(super) fn are_guests_enabled(&self) -> bool {
         self.config.guest_ttl.is_some()
     }

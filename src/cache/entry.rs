@@ -16,8 +16,7 @@ const END: &str = "}";
 ///
 /// 128 bits make accidental collisions negligible. The hash is not cryptographic: an author of two texts can make them
 /// collide, which misleads the readers of these two texts only.
-#[must_use]
-pub fn etag_of(bytes: &[u8]) -> String {
+fn etag_of(bytes: &[u8]) -> String {
     ["\"", &URL_SAFE_NO_PAD.encode(xxh3_128(bytes).to_be_bytes()), "\""].concat()
 }
 
@@ -40,7 +39,6 @@ impl Envelope {
     }
 
     /// Parses the result of [`Envelope::bytes`]; `None` if `bytes` is anything else.
-    #[must_use]
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let data = bytes.strip_prefix(START.as_bytes())?.strip_suffix(END.as_bytes())?;
         serde_json::from_slice::<&RawValue>(data).ok()?;
@@ -48,26 +46,22 @@ impl Envelope {
     }
 
     /// Returns the `data` member as it came. Bytes need no validation, unlike a `str`.
-    #[must_use]
-    pub fn data(&self) -> &[u8] {
+    pub(crate) fn data(&self) -> &[u8] {
         self.bytes.get(START.len()..self.bytes.len() - END.len()).unwrap_or_default()
     }
 
     /// Returns the whole body.
-    #[must_use]
-    pub fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         self.bytes.clone()
     }
 
     /// Returns the strong entity tag, with its quotes.
-    #[must_use]
-    pub fn etag(&self) -> &str {
+    pub(crate) fn etag(&self) -> &str {
         std::str::from_utf8(&self.etag).unwrap_or_default()
     }
 
     /// Returns the strong entity tag as shared bytes.
-    #[must_use]
-    pub fn etag_bytes(&self) -> Bytes {
+    pub(crate) fn etag_bytes(&self) -> Bytes {
         self.etag.clone()
     }
 
@@ -87,15 +81,13 @@ pub struct CachedResponse {
 
 impl CachedResponse {
     /// Creates a response that arrived `age` ago.
-    #[must_use]
     pub(super) fn with_age(envelope: Envelope, age: Duration) -> Self {
         let now = Instant::now();
         Self { envelope, arrived: now.checked_sub(age).unwrap_or(now) }
     }
 
     /// Returns the time since it arrived.
-    #[must_use]
-    pub fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.arrived.elapsed()
     }
 }

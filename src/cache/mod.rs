@@ -5,7 +5,7 @@
 mod entry;
 mod fetch_error;
 mod metrics;
-pub mod redis;
+pub(crate) mod redis;
 mod response_cache;
 
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use crate::request_context::RequestContext;
 use crate::room::RoomName;
 use crate::telemetry::metrics::Registry;
 
-pub use entry::{CachedResponse, Envelope, etag_of};
+pub use entry::{CachedResponse, Envelope};
 pub use fetch_error::{FailureKind, FetchError};
-pub use redis::{RedisCache, RedisConfig};
+pub use redis::RedisCache;
+pub(crate) use redis::RedisConfig;
 pub use response_cache::{CacheConfig, ResponseCache};
 
 /// The memory limit of each cache except the configured one, in bytes.
@@ -28,14 +29,13 @@ const GONE: u16 = 410;
 
 /// One response cache for each cached endpoint. Clones share them.
 #[derive(Clone)]
-pub struct Caches(Arc<[(Endpoint, ResponseCache<Error>)]>);
+pub(crate) struct Caches(Arc<[(Endpoint, ResponseCache<Error>)]>);
 
 impl Caches {
     /// Creates empty caches. That of catch-ups follows `config` and is shared through `redis`.
     ///
     /// The others take `stale_if_error` from `config`, and are off if `config` turns the cache off.
-    #[must_use]
-    pub fn new(config: CacheConfig, mut redis: Option<Arc<RedisCache>>, registry: &mut Registry) -> Self {
+    pub(crate) fn new(config: CacheConfig, mut redis: Option<Arc<RedisCache>>, registry: &mut Registry) -> Self {
         let mut cache = |endpoint: Endpoint| {
             let (config, redis) = match endpoint.caching() {
                 Caching::Configured => (config, redis.take()),
@@ -57,8 +57,7 @@ pub struct Responses {
 
 impl Responses {
     /// Reads from `admin_control` through `caches`.
-    #[must_use]
-    pub fn new(admin_control: AdminControl, caches: Caches) -> Self {
+    pub(crate) fn new(admin_control: AdminControl, caches: Caches) -> Self {
         Self { admin_control, caches }
     }
 
@@ -85,7 +84,7 @@ impl Responses {
     /// # Errors
     ///
     /// As [`Responses::get`].
-    pub async fn get_within(
+    pub(crate) async fn get_within(
         &self,
         max_age: Duration,
         endpoint: Endpoint,
@@ -110,15 +109,14 @@ impl Responses {
     }
 
     /// Removes an unusable response, so that the next caller fetches a new one.
-    pub fn remove(&self, endpoint: Endpoint, room: Option<&RoomName>) {
+    pub(crate) fn remove(&self, endpoint: Endpoint, room: Option<&RoomName>) {
         if let Some(cache) = self.cache(endpoint) {
             cache.remove(cache_key(room));
         }
     }
 
     /// Returns how long a response of the endpoint is fresh.
-    #[must_use]
-    pub fn fresh_for(&self, endpoint: Endpoint) -> Duration {
+    pub(crate) fn fresh_for(&self, endpoint: Endpoint) -> Duration {
         self.cache(endpoint).map_or(Duration::ZERO, ResponseCache::fresh_for)
     }
 

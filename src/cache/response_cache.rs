@@ -45,8 +45,7 @@ pub struct CacheConfig {
 
 impl CacheConfig {
     /// Returns the configuration of another cache, which is off if this one is.
-    #[must_use]
-    pub fn derive(self, fresh_for: Duration, max_bytes: u64) -> Self {
+    pub(crate) fn derive(self, fresh_for: Duration, max_bytes: u64) -> Self {
         let fresh_for = if self.fresh_for.is_zero() { Duration::ZERO } else { fresh_for };
         Self { fresh_for, max_bytes, ..self }
     }
@@ -112,19 +111,17 @@ impl<E: FetchError> ResponseCache<E> {
     }
 
     /// Returns the number of entries and their bytes.
-    #[must_use]
     pub(super) fn usage(&self) -> (u64, u64) {
         (self.0.entries.len() as u64, self.0.entries.weight())
     }
 
     /// Returns how long an entry is fresh.
-    #[must_use]
-    pub fn fresh_for(&self) -> Duration {
+    pub(crate) fn fresh_for(&self) -> Duration {
         self.0.config.fresh_for
     }
 
     /// Removes the entry of `key`.
-    pub fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         self.0.entries.remove(key);
     }
 
@@ -150,7 +147,12 @@ impl<E: FetchError> ResponseCache<E> {
     /// # Errors
     ///
     /// As [`ResponseCache::get`].
-    pub async fn get_within<F>(&self, max_age: Duration, key: &str, fetch: impl FnOnce() -> F) -> Result<CachedResponse, E>
+    pub(crate) async fn get_within<F>(
+        &self,
+        max_age: Duration,
+        key: &str,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<CachedResponse, E>
     where
         F: Future<Output = Result<Envelope, E>> + 'static,
     {

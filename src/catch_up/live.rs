@@ -26,7 +26,7 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The latest that is known of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
+pub(crate) enum Update {
     /// Its catch-up.
     CatchUp(Envelope),
     /// There is no catch-up, and the meeting has not ended.
@@ -39,7 +39,7 @@ pub enum Update {
 
 /// An update, serialised for all subscribers.
 #[derive(Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// The update.
     pub update: Update,
     /// The update as it is sent.
@@ -49,17 +49,17 @@ pub struct Event {
 }
 
 /// Serialises an update.
-pub type SerializeUpdate = fn(&Update) -> Bytes;
+pub(crate) type SerializeUpdate = fn(&Update) -> Bytes;
 
 /// Holds the latest event; `None` until the first poll has ended.
 type Sender = watch::Sender<Option<Arc<Event>>>;
 
 /// Receives the events of one room.
-pub struct Subscription(watch::Receiver<Option<Arc<Event>>>);
+pub(crate) struct Subscription(watch::Receiver<Option<Arc<Event>>>);
 
 impl Subscription {
     /// Returns the current event, then each next one; `None` after the last.
-    pub async fn next(&mut self) -> Option<Arc<Event>> {
+    pub(crate) async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             self.0.changed().await.ok()?;
             if let Some(event) = self.0.borrow_and_update().clone() {
@@ -71,7 +71,7 @@ impl Subscription {
 
 /// The rooms with subscribers. Clones share them.
 #[derive(Clone)]
-pub struct LiveCatchUps {
+pub(crate) struct LiveCatchUps {
     rooms: Arc<Mutex<HashMap<RoomName, Arc<Sender>>>>,
     poll_interval: Duration,
     to_event: SerializeUpdate,
@@ -79,8 +79,7 @@ pub struct LiveCatchUps {
 
 impl LiveCatchUps {
     /// Polls each room once in `poll_interval`.
-    #[must_use]
-    pub fn new(poll_interval: Duration, to_event: SerializeUpdate) -> Self {
+    pub(crate) fn new(poll_interval: Duration, to_event: SerializeUpdate) -> Self {
         Self { rooms: Arc::default(), poll_interval, to_event }
     }
 
@@ -102,8 +101,7 @@ impl LiveCatchUps {
     }
 
     /// Returns the numbers of rooms that are polled and of their subscribers.
-    #[must_use]
-    pub fn usage(&self) -> (usize, usize) {
+    pub(crate) fn usage(&self) -> (usize, usize) {
         let rooms = self.rooms();
         (rooms.len(), rooms.values().map(|sender| sender.receiver_count()).sum())
     }

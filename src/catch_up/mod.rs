@@ -1,8 +1,8 @@
 //! Catch-ups: the text of what was said so far in a call.
 
-pub mod live;
+pub(crate) mod live;
 mod reason;
-pub mod stream_limit;
+pub(crate) mod stream_limit;
 
 use std::rc::Rc;
 
@@ -12,12 +12,12 @@ use crate::cache::{CachedResponse, Envelope, Responses};
 use crate::request_context::RequestContext;
 use crate::room::{NameComparison, RoomName};
 use live::{LiveCatchUps, Subscription};
-pub use reason::Reason;
+pub(crate) use reason::Reason;
 use reason::RoomStatus;
 
 /// A catch-up, with the reason if it is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CatchUpResponse {
+pub(crate) struct CatchUpResponse {
     /// The catch-up.
     pub response: CachedResponse,
     /// The reason why it is empty. `None` if it is not, or if absences are not explained.
@@ -26,7 +26,7 @@ pub struct CatchUpResponse {
 
 /// The reason why a catch-up cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Admin Control has no catch-up of the room.
     #[error("there is no catch-up")]
     NoCatchUp(Option<Reason>),
@@ -45,7 +45,7 @@ pub(crate) struct CatchUpConfig {
 }
 
 /// Reads and follows catch-ups.
-pub struct CatchUp {
+pub(crate) struct CatchUp {
     responses: Responses,
     status: Rc<RoomStatus>,
     live: LiveCatchUps,
@@ -54,14 +54,12 @@ pub struct CatchUp {
 
 impl CatchUp {
     /// Reads catch-ups from `responses`; all workers share `live`.
-    #[must_use]
     pub(crate) fn new(responses: Responses, live: LiveCatchUps, config: CatchUpConfig) -> Self {
         let status = Rc::new(RoomStatus::new(responses.clone(), config.room_names));
         Self { responses, status, live, config }
     }
 
     /// Subscribes to the catch-up of `room`.
-    #[must_use]
     pub(crate) fn subscribe(&self, room: &PermittedRoom) -> Subscription {
         self.live.subscribe(room, &self.responses, &self.status)
     }

@@ -18,7 +18,7 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reason why a room has no catch-up, for client developers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// There is a call, and it is not transcribed.
     TranscriptionOff,
     /// The call is over.
@@ -29,8 +29,7 @@ pub enum Reason {
 
 impl Reason {
     /// Returns its name in the header.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TranscriptionOff => "transcription-off",
             Self::MeetingEnded => "meeting-ended",

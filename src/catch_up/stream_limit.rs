@@ -15,27 +15,25 @@ type OpenStreams = Mutex<HashMap<PrincipalKey, usize>>;
 
 /// Counts the open streams of each principal. Clones share the counts.
 #[derive(Clone)]
-pub struct StreamLimit {
+pub(crate) struct StreamLimit {
     max: usize,
     open: Arc<OpenStreams>,
 }
 
 /// Counts as one open stream of its principal until it is dropped.
-pub struct StreamPermit {
+pub(crate) struct StreamPermit {
     open: Arc<OpenStreams>,
     principal: PrincipalKey,
 }
 
 impl StreamLimit {
     /// Allows each principal `max` streams (`APP_LIVE__MAX_PER_CALLER`).
-    #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { max, open: Arc::default() }
     }
 
     /// Counts one more stream of `principal`; `None` if it has as many as it may.
-    #[must_use]
-    pub fn acquire(&self, principal: &Principal) -> Option<StreamPermit> {
+    pub(crate) fn acquire(&self, principal: &Principal) -> Option<StreamPermit> {
         let (Principal::User { id, .. } | Principal::Guest { id, .. } | Principal::ApiKey { name: id, .. }) = principal;
         let issuer = principal.identity().map(|identity| Arc::clone(&identity.issuer));
         let key = (discriminant(principal), issuer, Arc::clone(id));

@@ -102,8 +102,7 @@ impl OidcConfig {
     }
 
     /// Returns the provider's roles, each with a role in calls.
-    #[must_use]
-    pub fn roles(&self) -> Vec<(String, String)> {
+    pub(crate) fn roles(&self) -> Vec<(String, String)> {
         self.roles_map.iter().filter_map(|entry| mapping(entry)).map(|(theirs, ours)| (theirs.into(), ours.into())).collect()
     }
 }

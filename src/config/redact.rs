@@ -8,8 +8,7 @@ use crate::secret::Secret;
 
 impl Config {
     /// Returns every setting, its redacted value, and whether that differs from the default.
-    #[must_use]
-    pub fn redacted(&self) -> Vec<(String, Option<String>, bool)> {
+    pub(crate) fn redacted(&self) -> Vec<(String, Option<String>, bool)> {
         let (values, defaults) = (settings_of(self), settings_of(&Self::default()));
         let pairs = values.into_iter().zip(defaults);
         pairs.map(|((name, value), (_, default))| (name, value.clone(), value != default)).collect()

@@ -81,8 +81,7 @@ impl SecretUrl {
     }
 
     /// Returns the URL with its password.
-    #[must_use]
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

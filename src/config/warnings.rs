@@ -12,8 +12,7 @@ const PROXY_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Config {
     /// Returns a warning for each unwise combination. Warnings name settings, not values.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let (server, calls) = (&self.server, &self.admin_control);
         let has_unknown_role = |roles: &[String]| roles.iter().any(|role| !KNOWN_ROLES.contains(&role.as_str()));
         let is_unencrypted = |url: &str, scheme| url.starts_with(scheme) && has_remote_host(url);

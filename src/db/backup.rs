@@ -14,7 +14,7 @@ use crate::secret::files;
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
-pub enum BackupError {
+pub(crate) enum BackupError {
     /// The database is PostgreSQL.
     #[error("only SQLite is backed up by this command; use pg_dump for PostgreSQL (docs/OPERATIONS.md)")]
     PostgreSql,
@@ -34,7 +34,7 @@ pub enum BackupError {
 /// # Errors
 ///
 /// See [`BackupError`]. `target` is then as it was before.
-pub async fn backup(config: &ConnectConfig, target: &Path) -> Result<(), BackupError> {
+pub(crate) async fn backup(config: &ConnectConfig, target: &Path) -> Result<(), BackupError> {
     let source = config.url.expose();
     if !source.starts_with("sqlite:") {
         return Err(BackupError::PostgreSql);

@@ -21,14 +21,13 @@ const API_KEY_RETENTION: Duration = Duration::from_hours(90 * 24);
 const TICKETS_PER_STATEMENT: u32 = 2_000;
 
 /// Deletes expired rows regularly until it is dropped.
-pub struct Housekeeping {
+pub(crate) struct Housekeeping {
     _task: AbortOnDropHandle<()>,
 }
 
 impl Housekeeping {
     /// Starts housekeeping, with a first pass at once.
-    #[must_use]
-    pub fn start(database: Database, token_ttl: Duration, clock: Clock) -> Self {
+    pub(crate) fn start(database: Database, token_ttl: Duration, clock: Clock) -> Self {
         let task = tokio::spawn(async move {
             let (mut ticks, mut jumps) = (tokio::time::interval(TICKET_INTERVAL), ClockJumpDetector::new(&clock));
             for tick in 0_u64.. {

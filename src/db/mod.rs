@@ -28,14 +28,14 @@ use tokio::sync::OnceCell;
 
 pub(crate) use self::url::{host_without_verified_tls, validate_url};
 pub use api_keys::ApiKeyRecord;
-pub use backup::{BackupError, backup};
+pub(crate) use backup::{BackupError, backup};
 pub(crate) use file::{is_accessible_to_others, is_created_by_root};
-pub use housekeeping::Housekeeping;
+pub(crate) use housekeeping::Housekeeping;
 pub use invitations::Credential;
 pub use login_failures::{KNOWN_ADDRESS_RETENTION, LoginFailures};
-pub use preflight::preflight;
-pub use sessions::{NewSession, RefreshOutcome, SessionRecord};
-pub use users::{NewUser, User};
+pub(crate) use preflight::preflight;
+pub(crate) use sessions::{NewSession, RefreshOutcome, SessionRecord};
+pub(crate) use users::{NewUser, User};
 
 use crate::secret::Secret;
 use crate::telemetry::metrics::OperationMetrics;
@@ -156,7 +156,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Url`].
-    pub fn new(config: ConnectConfig) -> Result<Self, Error> {
+    pub(crate) fn new(config: ConnectConfig) -> Result<Self, Error> {
         install_default_drivers();
         let url = connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;
         let config = ConnectConfig { url: Secret::new(url), ..config };
@@ -167,7 +167,7 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::Url`], and as [`Self::connect`].
+    /// [`Error::Url`], and as `connect`.
     pub async fn open(config: impl Into<ConnectConfig>) -> Result<Self, Error> {
         let database = Self::new(config.into())?;
         database.connect().await?;
@@ -180,7 +180,7 @@ impl Database {
     ///
     /// [`Error::File`], [`Error::Failed`] or [`Error::TimedOut`] if the database can't be reached. [`Error::Migration`] and
     /// the other errors of migrations and poolers if it can't be used.
-    pub async fn connect(&self) -> Result<(), Error> {
+    pub(crate) async fn connect(&self) -> Result<(), Error> {
         self.pools.get_or_try_init(|| Pools::open(&self.config)).await.map(drop)
     }
 
@@ -225,8 +225,7 @@ impl Database {
     }
 
     /// Returns the numbers of all and of idle connections.
-    #[must_use]
-    pub fn connections(&self) -> (u32, u32) {
+    pub(crate) fn connections(&self) -> (u32, u32) {
         let Some(pools) = self.pools.get() else { return (0, 0) };
         let count = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
         let (readers, writers) = (count(&pools.readers), count(&pools.writers));
@@ -234,8 +233,7 @@ impl Database {
     }
 
     /// Returns the maximum number of connections.
-    #[must_use]
-    pub fn max_connections(&self) -> u32 {
+    pub(crate) fn max_connections(&self) -> u32 {
         self.config.max_connections
     }
 

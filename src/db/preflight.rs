@@ -29,7 +29,7 @@ const TABLES: [(&str, &str); 8] = [
 /// # Errors
 ///
 /// [`Error::Url`], and as [`super::Database::connect`].
-pub async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str, Error> {
+pub(crate) async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str, Error> {
     install_default_drivers();
     let config = config.into();
     let url = &*connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;

@@ -5,7 +5,7 @@ use sqlx::{FromRow, Row as _};
 use super::{Database, Error, login_failures};
 
 /// A new session with its first refresh token.
-pub struct NewSession {
+pub(crate) struct NewSession {
     /// The session's id, the `sid` of its user tokens.
     pub id: String,
     /// The account.
@@ -22,7 +22,7 @@ pub struct NewSession {
 
 /// An active session and its account.
 #[derive(FromRow)]
-pub struct SessionRecord {
+pub(crate) struct SessionRecord {
     /// The session's id.
     pub id: String,
     /// The account.
@@ -34,7 +34,7 @@ pub struct SessionRecord {
 }
 
 /// The result of presenting a refresh token.
-pub enum RefreshOutcome {
+pub(crate) enum RefreshOutcome {
     /// The token is spent now, and its successor is stored.
     Rotated(SessionRecord),
     /// The token was spent before, at this time; nothing was changed.

@@ -6,7 +6,7 @@ use super::{Database, Error, Statement, login_failures};
 const DELETE_INVITATIONS: &str = "DELETE FROM invitations WHERE maker IN (SELECT ' ' || id FROM users WHERE email = $1)";
 
 /// A new account.
-pub struct NewUser {
+pub(crate) struct NewUser {
     /// The account's id.
     pub id: String,
     /// The e-mail, normalised.
@@ -21,7 +21,7 @@ pub struct NewUser {
 
 /// An account.
 #[derive(sqlx::FromRow)]
-pub struct User {
+pub(crate) struct User {
     /// The account's id.
     pub id: String,
     /// The e-mail, normalised.
@@ -72,7 +72,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn users(&self) -> Result<Vec<User>, Error> {
+    pub(crate) async fn users(&self) -> Result<Vec<User>, Error> {
         let sql = "SELECT id, email, name, password_hash, disabled_at FROM users ORDER BY email";
         self.fetch_all(sqlx::query_as(sql)).await
     }
@@ -126,7 +126,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub async fn set_password(&self, email: String, password_hash: String, now: i64) -> Result<bool, Error> {
+    pub(crate) async fn set_password(&self, email: String, password_hash: String, now: i64) -> Result<bool, Error> {
         let set = sqlx::query("UPDATE users SET password_hash = $1 WHERE email = $2");
         self.update_and_revoke_sessions(set.bind(password_hash).bind(email.clone()), email, now).await
     }

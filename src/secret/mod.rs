@@ -1,6 +1,6 @@
 //! Secrets that redact themselves, random identifiers and secrets, and private files.
 
-pub mod files;
+pub(crate) mod files;
 
 use std::fmt;
 
@@ -20,11 +20,10 @@ impl Secret {
     }
 
     /// The text that is printed instead of a secret.
-    pub const REDACTED: &str = "[redacted]";
+    pub(crate) const REDACTED: &str = "[redacted]";
 
     /// Returns the secret itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -52,7 +51,6 @@ pub(crate) fn random_id() -> String {
 }
 
 /// Returns whether `text` has the form of an identifier.
-#[must_use]
 pub(crate) fn is_random_id(text: &str) -> bool {
     URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 16)
 }

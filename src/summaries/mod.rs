@@ -6,7 +6,7 @@ mod store;
 
 use std::time::{Duration, Instant};
 
-pub use store::{Store, StoreConfig};
+pub(crate) use store::{Store, StoreConfig};
 
 use crate::admin_control::{self, Endpoint};
 use crate::auth::room_access::PermittedRoom;
@@ -20,7 +20,7 @@ const MAX_KEY_BYTES: usize = 1024;
 
 /// The reason why a summary cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The store has no such file.
     #[error("there is no such file")]
     NoFile,
@@ -51,7 +51,7 @@ impl FetchError for Error {
 }
 
 /// Reads summaries.
-pub struct Summaries {
+pub(crate) struct Summaries {
     responses: Responses,
     store: Store,
     /// The texts by key. They never change.
@@ -62,8 +62,7 @@ pub struct Summaries {
 
 impl Summaries {
     /// Reads records from `responses` and files from `store` through `texts`, both within `timeout`.
-    #[must_use]
-    pub fn new(responses: Responses, store: Store, texts: ResponseCache<Error>, timeout: Duration) -> Self {
+    pub(crate) fn new(responses: Responses, store: Store, texts: ResponseCache<Error>, timeout: Duration) -> Self {
         Self { responses, store, texts, timeout }
     }
 

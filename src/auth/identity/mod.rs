@@ -81,7 +81,6 @@ struct Status {
 
 impl IdentityProvider {
     /// Creates a provider without keys; [`IdentityProvider::start`] fetches them.
-    #[must_use]
     pub(crate) fn new(config: IdentityConfig, clock: Clock) -> Self {
         let status = Status { fetched_at: clock.unix_seconds(), problem: Some("no keys yet".to_owned()) };
         Self {

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use server::{InvalidUrl, RedisAddress};
+pub(crate) use server::{InvalidUrl, RedisAddress};
 
 use super::entry::{CachedResponse, Envelope};
 use super::fetch_error::{FailureKind, FetchError};
@@ -54,7 +54,7 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The Redis that the replicas of a deployment share, and the lifetimes of responses.
 #[derive(Debug, Clone)]
-pub struct RedisConfig {
+pub(crate) struct RedisConfig {
     /// The addresses and credentials.
     pub address: RedisAddress,
     /// The identity of the deployment: two deployments never share a response.
@@ -129,7 +129,7 @@ struct LookupState<'a> {
 /// # Errors
 ///
 /// The reason why Redis is not usable.
-pub async fn check(config: &RedisConfig) -> Result<(), String> {
+pub(crate) async fn check(config: &RedisConfig) -> Result<(), String> {
     let server = Server::new(&config.address).map_err(|error| error.to_string())?;
     connection::connect(&server, &config.probe()).await.map(drop).map_err(|error| server::describe(&error))
 }
@@ -140,7 +140,7 @@ impl RedisCache {
     /// # Errors
     ///
     /// [`InvalidUrl`] if the URL is not a Redis URL.
-    pub async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, InvalidUrl> {
+    pub(crate) async fn open(config: &RedisConfig, registry: &Registry) -> Result<Self, InvalidUrl> {
         let connection = Connection::open(Server::new(&config.address)?, config.probe(), registry).await;
         let fresh_for = config.local.fresh_for.max(config.poll_interval);
         Ok(Self {
@@ -156,8 +156,7 @@ impl RedisCache {
     }
 
     /// Returns whether the replicas share the cache now.
-    #[must_use]
-    pub fn is_available(&self) -> bool {
+    pub(crate) fn is_available(&self) -> bool {
         self.connection.is_available()
     }
 

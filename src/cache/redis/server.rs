@@ -23,7 +23,7 @@ pub enum InvalidUrl {
 
 /// The addresses and credentials of Redis.
 #[derive(Debug, Clone)]
-pub struct RedisAddress {
+pub(crate) struct RedisAddress {
     /// The URL; with sentinels, its host is the name that they know the primary by.
     pub url: Secret,
     /// The URLs of the sentinels; none without Sentinel.
@@ -45,7 +45,7 @@ impl RedisAddress {
     /// # Errors
     ///
     /// [`InvalidUrl`] if one is not a Redis URL.
-    pub fn check(&self) -> Result<(), InvalidUrl> {
+    pub(crate) fn check(&self) -> Result<(), InvalidUrl> {
         Server::new(self).map(drop)
     }
 }

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Address and credentials of the store.
 #[derive(Debug, Clone)]
-pub struct StoreConfig {
+pub(crate) struct StoreConfig {
     /// `file://` with a folder's path, `s3://bucket/prefix`, or `gs://` or `az://`.
     ///
     /// The last two are features of the build.
@@ -40,7 +40,7 @@ pub struct StoreConfig {
 
 /// A handle to the store. Clones share its connections.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     files: Arc<dyn ObjectStore>,
     /// The same store, if it is a folder.
     folder: Option<Arc<LocalFileSystem>>,
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     ///
     /// The reason why it cannot be opened.
-    pub fn open(config: &StoreConfig) -> Result<Self, String> {
+    pub(crate) fn open(config: &StoreConfig) -> Result<Self, String> {
         let (files, folder): (Arc<dyn ObjectStore>, _) = match config.url.split_once("://") {
             Some(("file", path)) => {
                 let folder = Arc::new(open_folder(path)?);
@@ -76,7 +76,7 @@ impl Store {
     /// # Errors
     ///
     /// The reason why it is not.
-    pub async fn check(config: &StoreConfig) -> Result<&'static str, String> {
+    pub(crate) async fn check(config: &StoreConfig) -> Result<&'static str, String> {
         if let Some(folder) = config.url.strip_prefix("file://") {
             files::can_be_written(std::path::Path::new(folder)).map_err(|error| error.to_string())?;
             return Ok("the folder can be used");
@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::NoFile`], [`Error::BadRecord`] for an impossible key, [`Error::StoreFailed`].
-    pub async fn read(&self, key: &str, time_limit: Duration) -> Result<String, Error> {
+    pub(crate) async fn read(&self, key: &str, time_limit: Duration) -> Result<String, Error> {
         let path = Path::parse(key).map_err(|_| Error::BadRecord("its file_url is no key"))?;
         if path.as_ref() != key {
             return Err(Error::BadRecord("its file_url is no key"));
