@@ -1,4 +1,4 @@
-//! Display names: which are valid, and whose name a participant has in a call.
+//! Display names: which are valid, and the name of a participant in a call.
 
 use std::borrow::Cow;
 

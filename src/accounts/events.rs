@@ -64,7 +64,7 @@ pub(super) fn refresh_rejected(context: &RequestContext) -> Error {
     log::info!(
         target: AUDIT,
         event = "token-rejected",
-        reason = "no refresh token in force",
+        reason = "refresh token not valid",
         client:% = context.client(),
         request_id = context.request_id();
         "refresh token rejected"

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn success_of_an_earlier_call_closes_it_and_its_failure_opens_nothing() {
+    async fn late_success_closes_it_and_late_failures_open_nothing() {
         let breaker = CircuitBreaker::default();
         let mut old: Vec<Attempt<'_>> = (0..20).map(|_| breaker.begin_attempt().unwrap()).collect();
         assert_eq!(old.drain(..5).filter_map(|attempt| attempt.record_failure().then_some(())).count(), 1);

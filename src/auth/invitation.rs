@@ -1,4 +1,4 @@
-//! Invitations for guests: signed like tickets. The database has those in force, and their remaining uses.
+//! Invitations for guests: signed like tickets. The database has the valid ones, and their remaining uses.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -28,8 +28,8 @@ pub(crate) enum Error {
     #[error("the session or API key is revoked")]
     MakerRevoked,
     /// Tampered, expired, revoked or used up. The client is not told which.
-    #[error("the invitation is not in force")]
-    NotInForce(#[from] InvalidToken),
+    #[error("the invitation is not valid")]
+    Invalid(#[from] InvalidToken),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
@@ -115,7 +115,7 @@ impl Invitations {
     ///
     /// # Errors
     ///
-    /// [`Error::Forbidden`], [`Error::NotInForce`], [`Error::Database`].
+    /// [`Error::Forbidden`], [`Error::Invalid`], [`Error::Database`].
     pub(crate) async fn admit_guest(&self, room: &RoomName, invitation: Option<&str>) -> Result<String, Error> {
         let not_after = match invitation {
             // Before a use is counted.

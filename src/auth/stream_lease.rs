@@ -18,7 +18,7 @@ const MIN_PERMISSION: Duration = Duration::from_secs(1);
 ///
 /// That of an identity provider's user ends when the provider removes the key of its token, too.
 pub(crate) struct StreamLease {
-    /// Whose stream it is.
+    /// The principal of the stream.
     pub(crate) requester: Requester,
     room: RoomName,
     /// When the permission runs out.

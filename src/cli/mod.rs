@@ -112,7 +112,7 @@ enum Error {
     Backup(#[from] db::BackupError),
     #[error("{0}")]
     Account(#[from] accounts::Error),
-    #[error("there is no API key in force with this name and id")]
+    #[error("there is no active API key with this name and id")]
     NoSuchApiKey,
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),

@@ -275,7 +275,7 @@ fn invalid_file_is_named_and_not_quoted() {
     let overridden = [("APP_AUTH__JWT_SECRET".to_owned(), "canary".to_owned())].into();
     fs::write(&path, "[auth]\njwt_secret = \"canary\"\n").unwrap();
     let problem = Config::load(&overridden, Some(&path)).err().unwrap().to_string();
-    assert!(problem.starts_with("APP_AUTH__JWT_SECRET must"), "the variable is in force: {problem}");
+    assert!(problem.starts_with("APP_AUTH__JWT_SECRET must"), "the variable wins: {problem}");
     for unreadable in [folder.path().join("none.toml"), folder.path().to_owned(), "/dev/zero".into()] {
         let problem = Config::load(&BTreeMap::new(), Some(&unreadable)).err().unwrap().to_string();
         assert!(problem.starts_with("--config ") && problem.contains("cannot be read"), "{problem}");

@@ -50,7 +50,7 @@ impl Waivers {
         Ok(Self { today: today.parse::<Datetime>().ok().and_then(|today| today.date), ..waivers })
     }
 
-    /// Returns the waiver of a case, and whether it is in force.
+    /// Returns the waiver of a case, and whether it is valid today.
     pub(super) fn of(&self, case: &str) -> Option<(&Waiver, bool)> {
         let waiver = self.waiver.iter().find(|waiver| waiver.case == case)?;
         Some((waiver, self.today.is_some_and(|today| today <= waiver.until)))

@@ -1,4 +1,4 @@
-//! The `invitations` table: which invitations are in force, and their remaining uses.
+//! The `invitations` table: the valid invitations, and their remaining uses.
 
 use super::{Database, Error, Statement};
 

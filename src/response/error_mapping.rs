@@ -35,7 +35,7 @@ impl From<invitation::Error> for ApiError {
     fn from(error: invitation::Error) -> Self {
         match error {
             invitation::Error::Forbidden => Self::Forbidden,
-            invitation::Error::NotInForce(_) | invitation::Error::MakerRevoked => Self::InvalidToken,
+            invitation::Error::Invalid(_) | invitation::Error::MakerRevoked => Self::InvalidToken,
             invitation::Error::Database(error) => error.into(),
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn revoke(
     if !secret::is_random_id(&id) {
         return Err(ApiError::bad_request("The id of the invitation is not valid."));
     }
-    // Expired or revoked before, it is not in force either: a client may repeat its request.
+    // It may have expired, or been revoked before: a client may repeat its request.
     if invitations.revoke(&principal, &id).await? {
         log_event("invitation-revoked", &id, &principal, &context);
     }

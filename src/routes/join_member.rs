@@ -15,7 +15,7 @@ pub(super) async fn create(
 ) -> Result<Success<String>, ApiError> {
     let invitation = invitation_of(request.query_string())?;
     invitations.admit_guest(&room, invitation.as_deref()).await.map(Success).map_err(|error| match error {
-        Error::NotInForce(_) => reject(&request, "invitation not in force"),
+        Error::Invalid(_) => reject(&request, "invitation not valid"),
         error => error.into(),
     })
 }

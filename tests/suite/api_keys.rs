@@ -106,7 +106,7 @@ fn key_invites_to_any_room_and_revokes_any_invitation() {
 }
 
 #[test]
-fn two_keys_of_one_name_work_and_are_revoked_at_once_on_each_replica() {
+fn keys_of_one_name_work_and_are_revoked_at_once_everywhere() {
     let server = TestServer::start();
     let replica = server.replica(&[]);
     let (old, new) = (server.add_api_key("backend", None), server.add_api_key("backend", None));

@@ -92,7 +92,7 @@ fn run_ends_its_sessions_and_causes_one_failed_login() {
 }
 
 #[test]
-fn deployment_without_credentials_or_room_is_not_tried_where_they_are_needed() {
+fn case_without_its_credentials_or_room_is_not_tried() {
     let server = TestServer::start();
     let report = run_all(
         TargetConfig {

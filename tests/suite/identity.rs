@@ -278,7 +278,7 @@ fn new_key_is_accepted_and_removed_key_rejected_after_a_fetch() {
 }
 
 #[test]
-fn replaced_key_of_the_same_kid_is_fetched_after_a_bad_signature() {
+fn replaced_key_of_one_kid_is_fetched_after_a_bad_signature() {
     let (old, new) = (SigningKey::rsa("key"), SigningKey::other_rsa("key"));
     let provider = IdentityProvider::start(&[&old]);
     let server = provider.server(&[]);

@@ -1,4 +1,4 @@
-//! Invitations for guests: who may make and revoke them, and what they admit to.
+//! Invitations for guests: which principals make and revoke them, and what they admit to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +94,7 @@ fn guest_or_anonymous_client_cannot_invite_or_revoke() {
 }
 
 #[test]
-fn invitation_that_is_not_in_force_gets_one_and_the_same_401() {
+fn invalid_invitations_get_one_and_the_same_401() {
     let server = TestServer::with_session(&[]);
     let client = server.client();
     let (_, expired) = invitation(client, &json!({"expiresIn": 1}));
@@ -300,7 +300,7 @@ fn invitation_survives_a_change_of_the_secret() {
 }
 
 #[test]
-fn account_that_is_disabled_or_deleted_takes_its_invitations_along() {
+fn invitations_of_a_disabled_or_deleted_account_are_revoked() {
     for deletes in [false, true] {
         let server = TestServer::with_session(&[]);
         server.add_user(EMAIL, PASSWORD);
@@ -409,7 +409,7 @@ fn log_names_the_maker_and_the_invitation_but_never_the_secrets() {
     let line = event("invitation-revoked", &id);
     assert_eq!((&line["api_key"], &line["message"]), (&"the backend".into(), &"invitation revoked".into()));
     assert!(line["client"].is_string() && line["request_id"].is_string(), "{line}");
-    let line = process.line(0, |line| line["reason"] == "invitation not in force");
+    let line = process.line(0, |line| line["reason"] == "invitation not valid");
     assert_eq!(line["event"], "token-rejected");
     process.line(0, |line| line["event"] == "access-denied" && line["api_key"] == "the backend");
     let text = process.lines(0, |_| true).iter().map(Value::to_string).collect::<String>();

@@ -223,7 +223,7 @@ fn run(command: &str, url: &str, base_url: &str) -> (i32, String) {
 }
 
 #[test]
-fn check_config_reports_missing_privileges_and_changed_migrations() {
+fn check_config_reports_lost_privileges_and_changed_migrations() {
     let cluster = Cluster::start();
     let sandbox = SandboxServer::start(Script::echo());
     let url = cluster.new_database();

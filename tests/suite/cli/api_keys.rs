@@ -50,7 +50,7 @@ fn invalid_arguments_of_api_key_exit_2_and_add_nothing() {
         assert_eq!((code, stdout.as_str(), stderr.trim()), (1, "", sentence));
     }
     let (code, _, stderr) = api_key(&workspace, &["revoke", "--name", "backend"]);
-    assert_eq!((code, stderr.trim()), (1, "there is no API key in force with this name and id"));
+    assert_eq!((code, stderr.trim()), (1, "there is no active API key with this name and id"));
     assert!(list(&workspace).is_empty());
 }
 
