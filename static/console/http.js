@@ -1,8 +1,8 @@
-// One request to this server: sends it with a time-out, opens the envelope, and classifies failures.
+// One request to this server: sends it with a timeout, opens the envelope, and classifies failures.
 
 import { record } from "./requests.js";
 
-/** The default time-out in milliseconds. The server's own is 30 seconds. */
+/** The default timeout in milliseconds. The server's own is 30 seconds. */
 const TIMEOUT = 40_000;
 
 /** A failed request: its `kind`, and a message for the user. */

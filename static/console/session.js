@@ -13,7 +13,7 @@ const GUEST_TOKEN = "guestToken";
 /** A token is renewed this many milliseconds before it expires, or when a quarter of its lifetime is left. */
 const MARGIN = 60_000;
 
-/** The time-out of a refresh in milliseconds. All repeats end before the 30 seconds in which a spent refresh token works. */
+/** The timeout of a refresh in milliseconds. All repeats end before the 30 seconds in which a spent refresh token works. */
 const REFRESH_TIMEOUT = 4_000;
 /** The maximum number of repeats of a refresh without a response. */
 const MAX_REFRESH_REPEATS = 2;
