@@ -22,15 +22,21 @@ fn database(cluster: &Cluster) -> String {
     url.replace("tests@", "proconf@")
 }
 
+/// Starts the shipped pooler, and a server behind it with an account.
+fn server_behind_pooler(cluster: &Cluster, url: &str) -> (PgBouncer, TestServer) {
+    let direct = TestServer::on(Arc::new(TestDatabase::at(url.to_owned())), TestClock::default(), &[]);
+    direct.add_user(EMAIL, PASSWORD);
+    drop(direct);
+    let pooler = PgBouncer::start(cluster, url, |shipped| shipped);
+    let server = TestServer::on(Arc::new(TestDatabase::at(pooler.url())), TestClock::default(), &[POOLER]);
+    (pooler, server)
+}
+
 #[test]
 fn transaction_pooler_serves_concurrent_sessions() {
     let cluster = Cluster::start();
     let url = database(&cluster);
-    let direct = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[]);
-    direct.add_user(EMAIL, PASSWORD);
-    drop(direct);
-    let pooler = PgBouncer::start(&cluster, &url, |shipped| shipped);
-    let server = TestServer::on(Arc::new(TestDatabase::at(pooler.url())), TestClock::default(), &[POOLER]);
+    let (_pooler, server) = server_behind_pooler(&cluster, &url);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|_| {
@@ -89,16 +95,12 @@ fn undeclared_transaction_pooler_is_rejected_by_name() {
     expect(run("check-config", &strict.url(), &[POOLER]), 78, parameter);
 }
 
-#[test]
-fn read_only_connections_are_replaced_once_writable() {
-    let cluster = Cluster::start();
-    let url = database(&cluster);
-    let server = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[]);
-    server.add_user(EMAIL, PASSWORD);
+#[track_caller]
+fn assert_read_only_connections_are_replaced(cluster: &Cluster, url: &str, server: &TestServer) {
     assert_eq!(server.log_in().status, 200);
     // As after a failover to a standby: all connections are new, and read-only.
-    cluster.sql(&url, "ALTER ROLE proconf SET default_transaction_read_only = on");
-    cluster.sql(&url, "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'proconf'");
+    cluster.sql(url, "ALTER ROLE proconf SET default_transaction_read_only = on");
+    cluster.sql(url, "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'proconf'");
     std::thread::scope(|scope| {
         // Several at once, so that there are several such connections.
         for _ in 0..4 {
@@ -108,10 +110,27 @@ fn read_only_connections_are_replaced_once_writable() {
     wait_until("the outage is noticed", || server.degraded().as_deref() == Some("database"));
     assert_eq!(server.client().get("/health/ready", None).status, 200);
     assert_eq!(metric(server.management_client(), "proconf_database_up "), 0);
-    cluster.sql(&url, "ALTER ROLE proconf RESET default_transaction_read_only");
+    cluster.sql(url, "ALTER ROLE proconf RESET default_transaction_read_only");
     let statuses: Vec<u16> = (0..8).map(|_| server.log_in().status).collect();
     assert_eq!(statuses, [200; 8], "no connection from before is used");
     wait_until("the end of the outage is noticed", || server.degraded().is_none());
+}
+
+#[test]
+fn read_only_connections_are_replaced_once_writable() {
+    let cluster = Cluster::start();
+    let url = database(&cluster);
+    let server = TestServer::on(Arc::new(TestDatabase::at(url.clone())), TestClock::default(), &[]);
+    server.add_user(EMAIL, PASSWORD);
+    assert_read_only_connections_are_replaced(&cluster, &url, &server);
+}
+
+#[test]
+fn read_only_sessions_of_the_pooler_are_replaced() {
+    let cluster = Cluster::start();
+    let url = database(&cluster);
+    let (_pooler, server) = server_behind_pooler(&cluster, &url);
+    assert_read_only_connections_are_replaced(&cluster, &url, &server);
 }
 
 /// Starts a server with an account and one connection, through a proxy.
