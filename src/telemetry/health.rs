@@ -20,7 +20,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether the server is ready for requests, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// The server is ready.
     Ready,
     /// The server is ready, and the shared dependency of this name fails.
@@ -33,15 +33,14 @@ pub enum Readiness {
 
 impl Readiness {
     /// Returns whether the server should get requests.
-    #[must_use]
-    pub fn is_ready(self) -> bool {
+    pub(crate) fn is_ready(self) -> bool {
         matches!(self, Self::Ready | Self::Degraded(_))
     }
 }
 
 /// The failure of a check, with the cause for the log.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The check fails on the other replicas too.
     Shared(String),
     /// The check fails on this replica only.
@@ -99,7 +98,7 @@ impl Check {
 }
 
 /// Checks readiness, with one run of the checks at a time.
-pub struct Health {
+pub(crate) struct Health {
     checks: Vec<Check>,
     draining: CancellationToken,
     checked_at: Mutex<Option<Instant>>,
@@ -107,14 +106,12 @@ pub struct Health {
 
 impl Health {
     /// Creates a `Health` without checks.
-    #[must_use]
-    pub fn new(draining: CancellationToken) -> Self {
+    pub(crate) fn new(draining: CancellationToken) -> Self {
         Self { checks: Vec::new(), draining, checked_at: Mutex::default() }
     }
 
     /// Registers a check. The server is not ready before it has passed once.
-    #[must_use]
-    pub fn with_check<F>(mut self, name: &'static str, start: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn with_check<F>(mut self, name: &'static str, start: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
@@ -124,7 +121,7 @@ impl Health {
     }
 
     /// Returns whether the server is ready now.
-    pub async fn readiness(&self) -> Readiness {
+    pub(crate) async fn readiness(&self) -> Readiness {
         if !self.draining.is_cancelled() {
             self.run_checks().await;
         }
@@ -132,8 +129,7 @@ impl Health {
     }
 
     /// Returns the last known readiness without a check.
-    #[must_use]
-    pub fn last_known(&self) -> Readiness {
+    pub(crate) fn last_known(&self) -> Readiness {
         let find = |states: &[CheckState]| self.checks.iter().find(|check| states.contains(&check.state()));
         if self.draining.is_cancelled() {
             Readiness::Draining
@@ -145,13 +141,12 @@ impl Health {
     }
 
     /// Returns whether the check of this name passed when it last ran.
-    #[must_use]
-    pub fn passes(&self, name: &str) -> bool {
+    pub(crate) fn passes(&self, name: &str) -> bool {
         self.checks.iter().any(|check| check.name == name && check.state() == CheckState::Passing)
     }
 
     /// Runs the checks, unless their results are recent.
-    pub async fn run_checks(&self) {
+    pub(crate) async fn run_checks(&self) {
         // Concurrent callers wait here for the results of the first.
         let mut checked_at = self.checked_at.lock().await;
         if checked_at.is_some_and(|at| at.elapsed() < CHECK_TTL) {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ::metrics::{Key, KeyName, Label, Level, Metadata, Recorder, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
-pub use ::metrics::{Counter, Gauge, Histogram};
+pub(crate) use ::metrics::{Counter, Gauge, Histogram};
 
 /// The declaration of a metric, whose handles are of type `K`.
-pub struct Metric<K> {
+pub(crate) struct Metric<K> {
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
@@ -23,7 +23,7 @@ pub struct Metric<K> {
 macro_rules! declare {
     ($($constant:ident: $kind:ident = $name:literal [$($label:literal),*] $help:literal;)*) => {$(
         #[doc = $help]
-        pub const $constant: Metric<$kind> =
+        pub(crate) const $constant: Metric<$kind> =
             Metric { name: $name, labels: &[$($label),*], help: $help, kind: PhantomData };
     )*};
 }
@@ -90,7 +90,7 @@ const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// A kind of metric, which registers its series.
-pub trait Kind: Sized {
+pub(crate) trait Kind: Sized {
     /// Registers the series of `key`.
     fn register(recorder: &PrometheusRecorder, key: &Key, help: &'static str) -> Self;
 }
@@ -136,49 +136,45 @@ impl Registry {
     }
 
     /// Registers the series of `metric` with these label values.
-    #[must_use]
-    pub fn register<K: Kind>(&self, metric: &Metric<K>, values: &[&str]) -> K {
+    pub(crate) fn register<K: Kind>(&self, metric: &Metric<K>, values: &[&str]) -> K {
         let labels = metric.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned()));
         K::register(&self.recorder, &Key::from_parts(metric.name, labels.collect::<Vec<_>>()), metric.help)
     }
 
     /// Registers one counter for each value of the last label.
-    #[must_use]
-    pub fn register_all(&self, metric: &Metric<Counter>, values: &[&str], last: &[&'static str]) -> CounterVec {
+    pub(crate) fn register_all(&self, metric: &Metric<Counter>, values: &[&str], last: &[&'static str]) -> CounterVec {
         let counter = |value: &&'static str| (*value, self.register(metric, &[values, &[*value]].concat()));
         CounterVec(last.iter().map(counter).collect())
     }
 
     /// Registers a gauge that is read when it is rendered.
-    pub fn gauge_fn(&mut self, metric: &Metric<Gauge>, values: &[&str], read: impl Fn() -> f64 + Send + Sync + 'static) {
+    pub(crate) fn gauge_fn(&mut self, metric: &Metric<Gauge>, values: &[&str], read: impl Fn() -> f64 + Send + Sync + 'static) {
         let gauge = self.register(metric, values);
         self.callbacks.push(Box::new(move || gauge.set(read())));
     }
 
     /// Registers a counter that is read when it is rendered.
-    pub fn counter_fn(&mut self, metric: &Metric<Counter>, values: &[&str], read: impl Fn() -> u64 + Send + Sync + 'static) {
+    pub(crate) fn counter_fn(&mut self, metric: &Metric<Counter>, values: &[&str], read: impl Fn() -> u64 + Send + Sync + 'static) {
         let counter = self.register(metric, values);
         self.callbacks.push(Box::new(move || counter.absolute(read())));
     }
 
     /// Completes the registration.
-    #[must_use]
-    pub fn finish(self) -> Metrics {
+    pub(crate) fn finish(self) -> Metrics {
         Metrics { recorder: self.recorder, callbacks: self.callbacks.into() }
     }
 }
 
 /// All registered series. Clones share them.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     callbacks: Arc<[Box<dyn Fn() + Send + Sync>]>,
 }
 
 impl Metrics {
     /// Renders the current values in Prometheus' text format, version 0.0.4.
-    #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         self.callbacks.iter().for_each(|callback| callback());
         // A counter of the `metrics` crate is a whole number, so that the processor time is registered as a gauge.
         let text = self.recorder.handle().render();
@@ -186,18 +182,18 @@ impl Metrics {
     }
 
     /// Moves measurements into their buckets. Call it about once a second: they use memory until then.
-    pub fn run_upkeep(&self) {
+    pub(crate) fn run_upkeep(&self) {
         self.recorder.handle().run_upkeep();
     }
 }
 
 /// Counters of one metric by the value of its last label. The default counts nothing.
 #[derive(Clone, Default)]
-pub struct CounterVec(Vec<(&'static str, Counter)>);
+pub(crate) struct CounterVec(Vec<(&'static str, Counter)>);
 
 impl CounterVec {
     /// Increments the counter of `value`, or the last one if there is none.
-    pub fn increment(&self, value: &str) {
+    pub(crate) fn increment(&self, value: &str) {
         if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == value).or(self.0.last()) {
             counter.increment(1);
         }
@@ -206,7 +202,7 @@ impl CounterVec {
 
 /// Times the operations of a dependency and counts their failures. The default records nothing.
 #[derive(Clone)]
-pub struct OperationMetrics {
+pub(crate) struct OperationMetrics {
     duration: Histogram,
     errors: Counter,
 }
@@ -219,8 +215,7 @@ impl Default for OperationMetrics {
 
 impl OperationMetrics {
     /// Registers the series of the dependency called `name`.
-    #[must_use]
-    pub fn new(registry: &Registry, name: &'static str) -> Self {
+    pub(crate) fn new(registry: &Registry, name: &'static str) -> Self {
         Self {
             duration: registry.register(&DEPENDENCY_DURATION, &[name]),
             errors: registry.register(&DEPENDENCY_ERRORS, &[name]),
@@ -232,7 +227,7 @@ impl OperationMetrics {
     /// # Errors
     ///
     /// That of the operation.
-    pub async fn observe<T, E>(
+    pub(crate) async fn observe<T, E>(
         &self,
         operation: impl Future<Output = Result<T, E>>,
         is_failure: impl FnOnce(&E) -> bool,
@@ -253,7 +248,7 @@ const STATUSES: &[&str] =
 
 /// Counts and times requests by route. Clones share the series.
 #[derive(Clone)]
-pub struct HttpMetrics {
+pub(crate) struct HttpMetrics {
     /// In the order of the routes; the last one is for unknown URLs and methods.
     routes: Vec<(CounterVec, Histogram)>,
     in_flight: Gauge,
@@ -261,8 +256,7 @@ pub struct HttpMetrics {
 
 impl HttpMetrics {
     /// Registers the series of these routes, each a pattern and a method.
-    #[must_use]
-    pub fn new(registry: &Registry, routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
+    pub(crate) fn new(registry: &Registry, routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
         let route = |(route, method)| {
             let requests = registry.register_all(&HTTP_REQUESTS, &[route, method], STATUSES);
             (requests, registry.register(&HTTP_DURATION, &[route, method]))
@@ -272,12 +266,12 @@ impl HttpMetrics {
     }
 
     /// Counts the start of a request.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.in_flight.increment(1);
     }
 
     /// Counts the end of a request, by the index of its route.
-    pub fn end(&self, route: Option<usize>, status: &str, duration: Duration) {
+    pub(crate) fn end(&self, route: Option<usize>, status: &str, duration: Duration) {
         self.in_flight.decrement(1);
         let route = route.and_then(|index| self.routes.get(index)).or(self.routes.last());
         if let Some((requests, durations)) = route {
