@@ -21,10 +21,7 @@ pub(super) struct RotationKeys {
 impl RotationKeys {
     /// Derives the keys from `secrets`, the current one first.
     pub(super) fn new(secrets: &[Secret]) -> Self {
-        let mut keys = secrets.iter().map(|secret| {
-            let derived = hmac::sign(&Key::new(HMAC_SHA256, secret.expose().as_bytes()), PURPOSE);
-            Key::new(HMAC_SHA256, derived.as_ref())
-        });
+        let mut keys = secrets.iter().map(|secret| secret.derive_key(PURPOSE));
         let current = keys.next().unwrap_or_else(|| Key::new(HMAC_SHA256, crate::secret::random_secret().as_bytes()));
         Self { current, previous: keys.collect() }
     }

@@ -5,6 +5,7 @@ pub(crate) mod files;
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
@@ -25,6 +26,12 @@ impl Secret {
     /// Returns the secret itself.
     pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Derives a key for `purpose` from the secret. Keys for different purposes are independent.
+    pub(crate) fn derive_key(&self, purpose: &[u8]) -> Key {
+        let secret = Key::new(HMAC_SHA256, self.0.as_bytes());
+        Key::new(HMAC_SHA256, hmac::sign(&secret, purpose).as_ref())
     }
 }
 

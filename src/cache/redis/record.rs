@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign, verify};
+use aws_lc_rs::hmac::{Key, sign, verify};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -38,11 +38,7 @@ pub(super) struct MacKeys(Vec<Key>);
 impl MacKeys {
     /// Derives the keys from `secrets`. They differ from those of tokens: a MAC is no token, nor a token a MAC.
     pub(super) fn new(secrets: &[Secret]) -> Self {
-        let derive = |secret: &Secret| {
-            let secret = Key::new(HMAC_SHA256, secret.expose().as_bytes());
-            Key::new(HMAC_SHA256, sign(&secret, b"shared response cache").as_ref())
-        };
-        Self(secrets.iter().map(derive).collect())
+        Self(secrets.iter().map(|secret| secret.derive_key(b"shared response cache")).collect())
     }
 
     /// Encodes the value of the Redis key `name`; empty if there is no secret.
