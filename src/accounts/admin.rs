@@ -13,7 +13,8 @@ use crate::secret;
 /// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::Overloaded`], [`Error::Hash`], [`Error::Database`].
 pub async fn add(
     database: &Database,
-    (email, name): (&str, &str),
+    email: &str,
+    name: &str,
     password: &str,
     min_password: usize,
     clock: &Clock,

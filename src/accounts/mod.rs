@@ -207,8 +207,9 @@ impl Accounts {
         {
             return Err(events::ticket_rejected(&requester.principal, &requester.context));
         }
-        let checks = (self.revoked_sessions.clone(), Arc::clone(&self.tokens));
-        Ok(StreamLease::new(requester, room, checks, self.clock.clone()))
+        let (revoked_sessions, tokens, clock) =
+            (self.revoked_sessions.clone(), Arc::clone(&self.tokens), self.clock.clone());
+        Ok(StreamLease::new(requester, room, revoked_sessions, tokens, clock))
     }
 
     /// Revokes a session. `false` if it was revoked before.

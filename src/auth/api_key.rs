@@ -22,7 +22,8 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 /// [`Error::Failed`].
 pub async fn add(
     database: &Database,
-    (name, scope): (String, String),
+    name: String,
+    scope: String,
     ttl: Option<Duration>,
     clock: &Clock,
 ) -> Result<String, Error> {

@@ -81,7 +81,8 @@ impl Invitations {
         &self,
         principal: &Principal,
         room: &PermittedRoom,
-        (ttl, uses): (Duration, Option<u32>),
+        ttl: Duration,
+        uses: Option<u32>,
     ) -> Result<Invitation, Error> {
         let maker = maker_of(principal).filter(|_| self.tokens.are_guests_enabled()).ok_or(Error::Forbidden)?;
         let (id, expires_at) = (secret::random_id(), self.tokens.expiry_after(ttl));

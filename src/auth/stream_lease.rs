@@ -33,7 +33,8 @@ impl StreamLease {
     pub(crate) fn new(
         requester: Requester,
         room: &PermittedRoom,
-        (revoked_sessions, tokens): (RevokedSessions, Arc<Tokens>),
+        revoked_sessions: RevokedSessions,
+        tokens: Arc<Tokens>,
         clock: Clock,
     ) -> Self {
         Self { requester, room: RoomName::clone(room), renew_at: renewal_of(room), revoked_sessions, tokens, clock }

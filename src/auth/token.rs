@@ -256,11 +256,10 @@ fn check_header(header: &Object) -> Result<(), InvalidToken> {
 
 /// Checks the dates of a token at `now`, in seconds since 1970-01-01 UTC.
 pub(super) fn check_dates(now: i64, not_before: i64, expires_at: i64) -> Result<(), InvalidToken> {
-    match () {
-        () if now >= expires_at => Err(InvalidToken::Expired),
-        () if now < not_before => Err(InvalidToken::NotYetValid),
-        () => Ok(()),
+    if now >= expires_at {
+        return Err(InvalidToken::Expired);
     }
+    if now < not_before { Err(InvalidToken::NotYetValid) } else { Ok(()) }
 }
 
 pub(super) fn integer(claims: &Object, name: &str) -> Result<i64, InvalidToken> {

@@ -51,7 +51,7 @@ pub(super) fn run(config: Option<&Path>, command: Command) -> Result<(), Error> 
         let now = clock.unix_milliseconds();
         Ok(match command {
             Command::Add { name, scope, expires } => {
-                let key = api_key::add(&database, (display_name::validate(&name)?, scope), expires, &clock).await?;
+                let key = api_key::add(&database, display_name::validate(&name)?, scope, expires, &clock).await?;
                 format!("{key}\n")
             }
             Command::List => database.api_keys().await?.iter().map(|key| line(key, now)).collect(),

@@ -163,7 +163,7 @@ fn replace_used_ports(config: &mut Config, defaults: &DefaultAddresses) {
 async fn demo_token(config: &Config) -> Result<String, Error> {
     let clock = Clock::system();
     let database = Database::open(app::database_config(config)).await?;
-    match admin::add(&database, (EMAIL, NAME), PASSWORD, 1, &clock).await {
+    match admin::add(&database, EMAIL, NAME, PASSWORD, 1, &clock).await {
         Ok(()) | Err(accounts::Error::EmailTaken) => {}
         Err(error) => return Err(error.into()),
     }

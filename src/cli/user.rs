@@ -60,7 +60,7 @@ pub(super) fn run(config: Option<&Path>, command: Command) -> Result<(), Error> 
         let (min_password, clock) = (config.users.min_password.get(), Clock::system());
         Ok(match command {
             Command::Add { account, name, .. } => {
-                admin::add(&database, (&account.email, &name), &password_from_stdin()?, min_password, &clock).await?;
+                admin::add(&database, &account.email, &name, &password_from_stdin()?, min_password, &clock).await?;
                 "added\n".to_owned()
             }
             Command::List => database.users().await?.iter().map(line).collect(),

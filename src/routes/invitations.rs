@@ -35,7 +35,7 @@ pub(super) async fn create(
     let uses = body.integer("uses", USES)?;
     let room = authorizer.permit(room, RoomAction::Invite).await?;
     let lifetime = Duration::from_secs(lifetime.into());
-    let invitation = invitations.create(&principal, &room, (lifetime, uses)).await;
+    let invitation = invitations.create(&principal, &room, lifetime, uses).await;
     let invitation = invitation.map_err(|error| match error {
         Error::MakerRevoked => reject(&request, "revoked"),
         error => error.into(),

@@ -148,13 +148,23 @@ impl Registry {
     }
 
     /// Registers a gauge that is read when it is rendered.
-    pub(crate) fn gauge_fn(&mut self, metric: &Metric<Gauge>, values: &[&str], read: impl Fn() -> f64 + Send + Sync + 'static) {
+    pub(crate) fn gauge_fn(
+        &mut self,
+        metric: &Metric<Gauge>,
+        values: &[&str],
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
         let gauge = self.register(metric, values);
         self.callbacks.push(Box::new(move || gauge.set(read())));
     }
 
     /// Registers a counter that is read when it is rendered.
-    pub(crate) fn counter_fn(&mut self, metric: &Metric<Counter>, values: &[&str], read: impl Fn() -> u64 + Send + Sync + 'static) {
+    pub(crate) fn counter_fn(
+        &mut self,
+        metric: &Metric<Counter>,
+        values: &[&str],
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
         let counter = self.register(metric, values);
         self.callbacks.push(Box::new(move || counter.absolute(read())));
     }

@@ -23,7 +23,7 @@ fn database_with_a_user() -> Arc<TestDatabase> {
     let database = Arc::new(TestDatabase::new());
     actix_rt::System::new().block_on(async {
         let opened = Database::open(&database.url).await.unwrap();
-        admin::add(&opened, (EMAIL, "Ann"), PASSWORD, 1, &Clock::system()).await.unwrap();
+        admin::add(&opened, EMAIL, "Ann", PASSWORD, 1, &Clock::system()).await.unwrap();
     });
     database
 }

@@ -23,7 +23,8 @@ const MAX_SUBJECT: usize = 255;
 pub(super) fn read(
     config: &IdentityConfig,
     claims: &Object,
-    (key, generation): (&Arc<str>, u64),
+    key: &Arc<str>,
+    generation: u64,
 ) -> Result<CachedClaims, InvalidToken> {
     let is_for_us = config.audiences.iter().any(|audience| is_for(claims.get("aud"), audience));
     // A token with a nonce is an ID token, made for a login. Its audience is another one, too.

@@ -1,19 +1,26 @@
 //! Key sets of an identity provider (RFC 7517), parsed key by key.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use super::{Algorithm, Arc, BTreeSet, Bytes, FetchError, InvalidToken, Object, TokenParts};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse, ThumbprintHash,
 };
-use jsonwebtoken::{DecodingKey, crypto};
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::Deserialize as _;
 use serde_json::Value;
+
+use super::FetchError;
+use crate::auth::token::InvalidToken;
+use crate::auth::token_parts::TokenParts;
+use crate::strict_json::Object;
 
 /// The accepted sizes of RSA keys (RFC 7518 section 3.3), in bits. The library verifies by no larger one.
 const RSA_BITS: RangeInclusive<usize> = 2048..=8192;

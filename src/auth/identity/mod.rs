@@ -4,12 +4,10 @@ mod claims;
 mod keys;
 mod refresh;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use jsonwebtoken::Algorithm;
 use tokio::sync::Notify;
 
@@ -105,7 +103,7 @@ impl IdentityProvider {
         let keys = self.keys();
         // There may be new keys.
         let key = keys.verify(token, algorithm).inspect_err(|_| self.refresh_requested.notify_one())?;
-        claims::read(&self.config, &token.claims, (key, keys.generation))
+        claims::read(&self.config, &token.claims, key, keys.generation)
     }
 
     /// Checks that the key that verified the identity's token is still among the keys of this provider.

@@ -159,7 +159,7 @@ impl Fixture {
             ("APP_LIVE__POLL_INTERVAL", "1s"),
         ];
         let server = TestServer::with(&[&defaults, settings].concat());
-        server.manage(async |database, clock| admin::add(&database, (EMAIL, "Ann"), PASSWORD, 1, &clock).await);
+        server.manage(async |database, clock| admin::add(&database, EMAIL, "Ann", PASSWORD, 1, &clock).await);
         server.script.set("meetings", "", Reply::data(&meetings().to_string()));
         let features = r#"{"features": {"audio_call": true, "waiting_room": false, "server_side_recording": false}}"#;
         server.script.set("configuration", "", Reply::data(features));

@@ -170,7 +170,7 @@ impl TestServer {
     /// Adds an account, as `user add` does.
     pub fn add_user(&self, email: &str, password: &str) {
         secrets::register_phrase(password);
-        self.manage(async |database, clock| admin::add(&database, (email, "A User"), password, 1, &clock).await);
+        self.manage(async |database, clock| admin::add(&database, email, "A User", password, 1, &clock).await);
     }
 
     /// Adds the account and session of [`tokens::user`].
@@ -185,7 +185,7 @@ impl TestServer {
     pub fn add_api_key(&self, name: &str, lifetime: Option<Duration>) -> String {
         let mut key = String::new();
         self.manage(async |database, clock| {
-            key = api_key::add(&database, (name.to_owned(), api_key::INVITATIONS.to_owned()), lifetime, &clock).await?;
+            key = api_key::add(&database, name.to_owned(), api_key::INVITATIONS.to_owned(), lifetime, &clock).await?;
             Ok(())
         });
         secrets::register_token(&key);
