@@ -222,7 +222,7 @@ fn weak_secret_is_rejected() {
     ];
     for alphabet in alphabets {
         for _ in 0..1_000 {
-            // As `openssl rand -hex 32`, `-base64 48` and their kin make them.
+            // As `openssl rand -hex 32`, `-base64 48` and similar commands make them.
             let secret: String =
                 (0..64).map(|_| char::from(alphabet[usize::from(rand::random::<u8>()) % alphabet.len()])).collect();
             assert_eq!(secret_strength::check(&secret), Ok(()), "{secret}");

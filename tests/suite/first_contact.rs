@@ -1,4 +1,4 @@
-//! A PostgreSQL that is not there yet when the server starts, and what the service manager is told.
+//! A PostgreSQL that is not there yet when the server starts, and the state that the service manager gets.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
