@@ -22,7 +22,7 @@ use std::time::Duration;
 use sqlx::any::{AnyArguments, AnyRow, install_default_drivers};
 use sqlx::migrate::MigrateError;
 use sqlx::query::{Query, QueryAs};
-use sqlx::{Any, AnyPool, FromRow};
+use sqlx::{Any, AnyPool, Connection as _, FromRow};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
@@ -49,6 +49,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 ///
 /// An operation that acquires the connection late has no time to wait for another process.
 const SQLITE_OPERATION_TIMEOUT: Duration = Duration::from_millis(5250);
+
+/// The time after which a health check connects without the pool, which retries for seconds and hides the cause.
+const DIRECT_PING_DELAY: Duration = Duration::from_millis(500);
 
 /// A failed operation. For the log only: the text may contain SQL.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +223,16 @@ impl Database {
         let is_read_only =
             "SELECT current_setting('transaction_read_only') WHERE NOT EXISTS (SELECT id FROM users WHERE id = '')";
         let sql = if self.is_sqlite() { read } else { is_read_only };
-        let rows = self.fetch_all::<(String,)>(sqlx::query_as(sql)).await?;
+        let mut read = std::pin::pin!(self.fetch_all::<(String,)>(sqlx::query_as(sql)));
+        let rows = match tokio::time::timeout(DIRECT_PING_DELAY, &mut read).await {
+            Ok(rows) => rows?,
+            Err(_) => {
+                if !self.is_sqlite() {
+                    pooler::connect(self.config.url.expose(), true).await?.close().await?;
+                }
+                read.await?
+            }
+        };
         if rows.iter().any(|(value,)| value == "on") { Err(Error::ReadOnly) } else { Ok(()) }
     }
 

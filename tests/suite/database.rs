@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proconf_app_server::sandbox::Script;
 use sqlx::{Connection as _, Executor as _};
 
+use crate::support::client::Client;
 use crate::support::database::{Cluster, TestDatabase, on_postgres};
-use crate::support::{EMAIL, PASSWORD, TestClock, TestServer, tokens, wait_until};
+use crate::support::process::ServerProcess;
+use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer, tokens, wait_until};
 
 fn log_in(server: &TestServer) -> u16 {
     server.log_in().status
@@ -39,6 +42,18 @@ fn assert_login_recovers(server: &TestServer) {
     let started = Instant::now();
     wait_until("a login succeeds", || log_in(server) == 200);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn cause_of_an_outage_is_logged() {
+    let (cluster, sandbox) = (Cluster::start(), SandboxServer::start(Script::echo()));
+    let server = ServerProcess::on(Arc::new(TestDatabase::at(cluster.new_database())), &sandbox.base_url, &[]);
+    let management = Client::new(server.management);
+    wait_until("the server is ready", || management.get("/health/ready", None).status == 200);
+    cluster.pg_ctl(&["stop", "-m", "fast"]);
+    wait_until("the outage is noticed", || management.get("/health/ready", None).data()["degraded"] == "database");
+    let line = server.line(0, |line| line["message"] == "degraded: the database fails");
+    assert!(line["cause"].as_str().unwrap().contains("Connection refused"), "{line}");
 }
 
 #[test]
