@@ -24,6 +24,12 @@ impl Error {
         Self(vec![(setting.to_owned(), problem.to_string())])
     }
 
+    /// Returns the error of the first row that holds: a condition, a setting, and its problem.
+    pub(super) fn first<const N: usize>(rows: [(bool, &str, &str); N]) -> Result<(), Self> {
+        let row = rows.into_iter().find(|(is_wrong, ..)| *is_wrong);
+        row.map_or(Ok(()), |(_, setting, problem)| Err(Self::of(setting, problem)))
+    }
+
     /// Names each setting by where it was set.
     pub(crate) fn located(self, sources: &Sources) -> Self {
         Self(self.0.into_iter().map(|(setting, problem)| (sources.name_of(&setting), problem)).collect())

@@ -39,9 +39,6 @@ pub struct DevConfig {
     pub sample_rooms: Vec<String>,
 }
 
-/// Maximum number of workers of actix-server.
-const MAX_WORKERS: u16 = 512;
-
 /// Renamed settings: old and new name.
 const RENAMED: [(&str, &str); 3] = [
     ("APP_LIVE__EVERY", "APP_LIVE__POLL_INTERVAL"),
@@ -67,44 +64,30 @@ impl Config {
         if !missing.is_empty() {
             return Err(Error(missing));
         }
-        if self.server.workers.is_some_and(|workers| workers.get() > MAX_WORKERS) {
-            return Err(Error::of("APP_SERVER__WORKERS", format!("must be {MAX_WORKERS} or fewer")));
-        }
-        if self.auth.token_ttl > self.auth.refresh_ttl {
-            return Err(Error::of("APP_AUTH__TOKEN_TTL", "must not be longer than APP_AUTH__REFRESH_TTL"));
-        }
-        if self.database.pooler == Pooler::Transaction && self.database.url.expose().starts_with("sqlite:") {
-            return Err(Error::of("APP_DATABASE__POOLER", "must be none with SQLite"));
-        }
-        self.validate_addresses()?;
-        self.validate_room_access()?;
+        let (rooms, main, management) = (&self.rooms, self.server.listen, self.management.listen);
+        let overlap = main.ip() == management.ip() || main.ip().is_unspecified() || management.ip().is_unspecified();
+        let is_same_address = main.port() != 0 && main.port() == management.port() && overlap;
+        let is_sqlite = self.database.url.expose().starts_with("sqlite:");
+        let (by_claim, by_webhook) = (rooms.access == RoomAccessMode::Claim, rooms.access == RoomAccessMode::Webhook);
+        let (with_claim, with_webhook) =
+            ("is required with APP_ROOMS__ACCESS=claim", "is required with APP_ROOMS__ACCESS=webhook");
+        Error::first([
+            // The maximum of actix-server.
+            (self.server.workers.is_some_and(|workers| workers.get() > 512), "APP_SERVER__WORKERS", "must be 512 or fewer"),
+            (
+                self.auth.token_ttl > self.auth.refresh_ttl,
+                "APP_AUTH__TOKEN_TTL",
+                "must not be longer than APP_AUTH__REFRESH_TTL",
+            ),
+            (is_sqlite && self.database.pooler == Pooler::Transaction, "APP_DATABASE__POOLER", "must be none with SQLite"),
+            (is_same_address, "APP_MANAGEMENT__LISTEN", "must be another address than APP_SERVER__LISTEN"),
+            (by_claim && self.oidc.rooms_claim.is_none(), "APP_OIDC__ROOMS_CLAIM", with_claim),
+            (by_claim && self.oidc.issuer.is_none(), "APP_OIDC__ISSUER", with_claim),
+            (by_webhook && rooms.webhook_url.is_none(), "APP_ROOMS__WEBHOOK_URL", with_webhook),
+            (by_webhook && rooms.webhook_secret.is_none(), "APP_ROOMS__WEBHOOK_SECRET", with_webhook),
+        ])?;
         self.oidc.validate(&self.auth.issuer)?;
         self.summaries.validate()
-    }
-
-    /// Checks that the mode of access to rooms has what it needs.
-    fn validate_room_access(&self) -> Result<(), Error> {
-        let rooms = &self.rooms;
-        let required = [
-            (RoomAccessMode::Claim, "claim", self.oidc.rooms_claim.is_some(), "APP_OIDC__ROOMS_CLAIM"),
-            (RoomAccessMode::Claim, "claim", self.oidc.issuer.is_some(), "APP_OIDC__ISSUER"),
-            (RoomAccessMode::Webhook, "webhook", rooms.webhook_url.is_some(), "APP_ROOMS__WEBHOOK_URL"),
-            (RoomAccessMode::Webhook, "webhook", rooms.webhook_secret.is_some(), "APP_ROOMS__WEBHOOK_SECRET"),
-        ];
-        match required.into_iter().find(|(mode, _, is_set, _)| *mode == rooms.access && !is_set) {
-            Some((_, mode, _, name)) => Err(Error::of(name, format!("is required with APP_ROOMS__ACCESS={mode}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks that the two listeners have different addresses.
-    fn validate_addresses(&self) -> Result<(), Error> {
-        let (main, management) = (self.server.listen, self.management.listen);
-        let overlap = main.ip() == management.ip() || main.ip().is_unspecified() || management.ip().is_unspecified();
-        if main.port() != 0 && main.port() == management.port() && overlap {
-            return Err(Error::of("APP_MANAGEMENT__LISTEN", "must be another address than APP_SERVER__LISTEN"));
-        }
-        Ok(())
     }
 }
 

@@ -46,59 +46,50 @@ impl OidcConfig {
     /// The first invalid setting.
     pub(super) fn validate(&self, own_issuer: &str) -> Result<(), Error> {
         let is_mapping =
-            |entry: &String| matches!(self::mapping(entry), Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty());
-        self.validate_paths()?;
+            |entry: &String| mapping(entry).is_some_and(|(theirs, ours)| !theirs.is_empty() && !ours.is_empty());
+        let is_path = |path: &String| path.split('.').all(|name| !name.is_empty());
+        let no_path = "must be the name of a claim, or a path of names such as realm_access.roles";
         let needs_issuer = self.jwks_url.is_some() || self.roles_claim.is_some() || self.rooms_claim.is_some();
-        if self.issuer.is_none() && (needs_issuer || !self.audience.is_empty()) {
-            return Err(Error::of(
+        Error::first([
+            (!is_path(&self.name_claim), "APP_OIDC__NAME_CLAIM", no_path),
+            (!self.roles_claim.as_ref().is_none_or(is_path), "APP_OIDC__ROLES_CLAIM", no_path),
+            (!self.rooms_claim.as_ref().is_none_or(is_path), "APP_OIDC__ROOMS_CLAIM", no_path),
+            (
+                self.issuer.is_none() && (needs_issuer || !self.audience.is_empty()),
                 "APP_OIDC__ISSUER",
                 "is required with APP_OIDC__AUDIENCE, APP_OIDC__JWKS_URL, APP_OIDC__ROLES_CLAIM and APP_OIDC__ROOMS_CLAIM",
-            ));
-        }
-        if self.issuer.is_some() && self.audience.is_empty() {
-            return Err(Error::of(
+            ),
+            (
+                self.issuer.is_some() && self.audience.is_empty(),
                 "APP_OIDC__AUDIENCE",
                 "is required with APP_OIDC__ISSUER: the aud that the provider writes into tokens for this server",
-            ));
-        }
-        if self.issuer.as_deref() == Some(own_issuer) {
-            return Err(Error::of(
+            ),
+            (
+                self.issuer.as_deref() == Some(own_issuer),
                 "APP_OIDC__ISSUER",
                 "must differ from APP_AUTH__ISSUER, the issuer of this server's own tokens",
-            ));
-        }
-        if self.audience.iter().any(|audience| audience == "account") {
-            return Err(Error::of(
+            ),
+            (
+                self.audience.iter().any(|audience| audience == "account"),
                 "APP_OIDC__AUDIENCE",
                 "must not be account: Keycloak writes it into the tokens of every client",
-            ));
-        }
-        if self.algorithms.is_empty() || self.algorithms.iter().any(|name| !ALGORITHMS.contains(&name.as_str())) {
-            return Err(Error::of(
+            ),
+            (
+                self.algorithms.is_empty() || self.algorithms.iter().any(|name| !ALGORITHMS.contains(&name.as_str())),
                 "APP_OIDC__ALGORITHMS",
                 "must be of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA",
-            ));
-        }
-        if !self.roles_map.iter().all(is_mapping) {
-            return Err(Error::of("APP_OIDC__ROLES_MAP", "must be pairs such as admin=owner,host=moderator"));
-        }
-        if self.roles_claim.is_none() != self.roles_map.is_empty() {
-            return Err(Error::of("APP_OIDC__ROLES_MAP", "and APP_OIDC__ROLES_CLAIM must be set together"));
-        }
-        Ok(())
-    }
-
-    /// Checks the names of claims.
-    fn validate_paths(&self) -> Result<(), Error> {
-        let is_path = |path: &str| path.split('.').all(|name| !name.is_empty());
-        let paths = [
-            ("APP_OIDC__NAME_CLAIM", Some(&self.name_claim)),
-            ("APP_OIDC__ROLES_CLAIM", self.roles_claim.as_ref()),
-            ("APP_OIDC__ROOMS_CLAIM", self.rooms_claim.as_ref()),
-        ];
-        let problem = "must be the name of a claim, or a path of names such as realm_access.roles";
-        let invalid = paths.into_iter().find(|(_, path)| path.is_some_and(|path| !is_path(path)));
-        invalid.map_or(Ok(()), |(setting, _)| Err(Error::of(setting, problem)))
+            ),
+            (
+                !self.roles_map.iter().all(is_mapping),
+                "APP_OIDC__ROLES_MAP",
+                "must be pairs such as admin=owner,host=moderator",
+            ),
+            (
+                self.roles_claim.is_none() != self.roles_map.is_empty(),
+                "APP_OIDC__ROLES_MAP",
+                "and APP_OIDC__ROLES_CLAIM must be set together",
+            ),
+        ])
     }
 
     /// Returns the provider's roles, each with a role in calls.
