@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -104,6 +105,11 @@ impl Connection {
         self.poll_input_deadline(context)
     }
 
+    /// Returns whether the client has closed its end, also behind input that is not read, as after a malformed request.
+    fn is_input_closed(&self) -> bool {
+        self.stream.ready(Interest::READABLE).now_or_never().is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
+    }
+
     /// Waits until the client reads some of the response; resets the connection if that takes too long.
     fn poll_write_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let now = Instant::now();
@@ -158,14 +164,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
         }
         let limit = this.state.read_limit();
-        if limit == 0 {
-            if this.state.is_event_stream() {
-                // Input that is not read hides its end.
-                this.state.record_end_of_input();
-            }
-            return this.poll_paused_input(context);
-        }
-        if this.stalled_since.is_some() {
+        if limit == 0 || this.stalled_since.is_some() {
             return this.poll_paused_input(context);
         }
         if this.read_since_parse >= limit {
@@ -201,9 +200,12 @@ impl AsyncWrite for Connection {
         outcome
     }
 
-    /// Called once everything has been taken.
+    /// Called once everything has been taken, and at each check of an event stream's lease.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.state.is_event_stream() && this.is_input_closed() {
+            this.state.record_end_of_input();
+        }
         if this.state.is_closing() && !this.is_shut_down {
             // actix-http would go on with requests that it has read already.
             ready!(this.poll_shut_down(context))?;

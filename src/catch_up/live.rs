@@ -124,7 +124,11 @@ struct Poller {
 impl Poller {
     async fn run(self) {
         loop {
-            let next_poll = self.poll().await;
+            let next_poll = tokio::select! {
+                next_poll = self.poll() => next_poll,
+                // The call in flight goes on; no other one is made.
+                () = self.sender.closed() => Instant::now(),
+            };
             let has_ended = self.sender.borrow().as_ref().is_some_and(|event| event.update == Update::Ended);
             tokio::select! {
                 () = sleep_until(next_poll) => {}

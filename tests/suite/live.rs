@@ -308,7 +308,7 @@ enum Leave {
 /// Opens a stream and leaves it, together with the request or once the response has begun.
 fn leave(server: &TestServer, how: Leave, begun: bool, ahead: &str) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let head = request("GET", b"/callCatchUp/r1/live", Some(&tokens::user()));
     stream.write_all(&[&head, ahead.as_bytes()].concat()).unwrap();
     if begun {
@@ -336,10 +336,18 @@ fn open_connections(server: &TestServer) -> String {
 fn stream_ends_within_a_second_of_its_clients_end() {
     let server = TestServer::with(&[OFTEN, MANY_STREAMS]);
     let requests_ahead = "GET /nowhere HTTP/1.1\r\nHost: t\r\n\r\n".repeat(50);
+    // After a malformed request, nothing more is read.
+    let (malformed, long) = ("\0\r\n\r\n", format!("\0{}", "x".repeat(5_000)));
     for (how, begun, ahead) in [
         (Leave::HalfClose, false, ""),
         (Leave::HalfClose, true, ""),
         (Leave::HalfClose, false, requests_ahead.as_str()),
+        (Leave::HalfClose, true, requests_ahead.as_str()),
+        (Leave::HalfClose, false, malformed),
+        (Leave::HalfClose, true, malformed),
+        (Leave::HalfClose, true, long.as_str()),
+        (Leave::Close, true, malformed),
+        (Leave::Reset, true, long.as_str()),
         (Leave::Close, false, ""),
         (Leave::Close, true, ""),
         (Leave::Reset, false, ""),
@@ -353,7 +361,9 @@ fn stream_ends_within_a_second_of_its_clients_end() {
         let started = Instant::now();
         for mut stream in left {
             let mut rest = String::new();
-            stream.read_to_string(&mut rest).unwrap();
+            let outcome = stream.read_to_string(&mut rest);
+            // A connection with unread input is reset.
+            assert!(outcome.is_ok() || ahead == long, "{how:?}, begun: {begun}: {outcome:?}");
             assert!(begun || rest.starts_with("HTTP/1.1 200"), "{rest}");
         }
         while open_connections(&server) != "0" {
@@ -366,6 +376,30 @@ fn stream_ends_within_a_second_of_its_clients_end() {
         std::thread::park_timeout(Duration::from_millis(500));
         assert_eq!(calls(&server), before, "{how:?}, begun: {begun}: polling goes on");
     }
+}
+
+#[test]
+fn stream_with_a_request_ahead_goes_on() {
+    let server = TestServer::with(&[OFTEN]);
+    let mut connection = server.client().connect();
+    connection.send(&request("GET", b"/callCatchUp/r1/live", Some(&tokens::user())));
+    connection.read_raw(|text| text.contains("\"r1\""));
+    // More than is read while a response is made.
+    connection.send("GET /nowhere HTTP/1.1\r\nHost: t\r\n\r\n".repeat(50).as_bytes());
+    // More than one check of the lease.
+    std::thread::park_timeout(Duration::from_secs(1));
+    server.script.catch_up("r1", Reply::data("\"new\""));
+    connection.read_raw(|text| text.contains("\"new\""));
+}
+
+#[test]
+fn last_subscriber_that_leaves_ends_the_calls_of_a_poll() {
+    let server = TestServer::with(&[OFTEN]);
+    server.script.catch_up("r1", Reply::not_found().after(Duration::from_millis(500)));
+    leave(&server, Leave::Close, true, "");
+    std::thread::park_timeout(Duration::from_secs(2));
+    let targets: Vec<String> = server.script.requests().into_iter().map(|call| call.target).collect();
+    assert_eq!(targets, ["/api/call-catchup/r1"], "no status after the call in flight");
 }
 
 #[test]
