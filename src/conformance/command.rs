@@ -9,6 +9,7 @@ use super::case::{Case, Failure, check};
 use super::cases::all_cases;
 use super::client::Client;
 use super::options::{Options, TargetConfig};
+use super::redaction::printable;
 use super::report::{Report, html, json, junit};
 use super::runner::run_cases;
 use super::target::Target;
@@ -29,7 +30,7 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(reason) => {
             // Standard error may be closed.
-            let _ = writeln!(io::stderr(), "could not run: {reason}");
+            let _ = writeln!(io::stderr(), "could not run: {}", printable(&reason));
             ExitCode::from(COULD_NOT_RUN)
         }
     }
@@ -42,6 +43,7 @@ fn try_run(options: &Options) -> Result<bool, String> {
         let lines = cases.iter().map(|case| format!("{}  [{}]\n    {}\n", case.name, case.tags, case.sentence));
         return print(&lines.collect::<String>()).map(|()| true);
     };
+    check_certificate_file()?;
     let waivers = options.waive.as_deref().map_or(Ok(Waivers::default()), read_waivers)?;
     let password = if options.password_stdin { Some(read_password()?) } else { None };
     let report = run_against(url, options, password.as_deref(), &cases, &waivers)?;
@@ -61,6 +63,13 @@ fn select_cases(tags: &[String]) -> Result<Vec<&'static Case>, String> {
         }
     }
     Ok(all_cases().filter(|case| case.is_selected(tags)).collect())
+}
+
+/// Checks the file of root certificates, which the TLS library opens. That may block forever if it is a FIFO.
+fn check_certificate_file() -> Result<(), String> {
+    let file = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
+    let regular = file.map_or(Ok(()), |file| files::require_regular(Path::new(&file)));
+    regular.map_err(|error| format!("SSL_CERT_FILE cannot be read: {error}"))
 }
 
 fn read_waivers(path: &Path) -> Result<Waivers, String> {
@@ -124,9 +133,9 @@ fn write_reports(options: &Options, report: &Report) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes to standard output. A reader that has closed it is no failure.
+/// Writes to standard output, without control characters. A reader that has closed it is no failure.
 fn print(text: &str) -> Result<(), String> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    match io::stdout().lock().write_all(printable(text).as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
         _ => Ok(()),
     }

@@ -12,6 +12,8 @@ const SECRET_MEMBERS: [&str; 3] = ["data", "token", "refreshToken"];
 /// The maximum length of a reported message, in characters.
 const MAX_MESSAGE: usize = 600;
 const REDACTED: &str = "[redacted]";
+/// Replaces a character that is not printable.
+const REPLACEMENT: &str = "\u{fffd}";
 
 /// The password, the tokens and the tickets that the suite sent or received.
 #[derive(Default)]
@@ -54,7 +56,7 @@ impl Secrets {
         let mut longest_first: Vec<&String> = all.iter().collect();
         longest_first.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let without = longest_first.into_iter().fold(message.to_owned(), |text, secret| text.replace(secret, REDACTED));
-        let mut printable: String = without.chars().map(|c| if is_unprintable(c) { '\u{fffd}' } else { c }).collect();
+        let mut printable = without.replace(is_unprintable, REPLACEMENT);
         if let Some((end, _)) = printable.char_indices().nth(MAX_MESSAGE) {
             printable.truncate(end);
             printable.push('…');
@@ -63,10 +65,15 @@ impl Secrets {
     }
 }
 
+/// Returns text of several lines without control characters, for a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(|c| c != '\n' && is_unprintable(c), REPLACEMENT)
+}
+
 /// Returns whether a character controls a terminal, changes the direction of text, or is not allowed in XML.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 #[cfg(test)]
@@ -81,9 +88,8 @@ mod tests {
         secrets.add_response(br#"{"data":{"token":"a-new-token","tokenType":"Bearer","refreshToken":"another-one"}}"#);
         secrets.add_response(br#"{"error":null,"data":"a-ticket"}"#);
         secrets.add_response(b"an-opaque-body");
-        let message =
-            "pass\"word pass\\\"word eyJh.eyJz.c2ln a-new-token another-one a-ticket an-opaque-body \u{1b}[31m\n\u{202e}";
-        let expected = format!("{} \u{fffd}[31m\u{fffd}\u{fffd}", [REDACTED; 7].join(" "));
+        let message = "pass\"word pass\\\"word eyJh.eyJz.c2ln a-new-token another-one a-ticket an-opaque-body \u{1b}[31m\n\u{202e}\u{61c}";
+        let expected = format!("{} \u{fffd}[31m\u{fffd}\u{fffd}\u{fffd}", [REDACTED; 7].join(" "));
         assert_eq!(secrets.redact(message), expected);
         assert_eq!(secrets.redact(&"é".repeat(1000)).chars().count(), MAX_MESSAGE + 1);
     }

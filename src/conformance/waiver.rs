@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::value::{Date, Datetime};
 
 use super::cases::all_cases;
+use super::redaction::printable;
 
 /// The waivers of a file.
 #[derive(Default, Deserialize)]
@@ -60,7 +61,7 @@ impl Waivers {
 impl Waiver {
     /// Returns the end date and the reason.
     pub(super) fn describe(&self) -> String {
-        format!("until {}: {}", self.until, self.reason)
+        format!("until {}: {}", self.until, printable(&self.reason))
     }
 }
 

@@ -195,6 +195,45 @@ fn run_that_is_not_possible_exits_2_and_says_why() {
 }
 
 #[test]
+fn terminal_output_and_reports_have_no_control_characters() {
+    let fault = Fault { response: |_, response| response.remove_header("x-request-id"), ..NONE };
+    let server = start_server();
+    let (url, folder) = (start_proxy(server.address, fault), folder());
+    let hostile = "a\u{1b}[31m\u{202e}\u{61c}\u{2028}\u{85}b";
+    let is_plain = |text: &str| !text.contains(|c: char| c != '\n' && (hostile.contains(c) && !c.is_ascii_graphic()));
+    let waivers = |text: &str| std::fs::write(folder.path().join("waivers.toml"), text).unwrap();
+    waivers(&format!("[[waiver]]\ncase = \"{hostile}\n"));
+    for arguments in
+        [["--url", &url, "--waive", hostile], ["--url", &url, "--waive", "waivers.toml"], ["--url", &url, "--tag", hostile]]
+    {
+        let (code, stdout, stderr) = run(&folder, &arguments, "");
+        assert!(code == 2 && stdout.is_empty() && is_plain(&stderr), "{stderr:?}");
+    }
+    let reason = r"a\u001b[31m\u202e\u061c\u2028\u0085b";
+    let case = "request_id::every_response_has_one";
+    waivers(&format!("[[waiver]]\ncase = \"{case}\"\nreason = \"{reason}\"\nuntil = 2999-12-31\n"));
+    let arguments = ["--url", &url, "--tag", "request_id", "--waive", "waivers.toml", "--junit", "report.xml"];
+    let (_, stdout, stderr) = run(&folder, &arguments, "");
+    assert!(stdout.contains("until 2999-12-31: a") && is_plain(&stdout), "{stdout:?}{stderr}");
+    assert!(parse_junit(&folder, "report.xml")[0] > 0);
+}
+
+#[test]
+fn certificate_file_that_is_not_regular_exits_2() {
+    let folder = folder();
+    assert!(Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
+    for file in ["fifo", "/dev/zero", "/", "none"] {
+        let mut command = Command::new("timeout");
+        command.args(["20", BINARY, "conformance", "--url", "http://127.0.0.1:1"]).env("SSL_CERT_FILE", file);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // `timeout` exits with 124 on a hang.
+        assert_eq!(output.status.code(), Some(2), "{file}: {stderr}");
+        assert!(stderr.starts_with("could not run: SSL_CERT_FILE cannot be read: "), "{file}: {stderr}");
+    }
+}
+
+#[test]
 fn certificate_of_an_unknown_authority_exits_2() {
     let server = start_server();
     let (authority, address) = (Authority::new(), server.address);
