@@ -14,6 +14,8 @@ use super::script::{Key, MAX_REPLIES, OTHER_ENDPOINTS, ROOM_ACCESS, ROOM_ENDPOIN
 pub(super) const PATH: &str = "/sandbox";
 /// Maximum size of a body, in bytes. More than the 4 MiB that an app server accepts by default, to test that limit.
 pub(super) const MAX_BODY: usize = 8 * 1024 * 1024;
+/// Maximum size of an allow list, in bytes of JSON. In memory, it takes up to twenty times as much.
+const MAX_ALLOW_LIST: usize = 1024 * 1024;
 
 /// A reply as it is set over HTTP.
 #[derive(Deserialize)]
@@ -68,6 +70,9 @@ fn run(script: &Script, method: &str, path: &[&str], body: &[u8]) -> Result<Valu
         }
         ("GET", ["", ROOM_ACCESS]) => return Ok(json!(script.lock().allow_list)),
         ("DELETE", ["", ROOM_ACCESS]) => script.lock().allow_list = AllowList::default(),
+        ("PUT", ["", ROOM_ACCESS]) if body.len() > MAX_ALLOW_LIST => {
+            return Err((413, format!("An allow list may have at most {} MiB.", MAX_ALLOW_LIST >> 20)));
+        }
         ("PUT", ["", ROOM_ACCESS]) => {
             let list = serde_json::from_slice(body).map_err(|error| bad_request(format!("Not an allow list: {error}.")))?;
             script.lock().allow_list = list;

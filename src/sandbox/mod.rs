@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody, SizedStream};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use actix_web::http::uri::Authority;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpResponseBuilder, HttpServer, web};
 use futures_util::stream;
@@ -48,7 +48,11 @@ impl Sandbox {
         let http = HttpServer::new(move || {
             let control = web::scope(control::PATH).app_data(web::PayloadConfig::new(control::MAX_BODY));
             let control = control.default_service(web::to(control_response)).wrap(from_fn(reject_foreign_pages));
-            App::new().app_data(script.clone()).service(control).default_service(web::to(response))
+            App::new()
+                .app_data(script.clone())
+                .service(control)
+                .default_service(web::to(response))
+                .wrap(from_fn(close_after_upgrade))
         })
         .workers(1)
         // The default of Node.js.
@@ -112,6 +116,16 @@ async fn reject_foreign_pages<B: MessageBody + 'static>(
     };
     let (status, body) = control::error_envelope((rejection.0, rejection.1.to_owned()));
     Ok(request.into_response(json(status, body)))
+}
+
+/// Closes the connection after a request for an upgrade, which actix-web would confirm.
+async fn close_after_upgrade<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+    let is_upgrade = request.head().upgrade();
+    let mut response = next.call(request).await?;
+    if is_upgrade {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// Handles requests to the control interface.

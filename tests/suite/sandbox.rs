@@ -250,6 +250,28 @@ fn foreign_request_is_rejected_before_its_body() {
 }
 
 #[test]
+fn allow_list_over_the_documented_size_is_413() {
+    let fixture = Fixture::start();
+    let list = |rules: usize| format!(r#"{{"allow":[{}]}}"#, vec!["{}"; rules].join(","));
+    fixture.control("PUT", "/room-access", &list(340_000));
+    let rejected = fixture.rejected("PUT", "/room-access", &list(350_000));
+    assert_eq!(rejected, (413, "An allow list may have at most 1 MiB.".to_owned()));
+    assert!(include_str!("../../docs/QA.md").contains("and the list 1 MiB"), "documented in the guide");
+}
+
+#[test]
+fn sandbox_confirms_no_upgrade() {
+    let fixture = Fixture::start();
+    for target in ["/sandbox", "/api/configuration", "/nowhere"] {
+        for header in ["upgrade", "keep-alive, Upgrade"] {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: {header}\r\n\r\n");
+            let response = Client::new(fixture.sandbox.address).request(request.as_bytes());
+            assert_eq!(response.header("connection"), Some("close"), "{target}: {header}");
+        }
+    }
+}
+
+#[test]
 fn replies_over_64_mib_in_total_are_rejected() {
     let fixture = Fixture::start();
     let large = format!(r#"{{"body": "{}"}}"#, "x".repeat(7 * 1024 * 1024));
