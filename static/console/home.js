@@ -79,7 +79,10 @@ async function readMeetings(session) {
 function listRooms(part, rooms) {
   show(part, rooms.length > 0);
   const link = (room) => element("a", { href: roomUrl(room), "data-internal": true }, isolated(room));
-  part.querySelector("ul").replaceChildren(...rooms.map((room) => element("li", {}, link(room))));
+  const list = part.querySelector("ul");
+  list.replaceChildren();
+  // One by one: the number of arguments of a call is limited.
+  for (const room of rooms) list.append(element("li", {}, link(room)));
 }
 
 /** Makes a form open the room of its field. */

@@ -11,6 +11,7 @@ export async function settings() {
   return {
     passwordLogin: data?.passwordLogin !== false,
     guestLinks: data?.guestLinks !== false,
-    sampleRooms: rooms.filter((room) => typeof room === "string"),
+    // A URL cannot hold half of a surrogate pair.
+    sampleRooms: rooms.filter((room) => typeof room === "string" && room.isWellFormed()),
   };
 }

@@ -236,6 +236,34 @@ fn resumed_session_survives_a_response_of_any_json() {
 }
 
 #[test]
+fn settings_of_any_json_hide_no_sample_room() {
+    let (browser, server) = (Browser::start(), TestServer::start());
+    let load_settings = |body: String| {
+        let mut responses = valid_responses();
+        responses["/console/settings"] = json!([200, body]);
+        load(&browser, &server, "/", "refreshToken", &responses);
+        let script = "const done = arguments[0];
+             (async () => {
+                 while (!requested.includes('/meetings')) await pause();
+                 await settle();
+                 done([failures, document.querySelector('main').innerText]);
+             })();";
+        let result = browser.run_async(script);
+        assert_eq!(result[0], json!([]), "{body:.200}");
+        result[1].as_str().unwrap().to_owned()
+    };
+    for value in values() {
+        load_settings(value.clone());
+        load_settings(envelope(&value));
+        load_settings(envelope(&format!(r#"{{"sampleRooms":{value},"passwordLogin":{value},"guestLinks":{value}}}"#)));
+        let shown = load_settings(envelope(&format!(r#"{{"sampleRooms":["first",{value},"last"]}}"#)));
+        assert!(shown.contains("first") && shown.contains("last"), "{value:.200}: {shown:.2000}");
+    }
+    load_settings(envelope(&json!({"sampleRooms": vec!["r"; 150_000]}).to_string()));
+    assert_eq!(logged_errors(&browser), Vec::<Value>::new());
+}
+
+#[test]
 fn malformed_meeting_is_shown_and_hides_no_other() {
     let (browser, server) = (Browser::start(), TestServer::start());
     let times = r#""created_at":"2024-06-20T08:10:14.000Z","destroyed_at":"2024-06-20T08:40:14.000Z""#;
