@@ -47,10 +47,16 @@ impl Error {
             };
             return Self::of(&sources.name_of(&variable), problem);
         }
-        // An enum's message quotes the value.
-        let is_enum = problem.starts_with("enum ");
-        let problem = if is_enum { "must be one of the values in .env.example".to_owned() } else { problem };
-        let problem = if problem.starts_with("must ") { problem } else { format!("is not valid: {problem}") };
+        let problem = match &*problem {
+            "invalid socket address syntax" => {
+                "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
+            }
+            "invalid IP address syntax" => "must be networks, such as 10.0.0.0/8 or ::1/128".to_owned(),
+            // Its message quotes the value.
+            text if text.starts_with("enum ") => "must be one of the values in .env.example".to_owned(),
+            text if text.starts_with("must ") => problem,
+            _ => format!("is not valid: {problem}"),
+        };
         Self::of(&sources.name_of(&variable_of(&path)), problem)
     }
 }

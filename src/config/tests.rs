@@ -108,6 +108,20 @@ fn invalid_value_is_named_and_not_quoted() {
 }
 
 #[test]
+fn invalid_address_is_rejected_with_examples() {
+    let listen = "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080";
+    let proxies = "must be networks, such as 10.0.0.0/8 or ::1/128";
+    for (name, value, problem) in [
+        ("APP_SERVER__LISTEN", "::1:8080", listen),
+        ("APP_MANAGEMENT__LISTEN", "localhost:9090", listen),
+        ("APP_SERVER__TRUSTED_PROXIES", "::1", proxies),
+        ("APP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33", proxies),
+    ] {
+        assert_eq!(load_with(name, value).unwrap_err(), format!("{name} {problem}\n"), "{value}");
+    }
+}
+
+#[test]
 fn unwise_combinations_are_warned_of() {
     let invitations = ("APP_GUESTS__INVITATIONS", "required");
     let needed = [("APP_ADMIN_CONTROL__BASE_URL", "http://127.0.0.1:1/api"), ("APP_AUTH__JWT_SECRET", SECRET), invitations];

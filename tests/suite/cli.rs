@@ -156,7 +156,7 @@ fn serve_with_a_bad_setting_names_it_and_exits_78() {
     for (name, value, says) in [
         ("APP_AUTH__JWT_SECRET", "changeme", "must be 32 bytes or more"),
         ("APP_AUTH__JWT_SECRET", "                                  ", "must have no comma, and no blank at its ends"),
-        ("APP_SERVER__LISTEN", "everywhere", "is not valid: invalid socket address syntax"),
+        ("APP_SERVER__LISTEN", "everywhere", "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080"),
         ("APP_SERVER__LISTEM", "127.0.0.1:0", "is not a setting"),
     ] {
         let mut environment = good.to_vec();
