@@ -93,6 +93,9 @@ const PROVIDERS: [Provider; 3] = [
     },
 ];
 
+/// The variables of Google that hold paths.
+const GOOGLE_FILES: [&str; 3] = ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"];
+
 impl SummariesConfig {
     fn provider(&self) -> Option<&'static Provider> {
         PROVIDERS.iter().find(|provider| self.url.expose().starts_with(provider.scheme))
@@ -129,7 +132,7 @@ impl SummariesConfig {
             {
                 return Err(Error::of(name, "must have a token of printable ASCII, without a line break"));
             }
-            if name.ends_with("_TOKEN_FILE")
+            if (name.ends_with("_TOKEN_FILE") || GOOGLE_FILES.contains(&name.as_str()))
                 && let Err(error) = files::require_regular(Path::new(value.expose()))
                 && error.kind() != io::ErrorKind::NotFound
             {

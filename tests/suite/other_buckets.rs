@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+#[cfg(feature = "gcs")]
+use crate::support::check_config::check_config;
 use crate::support::check_config::check_line;
 use crate::support::{TestServer, tokens, wait_until};
 
@@ -68,6 +70,18 @@ fn summary_is_read_from_google_cloud_storage() {
     let account = r#"{"private_key":"canary","private_key_id":"canary","client_email":"","disable_oauth":true}"#;
     let settings = [("GOOGLE_BASE_URL", emulator.url("")), ("GOOGLE_SERVICE_ACCOUNT_KEY", account.to_owned())];
     assert_summaries("gs://summaries", &settings.each_ref().map(|(name, value)| (*name, value.as_str())));
+}
+
+#[cfg(feature = "gcs")]
+#[test]
+fn credentials_of_google_that_are_no_regular_file_exit_78() {
+    for name in ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"] {
+        // A FIFO would be waited for.
+        for path in ["/", "/dev/null"] {
+            let (code, text) = check_config(&[("APP_SUMMARIES__URL", "gs://bucket"), (name, path)]);
+            assert_eq!((code, text.as_str()), (78, &*format!("{name} cannot be read: not a regular file\n")));
+        }
+    }
 }
 
 #[cfg(feature = "azure")]
