@@ -106,7 +106,8 @@ async fn connect(url: &str, kind: PoolKind, max_connections: u32) -> Result<AnyP
                     return Ok(true);
                 }
                 let ping = tokio::time::timeout(OPERATION_TIMEOUT, connection.ping()).await;
-                ping.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+                // `false` closes the connection; sqlx logs an error.
+                ping.map(|ping| ping.is_ok()).map_err(|_| sqlx::Error::PoolTimedOut)
             })
         })
         .after_connect(move |connection: &mut AnyConnection, _| {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use proconf_app_server::sandbox::Script;
 use serde_json::json;
 
+use crate::support::client::Client;
 use crate::support::database::{Cluster, TestDatabase};
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgresql_proxy::{Mode, PostgresqlProxy};
-use crate::support::process::run_command;
+use crate::support::process::{ServerProcess, run_command};
 use crate::support::replicas::metric;
 use crate::support::{EMAIL, PASSWORD, SandboxServer, TestClock, TestServer, wait_until};
 
@@ -131,6 +132,22 @@ fn read_only_sessions_of_the_pooler_are_replaced() {
     let url = database(&cluster);
     let (_pooler, server) = server_behind_pooler(&cluster, &url);
     assert_read_only_connections_are_replaced(&cluster, &url, &server);
+}
+
+#[test]
+fn outage_behind_the_pooler_is_logged_once() {
+    let (cluster, sandbox) = (Cluster::start(), SandboxServer::start(Script::echo()));
+    let url = database(&cluster);
+    let (pooler, migrated) = server_behind_pooler(&cluster, &url);
+    drop(migrated);
+    let server = ServerProcess::on(Arc::new(TestDatabase::at(pooler.url())), &sandbox.base_url, &[POOLER]);
+    let management = Client::new(server.management);
+    wait_until("the server is ready", || management.get("/health/ready", None).status == 200);
+    cluster.pg_ctl(&["stop", "-m", "fast"]);
+    let failures = || metric(management, "proconf_dependency_operation_errors_total{dependency=\"database\"}");
+    wait_until("several operations fail", || failures() >= 5);
+    let warnings = server.lines(0, |line| line["message"].as_str().unwrap().contains("after_release"));
+    assert!(warnings.is_empty(), "{warnings:#?}");
 }
 
 /// Starts a server with an account and one connection, through a proxy.
