@@ -136,6 +136,14 @@ impl<U: AsRef<str> + ?Sized> From<&U> for ConnectConfig {
     }
 }
 
+impl ConnectConfig {
+    /// Returns the configuration with the URL in the form that sqlx connects to.
+    fn connectable(self) -> Result<Self, Error> {
+        let url = connectable_url(self.url.expose(), &self.application_name).map_err(Error::Url)?;
+        Ok(Self { url: Secret::new(url), ..self })
+    }
+}
+
 /// A handle to the database. Clones share its connections.
 #[derive(Clone)]
 pub struct Database {
@@ -161,9 +169,8 @@ impl Database {
     /// [`Error::Url`].
     pub(crate) fn new(config: ConnectConfig) -> Result<Self, Error> {
         install_default_drivers();
-        let url = connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;
-        let config = ConnectConfig { url: Secret::new(url), ..config };
-        Ok(Self { config, pools: Arc::default(), runtime: Handle::current(), metrics: OperationMetrics::default() })
+        let (config, metrics) = (config.connectable()?, OperationMetrics::default());
+        Ok(Self { config, pools: Arc::default(), runtime: Handle::current(), metrics })
     }
 
     /// Opens the database and brings its schema up to date.
@@ -228,7 +235,7 @@ impl Database {
             rows?
         } else {
             if !self.is_sqlite() {
-                pooler::connect(self.config.url.expose(), true).await?.close().await?;
+                pooler::connect(self.config.url.expose()).await?.close().await?;
             }
             read.await?
         };

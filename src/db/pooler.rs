@@ -6,7 +6,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::QueryAs;
 use sqlx::{Any, AnyConnection, Connection as _, Executor as _, FromRow, Row as _};
 
-use super::{Error, Pools, Statement};
+use super::{ConnectConfig, Error, Pools, Statement};
 
 /// A transaction, rolled back when dropped.
 pub(super) struct Transaction {
@@ -52,17 +52,27 @@ impl Pools {
     }
 }
 
-/// Connects to PostgreSQL, once. Unless `behind_pooler`, a pooler in transaction mode is an error.
+/// Connects once.
 ///
 /// # Errors
 ///
-/// [`Error::Failed`], [`Error::StartupParameter`], [`Error::UndeclaredPooler`].
-pub(super) async fn connect(url: &str, behind_pooler: bool) -> Result<AnyConnection, Error> {
-    let mut connection = AnyConnection::connect(url).await.map_err(|error| match error.as_database_error() {
+/// [`Error::Failed`], [`Error::StartupParameter`].
+pub(super) async fn connect(url: &str) -> Result<AnyConnection, Error> {
+    AnyConnection::connect(url).await.map_err(|error| match error.as_database_error() {
         Some(error) if error.message().contains("startup parameter") => Error::StartupParameter(error.message().to_owned()),
         _ => Error::Failed(error),
-    })?;
-    if !behind_pooler && url.starts_with("postgres") {
+    })
+}
+
+/// Connects once, and rejects an undeclared pooler in transaction mode.
+///
+/// # Errors
+///
+/// As [`connect`], and [`Error::UndeclaredPooler`].
+pub(super) async fn connect_checked(config: &ConnectConfig) -> Result<AnyConnection, Error> {
+    let url = config.url.expose();
+    let mut connection = connect(url).await?;
+    if !config.behind_pooler && url.starts_with("postgres") {
         let mut other = AnyConnection::connect(url).await?;
         if shares_sessions(&mut connection, &mut other).await? {
             return Err(Error::UndeclaredPooler);

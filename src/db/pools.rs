@@ -47,32 +47,28 @@ impl Pools {
     ///
     /// As [`super::Database::connect`].
     pub(super) async fn open(config: &ConnectConfig) -> Result<Self, Error> {
-        let (url, max_connections) = (config.url.expose(), config.max_connections);
-        if is_sqlite(url) {
-            Self::open_sqlite(url, max_connections).await
-        } else {
-            Self::open_postgresql(url, max_connections, config.behind_pooler).await
-        }
+        if is_sqlite(config.url.expose()) { Self::open_sqlite(config).await } else { Self::open_postgresql(config).await }
     }
 
-    async fn open_postgresql(url: &str, max_connections: u32, behind_pooler: bool) -> Result<Self, Error> {
+    async fn open_postgresql(config: &ConnectConfig) -> Result<Self, Error> {
         // Not through the pool, which would retry for seconds and hide the cause.
-        let probe = async { Ok(pooler::connect(url, behind_pooler).await?.close().await?) };
+        let probe = async { Ok(pooler::connect_checked(config).await?.close().await?) };
         tokio::time::timeout(ACQUIRE_TIMEOUT, probe).await.unwrap_or(Err(Error::TimedOut))?;
-        let writers = connect(url, PoolKind::PostgreSql, max_connections).await?;
-        Schema::migrate(&writers, behind_pooler).await?;
-        Ok(Self { readers: writers.clone(), writers, begin: POSTGRESQL_BEGIN, behind_pooler, file: None })
+        let writers = connect(config.url.expose(), PoolKind::PostgreSql, config.max_connections).await?;
+        Schema::migrate(&writers, config).await?;
+        let (readers, behind_pooler) = (writers.clone(), config.behind_pooler);
+        Ok(Self { readers, writers, begin: POSTGRESQL_BEGIN, behind_pooler, file: None })
     }
 
-    async fn open_sqlite(url: &str, max_connections: u32) -> Result<Self, Error> {
-        let file = File::create(url)?;
+    async fn open_sqlite(config: &ConnectConfig) -> Result<Self, Error> {
+        let file = File::create(config.url.expose())?;
         // A deleted file must not be created again, empty.
-        let url = url.replace("mode=rwc", "mode=rw");
+        let url = config.url.expose().replace("mode=rwc", "mode=rw");
         // Not through the pool, which would retry for seconds.
         require_writable(&mut AnyConnection::connect(&url).await?).await?;
         let writers = connect(&url, PoolKind::SqliteWriter, 1).await?;
-        Schema::migrate(&writers, false).await?;
-        let readers = connect(&url, PoolKind::SqliteReaders, (max_connections - 1).max(1)).await?;
+        Schema::migrate(&writers, config).await?;
+        let readers = connect(&url, PoolKind::SqliteReaders, (config.max_connections - 1).max(1)).await?;
         Ok(Self { readers, writers, begin: "BEGIN IMMEDIATE", behind_pooler: false, file: Some(file) })
     }
 }

@@ -6,7 +6,7 @@ use sqlx::any::install_default_drivers;
 use sqlx::migrate::Migrate as _;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-use super::url::{connectable_url, creates_file, path_of};
+use super::url::{creates_file, path_of};
 use super::{ConnectConfig, Error, OPERATION_TIMEOUT, Schema, pooler};
 use crate::secret::files;
 
@@ -31,8 +31,8 @@ const TABLES: [(&str, &str); 8] = [
 /// [`Error::Url`], and as [`super::Database::connect`].
 pub(crate) async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'static str, Error> {
     install_default_drivers();
-    let config = config.into();
-    let url = &*connectable_url(config.url.expose(), &config.application_name).map_err(Error::Url)?;
+    let config = config.into().connectable()?;
+    let url = config.url.expose();
     if url.starts_with("sqlite:") {
         let path = path_of(url);
         // SQLite creates files beside an open database.
@@ -42,14 +42,14 @@ pub(crate) async fn preflight(config: impl Into<ConnectConfig>) -> Result<&'stat
         }
         files::require_regular(&path)?;
     }
-    tokio::time::timeout(OPERATION_TIMEOUT, check(url, config.behind_pooler)).await.map_err(|_| Error::TimedOut)?
+    tokio::time::timeout(OPERATION_TIMEOUT, check(&config)).await.map_err(|_| Error::TimedOut)?
 }
 
 /// Checks schema and privileges; what changes something is rolled back.
-async fn check(url: &str, behind_pooler: bool) -> Result<&'static str, Error> {
-    let mut connection = pooler::connect(url, behind_pooler).await?;
+async fn check(config: &ConnectConfig) -> Result<&'static str, Error> {
+    let mut connection = pooler::connect_checked(config).await?;
     let schema = Schema::read(&mut connection).await?;
-    if behind_pooler && !schema.is_usable() {
+    if config.behind_pooler && !schema.is_usable() {
         return Err(Error::MigrationBehindPooler);
     }
     let mut transaction = connection.begin().await?;

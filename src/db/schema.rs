@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, Executor as _, FromRow as _};
 
-use super::{Error, OPERATION_TIMEOUT};
+use super::{ConnectConfig, Error, OPERATION_TIMEOUT};
 
 /// Returns this version's migrations.
 fn migrations() -> Migrator {
@@ -80,9 +80,9 @@ impl Schema {
     /// # Errors
     ///
     /// As [`Schema::read`], [`Error::TimedOut`], [`Error::Migration`], and [`Error::MigrationBehindPooler`] if migrations are pending.
-    pub(super) async fn migrate(pool: &AnyPool, behind_pooler: bool) -> Result<(), Error> {
+    pub(super) async fn migrate(pool: &AnyPool, config: &ConnectConfig) -> Result<(), Error> {
         for _ in 1..MAX_ATTEMPTS {
-            match Self::try_migrate(pool, behind_pooler).await {
+            match Self::try_migrate(pool, config).await {
                 // Retrying can't change it, or is up to the caller: the connection is lost.
                 Err(
                     error @ (Error::MigrationModified(_)
@@ -98,10 +98,10 @@ impl Schema {
                 Ok(()) => return Ok(()),
             }
         }
-        Self::try_migrate(pool, behind_pooler).await
+        Self::try_migrate(pool, config).await
     }
 
-    async fn try_migrate(pool: &AnyPool, behind_pooler: bool) -> Result<(), Error> {
+    async fn try_migrate(pool: &AnyPool, config: &ConnectConfig) -> Result<(), Error> {
         let mut connection = pool.acquire().await?;
         let read = tokio::time::timeout(OPERATION_TIMEOUT, Self::read(&mut connection));
         let schema = read.await.unwrap_or(Err(Error::TimedOut))?;
@@ -109,7 +109,7 @@ impl Schema {
             log::warn!(version; "the database's schema is of a later version");
         }
         if !schema.is_usable() {
-            if behind_pooler {
+            if config.behind_pooler {
                 return Err(Error::MigrationBehindPooler);
             }
             // A failed migration keeps its lock until its connection ends.
