@@ -65,7 +65,7 @@ fn redacted(config: &Config) -> String {
         };
     }
     let filter = config.log_filter.as_deref();
-    let _ = writeln!(text, "RUST_LOG={}", filter.map_or("info # default".to_owned(), escape::field));
+    let _ = writeln!(text, "RUST_LOG={}", filter.map_or("info # default".into(), escape::field));
     let paths = [("SSL_CERT_FILE", &config.certificates.file), ("SSL_CERT_DIR", &config.certificates.folders)];
     for (name, path) in paths.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?))) {
         let _ = writeln!(text, "{name}={}", escape::field(path));

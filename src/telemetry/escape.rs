@@ -1,5 +1,6 @@
 //! Escapes characters that change how a terminal shows the text around them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Returns whether `c` must be escaped in a terminal or the log.
@@ -20,16 +21,19 @@ pub(crate) fn is_unsafe(c: char) -> bool {
 }
 
 /// Escapes one field of terminal output, including line breaks and tabs.
-pub(crate) fn field(text: &str) -> String {
+pub(crate) fn field(text: &str) -> Cow<'_, str> {
     escape_except(text, &[])
 }
 
 /// Escapes terminal output of several lines, except line breaks and tabs.
-pub(crate) fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escape_except(text, &['\n', '\t'])
 }
 
-fn escape_except(text: &str, exceptions: &[char]) -> String {
+fn escape_except<'a>(text: &'a str, exceptions: &[char]) -> Cow<'a, str> {
+    if !text.contains(is_unsafe) {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unsafe(c) && !exceptions.contains(&c) {
@@ -39,7 +43,7 @@ fn escape_except(text: &str, exceptions: &[char]) -> String {
             out.push(c);
         }
     }
-    out
+    out.into()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Control and bidirectional characters are escaped, and long fields are truncated: clients can't forge lines.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use log::Record;
@@ -18,8 +19,9 @@ use crate::config::LogFormat;
 const MAX_FIELD: usize = 1024;
 /// Replaces the end of a truncated field.
 const ELLIPSIS: &str = "…";
-/// The initial capacity of a line, in bytes.
+/// The initial capacities of a line and of a formatted field, in bytes.
 const TYPICAL_LINE: usize = 512;
+const TYPICAL_FIELD: usize = 64;
 
 /// Formats one line, with its line break.
 ///
@@ -32,10 +34,13 @@ pub(super) fn write(out: &mut impl Write, record: &Record<'_>, format: LogFormat
     // One write to `out`: each one costs more than appending to a vector.
     let mut line = Vec::with_capacity(TYPICAL_LINE);
     match format {
-        LogFormat::Text => write!(line, "{time} {level:5} {}", escape::field(&truncate(&message)))?,
+        LogFormat::Text => {
+            write!(line, "{time} {level:5} ")?;
+            line.extend_from_slice(escape::field(&truncate(&message)).as_bytes());
+        }
         LogFormat::Json => {
             write!(line, r#"{{"time":"{time}","level":"{level}","message":"#)?;
-            push_json(&mut line, &truncate(&message));
+            push_text(&mut line, &message);
         }
     }
     record.key_values().visit(&mut Fields { line: &mut line, format }).map_err(io::Error::other)?;
@@ -63,8 +68,7 @@ struct Field<'a> {
 }
 
 impl Field<'_> {
-    #[expect(clippy::unnecessary_wraps, reason = "the visitor's methods return it")]
-    fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), log::kv::Error> {
+    fn push_key(&mut self) {
         let (start, end) = match self.format {
             LogFormat::Text => (" ", "="),
             LogFormat::Json => (",\"", "\":"),
@@ -72,6 +76,11 @@ impl Field<'_> {
         for part in [start, self.key, end] {
             self.line.extend_from_slice(part.as_bytes());
         }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the visitor's methods return it")]
+    fn push(&mut self, value: impl Serialize) -> Result<(), log::kv::Error> {
+        self.push_key();
         push_json(self.line, value);
         Ok(())
     }
@@ -79,7 +88,9 @@ impl Field<'_> {
 
 impl VisitValue<'_> for Field<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
-        self.push(&truncate(&value.to_string()))
+        let mut text = String::with_capacity(TYPICAL_FIELD);
+        write!(text, "{value}")?;
+        self.visit_str(&text)
     }
 
     fn visit_null(&mut self) -> Result<(), log::kv::Error> {
@@ -87,23 +98,25 @@ impl VisitValue<'_> for Field<'_> {
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), log::kv::Error> {
-        self.push(&truncate(value))
+        self.push_key();
+        push_text(self.line, value);
+        Ok(())
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), log::kv::Error> {
-        self.push(&value)
+        self.push(value)
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), log::kv::Error> {
-        self.push(&value)
+        self.push(value)
     }
 
     fn visit_f64(&mut self, value: f64) -> Result<(), log::kv::Error> {
-        self.push(&value)
+        self.push(value)
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), log::kv::Error> {
-        self.push(&value)
+        self.push(value)
     }
 }
 
@@ -115,7 +128,19 @@ fn truncate(text: &str) -> Cow<'_, str> {
     [text.get(..end).unwrap_or_default(), ELLIPSIS].concat().into()
 }
 
-fn push_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+/// Appends a text as JSON.
+fn push_text(line: &mut Vec<u8>, text: &str) {
+    let text = truncate(text);
+    // Most texts need no escape. They are half of the work of a line.
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+        return push_json(line, &text);
+    }
+    line.push(b'"');
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'"');
+}
+
+fn push_json(line: &mut Vec<u8>, value: impl Serialize) {
     // Strings, numbers and booleans can always be serialised.
     let _ = value.serialize(&mut Serializer::with_formatter(line, SafeFormatter));
 }
@@ -125,10 +150,6 @@ struct SafeFormatter;
 
 impl Formatter for SafeFormatter {
     fn write_string_fragment<W: Write + ?Sized>(&mut self, line: &mut W, fragment: &str) -> io::Result<()> {
-        // Most fragments are plain, and JSON has escaped the other control characters.
-        if fragment.bytes().all(|byte| byte < 0x7f) {
-            return line.write_all(fragment.as_bytes());
-        }
         line.write_all(escape::field(fragment).as_bytes())
     }
 }
