@@ -1,8 +1,9 @@
 //! Parses the head of a response strictly, to find where its body ends.
 
 use std::io;
+use std::mem::MaybeUninit;
 
-use httparse::{EMPTY_HEADER, Response, Status};
+use httparse::{ParserConfig, Response, Status};
 
 /// The longest response head, and the limit on interim responses before it, in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -35,9 +36,10 @@ pub(super) enum Body {
 ///
 /// If it is not an HTTP/1 head, too long, framed in two ways, or has a line that parsers interpret differently.
 pub(super) fn parse_head(bytes: &[u8]) -> io::Result<Head> {
-    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut response = Response::new(&mut headers);
-    let length = match response.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = Response::new(&mut []);
+    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let length = match parsed {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if bytes.len() <= MAX_HEAD => return Ok(Head::Incomplete),
         Ok(Status::Partial) => return Err(invalid("the response head is too long")),

@@ -58,9 +58,12 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<Transport, ConnectError> {
-        let target = self.target.as_ref().ok_or(ConnectError::Unresolved)?;
-        target.connect().await.map_err(ConnectError::Io)
+    /// Opens a connection. Boxed, because a call that reuses one would copy the large future.
+    fn connect(&self) -> LocalBoxFuture<'_, Result<Transport, ConnectError>> {
+        Box::pin(async {
+            let target = self.target.as_ref().ok_or(ConnectError::Unresolved)?;
+            target.connect().await.map_err(ConnectError::Io)
+        })
     }
 
     /// Makes a connection idle. Its response must have had exactly the announced length.

@@ -26,7 +26,8 @@ pub(super) struct PooledStream {
     transport: Option<Transport>,
     pool: Rc<Pool>,
     kind: ConnectionKind,
-    /// The bytes received and not yet passed to awc.
+    /// The bytes received and not yet passed to awc: the head, if it is complete, and what follows.
+    head: BytesMut,
     buffer: BytesMut,
     interim_bytes: usize,
     /// `None` before the end of the response head.
@@ -54,7 +55,15 @@ pub(super) struct StaleConnection(io::Error);
 impl PooledStream {
     /// Prepares `transport` for one request. No byte must have arrived on it.
     pub(super) fn new(transport: Transport, pool: Rc<Pool>, kind: ConnectionKind) -> Self {
-        Self { transport: Some(transport), pool, kind, buffer: BytesMut::new(), interim_bytes: 0, body: None }
+        Self {
+            transport: Some(transport),
+            pool,
+            kind,
+            head: BytesMut::new(),
+            buffer: BytesMut::new(),
+            interim_bytes: 0,
+            body: None,
+        }
     }
 
     /// Wraps an error in [`StaleConnection`] if the connection was reused and no byte has arrived.
@@ -83,22 +92,15 @@ impl PooledStream {
                 Head::Interim(_) => return Poll::Ready(Err(invalid("too many interim responses"))),
                 Head::Final(length, body) => {
                     let received = self.buffer.len().saturating_sub(length);
-                    self.insert_connection_close(length);
+                    self.head = self.buffer.split_to(length.saturating_sub(b"\r\n".len()));
+                    // It keeps awc from pooling the connection.
+                    self.head.extend_from_slice(b"Connection: close\r\n");
                     self.body = Some(body);
                     self.count_body(received)?;
                 }
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Adds `Connection: close` to the head in the first `length` bytes.
-    ///
-    /// It keeps awc from pooling the connection.
-    fn insert_connection_close(&mut self, length: usize) {
-        let rest = self.buffer.split_off(length.saturating_sub(b"\r\n".len()));
-        self.buffer.extend_from_slice(b"Connection: close\r\n");
-        self.buffer.unsplit(rest);
     }
 
     /// Counts received bytes of the body. Releases the connection after the last one.
@@ -129,9 +131,11 @@ impl AsyncRead for PooledStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_head(cx))?;
-        if !this.buffer.is_empty() {
-            let length = this.buffer.len().min(buf.remaining());
-            buf.put_slice(&this.buffer.split_to(length));
+        if !this.head.is_empty() || !this.buffer.is_empty() {
+            for part in [&mut this.head, &mut this.buffer] {
+                let length = part.len().min(buf.remaining());
+                buf.put_slice(&part.split_to(length));
+            }
             return Poll::Ready(Ok(()));
         }
         let Some(transport) = &mut this.transport else { return Poll::Ready(Ok(())) };
