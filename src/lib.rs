@@ -6,10 +6,7 @@
 //! request
 //!   → app/listener                 HTTP/1.1 by actix, over streams with deadlines (app/connection)
 //!   → middleware/request_log       request id, trace, client address; one log line and the metrics
-//!   → middleware/security_headers  security headers of every response
-//!   → middleware/keep_alive        ends connections that must not be reused; splits large bodies
-//!   → middleware/cors              if origins are configured
-//!   → middleware/host              400 without exactly one valid Host
+//!   → middleware/response_head     400 without one valid Host; security headers, CORS, end of the connection
 //!   → middleware/load_shed         503 above APP_SERVER__MAX_IN_FLIGHT
 //!   → middleware/error_envelope    panics, timeouts and framework errors become the envelope
 //!   → routes (TABLE)               path and method → row; else 404

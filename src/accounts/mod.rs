@@ -202,10 +202,10 @@ impl Accounts {
     ///
     /// [`Error::TicketReused`] if the ticket was redeemed before, here or on another replica; [`Error::Database`].
     pub(crate) async fn lease_stream(&self, requester: Requester, room: &PermittedRoom) -> Result<StreamLease, Error> {
-        if let Some(ticket) = &requester.scope.ticket
+        if let Some(ticket) = &requester.credentials.ticket
             && !self.database.redeem_stream_ticket(ticket.id.clone(), ticket.expires_at.saturating_mul(1000)).await?
         {
-            return Err(events::ticket_rejected(&requester.principal, &requester.context));
+            return Err(events::ticket_rejected(&requester.credentials.principal, &requester.context));
         }
         let (revoked_sessions, tokens, clock) =
             (self.revoked_sessions.clone(), Arc::clone(&self.tokens), self.clock.clone());

@@ -6,16 +6,13 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, Error};
 
 use super::components::AppData;
-use crate::middleware::cors::cors;
 use crate::middleware::error_envelope::error_envelope;
-use crate::middleware::host::host;
-use crate::middleware::keep_alive::keep_alive;
 use crate::middleware::load_shed::load_shed;
 use crate::middleware::request_log::request_log;
-use crate::middleware::security_headers::security_headers;
+use crate::middleware::response_head::response_head;
 use crate::routes::{self, RouteRow};
 
-/// Builds the application of one worker. `cors`, `load_shed` and the check of local hosts do nothing without their data.
+/// Builds the application of one worker. CORS, `load_shed` and the check of local hosts do nothing without their data.
 pub(super) fn build(
     data: &AppData,
     table: &'static [RouteRow],
@@ -28,9 +25,6 @@ pub(super) fn build(
         // The last one is outermost.
         .wrap(from_fn(error_envelope))
         .wrap(from_fn(load_shed))
-        .wrap(from_fn(host))
-        .wrap(from_fn(cors))
-        .wrap(from_fn(keep_alive))
-        .wrap(from_fn(security_headers))
+        .wrap(from_fn(response_head))
         .wrap(from_fn(request_log))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::principal::{Principal, TokenScope};
+use super::principal::{Credentials, Principal};
 use crate::clock::{Clock, milliseconds};
 use crate::db::{ApiKeyRecord, Database, Error};
 use crate::secret;
@@ -46,12 +46,12 @@ impl ApiKeys {
         Self { database, clock }
     }
 
-    /// Returns the principal and scope of `key`; `None` if it is unknown, expired or revoked.
+    /// Returns the credentials of `key`; `None` if it is unknown, expired or revoked.
     ///
     /// # Errors
     ///
     /// [`Error::Failed`].
-    pub(crate) async fn verify(&self, key: &str) -> Result<Option<(Principal, TokenScope)>, Error> {
+    pub(crate) async fn verify(&self, key: &str) -> Result<Option<Credentials>, Error> {
         if !key.strip_prefix(PREFIX).is_some_and(secret::is_random_secret) {
             return Ok(None);
         }
@@ -67,6 +67,6 @@ impl ApiKeys {
         }
         let principal = Principal::ApiKey { name: record.name.into(), scope: record.scope.into(), hash: record.hash.into() };
         let expires_at = record.expires_at.map_or(i64::MAX, |at| at / 1000);
-        Ok(Some((principal, TokenScope { expires_at, ticket: None })))
+        Ok(Some(Credentials { principal, expires_at, ticket: None }))
     }
 }

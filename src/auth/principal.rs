@@ -94,9 +94,11 @@ impl Principal {
     }
 }
 
-/// What the presented token or ticket covers.
+/// A valid token, ticket or API key: whom it identifies, and what it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenScope {
+pub struct Credentials {
+    /// Whom it identifies.
+    pub principal: Principal,
     /// When the token expires, in seconds since 1970-01-01 UTC.
     pub expires_at: i64,
     /// The ticket presented in place of a token. Tokens cover all that their principal may enter.

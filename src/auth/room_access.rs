@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::access_webhook::{AccessRequest, AccessWebhook};
 use super::api_key::INVITATIONS;
 use super::http_client::HttpClient;
-use super::principal::{Principal, TokenScope};
+use super::principal::{Credentials, Principal};
 use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
@@ -55,8 +55,7 @@ pub(crate) enum RoomAccess {
 /// Asks for access to rooms on behalf of the principal of a request.
 pub(crate) struct Requester {
     pub(crate) access: RoomAccess,
-    pub(crate) principal: Principal,
-    pub(crate) scope: TokenScope,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) context: RequestContext,
 }
 
@@ -67,12 +66,13 @@ impl Requester {
     ///
     /// [`AccessError`].
     pub(crate) async fn permit(&self, name: RoomName, action: RoomAction) -> Result<PermittedRoom, AccessError> {
-        let is_covered = self.scope.ticket.as_ref().is_none_or(|ticket| ticket.room == name);
-        let valid_until = match &self.principal {
+        let Credentials { principal, ticket, .. } = &*self.credentials;
+        let is_covered = ticket.as_ref().is_none_or(|ticket| ticket.room == name);
+        let valid_until = match principal {
             _ if !is_covered => return Err(AccessError::Forbidden),
             Principal::Guest { room, .. } if *room == name && action != RoomAction::Invite => None,
             // The team's own backend invites to all rooms, and enters none.
-            Principal::ApiKey { .. } if action == RoomAction::Invite && self.principal.has_scope(INVITATIONS) => None,
+            Principal::ApiKey { .. } if action == RoomAction::Invite && principal.has_scope(INVITATIONS) => None,
             _ => self.permit_user(Some(&name), action).await?,
         };
         Ok(PermittedRoom { name, valid_until })
@@ -84,7 +84,7 @@ impl Requester {
     ///
     /// [`AccessError::Forbidden`].
     pub(crate) fn permit_configuration(&self) -> Result<(), AccessError> {
-        if matches!(self.principal, Principal::ApiKey { .. }) { Err(AccessError::Forbidden) } else { Ok(()) }
+        if matches!(self.credentials.principal, Principal::ApiKey { .. }) { Err(AccessError::Forbidden) } else { Ok(()) }
     }
 
     /// Checks that the principal may list the meetings of all rooms.
@@ -98,7 +98,7 @@ impl Requester {
 
     /// Returns until when the permission is valid; `None` if that does not end before the token.
     async fn permit_user(&self, room: Option<&RoomName>, action: RoomAction) -> Result<Option<Instant>, AccessError> {
-        let Principal::User { id, identity, .. } = &self.principal else { return Err(AccessError::Forbidden) };
+        let Principal::User { id, identity, .. } = &self.credentials.principal else { return Err(AccessError::Forbidden) };
         let identity = identity.as_deref();
         match &self.access {
             RoomAccess::All => Ok(None),

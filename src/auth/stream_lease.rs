@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::principal::Credentials;
 use super::revoked_sessions::RevokedSessions;
 use super::room_access::{AccessError, PermittedRoom, Requester, RoomAction};
 use super::token::Tokens;
@@ -55,9 +56,9 @@ impl StreamLease {
     }
 
     fn is_valid(&self) -> bool {
-        let Requester { principal, scope, .. } = &self.requester;
+        let Credentials { principal, expires_at, .. } = &*self.requester.credentials;
         let is_revoked = |session| self.revoked_sessions.contains(session) != Some(false);
-        self.clock.unix_seconds() < scope.expires_at
+        self.clock.unix_seconds() < *expires_at
             && !principal.session().is_some_and(is_revoked)
             && self.tokens.check_key_of(principal).is_ok()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::principal::{Identity, Principal, StreamTicket, TokenScope};
+use super::principal::{Credentials, Identity, Principal, StreamTicket};
 use super::token::{InvalidToken, Tokens, integer};
 use super::token_parts::non_empty;
 use crate::room::RoomName;
@@ -41,12 +41,12 @@ impl Tokens {
         Some(ticket)
     }
 
-    /// Verifies a stream ticket; returns its principal and scope. Redeeming it is the caller's task.
+    /// Verifies a stream ticket; returns its credentials. Redeeming it is the caller's task.
     ///
     /// # Errors
     ///
     /// [`InvalidToken`].
-    pub(crate) fn verify_stream_ticket(&self, ticket: &str) -> Result<(Principal, TokenScope), InvalidToken> {
+    pub(crate) fn verify_stream_ticket(&self, ticket: &str) -> Result<Credentials, InvalidToken> {
         let claims = self.verify_claims(ticket)?;
         let (id, room) = (non_empty(&claims, "sub")?, self.room_of(&claims)?);
         let principal = match claims.text("kind") {
@@ -61,7 +61,7 @@ impl Tokens {
         let id = non_empty(&claims, "jti")?.to_string();
         let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };
         self.check_key_of(&principal)?;
-        Ok((principal, TokenScope { expires_at: integer(&claims, "until")?, ticket: Some(ticket) }))
+        Ok(Credentials { principal, expires_at: integer(&claims, "until")?, ticket: Some(ticket) })
     }
 }
 

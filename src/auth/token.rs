@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::identity::IdentityProvider;
-use super::principal::{Principal, TokenScope};
+use super::principal::{Credentials, Principal};
 use super::token_cache::{CachedClaims, TokenCache};
 use super::token_parts::{TokenParts, is_for, non_empty};
 use crate::clock::Clock;
@@ -169,12 +169,12 @@ impl Tokens {
         self.identity_provider.as_deref().ok_or(InvalidToken::Issuer)?.check_key_of(identity)
     }
 
-    /// Verifies a bearer token; returns its principal and scope.
+    /// Verifies a bearer token; returns its credentials.
     ///
     /// # Errors
     ///
     /// [`InvalidToken`].
-    pub fn verify_token(&self, token: &str) -> Result<(Principal, TokenScope), InvalidToken> {
+    pub fn verify_token(&self, token: &str) -> Result<Arc<Credentials>, InvalidToken> {
         let now = self.clock.unix_seconds();
         let provider = self.identity_provider.as_deref();
         if let Some(cached) = self.cache.get(token)
@@ -204,7 +204,8 @@ impl Tokens {
             _ => return Err(InvalidToken::Kind),
         };
         let not_before = claims.integer("nbf").unwrap_or(i64::MIN);
-        Ok(CachedClaims { principal, not_before, expires_at: integer(&claims, "exp")?, generation: None })
+        let credentials = Credentials { principal, expires_at: integer(&claims, "exp")?, ticket: None };
+        Ok(CachedClaims { credentials: Arc::new(credentials), not_before, generation: None })
     }
 
     /// Verifies an own token of any kind: signature, dates, issuer and audience. Returns all claims.
@@ -275,7 +276,7 @@ mod tests {
 
     impl Tokens {
         fn verify(&self, token: &str) -> Result<Principal, InvalidToken> {
-            self.verify_token(token).map(|(principal, _)| principal)
+            self.verify_token(token).map(|credentials| credentials.principal.clone())
         }
     }
 
@@ -345,9 +346,9 @@ mod tests {
         for principal in [user, guest] {
             let ticket = tokens.issue_stream_ticket(&principal, &room, 1_000_100).unwrap();
             let verify = |ticket: &str| {
-                let (verified, scope) = tokens.verify_stream_ticket(ticket).unwrap();
-                assert_eq!((&verified, scope.expires_at), (&principal, 1_000_100));
-                scope.ticket.unwrap()
+                let verified = tokens.verify_stream_ticket(ticket).unwrap();
+                assert_eq!((&verified.principal, verified.expires_at), (&principal, 1_000_100));
+                verified.ticket.unwrap()
             };
             let first = verify(&ticket);
             assert_eq!((&first.room, first.expires_at), (&room, 1_000_030));

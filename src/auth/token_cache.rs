@@ -8,7 +8,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::principal::{Principal, TokenScope};
+use super::principal::Credentials;
 use super::token::{InvalidToken, check_dates};
 
 /// The bound on memory, in bytes; about 6,000 issued tokens.
@@ -22,18 +22,17 @@ const TYPICAL_TOKENS: usize = 6_000;
 
 /// The claims of a valid token. Dates are seconds since 1970-01-01 UTC.
 pub(super) struct CachedClaims {
-    pub(super) principal: Principal,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) not_before: i64,
-    pub(super) expires_at: i64,
     /// That of the identity provider's keys, for a token of it.
     pub(super) generation: Option<u64>,
 }
 
 impl CachedClaims {
-    /// Returns the principal and scope if the token is valid at `now`.
-    pub(super) fn check_dates(&self, now: i64) -> Result<(Principal, TokenScope), InvalidToken> {
-        check_dates(now, self.not_before, self.expires_at)?;
-        Ok((self.principal.clone(), TokenScope { expires_at: self.expires_at, ticket: None }))
+    /// Returns the credentials if the token is valid at `now`.
+    pub(super) fn check_dates(&self, now: i64) -> Result<Arc<Credentials>, InvalidToken> {
+        check_dates(now, self.not_before, self.credentials.expires_at)?;
+        Ok(Arc::clone(&self.credentials))
     }
 }
 
@@ -42,7 +41,7 @@ struct ByteWeighter;
 
 impl Weighter<Box<str>, Arc<CachedClaims>> for ByteWeighter {
     fn weight(&self, token: &Box<str>, claims: &Arc<CachedClaims>) -> u64 {
-        let rooms = claims.principal.identity().map_or(0, |identity| identity.rooms.len());
+        let rooms = claims.credentials.principal.identity().map_or(0, |identity| identity.rooms.len());
         (token.len() + ENTRY_OVERHEAD + rooms * ROOM_OVERHEAD) as u64
     }
 }
@@ -67,13 +66,15 @@ impl TokenCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::principal::Principal;
 
     #[test]
     fn token_cache_stays_within_its_bytes() {
         let cache = TokenCache::new();
         for n in 0..12_000 {
             let principal = Principal::User { id: "u1".into(), session: Some("s1".into()), identity: None };
-            let claims = CachedClaims { principal, not_before: 0, expires_at: 10, generation: None };
+            let credentials = Arc::new(Credentials { principal, expires_at: 10, ticket: None });
+            let claims = CachedClaims { credentials, not_before: 0, generation: None };
             cache.insert(&format!("{n:0400}"), Arc::new(claims));
         }
         assert!(cache.0.weight() <= MAX_BYTES && cache.0.len() > 5_000);

@@ -10,6 +10,6 @@ use actix_web::{HttpRequest, web};
 use crate::response::ApiError;
 
 /// Returns shared data that the composition root has registered.
-fn app_data<T: 'static>(request: &HttpRequest) -> Result<&T, ApiError> {
+pub(crate) fn app_data<T: 'static>(request: &HttpRequest) -> Result<&T, ApiError> {
     request.app_data::<web::Data<T>>().map(|data| &***data).ok_or(ApiError::Internal)
 }

@@ -1,25 +1,25 @@
 //! Authenticates requests by token, stream ticket or API key, on the routes whose row requires it.
 
+use std::sync::Arc;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, HttpRequest, web};
+use actix_web::{Error, HttpRequest};
 
 use crate::auth::api_key::{self, ApiKeys};
-use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::principal::{Credentials, Principal};
 use crate::auth::revoked_sessions::RevokedSessions;
 use crate::auth::token::Tokens;
+use crate::extract::app_data;
 use crate::middleware::request_log::RequestLog;
 use crate::response::ApiError;
 
-/// Rejects with 401, or calls the inner services with [`Principal`] and [`TokenScope`] as request data.
+/// Rejects with 401, or calls the inner services with the credentials in the [`RequestLog`].
 ///
 /// API keys are authenticated on every route. The check of the permission, after that of the input, keeps each to its scope.
 pub(crate) async fn authenticate<B: MessageBody>(
-    tokens: web::Data<Tokens>,
-    revoked_sessions: web::Data<RevokedSessions>,
-    api_keys: web::Data<ApiKeys>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
@@ -29,11 +29,12 @@ pub(crate) async fn authenticate<B: MessageBody>(
         return Err(if is_malformed { ApiError::InvalidToken } else { ApiError::Unauthorized }.into());
     };
     let verified = if token.starts_with(api_key::PREFIX) {
-        Box::pin(api_keys.verify(token)).await.map_err(ApiError::from)?.ok_or("api-key")
+        let api_keys: &ApiKeys = app_data(request.request())?;
+        Box::pin(api_keys.verify(token)).await.map_err(ApiError::from)?.map(Arc::new).ok_or("api-key")
     } else {
-        tokens.verify_token(token).map_err(<&str>::from)
+        app_data::<Tokens>(request.request())?.verify_token(token).map_err(<&str>::from)
     };
-    admit(&request, &revoked_sessions, verified)?;
+    admit(request.request(), verified)?;
     next.call(request).await
 }
 
@@ -41,41 +42,32 @@ pub(crate) async fn authenticate<B: MessageBody>(
 ///
 /// The handler redeems the ticket, once room and permission have been checked.
 pub(crate) async fn authenticate_stream<B: MessageBody>(
-    tokens: web::Data<Tokens>,
-    revoked_sessions: web::Data<RevokedSessions>,
-    api_keys: web::Data<ApiKeys>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let Some(ticket) = ticket(request.query_string()) else {
-        return authenticate(tokens, revoked_sessions, api_keys, request, next).await;
+        return authenticate(request, next).await;
     };
     if request.headers().contains_key(AUTHORIZATION) {
         return Err(reject(request.request(), "token and ticket").into());
     }
-    admit(&request, &revoked_sessions, tokens.verify_stream_ticket(ticket).map_err(<&str>::from))?;
+    let verified = app_data::<Tokens>(request.request())?.verify_stream_ticket(ticket);
+    admit(request.request(), verified.map(Arc::new).map_err(<&str>::from))?;
     next.call(request).await
 }
 
-/// Adds the principal to the request, if its token is valid and not revoked. Otherwise, logs why it is not.
-fn admit(
-    request: &ServiceRequest,
-    revoked_sessions: &RevokedSessions,
-    verified: Result<(Principal, TokenScope), &'static str>,
-) -> Result<(), ApiError> {
-    let (principal, scope) = verified.map_err(|reason| reject(request.request(), reason))?;
-    if let Some(log) = RequestLog::of(request.request()) {
-        log.principal.replace(Some(principal.clone()));
-    }
-    match principal.session().map(|session| revoked_sessions.contains(session)) {
-        Some(Some(true)) => return Err(reject(request.request(), "revoked")),
+/// Records the credentials of the request, and checks that they are not revoked. Logs why they are rejected.
+fn admit(request: &HttpRequest, verified: Result<Arc<Credentials>, &'static str>) -> Result<(), ApiError> {
+    let verified = verified.map_err(|reason| reject(request, reason))?;
+    let log = RequestLog::of(request).ok_or(ApiError::Internal)?;
+    let credentials = log.credentials.get_or_init(|| verified);
+    let revoked_sessions: &RevokedSessions = app_data(request)?;
+    match credentials.principal.session().map(|session| revoked_sessions.contains(session)) {
+        Some(Some(true)) => Err(reject(request, "revoked")),
         // A session may have been revoked before the start.
-        Some(None) => return Err(ApiError::Internal),
-        Some(Some(false)) | None => {}
+        Some(None) => Err(ApiError::Internal),
+        Some(Some(false)) | None => Ok(()),
     }
-    request.extensions_mut().insert(principal);
-    request.extensions_mut().insert(scope);
-    Ok(())
 }
 
 /// Logs why a token or an invitation is rejected, and returns the 401.
@@ -93,14 +85,12 @@ fn ticket(query: &str) -> Option<&str> {
 }
 
 /// Rejects guests with 403, inside [`authenticate`].
-pub(crate) async fn users_only<B: MessageBody>(
-    principal: web::ReqData<Principal>,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    match *principal {
-        Principal::User { .. } => next.call(request).await,
-        Principal::Guest { .. } | Principal::ApiKey { .. } => Err(ApiError::Forbidden.into()),
+pub(crate) async fn users_only<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+    let log = RequestLog::of(request.request());
+    match log.as_ref().and_then(|log| log.credentials()).map(|credentials| &credentials.principal) {
+        Some(Principal::User { .. }) => next.call(request).await,
+        Some(Principal::Guest { .. } | Principal::ApiKey { .. }) => Err(ApiError::Forbidden.into()),
+        None => Err(ApiError::Internal.into()),
     }
 }
 

@@ -4,12 +4,11 @@ use std::future::{Ready, ready};
 use std::rc::Rc;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, web};
 
 use super::request_log::RequestLog;
-use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::principal::Credentials;
 use crate::auth::room_access::{AccessError, PermittedRoom, Requester, RoomAccess, RoomAction};
-use crate::request_context::RequestContext;
 use crate::response::ApiError;
 use crate::room::RoomName;
 
@@ -35,6 +34,11 @@ impl Authorizer {
         self.requester.permit_meetings().await.map_err(|error| self.reject(error))
     }
 
+    /// Returns the credentials of the request.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.requester.credentials
+    }
+
     /// Returns what asks again while a stream is open.
     pub(crate) fn into_requester(self) -> Requester {
         self.requester
@@ -46,14 +50,13 @@ impl Authorizer {
     }
 
     fn of(request: &HttpRequest) -> Option<Self> {
-        let (access, extensions) = (request.app_data::<web::Data<RoomAccess>>()?, request.extensions());
+        let log = RequestLog::of(request)?;
         let requester = Requester {
-            access: RoomAccess::clone(access),
-            principal: extensions.get::<Principal>()?.clone(),
-            scope: extensions.get::<TokenScope>()?.clone(),
-            context: extensions.get::<RequestContext>()?.clone(),
+            access: RoomAccess::clone(request.app_data::<web::Data<RoomAccess>>()?),
+            credentials: log.credentials()?.clone(),
+            context: log.context().clone(),
         };
-        Some(Self { requester, log: extensions.get::<Rc<RequestLog>>()?.clone() })
+        Some(Self { requester, log })
     }
 }
 

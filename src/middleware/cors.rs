@@ -1,20 +1,16 @@
-//! CORS: lets pages of the configured origins read responses, and responds to their preflight requests.
+//! CORS: lets pages of the configured origins read responses, and send requests that need permission.
 
 use std::net::IpAddr;
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
     ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::web;
 
 use super::loopback_host::is_local;
-use super::map_head;
-use crate::response::no_content;
 
 /// The origins whose pages may read responses.
 pub(crate) struct Origins {
@@ -45,33 +41,35 @@ const PREFLIGHT: &[(HeaderName, &str)] = &[
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];
 
-/// Adds CORS headers, and responds to preflight requests of configured origins. Does nothing without [`Origins`].
-pub(crate) async fn cors<B: MessageBody + 'static>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(origins) = request.app_data::<web::Data<Origins>>() else {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
-    };
-    let headers = request.headers();
-    let origin = headers.get(ORIGIN).filter(|origin| origins.allow(origin)).cloned();
-    let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if origin.is_some() && is_preflight {
-        let response = Ok(request.into_response(no_content()));
-        return map_head(response, move |head| {
-            insert_headers(head.headers_mut(), origin.as_ref(), &[RESPONSE, PREFLIGHT].concat());
-        });
-    }
-    let response = next.call(request).await.map(ServiceResponse::map_into_boxed_body);
-    map_head(response, move |head| insert_headers(head.headers_mut(), origin.as_ref(), RESPONSE))
+/// The CORS headers of a response.
+pub(super) struct Cors {
+    /// The origin of the request, if it is allowed.
+    origin: Option<HeaderValue>,
+    is_preflight: bool,
 }
 
-fn insert_headers(headers: &mut HeaderMap, origin: Option<&HeaderValue>, values: &[(HeaderName, &'static str)]) {
-    // Responses differ by the origin, also for origins that are not allowed.
-    headers.append(VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = origin {
+impl Cors {
+    /// Returns the headers of the response to `request`; `None` without [`Origins`].
+    pub(super) fn of(request: &ServiceRequest) -> Option<Self> {
+        let origins = request.app_data::<web::Data<Origins>>()?;
+        let headers = request.headers();
+        let origin = headers.get(ORIGIN).filter(|origin| origins.allow(origin)).cloned();
+        let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        Some(Self { origin, is_preflight })
+    }
+
+    /// Returns whether the request asks only whether another one is allowed, and is.
+    pub(super) fn is_preflight(&self) -> bool {
+        self.origin.is_some() && self.is_preflight
+    }
+
+    /// Inserts the headers.
+    pub(super) fn insert(&self, headers: &mut HeaderMap) {
+        // Responses differ by the origin, also for origins that are not allowed.
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        let Some(origin) = &self.origin else { return };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        for (name, value) in values {
+        for (name, value) in RESPONSE.iter().chain(if self.is_preflight { PREFLIGHT } else { &[] }) {
             headers.insert(name.clone(), HeaderValue::from_static(value));
         }
     }

@@ -62,6 +62,7 @@ mod tests {
     use super::*;
     use crate::extract::in_flight::RequestTimeout;
     use crate::middleware::request_log::request_log;
+    use crate::middleware::response_head::response_head;
     use actix_web::middleware::from_fn;
     use actix_web::{App, HttpResponse, HttpServer, web};
 
@@ -87,6 +88,7 @@ mod tests {
             App::new()
                 .app_data(web::Data::new(RequestTimeout(Duration::from_millis(50))))
                 .wrap(from_fn(error_envelope))
+                .wrap(from_fn(response_head))
                 .wrap(from_fn(request_log))
                 .route("/panics", web::get().to(panics))
                 .route("/error", web::get().to(framework_error))

@@ -4,32 +4,24 @@
 //!
 //! A proxy in front may route by `Host`, and must not read another one than the server.
 
-use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
+use std::net::Ipv6Addr;
+
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::HOST;
-use actix_web::http::uri::Authority;
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::web;
 
 use super::loopback_host::DevHost;
 use crate::response::ApiError;
 
-/// Responds to a bad `Host` with 400, and closes the connection.
-pub(crate) async fn host<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let problem = match request.app_data::<web::Data<DevHost>>() {
-        _ if !names_one_host(&request) => "Host must name one host.",
+/// Checks `Host`, and with `dev` that it is local.
+pub(super) fn check(request: &ServiceRequest) -> Result<(), ApiError> {
+    match request.app_data::<web::Data<DevHost>>() {
+        _ if !names_one_host(request) => Err(ApiError::bad_request("Host must name one host.")),
         Some(dev_host) if !dev_host.is_named_by(request.headers()) => {
-            "Host must be localhost, or an address that the server printed."
+            Err(ApiError::bad_request("Host must be localhost, or an address that the server printed."))
         }
-        _ => return next.call(request).await.map(ServiceResponse::map_into_left_body),
-    };
-    let mut response = request.error_response(ApiError::bad_request(problem));
-    response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    Ok(response.map_into_right_body())
+        _ => Ok(()),
+    }
 }
 
 fn names_one_host(request: &ServiceRequest) -> bool {
@@ -44,14 +36,16 @@ fn names_one_host(request: &ServiceRequest) -> bool {
         && matches!(uri.scheme_str(), None | Some("http" | "https"))
 }
 
-/// Parses one name or address, with or without a port, and without a user.
-pub(super) fn parse_host(value: &str) -> Option<Authority> {
-    let authority: Authority = value.parse().ok()?;
-    let host = authority.host();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"[]:.-_~".contains(&byte);
-    let is_port = |port: &str| port.trim_start_matches(':').bytes().all(|byte| byte.is_ascii_digit());
-    let is_host = !matches!(host, "" | "[]") && host.bytes().all(is_plain) && value.strip_prefix(host).is_some_and(is_port);
-    is_host.then_some(authority)
+/// Parses one name or address, and returns it with its port. An IPv6 address has its brackets.
+pub(super) fn parse_host(value: &str) -> Option<(&str, &str)> {
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let end = value.rfind(']').map_or_else(|| value.find(':').unwrap_or(value.len()), |bracket| bracket + 1);
+    let (host, port) = value.split_at_checked(end)?;
+    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte));
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_host = address.map_or(is_name, |address| address.parse::<Ipv6Addr>().is_ok());
+    let port = if port.is_empty() { port } else { port.strip_prefix(':')? };
+    (is_host && port.bytes().all(is_digit)).then_some((host, port))
 }
 
 #[cfg(test)]

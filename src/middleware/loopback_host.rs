@@ -5,7 +5,6 @@
 use std::net::IpAddr;
 
 use actix_web::http::header::{HOST, HeaderMap};
-use actix_web::http::uri::Authority;
 
 use super::host::parse_host;
 
@@ -24,7 +23,7 @@ impl DevHost {
 /// The port is not compared, because tunnels and published ports of containers change it. A listener on all addresses accepts
 /// all IP addresses.
 pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
-    parse_host(authority).is_some_and(|host| names_local(&host, listen))
+    parse_host(authority).is_some_and(|(host, _)| names_local(host, listen))
 }
 
 /// Returns whether `origin` is that of a page of the same server.
@@ -32,12 +31,12 @@ pub(crate) fn is_local(authority: &str, listen: IpAddr) -> bool {
 /// It has one of the server's local names, and the port of `host`.
 pub(crate) fn is_same_origin(origin: &str, host: &str, listen: IpAddr) -> bool {
     let origin = origin.strip_prefix("http://").and_then(parse_host);
-    let port = |host: &Authority| host.port_u16().unwrap_or(80);
-    origin.is_some_and(|origin| names_local(&origin, listen) && Some(port(&origin)) == parse_host(host).as_ref().map(port))
+    let port_of = |(_, port): (&str, &str)| port.parse().unwrap_or(80_u16);
+    origin.is_some_and(|origin| names_local(origin.0, listen) && Some(port_of(origin)) == parse_host(host).map(port_of))
 }
 
-fn names_local(host: &Authority, listen: IpAddr) -> bool {
-    let name = host.host().trim_matches(['[', ']']).to_ascii_lowercase();
+fn names_local(host: &str, listen: IpAddr) -> bool {
+    let name = host.trim_matches(['[', ']']).to_ascii_lowercase();
     match name.parse::<IpAddr>() {
         Ok(ip) => ip.to_canonical().is_loopback() || ip == listen || listen.is_unspecified(),
         // RFC 6761 section 6.3.

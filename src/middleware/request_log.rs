@@ -3,21 +3,23 @@
 //! At its begin, the request gets an id and a trace, and its client's address is determined.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::guard::{Guard, fn_guard};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, X_FORWARDED_FOR};
+use actix_web::http::header::{HeaderMap, HeaderName, X_FORWARDED_FOR};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
-use super::{HEALTH_PATH, map_head};
-use crate::auth::principal::Principal;
+use super::HEALTH_PATH;
+use super::response_head::REQUEST_ID;
+use crate::auth::principal::{Credentials, Principal};
 use crate::extract::client_address::TrustedProxies;
 use crate::request_context::RequestContext;
 use crate::request_context::trace_context::TraceContext;
@@ -25,8 +27,6 @@ use crate::secret::Secret;
 use crate::telemetry::logging::{ACCESS, AUDIT};
 use crate::telemetry::metrics::HttpMetrics;
 
-/// The header that carries the request id, in both directions.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -41,8 +41,7 @@ pub(crate) async fn request_log<B: MessageBody>(
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     });
-    let id = HeaderValue::from_str(active.log.context.request_id()).unwrap_or(HeaderValue::from_static("-"));
-    map_head(outcome, move |head| drop(head.headers_mut().insert(REQUEST_ID, id.clone())))
+    outcome
 }
 
 /// The fields of a log line that are known only while the request is processed.
@@ -50,8 +49,8 @@ pub(crate) struct RequestLog {
     context: RequestContext,
     /// The index of the route in the table.
     route: Cell<Option<usize>>,
-    /// The principal of a valid token.
-    pub(super) principal: RefCell<Option<Principal>>,
+    /// The valid token, ticket or API key; set by [`authenticate`](super::authenticate).
+    pub(super) credentials: OnceCell<Arc<Credentials>>,
     /// Why the token or the access is rejected.
     pub(super) rejection: Cell<Option<&'static str>>,
 }
@@ -60,6 +59,16 @@ impl RequestLog {
     /// Returns the log of `request`. Every request has one.
     pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.extensions().get::<Rc<Self>>().map(Rc::clone)
+    }
+
+    /// Returns the context of the request.
+    pub(super) fn context(&self) -> &RequestContext {
+        &self.context
+    }
+
+    /// Returns the credentials of the request; `None` before they are verified.
+    pub(super) fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.get()
     }
 }
 
@@ -92,8 +101,8 @@ impl ActiveRequest {
         let trace = TraceContext::from_headers(text(&TRACEPARENT), tracestate.join(","));
         let context = RequestContext::new(client_address(request), request_id(headers), trace);
         request.extensions_mut().insert(context.clone());
-        let (route, principal, rejection) = Default::default();
-        let log = Rc::new(RequestLog { context, route, principal, rejection });
+        let (route, credentials, rejection) = Default::default();
+        let log = Rc::new(RequestLog { context, route, credentials, rejection });
         request.extensions_mut().insert(Rc::clone(&log));
         let metrics = request.app_data::<web::Data<HttpMetrics>>().cloned();
         if let Some(metrics) = &metrics {
@@ -111,10 +120,9 @@ impl Drop for ActiveRequest {
         if let Some(metrics) = &self.metrics {
             metrics.end(self.log.route.get(), text, duration);
         }
-        let principal = self.log.principal.borrow();
-        let (user, guest) = principal.as_ref().map(Principal::ids).unwrap_or_default();
-        let issuer = principal.as_ref().and_then(Principal::issuer);
-        let api_key = principal.as_ref().and_then(Principal::api_key);
+        let principal = self.log.credentials().map(|credentials| &credentials.principal);
+        let (user, guest) = principal.map(Principal::ids).unwrap_or_default();
+        let (issuer, api_key) = (principal.and_then(Principal::issuer), principal.and_then(Principal::api_key));
         let context = &self.log.context;
         let (client, request_id) = (context.client(), context.request_id());
         let path = redact_token(self.uri.path());
@@ -180,6 +188,7 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::header::HeaderValue;
 
     #[test]
     fn invalid_request_id_is_replaced() {

@@ -1,15 +1,12 @@
 //! Security headers of every response, success or failure.
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FORWARDED_PROTO,
 };
-use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::web;
 
-use super::map_head;
 use crate::extract::client_address::TrustedProxies;
 
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -22,28 +19,21 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-
 /// Sent if a trusted proxy says that its client uses TLS.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
-/// Adds the security headers.
-pub(crate) async fn security_headers<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let over_tls = is_over_tls(&request);
-    map_head(next.call(request).await, move |head| {
-        let headers = head.headers_mut();
-        for (name, value) in HEADERS {
-            headers.insert(name, value);
-        }
-        if over_tls {
-            headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
-        }
-        if !headers.contains_key(CONTENT_SECURITY_POLICY) {
-            headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-        }
-    })
+/// Inserts the security headers.
+pub(super) fn insert(headers: &mut HeaderMap, is_over_tls: bool) {
+    for (name, value) in HEADERS {
+        headers.insert(name, value);
+    }
+    if is_over_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    }
 }
 
 /// Returns whether a trusted proxy received the request over TLS. The rightmost value is the proxy's own.
-fn is_over_tls(request: &ServiceRequest) -> bool {
+pub(super) fn is_over_tls(request: &ServiceRequest) -> bool {
     let Some(last) = request.headers().get_all(X_FORWARDED_PROTO).last() else { return false };
     let last = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
     let (proxies, peer) = (request.app_data::<web::Data<TrustedProxies>>(), request.peer_addr());

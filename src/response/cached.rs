@@ -22,7 +22,7 @@ impl Responder for CachedResponse {
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let mut response = HttpResponse::Ok();
-        response.insert_header((CACHE_CONTROL, PRIVATE)).insert_header((AGE, self.age().as_secs()));
+        response.insert_header((CACHE_CONTROL, PRIVATE)).insert_header((AGE, HeaderValue::from(self.age().as_secs())));
         finish(&mut response, request, self.envelope.etag_bytes(), JSON, self.envelope.bytes())
     }
 }

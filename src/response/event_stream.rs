@@ -116,7 +116,8 @@ impl EventStream {
     async fn is_permitted(&mut self) -> bool {
         let result = self.lease.check().await;
         if result == Err(AccessError::Forbidden) {
-            let Requester { principal, context, .. } = &self.lease.requester;
+            let Requester { credentials, context, .. } = &self.lease.requester;
+            let principal = &credentials.principal;
             let ((user, guest), issuer, reason) = (principal.ids(), principal.issuer(), "room not permitted");
             let (client, request_id) = (context.client(), context.request_id());
             log::info!(target: AUDIT, event = "access-denied", reason, client:%, user, issuer, guest, request_id; "access denied");

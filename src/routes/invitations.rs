@@ -26,7 +26,7 @@ const USES: RangeInclusive<u32> = 1..=1_000_000;
 
 pub(super) async fn create(
     body: JsonBody,
-    (principal, context): (ReqData<Principal>, ReqData<RequestContext>),
+    context: ReqData<RequestContext>,
     (request, authorizer): (HttpRequest, Authorizer),
     invitations: Data<Invitations>,
 ) -> Result<Success<Invitation>, ApiError> {
@@ -35,26 +35,29 @@ pub(super) async fn create(
     let uses = body.integer("uses", USES)?;
     let room = authorizer.permit(room, RoomAction::Invite).await?;
     let lifetime = Duration::from_secs(lifetime.into());
-    let invitation = invitations.create(&principal, &room, lifetime, uses).await;
+    let principal = &authorizer.credentials().principal;
+    let invitation = invitations.create(principal, &room, lifetime, uses).await;
     let invitation = invitation.map_err(|error| match error {
         Error::MakerRevoked => reject(&request, "revoked"),
         error => error.into(),
     })?;
-    log_event("invitation-created", &invitation.id, &principal, &context);
+    log_event("invitation-created", &invitation.id, principal, &context);
     Ok(Success(invitation))
 }
 
 pub(super) async fn revoke(
     id: Path<String>,
-    (principal, context): (ReqData<Principal>, ReqData<RequestContext>),
+    context: ReqData<RequestContext>,
+    authorizer: Authorizer,
     invitations: Data<Invitations>,
 ) -> Result<Success<()>, ApiError> {
     if !secret::is_random_id(&id) {
         return Err(ApiError::bad_request("The id of the invitation is not valid."));
     }
+    let principal = &authorizer.credentials().principal;
     // It may have expired, or been revoked before: a client may repeat its request.
-    if invitations.revoke(&principal, &id).await? {
-        log_event("invitation-revoked", &id, &principal, &context);
+    if invitations.revoke(principal, &id).await? {
+        log_event("invitation-revoked", &id, principal, &context);
     }
     Ok(Success(()))
 }

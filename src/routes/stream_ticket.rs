@@ -1,8 +1,8 @@
 //! `POST /auth/streamticket`: a ticket for one stream, because `EventSource` sends no header.
 
-use actix_web::web::{Data, ReqData};
+use actix_web::web::Data;
 
-use crate::auth::principal::{Principal, TokenScope};
+use crate::auth::principal::Credentials;
 use crate::auth::room_access::RoomAction;
 use crate::auth::token::Tokens;
 use crate::extract::json_body::JsonBody;
@@ -10,12 +10,11 @@ use crate::middleware::authorize::Authorizer;
 use crate::response::{ApiError, Success};
 
 pub(super) async fn create(
-    principal: ReqData<Principal>,
-    scope: ReqData<TokenScope>,
     authorizer: Authorizer,
     body: JsonBody,
     tokens: Data<Tokens>,
 ) -> Result<Success<String>, ApiError> {
     let room = authorizer.permit(body.room("room")?, RoomAction::CatchUp).await?;
-    tokens.issue_stream_ticket(&principal, &room, scope.expires_at).map(Success).ok_or(ApiError::Forbidden)
+    let Credentials { principal, expires_at, .. } = authorizer.credentials();
+    tokens.issue_stream_ticket(principal, &room, *expires_at).map(Success).ok_or(ApiError::Forbidden)
 }

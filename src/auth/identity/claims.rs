@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::IdentityConfig;
-use crate::auth::principal::{Identity, Principal};
+use crate::auth::principal::{Credentials, Identity, Principal};
 use crate::auth::token::InvalidToken;
 use crate::auth::token_cache::CachedClaims;
 use crate::auth::token_parts::is_for;
@@ -38,10 +38,12 @@ pub(super) fn read(
     let subject = claims.text("sub").filter(is_usable).ok_or(InvalidToken::Subject)?.into();
     let leeway = i64::try_from(config.leeway.as_secs()).unwrap_or(i64::MAX);
     let not_before = date(claims, "nbf")?.max(date(claims, "iat")?).unwrap_or(i64::MIN);
+    let identity = Some(Arc::new(identity(config, claims, key)));
+    let expires_at = date(claims, "exp")?.ok_or(InvalidToken::Claim)?.saturating_add(leeway);
+    let principal = Principal::User { id: subject, session: None, identity };
     Ok(CachedClaims {
-        principal: Principal::User { id: subject, session: None, identity: Some(Arc::new(identity(config, claims, key))) },
+        credentials: Arc::new(Credentials { principal, expires_at, ticket: None }),
         not_before: not_before.saturating_sub(leeway),
-        expires_at: date(claims, "exp")?.ok_or(InvalidToken::Claim)?.saturating_add(leeway),
         generation: Some(generation),
     })
 }
