@@ -241,8 +241,8 @@ impl<E: FetchError> CacheInner<E> {
         flights.insert(key.into(), receiver.clone());
         drop(flights);
         let flight = Flight { cache: Arc::clone(self), key: key.into(), sender };
-        // Boxed, because tokio would copy the large future at each of its steps.
-        tokio::task::spawn_local(Box::pin(flight.run(max_age, fetch())));
+        // Boxed, because each layer around it, and tokio, would copy the large future.
+        tokio::task::spawn_local(flight.run(max_age, Box::pin(fetch())));
         receiver
     }
 

@@ -79,7 +79,7 @@ impl<E: FetchError> Flight<E> {
             // Callers of a slow fetch may be waiting for it.
             self.sender.send_modify(|_| {});
         };
-        redis.get_or_fetch(&self.key, max_age, fetch, on_stale).await
+        Box::pin(redis.get_or_fetch(&self.key, max_age, fetch, on_stale)).await
     }
 }
 
