@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout_at;
 
 use crate::extract::in_flight::deadline;
-use crate::response::{ApiError, Enveloped};
+use crate::response::{ApiError, HasEnvelope};
 
 /// The delay of this timeout behind that of the body, which has its own error.
 const GRACE: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ pub(crate) async fn error_envelope<B: MessageBody + 'static>(
 /// Replaces a failure without an envelope.
 fn enveloped<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceResponse<BoxBody> {
     match ApiError::from_status(response.status()) {
-        Some(error) if response.response().extensions().get::<Enveloped>().is_none() => {
+        Some(error) if response.response().extensions().get::<HasEnvelope>().is_none() => {
             if let Some(cause) = response.response().error()
                 && error == ApiError::Internal
             {

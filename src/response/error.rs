@@ -82,7 +82,7 @@ pub(crate) enum ApiError {
 }
 
 /// Marks a response whose body is the envelope of a failure.
-pub(crate) struct Enveloped;
+pub(crate) struct HasEnvelope;
 
 impl ApiError {
     /// Creates a 400 whose sentence names the field.
@@ -156,7 +156,7 @@ impl ResponseError for ApiError {
             _ => &mut response,
         };
         let mut response = envelope::send(&mut response, self.envelope());
-        response.extensions_mut().insert(Enveloped);
+        response.extensions_mut().insert(HasEnvelope);
         response
     }
 }

@@ -9,4 +9,4 @@ pub(crate) mod event_stream;
 pub(crate) mod static_file;
 
 pub(crate) use envelope::{Success, no_content};
-pub(crate) use error::{ApiError, Enveloped};
+pub(crate) use error::{ApiError, HasEnvelope};
