@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, Executor as _, FromRow as _};
 
-use super::{ConnectConfig, Error, OPERATION_TIMEOUT};
+use super::{ConnectConfig, Error, OPERATION_TIMEOUT, is_sqlite};
 
 /// Returns this version's migrations.
 fn migrations() -> Migrator {
@@ -83,12 +83,13 @@ impl Schema {
     pub(super) async fn migrate(pool: &AnyPool, config: &ConnectConfig) -> Result<(), Error> {
         for _ in 1..MAX_ATTEMPTS {
             match Self::try_migrate(pool, config).await {
+                // The caller retries, with a backoff. With SQLite it was locked.
+                Err(error @ Error::Failed(_)) if !is_sqlite(config.url.expose()) => return Err(error),
                 // Retrying can't change it, or is up to the caller: the connection is lost.
                 Err(
                     error @ (Error::MigrationModified(_)
                     | Error::MigrationBehindPooler
                     | Error::Migration(MigrateError::Dirty(_) | MigrateError::Execute(sqlx::Error::Io(_)))
-                    | Error::Failed(sqlx::Error::Io(_))
                     | Error::TimedOut),
                 ) => return Err(error),
                 Err(error) => {

@@ -150,6 +150,22 @@ fn outage_behind_the_pooler_is_logged_once() {
     assert!(warnings.is_empty(), "{warnings:#?}");
 }
 
+#[test]
+fn postgresql_behind_the_pooler_is_waited_for() {
+    let (cluster, sandbox) = (Cluster::start(), SandboxServer::start(Script::echo()));
+    let url = database(&cluster);
+    let (pooler, migrated) = server_behind_pooler(&cluster, &url);
+    drop(migrated);
+    cluster.pg_ctl(&["stop", "-m", "fast"]);
+    let server = ServerProcess::on(Arc::new(TestDatabase::at(pooler.url())), &sandbox.base_url, &[POOLER]);
+    server.line(0, |line| line["message"] == "not ready: waiting for the database");
+    let hidden = server.lines(0, |line| line["message"].as_str().unwrap().contains("not migrated"));
+    assert!(hidden.is_empty(), "attempts without a backoff: {hidden:#?}");
+    cluster.pg_ctl(&["start"]);
+    let management = Client::new(server.management);
+    wait_until("the server is ready", || management.get("/health/ready", None).status == 200);
+}
+
 /// Starts a server with an account and one connection, through a proxy.
 fn server_with_one_connection() -> (Cluster, PostgresqlProxy, TestServer) {
     let cluster = Cluster::start();
