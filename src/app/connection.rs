@@ -134,6 +134,12 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
+    /// Ends the connection, of which our end is closed.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_discard_input(context))?;
+        Poll::Ready(Err(ErrorKind::ConnectionAborted.into()))
+    }
+
     /// Discards what is still coming in. Closing with unread input resets the connection, and the response may be lost.
     fn poll_discard_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; 4096];
@@ -160,8 +166,7 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.is_shut_down {
-            ready!(this.poll_discard_input(context))?;
-            return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
+            return this.poll_end(context);
         }
         let limit = this.state.read_limit();
         if limit == 0 || this.stalled_since.is_some() {
@@ -206,10 +211,10 @@ impl AsyncWrite for Connection {
         if this.state.is_event_stream() && this.is_input_closed() {
             this.state.record_end_of_input();
         }
-        if this.state.is_closing() && !this.is_shut_down {
-            // actix-http would go on with requests that it has read already.
+        if this.state.is_closing() {
+            // actix-http would go on with requests that it has read already. After the end of input, it reads no more.
             ready!(this.poll_shut_down(context))?;
-            context.waker().wake_by_ref();
+            return this.poll_end(context);
         }
         if this.is_read_paused && this.state.read_limit() > 0 {
             this.is_read_paused = false;

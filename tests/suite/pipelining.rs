@@ -1,14 +1,14 @@
 //! Pipelining: requests behind a slow one wait in the kernel and are served in order.
 
-use std::io::{ErrorKind, Write as _};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use proconf_app_server::sandbox::{Reply, Script};
 
 use crate::support::client::{Connection, request};
 use crate::support::process::ServerProcess;
-use crate::support::{SandboxServer, TestServer, tokens};
+use crate::support::{SandboxServer, TestServer, tokens, wait_until};
 
 /// Bytes sent behind the slow request.
 const PIPELINED_BYTES: usize = 128 * 1024;
@@ -178,4 +178,37 @@ fn client_that_reads_nothing_is_not_read_from() {
     assert!(grown < 8 * 1024, "{grown} KiB of unread responses");
     assert_eq!(server.client().get("/health/live", None).status, 200);
     drop(held);
+}
+
+#[test]
+fn connection_ends_with_requests_behind_its_last_one() {
+    let server = TestServer::with(&[("APP_LIVE__MAX_PER_CALLER", "400")]);
+    let stream =
+        format!("GET {LIVE} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n", tokens::user());
+    for last in [
+        "GET /health/live HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+        "GET /health/live HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\n\r\n",
+        "GET /health/live HTTP/1.1\r\nHost: t, t\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc",
+        &stream,
+    ] {
+        for (requests, is_half_closed) in (0..3).flat_map(|requests| [true, false].map(|half| (requests, half))) {
+            let open = || {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                stream.write_all(&[last.as_bytes(), &SHORT.repeat(requests)].concat()).unwrap();
+                stream
+            };
+            let half_closed: Vec<TcpStream> = (0..20).map(|_| open()).filter(|_| is_half_closed).collect();
+            for mut stream in half_closed {
+                stream.shutdown(Shutdown::Write).unwrap();
+                let mut text = String::new();
+                stream.read_to_string(&mut text).unwrap();
+                assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{last:?}, {requests}: {text}");
+            }
+            wait_until("all connections end", || {
+                server.management_client().get("/metrics", None).text().contains("\nproconf_http_connections 0\n")
+            });
+        }
+    }
 }
