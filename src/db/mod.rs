@@ -41,7 +41,7 @@ use crate::secret::Secret;
 use crate::telemetry::metrics::OperationMetrics;
 use pools::Pools;
 use schema::Schema;
-use url::{connectable_url, is_sqlite};
+use url::is_sqlite;
 
 /// The longest time of one operation: a connection that broke silently never responds.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
@@ -133,14 +133,6 @@ impl<U: AsRef<str> + ?Sized> From<&U> for ConnectConfig {
     /// Takes the defaults for all but the URL.
     fn from(url: &U) -> Self {
         Self { url: Secret::new(url.as_ref()), max_connections: 10, application_name: String::new(), behind_pooler: false }
-    }
-}
-
-impl ConnectConfig {
-    /// Returns the configuration with the URL in the form that sqlx connects to.
-    fn connectable(self) -> Result<Self, Error> {
-        let url = connectable_url(self.url.expose(), &self.application_name).map_err(Error::Url)?;
-        Ok(Self { url: Secret::new(url), ..self })
     }
 }
 

@@ -7,7 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use url::{Host, Url};
 
-use crate::secret::files;
+use super::{ConnectConfig, Error};
+use crate::secret::{Secret, files};
 
 /// The parameters of PostgreSQL URLs that sqlx understands. It ignores all others, and logs them with their values.
 const SUPPORTED: &str = "host hostaddr port dbname user password application_name options statement-cache-capacity";
@@ -42,6 +43,14 @@ const RESTRICTED: &[(&str, &str, &str)] = &[
     ("search_path", "", "use options[search_path]"),
 ];
 
+impl ConnectConfig {
+    /// Returns the configuration with the URL in the form that sqlx connects to.
+    pub(super) fn connectable(self) -> Result<Self, Error> {
+        let url = connectable_url(self.url.expose(), &self.application_name).map_err(Error::Url)?;
+        Ok(Self { url: Secret::new(url), ..self })
+    }
+}
+
 /// Checks that a text is the URL of a writable database. The error never quotes a value: it may be a password.
 ///
 /// # Errors
@@ -56,7 +65,7 @@ pub(crate) fn validate_url(url: &str) -> Result<(), String> {
 /// # Errors
 ///
 /// As [`validate_url`].
-pub(super) fn connectable_url(url: &str, application_name: &str) -> Result<String, String> {
+fn connectable_url(url: &str, application_name: &str) -> Result<String, String> {
     if is_sqlite(url) {
         validate_sqlite_url(url)?;
         return Ok(url.to_owned());
