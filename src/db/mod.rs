@@ -223,14 +223,11 @@ impl Database {
             "SELECT current_setting('transaction_read_only') WHERE NOT EXISTS (SELECT id FROM users WHERE id = '')";
         let sql = if self.is_sqlite() { read } else { is_read_only };
         let mut read = std::pin::pin!(self.fetch_all::<(String,)>(sqlx::query_as(sql)));
-        let rows = if let Ok(rows) = tokio::time::timeout(DIRECT_PING_DELAY, &mut read).await {
-            rows?
-        } else {
-            if !self.is_sqlite() {
-                pooler::connect(self.config.url.expose()).await?.close().await?;
-            }
-            read.await?
-        };
+        let rows = tokio::time::timeout(DIRECT_PING_DELAY, &mut read).await;
+        if rows.is_err() && !self.is_sqlite() {
+            pooler::connect(self.config.url.expose()).await?.close().await?;
+        }
+        let rows = if let Ok(rows) = rows { rows? } else { read.await? };
         if rows.iter().any(|(value,)| value == "on") { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
