@@ -6,7 +6,7 @@
 //! request
 //!   → app/listener                 HTTP/1.1 by actix, over streams with deadlines (app/connection)
 //!   → middleware/request_log       request id, trace, client address; one log line and the metrics
-//!   → middleware/response_head     400 without one valid Host; security headers, CORS, end of the connection
+//!   → middleware/response_head     400 without one valid Host; request id, security headers, CORS
 //!   → middleware/load_shed         503 above APP_SERVER__MAX_IN_FLIGHT
 //!   → middleware/error_envelope    panics, timeouts and framework errors become the envelope
 //!   → routes (TABLE)               path and method → row; else 404

@@ -26,8 +26,9 @@ pub(super) struct PooledStream {
     transport: Option<Transport>,
     pool: Rc<Pool>,
     kind: ConnectionKind,
-    /// The bytes received and not yet passed to awc: the head, if it is complete, and what follows.
+    /// The head of the final response without its blank line, as far as it is not passed to awc. Empty until it is complete.
     head: BytesMut,
+    /// The bytes received behind it and not yet passed to awc.
     buffer: BytesMut,
     interim_bytes: usize,
     /// `None` before the end of the response head.
@@ -73,7 +74,7 @@ impl PooledStream {
         if is_stale { io::Error::new(error.kind(), StaleConnection(error)) } else { error }
     }
 
-    /// Reads until the buffer holds a whole head of a final response.
+    /// Reads the head of the final response.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.body.is_none() {
             match parse_head(&self.buffer)? {

@@ -94,15 +94,15 @@ impl Principal {
     }
 }
 
-/// A valid token, ticket or API key: whom it identifies, and what it covers.
+/// A verified token, ticket or API key: its principal, and what it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Whom it identifies.
+    /// The user, guest or backend.
     pub principal: Principal,
-    /// When the token expires, in seconds since 1970-01-01 UTC.
+    /// When the token or key expires, and the stream of a ticket ends, in seconds since 1970-01-01 UTC.
     pub expires_at: i64,
     /// The ticket presented in place of a token. Tokens cover all that their principal may enter.
-    pub ticket: Option<StreamTicket>,
+    pub ticket: Option<Box<StreamTicket>>,
 }
 
 /// A ticket for one stream of one room. The database records whether it was redeemed.

@@ -61,7 +61,7 @@ impl Tokens {
         let id = non_empty(&claims, "jti")?.to_string();
         let ticket = StreamTicket { id, room, expires_at: integer(&claims, "exp")? };
         self.check_key_of(&principal)?;
-        Ok(Credentials { principal, expires_at: integer(&claims, "until")?, ticket: Some(ticket) })
+        Ok(Credentials { principal, expires_at: integer(&claims, "until")?, ticket: Some(Box::new(ticket)) })
     }
 }
 

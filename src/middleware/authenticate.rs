@@ -57,12 +57,14 @@ pub(crate) async fn authenticate_stream<B: MessageBody>(
 }
 
 /// Records the credentials of the request, and checks that they are not revoked. Logs why they are rejected.
+///
+/// They are recorded first, because the log has those of a revoked session, too.
 fn admit(request: &HttpRequest, verified: Result<Arc<Credentials>, &'static str>) -> Result<(), ApiError> {
     let verified = verified.map_err(|reason| reject(request, reason))?;
     let log = RequestLog::of(request).ok_or(ApiError::Internal)?;
-    let credentials = log.credentials.get_or_init(|| verified);
+    log.credentials.set(Arc::clone(&verified)).map_err(|_| ApiError::Internal)?;
     let revoked_sessions: &RevokedSessions = app_data(request)?;
-    match credentials.principal.session().map(|session| revoked_sessions.contains(session)) {
+    match verified.principal.session().map(|session| revoked_sessions.contains(session)) {
         Some(Some(true)) => Err(reject(request, "revoked")),
         // A session may have been revoked before the start.
         Some(None) => Err(ApiError::Internal),

@@ -1,4 +1,4 @@
-//! CORS: lets pages of the configured origins read responses, and send requests that need permission.
+//! CORS: lets pages of the configured origins read responses, and send requests after a preflight.
 
 use std::net::IpAddr;
 
@@ -45,7 +45,7 @@ const PREFLIGHT: &[(HeaderName, &str)] = &[
 pub(super) struct Cors {
     /// The origin of the request, if it is allowed.
     origin: Option<HeaderValue>,
-    is_preflight: bool,
+    has_preflight_form: bool,
 }
 
 impl Cors {
@@ -54,13 +54,13 @@ impl Cors {
         let origins = request.app_data::<web::Data<Origins>>()?;
         let headers = request.headers();
         let origin = headers.get(ORIGIN).filter(|origin| origins.allow(origin)).cloned();
-        let is_preflight = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        Some(Self { origin, is_preflight })
+        let has_preflight_form = request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        Some(Self { origin, has_preflight_form })
     }
 
-    /// Returns whether the request asks only whether another one is allowed, and is.
-    pub(super) fn is_preflight(&self) -> bool {
-        self.origin.is_some() && self.is_preflight
+    /// Returns whether the request is a preflight of an allowed origin.
+    pub(super) fn is_allowed_preflight(&self) -> bool {
+        self.origin.is_some() && self.has_preflight_form
     }
 
     /// Inserts the headers.
@@ -69,7 +69,7 @@ impl Cors {
         headers.append(VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = &self.origin else { return };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        for (name, value) in RESPONSE.iter().chain(if self.is_preflight { PREFLIGHT } else { &[] }) {
+        for (name, value) in RESPONSE.iter().chain(if self.has_preflight_form { PREFLIGHT } else { &[] }) {
             headers.insert(name.clone(), HeaderValue::from_static(value));
         }
     }

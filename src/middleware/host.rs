@@ -37,6 +37,8 @@ fn names_one_host(request: &ServiceRequest) -> bool {
 }
 
 /// Parses one name or address, and returns it with its port. An IPv6 address has its brackets.
+///
+/// The third form of RFC 3986, `IPvFuture`, is rejected: no such address exists.
 pub(super) fn parse_host(value: &str) -> Option<(&str, &str)> {
     let is_digit = |byte: u8| byte.is_ascii_digit();
     let end = value.rfind(']').map_or_else(|| value.find(':').unwrap_or(value.len()), |bracket| bracket + 1);
@@ -60,7 +62,8 @@ mod tests {
         }
         for host in [
             "", " ", "a,b", "a, b", "u@t", "u:p@t", "t/p", "http://t", "t:80:80", "t:x", "t?q", "t#f", "[::1", "::1", "[]",
-            ":80",
+            ":80", "[::1]80", "[::1]:x", "[::1]:80]", "[[::1]]", "[a]", "[v1.a]", "[fe80::1%25eth0]", "a[b]", "t::80", "t:+80",
+            "t%41",
         ] {
             assert!(parse_host(host).is_none(), "{host}");
         }

@@ -12,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 use crate::request_context::connection_state::ConnectionState;
 use crate::response::chunked_body::chunked;
 
-/// Whether the connection of a request is kept: not after an unread body, an upgrade request, or while draining.
+/// The reasons for which a connection is closed: an unread body, an upgrade request, or draining.
 pub(super) struct KeepAlive {
     version: Version,
     must_close: bool,
     connection: Option<Rc<ConnectionState>>,
+    /// `None` in unit tests only.
     draining: Option<web::Data<CancellationToken>>,
 }
 
 impl KeepAlive {
+    /// Reads what the request says of its connection.
     pub(super) fn of(request: &ServiceRequest) -> Self {
         // actix-web would confirm the upgrade.
         let is_upgrade =
@@ -48,7 +50,7 @@ impl KeepAlive {
         chunked(body)
     }
 
-    /// Returns whether the response, which is complete but for its body, is the last one.
+    /// Returns whether the response is the last one of its connection. Called once its head is made.
     pub(super) fn must_close(&self) -> bool {
         self.must_close
             // The rest of a body must not be read as the next request.

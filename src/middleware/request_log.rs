@@ -44,12 +44,12 @@ pub(crate) async fn request_log<B: MessageBody>(
     outcome
 }
 
-/// The fields of a log line that are known only while the request is processed.
+/// The context and credentials of a request, and what else its log line says.
 pub(crate) struct RequestLog {
     context: RequestContext,
     /// The index of the route in the table.
     route: Cell<Option<usize>>,
-    /// The valid token, ticket or API key; set by [`authenticate`](super::authenticate).
+    /// Set once by [`authenticate`](super::authenticate), before it rejects those of a revoked session.
     pub(super) credentials: OnceCell<Arc<Credentials>>,
     /// Why the token or the access is rejected.
     pub(super) rejection: Cell<Option<&'static str>>,

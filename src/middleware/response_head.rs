@@ -1,6 +1,6 @@
-//! Completes the head of every response: request id, security headers, CORS, and whether the connection is kept.
+//! Completes the head of every response: request id, security headers, CORS and `Connection`.
 //!
-//! Responds itself to a bad `Host`, and to preflight requests.
+//! Responds itself to a bad `Host`, and then to preflight requests.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ResponseHead, ServiceRequest, ServiceResponse};
@@ -33,7 +33,7 @@ pub(crate) async fn response_head<B: MessageBody + 'static>(
             keep_alive.close();
             Err(error.into())
         }
-        Ok(()) if cors.as_ref().is_some_and(Cors::is_preflight) => Ok(request.into_response(no_content())),
+        Ok(()) if cors.as_ref().is_some_and(Cors::is_allowed_preflight) => Ok(request.into_response(no_content())),
         Ok(()) => next.call(request).await.map(|response| response.map_body(|head, body| keep_alive.map_body(head, body))),
     };
     let must_close = keep_alive.must_close();

@@ -54,6 +54,7 @@ pub(super) async fn revoke(
     if !secret::is_random_id(&id) {
         return Err(ApiError::bad_request("The id of the invitation is not valid."));
     }
+    // The invitation's maker may revoke it, whatever rooms it may enter.
     let principal = &authorizer.credentials().principal;
     // It may have expired, or been revoked before: a client may repeat its request.
     if invitations.revoke(principal, &id).await? {

@@ -19,8 +19,9 @@ use crate::config::LogFormat;
 const MAX_FIELD: usize = 1024;
 /// Replaces the end of a truncated field.
 const ELLIPSIS: &str = "…";
-/// The initial capacities of a line and of a formatted field, in bytes.
+/// The initial capacity of a line, in bytes.
 const TYPICAL_LINE: usize = 512;
+/// The initial capacity of a formatted value, in bytes.
 const TYPICAL_FIELD: usize = 64;
 
 /// Formats one line, with its line break.
@@ -89,7 +90,8 @@ impl Field<'_> {
 impl VisitValue<'_> for Field<'_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), log::kv::Error> {
         let mut text = String::with_capacity(TYPICAL_FIELD);
-        write!(text, "{value}")?;
+        // What a failed value has written so far is logged.
+        let _ = write!(text, "{value}");
         self.visit_str(&text)
     }
 
@@ -128,10 +130,10 @@ fn truncate(text: &str) -> Cow<'_, str> {
     [text.get(..end).unwrap_or_default(), ELLIPSIS].concat().into()
 }
 
-/// Appends a text as JSON.
+/// Appends a text as JSON, truncated.
 fn push_text(line: &mut Vec<u8>, text: &str) {
     let text = truncate(text);
-    // Most texts need no escape. They are half of the work of a line.
+    // Most texts need no escape.
     if !text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
         return push_json(line, &text);
     }

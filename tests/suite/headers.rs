@@ -95,6 +95,16 @@ fn listed_origin_may_read_every_response_without_cookies() {
 }
 
 #[test]
+fn preflight_with_a_bad_host_is_400() {
+    let headers = format!("Host: t, evil\r\nOrigin: {ORIGIN}\r\nAccess-Control-Request-Method: GET\r\n");
+    let response = with_origins().client().request(format!("OPTIONS /callConfig HTTP/1.1\r\n{headers}\r\n").as_bytes());
+    response.assert_error(400, "Host must name one host.", "preflight");
+    assert_eq!(response.header("access-control-allow-origin"), Some(ORIGIN));
+    assert_eq!(response.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("close"));
+    assert!(response.header("x-request-id").is_some());
+}
+
+#[test]
 fn every_response_has_the_security_headers() {
     let server = TestServer::start();
     let token = tokens::user();

@@ -79,6 +79,7 @@ impl<E: FetchError> Flight<E> {
             // Callers of a slow fetch may be waiting for it.
             self.sender.send_modify(|_| {});
         };
+        // Boxed, because the task of a local fetch would hold its large future.
         Box::pin(redis.get_or_fetch(&self.key, max_age, fetch, on_stale)).await
     }
 }
