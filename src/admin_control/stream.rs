@@ -28,7 +28,7 @@ pub(super) struct PooledStream {
     kind: ConnectionKind,
     /// The head of the final response without its blank line, as far as it is not passed to awc. Empty until it is complete.
     head: BytesMut,
-    /// The bytes received behind it and not yet passed to awc.
+    /// The other bytes that were received and not yet passed to awc.
     buffer: BytesMut,
     interim_bytes: usize,
     /// `None` before the end of the response head.
