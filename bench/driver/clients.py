@@ -64,7 +64,8 @@ def bursts(farm, token, scale):
             found.append(burst_target(count, state, results, allowance))
     farm.stop(ours)
     count = scale.bursts[0][0]
-    found.append(just_stale(farm, token, count, scale.burst_rounds))
+    # Its two figures differ by a few milliseconds only.
+    found.append(just_stale(farm, token, count, 3 * scale.burst_rounds))
     for name, cache in (("nginx", False), ("nginx with proxy_cache_lock", True)) if farm.has_nginx else ():
         server = farm.nginx(f"burst-{cache}", "1s" if cache else None)
         for state in ("cold", "stale"):
@@ -88,17 +89,18 @@ def burst_target(count, state, results, allowance):
 
 
 def just_stale(farm, token, count, rounds):
-    """A burst on an entry just gone stale, with STALE_AFTER=0s, beside one on a fresh entry."""
-    p99, right = {}, True
-    for state, fresh_for in (("fresh", "60s"), ("stale", "1s")):
-        server = farm.ours(f"ours-{state}", APP_CATCH_UP__FRESH_FOR=fresh_for, APP_CATCH_UP__STALE_AFTER="0s")
-        results = []
-        for attempt in range(rounds):
+    """A burst on an entry just gone stale, with STALE_AFTER=0s, beside one on a fresh entry, in turn."""
+    servers = {state: farm.ours(f"ours-{state}", APP_CATCH_UP__FRESH_FOR=fresh_for, APP_CATCH_UP__STALE_AFTER="0s")
+               for state, fresh_for in (("fresh", "60s"), ("stale", "1s"))}
+    results = {state: [] for state in servers}
+    for attempt in range(rounds):
+        for state, server in servers.items():
             room = f"slow-behind-{state}-{attempt}"
-            results.append(burst(farm, server, room, count, token, make_stale(server, room, token)))
-        farm.stop(server)
-        p99[state] = median(result["p99_ms"] for result in results)
-        right &= all(result["good"] == count and result["calls"] == (state == "stale") for result in results)
+            results[state].append(burst(farm, server, room, count, token, make_stale(server, room, token)))
+    farm.stop(*servers.values())
+    right = all(result["good"] == count and result["calls"] == (state == "stale")
+                for state, every in results.items() for result in every)
+    p99 = {state: median(result["p99_ms"] for result in every) for state, every in results.items()}
     return Target("P4", f"{count:,} clients of one room, just gone stale, STALE_AFTER=0s",
                   f"1 call, p99 {p99['stale']:.0f} ms; {p99['fresh']:.0f} ms with a fresh entry", f"1 call, ≤ {BEHIND} × fresh",
                   right and p99["stale"] <= BEHIND * p99["fresh"], f"medians of {rounds}" + ("" if right else "; wrong responses"))
