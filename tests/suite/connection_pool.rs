@@ -327,6 +327,39 @@ fn interim_responses_are_skipped() {
     fetch(&in_front_of(&endless, &[]), "r1").assert_error(500, "Internal server error", "endless interim responses");
 }
 
+#[test]
+fn response_in_two_pieces_is_reassembled() {
+    // The longer one takes more than one read.
+    for padding in [0, 9000] {
+        let line = format!("\r\nX-Padding: {}\r\n", "x".repeat(padding));
+        let peer = FakeUpstream::serving(move |mut stream, _| {
+            while let Some(room) = requested_room(&mut stream) {
+                let text = text_of(&room).replacen("\r\n", &line, 1);
+                // Everywhere in the shorter response, and near the end of the head of the longer one.
+                let cut = text.len().saturating_sub(room[1..].parse().unwrap());
+                let _ = stream.write_all(&text.as_bytes()[..cut]);
+                std::thread::park_timeout(Duration::from_millis(2));
+                if stream.write_all(&text.as_bytes()[cut..]).is_err() {
+                    return;
+                }
+            }
+        });
+        let server = in_front_of(&peer, &[]);
+        assert_eq!(request_rooms(&server, 130), 130);
+        assert!(peer.connections() <= 8, "connections are reused: {}", peer.connections());
+    }
+}
+
+#[test]
+fn empty_line_before_a_response_is_ignored() {
+    let peer = FakeUpstream::serving(|mut stream, _| {
+        while let Some(room) = requested_room(&mut stream) {
+            let _ = stream.write_all(format!("\r\n{}", text_of(&room)).as_bytes());
+        }
+    });
+    assert_eq!(request_rooms(&in_front_of(&peer, &[]), 20), 20);
+}
+
 /// Responds to the first request of each connection and fails the second one by `fail`.
 fn fails_when_reused(fail: fn(&mut TcpStream)) -> FakeUpstream {
     FakeUpstream::serving(move |mut stream, _| {
