@@ -29,8 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     actix_rt::System::new().block_on(async {
         // One client for each worker thread; the limits are shared by all of them.
         let admin_control = AdminControl::new(config.clone(), EndpointLimits::new(&config));
-        let text = match admin_control.get(Endpoint::CallCatchUp, Some(&room)).await {
-            Ok(catch_up) => catch_up.get().to_owned(),
+        let text = match admin_control.get(Endpoint::CallCatchUp, Some(&room), ToString::to_string).await {
+            Ok(catch_up) => catch_up,
             Err(Error::NotFound) => format!("room {room} not found"),
             Err(error) => return Err(error.into()),
         };

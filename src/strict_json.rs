@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object with members of type `V`: [`serde_json::Value`], or `Box<RawValue>` for unchanged bytes.
+/// An object with members of type `V`: [`serde_json::Value`], or `&RawValue` for unchanged bytes.
 #[derive(Debug)]
 pub struct Object<V = serde_json::Value>(BTreeMap<String, V>);
 

@@ -13,13 +13,14 @@ use awc::{Client, ClientRequest, ClientResponse, Connector};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use super::endpoint::Endpoint;
 use super::error::is_stale_connection;
 use super::pool::{Pool, PoolConnector};
 use super::transport::Target;
-use super::{CallResult, Config, EndpointLimits, Error, envelope};
+use super::{Config, EndpointLimits, Error, envelope};
 use crate::request_context::RequestContext;
 use crate::room::RoomName;
 
@@ -92,14 +93,19 @@ impl AdminControl {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// Gets the `data` of an endpoint, byte for byte, with `room` if it needs one.
+    /// Gets and converts the `data` of an endpoint, byte for byte, with `room` if it needs one.
     ///
     /// Retries once, on a new connection, if a reused one failed before the first byte of a response.
     ///
     /// # Errors
     ///
     /// See [`Error`]. All are logged except [`Error::NotFound`] and [`Error::BreakerOpen`].
-    pub async fn get(&self, endpoint: Endpoint, room: Option<&RoomName>) -> CallResult {
+    pub async fn get<T>(
+        &self,
+        endpoint: Endpoint,
+        room: Option<&RoomName>,
+        convert: impl FnOnce(&RawValue) -> T,
+    ) -> Result<T, Error> {
         // Boxed, because each layer around it would hold it twice.
         let call = Box::pin(async {
             let url = self.url(endpoint, room)?;
@@ -110,7 +116,7 @@ impl AdminControl {
                 }
                 response = self.prepare(self.unpooled.get(&url)).send().await;
             }
-            self.read(response).await
+            self.read(response, convert).await
         });
         self.call(endpoint, call).await
     }
@@ -120,17 +126,17 @@ impl AdminControl {
     /// # Errors
     ///
     /// As [`AdminControl::get`].
-    pub(crate) async fn proconf_token(&self, body: &TokenRequest<'_>) -> CallResult {
+    pub(crate) async fn proconf_token(&self, body: &TokenRequest<'_>) -> Result<Box<RawValue>, Error> {
         let endpoint = Endpoint::ProconfToken;
         self.call(endpoint, async {
             let request = self.prepare(self.unpooled.post(self.url(endpoint, None)?)).force_close();
-            self.read(request.send_json(body).await).await
+            self.read(request.send_json(body).await, ToOwned::to_owned).await
         })
         .await
     }
 
     /// Runs a call within its limits, and reports its outcome to log and metrics.
-    async fn call(&self, endpoint: Endpoint, call: impl Future<Output = CallResult>) -> CallResult {
+    async fn call<T>(&self, endpoint: Endpoint, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let started = Instant::now();
         let result = self.limits.run(endpoint, self.config.timeout, call).await;
         if let Some(metrics) = &self.metrics {
@@ -145,8 +151,12 @@ impl AdminControl {
         result
     }
 
-    /// Returns the `data` of a complete response.
-    async fn read<S>(&self, response: Result<ClientResponse<S>, SendRequestError>) -> CallResult
+    /// Converts the `data` of a complete response.
+    async fn read<S, T>(
+        &self,
+        response: Result<ClientResponse<S>, SendRequestError>,
+        convert: impl FnOnce(&RawValue) -> T,
+    ) -> Result<T, Error>
     where
         S: Stream<Item = Result<Bytes, PayloadError>>,
     {
@@ -159,7 +169,7 @@ impl AdminControl {
             return Err(Error::Encoded);
         }
         let body = response.body().limit(self.config.max_body_bytes).await?;
-        envelope::data(response.status(), &body)
+        envelope::data(response.status(), &body).map(convert)
     }
 
     /// Formats the URL of a call. Joining by a URL library would normalise dot segments and control characters.

@@ -3,7 +3,7 @@
 use awc::http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::{CallResult, Error};
+use super::Error;
 use crate::strict_json::Object;
 
 /// The depth that `serde_json` parses by default.
@@ -21,8 +21,8 @@ pub(super) fn status_error(status: StatusCode) -> Option<Error> {
 }
 
 /// Extracts `data`, byte for byte. `status` must have no [`status_error`].
-pub(super) fn data(status: StatusCode, body: &[u8]) -> CallResult {
-    let envelope = serde_json::from_slice::<Object<Box<RawValue>>>(body);
+pub(super) fn data(status: StatusCode, body: &[u8]) -> Result<&RawValue, Error> {
+    let envelope = serde_json::from_slice::<Object<&RawValue>>(body);
     let error = envelope.as_ref().ok().and_then(|envelope| envelope.get("error")).map(|error| error.get());
     match error {
         Some("null") if is_complete_success(status) => {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::circuit_breaker::{CircuitBreaker, SLOW_CALL};
 use super::endpoint::Endpoint;
 use super::pool::ReuseSuspension;
-use super::{CallResult, Config, Error};
+use super::{Config, Error};
 
 /// Bounds the calls in flight and stops calls to unreachable endpoints. Clones share the limits.
 #[derive(Debug, Clone)]
@@ -33,12 +33,12 @@ impl EndpointLimits {
     }
 
     /// Runs a call within circuit breaker, concurrency limit and deadline. A slow call goes on.
-    pub(super) async fn run(
+    pub(super) async fn run<T>(
         &self,
         endpoint: Endpoint,
         deadline: Duration,
-        call: impl Future<Output = CallResult>,
-    ) -> CallResult {
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let (in_flight, breaker) = self.endpoints.get(endpoint as usize).ok_or(Error::TooManyCalls)?;
         // The breaker comes first: an unreachable endpoint is not an overload of this server.
         let mut attempt = breaker.begin_attempt().ok_or(Error::BreakerOpen)?;

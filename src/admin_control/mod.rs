@@ -17,8 +17,6 @@ mod transport;
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 pub use client::AdminControl;
 pub(crate) use client::{CallMetrics, TokenRequest};
 pub(crate) use endpoint::Caching;
@@ -28,9 +26,6 @@ pub use limits::EndpointLimits;
 pub use tls::RootCertificates;
 
 use crate::secret::Secret;
-
-/// The `data` of a response, byte for byte.
-type CallResult = Result<Box<RawValue>, Error>;
 
 /// Address and limits of Admin Control.
 #[derive(Debug, Clone)]

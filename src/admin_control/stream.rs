@@ -18,6 +18,8 @@ use super::pool::Pool;
 use super::transport::Transport;
 
 const READ_SIZE: usize = 8 * 1024;
+/// A header that keeps awc from pooling the connection.
+const CLOSE_HEADER: &[u8] = b"Connection: close\r\n";
 
 /// A connection for one request. Dropping it closes the connection.
 #[derive(Debug)]
@@ -74,6 +76,42 @@ impl PooledStream {
         if is_stale { io::Error::new(error.kind(), StaleConnection(error)) } else { error }
     }
 
+    /// Reads into awc's buffer. A response whose head arrives at once is not copied.
+    ///
+    /// Returns whether `buf` has the head of the final response. If not, the received bytes are in `self.buffer`.
+    fn poll_read_directly(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let Some(transport) = &mut self.transport else { return Poll::Ready(Ok(false)) };
+        let start = buf.filled().len();
+        buf.put_slice(CLOSE_HEADER);
+        let read = Pin::new(&mut transport.io).poll_read(cx, buf);
+        let added = buf.filled_mut().get_mut(start..).unwrap_or_default();
+        let received = added.get(CLOSE_HEADER.len()..).unwrap_or_default();
+        let direct = match parse_head(received) {
+            Ok(Head::Final(head_bytes, body)) if received.starts_with(b"HTTP") => {
+                let line_end = received.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+                Some((line_end, body, received.len().saturating_sub(head_bytes)))
+            }
+            _ => None,
+        };
+        let Some((line_end, body, body_bytes)) = direct else {
+            self.buffer.extend_from_slice(received);
+            buf.set_filled(start);
+            return match ready!(read) {
+                Ok(()) if self.buffer.is_empty() => {
+                    Poll::Ready(Err(self.wrap_if_stale(io::ErrorKind::UnexpectedEof.into())))
+                }
+                Ok(()) => Poll::Ready(Ok(false)),
+                Err(error) => Poll::Ready(Err(self.wrap_if_stale(error))),
+            };
+        };
+        if let Some(line) = added.get_mut(..=CLOSE_HEADER.len() + line_end) {
+            // Moves the header behind the status line.
+            line.rotate_left(CLOSE_HEADER.len());
+        }
+        self.body = Some(body);
+        Poll::Ready(self.count_body(body_bytes).map(|()| true))
+    }
+
     /// Reads the head of the final response.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.body.is_none() {
@@ -94,8 +132,7 @@ impl PooledStream {
                 Head::Final(length, body) => {
                     let received = self.buffer.len().saturating_sub(length);
                     self.head = self.buffer.split_to(length.saturating_sub(b"\r\n".len()));
-                    // It keeps awc from pooling the connection.
-                    self.head.extend_from_slice(b"Connection: close\r\n");
+                    self.head.extend_from_slice(CLOSE_HEADER);
                     self.body = Some(body);
                     self.count_body(received)?;
                 }
@@ -131,6 +168,10 @@ impl PooledStream {
 impl AsyncRead for PooledStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let is_direct = this.body.is_none() && this.buffer.is_empty() && buf.remaining() > CLOSE_HEADER.len();
+        if is_direct && ready!(this.poll_read_directly(cx, buf))? {
+            return Poll::Ready(Ok(()));
+        }
         ready!(this.poll_head(cx))?;
         if !this.head.is_empty() || !this.buffer.is_empty() {
             for part in [&mut this.head, &mut this.buffer] {

@@ -105,7 +105,7 @@ impl Responses {
         context: &RequestContext,
     ) -> impl Future<Output = Result<Envelope, Error>> + use<> {
         let (admin_control, room) = (self.admin_control.with_context(context), room.cloned());
-        async move { admin_control.get(endpoint, room.as_ref()).await.map(|data| Envelope::new(&data)) }
+        async move { admin_control.get(endpoint, room.as_ref(), Envelope::new).await }
     }
 
     /// Removes an unusable response, so that the next caller fetches a new one.

@@ -118,7 +118,7 @@ async fn check(config: &Config) -> Vec<Check> {
 async fn admin_control(config: &admin_control::Config) -> Result<String, String> {
     // The cheapest endpoint verifies the base URL and the credentials too.
     let client = AdminControl::new(config.clone(), EndpointLimits::new(config));
-    let response = client.get(Endpoint::Configuration, None).await;
+    let response = client.get(Endpoint::Configuration, None, |_| ()).await;
     let roots = config.root_certificates.as_ref().map_or("no list", RootCertificates::source);
     match response {
         Ok(_) if config.base_url.starts_with("https://") => Ok(format!("reachable, with a certificate of {roots}")),
