@@ -121,8 +121,8 @@ async fn admin_control(config: &admin_control::Config) -> Result<String, String>
     let response = client.get(Endpoint::Configuration, None, |_| ()).await;
     let roots = config.root_certificates.as_ref().map_or("no list", RootCertificates::source);
     match response {
-        Ok(_) if config.base_url.starts_with("https://") => Ok(format!("reachable, with a certificate of {roots}")),
-        Ok(_) => Ok("reachable".to_owned()),
+        Ok(()) if config.base_url.starts_with("https://") => Ok(format!("reachable, with a certificate of {roots}")),
+        Ok(()) => Ok("reachable".to_owned()),
         Err(error @ admin_control::Error::Certificate(_)) => Err(format!("{error}; looked for in {roots}")),
         Err(error) => Err(error.to_string()),
     }
